@@ -1,0 +1,92 @@
+#!/bin/sh
+# Recovers a tree from a diff archive with nothing but tar, rdiff and a POSIX shell:
+#
+#     sh recover.sh ARCHIVE TREE
+#
+# TREE is a copy of the tree that the diff starts from, or an empty directory for a full backup.
+# A chain of diffs is recovered one archive after another. What the columns of PATHS are is in
+# docs/format.md. Extended attributes are not recovered; the digests in diff.index are not checked.
+# Besides POSIX, touch has to know `-d @SECONDS` and `-h`, as those of GNU and busybox do.
+set -eu
+LC_ALL=C
+export LC_ALL
+archive=$1
+tree=${2%/}
+case $tree in /*) ;; *) tree=./$tree ;; esac
+work=$tree.recover
+tab=$(printf '\t')
+
+mkdir "$work" "$work/new"
+tar -xf "$archive" -C "$work"
+sed '/^#/d' "$work/PATHS" >"$work/forward"
+awk '{ line[NR] = $0 } END { for (n = NR; n > 0; n--) print line[n] }' "$work/forward" >"$work/reverse"
+
+# Sets $name to what an escaped name stands for. The dot keeps newlines at the end.
+unescape() {
+    name=$(printf '%b.' "$1")
+    name=${name%.}
+}
+
+# Sets $path to a path in the tree.
+locate() {
+    unescape "$1"
+    path=$tree/$name
+}
+
+is_dir() { [ -d "$1" ] && [ ! -L "$1" ]; }
+
+# 1. Make every new file, from the old tree as it still is.
+number=0
+while IFS=$tab read -r kind content mode uid gid mtime member from path; do
+    number=$((number + 1))
+    new=$work/new/$number
+    case $kind/$content in
+        file/whole) mv "$work/$member" "$new" ;;
+        file/delta) locate "$from" && rdiff patch "$path" "$work/$member" "$new" ;;
+        file/copy) locate "$from" && cp "$path" "$new" ;;
+        file/empty) : >"$new" ;;
+    esac
+done <"$work/forward"
+
+# 2. Let the directories concerned be written to.
+while IFS=$tab read -r kind content mode uid gid mtime member from path; do
+    locate "$path"
+    if is_dir "$path"; then chmod u+rwx "$path"; fi
+done <"$work/forward"
+
+# 3. Remove what is gone or of another kind, the innermost first.
+while IFS=$tab read -r kind content mode uid gid mtime member from path; do
+    locate "$path"
+    case $kind/$content in
+        file/keep) ;;
+        dir/*) is_dir "$path" || rm -f "$path" ;;
+        *) if is_dir "$path"; then rmdir "$path"; else rm -f "$path"; fi ;;
+    esac
+done <"$work/reverse"
+
+# 4. Put the new in place, the outermost first.
+number=0
+while IFS=$tab read -r kind content mode uid gid mtime member from path; do
+    number=$((number + 1))
+    locate "$path"
+    case $kind in
+        dir) [ -d "$path" ] || mkdir "$path" ;;
+        file) [ "$content" = keep ] || mv "$work/new/$number" "$path" ;;
+        symlink) unescape "$from" && ln -s -- "$name" "$path" ;;
+        hardlink) unescape "$from" && ln "$tree/$name" "$path" ;;
+        fifo) mkfifo "$path" ;;
+        char) mknod "$path" c $from ;;
+        block) mknod "$path" b $from ;;
+    esac
+done <"$work/forward"
+
+# 5. Owners, modes and times, the innermost first: what is done in a directory changes its time.
+while IFS=$tab read -r kind content mode uid gid mtime member from path; do
+    [ "$kind" != gone ] || continue
+    locate "$path"
+    if [ "$(id -u)" = 0 ]; then chown -h "$uid:$gid" "$path"; fi
+    if [ "$kind" != symlink ]; then chmod "$mode" "$path"; fi
+    touch -h -d "@$mtime" "$path"
+done <"$work/reverse"
+
+rm -r "$work"
