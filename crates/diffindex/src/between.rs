@@ -1,0 +1,140 @@
+//! Comparing two indexes. Pure: it looks at the indexes alone, touches no disk and cannot fail.
+
+use std::cmp::Ordering;
+use std::collections::{HashMap, HashSet};
+
+use dirindex::{DirIndex, Entry, Node, Record, RelPath};
+use rsync_core::Digest;
+
+use crate::{Change, Content, DiffIndex, New};
+
+/// Both sides of one path, at least one of them there.
+#[derive(Clone, Copy)]
+struct Pair<'a> {
+    path: &'a RelPath,
+    old: Option<&'a Record>,
+    new: Option<&'a Record>,
+}
+
+impl<'a> Pair<'a> {
+    fn nodes(&self) -> (Option<&'a Node>, Option<&'a Node>) {
+        let node = |record: &'a Record| &record.entry.node;
+        (self.old.map(node), self.new.map(node))
+    }
+
+    fn same_node(&self) -> bool {
+        let (old, new) = self.nodes();
+        old == new
+    }
+
+    fn same_entry(&self) -> bool {
+        self.old.map(|old| &old.entry) == self.new.map(|new| &new.entry)
+    }
+}
+
+pub(crate) fn between(old: &DirIndex, new: &DirIndex) -> DiffIndex {
+    let pairs = differing(old, new);
+    let holders = holders_of_new_content(old, &pairs);
+    let changes = pairs.iter().map(|pair| change(pair, &holders)).collect();
+    DiffIndex::from_parts(old.root(), new.root(), changes)
+}
+
+/// The paths whose entries differ, in path order, and the hard links that are to be made anew.
+fn differing<'a>(old: &'a DirIndex, new: &'a DirIndex) -> Vec<Pair<'a>> {
+    let mut replaced: HashSet<&RelPath> = HashSet::new();
+    let mut pairs = Vec::new();
+    for pair in merge(old.records(), new.records()) {
+        // The file a link names sorts before it, so `replaced` is complete for it by now.
+        let relink = match pair.nodes().1 {
+            Some(Node::HardLink { to }) => replaced.contains(to),
+            Some(Node::File { .. }) if !pair.same_node() => {
+                replaced.insert(pair.path);
+                false
+            }
+            _ => false,
+        };
+        if relink || !pair.same_entry() {
+            pairs.push(pair);
+        }
+    }
+    pairs
+}
+
+/// Both lists side by side in path order.
+fn merge<'a>(old: &'a [Record], new: &'a [Record]) -> impl Iterator<Item = Pair<'a>> {
+    let (mut olds, mut news) = (old.iter().peekable(), new.iter().peekable());
+    std::iter::from_fn(move || {
+        let order = match (olds.peek(), news.peek()) {
+            (Some(old), Some(new)) => old.entry.path.cmp(&new.entry.path),
+            (Some(_), None) => Ordering::Less,
+            (None, _) => Ordering::Greater,
+        };
+        let old = if order.is_le() { olds.next() } else { None };
+        let new = if order.is_ge() { news.next() } else { None };
+        let path = &old.or(new)?.entry.path;
+        Some(Pair { path, old, new })
+    })
+}
+
+/// For each content that the new tree has at a path that did not have it: the path of the old tree
+/// that has it, if one does. A path that goes away is preferred, so that a move is seen as one.
+fn holders_of_new_content<'a>(
+    old: &'a DirIndex,
+    pairs: &[Pair<'a>],
+) -> HashMap<Digest, &'a RelPath> {
+    let wanted: HashSet<Digest> = pairs
+        .iter()
+        .filter(|pair| !pair.same_node())
+        .filter_map(|pair| content_of(&pair.new?.entry))
+        .collect();
+    let mut holders = HashMap::new();
+    if wanted.is_empty() {
+        return holders;
+    }
+    let going = pairs.iter().filter(|pair| pair.new.is_none()).filter_map(|pair| pair.old);
+    for record in going.chain(old.records()) {
+        if let Some(digest) = content_of(&record.entry)
+            && wanted.contains(&digest)
+        {
+            holders.entry(digest).or_insert(&record.entry.path);
+        }
+    }
+    holders
+}
+
+/// The digest of a file of 1 byte or more.
+fn content_of(entry: &Entry) -> Option<Digest> {
+    match entry.node {
+        Node::File { len: 1.., digest } => Some(digest),
+        _ => None,
+    }
+}
+
+fn change(pair: &Pair<'_>, holders: &HashMap<Digest, &RelPath>) -> Change {
+    let new = pair.new.map(|new| {
+        let content = content(pair, &new.entry, holders);
+        let stored = matches!(content, Content::Whole | Content::Delta { .. });
+        New {
+            node: new.entry.node.clone(),
+            meta: new.entry.meta.clone(),
+            content,
+            signature: new.signature.clone().filter(|_| stored),
+        }
+    });
+    Change { path: pair.path.clone(), old: pair.nodes().0.cloned(), new }
+}
+
+fn content(pair: &Pair<'_>, new: &Entry, holders: &HashMap<Digest, &RelPath>) -> Content {
+    let Some(digest) = content_of(new).filter(|_| !pair.same_node()) else {
+        return Content::Keep;
+    };
+    if let Some(&base) = holders.get(&digest) {
+        return Content::Copy { base: base.clone() };
+    }
+    // Without a signature (the old file was empty) there is nothing to make a delta against.
+    let base = pair.old.filter(|old| old.signature.is_some()).map(|old| &old.entry);
+    match base.and_then(content_of) {
+        Some(digest) => Content::Delta { base: pair.path.clone(), digest },
+        None => Content::Whole,
+    }
+}

@@ -1,0 +1,125 @@
+//! [`Change`]: what becomes of one path, and where its new content comes from. Knows neither how
+//! changes are found nor how they are written.
+
+use dirindex::stored::StoredSignature;
+use dirindex::{Meta, Node, RelPath};
+use rsync_core::Digest;
+
+/// One path that differs between two trees. At least one of `old` and `new` is there.
+#[derive(Debug, Clone)]
+pub struct Change {
+    /// Where.
+    pub path: RelPath,
+    /// What stood there; `None` when nothing did.
+    pub old: Option<Node>,
+    /// What is to stand there; `None` when nothing is.
+    pub new: Option<New>,
+}
+
+/// What is to stand at a path.
+#[derive(Debug, Clone)]
+pub struct New {
+    /// Its kind and content.
+    pub node: Node,
+    /// Its mode, owner, time, extended attributes.
+    pub meta: Meta,
+    /// Where the content comes from.
+    pub content: Content,
+    /// The signature of content that the old tree did not have ([`Content::Whole`] and
+    /// [`Content::Delta`]); for other content the old index has it.
+    pub signature: Option<StoredSignature>,
+}
+
+/// Where a file's new content comes from.
+#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+pub enum Content {
+    /// Nothing is stored: there is no content, or it is what this path had in the old tree.
+    Keep,
+    /// The whole file is stored.
+    Whole,
+    /// A delta is stored against what `base` has in the old tree.
+    Delta {
+        /// A path of the old tree, most often the same one.
+        base: RelPath,
+        /// The digest of what it has there.
+        #[serde(with = "digest")]
+        digest: Digest,
+    },
+    /// Nothing is stored: the bytes are those of `base` in the old tree. Where the same diff
+    /// deletes `base`, this is a move.
+    Copy {
+        /// A file of the old tree.
+        base: RelPath,
+    },
+}
+
+/// The ways in which a path can differ.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Class {
+    /// Nothing stood there.
+    Created,
+    /// The same kind, other content (a link: another target).
+    Updated,
+    /// The same kind and content; mode, owner, time or extended attributes differ. Also a hard
+    /// link that has to be made anew because the file it names is.
+    Metadata,
+    /// Another kind.
+    TypeChanged,
+    /// Nothing is to stand there.
+    Deleted,
+}
+
+impl Change {
+    /// In which way the path differs.
+    pub fn class(&self) -> Class {
+        match (&self.old, &self.new) {
+            (_, None) => Class::Deleted,
+            (None, Some(_)) => Class::Created,
+            (Some(old), Some(new)) if *old == new.node => Class::Metadata,
+            (Some(old), Some(new)) if old.same_kind(&new.node) => Class::Updated,
+            _ => Class::TypeChanged,
+        }
+    }
+
+    /// The content to be stored, if any is: [`Content::Whole`] or [`Content::Delta`].
+    pub fn stored_content(&self) -> Option<&Content> {
+        let content = &self.new.as_ref()?.content;
+        matches!(content, Content::Whole | Content::Delta { .. }).then_some(content)
+    }
+
+    /// The first rule that the change breaks by itself, if any.
+    pub(crate) fn broken_rule(&self) -> Option<&'static str> {
+        let Some(new) = &self.new else {
+            return self.old.is_none().then_some("a change from nothing to nothing");
+        };
+        let rule = new.node.broken_rule().or_else(|| new.meta.broken_rule());
+        if rule.is_some() {
+            return rule;
+        }
+        let stored = self.stored_content().is_some();
+        match (&new.node, &new.content) {
+            (Node::HardLink { to }, _) if *to >= self.path => {
+                Some("a hard link to no earlier path")
+            }
+            (node, Content::Keep) if !node.is_empty() && self.old.as_ref() != Some(node) => {
+                Some("content kept that was not there")
+            }
+            (_, Content::Keep) => new.signature.is_some().then_some("a signature out of place"),
+            (node, _) if node.is_empty() => Some("content for what has none"),
+            _ => (new.signature.is_some() && !stored).then_some("a signature out of place"),
+        }
+    }
+}
+
+mod digest {
+    use rsync_core::Digest;
+    use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
+    pub(super) fn serialize<S: Serializer>(digest: &Digest, s: S) -> Result<S::Ok, S::Error> {
+        digest.0.serialize(s)
+    }
+
+    pub(super) fn deserialize<'de, D: Deserializer<'de>>(d: D) -> Result<Digest, D::Error> {
+        <[u8; 32]>::deserialize(d).map(Digest)
+    }
+}

@@ -1,0 +1,325 @@
+//! [`DiffIndex`]: every change between two trees, what it turns an index into, and its file. Knows
+//! neither how the changes were found nor where contents are stored.
+
+use std::fs::File;
+use std::io::{BufWriter, Write};
+use std::path::Path;
+
+use dirindex::sections::{Section, SectionError, Sections, Writer, encode_all};
+use dirindex::stored::{ShapeCode, StoredSignature, read_signatures, write_signatures};
+use dirindex::{DirIndex, Meta, Node, Record, RelPath, Root, replace_file};
+use serde::{Deserialize, Serialize};
+
+use crate::{Change, Class, Content, Entry, Error, New};
+
+const FILE_KIND: [u8; 4] = *b"DIFF";
+const ROOTS: u32 = 1;
+const CHANGES: u32 = 2;
+const SIGNATURES: u32 = 3;
+const ROWS_PER_SECTION: usize = 4096;
+
+/// What changed between two trees: from the one whose root is [`base`](DiffIndex::base) to the one
+/// whose root is [`result`](DiffIndex::result).
+#[derive(Debug, Clone)]
+pub struct DiffIndex {
+    base: Root,
+    result: Root,
+    changes: Vec<Change>,
+}
+
+/// [`Change`] as it is encoded.
+#[derive(Serialize, Deserialize)]
+struct Row {
+    path: RelPath,
+    old: Option<Node>,
+    new: Option<NewRow>,
+}
+
+#[derive(Serialize, Deserialize)]
+struct NewRow {
+    node: Node,
+    meta: Meta,
+    content: Content,
+    signature: Option<ShapeCode>,
+}
+
+impl DiffIndex {
+    /// What turns the tree of `old` into that of `new`.
+    ///
+    /// Compared are contents and metadata as the indexes have them. A file whose content some path
+    /// of the old tree has becomes a copy of it, a file that another one stood at becomes a delta
+    /// against its signature, and only what neither helps is stored whole.
+    pub fn between(old: &DirIndex, new: &DirIndex) -> DiffIndex {
+        crate::between::between(old, new)
+    }
+
+    pub(crate) fn from_parts(base: Root, result: Root, changes: Vec<Change>) -> DiffIndex {
+        DiffIndex { base, result, changes }
+    }
+
+    /// The root of the tree that this changes.
+    pub fn base(&self) -> Root {
+        self.base
+    }
+
+    /// The root of the tree that this leads to.
+    pub fn result(&self) -> Root {
+        self.result
+    }
+
+    /// Every change, in path order.
+    pub fn changes(&self) -> &[Change] {
+        &self.changes
+    }
+
+    /// Whether the two trees are the same.
+    pub fn is_empty(&self) -> bool {
+        self.changes.is_empty()
+    }
+
+    /// The change at `path`.
+    pub fn get(&self, path: &RelPath) -> Option<&Change> {
+        let found = self.changes.binary_search_by(|change| change.path.cmp(path));
+        found.ok().and_then(|at| self.changes.get(at))
+    }
+
+    /// New paths that are not directories.
+    pub fn created(&self) -> impl Iterator<Item = &RelPath> {
+        self.select(|change| change.class() == Class::Created && !makes_dir(change))
+    }
+
+    /// Files and links with other content.
+    pub fn updated(&self) -> impl Iterator<Item = &RelPath> {
+        self.select(|change| change.class() == Class::Updated)
+    }
+
+    /// Paths of which only the metadata differs.
+    pub fn metadata(&self) -> impl Iterator<Item = &RelPath> {
+        self.select(|change| change.class() == Class::Metadata)
+    }
+
+    /// Paths where another kind stands.
+    pub fn type_changed(&self) -> impl Iterator<Item = &RelPath> {
+        self.select(|change| change.class() == Class::TypeChanged)
+    }
+
+    /// Paths that were no directories and are gone.
+    pub fn deleted(&self) -> impl Iterator<Item = &RelPath> {
+        self.select(|change| change.class() == Class::Deleted && !was_dir(change))
+    }
+
+    /// New directories.
+    pub fn created_dirs(&self) -> impl Iterator<Item = &RelPath> {
+        self.select(|change| change.class() == Class::Created && makes_dir(change))
+    }
+
+    /// Directories that are gone, outer ones before those inside them.
+    pub fn deleted_dirs(&self) -> impl Iterator<Item = &RelPath> {
+        self.select(|change| change.class() == Class::Deleted && was_dir(change))
+    }
+
+    /// Moves: where a file was, and where it is now. Each new path is in
+    /// [`created`](DiffIndex::created) too, each old one in [`deleted`](DiffIndex::deleted).
+    pub fn moved(&self) -> impl Iterator<Item = (&RelPath, &RelPath)> {
+        self.changes.iter().filter_map(|change| match &change.new.as_ref()?.content {
+            Content::Copy { base } if change.old.is_none() => {
+                let gone = self.get(base).is_some_and(|at_base| at_base.new.is_none());
+                gone.then_some((base, &change.path))
+            }
+            _ => None,
+        })
+    }
+
+    fn select(&self, want: impl Fn(&Change) -> bool) -> impl Iterator<Item = &RelPath> {
+        self.changes.iter().filter(move |change| want(change)).map(|change| &change.path)
+    }
+
+    /// The index of the new tree, from that of the old one.
+    ///
+    /// # Errors
+    /// [`Error::WrongBase`] when `old` is another tree than this diff was made from, and
+    /// [`Error::Unusable`] when the diff does not lead where it says.
+    pub fn apply_to(&self, old: &DirIndex) -> Result<DirIndex, Error> {
+        if old.root() != self.base {
+            return Err(Error::WrongBase { expected: self.base, found: old.root() });
+        }
+        let mut records = Vec::with_capacity(old.records().len() + self.changes.len());
+        let mut kept = old.records().iter().peekable();
+        for change in &self.changes {
+            while let Some(record) = kept.next_if(|record| record.entry.path < change.path) {
+                records.push(record.clone());
+            }
+            let was = kept.next_if(|record| record.entry.path == change.path);
+            if was.map(|record| &record.entry.node) != change.old.as_ref() {
+                return Err(unusable(&change.path, "the base index says something else"));
+            }
+            if let Some(new) = &change.new {
+                records.push(self.record(old, &change.path, new)?);
+            }
+        }
+        records.extend(kept.cloned());
+        let index = DirIndex::from_records(records)?;
+        if index.root() != self.result {
+            let found = index.root();
+            return Err(Error::WrongResult { expected: self.result, found });
+        }
+        Ok(index)
+    }
+
+    fn record(&self, old: &DirIndex, path: &RelPath, new: &New) -> Result<Record, Error> {
+        let holder = match &new.content {
+            Content::Keep => Some(path),
+            Content::Copy { base } => Some(base),
+            Content::Whole | Content::Delta { .. } => None,
+        };
+        let held = holder.and_then(|path| old.record(path));
+        if let (Content::Copy { base }, held) = (&new.content, held)
+            && held.map(|record| &record.entry.node) != Some(&new.node)
+        {
+            return Err(unusable(base, "a copy of what the base index does not have there"));
+        }
+        let signature = match held {
+            Some(record) if !new.node.is_empty() => record.signature.clone(),
+            _ => new.signature.clone(),
+        };
+        let entry = Entry { path: path.clone(), node: new.node.clone(), meta: new.meta.clone() };
+        Ok(Record { entry, signature, trust: None })
+    }
+
+    /// The diff as the bytes of its file.
+    ///
+    /// # Errors
+    /// [`Error::Sections`], when a signature cannot be loaded from its index file.
+    pub fn to_bytes(&self) -> Result<Vec<u8>, Error> {
+        let mut bytes = Vec::new();
+        self.write_to(&mut bytes)?;
+        Ok(bytes)
+    }
+
+    /// Writes the diff to `out`. The bytes depend on the two trees alone.
+    ///
+    /// # Errors
+    /// [`Error::Sections`].
+    pub fn write_to(&self, out: impl Write) -> Result<(), Error> {
+        let mut writer = Writer::new(out, FILE_KIND)?;
+        writer.section(&Section::encode(ROOTS, &(self.base, self.result))?)?;
+        let rows: Vec<Row> = self.changes.iter().map(row).collect();
+        let chunks: Vec<&[Row]> = rows.chunks(ROWS_PER_SECTION).collect();
+        for section in encode_all(CHANGES, &chunks)? {
+            writer.section(&section)?;
+        }
+        let news = self.changes.iter().filter_map(|change| change.new.as_ref());
+        let signatures = news.filter_map(|new| new.signature.as_ref());
+        write_signatures(&mut writer, SIGNATURES, signatures)?;
+        writer.finish()?;
+        Ok(())
+    }
+
+    /// Reads what [`to_bytes`](DiffIndex::to_bytes) wrote.
+    ///
+    /// # Errors
+    /// [`Error::Sections`] for damage, [`Error::Unusable`] for what no two trees can give.
+    pub fn from_bytes(bytes: Vec<u8>) -> Result<DiffIndex, Error> {
+        DiffIndex::from_sections(Sections::from_bytes(bytes, FILE_KIND)?)
+    }
+
+    /// Writes the diff to `path`, in one step.
+    ///
+    /// # Errors
+    /// [`Error::File`], around what went wrong.
+    pub fn to_file(&self, path: impl AsRef<Path>) -> Result<(), Error> {
+        let path = path.as_ref();
+        let bytes = self.to_bytes()?;
+        let write = |file: &mut File| {
+            let mut out = BufWriter::new(file);
+            let written = out.write_all(&bytes).and_then(|()| out.flush());
+            written.map_err(|error| SectionError::Write(error).into())
+        };
+        replace_file(path, write).map_err(|error| Error::from(error).in_file(path))
+    }
+
+    /// Reads the diff in the file at `path`.
+    ///
+    /// # Errors
+    /// [`Error::File`], around what is wrong with it.
+    pub fn from_file(path: impl AsRef<Path>) -> Result<DiffIndex, Error> {
+        let path = path.as_ref();
+        let open = || {
+            let file = File::open(path).map_err(Error::Open)?;
+            DiffIndex::from_sections(Sections::open(file, FILE_KIND)?)
+        };
+        open().map_err(|error| error.in_file(path))
+    }
+
+    fn from_sections(sections: Sections) -> Result<DiffIndex, Error> {
+        let roots = sections.of_kind(ROOTS).next().unwrap_or(usize::MAX);
+        let (base, result) = sections.decode(roots)?;
+        let rows: Vec<Row> = sections.decode_all(CHANGES)?;
+        let files = rows.iter().filter_map(|row| row.new.as_ref());
+        let files = files.map(|new| (new.signature, new.node.len()));
+        let mut signatures = read_signatures(sections, SIGNATURES, files)?.into_iter();
+        let mut changes = Vec::with_capacity(rows.len());
+        for row in rows {
+            let new = row.new.map(|new| New {
+                node: new.node,
+                meta: new.meta,
+                content: new.content,
+                signature: signatures.next().flatten(),
+            });
+            changes.push(Change { path: row.path, old: row.old, new });
+        }
+        check(&changes)?;
+        Ok(DiffIndex { base, result, changes })
+    }
+}
+
+fn row(change: &Change) -> Row {
+    Row {
+        path: change.path.clone(),
+        old: change.old.clone(),
+        new: change.new.as_ref().map(|new| NewRow {
+            node: new.node.clone(),
+            meta: new.meta.clone(),
+            content: new.content.clone(),
+            signature: new.signature.as_ref().map(StoredSignature::code),
+        }),
+    }
+}
+
+fn makes_dir(change: &Change) -> bool {
+    change.new.as_ref().is_some_and(|new| new.node == Node::Dir)
+}
+
+fn was_dir(change: &Change) -> bool {
+    change.old == Some(Node::Dir)
+}
+
+fn unusable(path: &RelPath, problem: &'static str) -> Error {
+    Error::Unusable { path: path.clone(), problem }
+}
+
+/// Checks that `changes` can be those between two trees, as far as they alone tell.
+fn check(changes: &[Change]) -> Result<(), Error> {
+    // The changes that the one at hand lies below, outermost first.
+    let mut above: Vec<&Change> = Vec::new();
+    for (number, change) in changes.iter().enumerate() {
+        let path = &change.path;
+        if number > 0 && changes.get(number - 1).is_some_and(|previous| previous.path >= *path) {
+            return Err(unusable(path, "a path twice or out of order"));
+        }
+        if let Some(rule) = change.broken_rule() {
+            return Err(unusable(path, rule));
+        }
+        while above.last().is_some_and(|dir| !path.is_below(&dir.path)) {
+            above.pop();
+        }
+        if above.iter().any(|dir| change.old.is_some() && !was_dir(dir)) {
+            return Err(unusable(path, "something old inside what was no directory"));
+        }
+        if above.iter().any(|dir| change.new.is_some() && !makes_dir(dir)) {
+            return Err(unusable(path, "something new inside what is to be no directory"));
+        }
+        above.push(change);
+    }
+    Ok(())
+}

@@ -1,0 +1,59 @@
+//! The one error type of the crate. Knows no wording of callers.
+
+use std::io;
+use std::path::{Path, PathBuf};
+
+use dirindex::{RelPath, Root, SectionError};
+
+/// What can go wrong with a diff. Comparing itself cannot fail.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum Error {
+    /// The diff was made from another tree.
+    #[error("the diff starts from the tree {expected}, this is {found}")]
+    WrongBase {
+        /// The root the diff starts from.
+        expected: Root,
+        /// The root that was given.
+        found: Root,
+    },
+    /// The changes do not lead to the tree that the diff names.
+    #[error("the diff promises the tree {expected} and leads to {found}")]
+    WrongResult {
+        /// The root the diff names.
+        expected: Root,
+        /// The root the changes lead to.
+        found: Root,
+    },
+    /// The diff says something of a path that cannot be true.
+    #[error("the diff is unusable: {problem} at {path}")]
+    Unusable {
+        /// The path.
+        path: RelPath,
+        /// What is wrong there.
+        problem: &'static str,
+    },
+    /// The file cannot be opened.
+    #[error("cannot open it")]
+    Open(#[source] io::Error),
+    /// The container of a diff is damaged or cannot be written.
+    #[error("the diff is unusable")]
+    Sections(#[from] SectionError),
+    /// An error with an index.
+    #[error(transparent)]
+    Index(#[from] dirindex::Error),
+    /// An error with a file that holds a diff.
+    #[error("diff file {}", path.display())]
+    File {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it.
+        source: Box<Error>,
+    },
+}
+
+impl Error {
+    pub(crate) fn in_file(self, path: &Path) -> Error {
+        Error::File { path: path.to_path_buf(), source: Box::new(self) }
+    }
+}

@@ -1,0 +1,39 @@
+//! What changed between two directory indexes, found without touching the disk.
+//!
+//! A [`DiffIndex`] lists every path that differs, says what stood and what is to stand there, and
+//! where the new content comes from: stored whole, a delta against a file of the old tree, or a copy
+//! of one (which is how a move is seen). Its two ends are named by roots, so diffs form chains that
+//! can be checked: old index + diff = new index.
+//!
+//! ```
+//! use diffindex::DiffIndex;
+//! use dirindex::{Dir, DirIndex, RelPath};
+//!
+//! let tree = tempfile::tempdir()?;
+//! let dir = Dir::new(tree.path())?;
+//! std::fs::write(tree.path().join("before"), "the same content")?;
+//! let old = DirIndex::scan(&dir)?;
+//! std::fs::rename(tree.path().join("before"), tree.path().join("after"))?;
+//! let new = DirIndex::scan_since(&dir, &old)?;
+//!
+//! let diff = DiffIndex::between(&old, &new);
+//! let (before, after) = (RelPath::new("before")?, RelPath::new("after")?);
+//! assert_eq!(diff.moved().collect::<Vec<_>>(), [(&before, &after)]);
+//! assert_eq!(diff.apply_to(&old)?, new);
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
+//!
+//! Comparing is pure and cannot fail. The bytes depend on the two trees alone: nothing of when, where
+//! or with how many threads they were scanned. A reader of a diff takes any bytes; damage, and what no
+//! two trees can differ by, are errors.
+
+mod between;
+mod change;
+mod diff;
+mod error;
+
+use dirindex::Entry;
+
+pub use change::{Change, Class, Content, New};
+pub use diff::DiffIndex;
+pub use error::Error;

@@ -1,0 +1,226 @@
+//! Comparing indexes: what is found, that it leads from one to the other, and its file.
+
+use std::collections::BTreeMap;
+
+use diffindex::{Class, Content, DiffIndex, Error};
+use dirindex::stored::StoredSignature;
+use dirindex::{DirIndex, Entry, Meta, Node, Record, RelPath, Time, Xattr};
+use proptest::prelude::*;
+use rsync_core::{Digest, Signature, SignatureOptions};
+
+fn path(text: &str) -> RelPath {
+    RelPath::new(text).unwrap()
+}
+
+fn meta(mode: u32) -> Meta {
+    Meta { mode, uid: 0, gid: 0, mtime: Time { secs: 1, nanos: 2 }, xattrs: Vec::new() }
+}
+
+fn record(at: &str, node: Node, mode: u32) -> Record {
+    Record { entry: Entry { path: path(at), node, meta: meta(mode) }, signature: None, trust: None }
+}
+
+fn file(at: &str, content: &str) -> Record {
+    let node = Node::File { len: content.len() as u64, digest: Digest::of(content.as_bytes()) };
+    let options = SignatureOptions::default();
+    let signature = Signature::of_slice(content.as_bytes(), &options).unwrap();
+    let signature = (!content.is_empty()).then(|| StoredSignature::new(signature));
+    Record { signature, ..record(at, node, 0o644) }
+}
+
+fn dir(at: &str) -> Record {
+    record(at, Node::Dir, 0o755)
+}
+
+fn link(at: &str, target: &str) -> Record {
+    record(at, Node::Symlink { target: target.into() }, 0o777)
+}
+
+fn hard(at: &str, to: &str) -> Record {
+    record(at, Node::HardLink { to: path(to) }, 0o644)
+}
+
+fn index(records: impl Into<Vec<Record>>) -> DirIndex {
+    DirIndex::from_records(records.into()).unwrap()
+}
+
+fn list<'a>(paths: impl Iterator<Item = &'a RelPath>) -> Vec<String> {
+    paths.map(RelPath::to_string).collect()
+}
+
+fn content(diff: &DiffIndex, at: &str) -> Content {
+    diff.get(&path(at)).unwrap().new.as_ref().unwrap().content.clone()
+}
+
+#[test]
+fn each_way_of_differing_is_told_apart() {
+    let old = index([
+        dir("d"),
+        file("d/gone", "1"),
+        dir("d/inner"),
+        file("same", "same"),
+        file("up", "old"),
+        file("mode", "m"),
+        file("to-dir", "2"),
+        link("l", "a"),
+    ]);
+    let mut mode = file("mode", "m");
+    mode.entry.meta.mode = 0o600;
+    let new = index([
+        file("same", "same"),
+        file("up", "new"),
+        mode,
+        dir("to-dir"),
+        file("to-dir/in", "3"),
+        link("l", "b"),
+        dir("fresh"),
+        link("fresh/l", "x"),
+    ]);
+    let diff = DiffIndex::between(&old, &new);
+    assert_eq!(list(diff.created()), ["fresh/l", "to-dir/in"]);
+    assert_eq!(list(diff.updated()), ["l", "up"]);
+    assert_eq!(list(diff.metadata()), ["mode"]);
+    assert_eq!(list(diff.type_changed()), ["to-dir"]);
+    assert_eq!(list(diff.deleted()), ["d/gone"]);
+    assert_eq!(list(diff.created_dirs()), ["fresh"]);
+    assert_eq!(list(diff.deleted_dirs()), ["d", "d/inner"]);
+    assert_eq!((diff.base(), diff.result()), (old.root(), new.root()));
+    assert_eq!(content(&diff, "to-dir/in"), Content::Whole);
+    let digest = Digest::of(b"old");
+    assert_eq!(content(&diff, "up"), Content::Delta { base: path("up"), digest });
+    assert!(DiffIndex::between(&new, &new).is_empty());
+}
+
+#[test]
+fn moves_copies_and_swaps_store_nothing() {
+    let old = index([file("a", "A"), file("b", "B"), file("gone", "G"), file("keep", "G")]);
+    let new = index([file("a", "B"), file("b", "A"), file("keep", "G"), file("moved", "G")]);
+    let diff = DiffIndex::between(&old, &new);
+    assert_eq!(content(&diff, "a"), Content::Copy { base: path("b") });
+    assert_eq!(content(&diff, "b"), Content::Copy { base: path("a") });
+    assert_eq!(content(&diff, "moved"), Content::Copy { base: path("gone") });
+    let moved: Vec<_> = diff.moved().collect();
+    assert_eq!(moved, [(&path("gone"), &path("moved"))]);
+    assert_eq!(diff.apply_to(&old).unwrap(), new);
+}
+
+#[test]
+fn an_empty_file_has_no_content_to_store() {
+    let old = index([file("filled", ""), file("emptied", "x")]);
+    let new = index([file("filled", "x"), file("emptied", ""), file("new", "")]);
+    let diff = DiffIndex::between(&old, &new);
+    assert_eq!(content(&diff, "new"), Content::Keep);
+    assert_eq!(content(&diff, "emptied"), Content::Keep);
+    assert_eq!(content(&diff, "filled"), Content::Copy { base: path("emptied") });
+    assert_eq!(diff.get(&path("emptied")).unwrap().class(), Class::Updated);
+}
+
+#[test]
+fn links_to_a_file_that_is_replaced_are_made_anew() {
+    let old = index([file("a", "old"), hard("b", "a"), file("c", "c"), hard("d", "c")]);
+    let new = index([file("a", "new"), hard("b", "a"), file("c", "c"), hard("d", "c")]);
+    let diff = DiffIndex::between(&old, &new);
+    assert_eq!(list(diff.updated()), ["a"]);
+    assert_eq!(list(diff.metadata()), ["b"]);
+    assert_eq!(diff.changes().len(), 2);
+}
+
+#[test]
+fn a_diff_applies_to_its_base_alone() {
+    let (a, b, c) = (index([file("f", "1")]), index([file("f", "2")]), index([file("f", "3")]));
+    let diff = DiffIndex::between(&a, &b);
+    assert_eq!(diff.apply_to(&a).unwrap(), b);
+    assert!(matches!(diff.apply_to(&c), Err(Error::WrongBase { .. })));
+}
+
+#[test]
+fn every_truncation_and_flipped_bit_of_a_diff_is_an_error() {
+    let old = index([file("f", "old"), file("g", "g")]);
+    let new = index([file("f", "new"), dir("d"), file("d/n", "n")]);
+    let whole = DiffIndex::between(&old, &new).to_bytes().unwrap();
+    let read = |bytes: Vec<u8>| {
+        DiffIndex::from_bytes(bytes)?.apply_to(&old)?.signature(&path("d/n")).map_err(Error::from)
+    };
+    assert!(read(whole.clone()).unwrap().is_some());
+    for len in 0..whole.len() {
+        assert!(DiffIndex::from_bytes(whole[..len].to_vec()).is_err(), "cut at {len}");
+    }
+    for bit in 0..whole.len() * 8 {
+        let mut bytes = whole.clone();
+        bytes[bit / 8] ^= 1 << (bit % 8);
+        assert!(read(bytes).is_err(), "bit {bit}");
+    }
+}
+
+#[test]
+fn the_file_brings_back_the_diff() {
+    let old = index([file("f", "old")]);
+    let new = index([file("f", "new")]);
+    let dir = tempfile::tempdir().unwrap();
+    let at = dir.path().join("diff");
+    DiffIndex::between(&old, &new).to_file(&at).unwrap();
+    assert_eq!(DiffIndex::from_file(&at).unwrap().apply_to(&old).unwrap(), new);
+    let shown = DiffIndex::from_file(dir.path().join("absent")).unwrap_err().to_string();
+    assert!(shown.starts_with("diff file ") && shown.ends_with("absent"), "{shown}");
+}
+
+/// Trees of few names, few contents and every kind, so that they often meet.
+fn tree() -> impl Strategy<Value = DirIndex> {
+    let slot = (0..7u8, 0..4u8, prop_oneof![Just(0o644u32), Just(0o600)]);
+    let names = ["a", "a/b", "a/b/c", "a/d", "e", "e/f", "g", "h"];
+    proptest::collection::vec(slot, names.len()).prop_map(move |slots| {
+        let mut records: BTreeMap<RelPath, Record> = BTreeMap::new();
+        for (name, (kind, content, mode)) in names.iter().zip(slots) {
+            let housed = path(name).parent().is_none_or(|up| {
+                records.get(&up).is_some_and(|record| record.entry.node == Node::Dir)
+            });
+            let text = ["", "one", "two", "three"][content as usize % 4];
+            let mut record = match kind {
+                _ if !housed => continue,
+                0 => continue,
+                1 | 2 => dir(name),
+                3 | 4 => file(name, text),
+                5 => link(name, &format!("to {content}")),
+                _ => {
+                    let first =
+                        records.values().find(|r| matches!(r.entry.node, Node::File { .. }));
+                    match first.map(|r| (r.entry.path.to_string(), r.entry.meta.clone())) {
+                        Some((to, meta)) => {
+                            let mut link = hard(name, &to);
+                            link.entry.meta = meta;
+                            records.insert(path(name), link);
+                            continue;
+                        }
+                        None => record(name, Node::Fifo, 0o600),
+                    }
+                }
+            };
+            record.entry.meta.mode = mode;
+            if content == 3 {
+                record.entry.meta.xattrs =
+                    vec![Xattr { name: b"user.x".to_vec(), value: vec![kind] }];
+            }
+            records.insert(path(name), record);
+        }
+        index(records.into_values().collect::<Vec<_>>())
+    })
+}
+
+proptest! {
+    #[test]
+    fn a_diff_leads_from_the_old_index_to_the_new(old in tree(), new in tree()) {
+        let diff = DiffIndex::between(&old, &new);
+        let back = DiffIndex::from_bytes(diff.to_bytes().unwrap()).unwrap();
+        for diff in [&diff, &back] {
+            let result = diff.apply_to(&old).unwrap();
+            prop_assert!(result.entries().eq(new.entries()));
+            for record in new.records() {
+                let signature = result.signature(&record.entry.path).unwrap();
+                let wanted = new.signature(&record.entry.path).unwrap();
+                prop_assert_eq!(signature.map(|s| s.into_packed()), wanted.map(|s| s.into_packed()));
+            }
+        }
+        prop_assert_eq!(diff.is_empty(), old == new);
+        prop_assert_eq!(diff.to_bytes().unwrap(), back.to_bytes().unwrap());
+    }
+}

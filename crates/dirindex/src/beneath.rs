@@ -1,0 +1,150 @@
+//! [`Beneath`]: opening things inside a held root directory without ever leaving it. It reads;
+//! nothing here changes a tree.
+
+use std::io;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::path::Path;
+
+use rustix::fs::{CWD, Mode, OFlags, ResolveFlags, openat, openat2};
+use rustix::io::Errno;
+
+use crate::RelPath;
+
+/// A root directory, held open. Every opening resolves below it and follows no symbolic link in
+/// any component, however links and directories are swapped meanwhile.
+///
+/// On Linux the kernel sees to that (`openat2` with `RESOLVE_BENEATH | RESOLVE_NO_SYMLINKS |
+/// RESOLVE_NO_MAGICLINKS`); where it cannot, and for paths longer than the kernel takes in one
+/// call, the path is walked a component at a time with `O_NOFOLLOW`.
+#[derive(Debug)]
+pub struct Beneath {
+    root: OwnedFd,
+}
+
+const DIRECTORY: OFlags = OFlags::RDONLY.union(OFlags::DIRECTORY);
+const ALWAYS: OFlags = OFlags::NOFOLLOW.union(OFlags::CLOEXEC);
+
+/// Linux's `PATH_MAX` counts the closing NUL.
+const LONGEST_IN_ONE_CALL: usize = 4095;
+
+impl Beneath {
+    /// Opens `root`, which may itself be named through symbolic links: it is the caller's word.
+    ///
+    /// # Errors
+    /// As `open(2)`; not a directory is an error.
+    pub fn open_root(root: &Path) -> io::Result<Beneath> {
+        let root = openat(CWD, root, DIRECTORY | OFlags::CLOEXEC, Mode::empty())?;
+        Ok(Beneath { root })
+    }
+
+    /// Opens what stands at `path`. `O_NOFOLLOW` and `O_CLOEXEC` are added to `flags`, so a
+    /// symbolic link is an error (`ELOOP`) unless `O_PATH` is asked for.
+    ///
+    /// # Errors
+    /// As `openat2(2)`.
+    pub fn open(&self, path: &RelPath, flags: OFlags) -> io::Result<OwnedFd> {
+        let flags = flags | ALWAYS;
+        if path.as_bytes().len() <= LONGEST_IN_ONE_CALL {
+            let resolve =
+                ResolveFlags::BENEATH | ResolveFlags::NO_SYMLINKS | ResolveFlags::NO_MAGICLINKS;
+            // With O_PATH | O_NOFOLLOW a final symbolic link is opened itself, which
+            // NO_SYMLINKS would refuse; only the parent is then resolved under it.
+            if !flags.contains(OFlags::PATH) {
+                match openat2(&self.root, path.as_path(), flags, Mode::empty(), resolve) {
+                    Err(Errno::NOSYS | Errno::PERM | Errno::INVAL | Errno::AGAIN) => {}
+                    other => return Ok(other?),
+                }
+            }
+        }
+        self.walk(path, flags)
+    }
+
+    /// Opens the directory at `path`, or the root itself for `None`, for reading its names.
+    ///
+    /// # Errors
+    /// As [`open`](Beneath::open); not a directory is an error.
+    pub fn open_dir(&self, path: Option<&RelPath>) -> io::Result<OwnedFd> {
+        match path {
+            Some(path) => self.open(path, DIRECTORY),
+            // Opened anew, since whoever reads names moves the descriptor's position.
+            None => Ok(openat(&self.root, ".", DIRECTORY | OFlags::CLOEXEC, Mode::empty())?),
+        }
+    }
+
+    /// Opens the directory that `path` is in.
+    ///
+    /// # Errors
+    /// As [`open`](Beneath::open).
+    pub fn parent(&self, path: &RelPath) -> io::Result<OwnedFd> {
+        self.open_dir(path.parent().as_ref())
+    }
+
+    /// [`open`](Beneath::open) one component at a time, holding one descriptor at a time.
+    fn walk(&self, path: &RelPath, flags: OFlags) -> io::Result<OwnedFd> {
+        let mut held: Option<OwnedFd> = None;
+        let mut names = path.components().peekable();
+        while let Some(name) = names.next() {
+            let at = held.as_ref().map_or(self.root.as_fd(), AsFd::as_fd);
+            let how = if names.peek().is_some() {
+                OFlags::PATH | OFlags::DIRECTORY | ALWAYS
+            } else {
+                flags
+            };
+            held = Some(openat(at, name, how, Mode::empty())?);
+        }
+        held.ok_or_else(|| Errno::NOENT.into())
+    }
+}
+
+impl AsFd for Beneath {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.root.as_fd()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::fs;
+    use std::os::unix::fs::symlink;
+
+    /// Both ways of resolving must agree on what they refuse.
+    fn both(root: &Beneath, path: &str) -> [io::Result<OwnedFd>; 2] {
+        let path = RelPath::new(path).unwrap();
+        [root.open(&path, OFlags::RDONLY), root.walk(&path, OFlags::RDONLY | ALWAYS)]
+    }
+
+    #[test]
+    fn links_are_followed_nowhere() {
+        let dir = tempfile::tempdir().unwrap();
+        let root = dir.path().join("root");
+        fs::create_dir_all(root.join("a/b")).unwrap();
+        fs::write(root.join("a/b/file"), "inside").unwrap();
+        fs::write(dir.path().join("outside"), "outside").unwrap();
+        symlink("..", root.join("up")).unwrap();
+        symlink("a", root.join("in")).unwrap();
+        symlink("a/b/file", root.join("last")).unwrap();
+        symlink(dir.path(), root.join("abs")).unwrap();
+        let beneath = Beneath::open_root(&root).unwrap();
+        assert!(both(&beneath, "a/b/file").iter().all(Result::is_ok));
+        for path in ["up/outside", "in/b/file", "last", "abs/outside", "absent", "a/b/file/x"] {
+            assert!(both(&beneath, path).iter().all(Result::is_err), "{path}");
+        }
+        let link = RelPath::new("last").unwrap();
+        assert!(beneath.open(&link, OFlags::PATH).is_ok(), "a link can be looked at");
+    }
+
+    #[test]
+    fn paths_longer_than_the_kernel_takes_at_once_open() {
+        let dir = tempfile::tempdir().unwrap();
+        let root = Beneath::open_root(dir.path()).unwrap();
+        let name = "d".repeat(200);
+        let mut at = root.open_dir(None).unwrap();
+        for _ in 0..30 {
+            rustix::fs::mkdirat(&at, &name, Mode::RWXU).unwrap();
+            at = openat(&at, &name, DIRECTORY, Mode::empty()).unwrap();
+        }
+        let deep = RelPath::new(vec![name; 30].join("/")).unwrap();
+        assert!(root.open_dir(Some(&deep)).is_ok());
+    }
+}

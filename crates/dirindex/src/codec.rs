@@ -1,0 +1,32 @@
+//! Values to bytes and back: the only module that knows bincode. The layout is that of bincode 2's
+//! "standard" configuration, written down in `docs/format.md`; it knows nothing of what is encoded.
+
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+
+/// No value is decoded from more bytes than this, and none allocates more.
+pub(crate) const LIMIT: usize = 64 << 20;
+
+fn config() -> bincode::config::Configuration<
+    bincode::config::LittleEndian,
+    bincode::config::Varint,
+    bincode::config::Limit<LIMIT>,
+> {
+    bincode::config::standard().with_limit::<LIMIT>()
+}
+
+/// Appends the encoding of `value` to `out`.
+pub(crate) fn encode_into<T: Serialize>(value: &T, out: &mut Vec<u8>) -> Result<(), String> {
+    bincode::serde::encode_into_std_write(value, out, config())
+        .map(drop)
+        .map_err(|error| error.to_string())
+}
+
+/// Decodes a value that takes up all of `bytes`.
+pub(crate) fn decode<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, String> {
+    match bincode::serde::decode_from_slice(bytes, config()) {
+        Ok((value, used)) if used == bytes.len() => Ok(value),
+        Ok((_, used)) => Err(format!("{} bytes too many", bytes.len() - used)),
+        Err(error) => Err(error.to_string()),
+    }
+}

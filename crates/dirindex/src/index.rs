@@ -1,0 +1,381 @@
+//! [`DirIndex`]: the state of a tree at one point in time, and its file. Knows neither how a tree
+//! is scanned nor how two indexes compare.
+
+use std::collections::HashSet;
+use std::fmt;
+use std::fs::{File, Permissions};
+use std::io::{BufWriter, Write};
+use std::os::unix::fs::PermissionsExt;
+use std::path::Path;
+
+use serde::{Deserialize, Serialize};
+
+use crate::codec;
+use crate::sections::{self, Section, SectionError, Sections, Writer};
+use crate::stored::{self, ShapeCode, StoredSignature};
+use crate::{Entry, Error, Node, RelPath, Time};
+
+const FILE_KIND: [u8; 4] = *b"INDX";
+const CATALOGUE: u32 = 1;
+const TRUST: u32 = 2;
+const SIGNATURES: u32 = 3;
+const PROBLEMS: u32 = 4;
+
+/// Records a section: enough to compress well, few enough to decode in parallel and in bounds.
+const ROWS_PER_SECTION: usize = 4096;
+
+/// The identity of a whole tree: BLAKE3 over the encodings of its entries in path order.
+///
+/// Two trees have the same root when, and only when, a restore brings back the same from both:
+/// paths, kinds, contents, modes, owners, times, extended attributes. The root directory's own
+/// metadata is the caller's and has no part in it.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct Root(pub [u8; 32]);
+
+impl fmt::Display for Root {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.iter().try_for_each(|byte| write!(f, "{byte:02x}"))
+    }
+}
+
+impl fmt::Debug for Root {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Root({self})")
+    }
+}
+
+/// What a later scan compares to tell, without reading it, that a file is still the one indexed.
+/// Times and numbers of one disk, so no part of the root.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Trust {
+    /// Time of last change of content or metadata, which programs cannot set.
+    pub ctime: Time,
+    /// Inode number.
+    pub inode: u64,
+}
+
+/// An entry and what the index keeps beside it.
+#[derive(Debug, Clone)]
+pub struct Record {
+    /// What a restore brings back.
+    pub entry: Entry,
+    /// The signature of a file of 1 byte or more.
+    pub signature: Option<StoredSignature>,
+    /// Absent where the next scan has to read again.
+    pub trust: Option<Trust>,
+}
+
+/// Something a scan could not take into the index as it should.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Problem {
+    /// Where.
+    pub path: RelPath,
+    /// What.
+    pub kind: ProblemKind,
+    /// The system's word, for a person.
+    pub detail: String,
+}
+
+/// The kinds of [`Problem`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub enum ProblemKind {
+    /// It could not be read. The index has what the previous one had, or nothing.
+    Unreadable,
+    /// It changed each time it was read; the index has what was read last.
+    Unstable,
+    /// It is of a kind that no backup keeps: a socket.
+    Unsupported,
+}
+
+/// The state of a directory tree: every entry in path order, and the signatures of its files.
+#[derive(Debug, Clone)]
+pub struct DirIndex {
+    records: Vec<Record>,
+    root: Root,
+    problems: Vec<Problem>,
+}
+
+/// [`Record`] as it is encoded in the catalogue.
+#[derive(Serialize, Deserialize)]
+struct Row {
+    entry: Entry,
+    signature: Option<ShapeCode>,
+}
+
+impl DirIndex {
+    /// The index of a directory with nothing in it: the base of a full backup.
+    pub fn empty() -> DirIndex {
+        DirIndex {
+            records: Vec::new(),
+            root: root_of(&[]).unwrap_or(Root([0; 32])),
+            problems: Vec::new(),
+        }
+    }
+
+    /// An index of these records, in any order.
+    ///
+    /// # Errors
+    /// [`Error::Entry`] names the first that cannot stand beside the others: a path twice, a path
+    /// whose parent is missing or no directory, a hard link to no file before it, unusable metadata.
+    pub fn from_records(mut records: Vec<Record>) -> Result<DirIndex, Error> {
+        records.sort_unstable_by(|a, b| a.entry.path.cmp(&b.entry.path));
+        DirIndex::from_sorted(records)
+    }
+
+    fn from_sorted(records: Vec<Record>) -> Result<DirIndex, Error> {
+        check(&records)?;
+        let root = root_of(&records)?;
+        Ok(DirIndex { records, root, problems: Vec::new() })
+    }
+
+    pub(crate) fn with_problems(mut self, mut problems: Vec<Problem>) -> DirIndex {
+        problems.sort_by(|a, b| a.path.cmp(&b.path));
+        self.problems = problems;
+        self
+    }
+
+    /// The identity of the tree.
+    pub fn root(&self) -> Root {
+        self.root
+    }
+
+    /// Every record, in path order.
+    pub fn records(&self) -> &[Record] {
+        &self.records
+    }
+
+    /// Every entry, in path order.
+    pub fn entries(&self) -> impl ExactSizeIterator<Item = &Entry> {
+        self.records.iter().map(|record| &record.entry)
+    }
+
+    /// The paths that are not directories, in path order.
+    pub fn files(&self) -> impl Iterator<Item = &RelPath> {
+        self.entries().filter(|entry| entry.node != Node::Dir).map(|entry| &entry.path)
+    }
+
+    /// The paths of all directories below the root, in path order.
+    pub fn subdirs(&self) -> impl Iterator<Item = &RelPath> {
+        self.entries().filter(|entry| entry.node == Node::Dir).map(|entry| &entry.path)
+    }
+
+    /// What the index says of `path`.
+    pub fn get(&self, path: &RelPath) -> Option<&Entry> {
+        self.record(path).map(|record| &record.entry)
+    }
+
+    /// The whole record at `path`.
+    pub fn record(&self, path: &RelPath) -> Option<&Record> {
+        let found = self.records.binary_search_by(|record| record.entry.path.cmp(path));
+        found.ok().and_then(|at| self.records.get(at))
+    }
+
+    /// Loads the signature of the file at `path`, if there is one.
+    ///
+    /// # Errors
+    /// [`Error::Sections`] when the index file it lies in is damaged there.
+    pub fn signature(&self, path: &RelPath) -> Result<Option<rsync_core::Signature>, Error> {
+        let stored = self.record(path).and_then(|record| record.signature.as_ref());
+        stored.map(StoredSignature::load).transpose()
+    }
+
+    /// What the scan could not take in as it should, in path order.
+    pub fn problems(&self) -> &[Problem] {
+        &self.problems
+    }
+
+    /// A fingerprint of names, kinds and contents alone, whatever the modes, owners and times.
+    pub fn content_hash(&self) -> Result<rsync_core::Digest, Error> {
+        let mut hasher = blake3::Hasher::new();
+        let mut buffer = Vec::new();
+        for entry in self.entries() {
+            buffer.clear();
+            codec::encode_into(&(&entry.path, &entry.node), &mut buffer)
+                .map_err(SectionError::Encode)?;
+            hasher.update(&buffer);
+        }
+        Ok(rsync_core::Digest(*hasher.finalize().as_bytes()))
+    }
+
+    /// Writes the index to `path`: a new file is written beside it, synced, and put in its place,
+    /// so that an interruption leaves the old file or the new one.
+    ///
+    /// # Errors
+    /// [`Error::File`], around what went wrong.
+    pub fn to_file(&self, path: impl AsRef<Path>) -> Result<(), Error> {
+        let path = path.as_ref();
+        replace_file(path, |file| {
+            let mut out = BufWriter::with_capacity(1 << 20, file);
+            self.write_to(&mut out)?;
+            out.flush().map_err(|error| SectionError::Write(error).into())
+        })
+        .map_err(|error| error.in_file(path))
+    }
+
+    /// Writes the index to `out`.
+    ///
+    /// # Errors
+    /// [`Error::Sections`].
+    pub fn write_to(&self, out: impl Write) -> Result<(), Error> {
+        let mut writer = Writer::new(out, FILE_KIND)?;
+        let rows: Vec<Row> = self
+            .records
+            .iter()
+            .map(|record| Row {
+                entry: record.entry.clone(),
+                signature: record.signature.as_ref().map(StoredSignature::code),
+            })
+            .collect();
+        let chunks: Vec<&[Row]> = rows.chunks(ROWS_PER_SECTION).collect();
+        for section in sections::encode_all(CATALOGUE, &chunks)? {
+            writer.section(&section)?;
+        }
+        let trust: Vec<Option<Trust>> = self.records.iter().map(|record| record.trust).collect();
+        let chunks: Vec<&[Option<Trust>]> = trust.chunks(ROWS_PER_SECTION).collect();
+        for section in sections::encode_all(TRUST, &chunks)? {
+            writer.section(&section)?;
+        }
+        if !self.problems.is_empty() {
+            writer.section(&Section::encode(PROBLEMS, &self.problems)?)?;
+        }
+        let signatures = self.records.iter().filter_map(|record| record.signature.as_ref());
+        stored::write_signatures(&mut writer, SIGNATURES, signatures)?;
+        writer.finish()?;
+        Ok(())
+    }
+
+    /// Opens the index in the file at `path`. Signatures stay in the file until they are asked for.
+    ///
+    /// # Errors
+    /// [`Error::File`], around what is wrong with it.
+    pub fn from_file(path: impl AsRef<Path>) -> Result<DirIndex, Error> {
+        let path = path.as_ref();
+        let open = || {
+            let file = File::open(path).map_err(|error| Error::io("open", path, error))?;
+            DirIndex::from_sections(Sections::open(file, FILE_KIND)?)
+        };
+        open().map_err(|error| error.in_file(path))
+    }
+
+    /// Opens the index that `bytes` are.
+    ///
+    /// # Errors
+    /// [`Error::Sections`], [`Error::Entry`].
+    pub fn from_bytes(bytes: Vec<u8>) -> Result<DirIndex, Error> {
+        DirIndex::from_sections(Sections::from_bytes(bytes, FILE_KIND)?)
+    }
+
+    fn from_sections(sections: Sections) -> Result<DirIndex, Error> {
+        let rows: Vec<Row> = sections.decode_all(CATALOGUE)?;
+        let trust: Vec<Option<Trust>> = sections.decode_all(TRUST)?;
+        let problems: Vec<Problem> = sections.decode_all(PROBLEMS)?;
+        if trust.len() != rows.len() {
+            let problem = format!("{} entries, {} of them with trust", rows.len(), trust.len());
+            return Err(SectionError::Damaged { offset: 0, problem }.into());
+        }
+        let files = rows.iter().map(|row| (row.signature, row.entry.node.len()));
+        let signatures = stored::read_signatures(sections, SIGNATURES, files)?;
+        let records = rows
+            .into_iter()
+            .zip(signatures)
+            .zip(trust)
+            .map(|((row, signature), trust)| Record { entry: row.entry, signature, trust })
+            .collect();
+        Ok(DirIndex::from_sorted(records)?.with_problems(problems))
+    }
+}
+
+/// Two indexes are equal when they describe the same tree.
+impl PartialEq for DirIndex {
+    fn eq(&self, other: &DirIndex) -> bool {
+        self.root == other.root
+    }
+}
+
+fn root_of(records: &[Record]) -> Result<Root, Error> {
+    let mut hasher = blake3::Hasher::new();
+    hasher.update(b"incremental-backups-tools root 1\n");
+    let mut buffer = Vec::with_capacity(1 << 17);
+    for record in records {
+        codec::encode_into(&record.entry, &mut buffer).map_err(SectionError::Encode)?;
+        if buffer.len() >= 1 << 16 {
+            hasher.update(&buffer);
+            buffer.clear();
+        }
+    }
+    hasher.update(&buffer);
+    Ok(Root(*hasher.finalize().as_bytes()))
+}
+
+/// Checks that `records` can be the entries of one tree.
+pub(crate) fn check(records: &[Record]) -> Result<(), Error> {
+    let mut open_dirs: Vec<&RelPath> = Vec::new();
+    let mut links: Vec<(&RelPath, &RelPath)> = Vec::new();
+    let mut previous: Option<&RelPath> = None;
+    for record in records {
+        let Entry { path, node, meta } = &record.entry;
+        let fault = |problem| Error::Entry { path: path.clone(), problem };
+        if previous.is_some_and(|previous| previous >= path) {
+            return Err(fault("a path twice or out of order"));
+        }
+        previous = Some(path);
+        while open_dirs.last().is_some_and(|dir| !path.is_below(dir)) {
+            open_dirs.pop();
+        }
+        if open_dirs.last().map(|dir| dir.as_bytes())
+            != path.parent().as_ref().map(RelPath::as_bytes)
+        {
+            return Err(fault("a path whose parent is not a directory"));
+        }
+        if let Some(problem) = node.broken_rule().or_else(|| meta.broken_rule()) {
+            return Err(fault(problem));
+        }
+        if record.signature.is_some() && node.is_empty() {
+            return Err(fault("a signature of no content"));
+        }
+        match node {
+            Node::Dir => open_dirs.push(path),
+            Node::HardLink { to } => links.push((path, to)),
+            _ => {}
+        }
+    }
+    check_links(records, &links)
+}
+
+fn check_links(records: &[Record], links: &[(&RelPath, &RelPath)]) -> Result<(), Error> {
+    let wanted: HashSet<&RelPath> = links.iter().map(|(_, to)| *to).collect();
+    let is_wanted_file =
+        |entry: &Entry| matches!(entry.node, Node::File { .. }) && wanted.contains(&entry.path);
+    let found: HashSet<&RelPath> =
+        records.iter().map(|r| &r.entry).filter(|e| is_wanted_file(e)).map(|e| &e.path).collect();
+    match links.iter().find(|(path, to)| to >= path || !found.contains(to)) {
+        None => Ok(()),
+        Some((path, _)) => {
+            Err(Error::Entry { path: (*path).clone(), problem: "a hard link to no file before it" })
+        }
+    }
+}
+
+/// Puts what `write` writes in the place of the file at `path`, in one step.
+///
+/// # Errors
+/// What `write` returns, and [`Error::Io`]; the file at `path` is then as it was.
+pub fn replace_file(
+    path: &Path,
+    write: impl FnOnce(&mut File) -> Result<(), Error>,
+) -> Result<(), Error> {
+    let parent = match path.parent() {
+        Some(parent) if parent != Path::new("") => parent,
+        _ => Path::new("."),
+    };
+    let mut file = tempfile::Builder::new()
+        .prefix(".ibtools-")
+        .permissions(Permissions::from_mode(0o666))
+        .tempfile_in(parent)
+        .map_err(|error| Error::io("create a file in", parent, error))?;
+    write(file.as_file_mut())?;
+    file.as_file().sync_all().map_err(|error| Error::io("sync", file.path(), error))?;
+    file.persist(path).map_err(|error| Error::io("rename a file to", path, error.error))?;
+    let sync_parent = || File::open(parent)?.sync_all();
+    sync_parent().map_err(|error| Error::io("sync", parent, error))
+}

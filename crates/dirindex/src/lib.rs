@@ -1,0 +1,67 @@
+//! The state of a directory tree, in one checked file.
+//!
+//! A [`Dir`] is a directory and what of it counts (gitignore-like excludes); a [`DirIndex`] is its
+//! state at one point in time: every path with its kind, content digest, metadata, and for each
+//! file the block signature from which deltas are made later, without the old data. [`RelPath`] is
+//! the only type that may be joined to a root.
+//!
+//! ```
+//! use dirindex::{Dir, DirIndex, RelPath};
+//!
+//! let tree = tempfile::tempdir()?;
+//! std::fs::write(tree.path().join("file1"), "contents1")?;
+//! let dir = Dir::new(tree.path())?;
+//! let index = DirIndex::scan(&dir)?;
+//! assert_eq!(index.files().collect::<Vec<_>>(), [&RelPath::new("file1")?]);
+//!
+//! let file = tempfile::NamedTempFile::new()?;
+//! index.to_file(file.path())?;
+//! let old = DirIndex::from_file(file.path())?;
+//! let new = DirIndex::scan_since(&dir, &old)?; // unchanged files are not read again
+//! assert_eq!(new.root(), old.root());
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
+//!
+//! # What a scan promises
+//!
+//! - It reads the tree and writes nothing in it, and never leaves it: every opening goes through a
+//!   held directory ([`Beneath`]) and follows no symbolic link.
+//! - A file that changes while it is read is read again; if it never holds still, the index has
+//!   what was read last and says so ([`DirIndex::problems`]). Stores through another process's
+//!   memory map leave no trace in a file's times and cannot be noticed.
+//! - What cannot be read is reported and keeps what the previous index has of it.
+//! - The same tree has the same [`Root`] for any number of threads and any order of names.
+//! - A file counts as unchanged when its length, times of modification and change, and inode are
+//!   those of the previous index, and its last change is so far back that a later one would show.
+//!
+//! # What an index does not have
+//!
+//! The root directory's own mode and times, which are the caller's; sockets; extended attributes of
+//! symbolic links and special files; holes of sparse files (their content reads as zeros).
+//!
+//! The file's bytes are written down in `docs/format.md`. A reader of one takes any bytes: damage is
+//! an error that says where.
+
+mod beneath;
+mod bytes;
+mod codec;
+mod dir;
+mod entry;
+mod error;
+mod exclude;
+mod index;
+mod path;
+mod scan;
+pub mod sections;
+pub mod stored;
+mod walk;
+mod xattr;
+
+pub use beneath::Beneath;
+pub use dir::{Dir, DirOptions};
+pub use entry::{Entry, Meta, Node, Time, Xattr};
+pub use error::Error;
+pub use index::{DirIndex, Problem, ProblemKind, Record, Root, Trust, replace_file};
+pub use path::{InvalidPath, MAX_NAME_LEN, MAX_PATH_LEN, RelPath, STAGE_DIR, escape};
+pub use scan::ScanOptions;
+pub use sections::SectionError;

@@ -1,0 +1,257 @@
+//! [`RelPath`]: the only kind of path that may be joined to a root. It knows names as bytes and
+//! their order, never a file system.
+
+use std::cmp::Ordering;
+use std::ffi::OsStr;
+use std::fmt;
+use std::os::unix::ffi::OsStrExt;
+use std::path::Path;
+
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
+/// The directory inside a tree's root where a patch of that tree is staged and journalled. It
+/// belongs to the tools: no [`RelPath`] can name it, so nothing can index, write or delete it.
+pub const STAGE_DIR: &str = ".ibtools-apply";
+
+/// The longest single name, in bytes: Linux's `NAME_MAX`.
+pub const MAX_NAME_LEN: usize = 255;
+
+/// The longest path, in bytes. Deeper than any real tree; a bound for hostile input.
+pub const MAX_PATH_LEN: usize = 1 << 20;
+
+/// A path below some root: names of 1 to 255 bytes joined by `/`.
+///
+/// Names are bytes, not text: anything but NUL and `/` may stand in them. Empty names, `.` and
+/// `..`, a leading or trailing `/`, and [`STAGE_DIR`] as the first name are refused when the path
+/// is made, so a value of this type can be joined to a root without further checks.
+///
+/// The order is by component: a directory is followed by everything below it before the next
+/// name at its level (`a`, `a/z`, `a-b`), which plain byte order would not give.
+///
+/// ```
+/// use dirindex::RelPath;
+/// let path = RelPath::new("dir1/subdir1/file")?;
+/// assert_eq!(path.name(), b"file");
+/// assert_eq!(path.parent(), Some(RelPath::new("dir1/subdir1")?));
+/// assert!(RelPath::new("../etc/passwd").is_err());
+/// # Ok::<(), dirindex::InvalidPath>(())
+/// ```
+#[derive(Clone, PartialEq, Eq, Hash)]
+pub struct RelPath(Box<[u8]>);
+
+/// Why some bytes are no [`RelPath`].
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("unusable path \"{}\": {reason}", path.escape_ascii())]
+pub struct InvalidPath {
+    path: Vec<u8>,
+    reason: &'static str,
+}
+
+impl RelPath {
+    /// Checks `bytes` and takes them as a path.
+    ///
+    /// # Errors
+    /// [`InvalidPath`] names the rule that was broken.
+    pub fn new(bytes: impl Into<Vec<u8>>) -> Result<RelPath, InvalidPath> {
+        let path = bytes.into();
+        match broken_rule(&path) {
+            None => Ok(RelPath(path.into_boxed_slice())),
+            Some(reason) => Err(InvalidPath { path, reason }),
+        }
+    }
+
+    /// The path of `name` inside this directory.
+    ///
+    /// # Errors
+    /// [`InvalidPath`] when `name` is not a single usable name.
+    pub fn join(&self, name: &[u8]) -> Result<RelPath, InvalidPath> {
+        RelPath::new([&self.0, &b"/"[..], name].concat())
+    }
+
+    /// The bytes of the whole path.
+    pub fn as_bytes(&self) -> &[u8] {
+        &self.0
+    }
+
+    /// The path as the platform's type, to be joined to a root.
+    pub fn as_path(&self) -> &Path {
+        Path::new(OsStr::from_bytes(&self.0))
+    }
+
+    /// The last name.
+    pub fn name(&self) -> &[u8] {
+        match self.0.iter().rposition(|&byte| byte == b'/') {
+            Some(slash) => self.0.get(slash + 1..).unwrap_or_default(),
+            None => &self.0,
+        }
+    }
+
+    /// The directory this is in, or `None` at the top level.
+    pub fn parent(&self) -> Option<RelPath> {
+        let slash = self.0.iter().rposition(|&byte| byte == b'/')?;
+        Some(RelPath(self.0.get(..slash)?.into()))
+    }
+
+    /// The names, from the top down.
+    pub fn components(&self) -> impl DoubleEndedIterator<Item = &[u8]> {
+        self.0.split(|&byte| byte == b'/')
+    }
+
+    /// Whether this lies below `dir`, at any depth (a path does not lie below itself).
+    pub fn is_below(&self, dir: &RelPath) -> bool {
+        self.0.len() > dir.0.len() && self.0.starts_with(&dir.0) && self.0[dir.0.len()] == b'/'
+    }
+}
+
+fn broken_rule(path: &[u8]) -> Option<&'static str> {
+    if path.is_empty() {
+        return Some("it is empty");
+    }
+    if path.len() > MAX_PATH_LEN {
+        return Some("it is longer than 1 MiB");
+    }
+    if path.contains(&0) {
+        return Some("it has a NUL byte");
+    }
+    for name in path.split(|&byte| byte == b'/') {
+        match name {
+            b"" => return Some("it has an empty name (a leading, trailing or double slash)"),
+            b"." | b".." => return Some("it has `.` or `..` as a name"),
+            _ if name.len() > MAX_NAME_LEN => return Some("it has a name of over 255 bytes"),
+            _ => {}
+        }
+    }
+    if path.split(|&byte| byte == b'/').next() == Some(STAGE_DIR.as_bytes()) {
+        return Some("it is the directory kept for staging");
+    }
+    None
+}
+
+impl Ord for RelPath {
+    fn cmp(&self, other: &RelPath) -> Ordering {
+        // Component order is byte order with `/` below every byte a name may have.
+        let differ = self.0.iter().zip(&other.0).find(|(a, b)| a != b);
+        match differ {
+            None => self.0.len().cmp(&other.0.len()),
+            Some((b'/', _)) => Ordering::Less,
+            Some((_, b'/')) => Ordering::Greater,
+            Some((a, b)) => a.cmp(b),
+        }
+    }
+}
+
+impl PartialOrd for RelPath {
+    fn partial_cmp(&self, other: &RelPath) -> Option<Ordering> {
+        Some(self.cmp(other))
+    }
+}
+
+/// Escapes what a terminal would act on or could not show; see [`escape`].
+impl fmt::Display for RelPath {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&escape(&self.0))
+    }
+}
+
+impl fmt::Debug for RelPath {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "\"{self}\"")
+    }
+}
+
+/// Names as one line of printable text: UTF-8 stays as it is, a backslash becomes `\\`, and every
+/// byte of a control character or of invalid UTF-8 becomes `\0` and three octal digits, which is
+/// what a POSIX shell's `printf '%b'` turns back into the byte.
+pub fn escape(bytes: &[u8]) -> String {
+    let mut text = String::with_capacity(bytes.len());
+    let octal = |text: &mut String, raw: &[u8]| {
+        raw.iter().for_each(|byte| text.push_str(&format!("\\0{byte:03o}")));
+    };
+    for chunk in bytes.utf8_chunks() {
+        for c in chunk.valid().chars() {
+            match c {
+                '\\' => text.push_str("\\\\"),
+                c if c.is_control() => octal(&mut text, c.encode_utf8(&mut [0; 4]).as_bytes()),
+                c => text.push(c),
+            }
+        }
+        octal(&mut text, chunk.invalid());
+    }
+    text
+}
+
+impl Serialize for RelPath {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_bytes(&self.0)
+    }
+}
+
+impl<'de> Deserialize<'de> for RelPath {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<RelPath, D::Error> {
+        let bytes = crate::bytes::deserialize(deserializer)?;
+        RelPath::new(bytes).map_err(serde::de::Error::custom)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    #[test]
+    fn what_cannot_be_joined_to_a_root_is_refused() {
+        let long = "x".repeat(256);
+        let bad = [
+            "",
+            "/",
+            "/a",
+            "a/",
+            "a//b",
+            ".",
+            "..",
+            "a/..",
+            "a/./b",
+            "../a",
+            "a\0b",
+            ".ibtools-apply",
+            ".ibtools-apply/journal",
+            &long,
+        ];
+        for path in bad {
+            assert!(RelPath::new(path).is_err(), "{path:?} was taken");
+        }
+        for path in ["a", "...", "..a", " ", "-", "a\nb", "a/.ibtools-apply", "\u{1b}[2J", "a\\b"] {
+            assert!(RelPath::new(path).is_ok(), "{path:?} was refused");
+        }
+        assert!(RelPath::new(vec![0xff, 0xfe]).is_ok());
+    }
+
+    #[test]
+    fn a_directory_is_followed_by_what_is_below_it() {
+        let mut paths: Vec<RelPath> = ["a-b", "a", "a/z", "a.c", "a/b/c", "a/b"]
+            .map(|path| RelPath::new(path).unwrap())
+            .into();
+        paths.sort();
+        let sorted: Vec<String> = paths.iter().map(RelPath::to_string).collect();
+        assert_eq!(sorted, ["a", "a/b", "a/b/c", "a/z", "a-b", "a.c"]);
+    }
+
+    #[test]
+    fn shown_names_cannot_steer_a_terminal() {
+        let shown = RelPath::new(b"a\n\x1b[2J\\\xffz\xc3\xa9".to_vec()).unwrap().to_string();
+        assert_eq!(shown, "a\\0012\\0033[2J\\\\\\0377z\u{e9}");
+    }
+
+    proptest! {
+        #[test]
+        fn the_order_is_that_of_the_lists_of_names(
+            a in proptest::collection::vec("[!-.a-c]{1,3}", 1..4),
+            b in proptest::collection::vec("[!-.a-c]{1,3}", 1..4),
+        ) {
+            if let (Ok(x), Ok(y)) = (RelPath::new(a.join("/")), RelPath::new(b.join("/"))) {
+                prop_assert_eq!(x.cmp(&y), a.cmp(&b));
+                prop_assert_eq!(x.is_below(&y), a.len() > b.len() && a.starts_with(&b));
+            }
+        }
+    }
+}

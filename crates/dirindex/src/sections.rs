@@ -1,0 +1,419 @@
+//! The container that every file of ours has: a header, sections that each carry their BLAKE3, a
+//! table of them and a footer. It knows framing, hashes and compression, not what a section means.
+//!
+//! The bytes are written down in `docs/format.md`, "The section container".
+
+use std::fs::File;
+use std::io::{self, Write};
+use std::ops::Deref;
+
+use rayon::prelude::*;
+use rsync_core::{Digest, FileBytes};
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+
+use crate::codec;
+
+/// The most one section may hold before compression.
+pub const MAX_SECTION_LEN: usize = codec::LIMIT;
+
+const MAGIC: [u8; 4] = *b"\x89IBT";
+const VERSION: u32 = 1;
+const HEADER_LEN: usize = 12;
+const ROW_LEN: usize = 56;
+const FOOTER_LEN: usize = 48;
+const ZSTD_LEVEL: i32 = 3;
+
+/// How a section's bytes are kept.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Packing {
+    /// As they are: for hashes, which do not compress.
+    Stored,
+    /// As one zstd frame.
+    Zstd,
+}
+
+/// What is wrong with a container, and where.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum SectionError {
+    /// The bytes are not such a file, cut short, damaged, or of an unknown version.
+    #[error("at byte {offset}: {problem}")]
+    Damaged {
+        /// Byte offset in the container.
+        offset: u64,
+        /// What was found.
+        problem: String,
+    },
+    /// A value that is too large for a section, or that cannot be encoded.
+    #[error("cannot encode a section: {0}")]
+    Encode(String),
+    /// Reading the bytes failed.
+    #[error("reading the sections")]
+    Read(#[source] rsync_core::Error),
+    /// Writing the bytes failed.
+    #[error("writing the sections")]
+    Write(#[source] io::Error),
+}
+
+fn damaged(offset: usize, problem: impl Into<String>) -> SectionError {
+    SectionError::Damaged { offset: offset as u64, problem: problem.into() }
+}
+
+/// A section ready to be written: encoded, compressed, hashed.
+#[derive(Debug)]
+pub struct Section {
+    kind: u32,
+    packing: Packing,
+    raw_len: u64,
+    stored: Vec<u8>,
+    digest: Digest,
+}
+
+impl Section {
+    /// A section of `raw` bytes.
+    ///
+    /// # Errors
+    /// [`SectionError::Encode`] over [`MAX_SECTION_LEN`].
+    pub fn new(kind: u32, raw: Vec<u8>, packing: Packing) -> Result<Section, SectionError> {
+        if raw.len() > MAX_SECTION_LEN {
+            return Err(SectionError::Encode(format!("{} bytes are over the limit", raw.len())));
+        }
+        let raw_len = raw.len() as u64;
+        let stored = match packing {
+            Packing::Stored => raw,
+            Packing::Zstd => zstd::bulk::compress(&raw, ZSTD_LEVEL)
+                .map_err(|error| SectionError::Encode(error.to_string()))?,
+        };
+        let digest = Digest::of(&stored);
+        Ok(Section { kind, packing, raw_len, stored, digest })
+    }
+
+    /// A compressed section of one encoded value.
+    ///
+    /// # Errors
+    /// As [`new`](Section::new).
+    pub fn encode<T: Serialize>(kind: u32, value: &T) -> Result<Section, SectionError> {
+        let mut raw = Vec::new();
+        codec::encode_into(value, &mut raw).map_err(SectionError::Encode)?;
+        Section::new(kind, raw, Packing::Zstd)
+    }
+}
+
+/// Encodes `chunks` in parallel, each as a section of `kind`, in order.
+///
+/// # Errors
+/// As [`Section::encode`].
+pub fn encode_all<T: Serialize + Sync>(
+    kind: u32,
+    chunks: &[&[T]],
+) -> Result<Vec<Section>, SectionError> {
+    chunks.par_iter().map(|chunk| Section::encode(kind, chunk)).collect()
+}
+
+/// Writes a container a section at a time.
+#[derive(Debug)]
+pub struct Writer<W> {
+    out: W,
+    header: [u8; HEADER_LEN],
+    table: Vec<u8>,
+    at: u64,
+}
+
+impl<W: Write> Writer<W> {
+    /// Starts a container. `file_kind` tells one kind of file from another: four ASCII letters.
+    ///
+    /// # Errors
+    /// [`SectionError::Write`].
+    pub fn new(mut out: W, file_kind: [u8; 4]) -> Result<Writer<W>, SectionError> {
+        let mut header = [0; HEADER_LEN];
+        header[..4].copy_from_slice(&MAGIC);
+        header[4..8].copy_from_slice(&file_kind);
+        header[8..].copy_from_slice(&VERSION.to_le_bytes());
+        out.write_all(&header).map_err(SectionError::Write)?;
+        Ok(Writer { out, header, table: Vec::new(), at: HEADER_LEN as u64 })
+    }
+
+    /// Appends a section.
+    ///
+    /// # Errors
+    /// [`SectionError::Write`].
+    pub fn section(&mut self, section: &Section) -> Result<(), SectionError> {
+        self.out.write_all(&section.stored).map_err(SectionError::Write)?;
+        self.table.extend(section.kind.to_le_bytes());
+        self.table.extend(u32::from(section.packing == Packing::Zstd).to_le_bytes());
+        self.table.extend((section.stored.len() as u64).to_le_bytes());
+        self.table.extend(section.raw_len.to_le_bytes());
+        self.table.extend(section.digest.0);
+        self.at += section.stored.len() as u64;
+        Ok(())
+    }
+
+    /// Writes the table and the footer and gives the writer back.
+    ///
+    /// # Errors
+    /// [`SectionError::Write`].
+    pub fn finish(mut self) -> Result<W, SectionError> {
+        let mut footer = Vec::with_capacity(FOOTER_LEN);
+        footer.extend(self.at.to_le_bytes());
+        let digest = self.table_digest(&footer);
+        footer.extend(digest.0);
+        footer.extend(MAGIC);
+        footer.extend(&self.header[4..8]);
+        self.out.write_all(&self.table).map_err(SectionError::Write)?;
+        self.out.write_all(&footer).map_err(SectionError::Write)?;
+        Ok(self.out)
+    }
+
+    fn table_digest(&self, table_offset: &[u8]) -> Digest {
+        Digest::of(&[&self.header, &self.table[..], table_offset].concat())
+    }
+}
+
+#[derive(Debug, Clone)]
+struct Row {
+    kind: u32,
+    packing: Packing,
+    offset: usize,
+    stored_len: usize,
+    raw_len: usize,
+    digest: Digest,
+}
+
+/// A container that was opened: header, table and footer are checked, each section when it is
+/// asked for.
+#[derive(Debug)]
+pub struct Sections {
+    bytes: Backing,
+    rows: Vec<Row>,
+}
+
+#[derive(Debug)]
+enum Backing {
+    Memory(Vec<u8>),
+    File(FileBytes),
+}
+
+impl Deref for Backing {
+    type Target = [u8];
+    fn deref(&self) -> &[u8] {
+        match self {
+            Backing::Memory(bytes) => bytes,
+            Backing::File(bytes) => bytes,
+        }
+    }
+}
+
+impl Sections {
+    /// Opens the container in `file`, which must be of `file_kind`. A file that is
+    /// changed while it is open gives errors, never other values.
+    ///
+    /// # Errors
+    /// [`SectionError::Damaged`], [`SectionError::Read`].
+    pub fn open(file: File, file_kind: [u8; 4]) -> Result<Sections, SectionError> {
+        let bytes = FileBytes::open(file).map_err(SectionError::Read)?;
+        Sections::parse(Backing::File(bytes), file_kind)
+    }
+
+    /// Opens the container that `bytes` are.
+    ///
+    /// # Errors
+    /// [`SectionError::Damaged`].
+    pub fn from_bytes(bytes: Vec<u8>, file_kind: [u8; 4]) -> Result<Sections, SectionError> {
+        Sections::parse(Backing::Memory(bytes), file_kind)
+    }
+
+    fn parse(bytes: Backing, file_kind: [u8; 4]) -> Result<Sections, SectionError> {
+        let (header, rest) = bytes
+            .split_first_chunk::<HEADER_LEN>()
+            .ok_or_else(|| damaged(bytes.len(), "the file ends inside its header"))?;
+        if header[..4] != MAGIC {
+            return Err(damaged(0, "not a file of incremental-backups-tools"));
+        }
+        if header[4..8] != file_kind {
+            let (found, wanted) = (header[4..8].escape_ascii(), file_kind.escape_ascii());
+            return Err(damaged(4, format!("a file of kind {found}, not {wanted}")));
+        }
+        if header[8..] != VERSION.to_le_bytes() {
+            return Err(damaged(8, "an unknown version of the format"));
+        }
+        let (body, footer) = rest
+            .split_last_chunk::<FOOTER_LEN>()
+            .ok_or_else(|| damaged(bytes.len(), "the file ends before its footer"))?;
+        let footer_at = bytes.len() - FOOTER_LEN;
+        if footer[40..44] != MAGIC || footer[44..] != file_kind {
+            return Err(damaged(footer_at, "no footer: the file was cut short or added to"));
+        }
+        let table_offset = u64::from_le_bytes(*footer.first_chunk().unwrap_or(&[0; 8]));
+        let table = usize::try_from(table_offset)
+            .ok()
+            .and_then(|offset| offset.checked_sub(HEADER_LEN))
+            .and_then(|start| body.get(start..))
+            .filter(|table| table.len().is_multiple_of(ROW_LEN))
+            .ok_or_else(|| damaged(footer_at, "the table of sections is out of place"))?;
+        let digest = Digest::of(&[header, table, &footer[..8]].concat());
+        if digest.0 != footer[8..40] {
+            return Err(damaged(footer_at, "the table of sections does not match its hash"));
+        }
+        let rows = parse_rows(table, body.len() - table.len())?;
+        Ok(Sections { bytes, rows })
+    }
+
+    /// How many sections there are.
+    pub fn count(&self) -> usize {
+        self.rows.len()
+    }
+
+    /// The numbers of the sections of `kind`, in order.
+    pub fn of_kind(&self, kind: u32) -> impl Iterator<Item = usize> {
+        self.rows.iter().enumerate().filter(move |(_, row)| row.kind == kind).map(|(n, _)| n)
+    }
+
+    /// The bytes of section `number`, verified and unpacked.
+    ///
+    /// # Errors
+    /// [`SectionError::Damaged`], also when there is no such section.
+    pub fn raw(&self, number: usize) -> Result<Vec<u8>, SectionError> {
+        let row = self.row(number)?;
+        // A copy, so that what was verified is what is used even when a mapped file changes.
+        let stored = self
+            .bytes
+            .get(row.offset..row.offset + row.stored_len)
+            .ok_or_else(|| damaged(row.offset, "a section out of place"))?
+            .to_vec();
+        if Digest::of(&stored) != row.digest {
+            return Err(damaged(row.offset, format!("section {number} does not match its hash")));
+        }
+        let raw = match row.packing {
+            Packing::Stored => stored,
+            Packing::Zstd => zstd::bulk::decompress(&stored, row.raw_len)
+                .map_err(|error| damaged(row.offset, error.to_string()))?,
+        };
+        if raw.len() != row.raw_len {
+            return Err(damaged(row.offset, format!("section {number} has another length")));
+        }
+        Ok(raw)
+    }
+
+    /// The value in section `number`.
+    ///
+    /// # Errors
+    /// [`SectionError::Damaged`].
+    pub fn decode<T: DeserializeOwned>(&self, number: usize) -> Result<T, SectionError> {
+        let raw = self.raw(number)?;
+        let offset = self.row(number)?.offset;
+        codec::decode(&raw).map_err(|problem| damaged(offset, problem))
+    }
+
+    /// The values in all sections of `kind`, each a list, joined; decoded in parallel.
+    ///
+    /// # Errors
+    /// [`SectionError::Damaged`].
+    pub fn decode_all<T: DeserializeOwned + Send>(
+        &self,
+        kind: u32,
+    ) -> Result<Vec<T>, SectionError> {
+        let numbers: Vec<usize> = self.of_kind(kind).collect();
+        let lists = numbers
+            .into_par_iter()
+            .map(|number| self.decode::<Vec<T>>(number))
+            .collect::<Result<Vec<_>, _>>()?;
+        Ok(lists.into_iter().flatten().collect())
+    }
+
+    /// The length of section `number` once unpacked, without reading it; 0 if there is none.
+    pub fn raw_len(&self, number: usize) -> usize {
+        self.rows.get(number).map_or(0, |row| row.raw_len)
+    }
+
+    fn row(&self, number: usize) -> Result<&Row, SectionError> {
+        self.rows.get(number).ok_or_else(|| damaged(self.bytes.len(), "a section is missing"))
+    }
+}
+
+/// Sections lie back to back from the header to the table.
+fn parse_rows(table: &[u8], body_len: usize) -> Result<Vec<Row>, SectionError> {
+    let mut offset = HEADER_LEN;
+    let mut rows = Vec::with_capacity(table.len() / ROW_LEN);
+    for (number, row) in table.as_chunks::<ROW_LEN>().0.iter().enumerate() {
+        let row = parse_row(row, offset)
+            .filter(|row| row.stored_len <= HEADER_LEN + body_len - offset)
+            .ok_or_else(|| damaged(offset, format!("section {number} is declared impossibly")))?;
+        offset += row.stored_len;
+        rows.push(row);
+    }
+    if offset != HEADER_LEN + body_len {
+        return Err(damaged(offset, "bytes that belong to no section"));
+    }
+    Ok(rows)
+}
+
+fn parse_row(row: &[u8; ROW_LEN], offset: usize) -> Option<Row> {
+    let (kind, rest) = row.split_first_chunk()?;
+    let (packing, rest) = rest.split_first_chunk()?;
+    let (stored_len, rest) = rest.split_first_chunk()?;
+    let (raw_len, digest) = rest.split_first_chunk()?;
+    let packing = match u32::from_le_bytes(*packing) {
+        0 => Packing::Stored,
+        1 => Packing::Zstd,
+        _ => return None,
+    };
+    Some(Row {
+        kind: u32::from_le_bytes(*kind),
+        packing,
+        offset,
+        stored_len: usize::try_from(u64::from_le_bytes(*stored_len)).ok()?,
+        raw_len: usize::try_from(u64::from_le_bytes(*raw_len))
+            .ok()
+            .filter(|&len| len <= MAX_SECTION_LEN)?,
+        digest: Digest(*digest.first_chunk()?),
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const KIND: [u8; 4] = *b"TEST";
+
+    fn sample() -> Vec<u8> {
+        let mut writer = Writer::new(Vec::new(), KIND).unwrap();
+        writer.section(&Section::encode(1, &vec![1u64, 2, 3]).unwrap()).unwrap();
+        let raw = Section::new(2, b"raw bytes".to_vec(), Packing::Stored).unwrap();
+        writer.section(&raw).unwrap();
+        writer.section(&Section::encode(1, &vec![4u64]).unwrap()).unwrap();
+        writer.finish().unwrap()
+    }
+
+    fn read(bytes: Vec<u8>) -> Result<(Vec<u64>, Vec<u8>), SectionError> {
+        let sections = Sections::from_bytes(bytes, KIND)?;
+        Ok((sections.decode_all(1)?, sections.raw(1)?))
+    }
+
+    #[test]
+    fn sections_come_back() {
+        assert_eq!(read(sample()).unwrap(), (vec![1, 2, 3, 4], b"raw bytes".to_vec()));
+        let empty = Writer::new(Vec::new(), KIND).unwrap().finish().unwrap();
+        assert_eq!(Sections::from_bytes(empty, KIND).unwrap().count(), 0);
+    }
+
+    #[test]
+    fn every_truncation_and_every_flipped_bit_is_an_error() {
+        let whole = sample();
+        for len in 0..whole.len() {
+            assert!(read(whole[..len].to_vec()).is_err(), "cut at {len}");
+        }
+        for bit in 0..whole.len() * 8 {
+            let mut bytes = whole.clone();
+            bytes[bit / 8] ^= 1 << (bit % 8);
+            assert!(read(bytes).is_err(), "bit {bit}");
+        }
+        assert!(read([whole, vec![0]].concat()).is_err());
+    }
+
+    #[test]
+    fn another_kind_of_file_is_refused() {
+        let error = Sections::from_bytes(sample(), *b"ELSE").unwrap_err();
+        assert_eq!(error.to_string(), "at byte 4: a file of kind TEST, not ELSE");
+    }
+}

@@ -1,0 +1,216 @@
+//! [`StoredSignature`]: a handle to one file's signature, in memory or in a container on disk, and
+//! the section stream they are kept in. Knows nothing of which path a signature belongs to.
+
+use std::borrow::Cow;
+use std::sync::Arc;
+
+use rsync_core::{Shape, Signature, StrongHash, WeakSum};
+use serde::{Deserialize, Serialize};
+
+use crate::sections::{Packing, Section, SectionError, Sections, Writer};
+
+/// The signatures of a container are one stream, cut into sections of this length (the last one
+/// shorter), so that reading one signature verifies little more than itself.
+const CHUNK_LEN: usize = 128 << 10;
+
+/// A signature that is loaded only when somebody needs it. Cheap to clone.
+#[derive(Debug, Clone)]
+pub struct StoredSignature {
+    shape: Shape,
+    file_len: u64,
+    source: Source,
+}
+
+#[derive(Debug, Clone)]
+enum Source {
+    Memory(Arc<[u8]>),
+    Stream { stream: Arc<Stream>, offset: u64 },
+}
+
+#[derive(Debug)]
+struct Stream {
+    sections: Sections,
+    chunks: Vec<usize>,
+    len: u64,
+}
+
+/// A [`Shape`] as it is encoded.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ShapeCode {
+    block_len: u32,
+    /// 0 BLAKE3, 1 SHA-256.
+    strong: u8,
+    strong_len: u8,
+}
+
+impl ShapeCode {
+    fn shape(self) -> Result<Shape, SectionError> {
+        let strong = match self.strong {
+            0 => StrongHash::Blake3,
+            1 => StrongHash::Sha256,
+            _ => return Err(SectionError::Encode("an unknown strong hash".into())),
+        };
+        let shape = Shape {
+            block_len: self.block_len,
+            weak: WeakSum::Rsync,
+            strong,
+            strong_len: self.strong_len,
+        };
+        let fit = shape.validate().map_err(|error| error.to_string());
+        fit.and_then(|()| unsuitable(&shape).map_or(Ok(shape), |why| Err(why.into())))
+            .map_err(SectionError::Encode)
+    }
+}
+
+/// Why signatures of `shape` cannot be the base of a backup, if they cannot: who writes a delta
+/// does not see the old data, so a collision would only show at the restore.
+pub(crate) fn unsuitable(shape: &Shape) -> Option<&'static str> {
+    match (shape.weak, shape.strong) {
+        (WeakSum::Rsync, StrongHash::Blake3 | StrongHash::Sha256) if shape.strong_len >= 16 => None,
+        (WeakSum::Rsync, StrongHash::Blake3 | StrongHash::Sha256) => {
+            Some("a strong hash of under 16 bytes")
+        }
+        _ => Some("librsync's sums are for librsync's files"),
+    }
+}
+
+impl StoredSignature {
+    /// Keeps `signature` in memory.
+    pub fn new(signature: Signature) -> StoredSignature {
+        let (shape, file_len) = (signature.shape(), signature.file_len());
+        let source = Source::Memory(signature.into_packed().into());
+        StoredSignature { shape, file_len, source }
+    }
+
+    /// How the blocks are cut and hashed.
+    pub fn shape(&self) -> Shape {
+        self.shape
+    }
+
+    /// The shape as it is encoded in a container.
+    pub fn code(&self) -> ShapeCode {
+        ShapeCode {
+            block_len: self.shape.block_len,
+            strong: u8::from(self.shape.strong == StrongHash::Sha256),
+            strong_len: self.shape.strong_len,
+        }
+    }
+
+    /// The packed length in bytes.
+    pub fn packed_len(&self) -> u64 {
+        packed_len(&self.shape, self.file_len)
+    }
+
+    /// Loads the signature.
+    ///
+    /// # Errors
+    /// [`Error::Sections`](crate::Error::Sections) when it lies in a container that is damaged.
+    pub fn load(&self) -> Result<Signature, crate::Error> {
+        Signature::from_packed(self.shape, self.file_len, None, self.packed()?.into_owned())
+            .map_err(crate::Error::Load)
+    }
+
+    fn packed(&self) -> Result<Cow<'_, [u8]>, SectionError> {
+        match &self.source {
+            Source::Memory(bytes) => Ok(Cow::Borrowed(bytes)),
+            Source::Stream { stream, offset } => {
+                stream.read(*offset, self.packed_len()).map(Cow::Owned)
+            }
+        }
+    }
+}
+
+fn packed_len(shape: &Shape, file_len: u64) -> u64 {
+    file_len.div_ceil(u64::from(shape.block_len.max(1))) * shape.bytes_per_block() as u64
+}
+
+impl Stream {
+    fn read(&self, offset: u64, len: u64) -> Result<Vec<u8>, SectionError> {
+        let mut packed = Vec::with_capacity(len as usize);
+        let mut at = offset as usize;
+        let end = at + len as usize;
+        while at < end {
+            let number = self.chunks.get(at / CHUNK_LEN).copied().unwrap_or(usize::MAX);
+            let chunk = self.sections.raw(number)?;
+            let start = at % CHUNK_LEN;
+            let stop = chunk.len().min(start + (end - at));
+            let piece = chunk.get(start..stop).filter(|piece| !piece.is_empty());
+            let piece = piece.ok_or_else(|| out_of_place("a signature"))?;
+            packed.extend_from_slice(piece);
+            at += piece.len();
+        }
+        Ok(packed)
+    }
+}
+
+fn out_of_place(what: &str) -> SectionError {
+    SectionError::Damaged { offset: 0, problem: format!("{what} lies outside its sections") }
+}
+
+/// Writes `signatures`, in order, as sections of `kind`.
+///
+/// # Errors
+/// [`SectionError`], also when a signature cannot be loaded from where it lies.
+pub fn write_signatures<'a, W: std::io::Write>(
+    writer: &mut Writer<W>,
+    kind: u32,
+    signatures: impl Iterator<Item = &'a StoredSignature>,
+) -> Result<(), SectionError> {
+    let mut pending: Vec<u8> = Vec::with_capacity(CHUNK_LEN);
+    let mut flush = |chunk: Vec<u8>| writer.section(&Section::new(kind, chunk, Packing::Stored)?);
+    for signature in signatures {
+        let packed = signature.packed()?;
+        let mut rest: &[u8] = &packed;
+        while !rest.is_empty() {
+            let room = CHUNK_LEN - pending.len();
+            let (now, later) = rest.split_at(room.min(rest.len()));
+            pending.extend_from_slice(now);
+            rest = later;
+            if pending.len() == CHUNK_LEN {
+                flush(std::mem::replace(&mut pending, Vec::with_capacity(CHUNK_LEN)))?;
+            }
+        }
+    }
+    if !pending.is_empty() {
+        flush(pending)?;
+    }
+    Ok(())
+}
+
+/// Handles to the signatures in the sections of `kind`, which are those of `files`: for each the
+/// shape of its signature, if it has one, and the file's length, in the order they were written.
+///
+/// # Errors
+/// [`SectionError::Damaged`] when the sections hold more or less than that.
+pub fn read_signatures(
+    sections: Sections,
+    kind: u32,
+    files: impl Iterator<Item = (Option<ShapeCode>, u64)>,
+) -> Result<Vec<Option<StoredSignature>>, SectionError> {
+    let chunks: Vec<usize> = sections.of_kind(kind).collect();
+    let full = chunks.split_last().map_or(&[][..], |(_, full)| full);
+    if full.iter().any(|&number| sections.raw_len(number) != CHUNK_LEN) {
+        return Err(out_of_place("a signature section"));
+    }
+    let len = chunks.iter().map(|&number| sections.raw_len(number) as u64).sum();
+    let stream = Arc::new(Stream { sections, chunks, len });
+    let mut at = 0u64;
+    let mut handles = Vec::new();
+    for (code, file_len) in files {
+        let Some(code) = code else {
+            handles.push(None);
+            continue;
+        };
+        let shape = code.shape()?;
+        let source = Source::Stream { stream: Arc::clone(&stream), offset: at };
+        at = at
+            .checked_add(packed_len(&shape, file_len))
+            .filter(|&end| end <= stream.len)
+            .ok_or_else(|| out_of_place("a signature"))?;
+        handles.push(Some(StoredSignature { shape, file_len, source }));
+    }
+    if at != stream.len {
+        return Err(out_of_place("a part of the signature stream"));
+    }
+    Ok(handles)
+}

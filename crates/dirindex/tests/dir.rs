@@ -1,0 +1,155 @@
+//! What of a directory counts, and the questions asked of it: the seed's `dirtools`, as tests.
+
+use std::fs;
+use std::path::Path;
+
+use dirindex::{Dir, DirOptions, RelPath};
+use tempfile::TempDir;
+
+fn write(root: &Path, path: &str, content: &str) {
+    let path = root.join(path);
+    fs::create_dir_all(path.parent().unwrap()).unwrap();
+    fs::write(path, content).unwrap();
+}
+
+/// The tree that the seed's own tests use.
+fn seed_tree() -> TempDir {
+    let dir = tempfile::tempdir().unwrap();
+    let root = dir.path();
+    write(root, "file1", "contents1");
+    write(root, "file2", "contents2");
+    write(root, "file3.py", "print \"ok\"");
+    write(root, "file3.pyc", "compiled");
+    write(root, ".exclude", "excluded_dir/\n*.pyc");
+    write(root, "dir1/subdir1/file_subdir1", "inside subdir1");
+    write(root, "dir1/subdir1/.project", "");
+    write(root, "dir2/file_dir2", "inside dir2");
+    write(root, "excluded_dir/excluded_file", "excluded");
+    write(root, ".git/HEAD", "ref");
+    dir
+}
+
+fn names(paths: Vec<RelPath>) -> Vec<String> {
+    paths.iter().map(RelPath::to_string).collect()
+}
+
+fn path(text: &str) -> RelPath {
+    RelPath::new(text).unwrap()
+}
+
+#[test]
+fn files_and_subdirs_are_listed_without_what_is_excluded() {
+    let tree = seed_tree();
+    let dir = Dir::new(tree.path()).unwrap();
+    let all = [
+        ".exclude",
+        "dir1/subdir1/.project",
+        "dir1/subdir1/file_subdir1",
+        "dir2/file_dir2",
+        "file1",
+        "file2",
+        "file3.py",
+    ];
+    assert_eq!(names(dir.files("*").unwrap()), all);
+    assert_eq!(names(dir.files("*.py").unwrap()), ["file3.py"]);
+    assert_eq!(names(dir.files("/dir1/**").unwrap()), all[1..3]);
+    assert_eq!(names(dir.subdirs("*").unwrap()), ["dir1", "dir1/subdir1", "dir2"]);
+    assert_eq!(names(dir.subdirs("sub*").unwrap()), ["dir1/subdir1"]);
+    assert_eq!(dir.get("file*").unwrap(), Some(path("dir1/subdir1/file_subdir1")));
+    assert_eq!(dir.get("absent").unwrap(), None);
+    assert_eq!(dir.find_projects(".project").unwrap(), [Some(path("dir1/subdir1"))]);
+    assert_eq!(dir.size().unwrap(), 9 + 9 + 10 + 19 + 14 + 11);
+    assert_eq!(dir.walk().unwrap().iter().filter(|(_, is_dir)| *is_dir).count(), 3);
+}
+
+#[test]
+fn a_path_is_excluded_with_the_directory_it_lies_in() {
+    let tree = seed_tree();
+    let dir = Dir::new(tree.path()).unwrap();
+    for excluded in
+        ["file3.pyc", "deep/down/x.pyc", "excluded_dir", "excluded_dir/a/b", ".git/HEAD"]
+    {
+        assert!(dir.is_excluded(&path(excluded)).unwrap(), "{excluded}");
+    }
+    for counts in ["file1", "dir1/subdir1", "dir1/excluded_file", "absent"] {
+        assert!(!dir.is_excluded(&path(counts)).unwrap(), "{counts}");
+    }
+}
+
+#[test]
+fn nearer_exclude_files_come_first_and_the_callers_patterns_before_all() {
+    let tree = seed_tree();
+    write(tree.path(), "dir1/.exclude", "!*.pyc\n/anchored\n");
+    write(tree.path(), "dir1/kept.pyc", "");
+    write(tree.path(), "dir1/anchored", "");
+    write(tree.path(), "dir1/subdir1/anchored", "");
+    let dir = Dir::new(tree.path()).unwrap();
+    let listed = names(dir.files("*").unwrap());
+    assert!(listed.contains(&"dir1/kept.pyc".into()));
+    assert!(!listed.contains(&"dir1/anchored".into()));
+    assert!(listed.contains(&"dir1/subdir1/anchored".into()));
+    assert!(!dir.is_excluded(&path("dir1/kept.pyc")).unwrap());
+    assert!(dir.is_excluded(&path("dir1/anchored")).unwrap());
+
+    let options = DirOptions { excludes: vec!["kept.*".into()], ..DirOptions::default() };
+    let dir = Dir::with_options(tree.path(), &options).unwrap();
+    assert!(!names(dir.files("*").unwrap()).contains(&"dir1/kept.pyc".into()));
+}
+
+#[test]
+fn another_exclude_file_can_be_named_or_none() {
+    let tree = seed_tree();
+    write(tree.path(), ".gitignore", "*.py");
+    let options = DirOptions { exclude_file: Some(".gitignore".into()), ..DirOptions::default() };
+    let dir = Dir::with_options(tree.path(), &options).unwrap();
+    assert!(dir.is_excluded(&path("file3.py")).unwrap());
+    assert!(!dir.is_excluded(&path("file3.pyc")).unwrap());
+    let options =
+        DirOptions { exclude_file: None, default_excludes: Vec::new(), excludes: Vec::new() };
+    let dir = Dir::with_options(tree.path(), &options).unwrap();
+    assert_eq!(names(dir.files("HEAD").unwrap()), [".git/HEAD"]);
+}
+
+#[test]
+fn exclude_files_that_cannot_be_understood_are_errors_with_their_place() {
+    let tree = seed_tree();
+    fs::write(tree.path().join("dir2/.exclude"), b"fine\n\xff\xfe\n").unwrap();
+    let dir = Dir::new(tree.path()).unwrap();
+    let shown = dir.files("*").unwrap_err().to_string();
+    assert!(shown.ends_with("dir2/.exclude:2: not UTF-8"), "{shown}");
+
+    fs::write(tree.path().join("dir2/.exclude"), "fine\n\na{b\n").unwrap();
+    let shown = dir.files("*").unwrap_err().to_string();
+    assert!(shown.contains("dir2/.exclude:3: "), "{shown}");
+
+    fs::remove_file(tree.path().join("dir2/.exclude")).unwrap();
+    fs::create_dir(tree.path().join("dir2/.exclude")).unwrap();
+    let shown = dir.files("*").unwrap_err().to_string();
+    assert!(shown.contains("dir2/.exclude:0: cannot be read"), "{shown}");
+}
+
+#[test]
+fn the_hash_is_of_names_and_contents() {
+    let (a, b) = (seed_tree(), seed_tree());
+    let hash = |tree: &TempDir| Dir::new(tree.path()).unwrap().hash().unwrap();
+    assert_eq!(hash(&a), hash(&b));
+    write(b.path(), "excluded_dir/more", "not counted");
+    assert_eq!(hash(&a), hash(&b));
+    write(b.path(), "file1", "contents2");
+    assert_ne!(hash(&a), hash(&b));
+    write(b.path(), "file1", "contents1");
+    fs::create_dir(b.path().join("empty")).unwrap();
+    assert_ne!(hash(&a), hash(&b));
+}
+
+#[test]
+fn what_is_no_directory_is_said_so() {
+    let tree = seed_tree();
+    for absent in ["absent", "file1"] {
+        let shown = Dir::new(tree.path().join(absent)).unwrap_err().to_string();
+        assert!(
+            shown.starts_with("cannot open the directory ") && shown.ends_with(absent),
+            "{shown}"
+        );
+    }
+}

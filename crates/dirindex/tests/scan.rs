@@ -1,0 +1,259 @@
+//! Taking stock of trees, and the index file.
+
+use std::ffi::OsStr;
+use std::fs;
+use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink};
+use std::path::Path;
+use std::process::Command;
+use std::sync::Arc;
+
+use dirindex::{Dir, DirIndex, Error, Node, Problem, ProblemKind, RelPath, ScanOptions};
+use rsync_core::{Digest, Progress, SignatureOptions};
+use tempfile::TempDir;
+
+fn path(bytes: impl Into<Vec<u8>>) -> RelPath {
+    RelPath::new(bytes).unwrap()
+}
+
+fn scan(root: &Path) -> DirIndex {
+    DirIndex::scan(&Dir::new(root).unwrap()).unwrap()
+}
+
+/// One of each kind, and names that are hard to keep.
+fn varied_tree() -> TempDir {
+    let dir = tempfile::tempdir().unwrap();
+    let root = dir.path();
+    fs::create_dir_all(root.join("sub/empty")).unwrap();
+    fs::write(root.join("sub/file"), "content").unwrap();
+    fs::write(root.join("nothing"), "").unwrap();
+    fs::write(root.join(OsStr::from_bytes(b"\xff new\nline")), "odd").unwrap();
+    fs::write(root.join("large"), vec![7; 3_000_000]).unwrap();
+    fs::hard_link(root.join("sub/file"), root.join("another name")).unwrap();
+    symlink("nowhere/at all", root.join("link")).unwrap();
+    rustix::fs::mkfifoat(rustix::fs::CWD, root.join("fifo"), 0o640.into()).unwrap();
+    fs::set_permissions(root.join("sub/empty"), fs::Permissions::from_mode(0o1755)).unwrap();
+    dir
+}
+
+#[test]
+fn every_kind_is_taken_in() {
+    let tree = varied_tree();
+    let index = scan(tree.path());
+    let node = |name: &[u8]| index.get(&path(name)).map(|entry| entry.node.clone());
+    let file = |content: &[u8]| {
+        Some(Node::File { len: content.len() as u64, digest: Digest::of(content) })
+    };
+    assert_eq!(node(b"sub/empty"), Some(Node::Dir));
+    assert_eq!(node(b"another name"), file(b"content"));
+    assert_eq!(node(b"sub/file"), Some(Node::HardLink { to: path("another name") }));
+    assert_eq!(node(b"nothing"), file(b""));
+    assert_eq!(node(b"\xff new\nline"), file(b"odd"));
+    assert_eq!(node(b"large"), file(&[7; 3_000_000]));
+    assert_eq!(node(b"link"), Some(Node::Symlink { target: b"nowhere/at all".to_vec() }));
+    assert_eq!(node(b"fifo"), Some(Node::Fifo));
+    assert_eq!(index.problems(), []);
+    assert_eq!(index.files().count(), 7);
+    assert_eq!(index.subdirs().count(), 2);
+
+    let meta = fs::symlink_metadata(tree.path().join("sub/empty")).unwrap();
+    let entry = index.get(&path("sub/empty")).unwrap();
+    assert_eq!(entry.meta.mode, 0o1755);
+    assert_eq!((entry.meta.uid, entry.meta.gid), (meta.uid(), meta.gid()));
+    assert_eq!(
+        (entry.meta.mtime.secs, i64::from(entry.meta.mtime.nanos)),
+        (meta.mtime(), meta.mtime_nsec())
+    );
+}
+
+#[test]
+fn extended_attributes_are_taken_in() {
+    let tree = varied_tree();
+    let before = scan(tree.path()).root();
+    for name in ["sub", "sub/file"] {
+        let file = fs::File::open(tree.path().join(name)).unwrap();
+        let set =
+            rustix::fs::fsetxattr(&file, "user.note", b"kept", rustix::fs::XattrFlags::empty());
+        if set == Err(rustix::io::Errno::NOTSUP) {
+            eprintln!("SKIPPED: no extended attributes on this file system");
+            return;
+        }
+        set.unwrap();
+    }
+    let index = scan(tree.path());
+    assert_ne!(index.root(), before);
+    for name in ["sub", "sub/file", "another name"] {
+        let xattrs = &index.get(&path(name)).unwrap().meta.xattrs;
+        assert_eq!(
+            (&xattrs[0].name[..], &xattrs[0].value[..]),
+            (&b"user.note"[..], &b"kept"[..]),
+            "{name}"
+        );
+    }
+}
+
+#[test]
+fn the_index_file_brings_back_the_index() {
+    let tree = varied_tree();
+    let index = scan(tree.path());
+    let file = tree.path().with_extension("index");
+    index.to_file(&file).unwrap();
+    let back = DirIndex::from_file(&file).unwrap();
+    fs::remove_file(&file).unwrap();
+    assert_eq!(back.root(), index.root());
+    assert!(index.entries().eq(back.entries()));
+    for entry in index.entries() {
+        let (a, b) = (index.signature(&entry.path).unwrap(), back.signature(&entry.path).unwrap());
+        assert_eq!(
+            a.as_ref().map(|s| s.packed()),
+            b.as_ref().map(|s| s.packed()),
+            "{}",
+            entry.path
+        );
+        assert_eq!(a.is_some(), entry.node.len() > 0);
+        assert_eq!(
+            index.record(&entry.path).unwrap().trust,
+            back.record(&entry.path).unwrap().trust
+        );
+    }
+}
+
+#[test]
+fn the_same_tree_gives_the_same_bytes_for_any_thread_count() {
+    let tree = varied_tree();
+    let bytes = |threads| {
+        let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
+        pool.install(|| {
+            let mut bytes = Vec::new();
+            scan(tree.path()).write_to(&mut bytes).unwrap();
+            bytes
+        })
+    };
+    let one = bytes(1);
+    // The trust of a file depends on how long ago it changed; two scans may tell differently.
+    let roots = [1, 2, 8].map(|threads| DirIndex::from_bytes(bytes(threads)).unwrap().root());
+    assert!(roots.iter().all(|&root| root == DirIndex::from_bytes(one.clone()).unwrap().root()));
+}
+
+#[test]
+fn every_truncation_and_flipped_bit_of_an_index_is_an_error() {
+    let tree = tempfile::tempdir().unwrap();
+    fs::create_dir(tree.path().join("d")).unwrap();
+    fs::write(tree.path().join("d/f"), "some content").unwrap();
+    let mut whole = Vec::new();
+    scan(tree.path()).write_to(&mut whole).unwrap();
+    let read = |bytes: Vec<u8>| DirIndex::from_bytes(bytes).and_then(|i| i.signature(&path("d/f")));
+    assert!(read(whole.clone()).unwrap().is_some());
+    for len in 0..whole.len() {
+        assert!(read(whole[..len].to_vec()).is_err(), "cut at {len}");
+    }
+    for bit in 0..whole.len() * 8 {
+        let mut bytes = whole.clone();
+        bytes[bit / 8] ^= 1 << (bit % 8);
+        assert!(read(bytes).is_err(), "bit {bit}");
+    }
+}
+
+/// Sets every time of the tree's files back, so that the next scan can trust them.
+fn settle(root: &Path) {
+    // The clock that stamps changes has to move past the window in which changes are racy.
+    let file = root.join("large");
+    let changed = fs::metadata(&file).unwrap().ctime_nsec();
+    let probe = root.with_extension("clock");
+    let started = std::time::Instant::now();
+    while started.elapsed().as_millis() < 80 {
+        fs::write(&probe, changed.to_le_bytes()).unwrap();
+    }
+    fs::remove_file(probe).unwrap();
+}
+
+fn bytes_read(dir: &Dir, previous: &DirIndex) -> (u64, DirIndex) {
+    let progress = Arc::new(Progress::default());
+    let options = ScanOptions { progress: Some(Arc::clone(&progress)), ..ScanOptions::default() };
+    let index = DirIndex::scan_with(dir, Some(previous), &options).unwrap();
+    (progress.bytes(), index)
+}
+
+#[test]
+fn what_has_not_changed_is_not_read_again() {
+    let tree = varied_tree();
+    settle(tree.path());
+    let dir = Dir::new(tree.path()).unwrap();
+    let first = DirIndex::scan(&dir).unwrap();
+    let (read, second) = bytes_read(&dir, &first);
+    assert_eq!((read, second.root()), (0, first.root()));
+
+    // The same length and time of modification, other content: the time of change tells.
+    let large = fs::File::options().write(true).open(tree.path().join("large")).unwrap();
+    let mtime = large.metadata().unwrap().modified().unwrap();
+    std::os::unix::fs::FileExt::write_at(&large, b"!", 1_000_000).unwrap();
+    large.set_modified(mtime).unwrap();
+    let (read, third) = bytes_read(&dir, &first);
+    assert_eq!(read, 3_000_000);
+    assert_ne!(third.root(), first.root());
+
+    // Read so soon after the change that another one could go unseen: not to be trusted.
+    assert_eq!(third.record(&path("large")).unwrap().trust, None);
+    let (read, _) = bytes_read(&dir, &third);
+    assert_eq!(read, 3_000_000);
+}
+
+#[test]
+fn a_mid_apply_tree_is_refused_and_a_leftover_stage_left_out() {
+    let tree = varied_tree();
+    let clean = scan(tree.path()).content_hash().unwrap();
+    let stage = tree.path().join(dirindex::STAGE_DIR);
+    fs::create_dir(&stage).unwrap();
+    fs::write(stage.join("0"), "staged").unwrap();
+    assert_eq!(scan(tree.path()).content_hash().unwrap(), clean);
+    fs::write(stage.join("journal"), "").unwrap();
+    let error = DirIndex::scan(&Dir::new(tree.path()).unwrap()).unwrap_err();
+    assert!(matches!(error, Error::Unfinished { .. }), "{error}");
+}
+
+#[test]
+fn sockets_are_reported() {
+    let tree = varied_tree();
+    let _socket = std::os::unix::net::UnixListener::bind(tree.path().join("socket")).unwrap();
+    let index = scan(tree.path());
+    let problem =
+        Problem { path: path("socket"), kind: ProblemKind::Unsupported, detail: "a socket".into() };
+    assert_eq!(index.problems(), [problem]);
+    assert_eq!(index.get(&path("socket")), None);
+}
+
+#[test]
+fn weak_signatures_are_refused() {
+    let tree = varied_tree();
+    let signature = SignatureOptions { strong_len: 8, ..SignatureOptions::default() };
+    let options = ScanOptions { signature, progress: None };
+    let error = DirIndex::scan_with(&Dir::new(tree.path()).unwrap(), None, &options).unwrap_err();
+    assert!(matches!(error, Error::Signature(_)));
+}
+
+#[test]
+fn a_cancelled_scan_stops() {
+    let tree = varied_tree();
+    let progress = Arc::new(Progress::default());
+    progress.cancel();
+    let options = ScanOptions { progress: Some(progress), ..ScanOptions::default() };
+    let error = DirIndex::scan_with(&Dir::new(tree.path()).unwrap(), None, &options).unwrap_err();
+    assert!(matches!(error, Error::Cancelled));
+}
+
+#[test]
+fn digests_are_what_b3sum_prints() {
+    let tree = varied_tree();
+    let Ok(output) =
+        Command::new("b3sum").arg("--no-names").arg(tree.path().join("large")).output()
+    else {
+        assert!(std::env::var_os("CI").is_none(), "b3sum must be installed");
+        eprintln!("SKIPPED: b3sum is not installed");
+        return;
+    };
+    let index = scan(tree.path());
+    let Some(Node::File { digest, .. }) = index.get(&path("large")).map(|entry| &entry.node) else {
+        panic!("no file")
+    };
+    assert_eq!(String::from_utf8(output.stdout).unwrap().trim(), digest.to_string());
+}
