@@ -229,13 +229,12 @@ impl DiffIndex {
     /// [`Error::File`], around what went wrong.
     pub fn to_file(&self, path: impl AsRef<Path>) -> Result<(), Error> {
         let path = path.as_ref();
-        let bytes = self.to_bytes()?;
-        let write = |file: &mut File| {
+        replace_file(path, |file| {
             let mut out = BufWriter::new(file);
-            let written = out.write_all(&bytes).and_then(|()| out.flush());
-            written.map_err(|error| SectionError::Write(error).into())
-        };
-        replace_file(path, write).map_err(|error| Error::from(error).in_file(path))
+            self.write_to(&mut out)?;
+            out.flush().map_err(|error| SectionError::Write(error).into())
+        })
+        .map_err(|error: Error| error.in_file(path))
     }
 
     /// Reads the diff in the file at `path`.

@@ -1,4 +1,5 @@
 //! Comparing indexes: what is found, that it leads from one to the other, and its file.
+#![allow(clippy::unwrap_used, clippy::panic, reason = "a test")]
 
 use std::collections::BTreeMap;
 

@@ -209,7 +209,7 @@ impl DirIndex {
             self.write_to(&mut out)?;
             out.flush().map_err(|error| SectionError::Write(error).into())
         })
-        .map_err(|error| error.in_file(path))
+        .map_err(|error: Error| error.in_file(path))
     }
 
     /// Writes the index to `out`.
@@ -356,14 +356,15 @@ fn check_links(records: &[Record], links: &[(&RelPath, &RelPath)]) -> Result<(),
     }
 }
 
-/// Puts what `write` writes in the place of the file at `path`, in one step.
+/// Puts what `write` writes in the place of the file at `path`, in one step: into a new file beside
+/// it, synced, then renamed.
 ///
 /// # Errors
 /// What `write` returns, and [`Error::Io`]; the file at `path` is then as it was.
-pub fn replace_file(
+pub fn replace_file<E: From<Error>>(
     path: &Path,
-    write: impl FnOnce(&mut File) -> Result<(), Error>,
-) -> Result<(), Error> {
+    write: impl FnOnce(&mut File) -> Result<(), E>,
+) -> Result<(), E> {
     let parent = match path.parent() {
         Some(parent) if parent != Path::new("") => parent,
         _ => Path::new("."),
@@ -374,8 +375,8 @@ pub fn replace_file(
         .tempfile_in(parent)
         .map_err(|error| Error::io("create a file in", parent, error))?;
     write(file.as_file_mut())?;
-    file.as_file().sync_all().map_err(|error| Error::io("sync", file.path(), error))?;
+    file.as_file().sync_all().map_err(|error| Error::io("sync", path, error))?;
     file.persist(path).map_err(|error| Error::io("rename a file to", path, error.error))?;
     let sync_parent = || File::open(parent)?.sync_all();
-    sync_parent().map_err(|error| Error::io("sync", parent, error))
+    sync_parent().map_err(|error| Error::io("sync", parent, error).into())
 }

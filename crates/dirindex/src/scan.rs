@@ -197,7 +197,7 @@ impl Scan<'_> {
             let before = rustix::fs::fstat(&file)?;
             let signature = match Signature::of_file(&file, &self.options.signature) {
                 Ok(signature) => signature,
-                Err(rsync_core::Error::Changed { .. }) => continue,
+                Err(rsync_core::Error::Changed) => continue,
                 Err(error) => return Err(io::Error::other(error)),
             };
             let xattrs = xattr::read(std::os::fd::AsFd::as_fd(&file))?;

@@ -2,7 +2,7 @@
 //! the section stream they are kept in. Knows nothing of which path a signature belongs to.
 
 use std::borrow::Cow;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use rsync_core::{Shape, Signature, StrongHash, WeakSum};
 use serde::{Deserialize, Serialize};
@@ -32,6 +32,8 @@ struct Stream {
     sections: Sections,
     chunks: Vec<usize>,
     len: u64,
+    /// The chunk read last, verified: signatures are mostly loaded in the order they lie in.
+    last: Mutex<Option<(usize, Arc<Vec<u8>>)>>,
 }
 
 /// A [`Shape`] as it is encoded.
@@ -130,8 +132,7 @@ impl Stream {
         let mut at = offset as usize;
         let end = at + len as usize;
         while at < end {
-            let number = self.chunks.get(at / CHUNK_LEN).copied().unwrap_or(usize::MAX);
-            let chunk = self.sections.raw(number)?;
+            let chunk = self.chunk(at / CHUNK_LEN)?;
             let start = at % CHUNK_LEN;
             let stop = chunk.len().min(start + (end - at));
             let piece = chunk.get(start..stop).filter(|piece| !piece.is_empty());
@@ -140,6 +141,19 @@ impl Stream {
             at += piece.len();
         }
         Ok(packed)
+    }
+
+    fn chunk(&self, number: usize) -> Result<Arc<Vec<u8>>, SectionError> {
+        let mut last = self.last.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some((at, chunk)) = &*last
+            && *at == number
+        {
+            return Ok(Arc::clone(chunk));
+        }
+        let section = self.chunks.get(number).ok_or_else(|| out_of_place("a signature"))?;
+        let chunk = Arc::new(self.sections.raw(*section)?);
+        *last = Some((number, Arc::clone(&chunk)));
+        Ok(chunk)
     }
 }
 
@@ -193,7 +207,7 @@ pub fn read_signatures(
         return Err(out_of_place("a signature section"));
     }
     let len = chunks.iter().map(|&number| sections.raw_len(number) as u64).sum();
-    let stream = Arc::new(Stream { sections, chunks, len });
+    let stream = Arc::new(Stream { sections, chunks, len, last: Mutex::default() });
     let mut at = 0u64;
     let mut handles = Vec::new();
     for (code, file_len) in files {

@@ -1,4 +1,5 @@
 //! What of a directory counts, and the questions asked of it: the seed's `dirtools`, as tests.
+#![allow(clippy::unwrap_used, clippy::panic, reason = "a test")]
 
 use std::fs;
 use std::path::Path;

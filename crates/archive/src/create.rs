@@ -1,0 +1,305 @@
+//! Writing an archive: what goes into it, in which order, read from the live tree and checked
+//! against the diff on the way.
+
+use std::fs::File;
+use std::io::{self, ErrorKind, Read, Write};
+use std::path::Path;
+use std::sync::Arc;
+
+use diffindex::{Change, Content, DiffIndex};
+use dirindex::{Dir, DirIndex, Node, RelPath, SectionError};
+use rsync_core::{Delta, Digest, FileBytes, Progress};
+use rustix::fs::OFlags;
+use rustix::io::Errno;
+
+use crate::codec::Packer;
+use crate::members::MemberWriter;
+use crate::open::{DIFF, PATHS};
+use crate::table::{Table, Trailer};
+use crate::{DiffData, Error, Format, count, frame, open, paths};
+
+const BUFFER_LEN: usize = 256 << 10;
+
+/// How an archive is written.
+#[derive(Debug, Clone, Default)]
+pub struct ArchiveOptions {
+    /// The compression; `None`: the one the file's name asks for, or else gzip.
+    pub format: Option<Format>,
+    /// The compression level, 0 to 9 for gzip and 1 to 19 for zstd; `None`: 6 and 3.
+    pub level: Option<i32>,
+    /// Counts the bytes read from the tree and the contents done; its flag stops the work.
+    pub progress: Option<Arc<Progress>>,
+}
+
+impl DiffData {
+    /// Packs what `diff` needs of the tree `dir` into an archive at `path`, and opens that.
+    ///
+    /// `old` is the index that the diff starts from; its signatures are what deltas are made
+    /// against, so the old data is not needed. Each file is read once and must have the content
+    /// that the diff says.
+    ///
+    /// The archive is written beside `path` under another name, synced, and then renamed, so there
+    /// is a whole archive at `path` afterwards or what was there before.
+    ///
+    /// # Errors
+    /// [`Error::Changed`] when a file is no longer what was indexed; [`Error::WrongBase`],
+    /// [`Error::NoBase`], [`Error::Signature`] when `old` does not fit; [`Error::Io`] and the rest
+    /// of [`Error`].
+    pub fn create(
+        dir: &Dir,
+        old: &DirIndex,
+        diff: &DiffIndex,
+        path: impl AsRef<Path>,
+    ) -> Result<DiffData, Error> {
+        DiffData::create_with(dir, old, diff, path, &ArchiveOptions::default())
+    }
+
+    /// [`create`](DiffData::create) with options.
+    ///
+    /// # Errors
+    /// As [`create`](DiffData::create).
+    pub fn create_with(
+        dir: &Dir,
+        old: &DirIndex,
+        diff: &DiffIndex,
+        path: impl AsRef<Path>,
+        options: &ArchiveOptions,
+    ) -> Result<DiffData, Error> {
+        let path = path.as_ref();
+        let mut options = options.clone();
+        options.format = options.format.or(Format::from_name(path));
+        dirindex::replace_file(path, |file| {
+            let written = DiffData::write(dir, old, diff, file, &options);
+            written.map_err(|error| match error {
+                Error::Write(source) => Error::io("write", path, source),
+                other => other,
+            })
+        })?;
+        let file = File::open(path).map_err(|error| Error::io("open", path, error))?;
+        open::open(Box::new(file), path.to_owned(), Some(diff))
+    }
+
+    /// Writes the archive to `out`, front to back: a pipe will do. When this fails, what was
+    /// written is no archive.
+    ///
+    /// # Errors
+    /// As [`create`](DiffData::create), and [`Error::Write`] when `out` fails.
+    pub fn write(
+        dir: &Dir,
+        old: &DirIndex,
+        diff: &DiffIndex,
+        out: impl Write,
+        options: &ArchiveOptions,
+    ) -> Result<(), Error> {
+        let packer = Packer::new(options.format.unwrap_or_default(), options.level)?;
+        if old.root() != diff.base() {
+            return Err(Error::WrongBase { wanted: diff.base(), found: old.root() });
+        }
+        let mut archive = Archive {
+            dir,
+            old,
+            progress: options.progress.as_deref(),
+            tar: MemberWriter::new(out, packer),
+            deltas: Vec::new(),
+            buffer: vec![0; BUFFER_LEN],
+        };
+        let lengths = archive.head(diff)?;
+        for change in diff.changes() {
+            archive.content(change)?;
+        }
+        archive.finish(lengths, packer)
+    }
+}
+
+/// An archive that is being written.
+struct Archive<'a, W> {
+    dir: &'a Dir,
+    old: &'a DirIndex,
+    progress: Option<&'a Progress>,
+    tar: MemberWriter<W>,
+    deltas: Vec<u64>,
+    buffer: Vec<u8>,
+}
+
+impl<W: Write> Archive<'_, W> {
+    /// Writes `diff.index` and PATHS, each in members of its own. Gives their lengths.
+    fn head(&mut self, diff: &DiffIndex) -> Result<(u64, u64), Error> {
+        let encode = |error| match error {
+            diffindex::Error::Sections(SectionError::Write(error)) => Error::Write(error),
+            other => Error::Encode(other),
+        };
+        let diff_len = count::length(|out| diff.write_to(out)).map_err(encode)?;
+        self.header(DIFF, diff_len)?;
+        let same = count::exactly(diff_len, &mut self.tar, |out| diff.write_to(out));
+        if !same.map_err(encode)? {
+            return Err(Error::Write(io::Error::other("the diff has changed its length")));
+        }
+        self.end_body(diff_len)?;
+        self.tar.cut().map_err(Error::Write)?;
+
+        let paths_len = count::length(|out| paths::write(diff, out)).map_err(Error::Write)?;
+        self.header(PATHS, paths_len)?;
+        paths::write(diff, &mut self.tar).map_err(Error::Write)?;
+        self.end_body(paths_len)?;
+        self.tar.cut().map_err(Error::Write)?;
+        Ok((diff_len, paths_len))
+    }
+
+    /// Writes the content that is stored for a change, if any is.
+    fn content(&mut self, change: &Change) -> Result<(), Error> {
+        self.check_cancelled()?;
+        let (Some(content), Some(name)) = (change.stored_content(), paths::member_name(change))
+        else {
+            return Ok(());
+        };
+        let Some(Node::File { len, digest }) = change.new.as_ref().map(|new| &new.node) else {
+            return Ok(());
+        };
+        let len = match content {
+            Content::Delta { base, digest: base_digest } => {
+                self.delta(&change.path, &name, (*len, *digest), (base, *base_digest))?
+            }
+            _ => self.whole(&change.path, &name, (*len, *digest))?,
+        };
+        self.end_body(len)?;
+        if let Some(progress) = self.progress {
+            progress.add_item();
+        }
+        Ok(())
+    }
+
+    /// Writes a file as it is. Exactly the indexed length is read: what was appended since does no
+    /// harm, since the digest shows that what is before it is what was indexed.
+    fn whole(&mut self, path: &RelPath, name: &str, file: (u64, Digest)) -> Result<u64, Error> {
+        let (len, digest) = file;
+        let mut file = self.open(path)?;
+        self.header(name, len)?;
+        let mut hasher = blake3::Hasher::new();
+        let mut left = len;
+        while left > 0 {
+            let room = self.buffer.len().min(usize::try_from(left).unwrap_or(usize::MAX));
+            let piece = self.buffer.get_mut(..room).unwrap_or_default();
+            file.read_exact(piece).map_err(|error| match error.kind() {
+                ErrorKind::UnexpectedEof => Error::Changed { path: path.clone() },
+                _ => Error::io("read", self.dir.path().join(path.as_path()), error),
+            })?;
+            hasher.update(piece);
+            self.tar.write_all(piece).map_err(Error::Write)?;
+            left -= room as u64;
+            if let Some(progress) = self.progress {
+                progress.add_bytes(room as u64);
+            }
+            self.check_cancelled()?;
+        }
+        if Digest::from(hasher.finalize()) != digest {
+            return Err(Error::Changed { path: path.clone() });
+        }
+        Ok(len)
+    }
+
+    /// Writes a file as the delta from what `base` has in the old tree. Gives the delta's length.
+    fn delta(
+        &mut self,
+        path: &RelPath,
+        name: &str,
+        file: (u64, Digest),
+        base: (&RelPath, Digest),
+    ) -> Result<u64, Error> {
+        let changed = || Error::Changed { path: path.clone() };
+        let failed = |source| match source {
+            rsync_core::Error::Changed => changed(),
+            rsync_core::Error::Cancelled(_) => Error::Cancelled,
+            source => Error::Delta { path: path.clone(), source },
+        };
+        let (len, digest) = file;
+        let signature = self.signature(path, base)?;
+        let file = self.open(path)?;
+        let bytes = FileBytes::open(&file).map_err(failed)?;
+        let len = usize::try_from(len).unwrap_or(usize::MAX);
+        let new = bytes.get(..len).ok_or_else(changed)?;
+        let delta = Delta::compute(&signature, new, self.progress).map_err(failed)?;
+        if delta.new_digest() != digest {
+            return Err(changed());
+        }
+        let delta_len = delta.encoded_len();
+        self.header(name, delta_len)?;
+        delta.write_to(new, &mut self.tar).map_err(|error| match error {
+            rsync_core::Error::Io { source, .. } => Error::Write(source),
+            other => failed(other),
+        })?;
+        // The digest was taken before the blocks were matched. A file that was only added to since
+        // still begins with what was indexed.
+        if bytes.check().is_err() && Digest::of(new) != digest {
+            return Err(changed());
+        }
+        self.deltas.push(delta_len);
+        Ok(delta_len)
+    }
+
+    /// The old signature that a delta starts from.
+    fn signature(
+        &self,
+        path: &RelPath,
+        base: (&RelPath, Digest),
+    ) -> Result<rsync_core::Signature, Error> {
+        let (base, wanted) = base;
+        let no_base = || Error::NoBase { path: path.clone(), base: base.clone() };
+        match self.old.get(base).map(|entry| &entry.node) {
+            Some(Node::File { digest, .. }) if *digest == wanted => {}
+            _ => return Err(no_base()),
+        }
+        let signature = self.old.signature(base);
+        signature
+            .map_err(|source| Error::Signature { path: base.clone(), source })?
+            .ok_or_else(no_base)
+    }
+
+    /// Opens a regular file of the tree; what is no longer one has changed.
+    fn open(&self, path: &RelPath) -> Result<File, Error> {
+        let changed = || Error::Changed { path: path.clone() };
+        let failed = |error: io::Error| match error.kind() {
+            ErrorKind::NotFound | ErrorKind::NotADirectory => changed(),
+            // A link or a socket in its place.
+            _ if [Some(Errno::LOOP), Some(Errno::NXIO)].contains(&Errno::from_io_error(&error)) => {
+                changed()
+            }
+            _ => Error::io("open", self.dir.path().join(path.as_path()), error),
+        };
+        let file = self.dir.root().open(path, OFlags::RDONLY | OFlags::NONBLOCK).map_err(failed)?;
+        let file = File::from(file);
+        let metadata = file
+            .metadata()
+            .map_err(|error| Error::io("stat", self.dir.path().join(path.as_path()), error))?;
+        if metadata.is_file() { Ok(file) } else { Err(changed()) }
+    }
+
+    /// Writes TABLE, the end of the tar stream, and the trailer.
+    fn finish(mut self, lengths: (u64, u64), packer: Packer) -> Result<(), Error> {
+        let (members, table_offset) = self.tar.settle().map_err(Error::Write)?;
+        let members = members.to_vec();
+        let (diff_len, paths_len) = lengths;
+        let table = Table { diff_len, paths_len, members, deltas: self.deltas };
+        let body = table.to_bytes().map_err(Error::EncodeTable)?;
+        let packed = Table::pack(packer, &body).map_err(Error::Write)?;
+        let trailer = Trailer::new(table_offset, body.len() as u64, &packed);
+        let out = self.tar.get_mut();
+        out.write_all(&packed)
+            .and_then(|()| out.write_all(&trailer.to_bytes(packer.format)))
+            .and_then(|()| out.flush())
+            .map_err(Error::Write)
+    }
+
+    fn header(&mut self, name: &str, size: u64) -> Result<(), Error> {
+        self.tar.write_all(&frame::header(name, size)).map_err(Error::Write)
+    }
+
+    /// Fills up the last block of a body of `size` bytes.
+    fn end_body(&mut self, size: u64) -> Result<(), Error> {
+        self.tar.write_all(frame::padding(size)).map_err(Error::Write)
+    }
+
+    fn check_cancelled(&self) -> Result<(), Error> {
+        let check = self.progress.map_or(Ok(()), Progress::check);
+        check.map_err(|_| Error::Cancelled)
+    }
+}

@@ -1,0 +1,69 @@
+//! A diff's archive: every content that the new tree has and the old one had not, in one file that
+//! is an ordinary `.tar.gz` or `.tar.zst` to everyone else.
+//!
+//! - [`DiffData::create`] packs what a [`DiffIndex`](diffindex::DiffIndex) calls for: new files
+//!   whole, changed files as librsync deltas against the old *index*, without the old data. It
+//!   compresses on all of rayon's threads and holds a few MiB, whatever the sizes of the files.
+//!   [`DiffData::write`] does the same to any [`Write`](std::io::Write).
+//! - [`DiffData::open`] reads the end of an archive and its diff, which takes a few small reads. A
+//!   [`ContentReader`] then gives single contents, reading no more than the compressed members they
+//!   lie in. The archive may be a file, memory, or anything else that can [`ReadAt`].
+//! - [`DiffData::verify`] reads everything and compares it with what the diff promises.
+//!
+//! The tar stream is cut into members of at most 1 MiB that are compressed by themselves; TABLE, the
+//! last member of the stream, lists them. `docs/format.md` describes each byte.
+//!
+//! **Promised.** What is in an archive is what its diff says: each file is hashed while it is read,
+//! and one that has changed since it was indexed is an error and no archive ([`Error::Changed`]).
+//! The same trees give the same bytes for any number of threads (with the same version of the
+//! compressor). An archive that was damaged or bent is an error that names the member and the place;
+//! nothing is unpacked beyond what is declared, and what is declared is checked against the
+//! archive's length. What this crate writes is all that it reads: one order, one header for each
+//! name and size, no links, no long names.
+//!
+//! **Not promised.** The checks prove damage, not origin: who can write the archive can write
+//! another one. A delta's result is compared with the diff by who applies it, not here.
+//!
+//! ```
+//! use std::io::Read;
+//!
+//! use archive::DiffData;
+//! use diffindex::DiffIndex;
+//! use dirindex::{Dir, DirIndex};
+//!
+//! let tmp = tempfile::tempdir()?;
+//! let tree = tmp.path().join("tree");
+//! std::fs::create_dir(&tree)?;
+//! let dir = Dir::new(&tree)?;
+//! let old = DirIndex::scan(&dir)?;
+//!
+//! std::fs::write(tree.join("new"), "some content")?;
+//! let diff = DiffIndex::between(&old, &DirIndex::scan(&dir)?);
+//! DiffData::create(&dir, &old, &diff, tmp.path().join("diff.tgz"))?;
+//!
+//! let data = DiffData::open(tmp.path().join("diff.tgz"))?;
+//! let mut content = String::new();
+//! data.reader().open(&data.diff().changes()[0])?.read_to_string(&mut content)?;
+//! assert_eq!(content, "some content");
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
+
+mod codec;
+mod count;
+mod create;
+mod error;
+mod frame;
+mod members;
+mod open;
+mod paths;
+mod read;
+mod source;
+mod stream;
+mod table;
+mod verify;
+
+pub use codec::Format;
+pub use create::ArchiveOptions;
+pub use error::Error;
+pub use read::{Body, ContentReader, DiffData};
+pub use source::ReadAt;

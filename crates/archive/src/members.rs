@@ -1,0 +1,218 @@
+//! A byte stream cut into members that are compressed in parallel and written in order. Knows
+//! nothing of tar.
+
+use std::collections::VecDeque;
+use std::io::{self, Write};
+use std::sync::mpsc::{Receiver, TryRecvError, sync_channel};
+
+use serde::{Deserialize, Serialize};
+
+use crate::codec::Packer;
+
+/// The most bytes of the stream in one member.
+pub(crate) const MEMBER_LEN: usize = 1 << 20;
+/// The most bytes one member may take up: no format enlarges what it cannot compress by this much.
+pub(crate) const MAX_STORED_LEN: usize = MEMBER_LEN + (MEMBER_LEN >> 4);
+/// The most members in memory at once, whatever the number of threads.
+const MAX_IN_FLIGHT: usize = 32;
+
+/// The lengths of one member.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Member {
+    /// Compressed, in the archive.
+    pub(crate) stored: u32,
+    /// Unpacked, in the stream.
+    pub(crate) len: u32,
+}
+
+/// Compresses what is written to it. Where the stream is cut depends on the bytes and the calls of
+/// [`cut`](MemberWriter::cut) alone, so the output is the same for any number of threads.
+pub(crate) struct MemberWriter<W> {
+    out: W,
+    packer: Packer,
+    chunk: Vec<u8>,
+    in_flight: VecDeque<Packing>,
+    max_in_flight: usize,
+    written: Vec<Member>,
+    stored: u64,
+}
+
+/// A member that some thread is compressing.
+struct Packing {
+    len: u32,
+    packed: Receiver<io::Result<Vec<u8>>>,
+}
+
+impl<W: Write> MemberWriter<W> {
+    pub(crate) fn new(out: W, packer: Packer) -> MemberWriter<W> {
+        MemberWriter {
+            out,
+            packer,
+            chunk: Vec::with_capacity(MEMBER_LEN),
+            in_flight: VecDeque::new(),
+            max_in_flight: (rayon::current_num_threads() + 2).min(MAX_IN_FLIGHT),
+            written: Vec::new(),
+            stored: 0,
+        }
+    }
+
+    /// Ends the current member here.
+    pub(crate) fn cut(&mut self) -> io::Result<()> {
+        if self.chunk.is_empty() {
+            return Ok(());
+        }
+        let chunk = std::mem::replace(&mut self.chunk, Vec::with_capacity(MEMBER_LEN));
+        let (packer, len) = (self.packer, chunk.len() as u32);
+        let (sender, packed) = sync_channel(1);
+        rayon::spawn_fifo(move || {
+            // Nobody waits any more when the archive was given up.
+            let _ = sender.send(packer.pack(&chunk));
+        });
+        self.in_flight.push_back(Packing { len, packed });
+        while self.in_flight.len() > self.max_in_flight {
+            self.write_oldest()?;
+        }
+        Ok(())
+    }
+
+    /// Ends the current member and waits until all is written. Gives every member so far and the
+    /// compressed length of all of them.
+    pub(crate) fn settle(&mut self) -> io::Result<(&[Member], u64)> {
+        self.cut()?;
+        while !self.in_flight.is_empty() {
+            self.write_oldest()?;
+        }
+        Ok((&self.written, self.stored))
+    }
+
+    /// The writer that the members go to. Whole only after [`settle`](MemberWriter::settle).
+    pub(crate) fn get_mut(&mut self) -> &mut W {
+        &mut self.out
+    }
+
+    fn write_oldest(&mut self) -> io::Result<()> {
+        let Some(Packing { len, packed }) = self.in_flight.pop_front() else {
+            return Ok(());
+        };
+        let packed = wait(&packed)?;
+        self.out.write_all(&packed)?;
+        self.stored += packed.len() as u64;
+        self.written.push(Member { stored: packed.len() as u32, len });
+        Ok(())
+    }
+}
+
+/// Waits for a task of the current thread pool. A thread of that pool works meanwhile: it may be
+/// the only one.
+fn wait(packed: &Receiver<io::Result<Vec<u8>>>) -> io::Result<Vec<u8>> {
+    let stopped = || io::Error::other("a thread that compressed has stopped");
+    loop {
+        match packed.try_recv() {
+            Ok(packed) => return packed,
+            Err(TryRecvError::Disconnected) => return Err(stopped()),
+            Err(TryRecvError::Empty) => {}
+        }
+        // With no task left to take, ours is being worked on by another thread.
+        if rayon::yield_now() != Some(rayon::Yield::Executed) {
+            return packed.recv().map_err(|_| stopped())?;
+        }
+    }
+}
+
+impl<W: Write> Write for MemberWriter<W> {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        let room = MEMBER_LEN - self.chunk.len();
+        let now = bytes.get(..room).unwrap_or(bytes);
+        self.chunk.extend_from_slice(now);
+        if self.chunk.len() == MEMBER_LEN {
+            self.cut()?;
+        }
+        Ok(now.len())
+    }
+
+    /// Flushes what is compressed; the current member stays open.
+    fn flush(&mut self) -> io::Result<()> {
+        self.out.flush()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::Format;
+
+    fn noise(len: usize) -> Vec<u8> {
+        let mut state = 1u64;
+        let mut step = || {
+            state = state.wrapping_mul(6364136223846793005).wrapping_add(1442695040888963407);
+            (state >> 59) as u8
+        };
+        std::iter::repeat_with(&mut step).take(len).collect()
+    }
+
+    fn write(format: Format, stream: &[u8], step: usize) -> (Vec<u8>, Vec<Member>) {
+        let mut out = Vec::new();
+        let mut writer = MemberWriter::new(&mut out, Packer::new(format, Some(1)).unwrap());
+        for (n, piece) in stream.chunks(step).enumerate() {
+            writer.write_all(piece).unwrap();
+            if n == 0 {
+                writer.cut().unwrap();
+                writer.cut().unwrap();
+            }
+        }
+        let (members, stored) = writer.settle().unwrap();
+        let members = members.to_vec();
+        assert_eq!(stored, out.len() as u64);
+        (out, members)
+    }
+
+    #[test]
+    fn members_are_in_order_and_the_same_for_any_number_of_threads() {
+        let stream = noise(9 * MEMBER_LEN + 333);
+        for format in [Format::Gzip, Format::Zstd] {
+            let (whole, members) = write(format, &stream, 1000);
+            assert_eq!(members[0].len, 1000);
+            assert!(members[1..].iter().rev().skip(1).all(|m| m.len as usize == MEMBER_LEN));
+            let (mut at, mut unpacked, mut back) = (0, Vec::new(), Vec::new());
+            for member in &members {
+                let end = at + member.stored as usize;
+                let used = format.unpack(&whole[at..end], member.len as usize, &mut unpacked);
+                assert_eq!(used, Ok(end - at));
+                back.extend_from_slice(&unpacked);
+                at = end;
+            }
+            assert!(back == stream);
+            for threads in [1, 2, 8] {
+                let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
+                let again = pool.install(|| write(format, &stream, 1000));
+                assert!(again.0 == whole, "{threads} threads");
+            }
+        }
+    }
+
+    #[test]
+    fn what_cannot_be_compressed_fits_its_bound() {
+        let mut stream = vec![0; MEMBER_LEN];
+        blake3::Hasher::new().finalize_xof().fill(&mut stream);
+        for (format, level) in [(Format::Gzip, 0), (Format::Gzip, 6), (Format::Zstd, 3)] {
+            let packed = Packer::new(format, Some(level)).unwrap().pack(&stream).unwrap();
+            assert!(packed.len() <= MAX_STORED_LEN, "{format:?} {level}: {}", packed.len());
+        }
+    }
+
+    #[test]
+    fn a_failing_writer_ends_it() {
+        struct Full;
+        impl Write for Full {
+            fn write(&mut self, _: &[u8]) -> io::Result<usize> {
+                Err(io::Error::from(io::ErrorKind::StorageFull))
+            }
+            fn flush(&mut self) -> io::Result<()> {
+                Ok(())
+            }
+        }
+        let mut writer = MemberWriter::new(Full, Packer::new(Format::Zstd, None).unwrap());
+        let result = writer.write_all(&noise(40 * MEMBER_LEN));
+        assert_eq!(result.unwrap_err().kind(), io::ErrorKind::StorageFull);
+    }
+}

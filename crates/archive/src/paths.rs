@@ -1,0 +1,94 @@
+//! PATHS: the diff as text, for someone who has tar, rdiff and a shell but not this program. Knows
+//! neither tar nor compression.
+
+use std::io::{self, Write};
+
+use diffindex::{Change, Content, DiffIndex, New};
+use dirindex::{Node, Time, escape};
+use sha2::{Digest as _, Sha256};
+
+/// The first line: what the columns are.
+const COLUMNS: &str = "#kind\tcontent\tmode\tuid\tgid\tmtime\tmember\tfrom\tpath";
+
+/// Writes PATHS. `docs/format.md` says what is in a line.
+pub(crate) fn write(diff: &DiffIndex, mut out: impl Write) -> io::Result<()> {
+    writeln!(out, "{COLUMNS}")?;
+    writeln!(out, "#base {} result {}", diff.base(), diff.result())?;
+    diff.changes().iter().try_for_each(|change| line(change, &mut out))
+}
+
+/// The name of the tar member that holds the change's content, if any does.
+pub(crate) fn member_name(change: &Change) -> Option<String> {
+    let folder = match change.stored_content()? {
+        Content::Delta { .. } => "updated",
+        _ => "created",
+    };
+    let hash: [u8; 32] = Sha256::digest(change.path.as_bytes()).into();
+    let mut name = format!("{folder}/");
+    hash.iter().for_each(|byte| name.push_str(&format!("{byte:02x}")));
+    Some(name)
+}
+
+fn line(change: &Change, out: &mut impl Write) -> io::Result<()> {
+    let Some(New { node, meta, content, .. }) = &change.new else {
+        return writeln!(out, "gone\t-\t-\t-\t-\t-\t-\t-\t{}", change.path);
+    };
+    let (kind, target) = match node {
+        Node::Dir => ("dir", None),
+        Node::File { .. } => ("file", None),
+        Node::Symlink { target } => ("symlink", Some(escape(target))),
+        Node::HardLink { to } => ("hardlink", Some(to.to_string())),
+        Node::Fifo => ("fifo", None),
+        Node::CharDevice { major, minor } => ("char", Some(format!("{major} {minor}"))),
+        Node::BlockDevice { major, minor } => ("block", Some(format!("{major} {minor}"))),
+    };
+    let (content, base) = match content {
+        _ if kind != "file" => ("-", None),
+        Content::Keep if change.old.as_ref() == Some(node) => ("keep", None),
+        Content::Keep => ("empty", None),
+        Content::Whole => ("whole", None),
+        Content::Delta { base, .. } => ("delta", Some(base.to_string())),
+        Content::Copy { base } => ("copy", Some(base.to_string())),
+    };
+    let none = || "-".to_owned();
+    writeln!(
+        out,
+        "{kind}\t{content}\t{:04o}\t{}\t{}\t{}\t{}\t{}\t{}",
+        meta.mode,
+        meta.uid,
+        meta.gid,
+        decimal(meta.mtime),
+        member_name(change).unwrap_or_else(none),
+        target.or(base).unwrap_or_else(none),
+        change.path,
+    )
+}
+
+/// Seconds as one signed decimal number, which counts nanoseconds away from zero where
+/// [`Time`] counts them upwards.
+fn decimal(Time { secs, nanos }: Time) -> String {
+    if secs < 0 && nanos > 0 {
+        format!("-{}.{:09}", (secs + 1).unsigned_abs(), 1_000_000_000u32.saturating_sub(nanos))
+    } else {
+        format!("{secs}.{nanos:09}")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn times_are_signed_decimals() {
+        for (secs, nanos, text) in [
+            (0, 0, "0.000000000"),
+            (1_700_000_000, 5, "1700000000.000000005"),
+            (-1, 0, "-1.000000000"),
+            (-1, 250_000_000, "-0.750000000"),
+            (-2, 500_000_000, "-1.500000000"),
+            (i64::MIN, 1, "-9223372036854775807.999999999"),
+        ] {
+            assert_eq!(decimal(Time { secs, nanos }), text);
+        }
+    }
+}

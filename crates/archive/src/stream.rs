@@ -1,0 +1,199 @@
+//! The tar stream of an archive, readable at any place: which compressed member holds it, and that
+//! member unpacked. Knows tar's framing, not which tar members there should be.
+
+use std::io;
+use std::path::PathBuf;
+
+use crate::error::shown;
+use crate::members::{MAX_STORED_LEN, MEMBER_LEN, Member};
+use crate::table::TABLE;
+use crate::{Error, Format, ReadAt, frame};
+
+/// Where the bytes of a tar stream are.
+pub(crate) struct Stream {
+    source: Box<dyn ReadAt>,
+    path: PathBuf,
+    format: Format,
+    /// Where each member begins, and where the last one ends.
+    starts: Vec<Place>,
+}
+
+/// One place, in the archive and in the stream.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(crate) struct Place {
+    pub(crate) stored: u64,
+    pub(crate) stream: u64,
+}
+
+impl Stream {
+    /// The stream whose members are `members`, from the archive's first byte on.
+    pub(crate) fn new(
+        source: Box<dyn ReadAt>,
+        path: PathBuf,
+        format: Format,
+        members: &[Member],
+    ) -> Result<Stream, Error> {
+        let mut stream = Stream { source, path, format, starts: Vec::new() };
+        let mut at = Place::default();
+        stream.starts.reserve_exact(members.len() + 1);
+        stream.starts.push(at);
+        for (number, member) in members.iter().enumerate() {
+            let (stored, len) = (member.stored as usize, member.len as usize);
+            if !(1..=MAX_STORED_LEN).contains(&stored) || !(1..=MEMBER_LEN).contains(&len) {
+                let problem = format!("it lists member {number} with {stored} bytes for {len}");
+                return Err(stream.damaged(TABLE, at.stored, problem));
+            }
+            // Neither sum can overflow: there are fewer than 2^40 members.
+            at.stored += u64::from(member.stored);
+            at.stream += u64::from(member.len);
+            stream.starts.push(at);
+        }
+        Ok(stream)
+    }
+
+    /// Where the last member ends.
+    pub(crate) fn end(&self) -> Place {
+        self.starts.last().copied().unwrap_or_default()
+    }
+
+    /// Whether a member begins, or the last one ends, at `at` in the stream.
+    pub(crate) fn is_cut_at(&self, at: u64) -> bool {
+        self.starts.binary_search_by_key(&at, |place| place.stream).is_ok()
+    }
+
+    /// A cursor at the start of the stream.
+    pub(crate) fn cursor(&self) -> Cursor<'_> {
+        Cursor { stream: self, at: 0, loaded: None, packed: Vec::new(), unpacked: Vec::new() }
+    }
+
+    pub(crate) fn path(&self) -> &PathBuf {
+        &self.path
+    }
+
+    pub(crate) fn damaged(&self, part: &str, offset: u64, problem: impl Into<String>) -> Error {
+        Error::Damaged {
+            archive: shown(&self.path),
+            part: part.to_owned(),
+            offset,
+            problem: problem.into(),
+        }
+    }
+
+    /// The number of the member that holds byte `at` of the stream, and where it lies.
+    fn member_at(&self, at: u64) -> Option<(usize, Place, Place)> {
+        let number = self.starts.partition_point(|place| place.stream <= at).checked_sub(1)?;
+        Some((number, *self.starts.get(number)?, *self.starts.get(number + 1)?))
+    }
+}
+
+/// Reads a stream from any place on, and unpacks a member once while it stays in it.
+pub(crate) struct Cursor<'a> {
+    stream: &'a Stream,
+    at: u64,
+    /// The member in `unpacked`, and where it lies.
+    loaded: Option<(Place, Place)>,
+    packed: Vec<u8>,
+    unpacked: Vec<u8>,
+}
+
+impl<'a> Cursor<'a> {
+    pub(crate) fn seek(&mut self, at: u64) {
+        self.at = at;
+    }
+
+    /// Where in the archive the compressed member begins that the cursor is in.
+    pub(crate) fn archive_offset(&self) -> u64 {
+        let place = self.stream.member_at(self.at).map(|(_, start, _)| start);
+        place.unwrap_or(self.stream.end()).stored
+    }
+
+    /// An error with `part`, at this place.
+    pub(crate) fn damaged(&self, part: &str, problem: impl Into<String>) -> Error {
+        self.stream.damaged(part, self.archive_offset(), problem)
+    }
+
+    /// Reads as `Read::read`.
+    pub(crate) fn read(&mut self, buffer: &mut [u8]) -> Result<usize, Error> {
+        let available = self.available()?;
+        let len = available.len().min(buffer.len());
+        if let (Some(to), Some(from)) = (buffer.get_mut(..len), available.get(..len)) {
+            to.copy_from_slice(from);
+        }
+        self.at += len as u64;
+        Ok(len)
+    }
+
+    /// Fills `buffer`.
+    pub(crate) fn read_exact(&mut self, mut buffer: &mut [u8]) -> Result<(), Error> {
+        while !buffer.is_empty() {
+            let len = self.read(buffer)?;
+            if len == 0 {
+                return Err(self.damaged("the tar stream", "it ends too soon"));
+            }
+            buffer = buffer.get_mut(len..).unwrap_or_default();
+        }
+        Ok(())
+    }
+
+    /// Reads a header, which must be that of the tar member `name` of `size` bytes.
+    pub(crate) fn header(&mut self, name: &str, size: u64) -> Result<(), Error> {
+        let mut found = [0; frame::HEADER_LEN];
+        let offset = self.archive_offset();
+        self.read_exact(&mut found).map_err(|error| error.of(name))?;
+        match frame::difference(&found, name, size) {
+            None => Ok(()),
+            Some(problem) => Err(self.stream.damaged(name, offset, problem)),
+        }
+    }
+
+    /// Reads the padding after a body of `size` bytes.
+    pub(crate) fn padding(&mut self, name: &str, size: u64) -> Result<(), Error> {
+        let padding = frame::padding(size);
+        let mut found = [0; frame::HEADER_LEN];
+        let found = found.get_mut(..padding.len()).unwrap_or_default();
+        let offset = self.archive_offset();
+        self.read_exact(found).map_err(|error| error.of(name))?;
+        if found != padding {
+            return Err(self.stream.damaged(name, offset, "its padding is not zero"));
+        }
+        Ok(())
+    }
+
+    /// What the member at hand still has; nothing at the end of the stream.
+    fn available(&mut self) -> Result<&[u8], Error> {
+        let holds = |(start, end): (Place, Place), at| start.stream <= at && at < end.stream;
+        if !self.loaded.is_some_and(|loaded| holds(loaded, self.at)) {
+            let Some((number, start, end)) = self.stream.member_at(self.at) else {
+                return Ok(&[]);
+            };
+            self.loaded = None;
+            self.load(start, end).map_err(|error| error.of(&format!("member {number}")))?;
+            self.loaded = Some((start, end));
+        }
+        let start = self.loaded.map_or(0, |(start, _)| start.stream);
+        Ok(self.unpacked.get((self.at - start) as usize..).unwrap_or_default())
+    }
+
+    fn load(&mut self, start: Place, end: Place) -> Result<(), Error> {
+        let (stored, len) = ((end.stored - start.stored) as usize, end.stream - start.stream);
+        let stream = self.stream;
+        self.packed.resize(stored, 0);
+        let read = stream.source.read_exact_at(&mut self.packed, start.stored);
+        read.map_err(|error| Error::io("read", &stream.path, error))?;
+        match stream.format.unpack(&self.packed, len as usize, &mut self.unpacked) {
+            Ok(used) if used == stored && self.unpacked.len() as u64 == len => Ok(()),
+            Ok(_) => {
+                Err(stream.damaged("", start.stored, "it has another length than is declared"))
+            }
+            Err(problem) => Err(stream.damaged("", start.stored, problem)),
+        }
+    }
+}
+
+/// For the standard library's readers: our errors travel inside `io::Error`.
+pub(crate) fn as_io(error: Error) -> io::Error {
+    match error {
+        Error::Io { source, .. } => source,
+        damaged => io::Error::new(io::ErrorKind::InvalidData, damaged),
+    }
+}

@@ -1,0 +1,246 @@
+//! TABLE, the list of an archive's members, and the trailer that says where it is. Knows their
+//! bytes, not how an archive is written or read.
+
+use std::io;
+
+use dirindex::SectionError;
+use dirindex::sections::{Section, Sections, Writer, encode_all};
+use rayon::prelude::*;
+
+use crate::codec::Packer;
+use crate::members::{MEMBER_LEN, Member};
+use crate::{Format, frame};
+
+/// The name of the tar member.
+pub(crate) const TABLE: &str = "TABLE";
+
+const FILE_KIND: [u8; 4] = *b"TABL";
+const LENGTHS: u32 = 1;
+const MEMBERS: u32 = 2;
+const DELTAS: u32 = 3;
+const ROWS_PER_SECTION: usize = 1 << 16;
+
+/// What a reader needs, besides the diff, to know where everything lies.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct Table {
+    /// The length of `diff.index`.
+    pub(crate) diff_len: u64,
+    /// The length of `PATHS`.
+    pub(crate) paths_len: u64,
+    /// Every compressed member before that of TABLE itself, in order.
+    pub(crate) members: Vec<Member>,
+    /// The length of every stored delta, in path order. (Whole files have the length that the
+    /// diff says.)
+    pub(crate) deltas: Vec<u64>,
+}
+
+impl Table {
+    pub(crate) fn to_bytes(&self) -> Result<Vec<u8>, SectionError> {
+        let mut writer = Writer::new(Vec::new(), FILE_KIND)?;
+        writer.section(&Section::encode(LENGTHS, &(self.diff_len, self.paths_len))?)?;
+        let members: Vec<&[Member]> = self.members.chunks(ROWS_PER_SECTION).collect();
+        for section in encode_all(MEMBERS, &members)? {
+            writer.section(&section)?;
+        }
+        let deltas: Vec<&[u64]> = self.deltas.chunks(ROWS_PER_SECTION).collect();
+        for section in encode_all(DELTAS, &deltas)? {
+            writer.section(&section)?;
+        }
+        writer.finish()
+    }
+
+    /// TABLE's compressed members: `body`, which `to_bytes` wrote, as a tar member, and the end of
+    /// the stream.
+    pub(crate) fn pack(packer: Packer, body: &[u8]) -> io::Result<Vec<u8>> {
+        let len = body.len() as u64;
+        let header = frame::header(TABLE, len);
+        let stream = [&header[..], body, frame::padding(len), frame::end()].concat();
+        let members: io::Result<Vec<_>> =
+            stream.par_chunks(MEMBER_LEN).map(|chunk| packer.pack(chunk)).collect();
+        Ok(members?.concat())
+    }
+
+    /// The body of `len` bytes that is in `packed`, which `pack` wrote. Unpacks little more than
+    /// that, whatever `packed` holds.
+    pub(crate) fn unpack(format: Format, packed: &[u8], len: u64) -> Result<Vec<u8>, String> {
+        let body_end = usize::try_from(len).ok().and_then(|len| len.checked_add(frame::HEADER_LEN));
+        let body_end = body_end.ok_or("it is larger than memory")?;
+        let (mut stream, mut unpacked, mut rest) = (Vec::new(), Vec::new(), packed);
+        while !rest.is_empty() && stream.len() < body_end.saturating_add(MEMBER_LEN) {
+            let used = format.unpack(rest, MEMBER_LEN, &mut unpacked)?;
+            rest = rest.get(used..).unwrap_or_default();
+            stream.extend_from_slice(&unpacked);
+        }
+        let header = stream.get(..frame::HEADER_LEN).unwrap_or(&stream);
+        if let Some(problem) = frame::difference(header, TABLE, len) {
+            return Err(problem);
+        }
+        let after = stream.get(body_end..);
+        if !rest.is_empty() || after != Some(&[frame::padding(len), frame::end()].concat()) {
+            return Err("the tar stream does not end after it".to_owned());
+        }
+        stream.truncate(body_end);
+        stream.drain(..frame::HEADER_LEN);
+        Ok(stream)
+    }
+
+    /// Reads what `to_bytes` wrote. `archive_len` bounds what is unpacked: each row takes up less
+    /// here than what it is about takes up in the archive.
+    pub(crate) fn from_bytes(bytes: Vec<u8>, archive_len: u64) -> Result<Table, String> {
+        let sections = Sections::from_bytes(bytes, FILE_KIND).map_err(|error| error.to_string())?;
+        let unpacked: u64 = (0..sections.count()).map(|n| sections.raw_len(n) as u64).sum();
+        if unpacked > archive_len {
+            return Err("it lists more than the archive can hold".to_owned());
+        }
+        let known = [LENGTHS, MEMBERS, DELTAS].iter().map(|&kind| sections.of_kind(kind).count());
+        if known.sum::<usize>() != sections.count() || sections.of_kind(LENGTHS).count() != 1 {
+            return Err("it has other sections than a table of members".to_owned());
+        }
+        let lengths = sections.of_kind(LENGTHS).next().unwrap_or(usize::MAX);
+        let decode = || {
+            let (diff_len, paths_len) = sections.decode(lengths)?;
+            let members = sections.decode_all(MEMBERS)?;
+            let deltas = sections.decode_all(DELTAS)?;
+            Ok(Table { diff_len, paths_len, members, deltas })
+        };
+        decode().map_err(|error: SectionError| error.to_string())
+    }
+}
+
+/// Says where TABLE is. It follows the tar stream as an empty gzip member (in its extra field) or
+/// as a skippable zstd frame, so that no other program sees it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Trailer {
+    /// Where in the archive the first compressed member of TABLE begins. TABLE's members end
+    /// where the trailer begins.
+    pub(crate) table_offset: u64,
+    /// The length of TABLE's content.
+    pub(crate) table_len: u64,
+    /// BLAKE3 of the two numbers above as they are in the trailer and TABLE's compressed members.
+    pub(crate) digest: [u8; 32],
+}
+
+/// What the trailer's payload begins with. The last byte is the version of the archive's format.
+const MAGIC: [u8; 8] = *b"ibt-arc\x01";
+const PAYLOAD_LEN: usize = 56;
+
+/// An empty gzip member up to its payload: extra field, no time, unknown system; the field's
+/// length; the subfield's name and length.
+const GZIP_BEFORE: [u8; 16] =
+    [0x1f, 0x8b, 8, 4, 0, 0, 0, 0, 0, 255, 60, 0, b'I', b'B', PAYLOAD_LEN as u8, 0];
+/// An empty deflate block, a checksum and a length of zero.
+const GZIP_AFTER: [u8; 10] = [3, 0, 0, 0, 0, 0, 0, 0, 0, 0];
+/// A skippable frame's magic and its length.
+const ZSTD_BEFORE: [u8; 8] = [0x5b, 0x2a, 0x4d, 0x18, PAYLOAD_LEN as u8, 0, 0, 0];
+
+/// No trailer is longer.
+pub(crate) const MAX_TRAILER_LEN: usize = GZIP_BEFORE.len() + PAYLOAD_LEN + GZIP_AFTER.len();
+
+impl Trailer {
+    /// The trailer for TABLE, whose compressed members are `stored`.
+    pub(crate) fn new(table_offset: u64, table_len: u64, stored: &[u8]) -> Trailer {
+        let mut trailer = Trailer { table_offset, table_len, digest: [0; 32] };
+        trailer.digest = trailer.digest_of(stored);
+        trailer
+    }
+
+    /// What `digest` must be.
+    pub(crate) fn digest_of(&self, stored: &[u8]) -> [u8; 32] {
+        let mut hasher = blake3::Hasher::new();
+        hasher.update(&self.table_offset.to_le_bytes());
+        hasher.update(&self.table_len.to_le_bytes());
+        hasher.update(stored);
+        *hasher.finalize().as_bytes()
+    }
+
+    pub(crate) fn to_bytes(self, format: Format) -> Vec<u8> {
+        let (before, after) = around(format);
+        let (offset, len) = (self.table_offset.to_le_bytes(), self.table_len.to_le_bytes());
+        [before, &MAGIC, &offset, &len, &self.digest, after].concat()
+    }
+
+    /// The trailer that `tail`, the last bytes of an archive, ends with, and its length.
+    pub(crate) fn find(tail: &[u8]) -> Option<(Format, Trailer, usize)> {
+        [Format::Gzip, Format::Zstd].into_iter().find_map(|format| {
+            let (before, after) = around(format);
+            let (rest, payload) = tail.strip_suffix(after)?.split_last_chunk::<PAYLOAD_LEN>()?;
+            let payload = payload.strip_prefix(&MAGIC).filter(|_| rest.ends_with(before))?;
+            let (table_offset, payload) = payload.split_first_chunk()?;
+            let (table_len, digest) = payload.split_first_chunk()?;
+            let trailer = Trailer {
+                table_offset: u64::from_le_bytes(*table_offset),
+                table_len: u64::from_le_bytes(*table_len),
+                digest: *digest.first_chunk()?,
+            };
+            Some((format, trailer, before.len() + PAYLOAD_LEN + after.len()))
+        })
+    }
+}
+
+fn around(format: Format) -> (&'static [u8], &'static [u8]) {
+    match format {
+        Format::Gzip => (&GZIP_BEFORE, &GZIP_AFTER),
+        Format::Zstd => (&ZSTD_BEFORE, &[]),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::io::Read;
+
+    #[test]
+    fn tables_come_back() {
+        let member = |n: u32| Member { stored: n * 3 + 20, len: 1 << 20 };
+        let table = Table {
+            diff_len: 12,
+            paths_len: 1 << 40,
+            members: (0..70_000).map(member).collect(),
+            deltas: vec![0, 1, u64::MAX],
+        };
+        let bytes = table.to_bytes().unwrap();
+        assert_eq!(Table::from_bytes(bytes.clone(), 1 << 20), Ok(table));
+        let error = Table::from_bytes(bytes, 1000).unwrap_err();
+        assert_eq!(error, "it lists more than the archive can hold");
+    }
+
+    #[test]
+    fn tables_of_several_members_come_back() {
+        // Deltas of all lengths do not compress.
+        let deltas = (1..400_000u64).map(|n| n.wrapping_mul(0x9e37_79b9_7f4a_7c15)).collect();
+        let table = Table { diff_len: 1, paths_len: 2, members: Vec::new(), deltas };
+        let body = table.to_bytes().unwrap();
+        assert!(body.len() > 2 * MEMBER_LEN);
+        for format in [Format::Gzip, Format::Zstd] {
+            let packed = Table::pack(Packer::new(format, None).unwrap(), &body).unwrap();
+            let len = body.len() as u64;
+            assert_eq!(Table::unpack(format, &packed, len).as_ref(), Ok(&body));
+            assert!(Table::unpack(format, &packed, len - 512).is_err());
+            let more = [&packed[..], &packed].concat();
+            assert!(Table::unpack(format, &more, len).is_err());
+        }
+    }
+
+    #[test]
+    fn a_trailer_is_found_and_is_nothing_to_other_readers() {
+        let trailer = Trailer::new(1 << 33, 77, b"stored");
+        for format in [Format::Gzip, Format::Zstd] {
+            let bytes = trailer.to_bytes(format);
+            assert!(bytes.len() <= MAX_TRAILER_LEN);
+            let tail = [b"before", &bytes[..]].concat();
+            assert_eq!(Trailer::find(&tail), Some((format, trailer, bytes.len())));
+            for len in 0..tail.len() {
+                assert_eq!(Trailer::find(&tail[..len]), None);
+            }
+            let mut nothing = Vec::new();
+            match format {
+                Format::Gzip => {
+                    flate2::read::MultiGzDecoder::new(&bytes[..]).read_to_end(&mut nothing)
+                }
+                Format::Zstd => zstd::Decoder::new(&bytes[..]).unwrap().read_to_end(&mut nothing),
+            }
+            .unwrap();
+            assert!(nothing.is_empty());
+        }
+    }
+}

@@ -1,0 +1,199 @@
+//! Trees to make archives of, and the programs of others to read them with.
+
+use std::collections::BTreeMap;
+use std::fs::{self, File, FileTimes};
+use std::io::{Cursor, Read};
+use std::os::unix::fs::symlink;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output};
+use std::time::{Duration, UNIX_EPOCH};
+
+use archive::{ArchiveOptions, DiffData, Format};
+use diffindex::{Content, DiffIndex};
+use dirindex::{Dir, DirIndex};
+use tempfile::TempDir;
+
+pub(crate) const FORMATS: [Format; 2] = [Format::Gzip, Format::Zstd];
+
+/// An old tree, a new one, and the diff between them.
+pub(crate) struct Trees {
+    pub(crate) tmp: TempDir,
+    pub(crate) old: DirIndex,
+    pub(crate) new: DirIndex,
+    pub(crate) diff: DiffIndex,
+}
+
+impl Trees {
+    /// Runs `build` in two directories and then `edit` in the second.
+    pub(crate) fn new(build: impl Fn(&Path), edit: impl FnOnce(&Path)) -> Trees {
+        let tmp = tempfile::tempdir().unwrap();
+        for name in ["old", "new"] {
+            fs::create_dir(tmp.path().join(name)).unwrap();
+            build(&tmp.path().join(name));
+        }
+        edit(&tmp.path().join("new"));
+        let scan = |name| DirIndex::scan(&Dir::new(tmp.path().join(name)).unwrap()).unwrap();
+        let (old, new) = (scan("old"), scan("new"));
+        let diff = DiffIndex::between(&old, &new);
+        Trees { old, new, diff, tmp }
+    }
+
+    pub(crate) fn old_path(&self) -> PathBuf {
+        self.tmp.path().join("old")
+    }
+
+    pub(crate) fn new_path(&self) -> PathBuf {
+        self.tmp.path().join("new")
+    }
+
+    pub(crate) fn path(&self, name: &str) -> PathBuf {
+        self.tmp.path().join(name)
+    }
+
+    pub(crate) fn dir(&self) -> Dir {
+        Dir::new(self.new_path()).unwrap()
+    }
+
+    pub(crate) fn pack(&self, format: Format) -> Result<Vec<u8>, archive::Error> {
+        let mut bytes = Vec::new();
+        let options = ArchiveOptions { format: Some(format), ..Default::default() };
+        DiffData::write(&self.dir(), &self.old, &self.diff, &mut bytes, &options)?;
+        Ok(bytes)
+    }
+
+    /// Every content that the diff stores must come back from `data` as it is in the new tree.
+    pub(crate) fn check_contents(&self, data: &DiffData) {
+        let contents = read_all(data, &self.old_path()).unwrap();
+        assert_eq!(contents, self.contents());
+    }
+
+    /// Every content that the diff stores, from the new tree.
+    pub(crate) fn contents(&self) -> BTreeMap<String, Vec<u8>> {
+        let stored = self.diff.changes().iter().filter(|change| change.stored_content().is_some());
+        let read = |path: &Path| fs::read(self.new_path().join(path)).unwrap();
+        stored.map(|change| (change.path.to_string(), read(change.path.as_path()))).collect()
+    }
+}
+
+/// Reads every content through the public API, and patches where it is a delta.
+pub(crate) fn read_all(data: &DiffData, old: &Path) -> Result<BTreeMap<String, Vec<u8>>, String> {
+    let mut contents = BTreeMap::new();
+    let mut reader = data.reader();
+    for change in data.diff().changes() {
+        let Some(content) = change.stored_content() else { continue };
+        let mut body = reader.open(change).map_err(|error| error.to_string())?;
+        let mut bytes = Vec::new();
+        body.read_to_end(&mut bytes).map_err(|error| error.to_string())?;
+        if let Content::Delta { base, .. } = content {
+            let base = File::open(old.join(base.as_path())).unwrap();
+            let mut new = Vec::new();
+            rsync_core::patch(base, Cursor::new(bytes), &mut new, 1 << 30)
+                .map_err(|error| error.to_string())?;
+            bytes = new;
+        }
+        contents.insert(change.path.to_string(), bytes);
+    }
+    Ok(contents)
+}
+
+/// Bytes that do not compress, the same each time.
+pub(crate) fn noise(seed: u64, len: usize) -> Vec<u8> {
+    let mut bytes = vec![0; len];
+    blake3::Hasher::new().update(&seed.to_le_bytes()).finalize_xof().fill(&mut bytes);
+    bytes
+}
+
+/// Lines that do compress.
+pub(crate) fn text(seed: u64, lines: usize) -> Vec<u8> {
+    (0..lines)
+        .flat_map(|n| format!("line {n} of text {}\n", seed * n as u64 % 977).into_bytes())
+        .collect()
+}
+
+/// Writes a file, and gives it a time that does not depend on when the test runs.
+pub(crate) fn write(root: &Path, path: impl AsRef<Path>, bytes: &[u8]) {
+    let path = root.join(path);
+    fs::create_dir_all(path.parent().unwrap()).unwrap();
+    fs::write(&path, bytes).unwrap();
+    let time = UNIX_EPOCH + Duration::new(1_700_000_000 + bytes.len() as u64, 123_456_789);
+    File::options()
+        .write(true)
+        .open(&path)
+        .unwrap()
+        .set_times(FileTimes::new().set_modified(time))
+        .unwrap();
+}
+
+/// A little of everything.
+pub(crate) fn small() -> Trees {
+    Trees::new(
+        |root| {
+            write(root, "edited", &text(3, 300));
+            write(root, "dir/edited too", &noise(1, 5000));
+            write(root, "dir/gone", b"gone");
+            write(root, "moved from", b"moved");
+            write(root, "same", b"same");
+            write(root, "was a dir/file", b"in it");
+        },
+        |root| {
+            let mut edited = text(3, 300);
+            edited.splice(1000..1010, *b"twelve bytes");
+            write(root, "edited", &edited);
+            write(root, "dir/edited too", &[&noise(1, 5000)[..], b"appended"].concat());
+            fs::remove_file(root.join("dir/gone")).unwrap();
+            fs::rename(root.join("moved from"), root.join("dir/moved to")).unwrap();
+            fs::remove_dir_all(root.join("was a dir")).unwrap();
+            write(root, "was a dir", b"now a file");
+            write(root, "created", b"created");
+            write(root, "sub/sub/created", &text(5, 40));
+            write(root, "sub/empty", b"");
+            symlink("../same", root.join("sub/link")).unwrap();
+            fs::hard_link(root.join("created"), root.join("hard link")).unwrap();
+        },
+    )
+}
+
+/// Some MiB, so that there are several compressed members.
+pub(crate) fn large() -> Trees {
+    Trees::new(
+        |root| write(root, "base", &noise(9, 3 << 20)),
+        |root| {
+            let mut edited = noise(9, 3 << 20);
+            edited.splice(1 << 20..1 << 20, noise(10, 700_000));
+            write(root, "base", &edited);
+            write(root, "a/noise", &noise(11, (2 << 20) + 77));
+            write(root, "b/text", &text(7, 120_000));
+            for n in 0..200 {
+                write(root, format!("c/{n}"), &text(n, 50 + n as usize));
+            }
+        },
+    )
+}
+
+/// Runs a program of others. `None` when it is not installed, which is said aloud, and is a failure
+/// where the environment variable `CI` is set.
+pub(crate) fn peer(program: &str, args: &[&str]) -> Option<Output> {
+    match Command::new(program).args(args).env("LC_ALL", "C").output() {
+        Ok(output) => Some(output),
+        Err(error) => {
+            eprintln!("SKIPPED: {program} cannot be run ({error})");
+            assert!(std::env::var_os("CI").is_none(), "{program} is missing");
+            None
+        }
+    }
+}
+
+/// The output of a program of others, which must succeed and have nothing to complain of.
+pub(crate) fn agree(program: &str, args: &[&str]) -> Option<String> {
+    let output = peer(program, args)?;
+    let complaints = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{program} {args:?}: {complaints}");
+    assert_eq!(complaints, "", "{program} {args:?}");
+    Some(String::from_utf8(output.stdout).unwrap())
+}
+
+/// Makes a named pipe.
+pub(crate) fn fifo(path: &Path) {
+    use rustix::fs::{CWD, FileType, Mode, mknodat};
+    mknodat(CWD, path, FileType::Fifo, Mode::RUSR | Mode::WUSR, 0).unwrap();
+}

@@ -1,0 +1,152 @@
+//! An archive holds what the diff says, or there is none.
+
+use std::fs;
+use std::os::unix::fs::{PermissionsExt, symlink};
+use std::path::Path;
+use std::sync::Arc;
+
+use archive::{ArchiveOptions, DiffData, Error};
+use rsync_core::Progress;
+
+use crate::common::{FORMATS, Trees, fifo, noise, small, text, write};
+
+/// Creates an archive, which must fail and leave the directory as it was.
+fn fails(trees: &Trees, options: &ArchiveOptions) -> Error {
+    let target = trees.path("target");
+    fs::create_dir_all(&target).unwrap();
+    fs::write(target.join("diff.tgz"), "the archive of before").unwrap();
+    let path = target.join("diff.tgz");
+    let made = DiffData::create_with(&trees.dir(), &trees.old, &trees.diff, &path, options);
+    let left: Vec<_> =
+        fs::read_dir(&target).unwrap().map(|entry| entry.unwrap().file_name()).collect();
+    assert_eq!(left, ["diff.tgz"]);
+    assert_eq!(fs::read(path).unwrap(), b"the archive of before");
+    made.unwrap_err()
+}
+
+#[test]
+fn a_file_that_changed_since_the_scan_is_refused() {
+    type Mutation = fn(&Path);
+    let remove = |path: &Path| fs::remove_file(path).unwrap();
+    let mutations: [(&str, Mutation); 7] = [
+        ("another byte, the same length", |path| {
+            let mut bytes = fs::read(path).unwrap();
+            let middle = bytes.len() / 2;
+            bytes[middle] ^= 1;
+            fs::write(path, bytes).unwrap();
+        }),
+        ("shorter", |path| {
+            let bytes = fs::read(path).unwrap();
+            fs::write(path, &bytes[..bytes.len() - 1]).unwrap();
+        }),
+        ("empty", |path| fs::write(path, "").unwrap()),
+        ("gone", |path| fs::remove_file(path).unwrap()),
+        ("a directory", |path| {
+            fs::remove_file(path).unwrap();
+            fs::create_dir(path).unwrap();
+        }),
+        ("a link to the same content", |path| {
+            let moved = path.with_extension("moved");
+            fs::rename(path, &moved).unwrap();
+            symlink(moved, path).unwrap();
+        }),
+        ("a fifo", |path| {
+            fs::remove_file(path).unwrap();
+            fifo(path);
+        }),
+    ];
+    // Stored whole, stored as a delta, and large enough to be mapped.
+    for victim in ["sub/sub/created", "edited", "large"] {
+        for (how, mutate) in mutations {
+            let trees = Trees::new(
+                |root| {
+                    write(root, "edited", &text(1, 200));
+                    write(root, "large", &noise(2, 3 << 20));
+                },
+                |root| {
+                    write(root, "edited", &text(2, 200));
+                    write(root, "large", &[&noise(2, 3 << 20)[..], b"more"].concat());
+                    write(root, "sub/sub/created", &text(3, 300));
+                },
+            );
+            mutate(&trees.new_path().join(victim));
+            let error = fails(&trees, &ArchiveOptions::default());
+            assert!(matches!(error, Error::Changed { .. }), "{victim}, {how}: {error:?}");
+            assert_eq!(error.to_string(), format!("{victim} has changed since it was indexed"));
+        }
+    }
+    let trees = small();
+    remove(&trees.new_path().join("sub/empty"));
+    assert!(trees.pack(FORMATS[0]).is_ok(), "nothing is stored of an empty file");
+}
+
+#[test]
+fn what_was_appended_since_the_scan_is_left_out() {
+    let trees = small();
+    for path in ["created", "edited"] {
+        let path = trees.new_path().join(path);
+        let bytes = fs::read(&path).unwrap();
+        fs::write(&path, [&bytes[..], b"appended since"].concat()).unwrap();
+    }
+    let data = DiffData::from_source(trees.pack(FORMATS[0]).unwrap(), "memory").unwrap();
+    data.verify(None).unwrap();
+    let contents = crate::common::read_all(&data, &trees.old_path()).unwrap();
+    assert_eq!(contents["created"], b"created");
+    assert!(!contents["edited"].ends_with(b"since"));
+}
+
+#[test]
+fn a_link_planted_above_a_file_is_not_followed() {
+    let trees = small();
+    let (sub, outside) = (trees.new_path().join("sub"), trees.path("outside"));
+    fs::rename(&sub, &outside).unwrap();
+    symlink(&outside, &sub).unwrap();
+    let error = fails(&trees, &ArchiveOptions::default());
+    assert!(matches!(error, Error::Changed { .. }), "{error:?}");
+}
+
+#[test]
+fn another_old_index_is_refused() {
+    let mut trees = small();
+    trees.old = trees.new.clone();
+    let error = fails(&trees, &ArchiveOptions::default());
+    assert!(matches!(error, Error::WrongBase { .. }), "{error:?}");
+}
+
+#[test]
+fn a_file_that_cannot_be_read_is_named() {
+    let trees = small();
+    let victim = trees.new_path().join("created");
+    fs::set_permissions(&victim, fs::Permissions::from_mode(0o000)).unwrap();
+    if fs::read(&victim).is_ok() {
+        eprintln!("SKIPPED: root may read everything");
+        return;
+    }
+    let error = fails(&trees, &ArchiveOptions::default());
+    assert_eq!(error.to_string(), format!("cannot open {}", victim.display()));
+}
+
+#[test]
+fn a_target_that_cannot_be_made_is_an_error() {
+    let trees = small();
+    let path = trees.path("no such directory/diff.tgz");
+    let error = DiffData::create(&trees.dir(), &trees.old, &trees.diff, path).unwrap_err();
+    assert!(error.to_string().starts_with("cannot create a file in "), "{error:?}");
+    let error = DiffData::open(trees.path("no archive")).unwrap_err();
+    assert!(error.to_string().starts_with("cannot open "), "{error}");
+    let error = DiffData::open(trees.new_path().join("edited")).unwrap_err();
+    assert!(error.to_string().contains("no archive of this program"), "{error}");
+}
+
+#[test]
+fn progress_is_counted_and_stops_the_work() {
+    let trees = small();
+    let progress = Arc::new(Progress::default());
+    let options = ArchiveOptions { progress: Some(Arc::clone(&progress)), ..Default::default() };
+    let path = trees.path("diff.tgz");
+    DiffData::create_with(&trees.dir(), &trees.old, &trees.diff, path, &options).unwrap();
+    assert_eq!(progress.items(), trees.contents().len() as u64);
+    assert_eq!(progress.bytes(), trees.contents().values().map(|bytes| bytes.len() as u64).sum());
+    progress.cancel();
+    assert!(matches!(fails(&trees, &options), Error::Cancelled));
+}

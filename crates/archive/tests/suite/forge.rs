@@ -1,0 +1,190 @@
+//! Archives made by hand, from what the format's description says and nothing else of the crate:
+//! an honest one taken apart, bent at will, and put together again with every checksum right.
+
+use std::io::{Read, Write};
+
+use archive::Format;
+use dirindex::sections::{Section, Sections, Writer};
+use flate2::Compression;
+use flate2::read::MultiGzDecoder;
+use flate2::write::GzEncoder;
+use serde::{Deserialize, Serialize};
+
+/// A tar member: header and body. The padding follows from the body unless it is given.
+#[derive(Clone)]
+pub(crate) struct TarMember {
+    pub(crate) header: tar::Header,
+    pub(crate) body: Vec<u8>,
+    pub(crate) padding: Option<Vec<u8>>,
+}
+
+impl TarMember {
+    pub(crate) fn new(name: &str, body: &[u8]) -> TarMember {
+        let mut header = tar::Header::new_ustar();
+        header.set_path(name).unwrap();
+        header.set_mode(0o644);
+        header.set_uid(0);
+        header.set_gid(0);
+        header.set_mtime(0);
+        header.set_size(body.len() as u64);
+        header.set_entry_type(tar::EntryType::Regular);
+        TarMember { header, body: body.to_vec(), padding: None }
+    }
+
+    fn to_bytes(&self) -> Vec<u8> {
+        let mut header = self.header.clone();
+        header.set_cksum();
+        let full = vec![0; self.body.len().next_multiple_of(512) - self.body.len()];
+        let padding = self.padding.as_ref().unwrap_or(&full);
+        [&header.as_bytes()[..], &self.body, padding].concat()
+    }
+}
+
+/// A compressed member and what the table says of it.
+#[derive(Clone, Serialize, Deserialize, Debug, PartialEq)]
+pub(crate) struct Row {
+    pub(crate) stored: u32,
+    pub(crate) len: u32,
+}
+
+/// What the table says besides the members.
+#[derive(Clone)]
+pub(crate) struct Lengths {
+    pub(crate) diff: u64,
+    pub(crate) paths: u64,
+    pub(crate) deltas: Vec<u64>,
+}
+
+/// An archive in parts. Each `on_…` bends what was made of the parts before it.
+pub(crate) struct Forge {
+    pub(crate) format: Format,
+    /// `diff.index`, `PATHS`, then the contents.
+    pub(crate) members: Vec<TarMember>,
+    pub(crate) lengths: Lengths,
+    pub(crate) end: Vec<u8>,
+    pub(crate) on_stream: fn(&mut Vec<Vec<u8>>),
+    pub(crate) on_packed: fn(&mut Vec<Vec<u8>>),
+    pub(crate) on_rows: fn(&mut Vec<Row>),
+    pub(crate) on_sections: fn(&mut Vec<(u32, Section)>),
+    pub(crate) on_table: fn(&mut TarMember),
+    pub(crate) on_payload: fn(&mut Vec<u8>),
+    pub(crate) on_trailer: fn(&mut Vec<u8>),
+    pub(crate) before_trailer: Vec<u8>,
+}
+
+impl Forge {
+    /// Takes an honest archive apart.
+    pub(crate) fn take_apart(format: Format, archive: &[u8]) -> Forge {
+        let mut stream = Vec::new();
+        match format {
+            Format::Gzip => MultiGzDecoder::new(archive).read_to_end(&mut stream).unwrap(),
+            Format::Zstd => zstd::Decoder::new(archive).unwrap().read_to_end(&mut stream).unwrap(),
+        };
+        let mut members: Vec<TarMember> = tar::Archive::new(&stream[..])
+            .entries()
+            .unwrap()
+            .map(|entry| {
+                let mut entry = entry.unwrap();
+                let mut body = Vec::new();
+                entry.read_to_end(&mut body).unwrap();
+                TarMember { header: entry.header().clone(), body, padding: None }
+            })
+            .collect();
+        let table = members.pop().unwrap();
+        assert_eq!(&*table.header.path_bytes(), b"TABLE");
+        let sections = Sections::from_bytes(table.body, *b"TABL").unwrap();
+        let deltas = sections.decode_all(3).unwrap();
+        let (diff, paths) = sections.decode(sections.of_kind(1).next().unwrap()).unwrap();
+        Forge {
+            format,
+            members,
+            lengths: Lengths { diff, paths, deltas },
+            end: vec![0; 1024],
+            on_stream: |_| (),
+            on_packed: |_| (),
+            on_rows: |_| (),
+            on_sections: |_| (),
+            on_table: |_| (),
+            on_payload: |_| (),
+            on_trailer: |_| (),
+            before_trailer: Vec::new(),
+        }
+    }
+
+    /// Puts the archive together.
+    pub(crate) fn build(&self) -> Vec<u8> {
+        let format = self.format;
+        let parts: Vec<Vec<u8>> = self.members.iter().map(TarMember::to_bytes).collect();
+        let (head, contents) = parts.split_at(2.min(parts.len()));
+        let mut chunks = head.to_vec();
+        chunks.extend(contents.concat().chunks(1 << 20).map(<[u8]>::to_vec));
+        (self.on_stream)(&mut chunks);
+        let mut packed: Vec<Vec<u8>> = chunks.iter().map(|chunk| pack(format, chunk)).collect();
+        (self.on_packed)(&mut packed);
+        // Members that were added are full, by their own word.
+        let row = |(n, packed): (usize, &Vec<u8>)| Row {
+            stored: packed.len() as u32,
+            len: chunks.get(n).map_or(1 << 20, Vec::len) as u32,
+        };
+        let mut rows: Vec<Row> = packed.iter().enumerate().map(row).collect();
+        (self.on_rows)(&mut rows);
+
+        let Lengths { diff, paths, deltas } = &self.lengths;
+        let mut sections = vec![
+            (1, Section::encode(1, &(diff, paths)).unwrap()),
+            (2, Section::encode(2, &rows).unwrap()),
+            (3, Section::encode(3, deltas).unwrap()),
+        ];
+        (self.on_sections)(&mut sections);
+        let mut writer = Writer::new(Vec::new(), *b"TABL").unwrap();
+        sections.iter().for_each(|(_, section)| writer.section(section).unwrap());
+        let mut table = TarMember::new("TABLE", &writer.finish().unwrap());
+        let table_len = table.body.len() as u64;
+        (self.on_table)(&mut table);
+        let table = pack(format, &[table.to_bytes(), self.end.clone()].concat());
+
+        let mut archive = packed.concat();
+        let mut payload = b"ibt-arc\x01".to_vec();
+        payload.extend((archive.len() as u64).to_le_bytes());
+        payload.extend(table_len.to_le_bytes());
+        let digest = blake3::hash(&[&payload[8..], &table].concat());
+        payload.extend(digest.as_bytes());
+        (self.on_payload)(&mut payload);
+        let mut trailer = wrap(format, &payload);
+        (self.on_trailer)(&mut trailer);
+        archive.extend(table);
+        archive.extend(&self.before_trailer);
+        archive.extend(trailer);
+        archive
+    }
+}
+
+pub(crate) fn pack(format: Format, chunk: &[u8]) -> Vec<u8> {
+    match format {
+        Format::Gzip => {
+            let mut encoder = GzEncoder::new(Vec::new(), Compression::new(6));
+            encoder.write_all(chunk).unwrap();
+            let mut packed = encoder.finish().unwrap();
+            packed[8..10].copy_from_slice(&[0, 255]);
+            packed
+        }
+        Format::Zstd => {
+            let mut compressor = zstd::bulk::Compressor::new(3).unwrap();
+            compressor.include_checksum(true).unwrap();
+            compressor.compress(chunk).unwrap()
+        }
+    }
+}
+
+fn wrap(format: Format, payload: &[u8]) -> Vec<u8> {
+    let len = payload.len() as u8;
+    match format {
+        Format::Gzip => [
+            &[0x1f, 0x8b, 8, 4, 0, 0, 0, 0, 0, 255, len + 4, 0, b'I', b'B', len, 0][..],
+            payload,
+            &[3, 0, 0, 0, 0, 0, 0, 0, 0, 0],
+        ]
+        .concat(),
+        Format::Zstd => [&[0x5b, 0x2a, 0x4d, 0x18, len, 0, 0, 0][..], payload].concat(),
+    }
+}

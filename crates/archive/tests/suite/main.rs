@@ -1,0 +1,18 @@
+//! The crate's tests through its public API, one module for each thing that is promised.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::print_stderr,
+    reason = "clippy.toml exempts test functions, not the helpers of tests"
+)]
+
+mod common;
+mod create;
+mod damage;
+mod forge;
+mod hostile;
+mod interop;
+mod recover;
+mod round_trip;

@@ -1,0 +1,140 @@
+//! A tree is recovered with nothing but tar, rdiff and a POSIX shell.
+
+use std::fs::{self, File, FileTimes, Permissions};
+use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::{PermissionsExt, symlink};
+use std::path::Path;
+use std::time::{Duration, UNIX_EPOCH};
+
+use archive::DiffData;
+use diffindex::DiffIndex;
+use dirindex::{Dir, DirIndex};
+
+use crate::common::{Trees, agree, fifo, noise, peer, text, write};
+
+const SCRIPT: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../../docs/recover.sh");
+
+/// A name with everything that a shell, or a line of PATHS, could trip over.
+fn odd() -> &'static Path {
+    Path::new(std::ffi::OsStr::from_bytes(b"- $(x) `y` \t'\"\\0101 *\xff\xc3\xa9 \n\n"))
+}
+
+fn build(root: &Path) {
+    write(root, "edited", &text(1, 400));
+    write(root, odd(), &noise(1, 6000));
+    write(root, "swap a", &noise(2, 3000));
+    write(root, "swap b", &noise(3, 3000));
+    write(root, "dir/deep/gone", b"gone");
+    write(root, "file to dir", b"file");
+    write(root, "dir to file/inner/x", b"x");
+    write(root, "link to file target", b"target");
+    symlink("link to file target", root.join("link to file")).unwrap();
+    write(root, "file to link", b"file");
+    write(root, "linked", &text(2, 300));
+    fs::hard_link(root.join("linked"), root.join("linked 2")).unwrap();
+    write(root, "empty 1", b"");
+    fs::hard_link(root.join("empty 1"), root.join("empty 2")).unwrap();
+    write(root, "mode only", b"mode only");
+    write(root, "time only", b"time only");
+    write(root, "same", b"same");
+}
+
+fn edit(root: &Path) {
+    write(root, "edited", &[&text(1, 400)[..3000], b"!", &text(1, 400)[3000..]].concat());
+    write(root, odd(), &[&noise(1, 6000)[..], b"more"].concat());
+    fs::create_dir(root.join(odd().with_extension("dir"))).unwrap();
+    fs::rename(root.join("swap a"), root.join("tmp")).unwrap();
+    fs::rename(root.join("swap b"), root.join("swap a")).unwrap();
+    fs::rename(root.join("tmp"), root.join("swap b")).unwrap();
+    fs::remove_dir_all(root.join("dir/deep")).unwrap();
+    fs::remove_file(root.join("file to dir")).unwrap();
+    write(root, "file to dir/inner/y", b"y");
+    fs::remove_dir_all(root.join("dir to file")).unwrap();
+    write(root, "dir to file", b"now a file");
+    fs::remove_file(root.join("link to file")).unwrap();
+    write(root, "link to file", b"not through the link");
+    fs::remove_file(root.join("file to link")).unwrap();
+    symlink(odd(), root.join("file to link")).unwrap();
+    symlink("-", root.join("-")).unwrap();
+    write(root, "linked", &text(3, 300));
+    fs::remove_file(root.join("empty 1")).unwrap();
+    write(root, "empty 1", b"");
+    fs::hard_link(root.join("edited"), root.join("edited 2")).unwrap();
+    fifo(&root.join("fifo"));
+    fs::set_permissions(root.join("mode only"), Permissions::from_mode(0o4751)).unwrap();
+    let early = UNIX_EPOCH - Duration::from_millis(750);
+    let file = File::options().write(true).open(root.join("time only")).unwrap();
+    file.set_times(FileTimes::new().set_modified(early)).unwrap();
+    fs::create_dir_all(root.join("empty/dirs")).unwrap();
+    write(root, "read-only/file", b"in a read-only directory");
+    fs::set_permissions(root.join("read-only/file"), Permissions::from_mode(0o400)).unwrap();
+    fs::set_permissions(root.join("read-only"), Permissions::from_mode(0o555)).unwrap();
+}
+
+fn missing(program: &str) -> bool {
+    peer(program, &["--version"]).is_none()
+}
+
+fn recover(archive: &Path, tree: &Path) {
+    let args = [SCRIPT, archive.to_str().unwrap(), tree.to_str().unwrap()];
+    agree("sh", &args).unwrap();
+}
+
+#[test]
+fn an_incremental_and_a_full_backup_are_recovered_without_this_program() {
+    if missing("rdiff") || missing("tar") {
+        return;
+    }
+    let trees = Trees::new(build, edit);
+    let scan = |path: &Path| DirIndex::scan(&Dir::new(path).unwrap()).unwrap();
+    let empty = DirIndex::empty();
+    let full = DiffIndex::between(&empty, &trees.new);
+    for name in ["diff.tgz", "diff.tar.zst"] {
+        let path = trees.path(name);
+        DiffData::create(&trees.dir(), &trees.old, &trees.diff, &path).unwrap();
+        // From a copy of the old tree.
+        let copy = trees.path(&format!("{name}.copy"));
+        agree("cp", &["-a", trees.old_path().to_str().unwrap(), copy.to_str().unwrap()]);
+        assert_eq!(scan(&copy), trees.old);
+        recover(&path, &copy);
+        differences(&scan(&copy), &trees.new);
+        // From nothing.
+        let path = trees.path(&format!("full.{name}"));
+        DiffData::create(&trees.dir(), &empty, &full, &path).unwrap();
+        let restored = trees.path(&format!("{name}.full"));
+        fs::create_dir(&restored).unwrap();
+        recover(&path, &restored);
+        differences(&scan(&restored), &trees.new);
+    }
+    // So that the temporary directory can be removed.
+    for name in ["new", "diff.tgz.copy", "diff.tgz.full", "diff.tar.zst.copy", "diff.tar.zst.full"]
+    {
+        let dir = trees.path(name).join("read-only");
+        fs::set_permissions(dir, Permissions::from_mode(0o755)).unwrap();
+    }
+}
+
+fn differences(found: &DirIndex, wanted: &DirIndex) {
+    for (found, wanted) in found.entries().zip(wanted.entries()) {
+        assert_eq!(found, wanted);
+    }
+    assert_eq!(found, wanted);
+}
+
+#[test]
+fn a_script_that_fails_leaves_the_tree() {
+    if missing("rdiff") || missing("tar") {
+        return;
+    }
+    let trees = Trees::new(build, edit);
+    let path = trees.path("diff.tgz");
+    DiffData::create(&trees.dir(), &trees.old, &trees.diff, &path).unwrap();
+    let other = trees.path("other");
+    fs::create_dir(&other).unwrap();
+    let args = [SCRIPT, path.to_str().unwrap(), other.to_str().unwrap()];
+    let output = peer("sh", &args).unwrap();
+    assert!(!output.status.success(), "an empty directory is no copy of the old tree");
+    assert_eq!(fs::read_dir(&other).unwrap().count(), 0);
+    let dir = trees.new_path().join("read-only");
+    fs::set_permissions(dir, Permissions::from_mode(0o755)).unwrap();
+}

@@ -1,0 +1,261 @@
+//! What goes into an archive comes out of it, for any tree, format and number of threads.
+
+use std::fs;
+use std::io::Read;
+use std::path::Path;
+
+use crate::common::{FORMATS, Trees, large, noise, read_all, small, text, write};
+use crate::forge::Forge;
+use archive::{ArchiveOptions, DiffData, Error, Format};
+use diffindex::DiffIndex;
+use dirindex::{Dir, DirIndex, RelPath};
+use proptest::prelude::*;
+
+#[test]
+fn contents_come_back_from_a_file() {
+    for trees in [small(), large()] {
+        for name in ["diff.tgz", "diff.tar.zst", "diff"] {
+            let path = trees.path(name);
+            let data = DiffData::create(&trees.dir(), &trees.old, &trees.diff, &path).unwrap();
+            trees.check_contents(&data);
+            trees.check_contents(&DiffData::open(&path).unwrap());
+            data.verify(None).unwrap();
+            let start = fs::read(&path).unwrap()[..4].to_vec();
+            let zstd = name.ends_with("zst");
+            assert_eq!(start, if zstd { [0x28, 0xb5, 0x2f, 0xfd] } else { [0x1f, 0x8b, 8, 0] });
+        }
+    }
+}
+
+#[test]
+fn the_diff_comes_back() {
+    let trees = small();
+    for format in FORMATS {
+        let data = DiffData::from_source(trees.pack(format).unwrap(), "memory").unwrap();
+        assert_eq!(data.diff().to_bytes().unwrap(), trees.diff.to_bytes().unwrap());
+        assert_eq!(data.diff().apply_to(&trees.old).unwrap(), trees.new);
+    }
+}
+
+#[test]
+fn a_full_backup_is_a_diff_from_the_empty_index() {
+    let trees = large();
+    let empty = DirIndex::empty();
+    let diff = DiffIndex::between(&empty, &trees.new);
+    let path = trees.path("full.tgz");
+    let data = DiffData::create(&trees.dir(), &empty, &diff, &path).unwrap();
+    data.verify(None).unwrap();
+    let contents = read_all(&data, Path::new("none")).unwrap();
+    assert_eq!(contents.len(), 203);
+    for (path, bytes) in contents {
+        assert!(fs::read(trees.new_path().join(&path)).unwrap() == bytes, "{path}");
+    }
+}
+
+#[test]
+fn an_empty_diff_has_an_archive() {
+    let trees = Trees::new(|root| write(root, "same", b"same"), |_| ());
+    assert!(trees.diff.is_empty());
+    for format in FORMATS {
+        let data = DiffData::from_source(trees.pack(format).unwrap(), "memory").unwrap();
+        data.verify(None).unwrap();
+        assert!(data.diff().is_empty());
+    }
+}
+
+#[test]
+fn any_number_of_threads_gives_the_same_bytes() {
+    let trees = large();
+    for format in FORMATS {
+        let bytes = trees.pack(format).unwrap();
+        for threads in [1, 2, 8] {
+            let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
+            let again = pool.install(|| trees.pack(format)).unwrap();
+            assert!(bytes == again, "{format:?}: {threads} threads");
+        }
+    }
+}
+
+#[test]
+fn contents_open_in_any_order_and_in_part() {
+    let trees = large();
+    let data = DiffData::from_source(trees.pack(Format::Gzip).unwrap(), "memory").unwrap();
+    let contents = trees.contents();
+    let mut reader = data.reader();
+    let changes = trees.diff.changes();
+    let order = (0..changes.len()).rev().chain((0..changes.len()).step_by(7)).chain([0, 5, 0]);
+    for change in order.map(|n| &changes[n]) {
+        if change.stored_content() != Some(&diffindex::Content::Whole) {
+            continue;
+        }
+        let whole = &contents[&change.path.to_string()];
+        let mut body = reader.open(change).unwrap();
+        assert_eq!(body.remaining(), whole.len() as u64);
+        let mut part = vec![0; whole.len() / 3];
+        body.read_exact(&mut part).unwrap();
+        assert!(part == whole[..part.len()]);
+        assert_eq!(body.remaining(), (whole.len() - part.len()) as u64);
+    }
+}
+
+#[test]
+fn only_stored_contents_of_this_diff_open() {
+    let (trees, other) = (small(), large());
+    let data = DiffData::from_source(trees.pack(Format::Gzip).unwrap(), "some.tgz").unwrap();
+    let mut reader = data.reader();
+    let get = |trees: &Trees, path| trees.diff.get(&RelPath::new(path).unwrap()).unwrap().clone();
+    for change in [get(&trees, "dir/gone"), get(&trees, "sub"), get(&other, "b/text")] {
+        let error = reader.open(&change).map(|_| ()).unwrap_err();
+        assert!(matches!(error, Error::NotStored { .. }));
+        assert_eq!(error.to_string(), format!("some.tgz: nothing is stored for {}", change.path));
+    }
+    let mut lie = get(&trees, "created");
+    lie.new.as_mut().unwrap().node = dirindex::Node::Dir;
+    assert!(matches!(reader.open(&lie).map(|_| ()), Err(Error::NotStored { .. })));
+}
+
+/// One file of a large archive costs the members it lies in, and opening costs the ends.
+#[test]
+fn little_is_read_for_one_file() {
+    use std::sync::Arc;
+    use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+    struct Counted(Vec<u8>, Arc<[AtomicU64; 2]>);
+    impl archive::ReadAt for Counted {
+        fn size(&self) -> std::io::Result<u64> {
+            self.0.size()
+        }
+        fn read_exact_at(&self, buffer: &mut [u8], offset: u64) -> std::io::Result<()> {
+            self.1[0].fetch_add(1, Relaxed);
+            self.1[1].fetch_add(buffer.len() as u64, Relaxed);
+            self.0.read_exact_at(buffer, offset)
+        }
+    }
+    let trees = Trees::new(
+        |_| (),
+        |root| {
+            write(root, "a", &noise(1, 20 << 20));
+            write(root, "b", b"ten bytes.");
+            write(root, "c", &noise(2, 20 << 20));
+        },
+    );
+    let counts: Arc<[AtomicU64; 2]> = Arc::default();
+    let source = Counted(trees.pack(Format::Zstd).unwrap(), Arc::clone(&counts));
+    let data = DiffData::from_source(source, "counted").unwrap();
+    let diff_len = trees.diff.to_bytes().unwrap().len() as u64;
+    let [reads, bytes] = [0, 1].map(|n| counts[n].swap(0, Relaxed));
+    assert!(reads <= 4 && bytes < diff_len + (65 << 10), "{reads} reads of {bytes} to open");
+    let b = trees.diff.get(&RelPath::new("b").unwrap()).unwrap();
+    let mut content = String::new();
+    data.reader().open(b).unwrap().read_to_string(&mut content).unwrap();
+    assert_eq!(content, "ten bytes.");
+    let [reads, bytes] = [0, 1].map(|n| counts[n].swap(0, Relaxed));
+    assert!(reads <= 2 && bytes <= 2 * (1100 << 10), "{reads} reads of {bytes} for one file");
+}
+
+/// A reader goes by the table, wherever the writer has cut. So many members make a table that is
+/// longer than what opening reads at once.
+#[test]
+fn members_of_any_length_are_read() {
+    let trees = large();
+    let mut forge = Forge::take_apart(Format::Zstd, &trees.pack(Format::Zstd).unwrap());
+    forge.on_stream = |chunks| {
+        let contents = chunks.drain(2..).collect::<Vec<_>>().concat();
+        let (mut at, lengths) = (0, noise(5, contents.len()));
+        while at < contents.len() {
+            let end = contents.len().min(at + 1 + usize::from(lengths[at]));
+            chunks.push(contents[at..end].to_vec());
+            at = end;
+        }
+    };
+    let archive = forge.build();
+    let data = DiffData::from_source(archive, "memory").unwrap();
+    trees.check_contents(&data);
+    data.verify(None).unwrap();
+}
+
+/// What to do with a path of a random tree.
+#[derive(Debug, Clone)]
+enum Edit {
+    Write(usize, u64, usize),
+    Remove(usize),
+    Append(usize, u64),
+    Mkdir(usize),
+    Move(usize, usize),
+}
+
+const NAMES: [&str; 8] = ["a", "b", "d/a", "d/b", "d/e/a", "odd \n\\name", "d-x", "é"];
+
+fn edits() -> impl Strategy<Value = Vec<Edit>> {
+    let path = 0..NAMES.len();
+    let len = prop_oneof![Just(0usize), 1usize..50, 1000usize..9000];
+    let edit = prop_oneof![
+        4 => (path.clone(), 0u64..4, len).prop_map(|(path, seed, len)| Edit::Write(path, seed, len)),
+        1 => path.clone().prop_map(Edit::Remove),
+        2 => (path.clone(), 0u64..4).prop_map(|(path, seed)| Edit::Append(path, seed)),
+        1 => path.clone().prop_map(Edit::Mkdir),
+        1 => (path.clone(), path).prop_map(|(from, to)| Edit::Move(from, to)),
+    ];
+    proptest::collection::vec(edit, 0..12)
+}
+
+/// Edits that do not fit the tree as it is have no effect.
+fn edit(root: &Path, edit: &Edit) {
+    let at = |n: usize| root.join(NAMES[n]);
+    let fits = |path: &Path| path.parent().unwrap().is_dir();
+    match *edit {
+        Edit::Write(n, seed, len) if !at(n).is_dir() => {
+            let _ = fs::create_dir_all(at(n).parent().unwrap());
+            if fits(&at(n)) {
+                write(root, at(n), &noise(seed, len));
+            }
+        }
+        Edit::Append(n, seed) if at(n).is_file() => {
+            let bytes = [fs::read(at(n)).unwrap(), text(seed, 20)].concat();
+            write(root, at(n), &bytes);
+        }
+        Edit::Remove(n) => {
+            let _ = fs::remove_file(at(n));
+            let _ = fs::remove_dir_all(at(n));
+        }
+        Edit::Mkdir(n) => drop(fs::create_dir_all(at(n))),
+        Edit::Move(from, to) => drop(fs::rename(at(from), at(to))),
+        _ => {}
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 60, ..Default::default() })]
+    #[test]
+    fn random_diffs_come_back(before in edits(), after in edits()) {
+        let trees = Trees::new(
+            |root| before.iter().for_each(|step| edit(root, step)),
+            |root| after.iter().for_each(|step| edit(root, step)),
+        );
+        for format in FORMATS {
+            let data = DiffData::from_source(trees.pack(format).unwrap(), "memory").unwrap();
+            trees.check_contents(&data);
+            data.verify(None).unwrap();
+            prop_assert_eq!(data.diff().apply_to(&trees.old).unwrap(), trees.new.clone());
+        }
+    }
+}
+
+#[test]
+fn options_are_obeyed() {
+    let trees = large();
+    let pack = |format, level| {
+        let mut bytes = Vec::new();
+        let options = ArchiveOptions { format: Some(format), level, ..Default::default() };
+        DiffData::write(&trees.dir(), &trees.old, &trees.diff, &mut bytes, &options).map(|()| bytes)
+    };
+    for format in FORMATS {
+        let [fast, slow] = [1, 9].map(|level| pack(format, Some(level)).unwrap().len());
+        assert!(fast > slow, "{format:?}: {fast} {slow}");
+        assert!(matches!(pack(format, Some(77)), Err(Error::Level { level: 77, .. })));
+    }
+    let dir = Dir::new(trees.new_path()).unwrap();
+    let options = ArchiveOptions { format: Some(Format::Zstd), ..Default::default() };
+    let path = trees.path("zstd.tgz");
+    DiffData::create_with(&dir, &trees.old, &trees.diff, &path, &options).unwrap();
+    assert_eq!(fs::read(path).unwrap()[..4], [0x28, 0xb5, 0x2f, 0xfd], "the option wins");
+}

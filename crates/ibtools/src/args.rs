@@ -1,0 +1,223 @@
+//! The command line as it is typed, and its help. Knows nothing of what the verbs do with it.
+
+use std::path::PathBuf;
+
+use clap::{Parser, Subcommand, ValueEnum};
+
+const EXAMPLES: &str = "\
+Examples:
+  A full backup of photos/, and an index to start the next one from:
+    ibtools diff photos -o full.tgz --index photos.index
+
+  What has changed since, without writing anything:
+    ibtools compare photos photos.index
+
+  An incremental backup, which needs the old index but not the old files:
+    ibtools diff photos --base photos.index -o monday.tgz --index photos.index
+
+  Everything back, into a new directory:
+    ibtools apply restored full.tgz monday.tgz
+
+Exit status: 0 done, 1 the answer is no (compare: something differs), 2 failure.";
+
+const GLOBAL: &str = "Options of every command";
+
+const PATTERNS: &str = "\
+Patterns are those of .gitignore: `*.o` at any depth, `/build` at the top, `cache/` for directories
+alone, `!keep.o` to take back. .git/, .hg/ and .svn/ are left out unless taken back:
+--exclude '!.git/'";
+
+/// Incremental backups: index a directory, pack what changed into one archive, apply it elsewhere
+#[derive(Debug, Parser)]
+#[command(name = "ibtools", version, after_help = EXAMPLES, max_term_width = 100)]
+pub(crate) struct Args {
+    #[command(flatten)]
+    pub(crate) global: Global,
+    #[command(subcommand)]
+    pub(crate) verb: Verb,
+}
+
+/// What every verb takes.
+#[derive(Debug, clap::Args)]
+pub(crate) struct Global {
+    /// Print one JSON document instead of text
+    #[arg(long, global = true, help_heading = GLOBAL)]
+    pub(crate) json: bool,
+    /// Print nothing but warnings and errors
+    #[arg(short, long, global = true, help_heading = GLOBAL)]
+    pub(crate) quiet: bool,
+    /// Use this many threads [default: one for each processor]
+    #[arg(long, global = true, help_heading = GLOBAL, value_name = "N")]
+    #[arg(value_parser = clap::value_parser!(u16).range(1..=1024))]
+    pub(crate) threads: Option<u16>,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Verb {
+    /// Write the signature of a file, which is all that `delta` needs of it
+    Signature(SignatureArgs),
+    /// Write what turns the file of a signature into another file
+    Delta(DeltaArgs),
+    /// Make the new file from the old one and a delta
+    Patch(PatchArgs),
+    /// Take stock of a directory: names, contents, modes, owners, times
+    #[command(after_help = PATTERNS)]
+    Index(IndexArgs),
+    /// Back up a directory: everything, or what has changed since an index
+    #[command(after_help = PATTERNS)]
+    Diff(DiffArgs),
+    /// Bring a directory to the state that archives hold
+    Apply(ApplyArgs),
+    /// List what is in an index, an archive or a diff
+    Show(ShowArgs),
+    /// Tell what has changed in a directory since an index was made
+    #[command(after_help = PATTERNS)]
+    Compare(CompareArgs),
+}
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct SignatureArgs {
+    /// Block length in bytes, with K or M for 1024 or 1048576 [default: by the file's length]
+    #[arg(short, long, value_name = "SIZE", value_parser = size)]
+    pub(crate) block_size: Option<u32>,
+    /// The hash of a block; those of rdiff write signatures that rdiff reads
+    #[arg(long, value_enum, default_value = "blake3")]
+    pub(crate) hash: Hash,
+    /// The file, or - for standard input
+    pub(crate) old: PathBuf,
+    /// Where to write its signature, or - for standard output
+    pub(crate) sig: PathBuf,
+}
+
+#[derive(Debug, Clone, Copy, ValueEnum)]
+pub(crate) enum Hash {
+    /// BLAKE3, 16 bytes of it
+    Blake3,
+    /// SHA-256, all 32 bytes
+    Sha256,
+    /// rdiff's default, BLAKE2b
+    RdiffBlake2,
+    /// rdiff's old hash, MD4: broken, for old programs only
+    RdiffMd4,
+}
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct DeltaArgs {
+    /// A signature made by `ibtools signature` or rdiff, or - for standard input
+    pub(crate) sig: PathBuf,
+    /// The new file, or - for standard input
+    pub(crate) new: PathBuf,
+    /// Where to write the delta, which rdiff reads too, or - for standard output
+    pub(crate) delta: PathBuf,
+}
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct PatchArgs {
+    /// The old file
+    pub(crate) old: PathBuf,
+    /// A delta made by `ibtools delta` or rdiff, or - for standard input
+    pub(crate) delta: PathBuf,
+    /// Where to write the new file, or - for standard output
+    pub(crate) new: PathBuf,
+}
+
+/// A directory, and what of it counts.
+#[derive(Debug, clap::Args)]
+pub(crate) struct Tree {
+    /// The directory
+    pub(crate) dir: PathBuf,
+    /// Leave out what matches this pattern (may be given several times)
+    #[arg(long, value_name = "GLOB")]
+    pub(crate) exclude: Vec<String>,
+    /// The name of files in the directory that list patterns to leave out
+    #[arg(long, value_name = "NAME", default_value = ".exclude")]
+    pub(crate) exclude_file: String,
+}
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct IndexArgs {
+    #[command(flatten)]
+    pub(crate) tree: Tree,
+    /// Where to write the index
+    #[arg(short, long, value_name = "INDEX")]
+    pub(crate) output: PathBuf,
+    /// An earlier index of the directory: files that look unchanged since are not read again
+    #[arg(long, value_name = "OLD_INDEX")]
+    pub(crate) since: Option<PathBuf>,
+}
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct DiffArgs {
+    #[command(flatten)]
+    pub(crate) tree: Tree,
+    /// The index of the last backup; without it, everything is backed up
+    #[arg(long, value_name = "OLD_INDEX")]
+    pub(crate) base: Option<PathBuf>,
+    /// Where to write the archive (.tgz, or .tar.zst for zstd)
+    #[arg(short, long, value_name = "ARCHIVE")]
+    pub(crate) output: PathBuf,
+    /// Where to write the index that the next backup starts from; may be OLD_INDEX
+    #[arg(long, value_name = "NEW_INDEX")]
+    pub(crate) index: Option<PathBuf>,
+}
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct ApplyArgs {
+    /// The directory; made if it does not exist and the first archive is a full backup
+    pub(crate) dir: PathBuf,
+    /// The archives, in the order they were made
+    #[arg(required = true, value_name = "ARCHIVE")]
+    pub(crate) archives: Vec<PathBuf>,
+    /// Bring back owners, setuid bits and devices too: as root, from backups that you trust
+    #[arg(long)]
+    pub(crate) privileged: bool,
+}
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct ShowArgs {
+    /// An index, an archive or a diff
+    #[arg(value_name = "INDEX|ARCHIVE|DIFF")]
+    pub(crate) file: PathBuf,
+    /// Only totals, no list
+    #[arg(long)]
+    pub(crate) summary: bool,
+}
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct CompareArgs {
+    #[command(flatten)]
+    pub(crate) tree: Tree,
+    /// The index to compare it with
+    pub(crate) index: PathBuf,
+}
+
+/// A number of bytes, with K or M after it for larger units.
+fn size(text: &str) -> Result<u32, String> {
+    let (number, unit) = match text.strip_suffix(['K', 'k']) {
+        Some(number) => (number, 1 << 10),
+        None => text.strip_suffix(['M', 'm']).map_or((text, 1), |number| (number, 1 << 20)),
+    };
+    let number: u32 = number.parse().map_err(|_| "not a number of bytes".to_owned())?;
+    number.checked_mul(unit).ok_or_else(|| "too large".to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::CommandFactory;
+
+    #[test]
+    fn the_definition_is_sound() {
+        Args::command().debug_assert();
+    }
+
+    #[test]
+    fn sizes() {
+        assert_eq!(size("4096"), Ok(4096));
+        assert_eq!(size("4K"), Ok(4096));
+        assert_eq!(size("2m"), Ok(2 << 20));
+        for bad in ["", "K", "-1", "4KK", "4097M", "1.5K"] {
+            assert!(size(bad).is_err(), "{bad}");
+        }
+    }
+}

@@ -1,0 +1,190 @@
+//! What a diff says, as lines, totals and JSON: the same in `diff`, `show` and `compare`. Knows
+//! nothing of where the diff comes from.
+
+use std::collections::{HashMap, HashSet};
+use std::fmt;
+
+use incremental_backups_tools::{Change, Class, Content, DiffIndex, Node, RelPath};
+use indicatif::{HumanBytes, HumanCount};
+use serde_json::{Value, json};
+
+use crate::json::{Object, object, put_meta, put_node, put_path};
+
+/// One line of the list: a change, or a move, which is two.
+pub(crate) struct Row<'a> {
+    /// For a move: where the file was.
+    from: Option<&'a RelPath>,
+    change: &'a Change,
+}
+
+/// Every change in path order; the two of a move are one row, at the new path.
+pub(crate) fn rows(diff: &DiffIndex) -> impl Iterator<Item = Row<'_>> {
+    let moved: HashMap<&RelPath, &RelPath> = diff.moved().map(|(from, to)| (to, from)).collect();
+    let gone: HashSet<&RelPath> = moved.values().copied().collect();
+    diff.changes()
+        .iter()
+        .filter(move |change| change.new.is_some() || !gone.contains(&change.path))
+        .map(move |change| Row { from: moved.get(&change.path).copied(), change })
+}
+
+impl Row<'_> {
+    /// The letter the line begins with, and the word for it in JSON.
+    fn what(&self) -> (char, &'static str) {
+        match self.change.class() {
+            _ if self.from.is_some() => ('R', "moved"),
+            Class::Created => ('A', "created"),
+            Class::Updated => ('M', "updated"),
+            Class::Metadata => ('m', "metadata"),
+            Class::TypeChanged => ('T', "type_changed"),
+            Class::Deleted => ('D', "deleted"),
+        }
+    }
+
+    /// What stands there now, or did until it was deleted.
+    fn node(&self) -> Option<&Node> {
+        self.change.new.as_ref().map(|new| &new.node).or(self.change.old.as_ref())
+    }
+
+    /// The line, with the size of the content that comes with the diff.
+    pub(crate) fn with_size(&self) -> String {
+        let size = HumanBytes(self.node().map_or(0, Node::len));
+        match self.change.stored_content() {
+            Some(Content::Whole) => format!("{self} ({size})"),
+            Some(_) => format!("{self} ({size}, as a delta)"),
+            None => self.to_string(),
+        }
+    }
+
+    /// The row in JSON.
+    pub(crate) fn json(&self) -> Value {
+        let mut object = object([("change", self.what().1.into())]);
+        put_path(&mut object, "path", &self.change.path);
+        if let Some(from) = self.from {
+            put_path(&mut object, "from", from);
+        }
+        if let Some(node) = self.node() {
+            put_node(&mut object, node);
+        }
+        if let (Some(old), Some(new)) = (&self.change.old, &self.change.new) {
+            if !old.same_kind(&new.node) {
+                object.insert("old_kind".into(), old.kind().into());
+            }
+            if let Node::File { len, .. } = old {
+                object.insert("old_size".into(), (*len).into());
+            }
+        }
+        if let Some(new) = &self.change.new {
+            put_meta(&mut object, &new.meta);
+            put_content(&mut object, &new.content);
+        }
+        object.into()
+    }
+}
+
+fn put_content(object: &mut Object, content: &Content) {
+    let (word, base) = match content {
+        Content::Keep => return,
+        Content::Whole => ("whole", None),
+        Content::Delta { base, .. } => ("delta", Some(base)),
+        Content::Copy { base } => ("copy", Some(base)),
+    };
+    object.insert("content".into(), word.into());
+    if let Some(base) = base {
+        put_path(object, "base", base);
+    }
+}
+
+/// `R old -> new`, `A path`, …; a directory ends in a slash.
+impl fmt::Display for Row<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} ", self.what().0)?;
+        if let Some(from) = self.from {
+            write!(f, "{from} -> ")?;
+        }
+        let slash = if self.node() == Some(&Node::Dir) { "/" } else { "" };
+        write!(f, "{}{slash}", self.change.path)
+    }
+}
+
+/// How many changes of each kind a diff has, and how much new content.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(crate) struct Totals {
+    created: u64,
+    updated: u64,
+    moved: u64,
+    metadata: u64,
+    type_changed: u64,
+    deleted: u64,
+    /// Bytes of files that are stored whole.
+    whole: u64,
+    /// Bytes of files that are stored as deltas, which are smaller.
+    by_delta: u64,
+}
+
+impl Totals {
+    pub(crate) fn of(diff: &DiffIndex) -> Totals {
+        let mut totals = Totals::default();
+        for row in rows(diff) {
+            let count = match row.change.class() {
+                _ if row.from.is_some() => &mut totals.moved,
+                Class::Created => &mut totals.created,
+                Class::Updated => &mut totals.updated,
+                Class::Metadata => &mut totals.metadata,
+                Class::TypeChanged => &mut totals.type_changed,
+                Class::Deleted => &mut totals.deleted,
+            };
+            *count += 1;
+            let len = row.change.new.as_ref().map_or(0, |new| new.node.len());
+            match row.change.stored_content() {
+                Some(Content::Whole) => totals.whole = totals.whole.saturating_add(len),
+                Some(_) => totals.by_delta = totals.by_delta.saturating_add(len),
+                None => {}
+            }
+        }
+        totals
+    }
+
+    /// Bytes of the files that an archive of the diff stores in some way.
+    pub(crate) fn content(&self) -> u64 {
+        self.whole.saturating_add(self.by_delta)
+    }
+
+    pub(crate) fn json(&self) -> Value {
+        json!({
+            "created": self.created,
+            "updated": self.updated,
+            "moved": self.moved,
+            "metadata": self.metadata,
+            "type_changed": self.type_changed,
+            "deleted": self.deleted,
+            "whole_bytes": self.whole,
+            "delta_bytes": self.by_delta,
+        })
+    }
+}
+
+/// `3 created, 1 deleted; 1.20 MiB in new files`
+impl fmt::Display for Totals {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let counts = [
+            (self.created, "created"),
+            (self.updated, "updated"),
+            (self.moved, "moved"),
+            (self.metadata, "with other metadata"),
+            (self.type_changed, "of another kind"),
+            (self.deleted, "deleted"),
+        ];
+        let there = counts.iter().filter(|(count, _)| *count > 0);
+        let counts: Vec<String> =
+            there.map(|(count, what)| format!("{} {what}", HumanCount(*count))).collect();
+        if counts.is_empty() {
+            return f.write_str("nothing changed");
+        }
+        f.write_str(&counts.join(", "))?;
+        let bytes = [(self.whole, "in whole files"), (self.by_delta, "in files sent as deltas")];
+        let there = bytes.iter().filter(|(bytes, _)| *bytes > 0);
+        let bytes: Vec<String> =
+            there.map(|(bytes, what)| format!("{} {what}", HumanBytes(*bytes))).collect();
+        if bytes.is_empty() { Ok(()) } else { write!(f, "; {}", bytes.join(", ")) }
+    }
+}

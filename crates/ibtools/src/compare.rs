@@ -1,0 +1,50 @@
+//! The verb `compare`: what has changed in a directory since an index was made.
+
+use std::collections::HashSet;
+
+use anyhow::{Result, bail};
+use incremental_backups_tools::{DiffIndex, DirIndex, Problem, ProblemKind, RelPath};
+use serde_json::Value;
+
+use crate::Answer;
+use crate::args::CompareArgs;
+use crate::changes::{Row, Totals, rows};
+use crate::console::{Console, shown};
+use crate::json::{self, object};
+use crate::scan;
+
+/// `ibtools compare`
+pub(crate) fn run(args: &CompareArgs, console: &mut Console) -> Result<Answer> {
+    let dir = scan::open(&args.tree)?;
+    let old = DirIndex::from_file(&args.index)?;
+    let new = scan::scan(&dir, Some(&old), console)?;
+    let diff = DiffIndex::between(&old, &new);
+    scan::warn_of_problems(&new, console);
+    if let (true, Some(path)) = (diff.is_empty(), newly_unreadable(&old, &new)) {
+        let (dir, index) = (shown(dir.path()), shown(&args.index));
+        bail!("cannot tell whether {dir} is as {index} says: {path} cannot be read");
+    }
+    let totals = Totals::of(&diff);
+    if console.json() {
+        console.document(object([
+            ("same", diff.is_empty().into()),
+            ("base", diff.base().to_string().into()),
+            ("result", diff.result().to_string().into()),
+            ("totals", totals.json()),
+            ("changes", rows(&diff).map(|row| row.json()).collect::<Value>()),
+            ("problems", json::problems(new.problems())),
+        ]))?;
+    }
+    rows(&diff).try_for_each(|row: Row<'_>| console.line(row))?;
+    console.line(totals)?;
+    Ok(if diff.is_empty() { Answer::Yes } else { Answer::No })
+}
+
+/// A path that could be read when `old` was made and cannot now. `new` has it as it was then.
+fn newly_unreadable<'a>(old: &DirIndex, new: &'a DirIndex) -> Option<&'a RelPath> {
+    let unreadable = |problem: &&Problem| problem.kind == ProblemKind::Unreadable;
+    let before: HashSet<&RelPath> =
+        old.problems().iter().filter(unreadable).map(|problem| &problem.path).collect();
+    let mut now = new.problems().iter().filter(unreadable).map(|problem| &problem.path);
+    now.find(|path| !before.contains(path))
+}

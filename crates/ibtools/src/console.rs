@@ -1,0 +1,206 @@
+//! What a person or a script gets to see: text or JSON on standard output; warnings, errors and
+//! progress on standard error. Knows nothing of what is said.
+
+use std::ffi::OsStr;
+use std::fmt::Display;
+use std::io::{self, BufWriter, ErrorKind, IsTerminal, StdoutLock, Write};
+use std::os::unix::ffi::OsStrExt;
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::mpsc::{self, RecvTimeoutError, Sender};
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use anyhow::{Context, Result};
+use incremental_backups_tools::{Progress, dirindex};
+use indicatif::{HumanBytes, HumanCount, ProgressBar};
+use serde_json::Value;
+
+use crate::args::Global;
+
+/// Where the verbs say what they have to say.
+pub(crate) struct Console {
+    json: bool,
+    quiet: bool,
+    out: BufWriter<StdoutLock<'static>>,
+    /// Whoever read standard output has gone (`ibtools show … | head`).
+    unread: bool,
+}
+
+impl Console {
+    pub(crate) fn new(global: &Global) -> Console {
+        let out = BufWriter::with_capacity(64 << 10, io::stdout().lock());
+        Console { json: global.json, quiet: global.quiet, out, unread: false }
+    }
+
+    /// Whether the answer is to be a JSON document.
+    pub(crate) fn json(&self) -> bool {
+        self.json
+    }
+
+    /// Prints a line of text, unless JSON was asked for, or silence.
+    pub(crate) fn line(&mut self, text: impl Display) -> Result<()> {
+        if self.json || self.quiet { Ok(()) } else { self.print(text) }
+    }
+
+    /// Prints the one document that JSON output consists of.
+    pub(crate) fn document(&mut self, document: impl Into<Value>) -> Result<()> {
+        if self.json { self.print(document.into()) } else { Ok(()) }
+    }
+
+    fn print(&mut self, text: impl Display) -> Result<()> {
+        let printed = if self.unread { Ok(()) } else { writeln!(self.out, "{text}") };
+        self.unless_unread(printed)
+    }
+
+    fn unless_unread(&mut self, done: io::Result<()>) -> Result<()> {
+        match done {
+            Err(error) if error.kind() == ErrorKind::BrokenPipe => self.unread = true,
+            other => other.context("cannot write to standard output")?,
+        }
+        Ok(())
+    }
+
+    /// Hands over everything printed.
+    pub(crate) fn finish(mut self) -> Result<()> {
+        let flushed = if self.unread { Ok(()) } else { self.out.flush() };
+        self.unless_unread(flushed)
+    }
+
+    /// Standard output for data instead of text.
+    pub(crate) fn data(&mut self) -> &mut impl Write {
+        &mut self.out
+    }
+
+    /// Says on standard error what the verb could not do as it should.
+    pub(crate) fn warn(&self, text: impl Display) {
+        complain(&format!("warning: {text}"));
+    }
+
+    /// Shows on a terminal, until the ticker is dropped, how far `progress` is. `total` is the
+    /// number of bytes to come, if it is known.
+    pub(crate) fn ticker(&self, doing: &'static str, total: Option<u64>) -> Ticker {
+        let progress = Arc::new(Progress::default());
+        let shown = !self.json && !self.quiet && io::stderr().is_terminal();
+        let thread = shown.then(|| {
+            let (stop, stopped) = mpsc::channel();
+            let watched = Arc::clone(&progress);
+            let watch = move || {
+                let bar = ProgressBar::new_spinner();
+                while stopped.recv_timeout(TICK) == Err(RecvTimeoutError::Timeout) {
+                    bar.set_message(status(doing, &watched, total));
+                    bar.tick();
+                }
+                bar.finish_and_clear();
+            };
+            (stop, std::thread::spawn(watch))
+        });
+        Ticker { progress, thread }
+    }
+}
+
+const TICK: Duration = Duration::from_millis(100);
+
+fn status(doing: &str, progress: &Progress, total: Option<u64>) -> String {
+    let mut text = doing.to_owned();
+    if progress.items() > 0 {
+        text.push_str(&format!(", {} entries", HumanCount(progress.items())));
+    }
+    text.push_str(&format!(", {}", HumanBytes(progress.bytes())));
+    if let Some(total) = total.filter(|&total| total > 0) {
+        let percent = u128::from(progress.bytes()) * 100 / u128::from(total);
+        text.push_str(&format!(" of {} ({} %)", HumanBytes(total), percent.min(100)));
+    }
+    text
+}
+
+/// A line on the terminal that says how far the work is; gone when dropped.
+pub(crate) struct Ticker {
+    progress: Arc<Progress>,
+    thread: Option<(Sender<()>, JoinHandle<()>)>,
+}
+
+impl Ticker {
+    /// The counters that are shown.
+    pub(crate) fn progress(&self) -> &Arc<Progress> {
+        &self.progress
+    }
+}
+
+impl Drop for Ticker {
+    fn drop(&mut self) {
+        if let Some((stop, thread)) = self.thread.take() {
+            drop(stop);
+            // A panic in it has been reported by itself, and only the display is lost.
+            drop(thread.join());
+        }
+    }
+}
+
+/// Reports a failure in one line: every cause, joined. Says nothing when the reader of standard
+/// output has gone, who does not want to know.
+pub(crate) fn report(error: &anyhow::Error) {
+    let gone = |cause: &io::Error| cause.kind() == ErrorKind::BrokenPipe;
+    if error.chain().any(|cause| cause.downcast_ref().is_some_and(gone)) {
+        return;
+    }
+    let causes: Vec<String> = error.chain().map(wording).collect();
+    complain(&causes.join(": "));
+}
+
+/// A cause in words: the system's without its number, and without the names of temporary files.
+fn wording(cause: &(dyn std::error::Error + 'static)) -> String {
+    let text = cause.to_string();
+    if cause.is::<io::Error>() { without_number(&text).to_owned() } else { text }
+}
+
+/// What the system said, without the ` (os error 2)` that the standard library adds.
+pub(crate) fn without_number(text: &str) -> &str {
+    text.split_once(" (os error ").map_or(text, |(words, _)| words)
+}
+
+/// One line on standard error, whatever the text has in it. If that is closed, nobody listens.
+fn complain(text: &str) {
+    let mut line = String::from("ibtools: ");
+    for c in text.chars() {
+        if c.is_control() { line.extend(c.escape_default()) } else { line.push(c) }
+    }
+    line.push('\n');
+    drop(io::stderr().lock().write_all(line.as_bytes()));
+}
+
+/// A path as it was typed, fit for a terminal.
+pub(crate) fn shown(path: impl AsRef<Path>) -> String {
+    dirindex::escape(path.as_ref().as_os_str().as_bytes())
+}
+
+/// Whether an argument stands for standard input or output.
+pub(crate) fn is_dash(path: &Path) -> bool {
+    path.as_os_str() == OsStr::new("-")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn causes_lose_their_numbers() {
+        let error = io::Error::from_raw_os_error(2);
+        assert_eq!(wording(&error), "No such file or directory");
+        let named = tempfile::tempfile_in("/proc/self/none").unwrap_err();
+        assert_eq!(wording(&named), "No such file or directory");
+        assert_eq!(wording(&io::Error::other("no luck (yet)")), "no luck (yet)");
+    }
+
+    #[test]
+    fn how_far_the_work_is() {
+        let progress = Progress::default();
+        assert_eq!(status("reading", &progress, None), "reading, 0 B");
+        progress.add_bytes(3 << 20);
+        assert_eq!(
+            status("reading", &progress, Some(4 << 20)),
+            "reading, 3.00 MiB of 4.00 MiB (75 %)"
+        );
+        assert_eq!(status("reading", &progress, Some(0)), "reading, 3.00 MiB");
+    }
+}

@@ -1,0 +1,91 @@
+//! The verb `diff`: an archive of what has changed, or of everything.
+
+use std::sync::Arc;
+
+use anyhow::{Result, bail};
+use incremental_backups_tools::{ArchiveOptions, DiffData, DiffIndex, Dir, DirIndex, archive};
+use indicatif::HumanBytes;
+
+use crate::Answer;
+use crate::args::DiffArgs;
+use crate::changes::Totals;
+use crate::console::{Console, shown};
+use crate::index::problems;
+use crate::json::{self, object, put_file};
+use crate::{files, scan};
+
+/// How often a tree is scanned again because a file changed before it was in the archive.
+const ATTEMPTS: usize = 5;
+
+/// `ibtools diff`
+pub(crate) fn run(args: &DiffArgs, console: &mut Console) -> Result<Answer> {
+    let dir = scan::open(&args.tree)?;
+    check_outputs(args, &dir, console)?;
+    let base = match &args.base {
+        Some(base) => DirIndex::from_file(base)?,
+        None => DirIndex::empty(),
+    };
+    let (index, data) = pack(args, &dir, &base, console)?;
+    if let Some(path) = &args.index {
+        index.to_file(path)?;
+    }
+    scan::warn_of_problems(&index, console);
+    let totals = Totals::of(data.diff());
+    let mut document = object([
+        ("base", base.root().to_string().into()),
+        ("result", index.root().to_string().into()),
+        ("full", args.base.is_none().into()),
+        ("totals", totals.json()),
+        ("archive_bytes", files::len(&args.output).into()),
+        ("problems", json::problems(index.problems())),
+    ]);
+    put_file(&mut document, "archive", &args.output);
+    if let Some(path) = &args.index {
+        put_file(&mut document, "index", path);
+    }
+    console.document(document)?;
+    let (output, len) = (shown(&args.output), HumanBytes(files::len(&args.output)));
+    console.line(format_args!("{output} ({len}): {totals}{}", problems(&index)))?;
+    Ok(Answer::Yes)
+}
+
+fn check_outputs(args: &DiffArgs, dir: &Dir, console: &Console) -> Result<()> {
+    scan::check_output(dir, &args.output)?;
+    if let Some(base) = &args.base {
+        files::check_output(&args.output, &[base], console)?;
+    }
+    if let Some(index) = &args.index {
+        scan::check_output(dir, index)?;
+        if files::same(&args.output, index) {
+            bail!("{} cannot be both the archive and the index", shown(index));
+        }
+    }
+    Ok(())
+}
+
+/// Scans the tree and packs what differs from `base`, again when the tree changes in between.
+fn pack(
+    args: &DiffArgs,
+    dir: &Dir,
+    base: &DirIndex,
+    console: &Console,
+) -> Result<(DirIndex, DiffData)> {
+    let mut index = scan::scan(dir, Some(base), console)?;
+    let mut attempt = 1;
+    loop {
+        let diff = DiffIndex::between(base, &index);
+        let ticker = console.ticker("packing", Some(Totals::of(&diff).content()));
+        let progress = Some(Arc::clone(ticker.progress()));
+        let options = ArchiveOptions { progress, ..ArchiveOptions::default() };
+        match DiffData::create_with(dir, base, &diff, &args.output, &options) {
+            Ok(data) => return Ok((index, data)),
+            Err(archive::Error::Changed { path }) if attempt == ATTEMPTS => {
+                bail!("{path} changed each of the {ATTEMPTS} times that it was to be archived")
+            }
+            Err(archive::Error::Changed { .. }) => attempt += 1,
+            Err(error) => return Err(error.into()),
+        }
+        drop(ticker);
+        index = scan::scan(dir, Some(&index), console)?;
+    }
+}

@@ -1,0 +1,94 @@
+//! Files that the command line names: opening them, and writing them whole or not at all. Knows
+//! nothing of what is in them.
+
+use std::fs::{self, File, OpenOptions, Permissions};
+use std::io::{BufWriter, Write};
+use std::os::unix::fs::{MetadataExt, PermissionsExt};
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result, bail};
+
+use crate::console::{Console, is_dash, shown};
+
+/// Opens a file for reading.
+pub(crate) fn open(path: &Path) -> Result<File> {
+    File::open(path).with_context(|| format!("cannot open {}", shown(path)))
+}
+
+/// Writes the output `path`: `-` is standard output. A regular file is written beside its place,
+/// synced and renamed, so that an interruption leaves what was there before; anything else (a
+/// pipe, a device) is written to as it is.
+pub(crate) fn write<T>(
+    path: &Path,
+    console: &mut Console,
+    write: impl FnOnce(&mut dyn Write) -> Result<T>,
+) -> Result<T> {
+    if is_dash(path) {
+        let out = console.data();
+        let done = write(out)?;
+        out.flush().context("cannot write to standard output")?;
+        return Ok(done);
+    }
+    let failed = || format!("cannot write {}", shown(path));
+    if fs::metadata(path).is_ok_and(|there| !there.is_file()) {
+        let file = OpenOptions::new().write(true).open(path).with_context(failed)?;
+        let mut out = BufWriter::new(file);
+        let done = write(&mut out)?;
+        out.flush().with_context(failed)?;
+        return Ok(done);
+    }
+    // Through a link to the file it names, so that the link stays one.
+    let place = fs::canonicalize(path).unwrap_or_else(|_| path.to_path_buf());
+    let mut file = tempfile::Builder::new()
+        .prefix(".ibtools-")
+        .permissions(Permissions::from_mode(0o666))
+        .tempfile_in(parent(&place))
+        .with_context(failed)?;
+    let mut out = BufWriter::with_capacity(256 << 10, file.as_file_mut());
+    let done = write(&mut out)?;
+    out.flush().with_context(failed)?;
+    drop(out);
+    file.as_file().sync_all().with_context(failed)?;
+    file.persist(&place).with_context(failed)?;
+    Ok(done)
+}
+
+fn parent(path: &Path) -> &Path {
+    match path.parent() {
+        Some(parent) if parent != Path::new("") => parent,
+        _ => Path::new("."),
+    }
+}
+
+/// Where `path` is, or would be, in the file system; `None` when not even its directory is there.
+pub(crate) fn place(path: &Path) -> Option<PathBuf> {
+    let dir = fs::canonicalize(parent(path)).ok()?;
+    Some(dir.join(path.file_name()?))
+}
+
+/// Refuses an output that would overwrite one of the files that are read, or be mixed with JSON.
+pub(crate) fn check_output(output: &Path, inputs: &[&Path], console: &Console) -> Result<()> {
+    if is_dash(output) && console.json() {
+        bail!("--json and `-` both want standard output: name a file");
+    }
+    for input in inputs {
+        if !is_dash(output) && !is_dash(input) && same(output, input) {
+            bail!("{} is needed to write {}: name another output", shown(input), shown(output));
+        }
+    }
+    Ok(())
+}
+
+/// Whether both paths name one regular file, there or to be.
+pub(crate) fn same(a: &Path, b: &Path) -> bool {
+    match (fs::metadata(a), fs::metadata(b)) {
+        (Ok(a), Ok(b)) => a.is_file() && (a.dev(), a.ino()) == (b.dev(), b.ino()),
+        (Err(_), Err(_)) => place(a).is_some_and(|a| Some(a) == place(b)),
+        _ => false,
+    }
+}
+
+/// The length of a file that was just written, or 0 where it cannot be told.
+pub(crate) fn len(path: &Path) -> u64 {
+    fs::metadata(path).map_or(0, |metadata| metadata.len())
+}

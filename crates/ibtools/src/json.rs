@@ -1,0 +1,108 @@
+//! Names, sizes and the like in JSON, the same in every verb's document. Knows no verb.
+//!
+//! A name that is not UTF-8 cannot be a JSON string: beside `"path"`, which then has replacement
+//! characters, stands `"path_bytes"` with the bytes in hexadecimal.
+
+use std::os::unix::ffi::OsStrExt;
+use std::path::Path;
+
+use incremental_backups_tools::{Entry, Meta, Node, Problem, ProblemKind, RelPath};
+use serde_json::{Map, Value, json};
+
+/// A JSON object under construction.
+pub(crate) type Object = Map<String, Value>;
+
+/// An object of these fields.
+pub(crate) fn object<const N: usize>(fields: [(&str, Value); N]) -> Object {
+    fields.into_iter().map(|(key, value)| (key.to_owned(), value)).collect()
+}
+
+/// Puts a name into `object` as `key`, and as `key_bytes` too where it is not UTF-8.
+pub(crate) fn put_bytes(object: &mut Object, key: &str, bytes: &[u8]) {
+    let text = String::from_utf8_lossy(bytes);
+    if std::str::from_utf8(bytes).is_err() {
+        let hex: String = bytes.iter().map(|byte| format!("{byte:02x}")).collect();
+        object.insert(format!("{key}_bytes"), hex.into());
+    }
+    object.insert(key.to_owned(), text.into());
+}
+
+/// [`put_bytes`] for a path below a root.
+pub(crate) fn put_path(object: &mut Object, key: &str, path: &RelPath) {
+    put_bytes(object, key, path.as_bytes());
+}
+
+/// [`put_bytes`] for a path as it was typed.
+pub(crate) fn put_file(object: &mut Object, key: &str, path: &Path) {
+    put_bytes(object, key, path.as_os_str().as_bytes());
+}
+
+/// One entry of an index.
+pub(crate) fn entry(entry: &Entry) -> Value {
+    let mut object = Object::new();
+    put_path(&mut object, "path", &entry.path);
+    put_node(&mut object, &entry.node);
+    put_meta(&mut object, &entry.meta);
+    object.into()
+}
+
+/// Puts the kind of a node into `object`, and what that kind has: size and digest, or target.
+pub(crate) fn put_node(object: &mut Object, node: &Node) {
+    object.insert("kind".into(), node.kind().into());
+    match node {
+        Node::File { len, digest } => {
+            object.insert("size".into(), (*len).into());
+            object.insert("blake3".into(), digest.to_string().into());
+        }
+        Node::Symlink { target } => put_bytes(object, "target", target),
+        Node::HardLink { to } => put_path(object, "target", to),
+        Node::CharDevice { major, minor } | Node::BlockDevice { major, minor } => {
+            object.insert("major".into(), (*major).into());
+            object.insert("minor".into(), (*minor).into());
+        }
+        Node::Dir | Node::Fifo => {}
+    }
+}
+
+/// Puts mode, owner and time into `object`, and the names of extended attributes if there are any.
+pub(crate) fn put_meta(object: &mut Object, meta: &Meta) {
+    object.insert("mode".into(), format!("{:04o}", meta.mode).into());
+    object.insert("uid".into(), meta.uid.into());
+    object.insert("gid".into(), meta.gid.into());
+    object.insert("mtime".into(), json!({"secs": meta.mtime.secs, "nanos": meta.mtime.nanos}));
+    if !meta.xattrs.is_empty() {
+        let names = meta.xattrs.iter().map(|xattr| String::from_utf8_lossy(&xattr.name));
+        object.insert("xattrs".into(), names.collect());
+    }
+}
+
+/// What a scan could not take in as it should.
+pub(crate) fn problems(problems: &[Problem]) -> Value {
+    let problem = |problem: &Problem| {
+        let kind = match problem.kind {
+            ProblemKind::Unreadable => "unreadable",
+            ProblemKind::Unstable => "unstable",
+            ProblemKind::Unsupported => "unsupported",
+        };
+        let mut object = object([("kind", kind.into()), ("detail", problem.detail.clone().into())]);
+        put_path(&mut object, "path", &problem.path);
+        Value::from(object)
+    };
+    problems.iter().map(problem).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_name_is_lost() {
+        let mut object = Object::new();
+        put_bytes(&mut object, "path", b"a\n\x1b");
+        put_bytes(&mut object, "from", b"a\xff");
+        assert_eq!(
+            Value::from(object),
+            json!({"path": "a\n\u{1b}", "from": "a\u{fffd}", "from_bytes": "61ff"})
+        );
+    }
+}

@@ -1,0 +1,64 @@
+//! `ibtools`, the command line of incremental-backups-tools: reads the arguments, does what the
+//! verb says, and turns the outcome into an exit code. Knows no file format and no algorithm.
+
+mod apply;
+mod args;
+mod changes;
+mod compare;
+mod console;
+mod diff;
+mod files;
+mod index;
+mod json;
+mod rsync;
+mod scan;
+mod show;
+
+use std::process::ExitCode;
+
+use anyhow::{Context, Result};
+use clap::Parser;
+
+use self::args::{Args, Verb};
+use self::console::Console;
+
+/// What a verb that did not fail has to say.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Answer {
+    /// Done, or the answer is yes: exit 0.
+    Yes,
+    /// The answer is no: exit 1.
+    No,
+}
+
+fn main() -> ExitCode {
+    let args = Args::parse();
+    match run(&args) {
+        Ok(Answer::Yes) => ExitCode::SUCCESS,
+        Ok(Answer::No) => ExitCode::from(1),
+        Err(error) => {
+            console::report(&error);
+            ExitCode::from(2)
+        }
+    }
+}
+
+fn run(args: &Args) -> Result<Answer> {
+    if let Some(threads) = args.global.threads {
+        let pool = rayon::ThreadPoolBuilder::new().num_threads(threads.into());
+        pool.build_global().context("cannot start the threads")?;
+    }
+    let mut console = Console::new(&args.global);
+    let answer = match &args.verb {
+        Verb::Signature(args) => rsync::signature(args, &mut console),
+        Verb::Delta(args) => rsync::delta(args, &mut console),
+        Verb::Patch(args) => rsync::patch(args, &mut console),
+        Verb::Index(args) => index::run(args, &mut console),
+        Verb::Diff(args) => diff::run(args, &mut console),
+        Verb::Apply(args) => apply::run(args, &mut console),
+        Verb::Show(args) => show::run(args, &mut console),
+        Verb::Compare(args) => compare::run(args, &mut console),
+    }?;
+    console.finish()?;
+    Ok(answer)
+}

@@ -1,0 +1,205 @@
+//! The verb `show`: what is in an index, an archive or a diff. Which of them a file is, its first
+//! bytes tell.
+
+use std::io::Read;
+
+use anyhow::{Context, Result, bail};
+use incremental_backups_tools::{DiffData, DiffIndex, DirIndex, Entry, Node, Time, dirindex};
+use indicatif::HumanBytes;
+use serde_json::Value;
+
+use crate::Answer;
+use crate::args::ShowArgs;
+use crate::changes::{self, rows};
+use crate::console::{Console, shown};
+use crate::index::{self, problems};
+use crate::json::{self, object, put_file};
+use crate::{files, scan};
+
+/// What a file can be.
+enum Kind {
+    Index,
+    Diff,
+    Archive,
+}
+
+/// `ibtools show`
+pub(crate) fn run(args: &ShowArgs, console: &mut Console) -> Result<Answer> {
+    match kind(args)? {
+        Kind::Index => show_index(args, &DirIndex::from_file(&args.file)?, console)?,
+        Kind::Diff => show_diff(args, "diff", &DiffIndex::from_file(&args.file)?, console)?,
+        Kind::Archive => {
+            show_diff(args, "archive", DiffData::open(&args.file)?.diff(), console)?;
+        }
+    }
+    Ok(Answer::Yes)
+}
+
+fn kind(args: &ShowArgs) -> Result<Kind> {
+    let mut first = Vec::new();
+    let file = files::open(&args.file)?;
+    let read = file.take(8).read_to_end(&mut first);
+    read.with_context(|| format!("cannot read {}", shown(&args.file)))?;
+    match first.as_slice() {
+        b"\x89IBTINDX" => Ok(Kind::Index),
+        b"\x89IBTDIFF" => Ok(Kind::Diff),
+        [0x1f, 0x8b, ..] | [0x28, 0xb5, 0x2f, 0xfd, ..] => Ok(Kind::Archive),
+        _ => bail!("{} is no index, no archive and no diff", shown(&args.file)),
+    }
+}
+
+fn show_index(args: &ShowArgs, index: &DirIndex, console: &mut Console) -> Result<()> {
+    scan::warn_of_problems(index, console);
+    let totals = index::Totals::of(index);
+    if console.json() {
+        let mut document = object([
+            ("kind", "index".into()),
+            ("root", index.root().to_string().into()),
+            ("totals", totals.json()),
+            ("problems", json::problems(index.problems())),
+        ]);
+        put_file(&mut document, "file", &args.file);
+        if !args.summary {
+            document.insert("entries".into(), index.entries().map(json::entry).collect());
+        }
+        console.document(document)?;
+    }
+    if !args.summary {
+        index.entries().try_for_each(|entry| console.line(line(entry)))?;
+    }
+    console.line(format_args!("{totals}{}", problems(index)))?;
+    console.line(format_args!("root {}", index.root()))
+}
+
+fn show_diff(args: &ShowArgs, kind: &str, diff: &DiffIndex, console: &mut Console) -> Result<()> {
+    let full = diff.base() == DirIndex::empty().root();
+    let totals = changes::Totals::of(diff);
+    if console.json() {
+        let mut document = object([
+            ("kind", kind.into()),
+            ("full", full.into()),
+            ("base", diff.base().to_string().into()),
+            ("result", diff.result().to_string().into()),
+            ("totals", totals.json()),
+            ("file_bytes", files::len(&args.file).into()),
+        ]);
+        put_file(&mut document, "file", &args.file);
+        if !args.summary {
+            let changes = rows(diff).map(|row| row.json());
+            document.insert("changes".into(), changes.collect::<Value>());
+        }
+        console.document(document)?;
+    }
+    if !args.summary {
+        rows(diff).try_for_each(|row| console.line(row.with_size()))?;
+    }
+    let (what, len) =
+        (if full { "full" } else { "incremental" }, HumanBytes(files::len(&args.file)));
+    console.line(format_args!("{what} {kind}, {len}: {totals}"))?;
+    console.line(format_args!("from {}", diff.base()))?;
+    console.line(format_args!("to   {}", diff.result()))
+}
+
+/// An entry as `ls -ln` would show it, with the time in UTC.
+fn line(entry: &Entry) -> String {
+    let Entry { path, node, meta } = entry;
+    let (letter, target) = match node {
+        Node::Dir => ('d', "/".to_owned()),
+        Node::File { .. } => ('-', String::new()),
+        Node::Symlink { target } => ('l', format!(" -> {}", dirindex::escape(target))),
+        Node::HardLink { to } => ('h', format!(" = {to}")),
+        Node::Fifo => ('p', String::new()),
+        Node::CharDevice { .. } => ('c', String::new()),
+        Node::BlockDevice { .. } => ('b', String::new()),
+    };
+    let size = match node {
+        Node::CharDevice { major, minor } | Node::BlockDevice { major, minor } => {
+            format!("{major}, {minor}")
+        }
+        node => node.len().to_string(),
+    };
+    let (mode, time) = (permissions(meta.mode), date(meta.mtime));
+    format!("{letter}{mode} {:>5} {:>5} {size:>12} {time} {path}{target}", meta.uid, meta.gid)
+}
+
+/// `rwxr-sr-t`
+fn permissions(mode: u32) -> String {
+    let letter = |bit: u32| {
+        let set = mode >> bit & 1 == 1;
+        // setuid, setgid and sticky show in the place of the x they go with.
+        let special = bit.is_multiple_of(3) && mode >> (9 + bit / 3) & 1 == 1;
+        match (bit % 3, special, set) {
+            (0, true, true) => {
+                if bit == 0 {
+                    't'
+                } else {
+                    's'
+                }
+            }
+            (0, true, false) => {
+                if bit == 0 {
+                    'T'
+                } else {
+                    'S'
+                }
+            }
+            (_, _, false) => '-',
+            (2, ..) => 'r',
+            (1, ..) => 'w',
+            _ => 'x',
+        }
+    };
+    (0..9).rev().map(letter).collect()
+}
+
+/// `2024-02-29 12:34:56`, in UTC, by the proleptic Gregorian calendar.
+fn date(time: Time) -> String {
+    let (days, second) = (time.secs.div_euclid(86_400), time.secs.rem_euclid(86_400));
+    // Years begin in March, so that the leap day is the last: then a month's first day is a
+    // linear function of its number, and 400 years (146,097 days) repeat.
+    let days = i128::from(days) + 719_468;
+    let (era, day) = (days.div_euclid(146_097), days.rem_euclid(146_097));
+    let year = (day - day / 1_460 + day / 36_524 - day / 146_096) / 365;
+    let day = day - (365 * year + year / 4 - year / 100);
+    let month = (5 * day + 2) / 153;
+    let day = day - (153 * month + 2) / 5 + 1;
+    let (month, carry) = if month < 10 { (month + 3, 0) } else { (month - 9, 1) };
+    let year = era * 400 + year + carry;
+    let (hour, minute, second) = (second / 3600, second / 60 % 60, second % 60);
+    format!("{year:04}-{month:02}-{day:02} {hour:02}:{minute:02}:{second:02}")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn dates() {
+        for (secs, text) in [
+            (0, "1970-01-01 00:00:00"),
+            (-1, "1969-12-31 23:59:59"),
+            (951_782_399, "2000-02-28 23:59:59"),
+            (951_782_400, "2000-02-29 00:00:00"),
+            (951_868_800, "2000-03-01 00:00:00"),
+            (1_709_210_096, "2024-02-29 12:34:56"),
+            (4_107_542_400, "2100-03-01 00:00:00"),
+        ] {
+            assert_eq!(date(Time { secs, nanos: 0 }), text);
+        }
+        date(Time { secs: i64::MAX, nanos: 0 });
+        date(Time { secs: i64::MIN, nanos: 0 });
+    }
+
+    #[test]
+    fn modes() {
+        for (mode, text) in [
+            (0o644, "rw-r--r--"),
+            (0o755, "rwxr-xr-x"),
+            (0o7777, "rwsrwsrwt"),
+            (0o7000, "--S--S--T"),
+            (0, "---------"),
+        ] {
+            assert_eq!(permissions(mode), text);
+        }
+    }
+}

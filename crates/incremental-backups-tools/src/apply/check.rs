@@ -1,0 +1,287 @@
+//! Everything that is looked at before the first write: whether the tree is the one the diff starts
+//! from, and whether what is to be done can be. Makes the [`Plan`]; changes nothing.
+
+use std::collections::{HashMap, HashSet};
+
+use diffindex::{Change, Content, DiffIndex};
+use dirindex::{DirIndex, Node, RelPath, STAGE_DIR};
+use rayon::prelude::*;
+use rsync_core::Digest;
+use rustix::fs::FileType;
+
+use super::dirs::{Dirs, names};
+use super::observe::{Found, find, mode, mtime};
+use super::plan::{Kept, Plan, Step, makes_dir, was_dir};
+use super::state::{RUN, Stamp, State, states};
+use super::target::{Target, found_at};
+use super::tree::Policy;
+use crate::error::{During, Error, Result};
+
+/// A plan, and what it was made from.
+pub(crate) struct Checked {
+    pub(crate) plan: Plan,
+    /// For each change whose old state was found: what to recognise it by.
+    stamps: Vec<Option<Stamp>>,
+}
+
+/// Checks that `diff` can be applied to `target` and says how.
+pub(crate) fn check(target: &Target, diff: &DiffIndex, policy: Policy) -> Result<Checked> {
+    if diff.base() == DirIndex::empty().root() {
+        nothing_else(target, diff)?;
+    }
+    allowed(diff, policy)?;
+    let states = states(target, diff, policy)?;
+    directories(target, diff, &states)?;
+    bases(target, diff, &states)?;
+    let plan = plan(target, diff, &states)?;
+    space(target, diff, &plan)?;
+    let stamps = states.iter().map(|state| match state {
+        State::Old(stamp) => *stamp,
+        _ => None,
+    });
+    Ok(Checked { plan, stamps: stamps.collect() })
+}
+
+/// A full backup goes into a directory that has nothing but (some of) what the backup brings.
+fn nothing_else(target: &Target, diff: &DiffIndex) -> Result<()> {
+    for name in names(target).map_err(|error| target.error("read the directory", error))? {
+        if name == STAGE_DIR.as_bytes() {
+            continue;
+        }
+        let path = RelPath::new(name)
+            .map_err(|error| target.error("use a name in", std::io::Error::other(error)))?;
+        if diff.get(&path).is_none() {
+            return Err(Error::Extra { path });
+        }
+    }
+    Ok(())
+}
+
+fn allowed(diff: &DiffIndex, policy: Policy) -> Result<()> {
+    let device = |change: &&Change| {
+        let node = change.new.as_ref().map(|new| &new.node);
+        matches!(node, Some(Node::CharDevice { .. } | Node::BlockDevice { .. }))
+            && change.old.as_ref() != node
+    };
+    match diff.changes().iter().find(device) {
+        Some(Change { path, new: Some(new), .. }) if !policy.privileged => {
+            Err(Error::Privileged { path: path.clone(), kind: new.node.kind() })
+        }
+        _ => Ok(()),
+    }
+}
+
+/// A directory to be removed holds only what is removed with it; one that is new already, only
+/// what the diff brings.
+fn directories(target: &Target, diff: &DiffIndex, states: &[State]) -> Result<()> {
+    let run = |changes: &[(&Change, &State)]| -> Result<()> {
+        let mut dirs = Dirs::new(&target.beneath);
+        for (change, state) in changes {
+            let goes =
+                matches!(state, State::Old(Some(_))) && was_dir(change) && !makes_dir(change);
+            let came = matches!(state, State::New { .. }) && !was_dir(change) && makes_dir(change);
+            if !goes && !came {
+                continue;
+            }
+            let names = dirs
+                .dir(&change.path)
+                .and_then(names)
+                .during("read the directory", &change.path)?;
+            for name in names {
+                let inside = RelPath::new([change.path.as_bytes(), b"/", &name].concat());
+                let listed = inside.as_ref().ok().and_then(|path| diff.get(path));
+                if listed.is_none_or(|listed| listed.new.is_some() != came) {
+                    return Err(Error::Extra {
+                        path: inside.unwrap_or_else(|_| change.path.clone()),
+                    });
+                }
+            }
+        }
+        Ok(())
+    };
+    let changes: Vec<(&Change, &State)> = diff.changes().iter().zip(states).collect();
+    changes.par_chunks(RUN).try_for_each(run)
+}
+
+/// The files that deltas and copies start from are those that the diff means.
+fn bases(target: &Target, diff: &DiffIndex, states: &[State]) -> Result<()> {
+    let mut wanted: HashMap<&RelPath, (Digest, Option<u64>)> = HashMap::new();
+    for (change, state) in diff.changes().iter().zip(states) {
+        let (State::Old(_), Some(new)) = (state, &change.new) else { continue };
+        let (base, digest, len) = match (&new.content, &new.node) {
+            (Content::Delta { base, digest }, _) => (base, *digest, None),
+            (Content::Copy { base }, Node::File { len, digest }) => (base, *digest, Some(*len)),
+            _ => continue,
+        };
+        match wanted.insert(base, (digest, len)) {
+            Some((other, _)) if other != digest => {
+                return Err(Error::Unusable {
+                    path: base.clone(),
+                    problem: "two contents for one base",
+                });
+            }
+            _ => {}
+        }
+    }
+    let mut wanted: Vec<_> = wanted
+        .into_iter()
+        .filter(|(base, (digest, _))| !known(diff, states, base, digest))
+        .collect();
+    wanted.sort_unstable_by_key(|(base, _)| *base);
+    let run = |wanted: &[(&RelPath, (Digest, Option<u64>))]| -> Result<()> {
+        let mut dirs = Dirs::new(&target.beneath);
+        for (base, (digest, _)) in wanted {
+            let expected = || format!("a file with BLAKE3 {digest}");
+            let found = match find(&mut dirs, base, target.dev)? {
+                Found::Something(seen) if seen.kind() == FileType::RegularFile => {
+                    let node = Node::File { len: seen.stat.st_size as u64, digest: *digest };
+                    if seen.is(&node)? {
+                        continue;
+                    }
+                    "other bytes".to_owned()
+                }
+                Found::Something(seen) => seen.describe(None),
+                _ => "nothing".to_owned(),
+            };
+            return Err(Error::Unexpected { path: (*base).clone(), expected: expected(), found });
+        }
+        Ok(())
+    };
+    wanted.par_chunks(16).try_for_each(run)
+}
+
+/// Whether `base` has been read already and has `digest`.
+fn known(diff: &DiffIndex, states: &[State], base: &RelPath, digest: &Digest) -> bool {
+    let Ok(at) = diff.changes().binary_search_by(|change| change.path.cmp(base)) else {
+        return false;
+    };
+    let (Some(change), Some(state)) = (diff.changes().get(at), states.get(at)) else {
+        return false;
+    };
+    let node = match state {
+        State::Old(Some(_)) => change.old.as_ref(),
+        State::New { .. } => change.new.as_ref().map(|new| &new.node),
+        _ => None,
+    };
+    matches!(node, Some(Node::File { digest: found, .. }) if found == digest)
+}
+
+fn plan(target: &Target, diff: &DiffIndex, states: &[State]) -> Result<Plan> {
+    let mut steps: Vec<Step> = Vec::with_capacity(states.len());
+    let mut unit: Option<&RelPath> = None;
+    let mut staged: HashSet<&RelPath> = HashSet::new();
+    for (change, state) in diff.changes().iter().zip(states) {
+        let path = &change.path;
+        let step = match (state, &change.new) {
+            (State::New { meta: true } | State::Link, _) | (State::New { .. }, None) => Step::Done,
+            (State::New { meta: false }, Some(_)) => Step::Meta,
+            (State::Old(_), None) => Step::Remove,
+            (State::Old(_), Some(_)) if unit.is_some_and(|unit| path.is_below(unit)) => {
+                Step::Inside
+            }
+            (State::Old(_), Some(new)) => match &new.node {
+                // A link whose file stays the same file needs no new one.
+                Node::HardLink { to }
+                    if change.old.as_ref() == Some(&new.node) && !staged.contains(to) =>
+                {
+                    Step::Done
+                }
+                _ => Step::Place,
+            },
+        };
+        if step == Step::Place && makes_dir(change) {
+            unit = Some(path);
+        }
+        if matches!(step, Step::Place | Step::Inside)
+            && matches!(change.new.as_ref().map(|new| &new.node), Some(Node::File { .. }))
+        {
+            staged.insert(path);
+        }
+        steps.push(step);
+    }
+    let kept = keep(target, diff, &mut steps)?;
+    Ok(Plan { steps, kept })
+}
+
+/// Finds the directories in which names come and go. One that the diff lists gets its metadata
+/// set; any other is remembered as it is.
+fn keep(target: &Target, diff: &DiffIndex, steps: &mut [Step]) -> Result<Vec<Kept>> {
+    let mut dirs = Dirs::new(&target.beneath);
+    let mut kept: HashMap<RelPath, Kept> = HashMap::new();
+    for (number, change) in diff.changes().iter().enumerate() {
+        let Some(&step) = steps.get(number) else { break };
+        if !matches!(step, Step::Place | Step::Remove | Step::Inside) {
+            continue;
+        }
+        let Some(dir) = change.path.parent() else { continue };
+        if kept.contains_key(&dir) {
+            continue;
+        }
+        match diff.changes().binary_search_by(|change| change.path.cmp(&dir)) {
+            Ok(at) => {
+                if let Some(outer @ Step::Done) = steps.get_mut(at) {
+                    *outer = Step::Meta;
+                }
+            }
+            Err(_) if step == Step::Inside => {
+                let problem = "something new in a directory that is not there";
+                return Err(Error::Unusable { path: change.path.clone(), problem });
+            }
+            Err(_) => {
+                let held = match dirs.parent(&change.path) {
+                    Ok(held) => held,
+                    Err(_) => return Err(found_at(target, &change.path, change.old.as_ref())),
+                };
+                let (mode, mtime) = (mode(&held.stat), mtime(&held.stat));
+                kept.insert(dir.clone(), Kept { path: dir, mode, mtime });
+            }
+        }
+    }
+    let mut kept: Vec<Kept> = kept.into_values().collect();
+    kept.sort_unstable_by(|a, b| a.path.cmp(&b.path));
+    Ok(kept)
+}
+
+/// Refuses what clearly does not fit beside the tree as it is.
+fn space(target: &Target, diff: &DiffIndex, plan: &Plan) -> Result<()> {
+    let staged = || {
+        plan.tasks(diff).filter(|task| task.is_staged()).filter_map(|task| task.change.new.as_ref())
+    };
+    let bytes = staged().fold(0u64, |sum, new| sum.saturating_add(new.node.len()));
+    let inodes = staged().filter(|new| !matches!(new.node, Node::HardLink { .. })).count() as u64;
+    let disk = rustix::fs::fstatvfs(target)
+        .map_err(|error| target.error("ask for the free space of", error.into()))?;
+    let free = disk.f_frsize.saturating_mul(disk.f_bfree);
+    let short = |needed, available, unit| {
+        Err(Error::NoSpace { root: target.path.clone(), needed, available, unit })
+    };
+    if bytes > free {
+        return short(bytes, free, "bytes");
+    }
+    // Some file systems make inodes as they need them and say 0.
+    if disk.f_files > 0 && inodes > disk.f_ffree {
+        return short(inodes, disk.f_ffree, "inodes");
+    }
+    Ok(())
+}
+
+/// Looks again, after the contents were staged, at every path that stood: whether it still is what
+/// it was when it was read.
+pub(crate) fn unchanged(target: &Target, diff: &DiffIndex, checked: &Checked) -> Result<()> {
+    let pairs: Vec<(&Change, &Option<Stamp>)> =
+        diff.changes().iter().zip(&checked.stamps).filter(|(_, stamp)| stamp.is_some()).collect();
+    let run = |pairs: &[(&Change, &Option<Stamp>)]| -> Result<()> {
+        let mut dirs = Dirs::new(&target.beneath);
+        for (change, stamp) in pairs {
+            let now = match find(&mut dirs, &change.path, target.dev)? {
+                Found::Something(seen) => Some(Stamp::of(&seen.stat)),
+                _ => None,
+            };
+            if now != **stamp {
+                return Err(Error::Changed { path: change.path.clone() });
+            }
+        }
+        Ok(())
+    };
+    pairs.par_chunks(RUN).try_for_each(run)
+}

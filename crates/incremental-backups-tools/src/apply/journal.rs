@@ -1,0 +1,142 @@
+//! The journal: what an apply is doing, so that another process can finish it. It is the diff, the
+//! plan and the options; everything else lies in the stage. Written before the first change to the
+//! tree proper, and in one step.
+
+use std::fs::File;
+use std::io::{self, Write};
+use std::os::fd::AsFd;
+
+use diffindex::DiffIndex;
+use dirindex::SectionError;
+use dirindex::sections::{Packing, Section, Sections, Writer, encode_all};
+use rsync_core::{Digest, FileBytes};
+use serde::{Deserialize, Serialize};
+
+use super::dirs::open_file;
+use super::plan::{Kept, Plan, Step};
+use super::target::{JOURNAL, Stage, Target};
+use super::tree;
+use crate::error::{Error, Result};
+
+/// The diff lies beside the journal, which has its digest.
+const DIFF: &str = "diff";
+/// The journal before it counts.
+const DRAFT: &str = "journal.tmp";
+
+const FILE_KIND: [u8; 4] = *b"JRNL";
+const HEAD: u32 = 1;
+const STEPS: u32 = 2;
+const KEPT: u32 = 3;
+const ROWS_PER_SECTION: usize = 1 << 16;
+
+#[derive(Serialize, Deserialize)]
+struct Head {
+    privileged: bool,
+    sync: bool,
+    diff: [u8; 32],
+}
+
+/// What a journal says.
+pub(crate) struct Journal {
+    pub(crate) diff: DiffIndex,
+    pub(crate) plan: Plan,
+    pub(crate) privileged: bool,
+    pub(crate) sync: bool,
+}
+
+/// Commits: from here on the apply can only go forward.
+pub(crate) fn commit(
+    target: &Target,
+    stage: &Stage,
+    diff: &DiffIndex,
+    plan: &Plan,
+    (privileged, sync): (bool, bool),
+) -> Result<()> {
+    let error = |error| target.error("write the journal in", error);
+    let bytes = diff.to_bytes()?;
+    let head = Head { privileged, sync, diff: Digest::of(&bytes).0 };
+    write(stage, DIFF, &bytes, sync).map_err(error)?;
+    let journal = encode(&head, plan)
+        .map_err(|source| Error::JournalSections { root: target.path.clone(), source })?;
+    write(stage, DRAFT, &journal, sync).map_err(error)?;
+    let rename = || {
+        tree::place(stage, DRAFT.as_bytes(), stage, JOURNAL.as_bytes(), false)?;
+        if sync {
+            tree::sync(stage)?;
+            tree::sync(target)?;
+        }
+        Ok(())
+    };
+    rename().map_err(error)
+}
+
+fn write(stage: &Stage, name: &str, bytes: &[u8], sync: bool) -> io::Result<()> {
+    let mut file = tree::create_file(stage, name.as_bytes())?;
+    file.write_all(bytes)?;
+    if sync { tree::sync(&file) } else { Ok(()) }
+}
+
+fn encode(head: &Head, plan: &Plan) -> Result<Vec<u8>, SectionError> {
+    let mut writer = Writer::new(Vec::new(), FILE_KIND)?;
+    writer.section(&Section::encode(HEAD, head)?)?;
+    let steps: Vec<u8> = plan.steps.iter().map(|&step| step as u8).collect();
+    for steps in steps.chunks(1 << 20) {
+        writer.section(&Section::new(STEPS, steps.to_vec(), Packing::Zstd)?)?;
+    }
+    let kept: Vec<&[Kept]> = plan.kept.chunks(ROWS_PER_SECTION).collect();
+    for section in encode_all(KEPT, &kept)? {
+        writer.section(&section)?;
+    }
+    writer.finish()
+}
+
+/// Reads the journal in `stage`, which has one.
+pub(crate) fn read(target: &Target, stage: &Stage) -> Result<Journal> {
+    let unusable = |problem| Error::Journal { root: target.path.clone(), problem };
+    let sections = |source| Error::JournalSections { root: target.path.clone(), source };
+    let file = ours(target, stage, JOURNAL)?;
+    let journal = Sections::open(file, FILE_KIND).map_err(sections)?;
+    let head = journal.of_kind(HEAD).next().ok_or_else(|| unusable("it has no head"))?;
+    let head: Head = journal.decode(head).map_err(sections)?;
+    let mut steps = Vec::new();
+    for number in journal.of_kind(STEPS) {
+        for &step in journal.raw(number).map_err(sections)?.iter() {
+            steps.push(step_of(step).ok_or_else(|| unusable("it has an unknown step"))?);
+        }
+    }
+    let plan = Plan { steps, kept: journal.decode_all(KEPT).map_err(sections)? };
+    let diff = diff_bytes(&ours(target, stage, DIFF)?)
+        .map_err(|error| target.error("read the journal in", io::Error::other(error)))?;
+    if Digest::of(&diff).0 != head.diff {
+        return Err(unusable("the diff beside it is not the one it was written for"));
+    }
+    let diff = DiffIndex::from_bytes(diff)?;
+    if diff.changes().len() != plan.steps.len() {
+        return Err(unusable("it does not fit its diff"));
+    }
+    Ok(Journal { diff, plan, privileged: head.privileged, sync: head.sync })
+}
+
+fn diff_bytes(file: &File) -> Result<Vec<u8>, rsync_core::Error> {
+    let bytes = FileBytes::open(file)?;
+    let copy = bytes.to_vec();
+    bytes.check()?;
+    Ok(copy)
+}
+
+/// Opens a file of the stage, which nobody but us may have put there.
+fn ours(target: &Target, stage: &Stage, name: &str) -> Result<File> {
+    let error = |error| target.error("read the journal in", error);
+    let file = open_file(stage, name.as_bytes()).map_err(error)?;
+    let stat = rustix::fs::fstat(file.as_fd()).map_err(|e| error(e.into()))?;
+    if stat.st_uid != rustix::process::geteuid().as_raw() {
+        let problem = "it belongs to somebody else";
+        return Err(Error::Journal { root: target.path.clone(), problem });
+    }
+    Ok(file)
+}
+
+fn step_of(step: u8) -> Option<Step> {
+    let steps = [Step::Done, Step::Meta, Step::Remove, Step::Place, Step::Inside];
+    steps.into_iter().find(|&known| known as u8 == step)
+}

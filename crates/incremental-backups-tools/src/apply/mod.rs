@@ -1,0 +1,238 @@
+//! Applying a diff to a tree: check, stage, commit, redo. The order of these steps, and what an
+//! interruption between any two of them leaves, is in `docs/apply.md`.
+
+mod check;
+mod dirs;
+mod journal;
+mod observe;
+mod plan;
+mod redo;
+mod stage;
+mod state;
+mod target;
+mod tree;
+
+use std::path::Path;
+use std::sync::Arc;
+
+use archive::DiffData;
+use diffindex::{Change, DiffIndex};
+use dirindex::{Node, Root};
+use rsync_core::Progress;
+
+use self::plan::{Plan, Step};
+use self::redo::Redo;
+use self::stage::Filling;
+use self::target::{Stage, Target};
+use self::tree::Policy;
+use crate::error::{Error, Result};
+
+/// How a diff is applied.
+#[derive(Debug, Clone)]
+pub struct ApplyOptions {
+    /// Also restores owners, setuid and setgid bits, devices, and the extended attributes of
+    /// `security.` and `trusted.`: for a diff whose origin is trusted, and a process that may.
+    /// Without it, a device in the diff is an error before anything is written, and the rest is
+    /// left out.
+    pub privileged: bool,
+    /// Counts files and bytes as they are staged. Cancelling leaves the tree as it was; once the
+    /// new contents are all staged and the work is committed, it has no effect.
+    pub progress: Option<Arc<Progress>>,
+    /// Whether to wait for the disk where the promise about power failures needs it. Without it,
+    /// only the death of the process is survived.
+    pub sync: bool,
+}
+
+impl Default for ApplyOptions {
+    fn default() -> ApplyOptions {
+        ApplyOptions { privileged: false, progress: None, sync: true }
+    }
+}
+
+/// What applying a diff did.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[non_exhaustive]
+pub struct Applied {
+    /// Paths where nothing stood.
+    pub created: u64,
+    /// Paths whose content was replaced, by the same kind or another.
+    pub updated: u64,
+    /// Paths of which only the metadata was set.
+    pub metadata: u64,
+    /// Paths removed.
+    pub deleted: u64,
+    /// Changes that the tree had already.
+    pub unchanged: u64,
+    /// Bytes of new files.
+    pub bytes: u64,
+    /// Whether an earlier apply, interrupted in this tree, was finished first.
+    pub finished: bool,
+}
+
+/// What a tree says of earlier applies.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum ApplyStatus {
+    /// No apply is under way or was interrupted.
+    Clean,
+    /// An apply was interrupted before it changed anything; what it left goes with the next one.
+    Staged,
+    /// An apply was interrupted while it changed the tree. [`recover`], or any apply, finishes it.
+    Unfinished {
+        /// The tree it started from.
+        base: Root,
+        /// The tree it leads to.
+        result: Root,
+    },
+}
+
+/// Applies `diff`, whose contents are in `data`, to the tree at `path`.
+///
+/// The tree must be the one that the diff was made from, as far as the diff touches it; a full
+/// backup needs an empty directory. Paths that are already as the diff leads to are left alone, so
+/// applying twice does nothing the second time. If an earlier apply was interrupted in this tree,
+/// it is finished first.
+///
+/// # Errors
+/// Everything that can be found out by reading is found before the first write: the error then
+/// names the path and the tree is untouched. Whatever happens later leaves the tree either
+/// untouched or with a journal, with which applying again (or [`recover`]) ends in exactly the
+/// target tree.
+pub fn apply_diff(path: impl AsRef<Path>, diff: &DiffIndex, data: &DiffData) -> Result<Applied> {
+    apply_diff_with(path, diff, data, &ApplyOptions::default())
+}
+
+/// [`apply_diff`] with options.
+///
+/// # Errors
+/// As [`apply_diff`].
+pub fn apply_diff_with(
+    path: impl AsRef<Path>,
+    diff: &DiffIndex,
+    data: &DiffData,
+    options: &ApplyOptions,
+) -> Result<Applied> {
+    let target = Target::open(path.as_ref())?.lock()?;
+    if !same(diff, data.diff()) {
+        return Err(Error::OtherArchive);
+    }
+    let finished = finish(&target)?.is_some();
+    let policy = Policy { privileged: options.privileged };
+    let checked = check::check(&target, diff, policy)?;
+    let plan = &checked.plan;
+    let applied = Applied { finished, ..count(diff, plan) };
+    if let Some(garbage) = target.stage()? {
+        target.remove_stage(&garbage)?;
+    }
+    if plan.is_empty() {
+        return Ok(applied);
+    }
+    let stage = target.make_stage()?;
+    let progress = options.progress.as_deref();
+    let filling = Filling { target: &target, stage: &stage, diff, plan, data, policy, progress };
+    let staged = stage::fill(&filling)
+        .and_then(|()| check::unchanged(&target, diff, &checked))
+        .and_then(|()| match options.sync {
+            // One call for all files: as safe as one for each, and not 80,000 times the wait.
+            true => tree::sync_filesystem(&stage).map_err(|error| target.error("sync", error)),
+            false => Ok(()),
+        })
+        .and_then(|()| {
+            journal::commit(&target, &stage, diff, plan, (options.privileged, options.sync))
+        });
+    if let Err(error) = staged {
+        roll_back(&target, &stage);
+        return Err(error);
+    }
+    Redo { target: &target, stage: &stage, diff, plan, policy, sync: options.sync }.run()?;
+    Ok(applied)
+}
+
+/// What the tree at `path` says of earlier applies. Reads only.
+///
+/// # Errors
+/// [`Error::Root`], and those of an unusable journal.
+pub fn apply_status(path: impl AsRef<Path>) -> Result<ApplyStatus> {
+    let target = Target::open(path.as_ref())?;
+    let Some(stage) = target.stage()? else { return Ok(ApplyStatus::Clean) };
+    if !has_journal(&target, &stage)? {
+        return Ok(ApplyStatus::Staged);
+    }
+    let journal = journal::read(&target, &stage)?;
+    Ok(ApplyStatus::Unfinished { base: journal.diff.base(), result: journal.diff.result() })
+}
+
+/// Finishes an apply that was interrupted in the tree at `path`, or clears away what one left that
+/// had not changed anything yet. Gives what it did; `None` when there was nothing to finish.
+///
+/// # Errors
+/// As [`apply_diff`]: a path that is neither as before nor as after the apply stops it.
+pub fn recover(path: impl AsRef<Path>) -> Result<Option<Applied>> {
+    let target = Target::open(path.as_ref())?.lock()?;
+    let finished = finish(&target)?;
+    if let (None, Some(garbage)) = (finished, target.stage()?) {
+        target.remove_stage(&garbage)?;
+    }
+    Ok(finished)
+}
+
+/// Finishes the apply whose journal is in the tree, if there is one.
+fn finish(target: &Target) -> Result<Option<Applied>> {
+    let Some(stage) = target.stage()? else { return Ok(None) };
+    if !has_journal(target, &stage)? {
+        return Ok(None);
+    }
+    let journal = journal::read(target, &stage)?;
+    let policy = Policy { privileged: journal.privileged };
+    let (diff, plan) = (&journal.diff, &journal.plan);
+    let redo = Redo { target, stage: &stage, diff, plan, policy, sync: journal.sync };
+    redo.check()?;
+    redo.run()?;
+    Ok(Some(Applied { finished: true, ..count(diff, plan) }))
+}
+
+fn has_journal(target: &Target, stage: &Stage) -> Result<bool> {
+    stage.has_journal().map_err(|error| target.error("look at the stage in", error))
+}
+
+/// Clears the stage after an error. A journal that did make it to its name stays, and with it the
+/// stage: the next apply goes forward.
+fn roll_back(target: &Target, stage: &Stage) {
+    if matches!(stage.has_journal(), Ok(false)) {
+        // The error at hand says more than one from here; what stays is garbage, known as such.
+        drop(target.remove_stage(stage));
+    }
+}
+
+/// Whether both say the same, as far as applying goes.
+fn same(a: &DiffIndex, b: &DiffIndex) -> bool {
+    let alike = |(a, b): (&Change, &Change)| {
+        let new = match (&a.new, &b.new) {
+            (Some(a), Some(b)) => a.node == b.node && a.meta == b.meta && a.content == b.content,
+            (a, b) => a.is_none() && b.is_none(),
+        };
+        a.path == b.path && a.old == b.old && new
+    };
+    std::ptr::eq(a, b)
+        || (a.base() == b.base()
+            && a.result() == b.result()
+            && a.changes().len() == b.changes().len()
+            && a.changes().iter().zip(b.changes()).all(alike))
+}
+
+fn count(diff: &DiffIndex, plan: &Plan) -> Applied {
+    let mut applied = Applied::default();
+    for task in plan.tasks(diff) {
+        match (task.step, &task.change.old) {
+            (Step::Done, _) => applied.unchanged += 1,
+            (Step::Meta, _) => applied.metadata += 1,
+            (Step::Remove, _) => applied.deleted += 1,
+            (Step::Place | Step::Inside, None) => applied.created += 1,
+            (Step::Place | Step::Inside, Some(_)) => applied.updated += 1,
+        }
+        if task.is_staged() {
+            applied.bytes += task.change.new.as_ref().map_or(0, |new| Node::len(&new.node));
+        }
+    }
+    applied
+}

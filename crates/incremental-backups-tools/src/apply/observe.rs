@@ -1,0 +1,159 @@
+//! What stands at a path of a tree, and whether it is what an index says. Reads only.
+
+use std::cell::OnceCell;
+use std::io;
+
+use dirindex::{Meta, Node, RelPath, Time, escape};
+use rsync_core::{Digest, FileBytes};
+use rustix::fs::{FileType, Stat};
+use rustix::io::Errno;
+
+use super::dirs::{Dirs, Held, look, open_file};
+use super::tree::{Handle, Policy, hold};
+use crate::error::{During, Error, Result};
+
+/// What a look at a path finds.
+pub(crate) enum Found<'d> {
+    /// Nothing, in a directory that is there.
+    Nothing,
+    /// Not even the directory it would be in: some component around it is absent or no directory.
+    NoParent,
+    /// Something.
+    Something(Seen<'d>),
+}
+
+/// What stands at a path.
+pub(crate) struct Seen<'d> {
+    path: &'d RelPath,
+    parent: &'d Held,
+    pub(crate) stat: Stat,
+    digest: OnceCell<Digest>,
+}
+
+/// Looks at `path`.
+pub(crate) fn find<'d>(dirs: &'d mut Dirs<'_>, path: &'d RelPath, dev: u64) -> Result<Found<'d>> {
+    let parent = match dirs.parent(path) {
+        Ok(parent) => parent,
+        Err(error) => {
+            return match Errno::from_io_error(&error) {
+                Some(Errno::NOENT | Errno::NOTDIR | Errno::LOOP) => Ok(Found::NoParent),
+                _ => Err(error).during("open the directory of", path),
+            };
+        }
+    };
+    if parent.stat.st_dev != dev {
+        let path = path.parent().unwrap_or_else(|| path.clone());
+        return Err(Error::OtherFilesystem { path });
+    }
+    let stat = look(parent, path.name()).during("look at", path)?;
+    if stat.is_some_and(|stat| stat.st_dev != dev) {
+        return Err(Error::OtherFilesystem { path: path.clone() });
+    }
+    Ok(stat.map_or(Found::Nothing, |stat| {
+        Found::Something(Seen { path, parent, stat, digest: OnceCell::new() })
+    }))
+}
+
+impl Seen<'_> {
+    /// The kind.
+    pub(crate) fn kind(&self) -> FileType {
+        FileType::from_raw_mode(self.stat.st_mode)
+    }
+
+    /// Whether it is `node`: of the same kind, with the same content. A hard link is any file here.
+    pub(crate) fn is(&self, node: &Node) -> Result<bool> {
+        let device =
+            || (rustix::fs::major(self.stat.st_rdev), rustix::fs::minor(self.stat.st_rdev));
+        Ok(match (node, self.kind()) {
+            (Node::Dir, FileType::Directory) | (Node::Fifo, FileType::Fifo) => true,
+            (Node::File { len, digest }, FileType::RegularFile) => {
+                *len == self.stat.st_size as u64 && *digest == self.digest()?
+            }
+            (Node::HardLink { .. }, FileType::RegularFile) => true,
+            (Node::Symlink { target }, FileType::Symlink) => {
+                let found = rustix::fs::readlinkat(self.parent, self.path.name(), Vec::new());
+                found.during("read the link", self.path)?.as_bytes() == target
+            }
+            (Node::CharDevice { major, minor }, FileType::CharacterDevice)
+            | (Node::BlockDevice { major, minor }, FileType::BlockDevice) => {
+                (*major, *minor) == device()
+            }
+            _ => false,
+        })
+    }
+
+    fn digest(&self) -> Result<Digest> {
+        if let Some(digest) = self.digest.get() {
+            return Ok(*digest);
+        }
+        let file = open_file(self.parent, self.path.name()).during("open", self.path)?;
+        let bytes = |source| Error::Bytes { operation: "read", path: self.path.clone(), source };
+        let content = FileBytes::open(&file).map_err(bytes)?;
+        let digest = Digest::of(&content);
+        content.check().map_err(bytes)?;
+        Ok(*self.digest.get_or_init(|| digest))
+    }
+
+    /// Whether the metadata is `meta`, as far as `policy` would set it.
+    pub(crate) fn has(&self, meta: &Meta, policy: Policy) -> Result<bool> {
+        let stat = &self.stat;
+        let is_link = self.kind() == FileType::Symlink;
+        if mtime(stat) != meta.mtime
+            || (!is_link && policy.mode(meta.mode) != mode(stat))
+            || (policy.privileged && (meta.uid, meta.gid) != (stat.st_uid, stat.st_gid))
+        {
+            return Ok(false);
+        }
+        let xattrs = || -> io::Result<_> {
+            let held = hold(self.parent, self.path.name())?;
+            Handle::held(rustix::fd::AsFd::as_fd(&held)).xattrs()
+        };
+        let have = xattrs().during("read the attributes of", self.path)?;
+        let kept = have.iter().filter(|xattr| policy.keeps(xattr));
+        Ok(kept.eq(meta.xattrs.iter().filter(|xattr| policy.keeps(xattr))))
+    }
+
+    /// In words, for a message beside `expected`.
+    pub(crate) fn describe(&self, expected: Option<&Node>) -> String {
+        match (self.kind(), expected) {
+            (FileType::Directory, _) => "a directory".into(),
+            (FileType::RegularFile, Some(Node::HardLink { .. })) => "a file of its own".into(),
+            (FileType::RegularFile, Some(Node::File { len, .. }))
+                if *len == self.stat.st_size as u64 =>
+            {
+                format!("{len} other bytes")
+            }
+            (FileType::RegularFile, _) => format!("a file of {} bytes", self.stat.st_size),
+            (FileType::Symlink, Some(Node::Symlink { .. })) => "a link to elsewhere".into(),
+            (FileType::Symlink, _) => "a symbolic link".into(),
+            (FileType::Fifo, _) => "a fifo".into(),
+            (FileType::Socket, _) => "a socket".into(),
+            (FileType::CharacterDevice | FileType::BlockDevice, _) => "a device".into(),
+            _ => "something of an unknown kind".into(),
+        }
+    }
+}
+
+/// In words, for a message.
+pub(crate) fn describe(node: Option<&Node>) -> String {
+    match node {
+        None => "nothing".into(),
+        Some(Node::File { len, digest }) => {
+            let digest = digest.to_string();
+            format!("a file of {len} bytes (BLAKE3 {}…)", digest.get(..16).unwrap_or_default())
+        }
+        Some(Node::Symlink { target }) => format!("a symbolic link to {}", escape(target)),
+        Some(Node::HardLink { to }) => format!("a hard link to {to}"),
+        Some(node) => format!("a {}", node.kind()),
+    }
+}
+
+/// The permission bits.
+pub(crate) fn mode(stat: &Stat) -> u32 {
+    stat.st_mode & 0o7777
+}
+
+/// The time of last modification.
+pub(crate) fn mtime(stat: &Stat) -> Time {
+    Time { secs: stat.st_mtime, nanos: stat.st_mtime_nsec as u32 }
+}

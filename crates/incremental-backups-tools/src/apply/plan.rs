@@ -1,0 +1,128 @@
+//! [`Plan`]: what is to be done for each change of a diff, and where its new content is staged.
+//! Pure: it looks at no disk. The plan is part of the journal.
+
+use diffindex::{Change, DiffIndex};
+use dirindex::{Node, RelPath, Time};
+use serde::{Deserialize, Serialize};
+
+/// The directory inside the stage that has the new contents.
+pub(crate) const SLOTS: &str = "new";
+
+/// What is to be done for one change.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) enum Step {
+    /// Nothing: the path is as it should be.
+    Done,
+    /// The metadata is set where it stands.
+    Meta,
+    /// It is removed.
+    Remove,
+    /// It is staged in a slot of its own and renamed into place: a *unit*.
+    Place,
+    /// It is staged inside a new directory that is renamed into place as a whole.
+    Inside,
+}
+
+/// A directory that the diff does not list, but in which names come or go: it must look untouched
+/// afterwards, so what the work disturbs is remembered.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Kept {
+    pub(crate) path: RelPath,
+    pub(crate) mode: u32,
+    pub(crate) mtime: Time,
+}
+
+/// What is to be done.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Plan {
+    /// One for each change of the diff.
+    pub(crate) steps: Vec<Step>,
+    /// In path order.
+    pub(crate) kept: Vec<Kept>,
+}
+
+/// A change and its step, and where it is staged if it is.
+#[derive(Clone)]
+pub(crate) struct Task<'a> {
+    pub(crate) change: &'a Change,
+    pub(crate) step: Step,
+    /// The number of the unit it belongs to, and that unit's path.
+    unit: Option<(usize, &'a RelPath)>,
+}
+
+impl Plan {
+    /// Every change with its step, in path order.
+    pub(crate) fn tasks<'a>(&'a self, diff: &'a DiffIndex) -> impl Iterator<Item = Task<'a>> {
+        let mut unit = None;
+        let numbered = diff.changes().iter().zip(&self.steps).enumerate();
+        numbered.map(move |(number, (change, &step))| {
+            if step == Step::Place {
+                unit = Some((number, &change.path));
+            }
+            let unit = unit.filter(|_| matches!(step, Step::Place | Step::Inside));
+            Task { change, step, unit }
+        })
+    }
+
+    /// The task at `path`, and whether it is staged, for what is looked up out of order.
+    pub(crate) fn staged_at(&self, diff: &DiffIndex, path: &RelPath) -> Option<RelPath> {
+        let at = |path: &RelPath| {
+            let at = diff.changes().binary_search_by(|change| change.path.cmp(path)).ok()?;
+            Some((at, *self.steps.get(at)?))
+        };
+        let mut outer = path.clone();
+        loop {
+            match at(&outer)? {
+                (number, Step::Place) => return slot(number, &outer, path),
+                (_, Step::Inside) => outer = outer.parent()?,
+                _ => return None,
+            }
+        }
+    }
+
+    /// Whether the plan is to do nothing.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.steps.iter().all(|&step| step == Step::Done)
+    }
+}
+
+impl<'a> Task<'a> {
+    /// Whether new content is staged for it.
+    pub(crate) fn is_staged(&self) -> bool {
+        self.unit.is_some()
+    }
+
+    /// Whether it is renamed into place by itself.
+    pub(crate) fn is_unit(&self) -> bool {
+        self.step == Step::Place
+    }
+
+    /// Where it is staged, below the stage.
+    pub(crate) fn slot(&self) -> Option<RelPath> {
+        let (number, unit) = self.unit?;
+        slot(number, unit, &self.change.path)
+    }
+
+    /// Whether the step is to put a directory where something else stood, or the other way round:
+    /// then the one has to go before the other can come.
+    pub(crate) fn turns(&self) -> bool {
+        let stood = self.change.old.is_some();
+        self.step == Step::Place && stood && was_dir(self.change) != makes_dir(self.change)
+    }
+}
+
+/// Unit `number` is staged under its number; what it holds, under the same names as in the tree.
+fn slot(number: usize, unit: &RelPath, path: &RelPath) -> Option<RelPath> {
+    let below = path.as_bytes().get(unit.as_bytes().len()..)?;
+    RelPath::new([format!("{SLOTS}/{number}").as_bytes(), below].concat()).ok()
+}
+
+/// Whether a directory is to stand there.
+pub(crate) fn makes_dir(change: &Change) -> bool {
+    change.new.as_ref().is_some_and(|new| new.node == Node::Dir)
+}
+
+/// Whether a directory stood there.
+pub(crate) fn was_dir(change: &Change) -> bool {
+    change.old == Some(Node::Dir)
+}

@@ -1,0 +1,295 @@
+//! Fills the stage: every new file, link and directory of a plan, complete with metadata and
+//! verified, before anything in the tree is touched. It knows the archive; it renames nothing.
+
+use std::fs::File;
+use std::io::{self, Read, Write};
+use std::os::fd::AsFd;
+use std::os::unix::fs::FileExt;
+
+use archive::{ContentReader, DiffData};
+use diffindex::{Change, Content, DiffIndex, New};
+use dirindex::{Node, RelPath};
+use rayon::prelude::*;
+use rsync_core::{Digest, FileBytes, Progress, patch};
+use rustix::fs::FileType;
+
+use super::dirs::{Dirs, open_file};
+use super::plan::{Plan, SLOTS, Task};
+use super::target::{Stage, Target};
+use super::tree::{self, Handle, Policy};
+use crate::error::{During, Error, Result};
+
+/// Content one task of the thread pool stages: much more than a member of the archive, since what
+/// lies on a cut between two tasks is unpacked twice.
+const RUN_BYTES: u64 = 16 << 20;
+/// What a file costs beside its bytes, in bytes.
+const FILE_COST: u64 = 4 << 10;
+
+/// Bytes moved at once. A stretch of this length that is all zero becomes a hole.
+const BUFFER_LEN: usize = 128 << 10;
+
+/// What staging needs to know.
+pub(crate) struct Filling<'a> {
+    pub(crate) target: &'a Target,
+    pub(crate) stage: &'a Stage,
+    pub(crate) diff: &'a DiffIndex,
+    pub(crate) plan: &'a Plan,
+    pub(crate) data: &'a DiffData,
+    pub(crate) policy: Policy,
+    pub(crate) progress: Option<&'a Progress>,
+}
+
+/// Fills the empty stage.
+pub(crate) fn fill(filling: &Filling<'_>) -> Result<()> {
+    let Filling { target, stage, diff, plan, .. } = filling;
+    tree::make_dir(stage, SLOTS.as_bytes())
+        .map_err(|error| target.error("make the stage in", error))?;
+    let staged: Vec<Task<'_>> = plan.tasks(diff).filter(Task::is_staged).collect();
+    let is_dir = |task: &&Task<'_>| matches!(node(task), Some(Node::Dir));
+    let is_link = |task: &&Task<'_>| matches!(node(task), Some(Node::HardLink { .. }));
+
+    let mut slots = Dirs::new(&stage.beneath);
+    for task in staged.iter().filter(is_dir) {
+        let (slot, path) = (slot(task)?, &task.change.path);
+        let parent = slots.parent(&slot).during("stage", path)?;
+        tree::make_dir(parent, slot.name()).during("stage", path)?;
+    }
+    let files: Vec<&Task<'_>> =
+        staged.iter().filter(|task| !is_dir(task) && !is_link(task)).collect();
+    runs(&files).into_par_iter().try_for_each(|run| filling.run(run))?;
+    for task in staged.iter().filter(is_link) {
+        filling.link(task)?;
+    }
+    // Inner ones first: what is made in a directory changes its time. Units get theirs once in
+    // place, since a directory that may not be written cannot be moved.
+    for task in staged.iter().rev().filter(is_dir).filter(|task| !task.is_unit()) {
+        if let Some(new) = &task.change.new {
+            let slot = slot(task)?;
+            let dir = slots.dir(&slot).during("stage", &task.change.path)?;
+            let set = Handle::opened(dir.as_fd()).set(&new.meta, false, filling.policy);
+            set.during("set the metadata of", &task.change.path)?;
+        }
+    }
+    Ok(())
+}
+
+fn node<'a>(task: &Task<'a>) -> Option<&'a Node> {
+    task.change.new.as_ref().map(|new| &new.node)
+}
+
+fn slot(task: &Task<'_>) -> Result<RelPath> {
+    let problem = "no place to stage it";
+    task.slot().ok_or_else(|| Error::Unusable { path: task.change.path.clone(), problem })
+}
+
+/// Cuts the work into stretches of neighbours that are worth about the same.
+fn runs<'s, 'a>(mut tasks: &'s [&'a Task<'a>]) -> Vec<&'s [&'a Task<'a>]> {
+    let mut runs = Vec::new();
+    while !tasks.is_empty() {
+        let mut cost = 0;
+        let len = tasks.iter().position(|task| {
+            let before = cost;
+            cost += FILE_COST + node(task).map_or(0, Node::len);
+            before >= RUN_BYTES
+        });
+        let (run, rest) = tasks.split_at(len.unwrap_or(tasks.len()));
+        runs.push(run);
+        tasks = rest;
+    }
+    runs
+}
+
+/// What one task of the thread pool works with.
+struct Worker<'a> {
+    slots: Dirs<'a>,
+    bases: Dirs<'a>,
+    contents: ContentReader<'a>,
+    buffer: Vec<u8>,
+}
+
+impl Filling<'_> {
+    fn run(&self, tasks: &[&Task<'_>]) -> Result<()> {
+        let mut worker = Worker {
+            slots: Dirs::new(&self.stage.beneath),
+            bases: Dirs::new(&self.target.beneath),
+            contents: self.data.reader(),
+            buffer: vec![0; BUFFER_LEN],
+        };
+        for task in tasks {
+            if self.progress.is_some_and(Progress::is_cancelled) {
+                return Err(Error::Cancelled);
+            }
+            let Some(new) = &task.change.new else { continue };
+            self.make(&mut worker, task, new)?;
+            if let Some(progress) = self.progress {
+                progress.add_bytes(new.node.len());
+                progress.add_item();
+            }
+        }
+        Ok(())
+    }
+
+    fn make(&self, worker: &mut Worker<'_>, task: &Task<'_>, new: &New) -> Result<()> {
+        let (slot, path) = (slot(task)?, &task.change.path);
+        let dir = worker.slots.parent(&slot).during("stage", path)?;
+        let name = slot.name();
+        match &new.node {
+            Node::File { len, digest } => {
+                let file = tree::create_file(dir, name).during("stage", path)?;
+                if *len > 0 {
+                    self.content(worker, task.change, new, &file, (*len, *digest))?;
+                } else if *digest != Digest::of(b"") {
+                    return Err(Error::Content { path: path.clone() });
+                }
+                return Handle::opened(file.as_fd())
+                    .set(&new.meta, false, self.policy)
+                    .during("set the metadata of", path);
+            }
+            Node::Symlink { target } => tree::make_symlink(dir, name, target),
+            Node::Fifo => tree::make_fifo(dir, name),
+            Node::CharDevice { major, minor } => {
+                tree::make_device(dir, name, FileType::CharacterDevice, *major, *minor)
+            }
+            Node::BlockDevice { major, minor } => {
+                tree::make_device(dir, name, FileType::BlockDevice, *major, *minor)
+            }
+            Node::Dir | Node::HardLink { .. } => Ok(()),
+        }
+        .during("stage", path)?;
+        let is_link = matches!(new.node, Node::Symlink { .. });
+        let held = tree::hold(dir, name).during("stage", path)?;
+        let set = Handle::held(held.as_fd()).set(&new.meta, is_link, self.policy);
+        set.during("set the metadata of", path)
+    }
+
+    /// Writes the content of a file and makes sure that it is what the diff declares.
+    fn content(
+        &self,
+        worker: &mut Worker<'_>,
+        change: &Change,
+        new: &New,
+        file: &File,
+        declared: (u64, Digest),
+    ) -> Result<()> {
+        let path = &change.path;
+        let archive = |source| Error::Archive { path: path.clone(), source };
+        let mut out = Holes { file, at: 0 };
+        let written = match &new.content {
+            Content::Whole => {
+                let body = worker.contents.open(change).map_err(archive)?;
+                pour(body, &mut out, &mut worker.buffer)
+                    .during("unpack the new content of", path)?
+            }
+            Content::Delta { base, .. } => {
+                let base = open_base(&mut worker.bases, base)?;
+                let delta = worker.contents.open(change).map_err(archive)?;
+                let patched = patch(base, delta, &mut out, declared.0).map_err(|source| {
+                    Error::Bytes { operation: "patch", path: path.clone(), source }
+                })?;
+                (patched.len, patched.digest)
+            }
+            Content::Copy { base } => {
+                let base = open_base(&mut worker.bases, base)?;
+                tree::copy(&base, file, declared.0).during("copy to", path)?;
+                let unread =
+                    |source| Error::Bytes { operation: "read", path: path.clone(), source };
+                let copied = FileBytes::open(file).map_err(unread)?;
+                (copied.len() as u64, Digest::of(&copied))
+            }
+            Content::Keep => (0, Digest::of(b"")),
+        };
+        if matches!(new.content, Content::Whole | Content::Delta { .. }) {
+            out.finish().during("stage", path)?;
+        }
+        if written != declared {
+            return Err(Error::Content { path: path.clone() });
+        }
+        Ok(())
+    }
+
+    /// Gives the file that a hard link names another name in the stage.
+    fn link(&self, task: &Task<'_>) -> Result<()> {
+        let path = &task.change.path;
+        let Some(Node::HardLink { to }) = node(task) else { return Ok(()) };
+        let (mut from, from_path) = match self.plan.staged_at(self.diff, to) {
+            Some(slot) => (Dirs::new(&self.stage.beneath), slot),
+            None => (Dirs::new(&self.target.beneath), to.clone()),
+        };
+        let from = from.parent(&from_path).during("link to", to)?;
+        let is_file = super::dirs::look(from, from_path.name())
+            .during("link to", to)?
+            .is_some_and(|stat| FileType::from_raw_mode(stat.st_mode) == FileType::RegularFile);
+        if !is_file {
+            let problem = "a hard link to no file";
+            return Err(Error::Unusable { path: path.clone(), problem });
+        }
+        let mut slots = Dirs::new(&self.stage.beneath);
+        let slot = slot(task)?;
+        let dir = slots.parent(&slot).during("stage", path)?;
+        tree::make_link(from, from_path.name(), dir, slot.name()).during("link", path)
+    }
+}
+
+fn open_base(bases: &mut Dirs<'_>, base: &RelPath) -> Result<File> {
+    bases.parent(base).and_then(|dir| open_file(dir, base.name())).during("open", base)
+}
+
+/// Copies all of `body`; gives its length and digest.
+fn pour(mut body: impl Read, out: &mut impl Write, buffer: &mut [u8]) -> io::Result<(u64, Digest)> {
+    let mut hasher = blake3::Hasher::new();
+    let mut len = 0;
+    loop {
+        let got = fill_buffer(&mut body, buffer)?;
+        let part = buffer.get(..got).unwrap_or_default();
+        hasher.update(part);
+        out.write_all(part)?;
+        len += got as u64;
+        if got < buffer.len() {
+            return Ok((len, Digest(hasher.finalize().into())));
+        }
+    }
+}
+
+/// Reads until `buffer` is full or there is no more.
+fn fill_buffer(body: &mut impl Read, buffer: &mut [u8]) -> io::Result<usize> {
+    let mut got = 0;
+    while let Some(rest) = buffer.get_mut(got..).filter(|rest| !rest.is_empty()) {
+        match body.read(rest) {
+            Ok(0) => break,
+            Ok(n) => got += n,
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(got)
+}
+
+/// Writes a file from its start and leaves holes where long stretches are zero.
+struct Holes<'f> {
+    file: &'f File,
+    at: u64,
+}
+
+impl Holes<'_> {
+    /// Gives the file its length: a hole at the end has none by itself.
+    fn finish(self) -> io::Result<()> {
+        match self.file.metadata()?.len() < self.at {
+            true => self.file.set_len(self.at),
+            false => Ok(()),
+        }
+    }
+}
+
+impl Write for Holes<'_> {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        if bytes.len() < BUFFER_LEN / 2 || bytes.iter().any(|&byte| byte != 0) {
+            self.file.write_all_at(bytes, self.at)?;
+        }
+        self.at += bytes.len() as u64;
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}

@@ -1,0 +1,189 @@
+//! [`Target`]: the root of the tree a diff is applied to, held open and locked, and the directory
+//! inside it that belongs to the tools.
+
+use std::io;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::path::{Path, PathBuf};
+
+use dirindex::{Beneath, Node, RelPath, STAGE_DIR};
+use rustix::fs::{FlockOperation, Mode, OFlags};
+use rustix::io::Errno;
+
+use super::dirs::{Dirs, look, names};
+use super::observe::{Found, describe, find};
+use super::tree;
+use crate::error::{Error, Result};
+
+/// The file in the stage whose presence says that the apply is to be finished, not undone.
+pub(crate) const JOURNAL: &str = "journal";
+
+/// The root of a tree.
+pub(crate) struct Target {
+    /// As the caller named it; for messages.
+    pub(crate) path: PathBuf,
+    pub(crate) beneath: Beneath,
+    root: OwnedFd,
+    /// The file system; no other one is touched.
+    pub(crate) dev: u64,
+}
+
+/// The directory kept for staging, inside the root.
+pub(crate) struct Stage {
+    pub(crate) beneath: Beneath,
+    dir: OwnedFd,
+}
+
+/// Unlocks by word, not only by closing: a process that this one happens to be starting in another
+/// thread has copies of all descriptors for a moment, and would hold the lock as long.
+impl Drop for Target {
+    fn drop(&mut self) {
+        _ = rustix::fs::flock(&self.root, FlockOperation::Unlock);
+    }
+}
+
+impl AsFd for Target {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.root.as_fd()
+    }
+}
+
+impl AsFd for Stage {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.dir.as_fd()
+    }
+}
+
+impl Target {
+    /// Opens the directory at `path`.
+    pub(crate) fn open(path: &Path) -> Result<Target> {
+        let error =
+            |operation| move |source| Error::Root { operation, path: path.to_path_buf(), source };
+        let beneath = Beneath::open_root(path).map_err(error("open the directory"))?;
+        let root = beneath.open_dir(None).map_err(error("open the directory"))?;
+        let stat = rustix::fs::fstat(&root).map_err(io::Error::from).map_err(error("look at"))?;
+        Ok(Target { path: path.to_path_buf(), beneath, root, dev: stat.st_dev })
+    }
+
+    /// Keeps other processes from applying here until this is dropped.
+    pub(crate) fn lock(self) -> Result<Target> {
+        match rustix::fs::flock(&self.root, FlockOperation::NonBlockingLockExclusive) {
+            Ok(()) => Ok(self),
+            Err(Errno::WOULDBLOCK) => Err(Error::Locked { root: self.path.clone() }),
+            Err(error) => Err(self.error("lock", error.into())),
+        }
+    }
+
+    /// An error with the root itself, or with the stage.
+    pub(crate) fn error(&self, operation: &'static str, source: io::Error) -> Error {
+        Error::Root { operation, path: self.path.clone(), source }
+    }
+
+    /// The stage, if there is one.
+    pub(crate) fn stage(&self) -> Result<Option<Stage>> {
+        let error = |error: io::Error| self.error("open the stage in", error);
+        let Some(there) = look(self, STAGE_DIR.as_bytes()).map_err(error)? else {
+            return Ok(None);
+        };
+        // What somebody else put there must not steer what is done with our rights.
+        if there.st_uid != rustix::process::geteuid().as_raw() || there.st_mode & 0o022 != 0 {
+            let problem = "it belongs to somebody else";
+            return Err(Error::Journal { root: self.path.clone(), problem });
+        }
+        let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        let dir = rustix::fs::openat(self, STAGE_DIR, flags, Mode::empty());
+        let dir = dir.map_err(|e| error(e.into()))?;
+        let beneath = Beneath::open_root(&self.path.join(STAGE_DIR)).map_err(error)?;
+        let (a, b) = (rustix::fs::fstat(&dir), rustix::fs::fstat(&beneath));
+        match (a, b) {
+            (Ok(a), Ok(b)) if (a.st_dev, a.st_ino) == (b.st_dev, b.st_ino) => {
+                Ok(Some(Stage { beneath, dir }))
+            }
+            _ => Err(error(Errno::STALE.into())),
+        }
+    }
+
+    /// Makes a stage of our own; there must be none.
+    pub(crate) fn make_stage(&self) -> Result<Stage> {
+        let error = |error| self.error("make the stage in", error);
+        tree::make_dir(self, STAGE_DIR.as_bytes()).map_err(error)?;
+        let stage = self.stage()?.ok_or_else(|| error(Errno::NOENT.into()))?;
+        tree::drop_default_acl(stage.as_fd()).map_err(error)?;
+        Ok(stage)
+    }
+
+    /// Removes the stage and all it holds.
+    pub(crate) fn remove_stage(&self, stage: &Stage) -> Result<()> {
+        let error = |error| self.error("remove the stage in", error);
+        stage.clear().map_err(error)?;
+        tree::remove_dir(self, STAGE_DIR.as_bytes()).map_err(error)
+    }
+}
+
+impl Stage {
+    /// Whether it holds a journal.
+    pub(crate) fn has_journal(&self) -> io::Result<bool> {
+        Ok(look(self, JOURNAL.as_bytes())?.is_some())
+    }
+
+    /// Removes all it holds, without recursion: directories in the order they are found, then, once
+    /// empty, in reverse.
+    fn clear(&self) -> io::Result<()> {
+        let mut found = vec![None];
+        let mut at = 0;
+        while let Some(dir) = found.get(at).cloned() {
+            at += 1;
+            let opened = self.open_to_clear(dir.as_ref())?;
+            for name in names(&opened)? {
+                match tree::remove_file(&opened, &name) {
+                    Ok(()) => {}
+                    Err(error) => match Errno::from_io_error(&error) {
+                        // EPERM is POSIX's word for it.
+                        Some(Errno::ISDIR | Errno::PERM) => {
+                            let path = match &dir {
+                                None => RelPath::new(name),
+                                Some(dir) => RelPath::join(dir, &name),
+                            };
+                            found.push(Some(path.map_err(io::Error::other)?));
+                        }
+                        _ => return Err(error),
+                    },
+                }
+            }
+        }
+        let mut dirs = Dirs::new(&self.beneath);
+        for dir in found.iter().rev().flatten() {
+            tree::remove_dir(dirs.parent(dir)?, dir.name())?;
+        }
+        Ok(())
+    }
+
+    /// Directories are staged with their final mode, which may keep even their owner out.
+    fn open_to_clear(&self, dir: Option<&RelPath>) -> io::Result<OwnedFd> {
+        let Some(path) = dir else { return self.beneath.open_dir(None) };
+        let parent = self.beneath.parent(path)?;
+        let held = tree::hold(&parent, path.name())?;
+        let stat = rustix::fs::fstat(&held)?;
+        if stat.st_mode & 0o700 != 0o700 {
+            tree::Handle::held(held.as_fd()).set_mode(0o700)?;
+        }
+        self.beneath.open_dir(Some(path))
+    }
+}
+
+/// The error for a path whose directory is not there: names the outermost component at fault.
+pub(crate) fn found_at(target: &Target, path: &RelPath, expected: Option<&Node>) -> Error {
+    let mut dirs = Dirs::new(&target.beneath);
+    let mut outer: Vec<RelPath> = std::iter::successors(path.parent(), RelPath::parent).collect();
+    outer.reverse();
+    for dir in outer {
+        let found = match find(&mut dirs, &dir, target.dev) {
+            Ok(Found::Something(seen)) if seen.is(&Node::Dir).unwrap_or(false) => continue,
+            Ok(Found::Something(seen)) => seen.describe(Some(&Node::Dir)),
+            Ok(_) => "nothing".into(),
+            Err(error) => return error,
+        };
+        return Error::Unexpected { path: dir, expected: "a directory".into(), found };
+    }
+    let expected = describe(expected);
+    Error::Unexpected { path: path.clone(), expected, found: "nothing".into() }
+}

@@ -1,0 +1,172 @@
+//! The one error type of the facade: which operation, on which path, and why. Knows no wording of
+//! callers.
+
+use std::io;
+use std::os::unix::ffi::OsStrExt;
+use std::path::{Path, PathBuf};
+
+use dirindex::{RelPath, SectionError, escape};
+
+/// What can go wrong when a diff is applied to a tree.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum Error {
+    /// A system call on the root of the tree, or on the directory kept for staging, failed.
+    #[error("cannot {operation} {}", shown(path))]
+    Root {
+        /// What was tried, to read after "cannot".
+        operation: &'static str,
+        /// On what.
+        path: PathBuf,
+        /// The system's word.
+        source: io::Error,
+    },
+    /// A system call inside the tree failed.
+    #[error("cannot {operation} {path}")]
+    Tree {
+        /// What was tried, to read after "cannot".
+        operation: &'static str,
+        /// On what, below the root.
+        path: RelPath,
+        /// The system's word.
+        source: io::Error,
+    },
+    /// Another process is applying a diff to the same tree.
+    #[error("another apply is at work in {}", shown(root))]
+    Locked {
+        /// The root of the tree.
+        root: PathBuf,
+    },
+    /// The tree is not the one the diff was made from, nor the one it leads to.
+    #[error("{path} is not as the diff expects: expected {expected}, found {found}")]
+    Unexpected {
+        /// Where.
+        path: RelPath,
+        /// What the diff says stood there.
+        expected: String,
+        /// What stands there.
+        found: String,
+    },
+    /// Something that the diff does not list stands where it would be lost, or mixed up with what
+    /// the diff brings.
+    #[error("{path} is in the way: the diff does not list it")]
+    Extra {
+        /// What stands there.
+        path: RelPath,
+    },
+    /// A path changed while the new contents were being staged. The tree was not touched.
+    #[error("{path} changed while the diff was being applied")]
+    Changed {
+        /// Which path.
+        path: RelPath,
+    },
+    /// A part of the tree lies on another file system, where a rename cannot reach.
+    #[error("{path} lies on another file system than the root of the tree")]
+    OtherFilesystem {
+        /// The first such directory.
+        path: RelPath,
+    },
+    /// The new contents clearly do not fit.
+    #[error("not enough space in {}: {needed} {unit} needed, {available} free", shown(root))]
+    NoSpace {
+        /// The root of the tree.
+        root: PathBuf,
+        /// How much staging takes.
+        needed: u64,
+        /// How much there is.
+        available: u64,
+        /// Of what: `bytes` or `inodes`.
+        unit: &'static str,
+    },
+    /// A device, which is made only when [`ApplyOptions::privileged`](crate::ApplyOptions) is set.
+    #[error("{path} is a {kind}, which takes `privileged`")]
+    Privileged {
+        /// Where.
+        path: RelPath,
+        /// Which kind.
+        kind: &'static str,
+    },
+    /// The diff and the archive handed over do not belong together.
+    #[error("the diff is not the one in the archive")]
+    OtherArchive,
+    /// The diff asks for something that no two trees can give.
+    #[error("the diff is unusable: {problem} at {path}")]
+    Unusable {
+        /// Where.
+        path: RelPath,
+        /// What is wrong.
+        problem: &'static str,
+    },
+    /// A content came out of the archive, or of the base it starts from, other than the diff says.
+    #[error("the new content of {path} is not what the diff declares")]
+    Content {
+        /// Whose content.
+        path: RelPath,
+    },
+    /// A content cannot be read from the archive.
+    #[error("cannot read the new content of {path}")]
+    Archive {
+        /// Whose content.
+        path: RelPath,
+        /// Why.
+        source: archive::Error,
+    },
+    /// A delta cannot be applied, or a file not be hashed.
+    #[error("cannot {operation} {path}")]
+    Bytes {
+        /// What was tried, to read after "cannot".
+        operation: &'static str,
+        /// Where.
+        path: RelPath,
+        /// Why.
+        source: rsync_core::Error,
+    },
+    /// What a diff is kept in cannot be written or read back.
+    #[error("cannot encode or decode the diff")]
+    Diff(#[from] diffindex::Error),
+    /// The journal of an unfinished apply is unusable.
+    #[error("the journal in {} is unusable: {problem}", shown(root))]
+    Journal {
+        /// The root of the tree.
+        root: PathBuf,
+        /// What is wrong with it.
+        problem: &'static str,
+    },
+    /// The container of the journal is damaged or cannot be written.
+    #[error("the journal in {} is unusable", shown(root))]
+    JournalSections {
+        /// The root of the tree.
+        root: PathBuf,
+        /// Where and why.
+        source: SectionError,
+    },
+    /// The caller has set the flag of its [`Progress`](rsync_core::Progress). The tree was not
+    /// touched.
+    #[error("cancelled")]
+    Cancelled,
+}
+
+/// The facade's result.
+pub type Result<T, E = Error> = std::result::Result<T, E>;
+
+/// A path that comes from a caller, fit for a terminal.
+fn shown(path: &Path) -> String {
+    escape(path.as_os_str().as_bytes())
+}
+
+/// Names the operation and the path of a system call inside the tree.
+pub(crate) trait During<T> {
+    fn during(self, operation: &'static str, path: &RelPath) -> Result<T>;
+}
+
+impl<T> During<T> for io::Result<T> {
+    fn during(self, operation: &'static str, path: &RelPath) -> Result<T> {
+        self.map_err(|source| Error::Tree { operation, path: path.clone(), source })
+    }
+}
+
+impl<T> During<T> for rustix::io::Result<T> {
+    fn during(self, operation: &'static str, path: &RelPath) -> Result<T> {
+        self.map_err(io::Error::from).during(operation, path)
+    }
+}

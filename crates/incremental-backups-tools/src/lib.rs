@@ -1,0 +1,87 @@
+//! Building blocks for incremental backups: index a directory, compare two indexes, pack what
+//! changed into one archive, and apply that archive to a copy of the old directory to get the new
+//! one. Storage, encryption and retention are the caller's; the blocks work on plain files.
+//!
+//! # The nouns
+//!
+//! - A [`Dir`] is a directory of the user's and what in it is excluded.
+//! - A [`DirIndex`] is the state of such a directory at one point in time: every path with its
+//!   kind, content digest and metadata, and a block signature of every file. It is small, it is
+//!   kept in a file, and it is all that the next backup needs: the old data itself need not be at
+//!   hand.
+//! - A [`DiffIndex`] is what changed between two indexes. Old index + diff = new index.
+//! - [`DiffData`] is the archive of a diff: the diff, new files whole, changed files as rsync
+//!   deltas. It is an ordinary `.tar.gz` or `.tar.zst`.
+//! - [`apply_diff`] turns a copy of the old tree into the new one. [`DirIndex::empty`] makes a
+//!   full backup an ordinary diff, and an empty directory an ordinary copy of the old tree.
+//!
+//! # Example
+//!
+//! ```
+//! use incremental_backups_tools::{Dir, DirIndex, DiffIndex, DiffData, apply_diff};
+//! # use std::fs;
+//! # let temporary = tempfile::tempdir()?;
+//! # std::env::set_current_dir(&temporary)?;
+//! # fs::create_dir("mydir")?;
+//! # fs::write("mydir/file1", "contents1")?;
+//! # fs::create_dir("copy-of-old-mydir")?;
+//!
+//! // A full backup: the difference from nothing.
+//! let dir = Dir::new("mydir")?;
+//! let full = DirIndex::scan(&dir)?;
+//! full.to_file("mydir.index")?;
+//! let diff = DiffIndex::between(&DirIndex::empty(), &full);
+//! let data = DiffData::create(&dir, &DirIndex::empty(), &diff, "mydir.full.tgz")?;
+//! apply_diff("copy-of-old-mydir", &diff, &data)?;
+//!
+//! // The directory changes.
+//! fs::write("mydir/file1", "contents2")?;
+//! fs::write("mydir/file2", "more")?;
+//!
+//! // An incremental one, from the index of the old state alone.
+//! let old = DirIndex::from_file("mydir.index")?;
+//! let new = DirIndex::scan_since(&dir, &old)?; // unchanged files are not read again
+//! let diff = DiffIndex::between(&old, &new);
+//! let data = DiffData::create(&dir, &old, &diff, "mydir.diff.tgz")?;
+//! apply_diff("copy-of-old-mydir", &diff, &data)?;
+//!
+//! assert_eq!(fs::read("copy-of-old-mydir/file1")?, b"contents2");
+//! assert_eq!(diff.apply_to(&old)?.root(), new.root());
+//! let copy = DirIndex::scan(&Dir::new("copy-of-old-mydir")?)?;
+//! assert_eq!(copy.root(), new.root(), "the same tree: names, bytes, modes, times");
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
+//!
+//! # What applying promises
+//!
+//! Nothing is replaced before its whole new content is there and verified; a wrong base is found
+//! before the first write; only what the diff lists is deleted; and after any interruption,
+//! applying again, or [`recover`], ends in exactly the new tree, or the old one is untouched. The
+//! steps are in `docs/apply.md`.
+//!
+//! # The crates below
+//!
+//! This crate has [`apply_diff`] and re-exports the rest: [`rsync_core`] (signatures, deltas,
+//! patches), [`dirindex`] (a tree and its index), [`diffindex`] (what changed), [`archive`] (the
+//! files that hold it).
+
+pub use archive;
+pub use diffindex;
+pub use dirindex;
+pub use rsync_core;
+
+mod apply;
+mod error;
+
+pub use apply::{
+    Applied, ApplyOptions, ApplyStatus, apply_diff, apply_diff_with, apply_status, recover,
+};
+pub use error::{Error, Result};
+
+pub use archive::{ArchiveOptions, DiffData, Format};
+pub use diffindex::{Change, Class, Content, DiffIndex, New};
+pub use dirindex::{
+    Dir, DirIndex, DirOptions, Entry, Meta, Node, Problem, ProblemKind, RelPath, Root, ScanOptions,
+    Time, Xattr,
+};
+pub use rsync_core::{Digest, Progress, Signature, SignatureOptions};

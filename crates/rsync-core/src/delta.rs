@@ -1,0 +1,420 @@
+//! Deltas: from a signature and new data to librsync's delta stream. Knows both ends and no table.
+
+use crate::command::{self, Encoded};
+use crate::digest::{self, PIECE};
+use crate::error::During;
+use crate::join::Joiner;
+use crate::matcher::{Matcher, Run};
+use crate::weak::{RabinKarp, Rolling, RollingSum, Rollsum};
+use crate::{Digest, Error, Progress, Result, Signature, WeakSum};
+use blake3::hazmat::ChainingValue;
+use rayon::prelude::*;
+use std::io::{Read, Write};
+
+/// Where new data is cut between tasks: a power of two, not under [`PIECE`].
+const SEGMENT: usize = 1 << 20;
+/// What a streaming delta scans at a time: whole segments.
+const BATCH: usize = 16 << 20;
+
+/// What a delta consists of.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct DeltaStats {
+    /// Bytes of the new data.
+    pub new_len: u64,
+    /// The digest of the new data.
+    pub new_digest: Digest,
+    /// Bytes of the new data that are copied from the base.
+    pub copied: u64,
+    /// Bytes of the new data that the delta holds.
+    pub literal: u64,
+    /// Copy and literal commands.
+    pub commands: u64,
+    /// Strong hashes computed while matching: at most a small constant for each block length of new data, whatever the input.
+    pub strong_hashes: u64,
+}
+
+/// A delta that is computed but not yet written: which parts of the new data are copies, and proof of what the rest was.
+#[derive(Debug, Clone)]
+pub struct Delta {
+    copies: Vec<Run>,
+    /// Chaining values of the new data's pieces, from which its digest was made.
+    pieces: Vec<ChainingValue>,
+    encoded_len: u64,
+    stats: DeltaStats,
+}
+
+impl Delta {
+    /// Computes the delta that turns the signature's file into `new`, on rayon's threads. The result does not depend on
+    /// their number.
+    ///
+    /// # Errors
+    /// [`Error::Cancelled`].
+    pub fn compute(
+        signature: &Signature,
+        new: &[u8],
+        progress: Option<&Progress>,
+    ) -> Result<Delta> {
+        compute_cut(signature, new, progress, SEGMENT)
+    }
+
+    /// Exact length of what [`write_to`](Self::write_to) writes.
+    pub fn encoded_len(&self) -> u64 {
+        self.encoded_len
+    }
+
+    /// Length of the new data.
+    pub fn new_len(&self) -> u64 {
+        self.stats.new_len
+    }
+
+    /// Digest of the new data.
+    pub fn new_digest(&self) -> Digest {
+        self.stats.new_digest
+    }
+
+    /// What the delta consists of.
+    pub fn stats(&self) -> DeltaStats {
+        self.stats
+    }
+
+    /// Writes the delta stream, taking literals from `new`.
+    ///
+    /// Every literal byte is copied out of `new`, checked against the hashes that [`new_digest`](Self::new_digest) was made
+    /// of, and written from that copy: if the data under `new` (a mapped file) changed, the stream stops, it never lies.
+    ///
+    /// # Errors
+    /// [`Error::Changed`] when `new` is not what the delta was computed from; [`Error::Io`].
+    pub fn write_to(&self, new: &[u8], out: impl Write) -> Result<()> {
+        if new.len() as u64 != self.stats.new_len {
+            return Err(Error::Changed);
+        }
+        let mut out = Output::begin(out)?;
+        let mut proven =
+            Proven { delta: self, new, buffer: Vec::with_capacity(PIECE), piece: usize::MAX };
+        let mut at = 0;
+        let end = Run { new: self.stats.new_len, base: 0, len: 0 };
+        for copy in self.copies.iter().chain([&end]) {
+            if copy.new > at {
+                out.command(command::literal(copy.new - at))?;
+            }
+            while at < copy.new {
+                let literal = proven.bytes(at, copy.new)?;
+                at += literal.len() as u64;
+                out.write(literal)?;
+            }
+            if copy.len > 0 {
+                out.command(command::copy(copy.base, copy.len))?;
+            }
+            at = copy.new_end();
+        }
+        out.end()
+    }
+}
+
+/// Bytes of the new data, copied and proven piece by piece.
+struct Proven<'a> {
+    delta: &'a Delta,
+    new: &'a [u8],
+    buffer: Vec<u8>,
+    piece: usize,
+}
+
+impl Proven<'_> {
+    /// The bytes from `at` to `end` or to the piece's end.
+    fn bytes(&mut self, at: u64, end: u64) -> Result<&[u8]> {
+        let piece = (at / PIECE as u64) as usize;
+        let start = piece * PIECE;
+        if piece != self.piece {
+            self.buffer.clear();
+            self.buffer.extend_from_slice(&self.new[start..self.new.len().min(start + PIECE)]);
+            let proven = match self.delta.pieces.as_slice() {
+                [_] => Digest::of(&self.buffer) == self.delta.stats.new_digest,
+                pieces => {
+                    pieces.get(piece) == Some(&digest::chaining_value(&self.buffer, start as u64))
+                }
+            };
+            if !proven {
+                return Err(Error::Changed);
+            }
+            self.piece = piece;
+        }
+        let from = at as usize - start;
+        let to = (end - start as u64).min(self.buffer.len() as u64) as usize;
+        self.buffer.get(from..to).ok_or(Error::Changed)
+    }
+}
+
+fn compute_cut(
+    signature: &Signature,
+    new: &[u8],
+    progress: Option<&Progress>,
+    cut: usize,
+) -> Result<Delta> {
+    match signature.shape().weak {
+        WeakSum::Rsync => compute::<RollingSum>(signature, new, progress, cut),
+        WeakSum::Rollsum => compute::<Rollsum>(signature, new, progress, cut),
+        WeakSum::RabinKarp => compute::<RabinKarp>(signature, new, progress, cut),
+    }
+}
+
+fn compute<W: Rolling>(
+    signature: &Signature,
+    new: &[u8],
+    progress: Option<&Progress>,
+    cut: usize,
+) -> Result<Delta> {
+    let matcher = Matcher::new(signature);
+    let segment = |index: usize| {
+        let range = index * cut..new.len().min((index + 1) * cut);
+        if let Some(progress) = progress {
+            progress.check()?;
+            progress.add_bytes(range.len() as u64);
+        }
+        let scanned = matcher.scan::<W>(new, 0, range.clone());
+        Ok((digest::pieces(&new[range.clone()], range.start as u64), scanned))
+    };
+    let count = new.len().div_ceil(cut);
+    let segments: Vec<_> = if count < 2 {
+        (0..count).map(segment).collect::<Result<_>>()?
+    } else {
+        (0..count).into_par_iter().map(segment).collect::<Result<_>>()?
+    };
+    let mut joiner = Joiner::new(&matcher);
+    let mut pieces = Vec::with_capacity(new.len().div_ceil(PIECE));
+    for (index, (values, scanned)) in segments.into_iter().enumerate() {
+        pieces.extend(values);
+        joiner.add::<W>(scanned, new, 0, index * cut..new.len().min((index + 1) * cut));
+    }
+    joiner.finish::<W>(new, 0);
+
+    let mut tally = Tally::default();
+    let mut at = 0;
+    for copy in &joiner.copies {
+        tally.literal(copy.new - at);
+        tally.copy(copy);
+        at = copy.new_end();
+    }
+    tally.literal(new.len() as u64 - at);
+    let encoded_len = tally.encoded + command::MAGIC.len() as u64 + 1;
+    let stats = tally.stats(digest::root(new, &pieces), joiner.strong_hashes);
+    Ok(Delta { copies: joiner.copies, pieces, encoded_len, stats })
+}
+
+/// Counts what a delta consists of.
+#[derive(Default)]
+struct Tally {
+    copied: u64,
+    literal: u64,
+    commands: u64,
+    /// Bytes of the commands and literals.
+    encoded: u64,
+}
+
+impl Tally {
+    fn literal(&mut self, len: u64) {
+        if len > 0 {
+            self.literal += len;
+            self.commands += 1;
+            self.encoded += command::literal(len).as_bytes().len() as u64 + len;
+        }
+    }
+
+    fn copy(&mut self, copy: &Run) {
+        self.copied += copy.len;
+        self.commands += 1;
+        self.encoded += command::copy(copy.base, copy.len).as_bytes().len() as u64;
+    }
+
+    fn stats(&self, new_digest: Digest, strong_hashes: u64) -> DeltaStats {
+        let Tally { copied, literal, commands, .. } = *self;
+        DeltaStats {
+            new_len: copied + literal,
+            new_digest,
+            copied,
+            literal,
+            commands,
+            strong_hashes,
+        }
+    }
+}
+
+/// A delta stream being written, in few large writes.
+struct Output<O: Write> {
+    out: O,
+    buffer: Vec<u8>,
+}
+
+const OUTPUT_BUFFER: usize = 64 << 10;
+
+impl<O: Write> Output<O> {
+    fn begin(out: O) -> Result<Self> {
+        let mut output = Output { out, buffer: Vec::with_capacity(OUTPUT_BUFFER) };
+        output.write(&command::MAGIC)?;
+        Ok(output)
+    }
+
+    fn command(&mut self, command: Encoded) -> Result<()> {
+        self.write(command.as_bytes())
+    }
+
+    fn write(&mut self, bytes: &[u8]) -> Result<()> {
+        if self.buffer.len() + bytes.len() > OUTPUT_BUFFER {
+            self.out.write_all(&self.buffer).during("write the delta")?;
+            self.buffer.clear();
+        }
+        if bytes.len() >= OUTPUT_BUFFER {
+            return self.out.write_all(bytes).during("write the delta");
+        }
+        self.buffer.extend_from_slice(bytes);
+        Ok(())
+    }
+
+    fn end(mut self) -> Result<()> {
+        self.write(&[command::END])?;
+        self.out.write_all(&self.buffer).during("write the delta")
+    }
+}
+
+/// Computes and writes a delta in one go, for new data that cannot be read twice, holding some 20 MiB of it.
+///
+/// The stream is that of [`Delta`], except that a literal may be cut in two where a batch ends.
+///
+/// # Errors
+/// [`Error::Io`].
+pub fn delta(signature: &Signature, new: impl Read, out: impl Write) -> Result<DeltaStats> {
+    match signature.shape().weak {
+        WeakSum::Rsync => stream::<RollingSum>(signature, new, out, BATCH),
+        WeakSum::Rollsum => stream::<Rollsum>(signature, new, out, BATCH),
+        WeakSum::RabinKarp => stream::<RabinKarp>(signature, new, out, BATCH),
+    }
+}
+
+fn stream<W: Rolling>(
+    signature: &Signature,
+    mut new: impl Read,
+    out: impl Write,
+    batch: usize,
+) -> Result<DeltaStats> {
+    let matcher = Matcher::new(signature);
+    let wanted = batch + matcher.block_len();
+    let cut = SEGMENT.min(batch);
+    let mut joiner = Joiner::new(&matcher);
+    let mut hasher = blake3::Hasher::new();
+    let mut writer = StreamWriter { out: Output::begin(out)?, tally: Tally::default(), at: 0 };
+    let (mut buffer, mut offset) = (Vec::new(), 0u64);
+    loop {
+        let held = buffer.len();
+        new.by_ref()
+            .take((wanted - held) as u64)
+            .read_to_end(&mut buffer)
+            .during("read the new data")?;
+        let last = buffer.len() < wanted;
+        let scanning = if last { buffer.len() } else { batch };
+        let fresh = &buffer[held..];
+        let segments: Vec<_> = if buffer.len() <= cut {
+            hasher.update(fresh);
+            vec![matcher.scan::<W>(&buffer, offset, 0..scanning)]
+        } else {
+            let cuts = (0..scanning.div_ceil(cut)).into_par_iter();
+            let scan =
+                |i: usize| matcher.scan::<W>(&buffer, offset, i * cut..scanning.min((i + 1) * cut));
+            rayon::join(|| hasher.update_rayon(fresh), || cuts.map(scan).collect()).1
+        };
+        for (index, scanned) in segments.into_iter().enumerate() {
+            joiner.add::<W>(scanned, &buffer, offset, index * cut..scanning.min((index + 1) * cut));
+        }
+        let end = offset + scanning as u64;
+        if last {
+            joiner.finish::<W>(&buffer, offset);
+        } else {
+            joiner.settle(end, &buffer, offset);
+        }
+        for copy in joiner.copies.drain(..) {
+            writer.literal(copy.new, &buffer, offset)?;
+            writer.copy(&copy)?;
+        }
+        if last {
+            writer.literal(end, &buffer, offset)?;
+            break;
+        }
+        writer.literal(joiner.last().0, &buffer, offset)?;
+        buffer.drain(..batch);
+        offset = end;
+    }
+    writer.out.end()?;
+    Ok(writer.tally.stats(hasher.finalize().into(), joiner.strong_hashes))
+}
+
+/// Writes commands as they become final.
+struct StreamWriter<O: Write> {
+    out: Output<O>,
+    tally: Tally,
+    /// How far the new data is written.
+    at: u64,
+}
+
+impl<O: Write> StreamWriter<O> {
+    /// Everything up to `end` is literal.
+    fn literal(&mut self, end: u64, buffer: &[u8], offset: u64) -> Result<()> {
+        let Some(len) = end.checked_sub(self.at).filter(|&len| len > 0) else {
+            return Ok(());
+        };
+        self.out.command(command::literal(len))?;
+        self.out.write(&buffer[(self.at - offset) as usize..(end - offset) as usize])?;
+        self.tally.literal(len);
+        self.at = end;
+        Ok(())
+    }
+
+    fn copy(&mut self, copy: &Run) -> Result<()> {
+        self.out.command(command::copy(copy.base, copy.len))?;
+        self.tally.copy(copy);
+        self.at = copy.new_end();
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{SignatureOptions, patch};
+    use proptest::prelude::*;
+    use std::io::Cursor;
+
+    /// Runs of few values, so that blocks repeat and cuts fall into runs.
+    fn content() -> impl Strategy<Value = Vec<u8>> {
+        let run = (prop_oneof![Just(0u8), any::<u8>()], 1usize..20_000, any::<bool>());
+        prop::collection::vec(run, 0..6).prop_map(|runs| {
+            let bytes = |(byte, len, noisy): (u8, usize, bool)| {
+                (0..len).map(move |i| if noisy { (i * i * 7 + i / 251) as u8 ^ byte } else { byte })
+            };
+            runs.into_iter().flat_map(bytes).collect()
+        })
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(150))]
+
+        /// Cuts between tasks, and between batches of a stream, change nothing in the result but commands.
+        #[test]
+        fn cuts_do_not_show(old in content(), insert in content(), at in any::<prop::sample::Index>(), block_len in 20u32..3000) {
+            let at = at.index(old.len() + 1);
+            let new = [&old[..at], &insert, &old[at..]].concat();
+            let options = SignatureOptions { block_len: Some(block_len), ..Default::default() };
+            let signature = Signature::of_slice(&old, &options).unwrap();
+            let whole = compute_cut(&signature, &new, None, SEGMENT).unwrap();
+            let cut = compute_cut(&signature, &new, None, PIECE).unwrap();
+            prop_assert_eq!(whole.new_digest(), Digest::of(&new));
+            prop_assert_eq!(cut.new_digest(), whole.new_digest());
+            let mut streams = [Vec::new(), Vec::new()];
+            cut.write_to(&new, &mut streams[0]).unwrap();
+            let stats = stream::<RollingSum>(&signature, new.as_slice(), &mut streams[1], PIECE).unwrap();
+            prop_assert_eq!(stats.new_digest, whole.new_digest());
+            for delta in streams {
+                let mut out = Vec::new();
+                patch(Cursor::new(&old), delta.as_slice(), &mut out, new.len() as u64).unwrap();
+                prop_assert_eq!(&out, &new);
+            }
+        }
+    }
+}

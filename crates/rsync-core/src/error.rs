@@ -1,0 +1,57 @@
+//! What can go wrong, and where. Knows no algorithm.
+
+use crate::{Cancelled, DeltaFault, SignatureFault};
+use std::io;
+
+/// Every failure of this crate.
+#[non_exhaustive]
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The operating system or the caller's reader or writer failed.
+    #[error("cannot {operation}")]
+    Io {
+        /// What was being done, for example `read the delta`.
+        operation: &'static str,
+        /// The cause.
+        source: io::Error,
+    },
+    /// The file or buffer is no longer what it was when the work on it began.
+    #[error("the data changed while it was read")]
+    Changed,
+    /// [`Progress::cancel`](crate::Progress::cancel) was called.
+    #[error(transparent)]
+    Cancelled(#[from] Cancelled),
+    /// Options that no signature can have.
+    #[error("impossible signature options: {0}")]
+    Options(&'static str),
+    /// A signature that is damaged, or of a kind this version does not know.
+    #[error("bad signature at byte {offset}: {fault}")]
+    Signature {
+        /// Offset in the signature.
+        offset: u64,
+        /// What is wrong there.
+        fault: SignatureFault,
+    },
+    /// A delta that is damaged, or does not belong to this base.
+    #[error("bad delta at byte {offset}: {fault}")]
+    Delta {
+        /// Offset in the delta of the command (or field) at fault.
+        offset: u64,
+        /// What is wrong there.
+        fault: DeltaFault,
+    },
+}
+
+/// The crate's result.
+pub type Result<T> = std::result::Result<T, Error>;
+
+/// Names the operation of an I/O result.
+pub(crate) trait During<T> {
+    fn during(self, operation: &'static str) -> Result<T>;
+}
+
+impl<T> During<T> for io::Result<T> {
+    fn during(self, operation: &'static str) -> Result<T> {
+        self.map_err(|source| Error::Io { operation, source })
+    }
+}

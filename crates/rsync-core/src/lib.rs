@@ -1,0 +1,83 @@
+//! The rsync algorithm over bytes and files: signatures, deltas and patches, parallel, streaming, bounded and in librsync's
+//! formats. Knows bytes and files, never directories; the same input gives the same output bytes for any thread count.
+//!
+//! # The algorithm
+//!
+//! Someone has an old file, someone else the new one, and only a small *signature* of the old passes between them
+//! (A. Tridgell, P. Mackerras: *The rsync algorithm*, TR-CS-96-05, 1996).
+//!
+//! 1. [`Signature`]: the old file is cut into blocks of equal length. For each block it keeps a *weak* sum, which can be moved
+//!    along the data byte by byte in constant time, and a *strong* hash.
+//! 2. [`Delta`]: a window of one block's length moves over the new data. Where its weak sum is known, and its strong hash is
+//!    that of the block, the delta says *copy*, and the window jumps on; bytes no block covers are *literal*.
+//! 3. [`patch()`]: copies from the old file and literals from the delta make the new data.
+//!
+//! ```
+//! use rsync_core::{Delta, Digest, Signature, SignatureOptions, patch};
+//! use std::io::Cursor;
+//!
+//! let old = b"a line that stays\n".repeat(500);
+//! let new = [b"a new first line\n".as_slice(), &old].concat();
+//!
+//! let signature = Signature::of_slice(&old, &SignatureOptions::default())?;
+//! let delta = Delta::compute(&signature, &new, None)?;
+//! let mut stream = Vec::new();
+//! delta.write_to(&new, &mut stream)?;
+//! assert!(stream.len() < 100);
+//!
+//! let mut rebuilt = Vec::new();
+//! let patched = patch(Cursor::new(&old), stream.as_slice(), &mut rebuilt, delta.new_len())?;
+//! assert_eq!(rebuilt, new);
+//! assert_eq!(patched.digest, Digest::of(&new));
+//! # Ok::<(), rsync_core::Error>(())
+//! ```
+//!
+//! # Which function
+//!
+//! For bytes in memory or mapped ([`FileBytes`]): [`Signature::of_slice`] and [`Delta::compute`], on all of rayon's threads
+//! (run them inside a `rayon::ThreadPool` to choose how many). For streams, with bounded memory: [`Signature::of_reader`] and
+//! [`delta()`]. [`Signature::write_to`] and [`Signature::read_from`] speak this crate's format and librsync's; delta streams
+//! are librsync's, so `rdiff` applies ours and we apply rdiff's.
+//!
+//! # Promised
+//!
+//! - Every [`Digest`] is the BLAKE3 of the whole content, what `b3sum` prints; [`patch()`] computes it on the way.
+//! - No input, however crafted, makes these functions panic, allocate by an unchecked length, or take more than a small
+//!   constant number of strong hashes for each block length of data ([`DeltaStats::strong_hashes`]).
+//! - [`Delta::write_to`] writes only bytes that were hashed into [`Delta::new_digest`], or fails: a file that changes under its
+//!   map cannot make a false delta. A mapped file that is truncated is [`Error::Changed`], not a dead process.
+//!
+//! # Not promised
+//!
+//! - That a delta fits its base. A delta stream names neither; keep [`Signature::digest`] and [`Delta::new_digest`] beside it
+//!   and compare them.
+//! - The smallest delta. Matches begin at whole blocks of the old file; a rebuilt binary may share hardly any. Compare
+//!   [`Delta::encoded_len`] with the new data's length.
+//! - Safety of what others chose: MD4 signatures are forgeable, and so are strong hashes kept in few bytes.
+
+mod command;
+mod delta;
+mod digest;
+mod error;
+mod join;
+mod lanes;
+mod map;
+mod matcher;
+mod patch;
+mod progress;
+mod shape;
+mod sigfile;
+mod signature;
+mod table;
+mod weak;
+
+pub use delta::{Delta, DeltaStats, delta};
+pub use digest::{Digest, ParseDigestError};
+pub use error::{Error, Result};
+pub use map::{FileBytes, MAP_FROM};
+pub use patch::{DeltaFault, Patched, patch};
+pub use progress::{Cancelled, Progress};
+pub use shape::{MAX_BLOCK_LEN, Shape, SignatureOptions, StrongHash, WeakSum, block_len_for};
+pub use sigfile::SignatureFault;
+pub use signature::{Block, Signature};
+pub use weak::RollingSum;

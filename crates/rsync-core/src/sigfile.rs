@@ -1,0 +1,194 @@
+//! Signatures as bytes: this crate's `.sig` format and librsync's. Knows widths and limits; computes no block.
+//!
+//! The formats are described, byte for byte, in `docs/format.md`.
+
+use crate::error::During;
+use crate::{Digest, Error, Result, Shape, Signature, StrongHash, WeakSum};
+use std::io::{Read, Write};
+
+const MAGIC: [u8; 8] = *b"\x89RSYSIG\n";
+const VERSION: u8 = 1;
+const HEADER: usize = 56;
+
+/// librsync's magic numbers.
+const LIBRSYNC: [(u32, WeakSum, StrongHash); 4] = [
+    (0x7273_0136, WeakSum::Rollsum, StrongHash::Md4),
+    (0x7273_0137, WeakSum::Rollsum, StrongHash::Blake2b),
+    (0x7273_0146, WeakSum::RabinKarp, StrongHash::Md4),
+    (0x7273_0147, WeakSum::RabinKarp, StrongHash::Blake2b),
+];
+
+/// What can be wrong with a signature.
+#[non_exhaustive]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum SignatureFault {
+    /// Not a signature, or a version from the future.
+    #[error("not a signature this version knows")]
+    Magic,
+    /// A sum's number, block length or strong length that is not allowed.
+    #[error("impossible block length or hash")]
+    Shape,
+    /// The blocks do not have the length that the header, or the shape, demands.
+    #[error("the blocks have the wrong length")]
+    Length,
+    /// It ends too early.
+    #[error("it is cut off")]
+    Truncated,
+    /// The checksum at its end does not fit.
+    #[error("its checksum does not match")]
+    Checksum,
+    /// Bytes after the end.
+    #[error("bytes follow its end")]
+    Trailing,
+    /// Our format needs the file's digest and this signature (read from librsync's format) has none.
+    #[error("the file's digest is not known")]
+    NoDigest,
+}
+
+fn fault<T>(offset: u64, fault: SignatureFault) -> Result<T> {
+    Err(Error::Signature { offset, fault })
+}
+
+impl Signature {
+    /// Writes the signature: in librsync's format, equal byte for byte to what `rdiff` writes, when its weak sum is
+    /// librsync's, else in this crate's own.
+    ///
+    /// # Errors
+    /// [`Error::Io`]; [`Error::Signature`] when our own format lacks the file's digest.
+    pub fn write_to(&self, mut out: impl Write) -> Result<()> {
+        let Shape { block_len, weak, strong, strong_len } = self.shape();
+        let librsync = LIBRSYNC.iter().find(|(_, w, s)| (*w, *s) == (weak, strong));
+        let mut header = Vec::with_capacity(HEADER);
+        if let Some((magic, _, _)) = librsync {
+            for word in [*magic, block_len, strong_len.into()] {
+                header.extend_from_slice(&word.to_be_bytes());
+            }
+        } else {
+            let Some(digest) = self.digest() else {
+                return fault(0, SignatureFault::NoDigest);
+            };
+            header.extend_from_slice(&MAGIC);
+            header.extend_from_slice(&[
+                VERSION,
+                0,
+                if strong == StrongHash::Sha256 { 1 } else { 0 },
+                strong_len,
+            ]);
+            header.extend_from_slice(&block_len.to_le_bytes());
+            header.extend_from_slice(&self.file_len().to_le_bytes());
+            header.extend_from_slice(&digest.0);
+        }
+        let mut write = |bytes: &[u8]| out.write_all(bytes).during("write the signature");
+        write(&header)?;
+        write(self.packed())?;
+        if librsync.is_none() {
+            write(&checksum(&header, self.packed()).0)?;
+        }
+        Ok(())
+    }
+
+    /// Reads a signature in any of the formats, to the reader's end.
+    ///
+    /// Memory grows with the bytes that arrive, never with what a header claims.
+    ///
+    /// # Errors
+    /// [`Error::Signature`] with the offset of the first thing wrong, [`Error::Io`].
+    pub fn read_from(mut input: impl Read) -> Result<Signature> {
+        let mut header = Vec::with_capacity(HEADER);
+        read_to(&mut input, 4, &mut header)?;
+        let magic = header.first_chunk().map(|bytes| u32::from_be_bytes(*bytes));
+        match LIBRSYNC.iter().find(|(known, _, _)| Some(*known) == magic) {
+            Some(&(_, weak, strong)) => read_librsync(input, weak, strong),
+            None => read_own(input, header),
+        }
+    }
+}
+
+fn read_own(mut input: impl Read, mut header: Vec<u8>) -> Result<Signature> {
+    read_to(&mut input, HEADER, &mut header)?;
+    let known = MAGIC.len().min(header.len());
+    if header[..known] != MAGIC[..known] || header.get(8).is_some_and(|&version| version != VERSION)
+    {
+        return fault(0, SignatureFault::Magic);
+    }
+    let Some(header_bytes) = header.first_chunk::<HEADER>() else {
+        return fault(header.len() as u64, SignatureFault::Truncated);
+    };
+    let (_, fields) = header_bytes.split_at(9);
+    let (Some(&[weak, strong, strong_len]), Some(&block_len), Some(&file_len), Some(&digest)) = (
+        fields.first_chunk::<3>(),
+        fields[3..].first_chunk(),
+        fields[7..].first_chunk(),
+        fields[15..].first_chunk(),
+    ) else {
+        return fault(header.len() as u64, SignatureFault::Truncated);
+    };
+    let strong = match (weak, strong) {
+        (0, 0) => StrongHash::Blake3,
+        (0, 1) => StrongHash::Sha256,
+        _ => return fault(9, SignatureFault::Shape),
+    };
+    let shape = Shape {
+        block_len: u32::from_le_bytes(block_len),
+        weak: WeakSum::Rsync,
+        strong,
+        strong_len,
+    };
+    if shape.validate().is_err() {
+        return fault(9, SignatureFault::Shape);
+    }
+    let file_len = u64::from_le_bytes(file_len);
+    let wanted = shape.blocks_in(file_len).checked_mul(shape.bytes_per_block() as u64);
+    let Some(wanted) = wanted.and_then(|n| usize::try_from(n).ok()) else {
+        return fault(16, SignatureFault::Length);
+    };
+
+    let mut packed = Vec::new();
+    read_to(&mut input, wanted, &mut packed)?;
+    let mut trailer = Vec::new();
+    read_to(&mut input, 33, &mut trailer)?;
+    let end = (HEADER + packed.len() + trailer.len().min(32)) as u64;
+    if trailer.len() < 32 {
+        return fault(end, SignatureFault::Truncated);
+    }
+    if trailer[..32] != checksum(&header, &packed).0 {
+        return fault(end - 32, SignatureFault::Checksum);
+    }
+    if trailer.len() > 32 {
+        return fault(end, SignatureFault::Trailing);
+    }
+    Signature::from_packed(shape, file_len, Some(Digest(digest)), packed)
+}
+
+fn read_librsync(mut input: impl Read, weak: WeakSum, strong: StrongHash) -> Result<Signature> {
+    let mut words = Vec::new();
+    read_to(&mut input, 8, &mut words)?;
+    let (Some(&block_len), Some(&strong_len)) =
+        (words.first_chunk(), words.get(4..).and_then(<[u8]>::first_chunk))
+    else {
+        return fault(4 + words.len() as u64, SignatureFault::Truncated);
+    };
+    let block_len = u32::from_be_bytes(block_len);
+    let strong_len = u8::try_from(u32::from_be_bytes(strong_len)).unwrap_or(0);
+    let shape = Shape { block_len, weak, strong, strong_len };
+    if shape.validate().is_err() {
+        return fault(4, SignatureFault::Shape);
+    }
+    let mut packed = Vec::new();
+    input.read_to_end(&mut packed).during("read the signature")?;
+    if packed.len() % shape.bytes_per_block() != 0 {
+        return fault(12 + packed.len() as u64, SignatureFault::Truncated);
+    }
+    let file_len = (packed.len() / shape.bytes_per_block()) as u64 * u64::from(block_len);
+    Signature::from_packed(shape, file_len, None, packed)
+}
+
+/// Reads until `out` has `len` bytes or the input ends.
+fn read_to(input: &mut impl Read, len: usize, out: &mut Vec<u8>) -> Result<()> {
+    let missing = len.saturating_sub(out.len()) as u64;
+    input.take(missing).read_to_end(out).map(drop).during("read the signature")
+}
+
+fn checksum(header: &[u8], packed: &[u8]) -> Digest {
+    blake3::Hasher::new().update(header).update_rayon(packed).finalize().into()
+}

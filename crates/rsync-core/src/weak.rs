@@ -1,0 +1,269 @@
+//! The three rolling sums. Knows nothing of files, blocks or tables.
+
+/// The rolling sum of rsync over a window of `n` bytes x₀ … xₙ₋₁, kept at full width:
+/// a = Σ xᵢ and b = Σ (n − i)·xᵢ, both modulo 2³².
+///
+/// Source: Tridgell and Mackerras, *The rsync algorithm*, TR-CS-96-05, section 3 (there modulo 2¹⁶).
+///
+/// ```
+/// use rsync_core::RollingSum;
+/// let data = b"the quick brown fox";
+/// let mut sum = RollingSum::of(&data[0..9]);
+/// sum.roll(data[0], data[9]);
+/// assert_eq!(sum, RollingSum::of(&data[1..10]));
+/// assert_eq!(RollingSum::of(b"contents1").pyrsync(), 315687839);
+/// ```
+///
+/// Windows are at most 16 MiB ([`MAX_BLOCK_LEN`](crate::MAX_BLOCK_LEN)): then a cannot wrap, and the two words can be kept and
+/// rolled as one, b·2³² + a.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct RollingSum {
+    value: u64,
+    /// n·2³².
+    len: u64,
+}
+
+impl RollingSum {
+    /// The sum of a window.
+    pub fn of(window: &[u8]) -> RollingSum {
+        let (mut a, mut b) = (0u32, 0u32);
+        let (groups, rest) = window.as_chunks::<256>();
+        for group in groups {
+            let (sum, weighted) = group_sums(group);
+            b = b.wrapping_add(a.wrapping_mul(256)).wrapping_add(weighted);
+            a = a.wrapping_add(sum);
+        }
+        for &x in rest {
+            a = a.wrapping_add(x.into());
+            b = b.wrapping_add(a);
+        }
+        RollingSum { value: u64::from(b) << 32 | u64::from(a), len: (window.len() as u64) << 32 }
+    }
+
+    /// Moves the window on by one byte: `out` leaves at the front, `in_` enters at the back.
+    #[inline(always)]
+    pub fn roll(&mut self, out: u8, in_: u8) {
+        const BOTH: u64 = 1 << 32 | 1;
+        let (out, in_) = (u64::from(out), u64::from(in_));
+        // a gains x = in − out, and b gains that new a, less n·out. In terms of value: + x + (a + x)·2³² − n·out·2³². What
+        // does not depend on the value is gathered first: the chain from one byte to the next is a shift and an addition.
+        let gain =
+            in_.wrapping_mul(BOTH).wrapping_sub(out.wrapping_mul(self.len.wrapping_add(BOTH)));
+        self.value = self.value.wrapping_add(gain).wrapping_add(self.value << 32);
+    }
+
+    /// Both words as one: b in the upper 32 bits, a in the lower.
+    #[inline(always)]
+    pub fn value(self) -> u64 {
+        self.value
+    }
+
+    /// The number pyrsync computes for the same window: b·2¹⁶ | a.
+    pub fn pyrsync(self) -> u64 {
+        self.value >> 32 << 16 | u64::from(self.a())
+    }
+
+    fn a(self) -> u32 {
+        self.value as u32
+    }
+
+    fn b(self) -> u32 {
+        (self.value >> 32) as u32
+    }
+
+    fn len(self) -> u32 {
+        (self.len >> 32) as u32
+    }
+}
+
+/// a and b of 256 bytes, in sixteen lanes of 16-bit sums: `acc` of a lane's bytes, `pre` of its earlier `acc`s. Neither can
+/// overflow within 16 rows (16·255 and 120·255), and every compiler turns this into vector adds.
+fn group_sums(group: &[u8; 256]) -> (u32, u32) {
+    let (mut acc, mut pre) = ([0u16; 16], [0u16; 16]);
+    for row in group.as_chunks::<16>().0 {
+        for lane in 0..16 {
+            pre[lane] += acc[lane];
+            acc[lane] += u16::from(row[lane]);
+        }
+    }
+    let (mut sum, mut weighted) = (0u32, 0u32);
+    for lane in 0..16 {
+        sum += u32::from(acc[lane]);
+        weighted += 16 * u32::from(pre[lane]) + (16 - lane as u32) * u32::from(acc[lane]);
+    }
+    (sum, weighted)
+}
+
+/// A sum over a window that can be moved in constant time.
+pub(crate) trait Rolling: Copy {
+    fn of(window: &[u8]) -> Self;
+    fn roll(&mut self, out: u8, in_: u8);
+    /// Lengthens the window by one byte at its front.
+    fn prepend(&mut self, x: u8);
+    fn value(self) -> u64;
+}
+
+impl Rolling for RollingSum {
+    fn of(window: &[u8]) -> Self {
+        RollingSum::of(window)
+    }
+    #[inline(always)]
+    fn roll(&mut self, out: u8, in_: u8) {
+        RollingSum::roll(self, out, in_);
+    }
+    fn prepend(&mut self, x: u8) {
+        self.len += 1 << 32;
+        self.value =
+            self.value.wrapping_add(self.len.wrapping_mul(x.into())).wrapping_add(x.into());
+    }
+    #[inline(always)]
+    fn value(self) -> u64 {
+        RollingSum::value(self)
+    }
+}
+
+/// librsync's first sum: rsync's with 31 added to every byte, both words modulo 2¹⁶. Only the value shows the addition.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Rollsum {
+    plain: RollingSum,
+    /// What the additions come to in a window of this length.
+    added: [u32; 2],
+}
+
+impl Rollsum {
+    fn new(plain: RollingSum) -> Self {
+        let n = u64::from(plain.len());
+        Rollsum { plain, added: [(31 * n) as u32, (31 * (n * (n + 1) / 2)) as u32] }
+    }
+}
+
+impl Rolling for Rollsum {
+    fn of(window: &[u8]) -> Self {
+        Rollsum::new(RollingSum::of(window))
+    }
+    #[inline(always)]
+    fn roll(&mut self, out: u8, in_: u8) {
+        self.plain.roll(out, in_);
+    }
+    fn prepend(&mut self, x: u8) {
+        self.plain.prepend(x);
+        *self = Rollsum::new(self.plain);
+    }
+    #[inline(always)]
+    fn value(self) -> u64 {
+        let (a, b) = (
+            self.plain.a().wrapping_add(self.added[0]),
+            self.plain.b().wrapping_add(self.added[1]),
+        );
+        (b << 16 | a & 0xffff).into()
+    }
+}
+
+/// librsync's second sum, a polynomial over the bytes modulo 2³²: h = Mⁿ + Σ xᵢ·Mⁿ⁻¹⁻ⁱ.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct RabinKarp {
+    hash: u32,
+    /// Mⁿ for the window's length n.
+    power: u32,
+}
+
+const M: u32 = 0x0810_4225;
+const M_POWERS: [u32; 9] = {
+    let mut powers = [1u32; 9];
+    let mut i = 1;
+    while i < 9 {
+        powers[i] = powers[i - 1].wrapping_mul(M);
+        i += 1;
+    }
+    powers
+};
+
+impl Rolling for RabinKarp {
+    fn of(window: &[u8]) -> Self {
+        let mut hash = 1u32;
+        let (groups, rest) = window.as_chunks::<8>();
+        for group in groups {
+            let terms = group.iter().zip(M_POWERS.iter().rev().skip(1));
+            let tail = terms
+                .fold(0u32, |sum, (&x, &power)| sum.wrapping_add(power.wrapping_mul(x.into())));
+            hash = hash.wrapping_mul(M_POWERS[8]).wrapping_add(tail);
+        }
+        for &x in rest {
+            hash = hash.wrapping_mul(M).wrapping_add(x.into());
+        }
+        RabinKarp { hash, power: M.wrapping_pow(window.len() as u32) }
+    }
+    #[inline(always)]
+    fn roll(&mut self, out: u8, in_: u8) {
+        let leaving = self.power.wrapping_mul(u32::from(out) + (M - 1));
+        self.hash = self.hash.wrapping_mul(M).wrapping_add(in_.into()).wrapping_sub(leaving);
+    }
+    fn prepend(&mut self, x: u8) {
+        self.hash = self.hash.wrapping_add(self.power.wrapping_mul(u32::from(x) + (M - 1)));
+        self.power = self.power.wrapping_mul(M);
+    }
+    #[inline(always)]
+    fn value(self) -> u64 {
+        self.hash.into()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+    use std::fmt::Debug;
+
+    fn rolls<S: Rolling + Debug + PartialEq>(data: &[u8], len: usize) {
+        let mut sum = S::of(&data[..len]);
+        for start in 1..=data.len() - len {
+            sum.roll(data[start - 1], data[start + len - 1]);
+            assert_eq!(sum, S::of(&data[start..start + len]));
+            let mut longer = sum;
+            longer.prepend(data[start - 1]);
+            assert_eq!(longer, S::of(&data[start - 1..start + len]));
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn rolled_is_fresh(data in proptest::collection::vec(any::<u8>(), 0..700), len in any::<proptest::sample::Index>()) {
+            let len = len.index(data.len() + 1);
+            rolls::<RollingSum>(&data, len);
+            rolls::<Rollsum>(&data, len);
+            rolls::<RabinKarp>(&data, len);
+        }
+
+        #[test]
+        fn block_sum_is_the_definition(data in proptest::collection::vec(any::<u8>(), 0..2000)) {
+            let (mut a, mut b) = (0u32, 0u32);
+            for (i, &x) in data.iter().enumerate() {
+                a = a.wrapping_add(x.into());
+                b = b.wrapping_add(((data.len() - i) as u32).wrapping_mul(x.into()));
+            }
+            prop_assert_eq!(RollingSum::of(&data).value(), u64::from(b) << 32 | u64::from(a));
+        }
+    }
+
+    #[test]
+    fn wraps_as_defined() {
+        let ones = vec![255u8; 1 << 20];
+        let n = ones.len() as u64;
+        let b = (255 * n * (n + 1) / 2) as u32;
+        assert_eq!(RollingSum::of(&ones).value(), (u64::from(b) << 32) | (255 * n));
+    }
+
+    #[test]
+    fn pyrsync_numbers() {
+        for (text, want) in [
+            ("contents1", 315687839),
+            ("contents2", 315753376),
+            ("print \"ok\"", 349242219),
+            ("inside subdir1", 693962070),
+            ("excluded_dir/\n*.pyc", 1213728457),
+            ("inside dir2", 431817741),
+        ] {
+            assert_eq!(RollingSum::of(text.as_bytes()).pyrsync(), want, "{text}");
+        }
+    }
+}

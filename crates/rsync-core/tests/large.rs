@@ -1,0 +1,264 @@
+//! Inputs large enough for threads, maps and batches: same bytes for any thread count, one copy for identical data.
+#![allow(
+    clippy::unwrap_used,
+    clippy::panic,
+    clippy::print_stderr,
+    reason = "tests say so when they fail"
+)]
+
+use rsync_core::*;
+use std::fs::File;
+use std::io::{Cursor, Write};
+
+/// Bytes that look random and are the same every time.
+fn noise(len: usize, mut state: u64) -> Vec<u8> {
+    let mut bytes = Vec::with_capacity(len + 8);
+    while bytes.len() < len {
+        state = state.wrapping_mul(0x5851_F42D_4C95_7F2D).wrapping_add(0x1405_7B7E_F767_814F);
+        bytes.extend_from_slice(&(state ^ state >> 29).to_le_bytes());
+    }
+    bytes.truncate(len);
+    bytes
+}
+
+/// `data` with a few bytes changed, inserted and removed.
+fn edited(data: &[u8]) -> Vec<u8> {
+    let mut new = Vec::new();
+    for (i, part) in data.chunks(700_001).enumerate() {
+        new.extend_from_slice(&part[i * 3..]);
+        new.extend_from_slice(&noise(i * 7, i as u64));
+        if let Some(byte) = new.get_mut(i * 333_333) {
+            *byte ^= 1;
+        }
+    }
+    new
+}
+
+fn with_threads<T: Send>(threads: usize, work: impl FnOnce() -> T + Send) -> T {
+    rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap().install(work)
+}
+
+fn delta_bytes(signature: &Signature, new: &[u8]) -> (Vec<u8>, DeltaStats) {
+    let delta = Delta::compute(signature, new, None).unwrap();
+    let mut bytes = Vec::new();
+    delta.write_to(new, &mut bytes).unwrap();
+    assert_eq!(bytes.len() as u64, delta.encoded_len());
+    (bytes, delta.stats())
+}
+
+fn patched(base: &[u8], delta: &[u8]) -> Vec<u8> {
+    let mut out = Vec::new();
+    patch(Cursor::new(base), delta, &mut out, u64::MAX).unwrap();
+    out
+}
+
+fn blocks(len: u32) -> SignatureOptions {
+    SignatureOptions { block_len: Some(len), ..Default::default() }
+}
+
+#[test]
+fn same_bytes_for_any_thread_count() {
+    let old = noise(9_000_017, 1);
+    let new = edited(&old);
+    for options in [blocks(2048), blocks(3001), SignatureOptions::rdiff_md4()] {
+        let results: Vec<_> = [1, 2, 8]
+            .into_iter()
+            .map(|threads| {
+                with_threads(threads, || {
+                    let signature = Signature::of_slice(&old, &options).unwrap();
+                    let (bytes, stats) = delta_bytes(&signature, &new);
+                    let mut streamed = Vec::new();
+                    delta(&signature, new.as_slice(), &mut streamed).unwrap();
+                    (signature, bytes, stats, streamed)
+                })
+            })
+            .collect();
+        assert!(results.windows(2).all(|pair| pair[0] == pair[1]));
+        let (_, bytes, stats, streamed) = &results[0];
+        assert_eq!(patched(&old, bytes), new);
+        assert_eq!(patched(&old, streamed), new);
+        assert!(stats.literal < 40 * 2 * u64::from(results[0].0.shape().block_len), "{stats:?}");
+        assert_eq!(stats.new_digest, Digest(blake3::hash(&new).into()));
+    }
+}
+
+#[test]
+fn slice_reader_and_file_agree() {
+    for len in [0, 1, 70_000, MAP_FROM as usize - 1, MAP_FROM as usize, 6_000_001] {
+        let data = noise(len, 2);
+        let mut file = tempfile::tempfile().unwrap();
+        file.write_all(&data).unwrap();
+        for options in [
+            SignatureOptions::default(),
+            blocks(1000),
+            SignatureOptions::pyrsync(),
+            SignatureOptions::rdiff_md4(),
+        ] {
+            let of_slice = Signature::of_slice(&data, &options).unwrap();
+            assert_eq!(Signature::of_file(&file, &options).unwrap(), of_slice, "{len}");
+            assert_eq!(
+                Signature::of_reader(data.as_slice(), Some(len as u64), &options).unwrap(),
+                of_slice,
+                "{len}"
+            );
+        }
+    }
+}
+
+#[test]
+fn identical_data_is_one_copy() {
+    let zeros = vec![0; 3 << 20];
+    let half = [noise(3 << 20, 3), zeros.clone()].concat();
+    let other_half = [zeros.clone(), noise((3 << 20) + 77, 4)].concat();
+    for data in [half, other_half, zeros, noise(5_000_003, 5)] {
+        for options in [blocks(4096), blocks(3000), SignatureOptions::rdiff_blake2()] {
+            let signature = Signature::of_slice(&data, &options).unwrap();
+            let (bytes, stats) = delta_bytes(&signature, &data);
+            assert_eq!((stats.commands, stats.literal), (1, 0), "{options:?}");
+            assert_eq!(patched(&data, &bytes), data);
+        }
+    }
+}
+
+/// Among equal and periodic blocks a scan that begins in their midst must not lose the thread.
+#[test]
+fn moved_data_is_one_copy() {
+    let period = noise(512, 14).repeat(6000);
+    for repeated in [vec![0; 3 << 20], period] {
+        let old = [noise(1 << 20, 15), repeated, noise(1 << 20, 16)].concat();
+        let new = [b"seven b".as_slice(), &old].concat();
+        let signature = Signature::of_slice(&old, &blocks(4096)).unwrap();
+        let (bytes, stats) = delta_bytes(&signature, &new);
+        assert_eq!((stats.commands, stats.literal), (2, 7));
+        assert_eq!(patched(&old, &bytes), new);
+    }
+}
+
+#[test]
+fn appended_data_copies_the_whole_base() {
+    for len in [5, 1000, 4096, 100_001, 3_000_001] {
+        let old = noise(len, 6);
+        let new = [old.clone(), noise(50, 7)].concat();
+        let signature = Signature::of_slice(&old, &SignatureOptions::default()).unwrap();
+        assert_eq!(Delta::compute(&signature, &new, None).unwrap().stats().literal, 50, "{len}");
+    }
+}
+
+#[test]
+fn streams_longer_than_a_batch() {
+    let old = noise(40 << 20, 8);
+    let new = [&old[1 << 20..], &noise(3 << 20, 9), &old[..20 << 20], b"end"].concat();
+    let signature = Signature::of_slice(&old, &blocks(4096)).unwrap();
+    let (bytes, stats) = delta_bytes(&signature, &new);
+    let mut streamed = Vec::new();
+    let stream_stats = delta(&signature, new.as_slice(), &mut streamed).unwrap();
+    assert_eq!(stream_stats.literal, stats.literal);
+    assert!(streamed.len() <= bytes.len() + 64);
+    assert_eq!(patched(&old, &streamed), new);
+    assert_eq!(patched(&old, &bytes), new);
+}
+
+#[test]
+fn write_to_notices_changed_literals() {
+    let old = noise(300_000, 10);
+    let mut new = edited(&old);
+    new.extend_from_slice(&noise(40_000, 11));
+    let signature = Signature::of_slice(&old, &SignatureOptions::default()).unwrap();
+    let delta = Delta::compute(&signature, &new, None).unwrap();
+    let last = new.len() - 1;
+    new[last] ^= 1;
+    assert!(matches!(delta.write_to(&new, Vec::new()), Err(Error::Changed)));
+    new[last] ^= 1;
+    delta.write_to(&new, Vec::new()).unwrap();
+    new.pop();
+    assert!(matches!(delta.write_to(&new, Vec::new()), Err(Error::Changed)));
+}
+
+#[test]
+fn progress_counts_and_cancels() {
+    let data = noise(3_000_000, 12);
+    let progress = Progress::default();
+    let signature =
+        Signature::of_slice_with(&data, &SignatureOptions::default(), Some(&progress)).unwrap();
+    assert_eq!(progress.bytes(), 3_000_000);
+    Delta::compute(&signature, &data, Some(&progress)).unwrap();
+    assert_eq!(progress.bytes(), 6_000_000);
+    progress.cancel();
+    assert!(matches!(Delta::compute(&signature, &data, Some(&progress)), Err(Error::Cancelled(_))));
+}
+
+/// Hashing per byte is bounded by a count, whatever the input.
+#[test]
+fn strong_hashes_are_bounded() {
+    let block_len = 64usize;
+    // Blocks that all have one weak sum: +1, −2, +1 moved about in a block of threes.
+    let decoy = |i: usize| {
+        let mut block = vec![3u8; block_len];
+        for (at, bit) in [(0, 1), (1, 2), (2, 4), (3, 8)] {
+            if i & bit != 0 {
+                for (j, add) in [(0, 1u8), (1, 254), (2, 1)] {
+                    block[at * 4 + j] = block[at * 4 + j].wrapping_add(add);
+                }
+            }
+        }
+        block[40 + i / 16 % 8 * 3..][..3].copy_from_slice(&[4, 1, 4]);
+        block
+    };
+    let decoys: Vec<u8> = (0..20_000).flat_map(decoy).collect();
+    // The same sum again, at every offset a window can have, and never a block of the base.
+    let mut near = vec![3u8; 1 << 20];
+    near.iter_mut().step_by(997).for_each(|byte| *byte = 4);
+    let zeros = vec![0; 1 << 20];
+    let equal = noise(block_len, 13).repeat(100_000);
+    let cases = [
+        (&decoys, &near),
+        (&decoys, &zeros),
+        (&zeros, &near),
+        (&zeros, &zeros),
+        (&equal, &equal),
+        (&near, &decoys),
+    ];
+    for (i, (old, new)) in cases.into_iter().enumerate() {
+        let signature = Signature::of_slice(old, &blocks(block_len as u32)).unwrap();
+        let (bytes, stats) = delta_bytes(&signature, new);
+        let windows = new.len() as u64 / block_len as u64;
+        assert!(
+            stats.strong_hashes <= 3 * windows + 200,
+            "case {i}: {} for {windows} windows",
+            stats.strong_hashes
+        );
+        assert_eq!(&patched(old, &bytes), new, "case {i}");
+    }
+}
+
+/// Truncating a mapped file under its reader is an error, not a signal.
+#[test]
+fn truncation_while_mapped_is_an_error() {
+    let path = tempfile::NamedTempFile::new().unwrap().into_temp_path();
+    for round in 0..20u64 {
+        std::fs::write(&path, noise(4 << 20, round)).unwrap();
+        let file = File::open(&path).unwrap();
+        let bytes = FileBytes::open(&file).unwrap();
+        assert_eq!(bytes.len(), 4 << 20);
+        bytes.check().unwrap();
+        let writer = File::options().write(true).open(&path).unwrap();
+        std::thread::scope(|scope| {
+            scope.spawn(|| writer.set_len(round * 100_000 + 1).unwrap());
+            for _ in 0..20 {
+                Digest::of(&bytes);
+            }
+        });
+        assert!(Digest::of(&bytes) != Digest::of(&noise(4 << 20, round)) || round == 42);
+        assert!(matches!(bytes.check(), Err(Error::Changed)), "{round}");
+        // A map made afterwards is whole again.
+        drop(bytes);
+        writer.set_len(2 << 20).unwrap();
+        FileBytes::open(&file).unwrap().check().unwrap();
+    }
+}
+
+#[test]
+fn only_regular_files() {
+    let dir = tempfile::tempdir().unwrap();
+    assert!(matches!(FileBytes::open(&File::open(dir.path()).unwrap()), Err(Error::Io { .. })));
+}

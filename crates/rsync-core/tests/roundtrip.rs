@@ -1,0 +1,189 @@
+//! Laws of signature, delta and patch on their own, over generated edits.
+#![allow(
+    clippy::unwrap_used,
+    clippy::panic,
+    clippy::print_stderr,
+    reason = "tests say so when they fail"
+)]
+
+use proptest::prelude::*;
+use rsync_core::*;
+use std::io::Cursor;
+
+/// One change of a file.
+#[derive(Debug, Clone)]
+enum Edit {
+    Insert(prop::sample::Index, Vec<u8>),
+    Remove(prop::sample::Index, usize),
+    Overwrite(prop::sample::Index, Vec<u8>),
+    /// Copies a part of the old content somewhere else.
+    Move(prop::sample::Index, prop::sample::Index, usize),
+    Append(Vec<u8>),
+}
+
+impl Edit {
+    fn apply(&self, data: &mut Vec<u8>) {
+        let place = |index: &prop::sample::Index, data: &[u8]| index.index(data.len() + 1);
+        match self {
+            Edit::Insert(index, bytes) => {
+                let at = place(index, data);
+                data.splice(at..at, bytes.iter().copied());
+            }
+            Edit::Remove(index, len) => {
+                let at = place(index, data);
+                data.drain(at..data.len().min(at + len));
+            }
+            Edit::Overwrite(index, bytes) => {
+                let at = place(index, data);
+                data.iter_mut().skip(at).zip(bytes).for_each(|(old, new)| *old = *new);
+            }
+            Edit::Move(from, to, len) => {
+                let from = place(from, data);
+                let part = data[from..data.len().min(from + len)].to_vec();
+                let to = place(to, data);
+                data.splice(to..to, part);
+            }
+            Edit::Append(bytes) => data.extend_from_slice(bytes),
+        }
+    }
+}
+
+fn edit() -> impl Strategy<Value = Edit> {
+    let bytes = || prop::collection::vec(any::<u8>(), 1..40);
+    prop_oneof![
+        (any::<prop::sample::Index>(), bytes()).prop_map(|(i, b)| Edit::Insert(i, b)),
+        (any::<prop::sample::Index>(), 1usize..200).prop_map(|(i, n)| Edit::Remove(i, n)),
+        (any::<prop::sample::Index>(), bytes()).prop_map(|(i, b)| Edit::Overwrite(i, b)),
+        (any::<prop::sample::Index>(), any::<prop::sample::Index>(), 1usize..500)
+            .prop_map(|(i, j, n)| Edit::Move(i, j, n)),
+        bytes().prop_map(Edit::Append),
+    ]
+}
+
+/// Contents from random to nearly constant, and runs of one byte.
+fn content() -> impl Strategy<Value = Vec<u8>> {
+    prop_oneof![
+        prop::collection::vec(any::<u8>(), 0..3000),
+        prop::collection::vec(0u8..2, 0..1500),
+        prop::collection::vec((any::<u8>(), 1usize..300), 0..12).prop_map(|runs| runs
+            .into_iter()
+            .flat_map(|(byte, n)| std::iter::repeat_n(byte, n))
+            .collect()),
+    ]
+}
+
+fn pair() -> impl Strategy<Value = (Vec<u8>, Vec<u8>)> {
+    (content(), prop::collection::vec(edit(), 0..6)).prop_map(|(old, edits)| {
+        let mut new = old.clone();
+        edits.iter().for_each(|edit| edit.apply(&mut new));
+        (old, new)
+    })
+}
+
+fn options() -> impl Strategy<Value = SignatureOptions> {
+    let base = prop::sample::select(vec![
+        SignatureOptions::default(),
+        SignatureOptions::pyrsync(),
+        SignatureOptions::rdiff_blake2(),
+        SignatureOptions::rdiff_md4(),
+        SignatureOptions { weak: WeakSum::Rollsum, ..SignatureOptions::rdiff_blake2() },
+    ]);
+    let len = prop_oneof![1u32..9, 9u32..70, Just(128)];
+    (base, len).prop_map(|(base, len)| SignatureOptions { block_len: Some(len), ..base })
+}
+
+fn written(delta: &Delta, new: &[u8]) -> Vec<u8> {
+    let mut out = Vec::new();
+    delta.write_to(new, &mut out).unwrap();
+    assert_eq!(out.len() as u64, delta.encoded_len());
+    out
+}
+
+fn patched(base: &[u8], delta: &[u8], max_len: u64) -> Vec<u8> {
+    let mut out = Vec::new();
+    let result = patch(Cursor::new(base), delta, &mut out, max_len).unwrap();
+    assert_eq!(result, Patched { len: out.len() as u64, digest: Digest::of(&out) });
+    out
+}
+
+/// The plainest greedy matcher there is: it has the base, and compares bytes. Returns the literal bytes.
+fn naive_literals(base: &[u8], new: &[u8], block_len: usize) -> usize {
+    let blocks: Vec<&[u8]> = base.chunks(block_len).collect();
+    let full: std::collections::HashSet<&[u8]> =
+        blocks.iter().copied().filter(|b| b.len() == block_len).collect();
+    let tail = blocks.last().copied().filter(|b| b.len() < block_len).unwrap_or_default();
+    let (mut at, mut literals) = (0, 0);
+    while at < new.len() {
+        let rest = &new[at..];
+        if rest.len() >= block_len && full.contains(&rest[..block_len]) {
+            at += block_len;
+        } else if !tail.is_empty() && rest == tail {
+            at = new.len();
+        } else {
+            at += 1;
+            literals += 1;
+        }
+    }
+    literals
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(600))]
+
+    #[test]
+    fn patch_of_delta_is_new((old, new) in pair(), options in options()) {
+        let signature = Signature::of_slice(&old, &options).unwrap();
+        let delta = Delta::compute(&signature, &new, None).unwrap();
+        let stats = delta.stats();
+        prop_assert_eq!(stats.copied + stats.literal, new.len() as u64);
+        prop_assert_eq!(delta.new_digest(), Digest::of(&new));
+        let bytes = written(&delta, &new);
+        prop_assert_eq!(&patched(&old, &bytes, new.len() as u64), &new);
+
+        let mut streamed = Vec::new();
+        let stream_stats = rsync_core::delta(&signature, new.as_slice(), &mut streamed).unwrap();
+        prop_assert_eq!(stream_stats, stats);
+        prop_assert_eq!(streamed, bytes);
+    }
+
+    #[test]
+    fn finds_what_a_naive_matcher_finds((old, new) in pair(), block_len in 12u32..70) {
+        let options = SignatureOptions { block_len: Some(block_len), ..Default::default() };
+        let signature = Signature::of_slice(&old, &options).unwrap();
+        let stats = Delta::compute(&signature, &new, None).unwrap().stats();
+        prop_assert!(stats.literal <= naive_literals(&old, &new, block_len as usize) as u64, "{:?}", stats);
+    }
+
+    #[test]
+    fn signature_of_slice_and_reader_agree(data in content(), options in options()) {
+        let of_slice = Signature::of_slice(&data, &options).unwrap();
+        let of_reader = Signature::of_reader(data.as_slice(), None, &options).unwrap();
+        prop_assert_eq!(&of_slice, &of_reader);
+        prop_assert_eq!(of_slice.digest(), Some(Digest::of(&data)));
+        let block_len = of_slice.shape().block_len as usize;
+        prop_assert_eq!(of_slice.block_count(), data.len().div_ceil(block_len));
+
+        let mut file = Vec::new();
+        of_slice.write_to(&mut file).unwrap();
+        let back = Signature::read_from(file.as_slice()).unwrap();
+        prop_assert_eq!(back.packed(), of_slice.packed());
+        prop_assert_eq!(back.shape(), of_slice.shape());
+        if !options.weak.is_librsync() {
+            prop_assert_eq!(&back, &of_slice);
+        }
+        let packed = of_slice.clone().into_packed();
+        let again = Signature::from_packed(of_slice.shape(), of_slice.file_len(), of_slice.digest(), packed).unwrap();
+        prop_assert_eq!(again, of_slice);
+    }
+
+    #[test]
+    fn signature_read_from_librsyncs_format_still_works((old, new) in pair(), block_len in 8u32..70) {
+        let options = SignatureOptions { block_len: Some(block_len), ..SignatureOptions::rdiff_blake2() };
+        let mut file = Vec::new();
+        Signature::of_slice(&old, &options).unwrap().write_to(&mut file).unwrap();
+        let signature = Signature::read_from(file.as_slice()).unwrap();
+        let delta = Delta::compute(&signature, &new, None).unwrap();
+        prop_assert!(delta.stats().literal <= naive_literals(&old, &new, block_len as usize) as u64);
+        prop_assert_eq!(patched(&old, &written(&delta, &new), new.len() as u64), new);
+    }
+}

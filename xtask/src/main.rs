@@ -1,0 +1,37 @@
+//! The project's long jobs: `cargo xtask bench` and `cargo xtask fuzz`. Drives the built programs and
+//! their peers as processes; has no code of the libraries.
+#![allow(clippy::print_stdout, clippy::print_stderr, reason = "a program for a terminal")]
+
+mod bench;
+mod edits;
+mod fuzz;
+mod process;
+
+use std::process::ExitCode;
+
+const USAGE: &str = "\
+usage: cargo xtask bench backup [TREE.tar.xz] [--runs N]
+           index, full and incremental backup and restore of a large tree, beside tar and restic
+       cargo xtask fuzz TARGET [SECONDS]
+           run a fuzz target of fuzz/ on the stable toolchain";
+
+fn main() -> ExitCode {
+    let args: Vec<String> = std::env::args().skip(1).collect();
+    let words: Vec<&str> = args.iter().map(String::as_str).collect();
+    let outcome = match words[..] {
+        ["bench", "backup", ref rest @ ..] => bench::backup(rest),
+        ["fuzz", target] => fuzz::run(target, 60),
+        ["fuzz", target, seconds] => match seconds.parse() {
+            Ok(seconds) => fuzz::run(target, seconds),
+            Err(_) => Err(anyhow::anyhow!("{seconds:?} is no number of seconds")),
+        },
+        _ => Err(anyhow::anyhow!("{USAGE}")),
+    };
+    match outcome {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("xtask: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
