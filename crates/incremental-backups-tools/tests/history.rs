@@ -10,7 +10,7 @@ use std::os::unix::fs::{PermissionsExt, symlink};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, UNIX_EPOCH};
 
-use common::{assert_same, copy_tree, index, noise, snapshot};
+use common::{assert_same, copy_tree, fast_tempdir, index, noise, snapshot};
 use incremental_backups_tools::{
     ApplyOptions, DiffData, DiffIndex, Dir, DirIndex, apply_diff_with,
 };
@@ -166,7 +166,7 @@ proptest! {
 
     #[test]
     fn any_history_can_be_restored(history in proptest::collection::vec(proptest::collection::vec(edit(), 1..14), 1..5)) {
-        let temp = tempfile::tempdir().unwrap();
+        let temp = fast_tempdir();
         let (tree, copy) = (temp.path().join("tree"), temp.path().join("copy"));
         fs::create_dir(&tree).unwrap();
         fs::create_dir(&copy).unwrap();

@@ -92,6 +92,7 @@ fn fails(tree: &Path, archive: &Path, call: &str, fault: &str, nth: usize) -> bo
         .arg(std::env::current_exe().unwrap())
         .args(["--exact", "child", "--ignored", "--test-threads=1"])
         .env("RAYON_NUM_THREADS", "1")
+        .env("RUST_BACKTRACE", "0")
         .env(TREE, tree)
         .env(ARCHIVE, archive)
         .stdout(Stdio::null())

@@ -11,6 +11,11 @@ use std::process::Command;
 use incremental_backups_tools::{DiffData, DiffIndex, Dir, DirIndex};
 use tempfile::TempDir;
 
+/// A temporary directory in memory where there is one: a sweep syncs hundreds of times.
+pub fn fast_tempdir() -> TempDir {
+    tempfile::tempdir_in("/dev/shm").or_else(|_| tempfile::tempdir()).unwrap()
+}
+
 /// Everything a test may want to see of one path.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Seen {
@@ -103,7 +108,7 @@ pub struct Case {
 impl Case {
     /// `make_old` fills a directory; `change` turns a copy of it into the new tree.
     pub fn new(make_old: impl FnOnce(&Path), change: impl FnOnce(&Path)) -> Case {
-        let temp = tempfile::tempdir().unwrap();
+        let temp = fast_tempdir();
         let (old, new) = (temp.path().join("old"), temp.path().join("new"));
         fs::create_dir(&old).unwrap();
         make_old(&old);
