@@ -40,7 +40,7 @@ impl Format {
     /// The level used unless another is asked for.
     pub fn default_level(self) -> i32 {
         match self {
-            Format::Gzip => 6,
+            Format::Gzip => 5,
             Format::Zstd => 3,
         }
     }

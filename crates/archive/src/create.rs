@@ -6,7 +6,7 @@ use std::io::{self, ErrorKind, Read, Write};
 use std::path::Path;
 use std::sync::Arc;
 
-use diffindex::{Change, Content, DiffIndex};
+use diffindex::{Change, Content, DiffIndex, Signatures};
 use dirindex::{Dir, DirIndex, Node, RelPath, SectionError};
 use rsync_core::{Delta, Digest, FileBytes, Progress};
 use rustix::fs::OFlags;
@@ -25,7 +25,7 @@ const BUFFER_LEN: usize = 256 << 10;
 pub struct ArchiveOptions {
     /// The compression; `None`: the one the file's name asks for, or else gzip.
     pub format: Option<Format>,
-    /// The compression level, 0 to 9 for gzip and 1 to 19 for zstd; `None`: 6 and 3.
+    /// The compression level, 0 to 9 for gzip and 1 to 19 for zstd; `None`: 5 and 3.
     pub level: Option<i32>,
     /// Counts the bytes read from the tree and the contents done; its flag stops the work.
     pub progress: Option<Arc<Progress>>,
@@ -128,9 +128,11 @@ impl<W: Write> Archive<'_, W> {
             diffindex::Error::Sections(SectionError::Write(error)) => Error::Write(error),
             other => Error::Encode(other),
         };
-        let diff_len = count::length(|out| diff.write_to(out)).map_err(encode)?;
+        // What is stored whole can be signed again by who needs it: see `sign`.
+        let kept = Signatures::OfDeltas;
+        let diff_len = count::length(|out| diff.write_to(out, kept)).map_err(encode)?;
         self.header(DIFF, diff_len)?;
-        let same = count::exactly(diff_len, &mut self.tar, |out| diff.write_to(out));
+        let same = count::exactly(diff_len, &mut self.tar, |out| diff.write_to(out, kept));
         if !same.map_err(encode)? {
             return Err(Error::Write(io::Error::other("the diff has changed its length")));
         }

@@ -65,6 +65,14 @@ pub enum Error {
         /// Why.
         source: rsync_core::Error,
     },
+    /// A content could not be read, or not be signed, to make its signature.
+    #[error("cannot make the signature of {path}")]
+    Sign {
+        /// Which file.
+        path: RelPath,
+        /// Why.
+        source: rsync_core::Error,
+    },
     /// A compression level that the format does not have.
     #[error("{level} is no compression level of {format} ({least} to {most})")]
     Level {

@@ -8,6 +8,8 @@
 //! - [`DiffData::open`] reads the end of an archive and its diff, which takes a few small reads. A
 //!   [`ContentReader`] then gives single contents, reading no more than the compressed members they
 //!   lie in. The archive may be a file, memory, or anything else that can [`ReadAt`].
+//! - [`DiffData::signed_diff`] is the diff with the signatures of files stored whole, which an
+//!   archive leaves out since they follow from the contents.
 //! - [`DiffData::verify`] reads everything and compares it with what the diff promises.
 //!
 //! The tar stream is cut into members of at most 1 MiB that are compressed by themselves; TABLE, the
@@ -57,6 +59,7 @@ mod members;
 mod open;
 mod paths;
 mod read;
+mod sign;
 mod source;
 mod stream;
 mod table;

@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 
 use diffindex::{Change, DiffIndex};
 use dirindex::Node;
+use rsync_core::Digest;
 
 use crate::error::shown;
 use crate::stream::{Cursor, Stream, as_io};
@@ -70,6 +71,24 @@ impl DiffData {
     /// The change of this archive's diff whose content this is.
     pub(crate) fn change(&self, stored: &Stored) -> Option<&Change> {
         self.diff.changes().get(stored.change)
+    }
+
+    /// That the content stored whole for `change`, whose digest is `found`, is what the diff promises.
+    pub(crate) fn check_digest(
+        &self,
+        stored: &Stored,
+        change: &Change,
+        found: Digest,
+    ) -> Result<(), Error> {
+        match change.new.as_ref().map(|new| &new.node) {
+            Some(Node::File { digest, .. }) if *digest == found => Ok(()),
+            _ => {
+                let mut cursor = self.stream.cursor();
+                cursor.seek(stored.at);
+                let name = paths::member_name(change).unwrap_or_default();
+                Err(cursor.damaged(&name, format!("{} has another content", change.path)))
+            }
+        }
     }
 
     fn find(&self, change: &Change) -> Option<&Stored> {

@@ -3,7 +3,6 @@
 
 use std::io::{self, Write};
 
-use dirindex::Node;
 use rayon::prelude::*;
 use rsync_core::{Digest, Progress};
 
@@ -67,7 +66,6 @@ fn verify_content(
         return Ok(());
     };
     cursor.seek(stored.at);
-    let start = cursor.archive_offset();
     cursor.header(&name, stored.len)?;
     let mut hasher = blake3::Hasher::new();
     let mut left = stored.len;
@@ -83,10 +81,8 @@ fn verify_content(
         }
     }
     let digest: Digest = hasher.finalize().into();
-    let promised = change.new.as_ref().map(|new| &new.node);
-    if is_whole(change) && !matches!(promised, Some(Node::File { digest: d, .. }) if *d == digest) {
-        let problem = format!("{} has another content", change.path);
-        return Err(data.stream.damaged(&name, start, problem));
+    if is_whole(change) {
+        data.check_digest(stored, change, digest)?;
     }
     if let Some(progress) = progress {
         progress.add_item();

@@ -27,6 +27,27 @@ pub struct DiffIndex {
     changes: Vec<Change>,
 }
 
+/// Which signatures are written with a diff.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Signatures {
+    /// Those of all contents that the old tree did not have.
+    All,
+    /// Those of contents stored as deltas. The others follow from what an archive stores whole.
+    OfDeltas,
+    /// None: for who only applies the diff.
+    None,
+}
+
+impl Signatures {
+    fn keep<'a>(self, new: &'a New) -> Option<&'a StoredSignature> {
+        let wanted = match (self, &new.content) {
+            (Signatures::All, _) | (Signatures::OfDeltas, Content::Delta { .. }) => true,
+            (Signatures::OfDeltas | Signatures::None, _) => false,
+        };
+        new.signature.as_ref().filter(|_| wanted)
+    }
+}
+
 /// [`Change`] as it is encoded.
 #[derive(Serialize, Deserialize)]
 struct Row {
@@ -186,13 +207,29 @@ impl DiffIndex {
         Ok(Record { entry, signature, trust: None })
     }
 
-    /// The diff as the bytes of its file.
+    /// Gives change number `number` the signature of its content, which was stored without it.
+    ///
+    /// # Errors
+    /// [`Error::Unusable`] when it is not of a content of that length that is stored.
+    pub fn sign(&mut self, number: usize, signature: StoredSignature) -> Result<(), Error> {
+        let Some(change) = self.changes.get_mut(number) else { return Ok(()) };
+        let stored = change.stored_content().is_some();
+        match &mut change.new {
+            Some(new) if stored && new.node.len() == signature.file_len() => {
+                new.signature = Some(signature);
+                Ok(())
+            }
+            _ => Err(unusable(&change.path, "a signature out of place")),
+        }
+    }
+
+    /// The diff as the bytes of its file, signatures included.
     ///
     /// # Errors
     /// [`Error::Sections`], when a signature cannot be loaded from its index file.
     pub fn to_bytes(&self) -> Result<Vec<u8>, Error> {
         let mut bytes = Vec::new();
-        self.write_to(&mut bytes)?;
+        self.write_to(&mut bytes, Signatures::All)?;
         Ok(bytes)
     }
 
@@ -200,17 +237,17 @@ impl DiffIndex {
     ///
     /// # Errors
     /// [`Error::Sections`].
-    pub fn write_to(&self, out: impl Write) -> Result<(), Error> {
+    pub fn write_to(&self, out: impl Write, signatures: Signatures) -> Result<(), Error> {
         let mut writer = Writer::new(out, FILE_KIND)?;
         writer.section(&Section::encode(ROOTS, &(self.base, self.result))?)?;
-        let rows: Vec<Row> = self.changes.iter().map(row).collect();
+        let rows: Vec<Row> = self.changes.iter().map(|change| row(change, signatures)).collect();
         let chunks: Vec<&[Row]> = rows.chunks(ROWS_PER_SECTION).collect();
         for section in encode_all(CHANGES, &chunks)? {
             writer.section(&section)?;
         }
         let news = self.changes.iter().filter_map(|change| change.new.as_ref());
-        let signatures = news.filter_map(|new| new.signature.as_ref());
-        write_signatures(&mut writer, SIGNATURES, signatures)?;
+        let kept = news.filter_map(|new| signatures.keep(new));
+        write_signatures(&mut writer, SIGNATURES, kept)?;
         writer.finish()?;
         Ok(())
     }
@@ -231,7 +268,7 @@ impl DiffIndex {
         let path = path.as_ref();
         replace_file(path, |file| {
             let mut out = BufWriter::new(file);
-            self.write_to(&mut out)?;
+            self.write_to(&mut out, Signatures::All)?;
             out.flush().map_err(|error| SectionError::Write(error).into())
         })
         .map_err(|error: Error| error.in_file(path))
@@ -272,7 +309,7 @@ impl DiffIndex {
     }
 }
 
-fn row(change: &Change) -> Row {
+fn row(change: &Change, signatures: Signatures) -> Row {
     Row {
         path: change.path.clone(),
         old: change.old.clone(),
@@ -280,7 +317,7 @@ fn row(change: &Change) -> Row {
             node: new.node.clone(),
             meta: new.meta.clone(),
             content: new.content.clone(),
-            signature: new.signature.as_ref().map(StoredSignature::code),
+            signature: signatures.keep(new).map(StoredSignature::code),
         }),
     }
 }

@@ -35,5 +35,5 @@ mod error;
 use dirindex::Entry;
 
 pub use change::{Change, Class, Content, New};
-pub use diff::DiffIndex;
+pub use diff::{DiffIndex, Signatures};
 pub use error::Error;

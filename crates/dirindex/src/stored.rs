@@ -89,6 +89,11 @@ impl StoredSignature {
         self.shape
     }
 
+    /// The length of the file it is of.
+    pub fn file_len(&self) -> u64 {
+        self.file_len
+    }
+
     /// The shape as it is encoded in a container.
     pub fn code(&self) -> ShapeCode {
         ShapeCode {

@@ -9,7 +9,7 @@ use std::process::{Command, Output};
 use std::time::{Duration, UNIX_EPOCH};
 
 use archive::{ArchiveOptions, DiffData, Format};
-use diffindex::{Content, DiffIndex};
+use diffindex::{Content, DiffIndex, Signatures};
 use dirindex::{Dir, DirIndex};
 use tempfile::TempDir;
 
@@ -54,6 +54,11 @@ impl Trees {
         Dir::new(self.new_path()).unwrap()
     }
 
+    /// The diff as an archive carries it.
+    pub(crate) fn carried_diff(&self) -> Vec<u8> {
+        carried(&self.diff)
+    }
+
     pub(crate) fn pack(&self, format: Format) -> Result<Vec<u8>, archive::Error> {
         let mut bytes = Vec::new();
         let options = ArchiveOptions { format: Some(format), ..Default::default() };
@@ -94,6 +99,13 @@ pub(crate) fn read_all(data: &DiffData, old: &Path) -> Result<BTreeMap<String, V
         contents.insert(change.path.to_string(), bytes);
     }
     Ok(contents)
+}
+
+/// A diff as an archive carries it.
+pub(crate) fn carried(diff: &DiffIndex) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    diff.write_to(&mut bytes, Signatures::OfDeltas).unwrap();
+    bytes
 }
 
 /// Bytes that do not compress, the same each time.

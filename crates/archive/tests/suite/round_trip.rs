@@ -10,6 +10,7 @@ use archive::{ArchiveOptions, DiffData, Error, Format};
 use diffindex::DiffIndex;
 use dirindex::{Dir, DirIndex, RelPath};
 use proptest::prelude::*;
+use rsync_core::SignatureOptions;
 
 #[test]
 fn contents_come_back_from_a_file() {
@@ -32,8 +33,32 @@ fn the_diff_comes_back() {
     let trees = small();
     for format in FORMATS {
         let data = DiffData::from_source(trees.pack(format).unwrap(), "memory").unwrap();
-        assert_eq!(data.diff().to_bytes().unwrap(), trees.diff.to_bytes().unwrap());
         assert_eq!(data.diff().apply_to(&trees.old).unwrap(), trees.new);
+        let signed = data.signed_diff(&SignatureOptions::default()).unwrap();
+        assert_eq!(signed.to_bytes().unwrap(), trees.diff.to_bytes().unwrap());
+    }
+}
+
+#[test]
+fn the_newest_index_can_be_had_from_the_archives_alone() {
+    let trees = large();
+    let empty = DirIndex::empty();
+    let full = DiffIndex::between(&empty, &trees.old);
+    let (full_at, diff_at) = (trees.path("full.tgz"), trees.path("diff.tgz"));
+    let old_dir = Dir::new(trees.old_path()).unwrap();
+    let archives = [
+        DiffData::create(&old_dir, &empty, &full, &full_at).map(|_| full_at),
+        DiffData::create(&trees.dir(), &trees.old, &trees.diff, &diff_at).map(|_| diff_at),
+    ];
+    let index = archives.into_iter().fold(empty, |index, archive| {
+        let data = DiffData::open(archive.unwrap()).unwrap();
+        let diff = data.signed_diff(&SignatureOptions::default()).unwrap();
+        diff.apply_to(&index).unwrap()
+    });
+    assert_eq!(index, trees.new);
+    for path in trees.new.files() {
+        let packed = |index: &DirIndex| index.signature(path).unwrap().map(|s| s.into_packed());
+        assert_eq!(packed(&index), packed(&trees.new), "{path}");
     }
 }
 
@@ -141,7 +166,7 @@ fn little_is_read_for_one_file() {
     let counts: Arc<[AtomicU64; 2]> = Arc::default();
     let source = Counted(trees.pack(Format::Zstd).unwrap(), Arc::clone(&counts));
     let data = DiffData::from_source(source, "counted").unwrap();
-    let diff_len = trees.diff.to_bytes().unwrap().len() as u64;
+    let diff_len = trees.carried_diff().len() as u64;
     let [reads, bytes] = [0, 1].map(|n| counts[n].swap(0, Relaxed));
     assert!(reads <= 4 && bytes < diff_len + (65 << 10), "{reads} reads of {bytes} to open");
     let b = trees.diff.get(&RelPath::new("b").unwrap()).unwrap();

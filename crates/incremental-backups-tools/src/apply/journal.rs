@@ -6,7 +6,7 @@ use std::fs::File;
 use std::io::{self, Write};
 use std::os::fd::AsFd;
 
-use diffindex::DiffIndex;
+use diffindex::{DiffIndex, Signatures};
 use dirindex::SectionError;
 use dirindex::sections::{Packing, Section, Sections, Writer, encode_all};
 use rsync_core::{Digest, FileBytes};
@@ -53,7 +53,8 @@ pub(crate) fn commit(
     (privileged, sync): (bool, bool),
 ) -> Result<()> {
     let error = |error| target.error("write the journal in", error);
-    let bytes = diff.to_bytes()?;
+    let mut bytes = Vec::new();
+    diff.write_to(&mut bytes, Signatures::None)?;
     let head = Head { privileged, sync, diff: Digest::of(&bytes).0 };
     write(stage, DIFF, &bytes, sync).map_err(error)?;
     let journal = encode(&head, plan)
