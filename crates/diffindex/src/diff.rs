@@ -39,7 +39,7 @@ pub enum Signatures {
 }
 
 impl Signatures {
-    fn keep<'a>(self, new: &'a New) -> Option<&'a StoredSignature> {
+    fn keep(self, new: &New) -> Option<&StoredSignature> {
         let wanted = match (self, &new.content) {
             (Signatures::All, _) | (Signatures::OfDeltas, Content::Delta { .. }) => true,
             (Signatures::OfDeltas | Signatures::None, _) => false,

@@ -162,7 +162,7 @@ impl Forge {
 pub(crate) fn pack(format: Format, chunk: &[u8]) -> Vec<u8> {
     match format {
         Format::Gzip => {
-            let mut encoder = GzEncoder::new(Vec::new(), Compression::new(6));
+            let mut encoder = GzEncoder::new(Vec::new(), Compression::new(5));
             encoder.write_all(chunk).unwrap();
             let mut packed = encoder.finish().unwrap();
             packed[8..10].copy_from_slice(&[0, 255]);
