@@ -4,13 +4,27 @@
 use std::io::Cursor;
 
 use libfuzzer_sys::fuzz_target;
-use rsync_core::{Delta, Digest, Signature, SignatureOptions, delta, patch};
+use rsync_core::{Delta, Digest, Signature, SignatureOptions, StrongHash, WeakSum, delta, patch};
 
-fuzz_target!(|data: (u8, &[u8], &[u8])| {
-    let (block_len, base, new) = data;
-    let options =
-        SignatureOptions { block_len: Some(u32::from(block_len) + 1), ..Default::default() };
+mod input;
+use input::Input;
+
+const SUMS: [(WeakSum, StrongHash); 4] = [
+    (WeakSum::Rsync, StrongHash::Blake3),
+    (WeakSum::Rsync, StrongHash::Sha256),
+    (WeakSum::Rollsum, StrongHash::Md4),
+    (WeakSum::RabinKarp, StrongHash::Blake2b),
+];
+
+fuzz_target!(|bytes: &[u8]| {
+    let mut input = Input(bytes);
+    let (weak, strong) = SUMS[usize::from(input.byte()) % SUMS.len()];
+    let block_len = Some(u32::from(input.byte()) + 1);
+    let (base, new) = (input.part(), input.0);
+    let options = SignatureOptions { block_len, weak, strong, strong_len: 16 };
     let signature = Signature::of_slice(base, &options).expect("any block length from 1 up");
+    let by_reader = Signature::of_reader(base, None, &options).expect("a slice can be read");
+    assert_eq!(by_reader, signature);
     let computed = Delta::compute(&signature, new, None).expect("nobody cancels");
     let mut whole = Vec::new();
     computed.write_to(new, &mut whole).expect("a vector takes all");

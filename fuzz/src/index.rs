@@ -1,26 +1,38 @@
-//! Any bytes are an error or an index that is written back to the same tree. The hashes of a
-//! container stop nearly all mutations, so the harness puts right ones in.
+//! Any bytes are an error or an index that is written back to the same tree.
 #![no_main]
 
 use dirindex::DirIndex;
 use dirindex::sections::{Packing, Section, Writer};
 use libfuzzer_sys::fuzz_target;
 
+mod input;
+use input::Input;
+
 fuzz_target!(|bytes: &[u8]| {
     let _ = DirIndex::from_bytes(bytes.to_vec());
+    // The hashes of a container stop nearly all mutations, so the harness puts right ones in.
+    let mut input = Input(bytes);
+    let (catalogue, trust, problems) = (input.part(), input.part(), input.part());
+    // Without a list of trust, as many entries as the catalogue says it has are without trust.
+    let entries = catalogue.first().copied().unwrap_or(0).min(250);
+    let no_trust = [vec![entries], vec![0; usize::from(entries)]].concat();
+    let trust = if trust.is_empty() { &no_trust } else { trust };
     let mut writer = Writer::new(Vec::new(), *b"INDX").expect("a vector takes all");
-    // The catalogue is the fuzzer's; as many entries as it says it has are without trust.
-    let count = bytes.first().copied().unwrap_or(0).min(250);
-    let trust = [vec![count], vec![0; usize::from(count)]].concat();
-    for (kind, raw) in [(1, bytes.to_vec()), (2, trust)] {
-        let Ok(section) = Section::new(kind, raw, Packing::Stored) else { return };
-        writer.section(&section).expect("a vector takes all");
+    for (kind, raw) in [(1, catalogue), (2, trust), (4, problems), (3, input.0)] {
+        if !raw.is_empty() {
+            let section = Section::new(kind, raw.to_vec(), Packing::Stored).expect("a short one");
+            writer.section(&section).expect("a vector takes all");
+        }
     }
     let Ok(index) = DirIndex::from_bytes(writer.finish().expect("a vector takes all")) else {
         return;
     };
+    for path in index.files() {
+        index.signature(path).expect("opening has checked the lengths");
+    }
     let mut again = Vec::new();
     index.write_to(&mut again).expect("what was read can be written");
     let back = DirIndex::from_bytes(again).expect("what was written can be read");
     assert_eq!(back.root(), index.root());
+    assert_eq!(back.problems(), index.problems());
 });

@@ -6,13 +6,16 @@ use std::io::Cursor;
 use libfuzzer_sys::fuzz_target;
 use rsync_core::patch;
 
+mod input;
+use input::Input;
+
 const LIMIT: usize = 1 << 16;
 
 /// The result, or `None` for anything that is not a whole, well-formed delta of `base`.
 fn naive(base: &[u8], delta: &[u8]) -> Option<Vec<u8>> {
     let mut rest = delta.strip_prefix(&[0x72, 0x73, 0x02, 0x36])?;
     let mut out = Vec::new();
-    let mut take = |rest: &mut &[u8], width: usize| {
+    let take = |rest: &mut &[u8], width: usize| {
         let (bytes, later) = rest.split_at_checked(width)?;
         *rest = later;
         Some(bytes.iter().fold(0u64, |number, &byte| number << 8 | u64::from(byte)))
@@ -27,7 +30,8 @@ fn naive(base: &[u8], delta: &[u8]) -> Option<Vec<u8>> {
                     _ => take(&mut rest, 1 << (command - 65))?,
                 };
                 let (literal, later) = rest.split_at_checked(usize::try_from(len).ok()?)?;
-                (rest, out) = (later, [&out, literal].concat());
+                out.extend_from_slice(literal);
+                rest = later;
                 (len > 0).then_some(())?;
             }
             0x45..=0x54 => {
@@ -43,8 +47,9 @@ fn naive(base: &[u8], delta: &[u8]) -> Option<Vec<u8>> {
     }
 }
 
-fuzz_target!(|data: (&[u8], &[u8])| {
-    let (base, commands) = data;
+fuzz_target!(|bytes: &[u8]| {
+    let mut input = Input(bytes);
+    let (base, commands) = (input.part(), input.0);
     let delta = [&[0x72, 0x73, 0x02, 0x36], commands].concat();
     let mut out = Vec::new();
     let ours = patch(Cursor::new(base), &delta[..], &mut out, LIMIT as u64).is_ok();

@@ -3,7 +3,8 @@
 
 use std::collections::{HashMap, HashSet};
 use std::fs::File;
-use std::io;
+use std::io::{self, Read};
+use std::os::fd::AsFd;
 use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
 
@@ -193,35 +194,50 @@ impl Scan<'_> {
     /// Reads a file until it holds still.
     fn read(&self, path: &RelPath) -> io::Result<Outcome> {
         for _ in 0..ATTEMPTS {
-            let file = self.open(path)?;
-            let before = rustix::fs::fstat(&file)?;
-            let signature = match Signature::of_file(&file, &self.options.signature) {
-                Ok(signature) => signature,
+            let (file, before) = self.open(path)?;
+            let signature = match self.sign(&file, len(&before)) {
                 Err(rsync_core::Error::Changed) => continue,
-                Err(error) => return Err(io::Error::other(error)),
+                signed => signed.map_err(io::Error::other)?,
             };
-            let xattrs = xattr::read(std::os::fd::AsFd::as_fd(&file))?;
+            let xattrs = xattr::read(file.as_fd())?;
             let after = rustix::fs::fstat(&file)?;
             if signature.file_len() == len(&after) && same_state(&before, &after) {
                 let trust = self.settled(&after).then(|| trust(&after));
                 return Ok(self.outcome(path, &after, signature, xattrs, trust, None));
             }
         }
-        let file = self.open(path)?;
-        let stat = rustix::fs::fstat(&file)?;
-        let xattrs = xattr::read(std::os::fd::AsFd::as_fd(&file))?;
-        let signature = Signature::of_reader(&file, Some(len(&stat)), &self.options.signature)
+        let (file, stat) = self.open(path)?;
+        let xattrs = xattr::read(file.as_fd())?;
+        // As long as it was when it was opened, or it may never end.
+        let content = (&file).take(len(&stat));
+        let signature = Signature::of_reader(content, Some(len(&stat)), &self.options.signature)
             .map_err(io::Error::other)?;
         let detail = format!("changed while it was read, {ATTEMPTS} times");
         let problem = Problem { path: path.clone(), kind: ProblemKind::Unstable, detail };
         Ok(self.outcome(path, &stat, signature, xattrs, None, Some(problem)))
     }
 
-    fn open(&self, path: &RelPath) -> io::Result<File> {
+    /// The signature of a file that had `len` bytes a moment ago. Whether it held still is for the
+    /// caller to see; most files are small, and each call of the system counts.
+    fn sign(&self, mut file: &File, len: u64) -> rsync_core::Result<Signature> {
+        if len >= rsync_core::MAP_FROM {
+            return Signature::of_file(file, &self.options.signature);
+        }
+        let mut content = vec![0; len as usize];
+        match file.read_exact(&mut content) {
+            Ok(()) => Signature::of_slice(&content, &self.options.signature),
+            Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => {
+                Err(rsync_core::Error::Changed)
+            }
+            Err(source) => Err(rsync_core::Error::Io { operation: "read the file", source }),
+        }
+    }
+
+    fn open(&self, path: &RelPath) -> io::Result<(File, Stat)> {
         let file = File::from(self.dir.root().open(path, READ)?);
-        let kind = FileType::from_raw_mode(rustix::fs::fstat(&file)?.st_mode);
-        match kind {
-            FileType::RegularFile => Ok(file),
+        let stat = rustix::fs::fstat(&file)?;
+        match FileType::from_raw_mode(stat.st_mode) {
+            FileType::RegularFile => Ok((file, stat)),
             _ => Err(io::Error::other("it is no longer a file")),
         }
     }

@@ -120,5 +120,6 @@ fn same(found: &DirIndex, wanted: &DirIndex, privileged: bool) -> Result<(), Box
 }
 
 fn size(path: &Path) -> Result<String, Box<dyn Error>> {
-    Ok(format!("{:.2} MB", fs::metadata(path)?.len() as f64 / 1e6))
+    let len = fs::metadata(path)?.len() as f64;
+    Ok(if len < 1e6 { format!("{:.1} kB", len / 1e3) } else { format!("{:.1} MB", len / 1e6) })
 }

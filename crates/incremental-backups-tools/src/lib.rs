@@ -85,3 +85,8 @@ pub use dirindex::{
     Time, Xattr,
 };
 pub use rsync_core::{Digest, Progress, Signature, SignatureOptions};
+
+/// The example of the repository's front page, compiled.
+#[cfg(doctest)]
+#[doc = include_str!("../../../README.md")]
+struct Readme;

@@ -1,0 +1,273 @@
+//! The golden files in `testdata/v1`: each format as its first version was written. They are read
+//! for ever; what is written today is held against them.
+//!
+//! A format that changes before the first release, or a file that is added: remove what is to be
+//! made anew and run `cargo test --test golden -- --ignored regenerate`, which never overwrites.
+//! After the release, no file here changes; a new version gets a directory of its own.
+#![allow(clippy::unwrap_used, clippy::panic, reason = "a test")]
+
+mod seeds;
+mod tree;
+
+use std::fs;
+use std::io::{Cursor, Read};
+use std::os::unix::fs::{FileTypeExt, MetadataExt};
+use std::path::{Path, PathBuf};
+
+use incremental_backups_tools::dirindex::sections::Sections;
+use incremental_backups_tools::rsync_core::{Delta, patch};
+use incremental_backups_tools::{
+    DiffData, DiffIndex, Digest, Dir, DirIndex, Node, RelPath, Signature, SignatureOptions,
+    apply_diff,
+};
+
+/// Everything in `testdata/v1`.
+const FILES: [&str; 8] = [
+    "change.diff",
+    "change.tar.zst",
+    "change.tgz",
+    "file.delta",
+    "file.rdiff-blake2.sig",
+    "file.sig",
+    "full.tgz",
+    "tree.index",
+];
+
+const EMPTY_ROOT: &str = "3f1d4fdd8de1e9c2910eb87ca948825bb007fa15317706ef60186be95de599ad";
+const ROOT_1: &str = "0b8245356a6d6c5939e242a265b3ad0772195170c1a568bd576e5bad7b389e13";
+const ROOT_2: &str = "a079b7a006393e1375197c63a5bffa4a1af67a8b2160210477db697761d71b7c";
+const WIDE_ROOT_1: &str = "d5b297a01ecb51eca6dacafb2eb5e59cff22bdbb42b3c792a85587d70bee694b";
+const WIDE_ROOT_2: &str = "38b8a15b162635915538ba4f810d9002f13391f090d3400b281e1c89ee7977de";
+
+fn path(name: &str) -> PathBuf {
+    Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/../../testdata/v1")).join(name)
+}
+
+fn golden(name: &str) -> Vec<u8> {
+    fs::read(path(name)).unwrap()
+}
+
+/// The file as it is written today.
+fn written_now(name: &str) -> Vec<u8> {
+    let (old, new) = (tree::edited(1), tree::edited(2));
+    let signature = |options| Signature::of_slice(&old, &options).unwrap();
+    let mut out = Vec::new();
+    match name {
+        "tree.index" => tree::wide_index(1).write_to(&mut out).unwrap(),
+        "change.diff" => out = wide_change().to_bytes().unwrap(),
+        "full.tgz" => out = archive(&DirIndex::empty(), 1, name),
+        "change.tgz" | "change.tar.zst" => out = archive(&tree::index(1), 2, name),
+        "file.sig" => signature(SignatureOptions::default()).write_to(&mut out).unwrap(),
+        "file.rdiff-blake2.sig" => {
+            signature(SignatureOptions::rdiff_blake2()).write_to(&mut out).unwrap();
+        }
+        "file.delta" => {
+            let signature = signature(SignatureOptions::default());
+            let delta = Delta::compute(&signature, &new, None).unwrap();
+            delta.write_to(&new, &mut out).unwrap();
+        }
+        _ => panic!("how is {name} made?"),
+    }
+    out
+}
+
+fn wide_change() -> DiffIndex {
+    DiffIndex::between(&tree::wide_index(1), &tree::wide_index(2))
+}
+
+/// The archive that leads from `old` to the tree of `generation`.
+fn archive(old: &DirIndex, generation: u8, name: &str) -> Vec<u8> {
+    let temp = tempfile::tempdir().unwrap();
+    let root = temp.path().join("tree");
+    tree::fill(&root, generation);
+    let diff = DiffIndex::between(old, &tree::index(generation));
+    let file = temp.path().join(name);
+    DiffData::create(&Dir::new(root).unwrap(), old, &diff, &file).unwrap();
+    fs::read(file).unwrap()
+}
+
+/// The sections of a container: kind and content. Their stored bytes are zstd's, which another
+/// version of it may compress in another way; all that the format fixes is in here.
+fn sections(bytes: Vec<u8>, file_kind: [u8; 4]) -> Vec<(u32, Vec<u8>)> {
+    let sections = Sections::from_bytes(bytes, file_kind).unwrap();
+    let kind = |number| (1..=4).find(|&kind| sections.of_kind(kind).any(|n| n == number)).unwrap();
+    (0..sections.count()).map(|number| (kind(number), sections.raw(number).unwrap())).collect()
+}
+
+fn index_sections(index: &DirIndex) -> Vec<(u32, Vec<u8>)> {
+    let mut bytes = Vec::new();
+    index.write_to(&mut bytes).unwrap();
+    sections(bytes, *b"INDX")
+}
+
+/// All that an archive holds: its diff and each stored content. Headers and PATHS follow from the
+/// diff, and a reader takes no others; the rest is the compressor's.
+fn contents(data: &DiffData) -> (Vec<(u32, Vec<u8>)>, Vec<(RelPath, Vec<u8>)>) {
+    data.verify(None).unwrap();
+    let mut reader = data.reader();
+    let stored = data.diff().changes().iter().filter(|change| change.stored_content().is_some());
+    let bodies = stored.map(|change| {
+        let mut body = Vec::new();
+        reader.open(change).unwrap().read_to_end(&mut body).unwrap();
+        (change.path.clone(), body)
+    });
+    (sections(data.diff().to_bytes().unwrap(), *b"DIFF"), bodies.collect())
+}
+
+fn shown(paths: &[(&str, &[&RelPath])]) -> String {
+    let line = |(name, paths): &(&str, &[&RelPath])| format!("{name}: {paths:?}\n");
+    paths.iter().map(line).collect()
+}
+
+fn summary(diff: &DiffIndex) -> String {
+    let list = |paths: &mut dyn Iterator<Item = _>| paths.collect::<Vec<_>>();
+    shown(&[
+        ("created", &list(&mut diff.created())),
+        ("updated", &list(&mut diff.updated())),
+        ("metadata", &list(&mut diff.metadata())),
+        ("deleted", &list(&mut diff.deleted())),
+        ("moved", &list(&mut diff.moved().flat_map(|(from, to)| [from, to]))),
+        ("created dirs", &list(&mut diff.created_dirs())),
+    ])
+}
+
+#[test]
+fn every_file_is_listed_and_every_listed_file_is_there() {
+    let names = fs::read_dir(path("")).unwrap().map(|entry| entry.unwrap().file_name());
+    let mut names: Vec<String> = names.map(|name| name.into_string().unwrap()).collect();
+    names.sort();
+    assert_eq!(names, FILES);
+}
+
+#[test]
+fn roots_are_what_they_were() {
+    assert_eq!(DirIndex::empty().root().to_string(), EMPTY_ROOT);
+    assert_eq!(Digest::of(b"incremental-backups-tools root 1\n").to_string(), EMPTY_ROOT);
+    assert_eq!(tree::index(1).root().to_string(), ROOT_1);
+    assert_eq!(tree::index(2).root().to_string(), ROOT_2);
+    assert_eq!(tree::wide_index(1).root().to_string(), WIDE_ROOT_1);
+    assert_eq!(tree::wide_index(2).root().to_string(), WIDE_ROOT_2);
+}
+
+#[test]
+fn the_index_is_read_and_written_as_before() {
+    let index = DirIndex::from_file(path("tree.index")).unwrap();
+    assert_eq!(index.root().to_string(), WIDE_ROOT_1);
+    let expected = tree::wide_index(1);
+    assert!(index.entries().eq(expected.entries()));
+    for (record, wanted) in index.records().iter().zip(expected.records()) {
+        assert_eq!(record.trust, wanted.trust);
+        let path = &record.entry.path;
+        assert_eq!(index.signature(path).unwrap(), expected.signature(path).unwrap());
+    }
+    assert_eq!(sections(golden("tree.index"), *b"INDX"), index_sections(&expected));
+    assert_eq!(index_sections(&index), index_sections(&expected));
+}
+
+#[test]
+fn the_diff_is_read_and_written_as_before() {
+    let diff = DiffIndex::from_file(path("change.diff")).unwrap();
+    assert_eq!(diff.base().to_string(), WIDE_ROOT_1);
+    assert_eq!(diff.result().to_string(), WIDE_ROOT_2);
+    assert_eq!(summary(&diff), WIDE_SUMMARY);
+    let result = diff.apply_to(&tree::wide_index(1)).unwrap();
+    assert!(result.entries().eq(tree::wide_index(2).entries()));
+    let now = sections(wide_change().to_bytes().unwrap(), *b"DIFF");
+    assert_eq!(sections(golden("change.diff"), *b"DIFF"), now);
+    assert_eq!(sections(diff.to_bytes().unwrap(), *b"DIFF"), now);
+}
+
+const WIDE_SUMMARY: &str = r#"created: ["copy", "dir/inner/after", "new"]
+updated: ["device-b", "edited", "link"]
+metadata: ["dir/inner", "kept", "twin"]
+deleted: ["dir/before", "gone"]
+moved: ["dir/before", "dir/inner/after"]
+created dirs: ["new dir"]
+"#;
+
+#[test]
+fn archives_are_read_and_written_as_before() {
+    for (name, base, result) in [
+        ("full.tgz", EMPTY_ROOT, ROOT_1),
+        ("change.tgz", ROOT_1, ROOT_2),
+        ("change.tar.zst", ROOT_1, ROOT_2),
+    ] {
+        let data = DiffData::open(path(name)).unwrap();
+        assert_eq!(data.diff().base().to_string(), base, "{name}");
+        assert_eq!(data.diff().result().to_string(), result, "{name}");
+        let now = DiffData::from_source(written_now(name), name).unwrap();
+        assert_eq!(contents(&data), contents(&now), "{name}");
+    }
+}
+
+#[test]
+fn archives_lead_to_the_index_of_the_scan() {
+    let options = SignatureOptions::default();
+    let mut index = DirIndex::empty();
+    for (name, generation) in [("full.tgz", 1), ("change.tgz", 2)] {
+        let data = DiffData::open(path(name)).unwrap();
+        index = data.signed_diff(&options).unwrap().apply_to(&index).unwrap();
+        assert_eq!(index_sections(&index), index_sections(&tree::index(generation)), "{name}");
+    }
+}
+
+#[test]
+fn archives_are_applied() {
+    for change in ["change.tgz", "change.tar.zst"] {
+        let temp = tempfile::tempdir().unwrap();
+        for (name, generation) in [("full.tgz", 1), (change, 2)] {
+            let data = DiffData::open(path(name)).unwrap();
+            apply_diff(temp.path(), data.diff(), &data).unwrap();
+            assert_is(temp.path(), &tree::index(generation));
+        }
+    }
+}
+
+/// Compares a tree on disk with its index, but for owners, which only a privileged process sets.
+fn assert_is(root: &Path, index: &DirIndex) {
+    let scanned = DirIndex::scan(&Dir::new(root).unwrap()).unwrap();
+    assert!(scanned.entries().map(|entry| &entry.path).eq(index.entries().map(|e| &e.path)));
+    for (found, wanted) in scanned.entries().zip(index.entries()) {
+        assert_eq!(found.node, wanted.node, "{}", found.path);
+        assert_eq!(found.meta.mtime, wanted.meta.mtime, "{}", found.path);
+        assert_eq!(found.meta.mode, wanted.meta.mode, "{}", found.path);
+    }
+    let meta = |name: &str| fs::symlink_metadata(root.join(name)).unwrap();
+    assert!(meta("fifo").file_type().is_fifo());
+    assert_eq!(meta("edited").ino(), meta("twin").ino());
+    let edited = RelPath::new("edited").unwrap();
+    let digest = Digest::of(&fs::read(root.join("edited")).unwrap());
+    assert!(
+        matches!(index.get(&edited).unwrap().node, Node::File { digest: d, .. } if d == digest)
+    );
+}
+
+#[test]
+fn signatures_and_deltas_are_read_and_written_as_before() {
+    let (old, new) = (tree::edited(1), tree::edited(2));
+    for (name, options) in [
+        ("file.sig", SignatureOptions::default()),
+        ("file.rdiff-blake2.sig", SignatureOptions::rdiff_blake2()),
+    ] {
+        let signature = Signature::read_from(&golden(name)[..]).unwrap();
+        let expected = Signature::of_slice(&old, &options).unwrap();
+        assert!(signature.blocks().eq(expected.blocks()), "{name}");
+        assert_eq!(signature.shape(), expected.shape(), "{name}");
+    }
+    let signature = Signature::read_from(&golden("file.sig")[..]).unwrap();
+    assert_eq!(signature.digest(), Some(Digest::of(&old)));
+    let mut out = Vec::new();
+    patch(Cursor::new(&old), &golden("file.delta")[..], &mut out, new.len() as u64).unwrap();
+    assert_eq!(out, new);
+    for name in ["file.sig", "file.rdiff-blake2.sig", "file.delta"] {
+        assert_eq!(written_now(name), golden(name), "{name}");
+    }
+}
+
+#[test]
+#[ignore = "writes into testdata/v1"]
+fn regenerate() {
+    for name in FILES.into_iter().filter(|name| !path(name).exists()) {
+        fs::write(path(name), written_now(name)).unwrap();
+    }
+}

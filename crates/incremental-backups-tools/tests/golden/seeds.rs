@@ -1,0 +1,138 @@
+//! The seeds in `fuzz/seeds`: for each fuzz target a few inputs that reach deep, made of the golden
+//! trees. `cargo test --test golden -- --ignored seeds` writes them anew.
+
+use std::fs;
+use std::path::Path;
+use std::process::Command;
+
+use incremental_backups_tools::dirindex::sections::{Section, Sections, Writer};
+use incremental_backups_tools::rsync_core::{Delta, StrongHash, WeakSum};
+use incremental_backups_tools::{
+    Content, DiffData, DiffIndex, DirIndex, Problem, ProblemKind, RelPath, Root, Signature,
+    SignatureOptions,
+};
+
+use crate::tree;
+
+/// A length and the bytes, as the targets' `Input::part` takes them.
+fn part(bytes: &[u8]) -> Vec<u8> {
+    let len = u16::try_from(bytes.len()).unwrap();
+    [&len.to_le_bytes()[..], bytes].concat()
+}
+
+/// The sections of `kind` in a container.
+fn raw(container: &[u8], file_kind: [u8; 4], kind: u32) -> Vec<u8> {
+    let sections = Sections::from_bytes(container.to_vec(), file_kind).unwrap();
+    sections.of_kind(kind).flat_map(|number| sections.raw(number).unwrap()).collect()
+}
+
+fn write(target: &str, name: &str, seed: impl AsRef<[u8]>) {
+    let dir = Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/../../fuzz/seeds")).join(target);
+    fs::create_dir_all(&dir).unwrap();
+    fs::write(dir.join(name), seed).unwrap();
+}
+
+#[test]
+#[ignore = "writes into fuzz/seeds"]
+fn seeds() {
+    paths();
+    indexes();
+    diffs();
+    archives();
+    deltas();
+}
+
+fn paths() {
+    write("path", "plain", "dir1/subdir1/file");
+    write("path", "odd", b"a-b/...\xff\n/\xc3\xa9");
+    write("path", "stage", "a/.ibtools-apply");
+}
+
+fn indexes() {
+    for (name, index) in [("tree", tree::index(1)), ("wide", tree::wide_index(2))] {
+        let mut bytes = Vec::new();
+        index.write_to(&mut bytes).unwrap();
+        let problem = Problem {
+            path: RelPath::new("socket").unwrap(),
+            kind: ProblemKind::Unsupported,
+            detail: "a socket".to_owned(),
+        };
+        let mut writer = Writer::new(Vec::new(), *b"INDX").unwrap();
+        writer.section(&Section::encode(4, &vec![problem]).unwrap()).unwrap();
+        let problems = raw(&writer.finish().unwrap(), *b"INDX", 4);
+        let of = |kind| raw(&bytes, *b"INDX", kind);
+        write("index", name, [part(&of(1)), part(&of(2)), part(&problems), of(3)].concat());
+    }
+}
+
+fn diffs() {
+    for (name, old, new) in [
+        ("change", tree::wide_index(1), tree::wide_index(2)),
+        ("full", DirIndex::empty(), tree::index(1)),
+    ] {
+        let bytes = DiffIndex::between(&old, &new).to_bytes().unwrap();
+        let of = |kind| raw(&bytes, *b"DIFF", kind);
+        write("diff", name, [part(&of(2)), of(3)].concat());
+    }
+}
+
+fn archives() {
+    for name in ["full.tgz", "change.tar.zst"] {
+        let golden = crate::path(name);
+        let data = DiffData::open(&golden).unwrap();
+        let diff = data.diff().to_bytes().unwrap();
+        let of = |kind| raw(&diff, *b"DIFF", kind);
+        let (_, contents) = crate::contents(&data);
+        let is_delta = |path| {
+            let change = data.diff().get(path).unwrap();
+            matches!(change.stored_content(), Some(Content::Delta { .. }))
+        };
+        let deltas = contents.iter().filter(|(path, _)| is_delta(path));
+        let lens = deltas.flat_map(|(_, body)| (body.len() as u16).to_le_bytes());
+        // The target's archives lead from the empty tree to a root of zeros.
+        let (base, result) = (data.diff().base().to_string(), data.diff().result().to_string());
+        let paths = Command::new("tar").arg("-xOf").arg(golden).arg("PATHS").output().unwrap();
+        let paths = String::from_utf8(paths.stdout).unwrap();
+        let paths = paths.replacen(&base, &DirIndex::empty().root().to_string(), 1);
+        let paths = paths.replacen(&result, &Root([0; 32]).to_string(), 1);
+        let bends = [[2, 0, 0, 0], [0, 255, 2, 0]].concat();
+        let head = [
+            vec![u8::from(name.ends_with("zst"))],
+            part(&of(2)),
+            part(&of(3)),
+            part(paths.as_bytes()),
+            part(&lens.collect::<Vec<_>>()),
+            part(&bends),
+        ];
+        let bodies = contents.into_iter().flat_map(|(_, body)| body);
+        write("archive", name, [head.concat(), bodies.collect()].concat());
+        write("archive", &format!("{name}.whole"), fs::read(crate::path(name)).unwrap());
+    }
+}
+
+fn deltas() {
+    let (base, new) = (&tree::edited(1)[..600], &tree::edited(2)[100..700]);
+    for (number, (weak, strong)) in [
+        (WeakSum::Rsync, StrongHash::Blake3),
+        (WeakSum::Rsync, StrongHash::Sha256),
+        (WeakSum::Rollsum, StrongHash::Md4),
+        (WeakSum::RabinKarp, StrongHash::Blake2b),
+    ]
+    .into_iter()
+    .enumerate()
+    {
+        let name = format!("{weak:?}-{strong:?}");
+        let options = SignatureOptions { block_len: Some(64), weak, strong, strong_len: 16 };
+        let signature = Signature::of_slice(base, &options).unwrap();
+        let mut bytes = Vec::new();
+        signature.write_to(&mut bytes).unwrap();
+        write("signature", &name, &bytes);
+        // The target adds the checksum of what has none.
+        write("signature", &format!("{name}-open"), &bytes[..bytes.len() - 32]);
+        write("delta", &name, [vec![number as u8, 63], part(base), new.to_vec()].concat());
+        let delta = Delta::compute(&signature, new, None).unwrap();
+        let mut bytes = Vec::new();
+        delta.write_to(new, &mut bytes).unwrap();
+        write("patch", &name, [part(base), bytes[4..].to_vec()].concat());
+    }
+}
