@@ -2,16 +2,20 @@
 //! their peers as processes; has no code of the libraries.
 #![allow(clippy::print_stdout, clippy::print_stderr, reason = "a program for a terminal")]
 
-mod bench;
+mod bench_backup;
+mod bench_core;
 mod edits;
 mod fuzz;
 mod process;
+mod table;
 
 use std::process::ExitCode;
 
 const USAGE: &str = "\
 usage: cargo xtask bench backup [TREE.tar.xz] [--runs N]
            index, full and incremental backup and restore of a large tree, beside tar and restic
+       cargo xtask bench core [--runs N]
+           signature, delta and patch of 512 MiB files, beside rdiff and b3sum
        cargo xtask fuzz TARGET [SECONDS]
            run a fuzz target of fuzz/ on the stable toolchain";
 
@@ -19,7 +23,8 @@ fn main() -> ExitCode {
     let args: Vec<String> = std::env::args().skip(1).collect();
     let words: Vec<&str> = args.iter().map(String::as_str).collect();
     let outcome = match words[..] {
-        ["bench", "backup", ref rest @ ..] => bench::backup(rest),
+        ["bench", "backup", ref rest @ ..] => bench_backup::run_all(rest),
+        ["bench", "core", ref rest @ ..] => bench_core::run_all(rest),
         ["fuzz", target] => fuzz::run(target, 60),
         ["fuzz", target, seconds] => match seconds.parse() {
             Ok(seconds) => fuzz::run(target, seconds),

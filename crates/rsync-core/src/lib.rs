@@ -44,8 +44,9 @@
 //! - Every [`Digest`] is the BLAKE3 of the whole content, what `b3sum` prints; [`patch()`] computes it on the way.
 //! - No input, however crafted, makes these functions panic, allocate by an unchecked length, or take more than a small
 //!   constant number of strong hashes for each block length of data ([`DeltaStats::strong_hashes`]).
-//! - [`Delta::write_to`] writes only bytes that were hashed into [`Delta::new_digest`], or fails: a file that changes under its
-//!   map cannot make a false delta. A mapped file that is truncated is [`Error::Changed`], not a dead process.
+//! - [`Delta::write_to`] writes only literals that were hashed into [`Delta::new_digest`], or fails. Who maps a file that may
+//!   change also asks [`FileBytes::check`] afterwards, since a block may have changed after it was hashed and before it was
+//!   matched. A mapped file that is truncated is [`Error::Changed`], not a dead process.
 //!
 //! # Not promised
 //!

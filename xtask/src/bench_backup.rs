@@ -1,33 +1,18 @@
 //! `bench backup`: the whole flow on a real tree, beside tar with pigz and restic in the same run.
 
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use anyhow::{Context, Result, bail};
 
 use crate::edits;
-use crate::process::{Sample, installed, measure, output, size};
+use crate::process::{installed, output, size};
+use crate::table::{Row, Step, build, print, run};
 
 const TREE: &str = "/usr/src/linux-source-6.1.tar.xz";
 
-/// One line of the table: what was done, by whom, with what, and what it left on disk.
-struct Row {
-    work: &'static str,
-    tool: &'static str,
-    samples: Vec<Sample>,
-    stored: Option<u64>,
-}
-
-/// One step of one tool: the command, and the file or directory whose size counts.
-struct Step {
-    work: &'static str,
-    tool: &'static str,
-    command: String,
-    stored: Option<PathBuf>,
-}
-
 /// Runs the benchmark and prints its table.
-pub(crate) fn backup(args: &[&str]) -> Result<()> {
+pub(crate) fn run_all(args: &[&str]) -> Result<()> {
     let (tree, runs) = match args {
         [] => (TREE, 3),
         [tree] if !tree.starts_with("--") => (*tree, 3),
@@ -51,13 +36,6 @@ pub(crate) fn backup(args: &[&str]) -> Result<()> {
     fs::remove_dir_all(&work)?;
     print(&rows);
     Ok(())
-}
-
-fn build() -> Result<PathBuf> {
-    output("cargo build --release --package ibtools")?;
-    let target = std::env::var("CARGO_TARGET_DIR")
-        .unwrap_or_else(|_| concat!(env!("CARGO_MANIFEST_DIR"), "/../target").into());
-    Ok(Path::new(&target).join("release/ibtools").canonicalize()?)
 }
 
 /// Everything once: before the change, the change, after it, restores, comparison.
@@ -173,18 +151,6 @@ fn once(work: &Path, tree: &Path, program: &Path, rows: &mut Vec<Row>) -> Result
     same(&source, &work.join("back-ib"))
 }
 
-fn run(rows: &mut Vec<Row>, steps: &[Step]) -> Result<()> {
-    for Step { work, tool, command, stored } in steps {
-        let sample = measure(command)?;
-        let stored = stored.as_deref().map(size).transpose()?;
-        match rows.iter_mut().find(|row| (row.work, row.tool) == (work, tool)) {
-            Some(row) => row.samples.push(sample),
-            None => rows.push(Row { work, tool, samples: vec![sample], stored }),
-        }
-    }
-    Ok(())
-}
-
 /// That both trees have the same names, kinds, contents, modes, owners, times and links.
 fn same(a: &Path, b: &Path) -> Result<()> {
     output(&format!("diff -r --no-dereference {} {}", a.display(), b.display()))?;
@@ -201,24 +167,4 @@ fn same(a: &Path, b: &Path) -> Result<()> {
     }
     eprintln!("restored tree equals the source");
     Ok(())
-}
-
-fn median(samples: &[Sample], of: impl Fn(&Sample) -> f64) -> f64 {
-    let mut values: Vec<f64> = samples.iter().map(of).collect();
-    values.sort_by(f64::total_cmp);
-    values.get(values.len() / 2).copied().unwrap_or(f64::NAN)
-}
-
-fn print(rows: &[Row]) {
-    println!("| work | tool | wall s | cpu s | peak MiB | stored MB |");
-    println!("|---|---|---|---|---|---|");
-    for Row { work, tool, samples, stored } in rows {
-        let [wall, cpu, peak] = [
-            median(samples, |sample| sample.wall),
-            median(samples, |sample| sample.cpu),
-            median(samples, |sample| sample.peak),
-        ];
-        let stored = stored.map_or(String::new(), |bytes| format!("{:.2}", bytes as f64 / 1e6));
-        println!("| {work} | {tool} | {wall:.2} | {cpu:.2} | {peak:.0} | {stored} |");
-    }
 }

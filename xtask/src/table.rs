@@ -1,0 +1,64 @@
+//! Steps of a benchmark, run one after the other, and the table of what they took.
+
+use std::path::{Path, PathBuf};
+
+use anyhow::Result;
+
+use crate::process::{Sample, measure, output, size};
+
+/// One line of the table: what was done, by whom, with what, and what it left on disk.
+pub(crate) struct Row {
+    pub(crate) work: &'static str,
+    pub(crate) tool: &'static str,
+    pub(crate) samples: Vec<Sample>,
+    pub(crate) stored: Option<u64>,
+}
+
+/// One step of one tool: the command, and the file or directory whose size counts.
+pub(crate) struct Step {
+    pub(crate) work: &'static str,
+    pub(crate) tool: &'static str,
+    pub(crate) command: String,
+    pub(crate) stored: Option<PathBuf>,
+}
+
+/// Builds the program that is measured.
+pub(crate) fn build() -> Result<PathBuf> {
+    output("cargo build --release --package ibtools")?;
+    let target = std::env::var("CARGO_TARGET_DIR")
+        .unwrap_or_else(|_| concat!(env!("CARGO_MANIFEST_DIR"), "/../target").into());
+    Ok(Path::new(&target).join("release/ibtools").canonicalize()?)
+}
+
+/// Runs the steps and adds what they took to the rows.
+pub(crate) fn run(rows: &mut Vec<Row>, steps: &[Step]) -> Result<()> {
+    for Step { work, tool, command, stored } in steps {
+        let sample = measure(command)?;
+        let stored = stored.as_deref().map(size).transpose()?;
+        match rows.iter_mut().find(|row| (row.work, row.tool) == (work, tool)) {
+            Some(row) => row.samples.push(sample),
+            None => rows.push(Row { work, tool, samples: vec![sample], stored }),
+        }
+    }
+    Ok(())
+}
+
+fn median(samples: &[Sample], of: impl Fn(&Sample) -> f64) -> f64 {
+    let mut values: Vec<f64> = samples.iter().map(of).collect();
+    values.sort_by(f64::total_cmp);
+    values.get(values.len() / 2).copied().unwrap_or(f64::NAN)
+}
+
+pub(crate) fn print(rows: &[Row]) {
+    println!("| work | tool | wall s | cpu s | peak MiB | stored MB |");
+    println!("|---|---|---|---|---|---|");
+    for Row { work, tool, samples, stored } in rows {
+        let [wall, cpu, peak] = [
+            median(samples, |sample| sample.wall),
+            median(samples, |sample| sample.cpu),
+            median(samples, |sample| sample.peak),
+        ];
+        let stored = stored.map_or(String::new(), |bytes| format!("{:.2}", bytes as f64 / 1e6));
+        println!("| {work} | {tool} | {wall:.2} | {cpu:.2} | {peak:.0} | {stored} |");
+    }
+}
