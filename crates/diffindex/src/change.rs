@@ -42,7 +42,6 @@ pub enum Content {
         /// A path of the old tree, most often the same one.
         base: RelPath,
         /// The digest of what it has there.
-        #[serde(with = "digest")]
         digest: Digest,
     },
     /// Nothing is stored: the bytes are those of `base` in the old tree. Where the same diff
@@ -108,18 +107,5 @@ impl Change {
             (node, _) if node.is_empty() => Some("content for what has none"),
             _ => (new.signature.is_some() && !stored).then_some("a signature out of place"),
         }
-    }
-}
-
-mod digest {
-    use rsync_core::Digest;
-    use serde::{Deserialize, Deserializer, Serialize, Serializer};
-
-    pub(super) fn serialize<S: Serializer>(digest: &Digest, s: S) -> Result<S::Ok, S::Error> {
-        digest.0.serialize(s)
-    }
-
-    pub(super) fn deserialize<'de, D: Deserializer<'de>>(d: D) -> Result<Digest, D::Error> {
-        <[u8; 32]>::deserialize(d).map(Digest)
     }
 }

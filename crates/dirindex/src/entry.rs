@@ -27,7 +27,6 @@ pub enum Node {
         /// Bytes.
         len: u64,
         /// BLAKE3 of the content, as `b3sum` prints it.
-        #[serde(with = "digest")]
         digest: Digest,
     },
     /// A symbolic link. The target is never followed or interpreted.
@@ -155,18 +154,5 @@ impl Meta {
             return Some("an unusable extended attribute name");
         }
         None
-    }
-}
-
-mod digest {
-    use rsync_core::Digest;
-    use serde::{Deserialize, Deserializer, Serialize, Serializer};
-
-    pub(super) fn serialize<S: Serializer>(digest: &Digest, s: S) -> Result<S::Ok, S::Error> {
-        digest.0.serialize(s)
-    }
-
-    pub(super) fn deserialize<'de, D: Deserializer<'de>>(d: D) -> Result<Digest, D::Error> {
-        <[u8; 32]>::deserialize(d).map(Digest)
     }
 }

@@ -127,8 +127,10 @@ impl StoredSignature {
     }
 }
 
+/// More than any container has, for a length that no file has.
 fn packed_len(shape: &Shape, file_len: u64) -> u64 {
-    file_len.div_ceil(u64::from(shape.block_len.max(1))) * shape.bytes_per_block() as u64
+    let blocks = file_len.div_ceil(u64::from(shape.block_len.max(1)));
+    blocks.saturating_mul(shape.bytes_per_block() as u64)
 }
 
 impl Stream {
@@ -232,4 +234,21 @@ pub fn read_signatures(
         return Err(out_of_place("a part of the signature stream"));
     }
     Ok(handles)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_file_too_long_for_any_signature_is_refused() {
+        let code = ShapeCode { block_len: 1, strong: 0, strong_len: 16 };
+        // 2^61 blocks of 24 bytes: nothing, in 64 bits.
+        for file_len in [1 << 61, u64::MAX] {
+            let empty = Writer::new(Vec::new(), *b"TEST").unwrap().finish().unwrap();
+            let sections = Sections::from_bytes(empty, *b"TEST").unwrap();
+            let read = read_signatures(sections, 1, [(Some(code), file_len)].into_iter());
+            assert!(read.is_err(), "{file_len}");
+        }
+    }
 }

@@ -16,6 +16,7 @@ const PARALLEL_FROM: usize = 256 << 10;
 
 /// The BLAKE3 hash of a whole content: what `b3sum` prints.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 pub struct Digest(pub [u8; 32]);
 
 impl Digest {
