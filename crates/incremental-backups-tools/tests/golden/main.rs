@@ -86,15 +86,18 @@ fn archive(old: &DirIndex, generation: u8, name: &str) -> Vec<u8> {
     fs::read(file).unwrap()
 }
 
-/// The sections of a container: kind and content. Their stored bytes are zstd's, which another
-/// version of it may compress in another way; all that the format fixes is in here.
-fn sections(bytes: Vec<u8>, file_kind: [u8; 4]) -> Vec<(u32, Vec<u8>)> {
+/// Kinds and contents.
+type RawSections = Vec<(u32, Vec<u8>)>;
+
+/// The sections of a container. Their stored bytes are zstd's, and another version of it may
+/// compress in another way; all that the format fixes is in here.
+fn sections(bytes: Vec<u8>, file_kind: [u8; 4]) -> RawSections {
     let sections = Sections::from_bytes(bytes, file_kind).unwrap();
     let kind = |number| (1..=4).find(|&kind| sections.of_kind(kind).any(|n| n == number)).unwrap();
     (0..sections.count()).map(|number| (kind(number), sections.raw(number).unwrap())).collect()
 }
 
-fn index_sections(index: &DirIndex) -> Vec<(u32, Vec<u8>)> {
+fn index_sections(index: &DirIndex) -> RawSections {
     let mut bytes = Vec::new();
     index.write_to(&mut bytes).unwrap();
     sections(bytes, *b"INDX")
@@ -102,7 +105,7 @@ fn index_sections(index: &DirIndex) -> Vec<(u32, Vec<u8>)> {
 
 /// All that an archive holds: its diff and each stored content. Headers and PATHS follow from the
 /// diff, and a reader takes no others; the rest is the compressor's.
-fn contents(data: &DiffData) -> (Vec<(u32, Vec<u8>)>, Vec<(RelPath, Vec<u8>)>) {
+fn contents(data: &DiffData) -> (RawSections, Vec<(RelPath, Vec<u8>)>) {
     data.verify(None).unwrap();
     let mut reader = data.reader();
     let stored = data.diff().changes().iter().filter(|change| change.stored_content().is_some());

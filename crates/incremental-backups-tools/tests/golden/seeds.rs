@@ -8,8 +8,8 @@ use std::process::Command;
 use incremental_backups_tools::dirindex::sections::{Section, Sections, Writer};
 use incremental_backups_tools::rsync_core::{Delta, StrongHash, WeakSum};
 use incremental_backups_tools::{
-    Content, DiffData, DiffIndex, DirIndex, Problem, ProblemKind, RelPath, Root, Signature,
-    SignatureOptions,
+    Content, DiffData, DiffIndex, Digest, DirIndex, Entry, Meta, Node, Problem, ProblemKind,
+    RelPath, Root, Signature, SignatureOptions, Time,
 };
 
 use crate::tree;
@@ -24,6 +24,13 @@ fn part(bytes: &[u8]) -> Vec<u8> {
 fn raw(container: &[u8], file_kind: [u8; 4], kind: u32) -> Vec<u8> {
     let sections = Sections::from_bytes(container.to_vec(), file_kind).unwrap();
     sections.of_kind(kind).flat_map(|number| sections.raw(number).unwrap()).collect()
+}
+
+/// A value as it is encoded in a section.
+fn encoded(value: &impl serde::Serialize) -> Vec<u8> {
+    let mut writer = Writer::new(Vec::new(), *b"SEED").unwrap();
+    writer.section(&Section::encode(1, value).unwrap()).unwrap();
+    raw(&writer.finish().unwrap(), *b"SEED", 1)
 }
 
 fn write(target: &str, name: &str, seed: impl AsRef<[u8]>) {
@@ -57,12 +64,21 @@ fn indexes() {
             kind: ProblemKind::Unsupported,
             detail: "a socket".to_owned(),
         };
-        let mut writer = Writer::new(Vec::new(), *b"INDX").unwrap();
-        writer.section(&Section::encode(4, &vec![problem]).unwrap()).unwrap();
-        let problems = raw(&writer.finish().unwrap(), *b"INDX", 4);
+        let problems = encoded(&vec![problem]);
         let of = |kind| raw(&bytes, *b"INDX", kind);
         write("index", name, [part(&of(1)), part(&of(2)), part(&problems), of(3)].concat());
     }
+    write("index", "huge", part(&huge()));
+}
+
+/// An index of one file of 2^61 blocks, whose signature would have 0 bytes in 64 bits.
+fn huge() -> Vec<u8> {
+    let path = RelPath::new("huge").unwrap();
+    let node = Node::File { len: 1 << 61, digest: Digest([0; 32]) };
+    let mtime = Time { secs: 0, nanos: 0 };
+    let meta = Meta { mode: 0o644, uid: 0, gid: 0, mtime, xattrs: vec![] };
+    let shape = Some((1u32, 0u8, 16u8));
+    encoded(&vec![(Entry { path, node, meta }, shape)])
 }
 
 fn diffs() {
