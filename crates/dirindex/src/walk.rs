@@ -232,8 +232,11 @@ impl From<Errno> for Failure {
     }
 }
 
+/// Says it in the system's words, without the number that the standard library adds to them.
 pub(crate) fn unreadable(path: RelPath, error: &io::Error) -> Problem {
-    Problem { path, kind: ProblemKind::Unreadable, detail: error.to_string() }
+    let text = error.to_string();
+    let detail = text.split_once(" (os error ").map_or(text.as_str(), |(words, _)| words).into();
+    Problem { path, kind: ProblemKind::Unreadable, detail }
 }
 
 /// Whether `path` is left out, by itself or with a directory it lies in.

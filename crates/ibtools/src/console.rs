@@ -151,12 +151,10 @@ pub(crate) fn report(error: &anyhow::Error) {
 /// A cause in words: the system's without its number, and without the names of temporary files.
 fn wording(cause: &(dyn std::error::Error + 'static)) -> String {
     let text = cause.to_string();
-    if cause.is::<io::Error>() { without_number(&text).to_owned() } else { text }
-}
-
-/// What the system said, without the ` (os error 2)` that the standard library adds.
-pub(crate) fn without_number(text: &str) -> &str {
-    text.split_once(" (os error ").map_or(text, |(words, _)| words)
+    match text.split_once(" (os error ") {
+        Some((words, _)) if cause.is::<io::Error>() => words.to_owned(),
+        _ => text,
+    }
 }
 
 /// One line on standard error, whatever the text has in it. If that is closed, nobody listens.

@@ -9,7 +9,7 @@ use anyhow::{Result, bail};
 use incremental_backups_tools::{Dir, DirIndex, DirOptions, ProblemKind, RelPath, ScanOptions};
 
 use crate::args::Tree;
-use crate::console::{Console, is_dash, shown, without_number};
+use crate::console::{Console, is_dash, shown};
 use crate::files;
 
 /// The directory, with what is left out of it.
@@ -32,7 +32,7 @@ pub(crate) fn scan(dir: &Dir, previous: Option<&DirIndex>, console: &Console) ->
 /// Warns of what the scan could not take in as it should.
 pub(crate) fn warn_of_problems(index: &DirIndex, console: &Console) {
     for problem in index.problems() {
-        let (path, detail) = (&problem.path, without_number(&problem.detail));
+        let (path, detail) = (&problem.path, &problem.detail);
         match problem.kind {
             ProblemKind::Unreadable => {
                 console.warn(format_args!("{path} cannot be read: {detail}"))
