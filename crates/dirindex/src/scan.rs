@@ -386,3 +386,47 @@ fn now() -> Time {
     let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     Time { secs: since.as_secs() as i64, nanos: since.subsec_nanos() }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn record(path: &str, node: Node) -> Record {
+        let mtime = Time { secs: 0, nanos: 0 };
+        let meta = Meta { mode: 0o700, uid: 0, gid: 0, mtime, xattrs: Vec::new() };
+        let entry = Entry { path: RelPath::new(path).unwrap(), node, meta };
+        Record { entry, signature: None, trust: None }
+    }
+
+    fn paths(records: &[Record]) -> Vec<String> {
+        records.iter().map(|record| record.entry.path.to_string()).collect()
+    }
+
+    #[test]
+    fn what_cannot_be_read_is_not_taken_for_deleted() {
+        let known = ["closed", "closed/in", "closed/in/deep", "gone", "open"];
+        let old = known.map(|path| record(path, Node::Dir));
+        let previous = DirIndex::from_records(old.into()).unwrap();
+        let mut found: Vec<Record> = ["closed", "open"].map(|path| record(path, Node::Dir)).into();
+        let closed = RelPath::new("closed").unwrap();
+        let denied = unreadable(closed, &io::Error::from_raw_os_error(13));
+        assert_eq!(denied.detail, "Permission denied");
+        keep_unreadable(&mut found, &[denied], &previous);
+        assert_eq!(paths(&found), ["closed", "closed/in", "closed/in/deep", "open"]);
+    }
+
+    #[test]
+    fn what_lost_its_directory_or_its_file_is_dropped() {
+        let to = |path| Node::HardLink { to: RelPath::new(path).unwrap() };
+        let mut found = vec![
+            record("a", Node::Fifo),
+            record("a/b", Node::Dir),
+            record("a/b/c", Node::Fifo),
+            record("d", to("a")),
+            record("e", Node::Dir),
+            record("e/f", to("vanished")),
+        ];
+        drop_orphans(&mut found);
+        assert_eq!(paths(&found), ["a", "e"]);
+    }
+}
