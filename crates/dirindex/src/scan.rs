@@ -98,6 +98,33 @@ impl DirIndex {
     }
 }
 
+impl DirIndex {
+    /// This index with what `previous` has of the file at `path`, or without it: for a file that
+    /// never holds still long enough to be stored as it was scanned. It is named among the
+    /// [`problems`](DirIndex::problems); other names of a file that goes, go with it.
+    ///
+    /// # Errors
+    /// [`Error::Entry`] when the two indexes do not go together.
+    pub fn hold_back(&self, path: &RelPath, previous: &DirIndex) -> Result<DirIndex, Error> {
+        let kept = previous.record(path);
+        let kept = kept.filter(|record| matches!(record.entry.node, Node::File { .. }));
+        let others = self.records().iter().filter(|record| record.entry.path != *path);
+        let mut records: Vec<Record> = others.chain(kept).cloned().collect();
+        records.sort_unstable_by(|a, b| a.entry.path.cmp(&b.entry.path));
+        drop_orphans(&mut records);
+        fill_links(&mut records);
+        let mut problems: Vec<Problem> = self.problems().to_vec();
+        problems.retain(|problem| problem.path != *path);
+        let detail = match kept {
+            Some(_) => "changed whenever it was to be stored: kept as it was before",
+            None => "changed whenever it was to be stored: left out",
+        };
+        let (path, detail) = (path.clone(), detail.into());
+        problems.push(Problem { path, kind: ProblemKind::Unstable, detail });
+        Ok(DirIndex::from_records(records)?.with_problems(problems))
+    }
+}
+
 /// Refuses a tree that an interrupted apply left half old, half new.
 fn refuse_unfinished(dir: &Dir) -> Result<(), Error> {
     let journal = format!("{STAGE_DIR}/journal");
@@ -413,6 +440,23 @@ mod tests {
         assert_eq!(denied.detail, "Permission denied");
         keep_unreadable(&mut found, &[denied], &previous);
         assert_eq!(paths(&found), ["closed", "closed/in", "closed/in/deep", "open"]);
+    }
+
+    #[test]
+    fn a_file_held_back_is_as_it_was_before() {
+        let file = |path, byte: u8| {
+            let digest = rsync_core::Digest::of(&[byte]);
+            record(path, Node::File { len: 1, digest })
+        };
+        let to = |path| Node::HardLink { to: RelPath::new(path).unwrap() };
+        let previous = DirIndex::from_records(vec![file("hot", 1)]).unwrap();
+        let index = [file("hot", 2), file("new", 3), record("newer", to("new"))];
+        let index = DirIndex::from_records(index.into()).unwrap();
+        let [hot, new] = ["hot", "new"].map(|path| RelPath::new(path).unwrap());
+        let held = index.hold_back(&hot, &previous).unwrap().hold_back(&new, &previous).unwrap();
+        assert_eq!(held, previous);
+        let named: Vec<&RelPath> = held.problems().iter().map(|problem| &problem.path).collect();
+        assert_eq!(named, [&hot, &new]);
     }
 
     #[test]

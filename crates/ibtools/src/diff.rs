@@ -1,9 +1,12 @@
 //! The verb `diff`: an archive of what has changed, or of everything.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 
 use anyhow::{Result, bail};
-use incremental_backups_tools::{ArchiveOptions, DiffData, DiffIndex, Dir, DirIndex, archive};
+use incremental_backups_tools::{
+    ArchiveOptions, DiffData, DiffIndex, Dir, DirIndex, RelPath, archive,
+};
 use indicatif::HumanBytes;
 
 use crate::Answer;
@@ -14,8 +17,8 @@ use crate::index::problems;
 use crate::json::{self, object, put_file};
 use crate::{files, scan};
 
-/// How often a tree is scanned again because a file changed before it was in the archive.
-const ATTEMPTS: usize = 5;
+/// How often a file may change before it is in the archive until it is left as the base has it.
+const ATTEMPTS: usize = 3;
 
 /// `ibtools diff`
 pub(crate) fn run(args: &DiffArgs, console: &mut Console) -> Result<Answer> {
@@ -63,15 +66,16 @@ fn check_outputs(args: &DiffArgs, dir: &Dir, console: &Console) -> Result<()> {
     Ok(())
 }
 
-/// Scans the tree and packs what differs from `base`, again when the tree changes in between.
+/// Scans the tree and packs what differs from `base`, again when the tree changes in between. A file
+/// that changes each time is held back: better an older state of it than no backup of the others.
 fn pack(
     args: &DiffArgs,
     dir: &Dir,
     base: &DirIndex,
     console: &Console,
 ) -> Result<(DirIndex, DiffData)> {
+    let mut changed: HashMap<RelPath, usize> = HashMap::new();
     let mut index = scan::scan(dir, Some(base), console)?;
-    let mut attempt = 1;
     loop {
         let diff = DiffIndex::between(base, &index);
         let ticker = console.ticker("packing", Some(Totals::of(&diff).content()));
@@ -79,13 +83,13 @@ fn pack(
         let options = ArchiveOptions { progress, ..ArchiveOptions::default() };
         match DiffData::create_with(dir, base, &diff, &args.output, &options) {
             Ok(data) => return Ok((index, data)),
-            Err(archive::Error::Changed { path }) if attempt == ATTEMPTS => {
-                bail!("{path} changed each of the {ATTEMPTS} times that it was to be archived")
-            }
-            Err(archive::Error::Changed { .. }) => attempt += 1,
+            Err(archive::Error::Changed { path }) => *changed.entry(path).or_default() += 1,
             Err(error) => return Err(error.into()),
         }
         drop(ticker);
         index = scan::scan(dir, Some(&index), console)?;
+        for path in changed.iter().filter(|(_, times)| **times >= ATTEMPTS).map(|(path, _)| path) {
+            index = index.hold_back(path, base)?;
+        }
     }
 }
