@@ -1,12 +1,13 @@
 //! Files that the command line names: opening them, and writing them whole or not at all. Knows
 //! nothing of what is in them.
 
-use std::fs::{self, File, OpenOptions, Permissions};
+use std::fs::{self, File, OpenOptions};
 use std::io::{BufWriter, Write};
-use std::os::unix::fs::{MetadataExt, PermissionsExt};
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail};
+use incremental_backups_tools::dirindex;
 
 use crate::console::{Console, is_dash, shown};
 
@@ -39,18 +40,18 @@ pub(crate) fn write<T>(
     }
     // Through a link to the file it names, so that the link stays one.
     let place = fs::canonicalize(path).unwrap_or_else(|_| path.to_path_buf());
-    let mut file = tempfile::Builder::new()
-        .prefix(".ibtools-")
-        .permissions(Permissions::from_mode(0o666))
-        .tempfile_in(parent(&place))
-        .with_context(failed)?;
-    let mut out = BufWriter::with_capacity(256 << 10, file.as_file_mut());
-    let done = write(&mut out)?;
-    out.flush().with_context(failed)?;
-    drop(out);
-    file.as_file().sync_all().with_context(failed)?;
-    file.persist(&place).with_context(failed)?;
-    Ok(done)
+    let mut done = None;
+    let replaced = dirindex::replace_file(&place, |file| {
+        let mut out = BufWriter::with_capacity(256 << 10, file);
+        done = Some(write(&mut out)?);
+        out.flush().with_context(failed)
+    });
+    // Only what is wrong with the place wants its name; `write` says what it was doing.
+    replaced.map_err(|error: anyhow::Error| match error.is::<dirindex::Error>() {
+        true => error.context(failed()),
+        false => error,
+    })?;
+    done.with_context(failed)
 }
 
 fn parent(path: &Path) -> &Path {

@@ -6,6 +6,7 @@ use std::io::Read;
 use anyhow::{Context, Result, bail};
 use incremental_backups_tools::{DiffData, DiffIndex, DirIndex, Entry, Node, Time, dirindex};
 use indicatif::HumanBytes;
+use jiff::Timestamp;
 use serde_json::Value;
 
 use crate::Answer;
@@ -152,21 +153,12 @@ fn permissions(mode: u32) -> String {
     (0..9).rev().map(letter).collect()
 }
 
-/// `2024-02-29 12:34:56`, in UTC, by the proleptic Gregorian calendar.
+/// `2024-02-29 12:34:56`, in UTC; a time that no calendar has, as seconds since 1970.
 fn date(time: Time) -> String {
-    let (days, second) = (time.secs.div_euclid(86_400), time.secs.rem_euclid(86_400));
-    // Years begin in March, so that the leap day is the last: then a month's first day is a
-    // linear function of its number, and 400 years (146,097 days) repeat.
-    let days = i128::from(days) + 719_468;
-    let (era, day) = (days.div_euclid(146_097), days.rem_euclid(146_097));
-    let year = (day - day / 1_460 + day / 36_524 - day / 146_096) / 365;
-    let day = day - (365 * year + year / 4 - year / 100);
-    let month = (5 * day + 2) / 153;
-    let day = day - (153 * month + 2) / 5 + 1;
-    let (month, carry) = if month < 10 { (month + 3, 0) } else { (month - 9, 1) };
-    let year = era * 400 + year + carry;
-    let (hour, minute, second) = (second / 3600, second / 60 % 60, second % 60);
-    format!("{year:04}-{month:02}-{day:02} {hour:02}:{minute:02}:{second:02}")
+    match Timestamp::from_second(time.secs) {
+        Ok(timestamp) => timestamp.strftime("%Y-%m-%d %H:%M:%S").to_string(),
+        Err(_) => format!("@{}", time.secs),
+    }
 }
 
 #[cfg(test)]
