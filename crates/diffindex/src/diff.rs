@@ -8,7 +8,6 @@ use std::path::Path;
 use dirindex::sections::{Section, SectionError, Sections, Writer, encode_all};
 use dirindex::stored::{ShapeCode, StoredSignature, read_signatures, write_signatures};
 use dirindex::{DirIndex, Meta, Node, Record, RelPath, Root, replace_file};
-use serde::{Deserialize, Serialize};
 
 use crate::{Change, Class, Content, Entry, Error, New};
 
@@ -48,21 +47,14 @@ impl Signatures {
     }
 }
 
-/// [`Change`] as it is encoded.
-#[derive(Serialize, Deserialize)]
-struct Row {
-    path: RelPath,
-    old: Option<Node>,
-    new: Option<NewRow>,
-}
+/// [`Change`] as it is encoded: the path, what stood there, what is to stand there.
+type Row<P, N, M, C> = (P, Option<N>, Option<NewRow<N, M, C>>);
 
-#[derive(Serialize, Deserialize)]
-struct NewRow {
-    node: Node,
-    meta: Meta,
-    content: Content,
-    signature: Option<ShapeCode>,
-}
+/// [`New`] as it is encoded; of references when it is written.
+type NewRow<N, M, C> = (N, M, C, Option<ShapeCode>);
+
+type RowRead = Row<RelPath, Node, Meta, Content>;
+type RowWritten<'a> = Row<&'a RelPath, &'a Node, &'a Meta, &'a Content>;
 
 impl DiffIndex {
     /// What turns the tree of `old` into that of `new`.
@@ -100,8 +92,12 @@ impl DiffIndex {
 
     /// The change at `path`.
     pub fn get(&self, path: &RelPath) -> Option<&Change> {
-        let found = self.changes.binary_search_by(|change| change.path.cmp(path));
-        found.ok().and_then(|at| self.changes.get(at))
+        self.position(path).and_then(|at| self.changes.get(at))
+    }
+
+    /// The number, among [`changes`](DiffIndex::changes), of the change at `path`.
+    pub fn position(&self, path: &RelPath) -> Option<usize> {
+        self.changes.binary_search_by(|change| change.path.cmp(path)).ok()
     }
 
     /// New paths that are not directories.
@@ -240,8 +236,9 @@ impl DiffIndex {
     pub fn write_to(&self, out: impl Write, signatures: Signatures) -> Result<(), Error> {
         let mut writer = Writer::new(out, FILE_KIND)?;
         writer.section(&Section::encode(ROOTS, &(self.base, self.result))?)?;
-        let rows: Vec<Row> = self.changes.iter().map(|change| row(change, signatures)).collect();
-        let chunks: Vec<&[Row]> = rows.chunks(ROWS_PER_SECTION).collect();
+        let rows: Vec<RowWritten<'_>> =
+            self.changes.iter().map(|change| row(change, signatures)).collect();
+        let chunks: Vec<&[RowWritten<'_>]> = rows.chunks(ROWS_PER_SECTION).collect();
         for section in encode_all(CHANGES, &chunks)? {
             writer.section(&section)?;
         }
@@ -290,36 +287,31 @@ impl DiffIndex {
     fn from_sections(sections: Sections) -> Result<DiffIndex, Error> {
         let roots = sections.of_kind(ROOTS).next().unwrap_or(usize::MAX);
         let (base, result) = sections.decode(roots)?;
-        let rows: Vec<Row> = sections.decode_all(CHANGES)?;
-        let files = rows.iter().filter_map(|row| row.new.as_ref());
-        let files = files.map(|new| (new.signature, new.node.len()));
+        let rows: Vec<RowRead> = sections.decode_all(CHANGES)?;
+        let files = rows.iter().filter_map(|(_, _, new)| new.as_ref());
+        let files = files.map(|(node, _, _, code)| (*code, node.len()));
         let mut signatures = read_signatures(sections, SIGNATURES, files)?.into_iter();
         let mut changes = Vec::with_capacity(rows.len());
-        for row in rows {
-            let new = row.new.map(|new| New {
-                node: new.node,
-                meta: new.meta,
-                content: new.content,
+        for (path, old, new) in rows {
+            let new = new.map(|(node, meta, content, _)| New {
+                node,
+                meta,
+                content,
                 signature: signatures.next().flatten(),
             });
-            changes.push(Change { path: row.path, old: row.old, new });
+            changes.push(Change { path, old, new });
         }
         check(&changes)?;
         Ok(DiffIndex { base, result, changes })
     }
 }
 
-fn row(change: &Change, signatures: Signatures) -> Row {
-    Row {
-        path: change.path.clone(),
-        old: change.old.clone(),
-        new: change.new.as_ref().map(|new| NewRow {
-            node: new.node.clone(),
-            meta: new.meta.clone(),
-            content: new.content.clone(),
-            signature: signatures.keep(new).map(StoredSignature::code),
-        }),
-    }
+fn row(change: &Change, signatures: Signatures) -> RowWritten<'_> {
+    let new = change.new.as_ref().map(|new| {
+        let code = signatures.keep(new).map(StoredSignature::code);
+        (&new.node, &new.meta, &new.content, code)
+    });
+    (&change.path, change.old.as_ref(), new)
 }
 
 fn makes_dir(change: &Change) -> bool {

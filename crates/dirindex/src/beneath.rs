@@ -96,6 +96,13 @@ impl Beneath {
     }
 }
 
+/// A directory that is open already, for reading.
+impl From<OwnedFd> for Beneath {
+    fn from(root: OwnedFd) -> Beneath {
+        Beneath { root }
+    }
+}
+
 impl AsFd for Beneath {
     fn as_fd(&self) -> BorrowedFd<'_> {
         self.root.as_fd()

@@ -81,7 +81,8 @@ pub struct Problem {
 pub enum ProblemKind {
     /// It could not be read. The index has what the previous one had, or nothing.
     Unreadable,
-    /// It changed each time it was read; the index has what was read last.
+    /// It changed each time it was read, and the index has what was read last; or each time it was
+    /// to be stored, and the index has what the previous one had, or nothing.
     Unstable,
     /// It is of a kind that no backup keeps: a socket.
     Unsupported,
@@ -95,12 +96,8 @@ pub struct DirIndex {
     problems: Vec<Problem>,
 }
 
-/// [`Record`] as it is encoded in the catalogue.
-#[derive(Serialize, Deserialize)]
-struct Row {
-    entry: Entry,
-    signature: Option<ShapeCode>,
-}
+/// [`Record`] as it is encoded in the catalogue; `E` is an [`Entry`] or a reference to one.
+type Row<E> = (E, Option<ShapeCode>);
 
 impl DirIndex {
     /// The index of a directory with nothing in it: the base of a full backup.
@@ -218,15 +215,10 @@ impl DirIndex {
     /// [`Error::Sections`].
     pub fn write_to(&self, out: impl Write) -> Result<(), Error> {
         let mut writer = Writer::new(out, FILE_KIND)?;
-        let rows: Vec<Row> = self
-            .records
-            .iter()
-            .map(|record| Row {
-                entry: record.entry.clone(),
-                signature: record.signature.as_ref().map(StoredSignature::code),
-            })
-            .collect();
-        let chunks: Vec<&[Row]> = rows.chunks(ROWS_PER_SECTION).collect();
+        let code = |record: &Record| record.signature.as_ref().map(StoredSignature::code);
+        let rows: Vec<Row<&Entry>> =
+            self.records.iter().map(|record| (&record.entry, code(record))).collect();
+        let chunks: Vec<&[Row<&Entry>]> = rows.chunks(ROWS_PER_SECTION).collect();
         for section in sections::encode_all(CATALOGUE, &chunks)? {
             writer.section(&section)?;
         }
@@ -266,20 +258,20 @@ impl DirIndex {
     }
 
     fn from_sections(sections: Sections) -> Result<DirIndex, Error> {
-        let rows: Vec<Row> = sections.decode_all(CATALOGUE)?;
+        let rows: Vec<Row<Entry>> = sections.decode_all(CATALOGUE)?;
         let trust: Vec<Option<Trust>> = sections.decode_all(TRUST)?;
         let problems: Vec<Problem> = sections.decode_all(PROBLEMS)?;
         if trust.len() != rows.len() {
             let problem = format!("{} entries, {} of them with trust", rows.len(), trust.len());
             return Err(SectionError::Damaged { offset: 0, problem }.into());
         }
-        let files = rows.iter().map(|row| (row.signature, row.entry.node.len()));
+        let files = rows.iter().map(|(entry, code)| (*code, entry.node.len()));
         let signatures = stored::read_signatures(sections, SIGNATURES, files)?;
         let records = rows
             .into_iter()
             .zip(signatures)
             .zip(trust)
-            .map(|((row, signature), trust)| Record { entry: row.entry, signature, trust })
+            .map(|(((entry, _), signature), trust)| Record { entry, signature, trust })
             .collect();
         Ok(DirIndex::from_sorted(records)?.with_problems(problems))
     }

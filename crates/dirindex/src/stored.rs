@@ -50,7 +50,7 @@ impl ShapeCode {
         let strong = match self.strong {
             0 => StrongHash::Blake3,
             1 => StrongHash::Sha256,
-            _ => return Err(SectionError::Encode("an unknown strong hash".into())),
+            _ => return Err(damaged("an unknown strong hash")),
         };
         let shape = Shape {
             block_len: self.block_len,
@@ -60,7 +60,7 @@ impl ShapeCode {
         };
         let fit = shape.validate().map_err(|error| error.to_string());
         fit.and_then(|()| unsuitable(&shape).map_or(Ok(shape), |why| Err(why.into())))
-            .map_err(SectionError::Encode)
+            .map_err(damaged)
     }
 }
 
@@ -165,7 +165,11 @@ impl Stream {
 }
 
 fn out_of_place(what: &str) -> SectionError {
-    SectionError::Damaged { offset: 0, problem: format!("{what} lies outside its sections") }
+    damaged(format!("{what} lies outside its sections"))
+}
+
+fn damaged(problem: impl Into<String>) -> SectionError {
+    SectionError::Damaged { offset: 0, problem: problem.into() }
 }
 
 /// Writes `signatures`, in order, as sections of `kind`.

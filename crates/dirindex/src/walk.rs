@@ -46,14 +46,13 @@ pub(crate) fn walk(
 ) -> Result<Walk, Error> {
     let walker = Walker { root, shown_as, exclude_file, state: Mutex::default() };
     rayon::scope(|scope| walker.visit(scope, None, excludes.clone()));
-    let State { mut walk, dir_xattrs, error } =
+    let State { mut walk, mut dir_xattrs, error } =
         walker.state.into_inner().unwrap_or_else(|poisoned| poisoned.into_inner());
     if let Some(error) = error {
         return Err(error);
     }
     walk.found.sort_unstable_by(|a, b| a.path.cmp(&b.path));
     if !dir_xattrs.is_empty() {
-        let mut dir_xattrs = dir_xattrs;
         for found in &mut walk.found {
             found.xattrs = dir_xattrs.remove(&found.path).unwrap_or_default();
         }

@@ -152,9 +152,7 @@ fn bases(target: &Target, diff: &DiffIndex, states: &[State]) -> Result<()> {
 
 /// Whether `base` has been read already and has `digest`.
 fn known(diff: &DiffIndex, states: &[State], base: &RelPath, digest: &Digest) -> bool {
-    let Ok(at) = diff.changes().binary_search_by(|change| change.path.cmp(base)) else {
-        return false;
-    };
+    let Some(at) = diff.position(base) else { return false };
     let (Some(change), Some(state)) = (diff.changes().get(at), states.get(at)) else {
         return false;
     };
@@ -217,17 +215,17 @@ fn keep(target: &Target, diff: &DiffIndex, steps: &mut [Step]) -> Result<Vec<Kep
         if kept.contains_key(&dir) {
             continue;
         }
-        match diff.changes().binary_search_by(|change| change.path.cmp(&dir)) {
-            Ok(at) => {
+        match diff.position(&dir) {
+            Some(at) => {
                 if let Some(outer @ Step::Done) = steps.get_mut(at) {
                     *outer = Step::Meta;
                 }
             }
-            Err(_) if step == Step::Inside => {
+            None if step == Step::Inside => {
                 let problem = "something new in a directory that is not there";
                 return Err(Error::Unusable { path: change.path.clone(), problem });
             }
-            Err(_) => {
+            None => {
                 let held = match dirs.parent(&change.path) {
                     Ok(held) => held,
                     Err(_) => return Err(found_at(target, &change.path, change.old.as_ref())),

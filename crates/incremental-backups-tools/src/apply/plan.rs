@@ -67,7 +67,7 @@ impl Plan {
     /// The task at `path`, and whether it is staged, for what is looked up out of order.
     pub(crate) fn staged_at(&self, diff: &DiffIndex, path: &RelPath) -> Option<RelPath> {
         let at = |path: &RelPath| {
-            let at = diff.changes().binary_search_by(|change| change.path.cmp(path)).ok()?;
+            let at = diff.position(path)?;
             Some((at, *self.steps.get(at)?))
         };
         let mut outer = path.clone();

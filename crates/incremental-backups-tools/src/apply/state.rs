@@ -124,7 +124,7 @@ fn comes_or_goes_with_its_directory(diff: &DiffIndex, path: &RelPath) -> bool {
 fn links(target: &Target, diff: &DiffIndex, states: &mut [State], policy: Policy) -> Result<()> {
     let (mut dirs, mut others) = (Dirs::new(&target.beneath), Dirs::new(&target.beneath));
     let state_of = |states: &[State], path: &RelPath| {
-        let at = diff.changes().binary_search_by(|change| change.path.cmp(path)).ok()?;
+        let at = diff.position(path)?;
         Some((*states.get(at)?, diff.changes().get(at)?))
     };
     // Whether both names are one file, as far as that file is still to be found.

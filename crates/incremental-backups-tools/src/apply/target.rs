@@ -22,7 +22,6 @@ pub(crate) struct Target {
     /// As the caller named it; for messages.
     pub(crate) path: PathBuf,
     pub(crate) beneath: Beneath,
-    root: OwnedFd,
     /// The file system; no other one is touched.
     pub(crate) dev: u64,
 }
@@ -30,26 +29,25 @@ pub(crate) struct Target {
 /// The directory kept for staging, inside the root.
 pub(crate) struct Stage {
     pub(crate) beneath: Beneath,
-    dir: OwnedFd,
 }
 
 /// Unlocks by word, not only by closing: a process that this one happens to be starting in another
 /// thread has copies of all descriptors for a moment, and would hold the lock as long.
 impl Drop for Target {
     fn drop(&mut self) {
-        _ = rustix::fs::flock(&self.root, FlockOperation::Unlock);
+        _ = rustix::fs::flock(&self.beneath, FlockOperation::Unlock);
     }
 }
 
 impl AsFd for Target {
     fn as_fd(&self) -> BorrowedFd<'_> {
-        self.root.as_fd()
+        self.beneath.as_fd()
     }
 }
 
 impl AsFd for Stage {
     fn as_fd(&self) -> BorrowedFd<'_> {
-        self.dir.as_fd()
+        self.beneath.as_fd()
     }
 }
 
@@ -59,14 +57,14 @@ impl Target {
         let error =
             |operation| move |source| Error::Root { operation, path: path.to_path_buf(), source };
         let beneath = Beneath::open_root(path).map_err(error("open the directory"))?;
-        let root = beneath.open_dir(None).map_err(error("open the directory"))?;
-        let stat = rustix::fs::fstat(&root).map_err(io::Error::from).map_err(error("look at"))?;
-        Ok(Target { path: path.to_path_buf(), beneath, root, dev: stat.st_dev })
+        let stat =
+            rustix::fs::fstat(&beneath).map_err(io::Error::from).map_err(error("look at"))?;
+        Ok(Target { path: path.to_path_buf(), beneath, dev: stat.st_dev })
     }
 
     /// Keeps other processes from applying here until this is dropped.
     pub(crate) fn lock(self) -> Result<Target> {
-        match rustix::fs::flock(&self.root, FlockOperation::NonBlockingLockExclusive) {
+        match rustix::fs::flock(&self.beneath, FlockOperation::NonBlockingLockExclusive) {
             Ok(()) => Ok(self),
             Err(Errno::WOULDBLOCK) => Err(Error::Locked { root: self.path.clone() }),
             Err(error) => Err(self.error("lock", error.into())),
@@ -91,15 +89,7 @@ impl Target {
         }
         let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
         let dir = rustix::fs::openat(self, STAGE_DIR, flags, Mode::empty());
-        let dir = dir.map_err(|e| error(e.into()))?;
-        let beneath = Beneath::open_root(&self.path.join(STAGE_DIR)).map_err(error)?;
-        let (a, b) = (rustix::fs::fstat(&dir), rustix::fs::fstat(&beneath));
-        match (a, b) {
-            (Ok(a), Ok(b)) if (a.st_dev, a.st_ino) == (b.st_dev, b.st_ino) => {
-                Ok(Some(Stage { beneath, dir }))
-            }
-            _ => Err(error(Errno::STALE.into())),
-        }
+        Ok(Some(Stage { beneath: Beneath::from(dir.map_err(|e| error(e.into()))?) }))
     }
 
     /// Makes a stage of our own; there must be none.
