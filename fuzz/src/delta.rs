@@ -10,7 +10,7 @@ mod input;
 use input::Input;
 
 const SUMS: [(WeakSum, StrongHash); 4] = [
-    (WeakSum::Rsync, StrongHash::Blake3),
+    (WeakSum::Anchor, StrongHash::Blake3),
     (WeakSum::Rsync, StrongHash::Sha256),
     (WeakSum::Rollsum, StrongHash::Md4),
     (WeakSum::RabinKarp, StrongHash::Blake2b),
@@ -19,10 +19,11 @@ const SUMS: [(WeakSum, StrongHash); 4] = [
 fuzz_target!(|bytes: &[u8]| {
     let mut input = Input(bytes);
     let (weak, strong) = SUMS[usize::from(input.byte()) % SUMS.len()];
-    let block_len = Some(u32::from(input.byte()) + 1);
+    let len = u32::from(input.byte()) + 1;
+    let block_len = Some(if weak == WeakSum::Anchor { 1024 << (len % 3) } else { len });
     let (base, new) = (input.part(), input.0);
     let options = SignatureOptions { block_len, weak, strong, strong_len: 16 };
-    let signature = Signature::of_slice(base, &options).expect("any block length from 1 up");
+    let signature = Signature::of_slice(base, &options).expect("a possible shape");
     let by_reader = Signature::of_reader(base, None, &options).expect("a slice can be read");
     assert_eq!(by_reader, signature);
     let computed = Delta::compute(&signature, new, None).expect("nobody cancels");

@@ -40,24 +40,19 @@ struct Stream {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ShapeCode {
     block_len: u32,
-    /// 0 BLAKE3, 1 SHA-256.
+    /// 0 BLAKE3 with anchors, 1 SHA-256 with rsync's rolling sum.
     strong: u8,
     strong_len: u8,
 }
 
 impl ShapeCode {
     fn shape(self) -> Result<Shape, SectionError> {
-        let strong = match self.strong {
-            0 => StrongHash::Blake3,
-            1 => StrongHash::Sha256,
+        let (weak, strong) = match self.strong {
+            0 => (WeakSum::Anchor, StrongHash::Blake3),
+            1 => (WeakSum::Rsync, StrongHash::Sha256),
             _ => return Err(damaged("an unknown strong hash")),
         };
-        let shape = Shape {
-            block_len: self.block_len,
-            weak: WeakSum::Rsync,
-            strong,
-            strong_len: self.strong_len,
-        };
+        let shape = Shape { block_len: self.block_len, weak, strong, strong_len: self.strong_len };
         let fit = shape.validate().map_err(|error| error.to_string());
         fit.and_then(|()| unsuitable(&shape).map_or(Ok(shape), |why| Err(why.into())))
             .map_err(damaged)
@@ -67,12 +62,12 @@ impl ShapeCode {
 /// Why signatures of `shape` cannot be the base of a backup, if they cannot: who writes a delta
 /// does not see the old data, so a collision would only show at the restore.
 pub(crate) fn unsuitable(shape: &Shape) -> Option<&'static str> {
-    match (shape.weak, shape.strong) {
-        (WeakSum::Rsync, StrongHash::Blake3 | StrongHash::Sha256) if shape.strong_len >= 16 => None,
-        (WeakSum::Rsync, StrongHash::Blake3 | StrongHash::Sha256) => {
-            Some("a strong hash of under 16 bytes")
-        }
-        _ => Some("librsync's sums are for librsync's files"),
+    if shape.weak.is_librsync() {
+        Some("librsync's sums are for librsync's files")
+    } else if shape.strong_len < 16 {
+        Some("a strong hash of under 16 bytes")
+    } else {
+        None
     }
 }
 

@@ -1,12 +1,12 @@
 //! Deltas: from a signature and new data to librsync's delta stream. Knows both ends and no table.
 
 use crate::command::{self, Encoded};
-use crate::digest::{self, PIECE};
 use crate::error::During;
 use crate::join::Joiner;
 use crate::matcher::{Matcher, Run};
-use crate::weak::{RabinKarp, Rolling, RollingSum, Rollsum};
-use crate::{Digest, Error, Progress, Result, Signature, WeakSum};
+use crate::scan::{Part, scan};
+use crate::tree::{self, PIECE};
+use crate::{Digest, Error, Progress, Result, Signature};
 use blake3::hazmat::ChainingValue;
 use rayon::prelude::*;
 use std::io::{Read, Write};
@@ -54,7 +54,7 @@ impl Delta {
         new: &[u8],
         progress: Option<&Progress>,
     ) -> Result<Delta> {
-        compute_cut(signature, new, progress, SEGMENT)
+        compute(signature, new, progress, SEGMENT)
     }
 
     /// Exact length of what [`write_to`](Self::write_to) writes.
@@ -129,9 +129,7 @@ impl Proven<'_> {
             self.buffer.extend_from_slice(&self.new[start..self.new.len().min(start + PIECE)]);
             let proven = match self.delta.pieces.as_slice() {
                 [_] => Digest::of(&self.buffer) == self.delta.stats.new_digest,
-                pieces => {
-                    pieces.get(piece) == Some(&digest::chaining_value(&self.buffer, start as u64))
-                }
+                pieces => pieces.get(piece) == Some(&tree::value(&self.buffer, start as u64)),
             };
             if !proven {
                 return Err(Error::Changed);
@@ -144,34 +142,23 @@ impl Proven<'_> {
     }
 }
 
-fn compute_cut(
-    signature: &Signature,
-    new: &[u8],
-    progress: Option<&Progress>,
-    cut: usize,
-) -> Result<Delta> {
-    match signature.shape().weak {
-        WeakSum::Rsync => compute::<RollingSum>(signature, new, progress, cut),
-        WeakSum::Rollsum => compute::<Rollsum>(signature, new, progress, cut),
-        WeakSum::RabinKarp => compute::<RabinKarp>(signature, new, progress, cut),
-    }
-}
-
-fn compute<W: Rolling>(
+fn compute(
     signature: &Signature,
     new: &[u8],
     progress: Option<&Progress>,
     cut: usize,
 ) -> Result<Delta> {
     let matcher = Matcher::new(signature);
+    let part = Part { bytes: new, offset: 0 };
+    let range = |index: usize| index * cut..new.len().min((index + 1) * cut);
     let segment = |index: usize| {
-        let range = index * cut..new.len().min((index + 1) * cut);
+        let range = range(index);
         if let Some(progress) = progress {
             progress.check()?;
             progress.add_bytes(range.len() as u64);
         }
-        let scanned = matcher.scan::<W>(new, 0, range.clone());
-        Ok((digest::pieces(&new[range.clone()], range.start as u64), scanned))
+        let (pieces, own) = hash_segment(&new[range.clone()], range.start as u64, &matcher, cut);
+        Ok((pieces, scan(&matcher, part, range, &own)))
     };
     let count = new.len().div_ceil(cut);
     let segments: Vec<_> = if count < 2 {
@@ -183,9 +170,9 @@ fn compute<W: Rolling>(
     let mut pieces = Vec::with_capacity(new.len().div_ceil(PIECE));
     for (index, (values, scanned)) in segments.into_iter().enumerate() {
         pieces.extend(values);
-        joiner.add::<W>(scanned, new, 0, index * cut..new.len().min((index + 1) * cut));
+        joiner.add(scanned, part, range(index));
     }
-    joiner.finish::<W>(new, 0);
+    joiner.finish(part);
 
     let mut tally = Tally::default();
     let mut at = 0;
@@ -196,8 +183,29 @@ fn compute<W: Rolling>(
     }
     tally.literal(new.len() as u64 - at);
     let encoded_len = tally.encoded + command::MAGIC.len() as u64 + 1;
-    let stats = tally.stats(digest::root(new, &pieces), joiner.strong_hashes);
+    let stats = tally.stats(tree::digest(new, pieces.iter().copied()), joiner.strong_hashes);
     Ok(Delta { copies: joiner.copies, pieces, encoded_len, stats })
+}
+
+/// The values of a segment's pieces, and those of the blocks in it, if blocks of the base are hashed in the same way.
+fn hash_segment(
+    bytes: &[u8],
+    offset: u64,
+    matcher: &Matcher<'_>,
+    cut: usize,
+) -> (Vec<ChainingValue>, Vec<ChainingValue>) {
+    let block_len = matcher.block_len();
+    if !matcher.shape.in_tree() || block_len > cut {
+        return (tree::values(bytes, offset, PIECE), Vec::new());
+    }
+    let shorter = tree::values(bytes, offset, block_len.min(PIECE));
+    let (mut own, pieces) = if block_len <= PIECE {
+        (shorter.clone(), tree::raise(shorter, block_len, PIECE))
+    } else {
+        (tree::raise(shorter.clone(), PIECE, block_len), shorter)
+    };
+    own.truncate(bytes.len() / block_len);
+    (pieces, own)
 }
 
 /// Counts what a delta consists of.
@@ -282,14 +290,10 @@ impl<O: Write> Output<O> {
 /// # Errors
 /// [`Error::Io`].
 pub fn delta(signature: &Signature, new: impl Read, out: impl Write) -> Result<DeltaStats> {
-    match signature.shape().weak {
-        WeakSum::Rsync => stream::<RollingSum>(signature, new, out, BATCH),
-        WeakSum::Rollsum => stream::<Rollsum>(signature, new, out, BATCH),
-        WeakSum::RabinKarp => stream::<RabinKarp>(signature, new, out, BATCH),
-    }
+    stream(signature, new, out, BATCH)
 }
 
-fn stream<W: Rolling>(
+fn stream(
     signature: &Signature,
     mut new: impl Read,
     out: impl Write,
@@ -311,23 +315,24 @@ fn stream<W: Rolling>(
         let last = buffer.len() < wanted;
         let scanning = if last { buffer.len() } else { batch };
         let fresh = &buffer[held..];
+        let part = Part { bytes: &buffer, offset };
+        let range = |index: usize| index * cut..scanning.min((index + 1) * cut);
         let segments: Vec<_> = if buffer.len() <= cut {
             hasher.update(fresh);
-            vec![matcher.scan::<W>(&buffer, offset, 0..scanning)]
+            vec![scan(&matcher, part, 0..scanning, &[])]
         } else {
             let cuts = (0..scanning.div_ceil(cut)).into_par_iter();
-            let scan =
-                |i: usize| matcher.scan::<W>(&buffer, offset, i * cut..scanning.min((i + 1) * cut));
-            rayon::join(|| hasher.update_rayon(fresh), || cuts.map(scan).collect()).1
+            let scanned = cuts.map(|index| scan(&matcher, part, range(index), &[]));
+            rayon::join(|| hasher.update_rayon(fresh), || scanned.collect()).1
         };
         for (index, scanned) in segments.into_iter().enumerate() {
-            joiner.add::<W>(scanned, &buffer, offset, index * cut..scanning.min((index + 1) * cut));
+            joiner.add(scanned, part, range(index));
         }
         let end = offset + scanning as u64;
         if last {
-            joiner.finish::<W>(&buffer, offset);
+            joiner.finish(part);
         } else {
-            joiner.settle(end, &buffer, offset);
+            joiner.settle(end, part);
         }
         for copy in joiner.copies.drain(..) {
             writer.literal(copy.new, &buffer, offset)?;
@@ -392,23 +397,30 @@ mod tests {
         })
     }
 
+    fn options() -> impl Strategy<Value = SignatureOptions> {
+        let of = |len, base| SignatureOptions { block_len: Some(len), ..base };
+        prop_oneof![
+            (20u32..3000).prop_map(move |len| of(len, SignatureOptions::pyrsync())),
+            (10u32..16).prop_map(move |bits| of(1 << bits, SignatureOptions::default())),
+        ]
+    }
+
     proptest! {
-        #![proptest_config(ProptestConfig::with_cases(150))]
+        #![proptest_config(ProptestConfig::with_cases(300))]
 
         /// Cuts between tasks, and between batches of a stream, change nothing in the result but commands.
         #[test]
-        fn cuts_do_not_show(old in content(), insert in content(), at in any::<prop::sample::Index>(), block_len in 20u32..3000) {
+        fn cuts_do_not_show(old in content(), insert in content(), at in any::<prop::sample::Index>(), options in options()) {
             let at = at.index(old.len() + 1);
             let new = [&old[..at], &insert, &old[at..]].concat();
-            let options = SignatureOptions { block_len: Some(block_len), ..Default::default() };
             let signature = Signature::of_slice(&old, &options).unwrap();
-            let whole = compute_cut(&signature, &new, None, SEGMENT).unwrap();
-            let cut = compute_cut(&signature, &new, None, PIECE).unwrap();
+            let whole = compute(&signature, &new, None, SEGMENT).unwrap();
+            let cut = compute(&signature, &new, None, PIECE).unwrap();
             prop_assert_eq!(whole.new_digest(), Digest::of(&new));
             prop_assert_eq!(cut.new_digest(), whole.new_digest());
             let mut streams = [Vec::new(), Vec::new()];
             cut.write_to(&new, &mut streams[0]).unwrap();
-            let stats = stream::<RollingSum>(&signature, new.as_slice(), &mut streams[1], PIECE).unwrap();
+            let stats = stream(&signature, new.as_slice(), &mut streams[1], PIECE).unwrap();
             prop_assert_eq!(stats.new_digest, whole.new_digest());
             for delta in streams {
                 let mut out = Vec::new();

@@ -12,6 +12,11 @@
 //!    that of the block, the delta says *copy*, and the window jumps on; bytes no block covers are *literal*.
 //! 3. [`patch()`]: copies from the old file and literals from the delta make the new data.
 //!
+//! Two things are different here, in this crate's own signatures. The weak sum is an *anchor*: a place in the block that its
+//! content marks, so that the new data is looked up at a few marked places instead of at every byte, which finds the same
+//! blocks several times faster ([`WeakSum::Anchor`]). And the strong hash is the block's node in the file's BLAKE3 tree, so
+//! that one pass gives all of them and the file's digest. Signatures of pyrsync and librsync keep their rolling sums.
+//!
 //! ```
 //! use rsync_core::{Delta, Digest, Signature, SignatureOptions, patch};
 //! use std::io::Cursor;
@@ -56,21 +61,26 @@
 //!   [`Delta::encoded_len`] with the new data's length.
 //! - Safety of what others chose: MD4 signatures are forgeable, and so are strong hashes kept in few bytes.
 
+mod anchor;
 mod command;
+mod contexts;
 mod delta;
 mod digest;
 mod error;
 mod join;
-mod lanes;
 mod map;
 mod matcher;
 mod patch;
 mod progress;
+mod sample;
+mod scan;
 mod shape;
 mod sigfile;
 mod signature;
 mod table;
+mod tree;
 mod weak;
+mod wide;
 
 pub use delta::{Delta, DeltaStats, delta};
 pub use digest::{Digest, ParseDigestError};

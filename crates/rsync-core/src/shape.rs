@@ -1,6 +1,7 @@
 //! The shape of a signature: block length and the two sums of a block. Knows how to sum one block; nothing of files.
 
-use crate::lanes::{self, LANES};
+use crate::anchor::Anchoring;
+use crate::tree::{self, MIN_SUBTREE};
 use crate::weak::{RabinKarp, Rolling, RollingSum, Rollsum};
 use crate::{Error, Result};
 
@@ -9,12 +10,14 @@ pub const MAX_BLOCK_LEN: u32 = 16 << 20;
 
 /// The strong hash of a block.
 ///
-/// `Blake3` and `Sha256` go with [`WeakSum::Rsync`]; `Blake2b` and `Md4` exist for librsync's signatures.
+/// `Blake3` goes with [`WeakSum::Anchor`], `Sha256` with [`WeakSum::Rsync`]; `Blake2b` and `Md4` exist for librsync's
+/// signatures.
 /// **MD4 is broken**: whoever can choose contents can make two blocks with one MD4, so a delta against such a signature may
 /// rebuild something else than the new data. Use it only to talk to old programs, and check the result's digest.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum StrongHash {
-    /// BLAKE3.
+    /// BLAKE3's value of the block as a subtree of the file's own tree, which knows its place in the file; for a file of one
+    /// block the file's digest. So one pass over a file gives the hashes of its blocks and its digest.
     Blake3,
     /// SHA-256.
     Sha256,
@@ -24,10 +27,13 @@ pub enum StrongHash {
     Md4,
 }
 
-/// The rolling sum of a block.
+/// The weak sum of a block: what tells cheaply where it may lie in the new data.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum WeakSum {
-    /// [`RollingSum`]: two full 32-bit words.
+    /// An anchor, this crate's own: a place in the block that its content marks, a hash of what is there, and bits of a
+    /// rolling sum (`docs/format.md`). Several times faster to match than a rolling sum, and finds the same.
+    Anchor,
+    /// [`RollingSum`], pyrsync's: two full 32-bit words.
     Rsync,
     /// librsync's first, 32 bits.
     Rollsum,
@@ -40,53 +46,27 @@ impl StrongHash {
     pub fn max_len(self) -> u8 {
         if self == StrongHash::Md4 { 16 } else { 32 }
     }
-
-    /// The hash of a block, in the first [`max_len`](Self::max_len) bytes.
-    pub(crate) fn of(self, block: &[u8]) -> [u8; 32] {
-        use blake2::Digest as _;
-        use sha2::Digest as _;
-        match self {
-            StrongHash::Blake3 => blake3::hash(block).into(),
-            StrongHash::Sha256 => sha2::Sha256::digest(block).into(),
-            StrongHash::Blake2b => {
-                blake2::Blake2b::<blake2::digest::consts::U32>::digest(block).into()
-            }
-            StrongHash::Md4 => {
-                let mut out = [0; 32];
-                out[..16].copy_from_slice(&md4::Md4::digest(block));
-                out
-            }
-        }
-    }
 }
 
 impl WeakSum {
     /// Bytes of a packed sum.
     pub fn packed_len(self) -> usize {
-        if self == WeakSum::Rsync { 8 } else { 4 }
+        if self.is_librsync() { 4 } else { 8 }
     }
 
     /// Whether this is one of librsync's sums.
     pub fn is_librsync(self) -> bool {
-        self != WeakSum::Rsync
-    }
-
-    pub(crate) fn of(self, block: &[u8]) -> u64 {
-        match self {
-            WeakSum::Rsync => RollingSum::of(block).value(),
-            WeakSum::Rollsum => Rollsum::of(block).value(),
-            WeakSum::RabinKarp => RabinKarp::of(block).value(),
-        }
+        matches!(self, WeakSum::Rollsum | WeakSum::RabinKarp)
     }
 }
 
 /// How to make a signature.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct SignatureOptions {
-    /// Bytes of a block, 1 to [`MAX_BLOCK_LEN`]; `None` chooses by the file's length: [`block_len_for`], or rdiff's own rule
-    /// when the weak sum is librsync's.
+    /// Bytes of a block, 1 to [`MAX_BLOCK_LEN`], with [`WeakSum::Anchor`] a power of two from 1024; `None` chooses by the
+    /// file's length: [`block_len_for`], or rdiff's own rule when the weak sum is librsync's.
     pub block_len: Option<u32>,
-    /// The rolling sum.
+    /// The weak sum.
     pub weak: WeakSum,
     /// The strong hash.
     pub strong: StrongHash,
@@ -96,11 +76,11 @@ pub struct SignatureOptions {
 }
 
 impl Default for SignatureOptions {
-    /// Automatic block length, the full-width rolling sum, 16 bytes of BLAKE3.
+    /// Automatic block length, anchors, 16 bytes of BLAKE3.
     fn default() -> Self {
         SignatureOptions {
             block_len: None,
-            weak: WeakSum::Rsync,
+            weak: WeakSum::Anchor,
             strong: StrongHash::Blake3,
             strong_len: 16,
         }
@@ -190,7 +170,7 @@ fn rdiff_block_len_for(file_len: u64) -> u32 {
 pub struct Shape {
     /// Bytes of a block of the file; the last may be shorter.
     pub block_len: u32,
-    /// The rolling sum.
+    /// The weak sum.
     pub weak: WeakSum,
     /// The strong hash.
     pub strong: StrongHash,
@@ -202,17 +182,26 @@ impl Shape {
     /// Whether a signature can have this shape.
     ///
     /// # Errors
-    /// [`Error::Options`]: block length 0 or over [`MAX_BLOCK_LEN`], strong length 0 or over the hash's, or a weak sum and a
-    /// strong hash that no format combines.
+    /// [`Error::Options`]: block length 0 or over [`MAX_BLOCK_LEN`], or not a power of two from 1024 on with anchors; strong
+    /// length 0 or over the hash's; a weak sum and a strong hash that no format combines.
     pub fn validate(&self) -> Result<()> {
-        let librsync_hash = matches!(self.strong, StrongHash::Blake2b | StrongHash::Md4);
+        use StrongHash::*;
+        use WeakSum::*;
+        let together = match self.weak {
+            Anchor => self.strong == Blake3,
+            Rsync => self.strong == Sha256,
+            Rollsum | RabinKarp => matches!(self.strong, Blake2b | Md4),
+        };
+        let subtree = self.block_len.is_power_of_two() && self.block_len as usize >= MIN_SUBTREE;
         if self.block_len == 0 || self.block_len > MAX_BLOCK_LEN {
             Err(Error::Options("the block length must be 1 byte to 16 MiB"))
+        } else if self.weak == Anchor && !subtree {
+            Err(Error::Options("with BLAKE3 the block length must be a power of two from 1 KiB"))
         } else if self.strong_len == 0 || self.strong_len > self.strong.max_len() {
             Err(Error::Options("the strong length must be 1 byte to the hash's length"))
-        } else if self.weak.is_librsync() != librsync_hash {
+        } else if !together {
             Err(Error::Options(
-                "librsync's rolling sums go with BLAKE2b and MD4, the other with BLAKE3 and SHA-256",
+                "anchors go with BLAKE3, pyrsync's rolling sum with SHA-256, librsync's with BLAKE2b and MD4",
             ))
         } else {
             Ok(())
@@ -229,36 +218,68 @@ impl Shape {
         file_len.div_ceil(self.block_len.max(1).into())
     }
 
-    /// The strong hashes of the first [`LANES`] blocks of `data`.
-    pub(crate) fn strong_of_blocks(&self, data: &[u8]) -> [[u8; 32]; LANES] {
-        let block_len = self.block_len as usize;
-        if self.strong == StrongHash::Blake3 {
-            return lanes::hash_blocks(data, block_len);
+    /// The weak sum of a block.
+    pub(crate) fn weak_of(&self, block: &[u8]) -> u64 {
+        match self.weak {
+            WeakSum::Anchor => Anchoring::new(self.block_len).word_of(block),
+            WeakSum::Rsync => RollingSum::of(block).value(),
+            WeakSum::Rollsum => Rollsum::of(block).value(),
+            WeakSum::RabinKarp => RabinKarp::of(block).value(),
         }
-        let mut hashes = [[0; 32]; LANES];
-        let blocks = data.chunks(block_len).zip(&mut hashes);
-        blocks.for_each(|(block, hash)| *hash = self.strong.of(block));
-        hashes
     }
 
-    /// Writes the packed forms of the blocks of `data` into `out`, as many as it has room for.
-    pub(crate) fn pack(&self, data: &[u8], out: &mut [u8]) {
-        let (block_len, width) = (self.block_len as usize, self.bytes_per_block());
-        let data = &data[..data.len().min(out.len() / width * block_len)];
-        for (group, out) in data.chunks(LANES * block_len).zip(out.chunks_mut(LANES * width)) {
-            let hashes = self.strong_of_blocks(group);
-            for ((block, hash), packed) in
-                group.chunks(block_len).zip(hashes).zip(out.chunks_exact_mut(width))
-            {
-                let (weak, strong) = packed.split_at_mut(self.weak.packed_len());
-                let sum = self.weak.of(block);
-                if self.weak.is_librsync() {
-                    weak.copy_from_slice(&(sum as u32).to_be_bytes());
-                } else {
-                    weak.copy_from_slice(&sum.to_le_bytes());
-                }
-                strong.copy_from_slice(&hash[..strong.len()]);
+    /// Whether the strong hashes are values of the file's own BLAKE3 tree.
+    pub(crate) fn in_tree(&self) -> bool {
+        self.strong == StrongHash::Blake3
+    }
+
+    /// The strong hash, in the first bytes, of the block that begins at `offset` of its file and is not all of it.
+    pub(crate) fn strong_of(&self, block: &[u8], offset: u64) -> [u8; 32] {
+        use blake2::Digest as _;
+        use sha2::Digest as _;
+        match self.strong {
+            StrongHash::Blake3 => tree::value(block, offset),
+            StrongHash::Sha256 => sha2::Sha256::digest(block).into(),
+            StrongHash::Blake2b => {
+                blake2::Blake2b::<blake2::digest::consts::U32>::digest(block).into()
             }
+            StrongHash::Md4 => {
+                let mut out = [0; 32];
+                out[..16].copy_from_slice(&md4::Md4::digest(block));
+                out
+            }
+        }
+    }
+
+    /// The strong hashes of the first `most` blocks of `data`, which begins at `offset` of their file.
+    pub(crate) fn strong_of_blocks(&self, data: &[u8], offset: u64, most: usize) -> Vec<[u8; 32]> {
+        let block_len = self.block_len as usize;
+        let data = &data[..data.len().min(most.saturating_mul(block_len))];
+        if self.in_tree() {
+            return tree::values(data, offset, block_len);
+        }
+        data.chunks(block_len).map(|block| self.strong_of(block, offset)).collect()
+    }
+
+    /// Writes the weak sums of the blocks of `data` into their places in the packed form.
+    pub(crate) fn pack_weak(&self, data: &[u8], packed: &mut [u8]) {
+        let blocks = data.chunks(self.block_len as usize);
+        for (block, packed) in blocks.zip(packed.chunks_exact_mut(self.bytes_per_block())) {
+            let sum = self.weak_of(block);
+            let weak = &mut packed[..self.weak.packed_len()];
+            if self.weak.is_librsync() {
+                weak.copy_from_slice(&(sum as u32).to_be_bytes());
+            } else {
+                weak.copy_from_slice(&sum.to_le_bytes());
+            }
+        }
+    }
+
+    /// Writes strong hashes into their places in the packed form.
+    pub(crate) fn pack_strong(&self, hashes: &[[u8; 32]], packed: &mut [u8]) {
+        for (hash, packed) in hashes.iter().zip(packed.chunks_exact_mut(self.bytes_per_block())) {
+            let strong = &mut packed[self.weak.packed_len()..];
+            strong.copy_from_slice(&hash[..strong.len()]);
         }
     }
 
@@ -300,12 +321,17 @@ mod tests {
         let shape = |block_len, weak, strong, strong_len| {
             Shape { block_len, weak, strong, strong_len }.validate().is_ok()
         };
-        assert!(shape(1, WeakSum::Rsync, StrongHash::Blake3, 1));
+        assert!(shape(1, WeakSum::Rsync, StrongHash::Sha256, 1));
+        assert!(shape(MAX_BLOCK_LEN, WeakSum::Anchor, StrongHash::Blake3, 1));
         assert!(shape(MAX_BLOCK_LEN, WeakSum::RabinKarp, StrongHash::Md4, 16));
-        assert!(!shape(0, WeakSum::Rsync, StrongHash::Blake3, 16));
-        assert!(!shape(MAX_BLOCK_LEN + 1, WeakSum::Rsync, StrongHash::Blake3, 16));
-        assert!(!shape(1024, WeakSum::Rsync, StrongHash::Blake3, 0));
-        assert!(!shape(1024, WeakSum::Rsync, StrongHash::Blake3, 33));
+        for block_len in [0, 1, 512, 1025, 3072, MAX_BLOCK_LEN + 1, 2 * MAX_BLOCK_LEN] {
+            assert!(!shape(block_len, WeakSum::Anchor, StrongHash::Blake3, 16));
+        }
+        assert!(!shape(0, WeakSum::Rsync, StrongHash::Sha256, 16));
+        assert!(!shape(1024, WeakSum::Anchor, StrongHash::Blake3, 0));
+        assert!(!shape(1024, WeakSum::Anchor, StrongHash::Blake3, 33));
+        assert!(!shape(1024, WeakSum::Anchor, StrongHash::Sha256, 16));
+        assert!(!shape(1024, WeakSum::Rsync, StrongHash::Blake3, 16));
         assert!(!shape(1024, WeakSum::Rollsum, StrongHash::Md4, 17));
         assert!(!shape(1024, WeakSum::Rollsum, StrongHash::Blake3, 16));
         assert!(!shape(1024, WeakSum::Rsync, StrongHash::Md4, 16));

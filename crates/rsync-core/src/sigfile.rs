@@ -68,12 +68,8 @@ impl Signature {
                 return fault(0, SignatureFault::NoDigest);
             };
             header.extend_from_slice(&MAGIC);
-            header.extend_from_slice(&[
-                VERSION,
-                0,
-                if strong == StrongHash::Sha256 { 1 } else { 0 },
-                strong_len,
-            ]);
+            let sums = u8::from(strong == StrongHash::Sha256);
+            header.extend_from_slice(&[VERSION, sums, sums, strong_len]);
             header.extend_from_slice(&block_len.to_le_bytes());
             header.extend_from_slice(&self.file_len().to_le_bytes());
             header.extend_from_slice(&digest.0);
@@ -123,17 +119,12 @@ fn read_own(mut input: impl Read, mut header: Vec<u8>) -> Result<Signature> {
     ) else {
         return fault(header.len() as u64, SignatureFault::Truncated);
     };
-    let strong = match (weak, strong) {
-        (0, 0) => StrongHash::Blake3,
-        (0, 1) => StrongHash::Sha256,
+    let (weak, strong) = match (weak, strong) {
+        (0, 0) => (WeakSum::Anchor, StrongHash::Blake3),
+        (1, 1) => (WeakSum::Rsync, StrongHash::Sha256),
         _ => return fault(9, SignatureFault::Shape),
     };
-    let shape = Shape {
-        block_len: u32::from_le_bytes(block_len),
-        weak: WeakSum::Rsync,
-        strong,
-        strong_len,
-    };
+    let shape = Shape { block_len: u32::from_le_bytes(block_len), weak, strong, strong_len };
     if shape.validate().is_err() {
         return fault(9, SignatureFault::Shape);
     }

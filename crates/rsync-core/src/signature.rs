@@ -1,12 +1,13 @@
 //! Computing signatures. Knows blocks and their sums; not where a signature is stored.
 
-use crate::digest::{self, PIECE};
 use crate::error::During;
 use crate::shape::{Shape, SignatureOptions};
+use crate::tree::{self, PIECE};
 use crate::{Digest, Error, FileBytes, Progress, Result, SignatureFault};
 use rayon::prelude::*;
 use std::fs::File;
 use std::io::Read;
+use std::ops::Range;
 
 /// What one task of a parallel signature takes: a power of two, many pieces, and small enough for the second-level cache,
 /// so that the digest and the blocks read memory once between them.
@@ -26,7 +27,7 @@ pub struct Signature {
 /// One block of a signature.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Block<'a> {
-    /// The rolling sum: for [`WeakSum::Rsync`](crate::WeakSum) b·2³² | a, else librsync's 32 bits.
+    /// The weak sum: the anchor's word, for [`WeakSum::Rsync`](crate::WeakSum) b·2³² | a, else librsync's 32 bits.
     pub weak: u64,
     /// The kept bytes of the strong hash.
     pub strong: &'a [u8],
@@ -71,22 +72,42 @@ impl Signature {
             rest = others;
             tasks.push((start..end, first * block_len, mine));
         }
-        let segment = |(range, blocks_at, out): (std::ops::Range<usize>, usize, &mut [u8])| {
+        let subtree = if shape.in_tree() { block_len.min(SEGMENT) } else { PIECE };
+        let segment = |(range, blocks_at, out): (Range<usize>, usize, &mut [u8])| {
             if let Some(progress) = progress {
                 progress.check()?;
                 progress.add_bytes(range.len() as u64);
             }
-            let pieces = digest::pieces(&data[range.clone()], range.start as u64);
-            shape.pack(data.get(blocks_at..).unwrap_or_default(), out);
-            Ok(pieces)
+            let blocks = data.get(blocks_at..).unwrap_or_default();
+            let values = tree::values(&data[range.clone()], range.start as u64, subtree);
+            shape.pack_weak(blocks, out);
+            if subtree == block_len {
+                shape.pack_strong(&values, out);
+            } else if !shape.in_tree() {
+                let most = out.len() / shape.bytes_per_block();
+                shape.pack_strong(&shape.strong_of_blocks(blocks, 0, most), out);
+            }
+            Ok(tree::raise(values, subtree, SEGMENT))
         };
-        let pieces: Vec<_> = if tasks.len() < 2 {
+        let values: Vec<_> = if tasks.len() < 2 {
             tasks.into_iter().map(segment).collect::<Result<_>>()?
         } else {
             tasks.into_par_iter().map(segment).collect::<Result<_>>()?
         };
-        let digest = digest::root(data, &pieces.concat());
-        Ok(Signature { shape, file_len: data.len() as u64, digest: Some(digest), packed })
+        let values = values.concat();
+        let digest = tree::digest(data, values.iter().copied());
+        if shape.in_tree() && block_len > SEGMENT {
+            shape.pack_strong(&tree::raise(values, SEGMENT, block_len), &mut packed);
+        }
+        Ok(Signature::of_packed(shape, data.len() as u64, digest, packed))
+    }
+
+    /// Puts a signature of what was computed together.
+    fn of_packed(shape: Shape, file_len: u64, digest: Digest, mut packed: Vec<u8>) -> Signature {
+        if shape.in_tree() && packed.len() == shape.bytes_per_block() {
+            shape.pack_strong(&[digest.0], &mut packed);
+        }
+        Signature { shape, file_len, digest: Some(digest), packed }
     }
 
     /// The signature of a stream, holding a few MiB and two blocks of it. `len_hint` only chooses the block length.
@@ -110,24 +131,25 @@ impl Signature {
             if buffer.is_empty() {
                 break;
             }
+            let offset = file_len;
             file_len += buffer.len() as u64;
             let old_len = packed.len();
             packed.resize(old_len + buffer.len().div_ceil(block_len) * shape.bytes_per_block(), 0);
             let out = packed.get_mut(old_len..).unwrap_or_default();
             if buffer.len() < SEGMENT {
                 hasher.update(&buffer);
-                shape.pack(&buffer, out);
+                pack_blocks(&shape, &buffer, offset, out);
             } else {
                 rayon::join(
                     || hasher.update_rayon(&buffer),
-                    || pack_blocks_parallel(&shape, &buffer, out),
+                    || pack_blocks_parallel(&shape, &buffer, offset, out),
                 );
             }
             if buffer.len() < batch {
                 break;
             }
         }
-        Ok(Signature { shape, file_len, digest: Some(hasher.finalize().into()), packed })
+        Ok(Signature::of_packed(shape, file_len, hasher.finalize().into(), packed))
     }
 
     /// The signature of an open regular file, from its start: large files are mapped, small ones read.
@@ -204,9 +226,16 @@ impl Signature {
     }
 }
 
-fn pack_blocks_parallel(shape: &Shape, data: &[u8], out: &mut [u8]) {
+fn pack_blocks(shape: &Shape, data: &[u8], offset: u64, out: &mut [u8]) {
+    shape.pack_weak(data, out);
+    shape.pack_strong(&shape.strong_of_blocks(data, offset, usize::MAX), out);
+}
+
+fn pack_blocks_parallel(shape: &Shape, data: &[u8], offset: u64, out: &mut [u8]) {
     let blocks = (4 * PIECE / shape.block_len as usize).max(1);
-    data.par_chunks(blocks * shape.block_len as usize)
+    let len = blocks * shape.block_len as usize;
+    data.par_chunks(len)
         .zip(out.par_chunks_mut(blocks * shape.bytes_per_block()))
-        .for_each(|(data, out)| shape.pack(data, out));
+        .enumerate()
+        .for_each(|(i, (data, out))| pack_blocks(shape, data, offset + (i * len) as u64, out));
 }

@@ -56,7 +56,7 @@ impl Table {
         for index in 0..u32::try_from(full).unwrap_or(u32::MAX) {
             let weak = weak_of(index);
             let (mut rivals, mut known) = (0, false);
-            for &rival in table.candidates(weak) {
+            for rival in table.candidates(weak) {
                 known |= block(rival) == block(index);
                 rivals += usize::from(weak_of(rival) == weak);
             }
@@ -103,8 +103,8 @@ impl Table {
     }
 
     /// Blocks whose weak sum is `weak`, and perhaps a few others.
-    pub(crate) fn candidates(&self, weak: u64) -> impl Iterator<Item = &u32> {
-        self.blocks.iter_hash(spread(self.hash(weak)))
+    pub(crate) fn candidates(&self, weak: u64) -> impl Iterator<Item = u32> {
+        self.blocks.iter_hash(spread(self.hash(weak))).copied()
     }
 }
 

@@ -1,5 +1,7 @@
 //! The three rolling sums. Knows nothing of files, blocks or tables.
 
+use crate::wide;
+
 /// The rolling sum of rsync over a window of `n` bytes x₀ … xₙ₋₁, kept at full width:
 /// a = Σ xᵢ and b = Σ (n − i)·xᵢ, both modulo 2³².
 ///
@@ -26,17 +28,7 @@ pub struct RollingSum {
 impl RollingSum {
     /// The sum of a window.
     pub fn of(window: &[u8]) -> RollingSum {
-        let (mut a, mut b) = (0u32, 0u32);
-        let (groups, rest) = window.as_chunks::<256>();
-        for group in groups {
-            let (sum, weighted) = group_sums(group);
-            b = b.wrapping_add(a.wrapping_mul(256)).wrapping_add(weighted);
-            a = a.wrapping_add(sum);
-        }
-        for &x in rest {
-            a = a.wrapping_add(x.into());
-            b = b.wrapping_add(a);
-        }
+        let (a, b) = wide::rolling_sum(window);
         RollingSum { value: u64::from(b) << 32 | u64::from(a), len: (window.len() as u64) << 32 }
     }
 
@@ -76,31 +68,16 @@ impl RollingSum {
     }
 }
 
-/// a and b of 256 bytes, in sixteen lanes of 16-bit sums: `acc` of a lane's bytes, `pre` of its earlier `acc`s. Neither can
-/// overflow within 16 rows (16·255 and 120·255), and every compiler turns this into vector adds.
-fn group_sums(group: &[u8; 256]) -> (u32, u32) {
-    let (mut acc, mut pre) = ([0u16; 16], [0u16; 16]);
-    for row in group.as_chunks::<16>().0 {
-        for lane in 0..16 {
-            pre[lane] += acc[lane];
-            acc[lane] += u16::from(row[lane]);
-        }
-    }
-    let (mut sum, mut weighted) = (0u32, 0u32);
-    for lane in 0..16 {
-        sum += u32::from(acc[lane]);
-        weighted += 16 * u32::from(pre[lane]) + (16 - lane as u32) * u32::from(acc[lane]);
-    }
-    (sum, weighted)
-}
-
 /// A sum over a window that can be moved in constant time.
 pub(crate) trait Rolling: Copy {
     fn of(window: &[u8]) -> Self;
     fn roll(&mut self, out: u8, in_: u8);
-    /// Lengthens the window by one byte at its front.
-    fn prepend(&mut self, x: u8);
     fn value(self) -> u64;
+}
+
+/// A sum whose window can also grow by one byte at its front.
+pub(crate) trait Growing: Rolling {
+    fn prepend(&mut self, x: u8);
 }
 
 impl Rolling for RollingSum {
@@ -111,14 +88,17 @@ impl Rolling for RollingSum {
     fn roll(&mut self, out: u8, in_: u8) {
         RollingSum::roll(self, out, in_);
     }
+    #[inline(always)]
+    fn value(self) -> u64 {
+        RollingSum::value(self)
+    }
+}
+
+impl Growing for RollingSum {
     fn prepend(&mut self, x: u8) {
         self.len += 1 << 32;
         self.value =
             self.value.wrapping_add(self.len.wrapping_mul(x.into())).wrapping_add(x.into());
-    }
-    #[inline(always)]
-    fn value(self) -> u64 {
-        RollingSum::value(self)
     }
 }
 
@@ -145,10 +125,6 @@ impl Rolling for Rollsum {
     fn roll(&mut self, out: u8, in_: u8) {
         self.plain.roll(out, in_);
     }
-    fn prepend(&mut self, x: u8) {
-        self.plain.prepend(x);
-        *self = Rollsum::new(self.plain);
-    }
     #[inline(always)]
     fn value(self) -> u64 {
         let (a, b) = (
@@ -156,6 +132,13 @@ impl Rolling for Rollsum {
             self.plain.b().wrapping_add(self.added[1]),
         );
         (b << 16 | a & 0xffff).into()
+    }
+}
+
+impl Growing for Rollsum {
+    fn prepend(&mut self, x: u8) {
+        self.plain.prepend(x);
+        *self = Rollsum::new(self.plain);
     }
 }
 
@@ -198,13 +181,16 @@ impl Rolling for RabinKarp {
         let leaving = self.power.wrapping_mul(u32::from(out) + (M - 1));
         self.hash = self.hash.wrapping_mul(M).wrapping_add(in_.into()).wrapping_sub(leaving);
     }
-    fn prepend(&mut self, x: u8) {
-        self.hash = self.hash.wrapping_add(self.power.wrapping_mul(u32::from(x) + (M - 1)));
-        self.power = self.power.wrapping_mul(M);
-    }
     #[inline(always)]
     fn value(self) -> u64 {
         self.hash.into()
+    }
+}
+
+impl Growing for RabinKarp {
+    fn prepend(&mut self, x: u8) {
+        self.hash = self.hash.wrapping_add(self.power.wrapping_mul(u32::from(x) + (M - 1)));
+        self.power = self.power.wrapping_mul(M);
     }
 }
 
@@ -214,7 +200,7 @@ mod tests {
     use proptest::prelude::*;
     use std::fmt::Debug;
 
-    fn rolls<S: Rolling + Debug + PartialEq>(data: &[u8], len: usize) {
+    fn rolls<S: Growing + Debug + PartialEq>(data: &[u8], len: usize) {
         let mut sum = S::of(&data[..len]);
         for start in 1..=data.len() - len {
             sum.roll(data[start - 1], data[start + len - 1]);

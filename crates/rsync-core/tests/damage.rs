@@ -250,7 +250,7 @@ fn accepted_deltas() {
 fn damaged_deltas() {
     let base: Vec<u8> = (0..3000u32).map(|i| ((i * i) >> 3) as u8).collect();
     let new = [&base[1000..2500], b"some new text", &base[..700]].concat();
-    let options = SignatureOptions { block_len: Some(64), ..Default::default() };
+    let options = SignatureOptions { block_len: Some(64), ..SignatureOptions::pyrsync() };
     let delta = Delta::compute(&Signature::of_slice(&base, &options).unwrap(), &new, None).unwrap();
     let mut bytes = Vec::new();
     delta.write_to(&new, &mut bytes).unwrap();

@@ -56,11 +56,15 @@ fn blocks(len: u32) -> SignatureOptions {
     SignatureOptions { block_len: Some(len), ..Default::default() }
 }
 
+fn rolling(len: u32) -> SignatureOptions {
+    SignatureOptions { block_len: Some(len), ..SignatureOptions::pyrsync() }
+}
+
 #[test]
 fn same_bytes_for_any_thread_count() {
     let old = noise(9_000_017, 1);
     let new = edited(&old);
-    for options in [blocks(2048), blocks(3001), SignatureOptions::rdiff_md4()] {
+    for options in [blocks(2048), blocks(65536), rolling(3001), SignatureOptions::rdiff_md4()] {
         let results: Vec<_> = [1, 2, 8]
             .into_iter()
             .map(|threads| {
@@ -90,8 +94,9 @@ fn slice_reader_and_file_agree() {
         file.write_all(&data).unwrap();
         for options in [
             SignatureOptions::default(),
-            blocks(1000),
-            SignatureOptions::pyrsync(),
+            blocks(16 << 10),
+            blocks(1 << 20),
+            rolling(1000),
             SignatureOptions::rdiff_md4(),
         ] {
             let of_slice = Signature::of_slice(&data, &options).unwrap();
@@ -111,7 +116,9 @@ fn identical_data_is_one_copy() {
     let half = [noise(3 << 20, 3), zeros.clone()].concat();
     let other_half = [zeros.clone(), noise((3 << 20) + 77, 4)].concat();
     for data in [half, other_half, zeros, noise(5_000_003, 5)] {
-        for options in [blocks(4096), blocks(3000), SignatureOptions::rdiff_blake2()] {
+        for options in
+            [blocks(4096), blocks(1 << 20), rolling(3000), SignatureOptions::rdiff_blake2()]
+        {
             let signature = Signature::of_slice(&data, &options).unwrap();
             let (bytes, stats) = delta_bytes(&signature, &data);
             assert_eq!((stats.commands, stats.literal), (1, 0), "{options:?}");
@@ -127,10 +134,12 @@ fn moved_data_is_one_copy() {
     for repeated in [vec![0; 3 << 20], period] {
         let old = [noise(1 << 20, 15), repeated, noise(1 << 20, 16)].concat();
         let new = [b"seven b".as_slice(), &old].concat();
-        let signature = Signature::of_slice(&old, &blocks(4096)).unwrap();
-        let (bytes, stats) = delta_bytes(&signature, &new);
-        assert_eq!((stats.commands, stats.literal), (2, 7));
-        assert_eq!(patched(&old, &bytes), new);
+        for options in [blocks(4096), rolling(4096)] {
+            let signature = Signature::of_slice(&old, &options).unwrap();
+            let (bytes, stats) = delta_bytes(&signature, &new);
+            assert_eq!((stats.commands, stats.literal), (2, 7), "{options:?}");
+            assert_eq!(patched(&old, &bytes), new);
+        }
     }
 }
 
@@ -219,7 +228,7 @@ fn strong_hashes_are_bounded() {
         (&near, &decoys),
     ];
     for (i, (old, new)) in cases.into_iter().enumerate() {
-        let signature = Signature::of_slice(old, &blocks(block_len as u32)).unwrap();
+        let signature = Signature::of_slice(old, &rolling(block_len as u32)).unwrap();
         let (bytes, stats) = delta_bytes(&signature, new);
         let windows = new.len() as u64 / block_len as u64;
         assert!(

@@ -129,7 +129,7 @@ fn archives() {
 fn deltas() {
     let (base, new) = (&tree::edited(1)[..600], &tree::edited(2)[100..700]);
     for (number, (weak, strong)) in [
-        (WeakSum::Rsync, StrongHash::Blake3),
+        (WeakSum::Anchor, StrongHash::Blake3),
         (WeakSum::Rsync, StrongHash::Sha256),
         (WeakSum::Rollsum, StrongHash::Md4),
         (WeakSum::RabinKarp, StrongHash::Blake2b),
@@ -138,7 +138,8 @@ fn deltas() {
     .enumerate()
     {
         let name = format!("{weak:?}-{strong:?}");
-        let options = SignatureOptions { block_len: Some(64), weak, strong, strong_len: 16 };
+        let block_len = Some(if weak == WeakSum::Anchor { 1024 } else { 64 });
+        let options = SignatureOptions { block_len, weak, strong, strong_len: 16 };
         let signature = Signature::of_slice(base, &options).unwrap();
         let mut bytes = Vec::new();
         signature.write_to(&mut bytes).unwrap();

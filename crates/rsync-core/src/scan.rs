@@ -1,0 +1,356 @@
+//! Finding blocks in new data. Knows windows and the order to look at them in; what block a window is, it asks.
+//!
+//! Long equal stretches touch no table: the block that follows the last match is tried first, then several at once. Else,
+//! for this crate's own signatures the samples of the new data are looked up (see [`anchor`](crate::anchor)); for the others,
+//! and for windows without a sample, a rolling sum moves over the data, and three steps follow, each cheaper than the next
+//! and passed wrongly only by chance: a bitmap filter, a table of weak sums, the strong hash.
+//!
+//! Bounds against crafted input: work that ends in no match may cost [`WASTE_PER_BYTE`] bytes of hashing for each byte of
+//! data passed (plus [`WASTE_FREE`] windows), beyond which weak matches are not followed and the data stays literal. The
+//! bound depends on the input alone.
+
+use crate::WeakSum;
+use crate::anchor::{self, Anchoring, CONTEXT, Unanchored};
+use crate::contexts::Contexts;
+use crate::matcher::{Matcher, Run, Work};
+use crate::weak::{RabinKarp, Rolling, RollingSum, Rollsum};
+use blake3::hazmat::ChainingValue;
+use std::ops::Range;
+
+const WASTE_PER_BYTE: u64 = 1;
+const WASTE_FREE: u64 = 64;
+/// What looking up one sample costs, in bytes of hashing.
+const SAMPLE_COST: u64 = 8;
+/// How many bytes are summed at the cost of hashing one.
+const SUMMED_PER_HASHED: usize = 8;
+/// How many blocks of the diagonal are tried at once.
+const AHEAD: usize = 16;
+
+/// What a scan found, in order; no two runs overlap.
+#[derive(Debug, Default)]
+pub(crate) struct Scanned {
+    pub(crate) runs: Vec<Run>,
+    pub(crate) work: Work,
+}
+
+/// New data, or a part of it.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Part<'d> {
+    pub(crate) bytes: &'d [u8],
+    /// Where `bytes` begins in the new data.
+    pub(crate) offset: u64,
+}
+
+impl<'d> Part<'d> {
+    /// Bytes `from..to` of the new data; `None` when empty or not all in this part.
+    pub(crate) fn slice(&self, from: u64, to: u64) -> Option<&'d [u8]> {
+        let start = usize::try_from(from.checked_sub(self.offset)?).ok()?;
+        let end = usize::try_from(to.checked_sub(self.offset)?).ok()?;
+        self.bytes.get(start..end).filter(|slice| !slice.is_empty())
+    }
+}
+
+/// Finds blocks in the windows that begin in `starts`; windows that reach over the end of `part` are not looked at.
+///
+/// `own` are the tree's values of the blocks of new data from `starts.start` on, each at its own place, as far as they are
+/// known: among data that has not moved they are the strong hashes looked for.
+pub(crate) fn scan(
+    matcher: &Matcher<'_>,
+    part: Part<'_>,
+    starts: Range<usize>,
+    own: &[ChainingValue],
+) -> Scanned {
+    let block_len = matcher.block_len();
+    if matcher.full == 0 || part.bytes.len() < block_len {
+        return Scanned::default();
+    }
+    let end = starts.end.min(part.bytes.len() - block_len + 1);
+    let start = starts.start;
+    let own = if matcher.alone { &[] } else { own };
+    let mut scan = Scan { own, ..Scan::new(matcher, part, start, 0) };
+    // A scan that begins amid a block of data that has not moved must not get out of step, as it would among equal blocks.
+    let aligned = (part.offset + start as u64).next_multiple_of(block_len as u64) - part.offset;
+    let aligned = usize::try_from(aligned).unwrap_or(end);
+    if start < aligned && aligned < end && scan.follow(aligned, end, 1) > 0 {
+        let mut after = std::mem::take(&mut scan.found.runs);
+        scan.pass(start..aligned);
+        if let Some(last) = scan.found.runs.last_mut() {
+            last.len = last.len.min(part.offset + aligned as u64 - last.new);
+        }
+        scan.found.runs.append(&mut after);
+        scan.diagonal = 0;
+        scan.pass(aligned + block_len..end);
+    } else {
+        scan.pass(start..end);
+    }
+    scan.found
+}
+
+/// How far `run` goes on from its end, in windows that begin before `end` and until one of `known`, which are in order, is
+/// reached; and the strong hashes that took.
+pub(crate) fn follow_on(
+    matcher: &Matcher<'_>,
+    part: Part<'_>,
+    run: Run,
+    end: u64,
+    mut known: impl Iterator<Item = Range<u64>>,
+) -> (u64, u64) {
+    let block_len = matcher.block_len();
+    let end = ((end - part.offset) as usize).min((part.bytes.len() + 1).saturating_sub(block_len));
+    let mut scan = Scan::new(matcher, part, 0, run.base.wrapping_sub(run.new));
+    let (mut at, mut ahead) = ((run.new_end() - part.offset) as usize, 1);
+    let mut next = known.next();
+    while at < end {
+        let position = part.offset + at as u64;
+        while next.as_ref().is_some_and(|range| range.end <= position) {
+            next = known.next();
+        }
+        let followed = if next.as_ref().is_some_and(|range| range.contains(&position)) {
+            0
+        } else {
+            scan.follow(at, end, ahead)
+        };
+        if followed == 0 {
+            break;
+        }
+        at += followed * block_len;
+        ahead = (ahead * 2).min(AHEAD);
+    }
+    (part.offset + at as u64 - run.new_end(), scan.found.work.strong_hashes)
+}
+
+/// A scan on its way through one part of the new data.
+struct Scan<'a, 's> {
+    matcher: &'a Matcher<'s>,
+    part: Part<'a>,
+    /// Where in the part the scan began.
+    start: usize,
+    /// What is to be added to a place in the new data for its place in the base, if nothing has moved since the last match;
+    /// at first, since the beginning.
+    diagonal: u64,
+    own: &'a [ChainingValue],
+    found: Scanned,
+}
+
+/// A window that is a block.
+struct Match {
+    at: usize,
+    block: usize,
+}
+
+impl<'a, 's> Scan<'a, 's> {
+    fn new(matcher: &'a Matcher<'s>, part: Part<'a>, start: usize, diagonal: u64) -> Self {
+        Scan { matcher, part, start, diagonal, own: &[], found: Scanned::default() }
+    }
+
+    /// Looks at the windows that begin in `starts`.
+    fn pass(&mut self, starts: Range<usize>) {
+        let block_len = self.matcher.block_len();
+        let mut at = starts.start;
+        let mut ahead = 1;
+        while at < starts.end {
+            let followed = self.follow(at, starts.end, ahead);
+            if followed > 0 {
+                at += followed * block_len;
+                ahead = (ahead * 2).min(AHEAD);
+                continue;
+            }
+            ahead = 1;
+            let Some(found) = self.search(at..starts.end) else { break };
+            self.push(found.at, found.block, 1);
+            at = found.at + block_len;
+        }
+    }
+
+    fn push(&mut self, at: usize, block: usize, count: usize) {
+        let block_len = self.matcher.block_len();
+        let (base, len) = ((block * block_len) as u64, (count * block_len) as u64);
+        let run = Run { new: self.part.offset + at as u64, base, len };
+        self.diagonal = run.base.wrapping_sub(run.new);
+        match self.found.runs.last_mut() {
+            Some(last) if last.new_end() == run.new && last.base_end() == run.base => {
+                last.len += len
+            }
+            _ => self.found.runs.push(run),
+        }
+    }
+
+    /// The full block that lies at `at` if nothing has moved.
+    fn on_diagonal(&self, at: usize) -> Option<usize> {
+        self.matcher.full_block_at((self.part.offset + at as u64).wrapping_add(self.diagonal))
+    }
+
+    /// The window that begins at `at`.
+    fn window(&self, at: usize) -> &'a [u8] {
+        &self.part.bytes[at..at + self.matcher.block_len()]
+    }
+
+    /// Tries whether up to `most` blocks from `at` on continue the diagonal, and adds those that do; how many.
+    fn follow(&mut self, at: usize, end: usize, most: usize) -> usize {
+        let block_len = self.matcher.block_len();
+        let Some(block) = self.on_diagonal(at) else { return 0 };
+        let expected = (block..self.matcher.full).map_while(|index| self.matcher.block(index));
+        let equal = if let Some(own) = self.own_values(at) {
+            own.iter()
+                .zip(expected)
+                .take_while(|(hash, (_, strong))| hash.starts_with(strong))
+                .count()
+        } else {
+            let most = most.min((end - at).div_ceil(block_len));
+            let windows = self.part.bytes[at..].chunks_exact(block_len);
+            let likely = windows.zip(expected.clone()).take(most);
+            let likely =
+                likely.take_while(|(window, (weak, _))| self.may_be(*weak, window)).count();
+            let bytes = &self.part.bytes[at..at + likely * block_len];
+            let hashes = self.matcher.strong_of_blocks(block, bytes, &mut self.found.work);
+            let equal = hashes.iter().zip(expected);
+            let equal = equal.take_while(|(hash, (_, strong))| hash.starts_with(strong)).count();
+            self.found.work.wasted += ((likely - equal) * block_len) as u64;
+            equal
+        };
+        if equal > 0 {
+            self.push(at, block, equal);
+        }
+        equal
+    }
+
+    /// The known values of the blocks from `at` on, if that is where one begins and nothing has moved.
+    fn own_values(&self, at: usize) -> Option<&'a [ChainingValue]> {
+        let (index, within) = (at.checked_sub(self.start)?, self.matcher.block_len());
+        let here = self.diagonal == 0 && index.is_multiple_of(within);
+        let own = if here { self.own.get(index / within..) } else { None };
+        own.filter(|own| !own.is_empty())
+    }
+
+    /// Whether a window may be a block with this weak sum: surely not when false.
+    fn may_be(&self, weak: u64, window: &[u8]) -> bool {
+        match self.matcher.shape.weak {
+            WeakSum::Anchor => Anchoring::new(self.matcher.shape.block_len).may_be(weak, window),
+            _ => self.matcher.shape.weak_of(window) == weak,
+        }
+    }
+
+    /// The first of the windows that begin in `starts` that is a block.
+    fn search(&mut self, starts: Range<usize>) -> Option<Match> {
+        match self.matcher.shape.weak {
+            WeakSum::Anchor => self.search_samples(starts),
+            WeakSum::Rsync => self.search_rolling::<RollingSum>(starts),
+            WeakSum::Rollsum => self.search_rolling::<Rollsum>(starts),
+            WeakSum::RabinKarp => self.search_rolling::<RabinKarp>(starts),
+        }
+    }
+
+    /// Whether so much work was in vain up to `at` that no more may be spent.
+    fn is_spent(&self, at: usize) -> bool {
+        let free = WASTE_FREE * self.matcher.block_len() as u64;
+        self.found.work.wasted > WASTE_PER_BYTE * (at - self.start) as u64 + free
+    }
+
+    /// Rolls over the windows.
+    fn search_rolling<W: Rolling>(&mut self, starts: Range<usize>) -> Option<Match> {
+        let (matcher, block_len) = (self.matcher, self.matcher.block_len());
+        let table = matcher.table();
+        let data = self.part.bytes;
+        let mut at = starts.start;
+        let mut sum = W::of(self.window(at));
+        loop {
+            let leaving = &data[at..starts.end - 1];
+            let entering = &data[at + block_len..starts.end + block_len - 1];
+            at += table.skip(&mut sum, leaving, entering);
+            if table.may_contain(sum.value())
+                && !self.is_spent(at)
+                && let Some(found) = self.look_up(at, sum.value())
+            {
+                return Some(found);
+            }
+            if at + 1 >= starts.end {
+                return None;
+            }
+            sum.roll(data[at], data[at + block_len]);
+            at += 1;
+        }
+    }
+
+    /// Goes from sample to sample: each is the first of the windows that begin after the one before.
+    fn search_samples(&mut self, starts: Range<usize>) -> Option<Match> {
+        let (matcher, block_len) = (self.matcher, self.matcher.block_len());
+        let anchoring = Anchoring::new(matcher.shape.block_len);
+        let contexts = matcher.contexts(&anchoring);
+        let reached = &self.part.bytes[..starts.end - 1 + block_len];
+        let mut samples = anchoring.samples(reached, starts.start);
+        let mut from = starts.start;
+        loop {
+            let sample = samples.next();
+            // Windows that end before this sample's context does have no sample.
+            let anchored = sample.map_or(starts.end, |sample| {
+                (sample + CONTEXT).saturating_sub(block_len).clamp(from, starts.end)
+            });
+            if from < anchored
+                && contexts.some_unanchored
+                && let Some(found) = self.search_rolling::<Unanchored>(from..anchored)
+            {
+                return Some(found);
+            }
+            let sample = sample.filter(|_| anchored < starts.end)?;
+            let windows = anchored..starts.end.min(sample + 1);
+            from = windows.end;
+            if self.is_spent(sample) {
+                continue;
+            }
+            self.found.work.wasted += SAMPLE_COST;
+            if let Some(context) = anchor::context(reached, sample)
+                && contexts.may_contain(context)
+                && let Some(found) = self.look_around(sample, context, windows, contexts)
+            {
+                return Some(found);
+            }
+        }
+    }
+
+    /// The first of the windows that begin in `windows`, all of which have `sample` as their first, that is a block.
+    fn look_around(
+        &mut self,
+        sample: usize,
+        context: u32,
+        windows: Range<usize>,
+        contexts: &Contexts,
+    ) -> Option<Match> {
+        let block_len = self.matcher.block_len();
+        let anchoring = Anchoring::new(self.matcher.shape.block_len);
+        let offsets = sample - (windows.end - 1)..=sample - windows.start;
+        let mut last: Option<(usize, RollingSum)> = None;
+        for offset in contexts.offsets(context, offsets).rev() {
+            let at = sample - offset;
+            let near = last.filter(|(from, _)| at - from < block_len / SUMMED_PER_HASHED);
+            let sum = match near {
+                Some((from, mut sum)) => {
+                    let data = &self.part.bytes[from..at + block_len];
+                    let rolled = data.iter().zip(&data[block_len..]);
+                    rolled.for_each(|(&out, &in_)| sum.roll(out, in_));
+                    self.found.work.wasted += (at - from) as u64;
+                    sum
+                }
+                None => {
+                    self.found.work.wasted += (block_len / SUMMED_PER_HASHED) as u64;
+                    RollingSum::of(self.window(at))
+                }
+            };
+            last = Some((at, sum));
+            let word = anchoring.word(offset, context, sum);
+            if self.matcher.table().may_contain(word)
+                && let Some(found) = self.look_up(at, word)
+            {
+                return Some(found);
+            }
+        }
+        None
+    }
+
+    /// What block the window at `at`, whose weak sum is `weak`, is.
+    fn look_up(&mut self, at: usize, weak: u64) -> Option<Match> {
+        let on_diagonal = self.on_diagonal(at);
+        let window = self.window(at);
+        let block = self.matcher.look_up(weak, window, on_diagonal, &mut self.found.work)?;
+        Some(Match { at, block })
+    }
+}
