@@ -127,9 +127,9 @@ impl Rolling for Unanchored {
     }
     #[inline(always)]
     fn roll(&mut self, out: u8, in_: u8) {
-        let left = self.power.wrapping_mul(out.into());
-        let moved = self.sum.wrapping_mul(MULTIPLIER).wrapping_add(in_.into());
-        self.sum = moved.wrapping_sub(left);
+        // What does not depend on the sum is gathered first, so that the chain from byte to byte is short.
+        let gain = u64::from(in_).wrapping_sub(self.power.wrapping_mul(out.into()));
+        self.sum = self.sum.wrapping_mul(MULTIPLIER).wrapping_add(gain);
     }
     #[inline(always)]
     fn value(self) -> u64 {

@@ -37,6 +37,13 @@ impl<'d> Samples<'d> {
     pub(crate) fn new(data: &'d [u8], start: usize, threshold: u16) -> Samples<'d> {
         Samples { data, threshold, at: start, found: 0, found_at: 0 }
     }
+
+    /// Passes over what lies before `start` without looking at it.
+    pub(crate) fn skip_to(&mut self, start: usize) {
+        if self.at <= start {
+            *self = Samples::new(self.data, start, self.threshold);
+        }
+    }
 }
 
 impl Iterator for Samples<'_> {
@@ -75,7 +82,12 @@ mod tests {
             threshold in prop_oneof![Just(0u16), Just(u16::MAX), any::<u16>()],
         ) {
             let want = naive(&data, start, threshold);
-            prop_assert_eq!(Samples::new(&data, start, threshold).collect::<Vec<_>>(), want);
+            prop_assert_eq!(&Samples::new(&data, start, threshold).collect::<Vec<_>>(), &want);
+            let mut skipping = Samples::new(&data, 0, threshold);
+            let first = skipping.next();
+            skipping.skip_to(start);
+            let rest = want.into_iter().filter(|&at| Some(at) != first);
+            prop_assert!(skipping.filter(|&at| at >= start).eq(rest));
         }
     }
 

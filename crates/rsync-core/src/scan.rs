@@ -6,24 +6,25 @@
 //! and passed wrongly only by chance: a bitmap filter, a table of weak sums, the strong hash.
 //!
 //! Bounds against crafted input: work that ends in no match may cost [`WASTE_PER_BYTE`] bytes of hashing for each byte of
-//! data passed (plus [`WASTE_FREE`] windows), beyond which weak matches are not followed and the data stays literal. The
-//! bound depends on the input alone.
+//! data passed (plus [`WASTE_FREE`] windows); beyond it windows are passed over, and the data stays literal, until that is
+//! made up for. The bound depends on the input alone.
 
 use crate::WeakSum;
 use crate::anchor::{self, Anchoring, CONTEXT, Unanchored};
 use crate::contexts::Contexts;
 use crate::matcher::{Matcher, Run, Work};
+use crate::sample::Samples;
 use crate::weak::{RabinKarp, Rolling, RollingSum, Rollsum};
 use blake3::hazmat::ChainingValue;
 use std::ops::Range;
 
 const WASTE_PER_BYTE: u64 = 1;
 const WASTE_FREE: u64 = 64;
-/// What looking up one sample costs, in bytes of hashing.
-const SAMPLE_COST: u64 = 8;
+/// What one look-up costs, in bytes of hashing.
+const LOOK_UP_COST: u64 = 16;
 /// How many bytes are summed at the cost of hashing one.
 const SUMMED_PER_HASHED: usize = 8;
-/// How many blocks of the diagonal are tried at once.
+/// How many blocks of the diagonal are tried at once, and how far a run is followed.
 const AHEAD: usize = 16;
 
 /// What a scan found, in order; no two runs overlap.
@@ -67,7 +68,7 @@ pub(crate) fn scan(
     let end = starts.end.min(part.bytes.len() - block_len + 1);
     let start = starts.start;
     let own = if matcher.alone { &[] } else { own };
-    let mut scan = Scan { own, ..Scan::new(matcher, part, start, 0) };
+    let mut scan = Scan { own, ..Scan::new(matcher, part, start..end, 0) };
     // A scan that begins amid a block of data that has not moved must not get out of step, as it would among equal blocks.
     let aligned = (part.offset + start as u64).next_multiple_of(block_len as u64) - part.offset;
     let aligned = usize::try_from(aligned).unwrap_or(end);
@@ -97,7 +98,7 @@ pub(crate) fn follow_on(
 ) -> (u64, u64) {
     let block_len = matcher.block_len();
     let end = ((end - part.offset) as usize).min((part.bytes.len() + 1).saturating_sub(block_len));
-    let mut scan = Scan::new(matcher, part, 0, run.base.wrapping_sub(run.new));
+    let mut scan = Scan::new(matcher, part, 0..end, run.base.wrapping_sub(run.new));
     let (mut at, mut ahead) = ((run.new_end() - part.offset) as usize, 1);
     let mut next = known.next();
     while at < end {
@@ -129,6 +130,10 @@ struct Scan<'a, 's> {
     /// at first, since the beginning.
     diagonal: u64,
     own: &'a [ChainingValue],
+    anchoring: Anchoring,
+    /// The samples of all windows to be looked at, and the last that was taken, if one was: none when there are no more.
+    samples: Samples<'a>,
+    taken: Option<Option<usize>>,
     found: Scanned,
 }
 
@@ -139,8 +144,12 @@ struct Match {
 }
 
 impl<'a, 's> Scan<'a, 's> {
-    fn new(matcher: &'a Matcher<'s>, part: Part<'a>, start: usize, diagonal: u64) -> Self {
-        Scan { matcher, part, start, diagonal, own: &[], found: Scanned::default() }
+    fn new(matcher: &'a Matcher<'s>, part: Part<'a>, starts: Range<usize>, diagonal: u64) -> Self {
+        let anchoring = Anchoring::new(matcher.shape.block_len);
+        let end = part.bytes.len().min((starts.end + matcher.block_len()).saturating_sub(1));
+        let samples = anchoring.samples(&part.bytes[..end], starts.start);
+        let (start, found) = (starts.start, Scanned::default());
+        Scan { matcher, part, start, diagonal, own: &[], anchoring, samples, taken: None, found }
     }
 
     /// Looks at the windows that begin in `starts`.
@@ -225,7 +234,7 @@ impl<'a, 's> Scan<'a, 's> {
     /// Whether a window may be a block with this weak sum: surely not when false.
     fn may_be(&self, weak: u64, window: &[u8]) -> bool {
         match self.matcher.shape.weak {
-            WeakSum::Anchor => Anchoring::new(self.matcher.shape.block_len).may_be(weak, window),
+            WeakSum::Anchor => self.anchoring.may_be(weak, window),
             _ => self.matcher.shape.weak_of(window) == weak,
         }
     }
@@ -240,25 +249,51 @@ impl<'a, 's> Scan<'a, 's> {
         }
     }
 
-    /// Whether so much work was in vain up to `at` that no more may be spent.
-    fn is_spent(&self, at: usize) -> bool {
+    /// The first window that work may be spent on: as much as was in vain has to be made up for by bytes passed.
+    fn affordable(&self) -> usize {
         let free = WASTE_FREE * self.matcher.block_len() as u64;
-        self.found.work.wasted > WASTE_PER_BYTE * (at - self.start) as u64 + free
+        self.start + (self.found.work.wasted.saturating_sub(free) / WASTE_PER_BYTE) as usize
     }
 
-    /// Rolls over the windows.
+    /// Rolls over the windows, a block's length of them at a time; windows in a run of one byte are equal, and one of them is
+    /// looked up for all.
     fn search_rolling<W: Rolling>(&mut self, starts: Range<usize>) -> Option<Match> {
-        let (matcher, block_len) = (self.matcher, self.matcher.block_len());
-        let table = matcher.table();
+        let block_len = self.matcher.block_len();
+        let data = &self.part.bytes[..starts.end - 1 + block_len];
+        let mut at = starts.start.max(self.affordable());
+        let mut fresh = None;
+        while at < starts.end {
+            let mut sum = fresh.unwrap_or_else(|| W::of(&data[at..at + block_len]));
+            let run = run_len(&data[at..data.len().min(at + AHEAD * block_len)]);
+            let (end, next) = if run > block_len {
+                (at + 1, at + run - block_len + 1)
+            } else {
+                let end = starts.end.min(at + block_len);
+                (end, end)
+            };
+            if let Some(found) = self.roll(&mut sum, at..end) {
+                return Some(found);
+            }
+            at = next.max(self.affordable());
+            fresh = (at == end && at < starts.end).then(|| {
+                sum.roll(data[at - 1], data[at - 1 + block_len]);
+                sum
+            });
+        }
+        None
+    }
+
+    /// Rolls `sum` from the first of the windows to the last, unless one of them is a block.
+    fn roll<W: Rolling>(&mut self, sum: &mut W, starts: Range<usize>) -> Option<Match> {
+        let (table, block_len) = (self.matcher.table(), self.matcher.block_len());
         let data = self.part.bytes;
         let mut at = starts.start;
-        let mut sum = W::of(self.window(at));
         loop {
             let leaving = &data[at..starts.end - 1];
             let entering = &data[at + block_len..starts.end + block_len - 1];
-            at += table.skip(&mut sum, leaving, entering);
+            at += table.skip(sum, leaving, entering);
             if table.may_contain(sum.value())
-                && !self.is_spent(at)
+                && at >= self.affordable()
                 && let Some(found) = self.look_up(at, sum.value())
             {
                 return Some(found);
@@ -271,16 +306,26 @@ impl<'a, 's> Scan<'a, 's> {
         }
     }
 
+    /// The first sample at or after `from`, which never goes back.
+    fn sample_from(&mut self, from: usize) -> Option<usize> {
+        match self.taken {
+            Some(taken) if taken.is_none_or(|sample| sample >= from) => taken,
+            _ => {
+                self.samples.skip_to(from);
+                let sample = self.samples.by_ref().find(|&sample| sample >= from);
+                self.taken = Some(sample);
+                sample
+            }
+        }
+    }
+
     /// Goes from sample to sample: each is the first of the windows that begin after the one before.
     fn search_samples(&mut self, starts: Range<usize>) -> Option<Match> {
         let (matcher, block_len) = (self.matcher, self.matcher.block_len());
-        let anchoring = Anchoring::new(matcher.shape.block_len);
-        let contexts = matcher.contexts(&anchoring);
-        let reached = &self.part.bytes[..starts.end - 1 + block_len];
-        let mut samples = anchoring.samples(reached, starts.start);
-        let mut from = starts.start;
-        loop {
-            let sample = samples.next();
+        let contexts = matcher.contexts(&self.anchoring);
+        let mut from = starts.start.max(self.affordable());
+        while from < starts.end {
+            let sample = self.sample_from(from);
             // Windows that end before this sample's context does have no sample.
             let anchored = sample.map_or(starts.end, |sample| {
                 (sample + CONTEXT).saturating_sub(block_len).clamp(from, starts.end)
@@ -294,17 +339,16 @@ impl<'a, 's> Scan<'a, 's> {
             let sample = sample.filter(|_| anchored < starts.end)?;
             let windows = anchored..starts.end.min(sample + 1);
             from = windows.end;
-            if self.is_spent(sample) {
-                continue;
-            }
-            self.found.work.wasted += SAMPLE_COST;
-            if let Some(context) = anchor::context(reached, sample)
+            self.found.work.wasted += LOOK_UP_COST;
+            if let Some(context) = anchor::context(self.part.bytes, sample)
                 && contexts.may_contain(context)
                 && let Some(found) = self.look_around(sample, context, windows, contexts)
             {
                 return Some(found);
             }
+            from = from.max(self.affordable());
         }
+        None
     }
 
     /// The first of the windows that begin in `windows`, all of which have `sample` as their first, that is a block.
@@ -316,11 +360,11 @@ impl<'a, 's> Scan<'a, 's> {
         contexts: &Contexts,
     ) -> Option<Match> {
         let block_len = self.matcher.block_len();
-        let anchoring = Anchoring::new(self.matcher.shape.block_len);
         let offsets = sample - (windows.end - 1)..=sample - windows.start;
         let mut last: Option<(usize, RollingSum)> = None;
         for offset in contexts.offsets(context, offsets).rev() {
             let at = sample - offset;
+            self.found.work.wasted += LOOK_UP_COST;
             let near = last.filter(|(from, _)| at - from < block_len / SUMMED_PER_HASHED);
             let sum = match near {
                 Some((from, mut sum)) => {
@@ -336,7 +380,7 @@ impl<'a, 's> Scan<'a, 's> {
                 }
             };
             last = Some((at, sum));
-            let word = anchoring.word(offset, context, sum);
+            let word = self.anchoring.word(offset, context, sum);
             if self.matcher.table().may_contain(word)
                 && let Some(found) = self.look_up(at, word)
             {
@@ -353,4 +397,12 @@ impl<'a, 's> Scan<'a, 's> {
         let block = self.matcher.look_up(weak, window, on_diagonal, &mut self.found.work)?;
         Some(Match { at, block })
     }
+}
+
+/// How many bytes at the beginning of `data` are equal.
+fn run_len(data: &[u8]) -> usize {
+    let Some(&first) = data.first() else { return 0 };
+    let (groups, _) = data.as_chunks::<64>();
+    let len = 64 * groups.iter().take_while(|group| **group == [first; 64]).count();
+    len + data[len..].iter().take_while(|&&byte| byte == first).count()
 }
