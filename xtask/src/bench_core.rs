@@ -1,4 +1,6 @@
-//! `bench core`: signature, delta and patch of large files beside rdiff and b3sum, in the same run.
+//! `bench core`: signatures, deltas and patches of large files beside rdiff, fast_rsync and b3sum, in the same run.
+//!
+//! rsync-core runs as its example `rdiff_like`, which like the peers does not sync what it writes.
 
 use std::fs::{self, File};
 use std::io::{BufWriter, Read, Write};
@@ -8,19 +10,23 @@ use std::process::{Command, Stdio};
 use anyhow::{Context, Result, bail};
 
 use crate::process::{installed, output};
-use crate::table::{Row, Step, build, print, run};
+use crate::table::{OURS, Row, Step, print, print_ratios, run, target_dir};
 
 const TAR: &str = "/usr/src/linux-source-6.1.tar.xz";
-const LEN: usize = 512 << 20;
+const LEN: usize = 1 << 30;
 const BLOCK: usize = 4096;
 
-/// Runs the benchmark and prints its table.
+/// Runs the benchmark and prints its tables.
 pub(crate) fn run_all(args: &[&str]) -> Result<()> {
-    let runs: u32 = match args {
-        [] => 3,
-        ["--runs", runs] => runs.parse()?,
-        _ => bail!("usage: cargo xtask bench core [--runs N]"),
-    };
+    let (mut runs, mut other) = (3, None);
+    let mut args = args.iter();
+    while let Some(arg) = args.next() {
+        match (*arg, args.next()) {
+            ("--runs", Some(number)) => runs = number.parse()?,
+            ("--other", Some(tar)) => other = Some(*tar),
+            _ => bail!("usage: cargo xtask bench core [--runs N] [--other TAR.xz]"),
+        }
+    }
     for program in ["rdiff", "b3sum", "xz"] {
         if !installed(program) {
             bail!("{program} is not installed; the benchmark compares with it");
@@ -28,89 +34,121 @@ pub(crate) fn run_all(args: &[&str]) -> Result<()> {
     }
     let work = Path::new(env!("CARGO_MANIFEST_DIR")).join("../target/bench-core");
     fs::create_dir_all(&work)?;
-    let program = build()?;
-    inputs(&work)?;
+    let programs = Programs::build()?;
+    inputs(&work, other)?;
     let mut rows: Vec<Row> = Vec::new();
     for number in 1..=runs {
         eprintln!("run {number} of {runs}");
-        once(&work, &program, &mut rows)?;
+        run(&mut rows, &programs.steps(&work, other.is_some()))?;
+        output(&format!("cd {} && cmp ours.new edited && cmp rdiff.new edited", work.display()))?;
     }
     fs::remove_dir_all(&work)?;
     print(&rows);
+    print_ratios(&rows);
     Ok(())
 }
 
-fn once(work: &Path, program: &Path, rows: &mut Vec<Row>) -> Result<()> {
-    let (ib, dir) = (format!("{} --quiet", program.display()), work.display());
-    let step = |work, tool, command: String, stored: Option<&str>| {
-        let stored = stored.map(|name| Path::new(&dir.to_string()).join(name));
-        Step { work, tool, command, stored }
-    };
-    let mut steps = vec![
-        step("digest", "b3sum", format!("b3sum {dir}/base"), None),
-        step(
-            "signature, 16 KiB",
-            "ibtools",
-            format!("{ib} signature -b 16K {dir}/base {dir}/s16"),
-            Some("s16"),
-        ),
-        step(
-            "signature, 4 KiB",
-            "ibtools",
-            format!("{ib} signature -b 4096 {dir}/base {dir}/sig"),
-            Some("sig"),
-        ),
-        step(
-            "signature, 4 KiB",
-            "rdiff",
-            format!("rdiff -f -b 4096 -S 16 signature {dir}/base {dir}/rsig"),
-            Some("rsig"),
-        ),
-    ];
-    let pairs = [
-        ("delta, the same", "base"),
-        ("delta, 1% of blocks edited", "edited"),
-        ("delta, nothing in common", "random"),
-    ];
-    for (name, new) in pairs {
-        let ours = format!("{ib} delta {dir}/sig {dir}/{new} {dir}/delta");
-        let theirs = format!("rdiff -f delta {dir}/rsig {dir}/{new} {dir}/rdelta");
-        steps.push(step(name, "ibtools", ours, Some("delta")));
-        steps.push(step(name, "rdiff", theirs, Some("rdelta")));
-        if new == "edited" {
-            // The patches of the pair that is typical.
-            steps.push(step(
-                "patch, 1% edited",
-                "ibtools (verified)",
-                format!("{ib} patch {dir}/base {dir}/delta {dir}/new"),
-                None,
-            ));
-            steps.push(step(
-                "patch, 1% edited",
+struct Programs {
+    ours: String,
+    fast_rsync: String,
+}
+
+impl Programs {
+    fn build() -> Result<Programs> {
+        output("cargo build --release --package rsync-core --example rdiff_like")?;
+        let target = target_dir()?.display().to_string();
+        let peer = concat!(env!("CARGO_MANIFEST_DIR"), "/peers/fast_rsync");
+        output(&format!(
+            "cargo build --release --manifest-path {peer}/Cargo.toml --target-dir {target}/peers"
+        ))?;
+        Ok(Programs {
+            ours: format!("{target}/release/examples/rdiff_like"),
+            fast_rsync: format!("{target}/peers/release/fast_rsync_peer"),
+        })
+    }
+
+    fn steps(&self, work: &Path, other: bool) -> Vec<Step> {
+        let Programs { ours, fast_rsync } = self;
+        let mut steps = Vec::new();
+        let mut step = |name, tool, command: String, stored: &str| {
+            let stored = (!stored.is_empty()).then(|| work.join(stored));
+            let command = format!("cd {} && {command}", work.display());
+            steps.push(Step { work: name, tool, command, stored });
+        };
+        let name = "signature and digest, 16 KiB";
+        step(name, OURS, format!("{ours} signature 16384 base sig16"), "sig16");
+        step(name, "b3sum", "b3sum base".into(), "");
+        let name = "signature, 4 KiB";
+        step(name, OURS, format!("{ours} signature 4096 base ours.sig"), "ours.sig");
+        step(name, "rdiff", "rdiff -f -b 4096 -S 16 signature base rdiff.sig".into(), "rdiff.sig");
+        step(name, "fast_rsync", format!("{fast_rsync} signature 4096 base fast.sig"), "fast.sig");
+
+        let mut delta = |name, base: &str, new: &str| {
+            // What the delta is made against; not measured here.
+            let signatures = format!(
+                "{ours} signature 4096 {base} ours.sig && {fast_rsync} signature 4096 {base} fast.sig \
+                 && rdiff -f -b 4096 -S 16 signature {base} rdiff.sig"
+            );
+            step("(signatures)", "all", signatures, "");
+            step(name, OURS, format!("{ours} delta ours.sig {new} ours.delta"), "ours.delta");
+            let rolling = "rsync-core, rdiff's signature";
+            step(name, rolling, format!("{ours} delta rdiff.sig {new} roll.delta"), "roll.delta");
+            step(
+                name,
                 "rdiff",
-                format!("rdiff -f patch {dir}/base {dir}/rdelta {dir}/rnew"),
-                None,
-            ));
+                format!("rdiff -f delta rdiff.sig {new} rdiff.delta"),
+                "rdiff.delta",
+            );
+            step(
+                name,
+                "fast_rsync",
+                format!("{fast_rsync} delta fast.sig {new} fast.delta"),
+                "fast.delta",
+            );
+        };
+        delta("delta, the same, half of it zeros", "zeros", "zeros");
+        delta("delta, the same", "base", "base");
+        if other {
+            delta("delta, another version", "base", "other");
         }
+        delta("delta, nothing in common, 512 MiB", "half", "random");
+        delta("delta, 1% edited", "base", "edited");
+        let name = "patch, 1% edited";
+        step(name, OURS, format!("{ours} patch base ours.delta ours.new"), "");
+        step(name, "rdiff", "rdiff -f patch base rdiff.delta rdiff.new".into(), "");
+        step(name, "fast_rsync", format!("{fast_rsync} patch base fast.delta fast.new"), "");
+
+        // Crafted against the matcher: to be held against random data of the same size.
+        for (name, base, new) in [
+            ("delta, 512 MiB: random", "random", "half"),
+            ("delta, 512 MiB: zeros", "random", "nothing"),
+            ("delta, 512 MiB: blocks that share half of their bytes", "crowd1", "crowd2"),
+            ("delta, 512 MiB: near-zero pages", "near1", "near2"),
+            ("delta, 512 MiB: base of equal blocks", "equal", "random"),
+            ("delta, 512 MiB: both of equal blocks", "equal", "equal"),
+        ] {
+            step("(signatures)", "all", format!("{ours} signature 4096 {base} ours.sig"), "");
+            step(name, OURS, format!("{ours} delta ours.sig {new} /dev/null"), "");
+        }
+        steps
     }
-    run(rows, &steps)?;
-    output(&format!("cmp {dir}/new {dir}/edited && cmp {dir}/rnew {dir}/edited"))?;
-    Ok(())
 }
 
-/// `base`: the start of a large source archive; `edited`: 1% of its blocks overwritten in part and
-/// 200 odd insertions; `random`: noise.
-fn inputs(work: &Path) -> Result<()> {
-    let mut unpack = Command::new("xz").args(["-dc", TAR]).stdout(Stdio::piped()).spawn()?;
-    let mut base = Vec::with_capacity(LEN);
-    let stream = unpack.stdout.take().context("no output of xz")?;
-    stream.take(LEN as u64).read_to_end(&mut base)?;
-    unpack.kill()?;
-    unpack.wait()?;
-    if base.len() < LEN {
-        bail!("{TAR} is too short");
-    }
+/// `base`: the first GiB of a large source archive; `half`: half of that; `other`: of another version; `zeros`: half of it
+/// zeros; `edited`: 1% of its blocks overwritten in part and 200 odd insertions; `random`: noise. And what is made to be
+/// hard: `crowd`s whose blocks share half of their content, at any offset; `near` zero pages; `equal` blocks.
+fn inputs(work: &Path, other: Option<&str>) -> Result<()> {
+    let base = unpacked(TAR)?;
+    let half = LEN / 2;
     fs::write(work.join("base"), &base)?;
+    fs::write(work.join("half"), &base[..half])?;
+    if let Some(other) = other {
+        fs::write(work.join("other"), unpacked(other)?)?;
+    }
+    let zeros = vec![0; half];
+    fs::write(work.join("zeros"), [&base[..half], &zeros].concat())?;
+    fs::write(work.join("nothing"), &zeros)?;
+
     let mut noise = Noise(1);
     let mut edited = BufWriter::new(File::create(work.join("edited"))?);
     let every = LEN / BLOCK / 200;
@@ -126,12 +164,41 @@ fn inputs(work: &Path) -> Result<()> {
         edited.write_all(&block)?;
     }
     edited.flush()?;
-    let mut random = BufWriter::new(File::create(work.join("random"))?);
-    for _ in 0..LEN / 8 {
-        random.write_all(&noise.next().to_le_bytes())?;
+
+    fs::write(work.join("random"), noise.bytes(half))?;
+    fs::write(work.join("equal"), noise.bytes(BLOCK).repeat(half / BLOCK))?;
+    let shared = noise.bytes(BLOCK / 2);
+    for number in ["1", "2"] {
+        let mut crowd = Vec::with_capacity(half + 2 * BLOCK);
+        while crowd.len() < half {
+            crowd.extend_from_slice(&shared);
+            let len = BLOCK / 2 + noise.below(200);
+            crowd.extend(noise.bytes(len));
+        }
+        fs::write(work.join(format!("crowd{number}")), &crowd[..half])?;
+        let mut near = zeros.clone();
+        for page in near.chunks_mut(BLOCK) {
+            for _ in 0..3 {
+                page[noise.below(BLOCK)] = noise.next() as u8;
+            }
+        }
+        fs::write(work.join(format!("near{number}")), near)?;
     }
-    random.flush()?;
     Ok(())
+}
+
+/// The first [`LEN`] bytes of what an archive unpacks to.
+fn unpacked(tar: &str) -> Result<Vec<u8>> {
+    let mut unpack = Command::new("xz").args(["-dc", tar]).stdout(Stdio::piped()).spawn()?;
+    let mut bytes = Vec::with_capacity(LEN);
+    let stream = unpack.stdout.take().context("no output of xz")?;
+    stream.take(LEN as u64).read_to_end(&mut bytes)?;
+    unpack.kill()?;
+    unpack.wait()?;
+    if bytes.len() < LEN {
+        bail!("{tar} is too short");
+    }
+    Ok(bytes)
 }
 
 /// SplitMix64 (Steele, Lea, Flood, OOPSLA 2014): the same numbers each time.
@@ -148,5 +215,10 @@ impl Noise {
 
     fn below(&mut self, limit: usize) -> usize {
         (self.next() % limit as u64) as usize
+    }
+
+    fn bytes(&mut self, len: usize) -> Vec<u8> {
+        let words = (0..len.div_ceil(8)).flat_map(|_| self.next().to_le_bytes());
+        words.take(len).collect()
     }
 }

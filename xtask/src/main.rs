@@ -14,8 +14,8 @@ use std::process::ExitCode;
 const USAGE: &str = "\
 usage: cargo xtask bench backup [TREE.tar.xz] [--runs N]
            index, full and incremental backup and restore of a large tree, beside tar and restic
-       cargo xtask bench core [--runs N]
-           signature, delta and patch of 512 MiB files, beside rdiff and b3sum
+       cargo xtask bench core [--runs N] [--other TAR.xz]
+           signature, delta and patch of 1 GiB files, beside rdiff, fast_rsync and b3sum
        cargo xtask fuzz TARGET [SECONDS]
            run a fuzz target of fuzz/ on the stable toolchain";
 

@@ -25,9 +25,14 @@ pub(crate) struct Step {
 /// Builds the program that is measured.
 pub(crate) fn build() -> Result<PathBuf> {
     output("cargo build --release --package ibtools")?;
+    Ok(target_dir()?.join("release/ibtools"))
+}
+
+/// Where cargo puts what it builds.
+pub(crate) fn target_dir() -> Result<PathBuf> {
     let target = std::env::var("CARGO_TARGET_DIR")
         .unwrap_or_else(|_| concat!(env!("CARGO_MANIFEST_DIR"), "/../target").into());
-    Ok(Path::new(&target).join("release/ibtools").canonicalize()?)
+    Ok(Path::new(&target).canonicalize()?)
 }
 
 /// Runs the steps and adds what they took to the rows.
@@ -60,5 +65,24 @@ pub(crate) fn print(rows: &[Row]) {
         ];
         let stored = stored.map_or(String::new(), |bytes| format!("{:.2}", bytes as f64 / 1e6));
         println!("| {work} | {tool} | {wall:.2} | {cpu:.2} | {peak:.0} | {stored} |");
+    }
+}
+
+/// How the tool that the library is built into is called in a table.
+pub(crate) const OURS: &str = "rsync-core";
+
+/// For each work that both did, how many times as long as ours another tool took.
+pub(crate) fn print_ratios(rows: &[Row]) {
+    println!("\n| work | tool | wall, times ours | stored, times ours |");
+    println!("|---|---|---|---|");
+    for ours in rows.iter().filter(|row| row.tool == OURS) {
+        for row in rows.iter().filter(|row| row.work == ours.work && row.tool != OURS) {
+            let wall = |row: &Row| median(&row.samples, |sample| sample.wall);
+            let stored = match (row.stored, ours.stored) {
+                (Some(theirs), Some(ours)) => format!("{:.3}", theirs as f64 / ours as f64),
+                _ => String::new(),
+            };
+            println!("| {} | {} | {:.2} | {stored} |", row.work, row.tool, wall(row) / wall(ours));
+        }
     }
 }

@@ -34,7 +34,6 @@ fn main() -> Result<(), Box<dyn Error>> {
             let file = File::open(new)?;
             let bytes = FileBytes::open(&file)?;
             let computed = Delta::compute(&signature, &bytes, None)?;
-            eprintln!("computed after {:.3} s", start.elapsed().as_secs_f64());
             computed.write_to(&bytes, File::create(delta)?)?;
             bytes.check()?;
             eprintln!("{:?}", computed.stats());

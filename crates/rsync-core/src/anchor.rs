@@ -74,10 +74,13 @@ impl Anchoring {
         Anchor::Sample { offset, context }
     }
 
-    /// Whether `window` may be the block with this word: surely not when false.
-    pub(crate) fn may_be(&self, word: u64, window: &[u8]) -> bool {
+    /// Whether `window` has this word, but for samples before the anchor, which are not looked for.
+    pub(crate) fn fits(&self, word: u64, window: &[u8]) -> bool {
         match self.anchor(word) {
-            Anchor::Sample { offset, context: wanted } => context(window, offset) == Some(wanted),
+            Anchor::Sample { offset, context: wanted } => {
+                context(window, offset) == Some(wanted)
+                    && self.word(offset, wanted, RollingSum::of(window)) == word
+            }
             Anchor::None => Unanchored::of(window).value() == word,
         }
     }

@@ -1,20 +1,18 @@
-//! Deltas: from a signature and new data to librsync's delta stream. Knows both ends and no table.
+//! Computing deltas of data at hand: segments scanned in parallel, joined and counted. Knows runs; no table and no encoding.
 
-use crate::command::{self, Encoded};
-use crate::error::During;
+use crate::command;
 use crate::join::Joiner;
 use crate::matcher::{Matcher, Run};
 use crate::scan::{Part, scan};
 use crate::tree::{self, PIECE};
+use crate::write::Provable;
 use crate::{Digest, Error, Progress, Result, Signature};
 use blake3::hazmat::ChainingValue;
 use rayon::prelude::*;
-use std::io::{Read, Write};
+use std::io::Write;
 
 /// Where new data is cut between tasks: a power of two, not under [`PIECE`].
-const SEGMENT: usize = 1 << 20;
-/// What a streaming delta scans at a time: whole segments.
-const BATCH: usize = 16 << 20;
+pub(crate) const SEGMENT: usize = 1 << 20;
 
 /// What a delta consists of.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -88,57 +86,8 @@ impl Delta {
         if new.len() as u64 != self.stats.new_len {
             return Err(Error::Changed);
         }
-        let mut out = Output::begin(out)?;
-        let mut proven =
-            Proven { delta: self, new, buffer: Vec::with_capacity(PIECE), piece: usize::MAX };
-        let mut at = 0;
-        let end = Run { new: self.stats.new_len, base: 0, len: 0 };
-        for copy in self.copies.iter().chain([&end]) {
-            if copy.new > at {
-                out.command(command::literal(copy.new - at))?;
-            }
-            while at < copy.new {
-                let literal = proven.bytes(at, copy.new)?;
-                at += literal.len() as u64;
-                out.write(literal)?;
-            }
-            if copy.len > 0 {
-                out.command(command::copy(copy.base, copy.len))?;
-            }
-            at = copy.new_end();
-        }
-        out.end()
-    }
-}
-
-/// Bytes of the new data, copied and proven piece by piece.
-struct Proven<'a> {
-    delta: &'a Delta,
-    new: &'a [u8],
-    buffer: Vec<u8>,
-    piece: usize,
-}
-
-impl Proven<'_> {
-    /// The bytes from `at` to `end` or to the piece's end.
-    fn bytes(&mut self, at: u64, end: u64) -> Result<&[u8]> {
-        let piece = (at / PIECE as u64) as usize;
-        let start = piece * PIECE;
-        if piece != self.piece {
-            self.buffer.clear();
-            self.buffer.extend_from_slice(&self.new[start..self.new.len().min(start + PIECE)]);
-            let proven = match self.delta.pieces.as_slice() {
-                [_] => Digest::of(&self.buffer) == self.delta.stats.new_digest,
-                pieces => pieces.get(piece) == Some(&tree::value(&self.buffer, start as u64)),
-            };
-            if !proven {
-                return Err(Error::Changed);
-            }
-            self.piece = piece;
-        }
-        let from = at as usize - start;
-        let to = (end - start as u64).min(self.buffer.len() as u64) as usize;
-        self.buffer.get(from..to).ok_or(Error::Changed)
+        let digest = self.stats.new_digest;
+        Provable { new, pieces: &self.pieces, digest }.write(&self.copies, out)
     }
 }
 
@@ -210,7 +159,7 @@ fn hash_segment(
 
 /// Counts what a delta consists of.
 #[derive(Default)]
-struct Tally {
+pub(crate) struct Tally {
     copied: u64,
     literal: u64,
     commands: u64,
@@ -219,7 +168,7 @@ struct Tally {
 }
 
 impl Tally {
-    fn literal(&mut self, len: u64) {
+    pub(crate) fn literal(&mut self, len: u64) {
         if len > 0 {
             self.literal += len;
             self.commands += 1;
@@ -227,13 +176,13 @@ impl Tally {
         }
     }
 
-    fn copy(&mut self, copy: &Run) {
+    pub(crate) fn copy(&mut self, copy: &Run) {
         self.copied += copy.len;
         self.commands += 1;
         self.encoded += command::copy(copy.base, copy.len).as_bytes().len() as u64;
     }
 
-    fn stats(&self, new_digest: Digest, strong_hashes: u64) -> DeltaStats {
+    pub(crate) fn stats(&self, new_digest: Digest, strong_hashes: u64) -> DeltaStats {
         let Tally { copied, literal, commands, .. } = *self;
         DeltaStats {
             new_len: copied + literal,
@@ -246,142 +195,10 @@ impl Tally {
     }
 }
 
-/// A delta stream being written, in few large writes.
-struct Output<O: Write> {
-    out: O,
-    buffer: Vec<u8>,
-}
-
-const OUTPUT_BUFFER: usize = 64 << 10;
-
-impl<O: Write> Output<O> {
-    fn begin(out: O) -> Result<Self> {
-        let mut output = Output { out, buffer: Vec::with_capacity(OUTPUT_BUFFER) };
-        output.write(&command::MAGIC)?;
-        Ok(output)
-    }
-
-    fn command(&mut self, command: Encoded) -> Result<()> {
-        self.write(command.as_bytes())
-    }
-
-    fn write(&mut self, bytes: &[u8]) -> Result<()> {
-        if self.buffer.len() + bytes.len() > OUTPUT_BUFFER {
-            self.out.write_all(&self.buffer).during("write the delta")?;
-            self.buffer.clear();
-        }
-        if bytes.len() >= OUTPUT_BUFFER {
-            return self.out.write_all(bytes).during("write the delta");
-        }
-        self.buffer.extend_from_slice(bytes);
-        Ok(())
-    }
-
-    fn end(mut self) -> Result<()> {
-        self.write(&[command::END])?;
-        self.out.write_all(&self.buffer).during("write the delta")
-    }
-}
-
-/// Computes and writes a delta in one go, for new data that cannot be read twice, holding some 20 MiB of it.
-///
-/// The stream is that of [`Delta`], except that a literal may be cut in two where a batch ends.
-///
-/// # Errors
-/// [`Error::Io`].
-pub fn delta(signature: &Signature, new: impl Read, out: impl Write) -> Result<DeltaStats> {
-    stream(signature, new, out, BATCH)
-}
-
-fn stream(
-    signature: &Signature,
-    mut new: impl Read,
-    out: impl Write,
-    batch: usize,
-) -> Result<DeltaStats> {
-    let matcher = Matcher::new(signature);
-    let wanted = batch + matcher.block_len();
-    let cut = SEGMENT.min(batch);
-    let mut joiner = Joiner::new(&matcher);
-    let mut hasher = blake3::Hasher::new();
-    let mut writer = StreamWriter { out: Output::begin(out)?, tally: Tally::default(), at: 0 };
-    let (mut buffer, mut offset) = (Vec::new(), 0u64);
-    loop {
-        let held = buffer.len();
-        new.by_ref()
-            .take((wanted - held) as u64)
-            .read_to_end(&mut buffer)
-            .during("read the new data")?;
-        let last = buffer.len() < wanted;
-        let scanning = if last { buffer.len() } else { batch };
-        let fresh = &buffer[held..];
-        let part = Part { bytes: &buffer, offset };
-        let range = |index: usize| index * cut..scanning.min((index + 1) * cut);
-        let segments: Vec<_> = if buffer.len() <= cut {
-            hasher.update(fresh);
-            vec![scan(&matcher, part, 0..scanning, &[])]
-        } else {
-            let cuts = (0..scanning.div_ceil(cut)).into_par_iter();
-            let scanned = cuts.map(|index| scan(&matcher, part, range(index), &[]));
-            rayon::join(|| hasher.update_rayon(fresh), || scanned.collect()).1
-        };
-        for (index, scanned) in segments.into_iter().enumerate() {
-            joiner.add(scanned, part, range(index));
-        }
-        let end = offset + scanning as u64;
-        if last {
-            joiner.finish(part);
-        } else {
-            joiner.settle(end, part);
-        }
-        for copy in joiner.copies.drain(..) {
-            writer.literal(copy.new, &buffer, offset)?;
-            writer.copy(&copy)?;
-        }
-        if last {
-            writer.literal(end, &buffer, offset)?;
-            break;
-        }
-        writer.literal(joiner.last().0, &buffer, offset)?;
-        buffer.drain(..batch);
-        offset = end;
-    }
-    writer.out.end()?;
-    Ok(writer.tally.stats(hasher.finalize().into(), joiner.strong_hashes))
-}
-
-/// Writes commands as they become final.
-struct StreamWriter<O: Write> {
-    out: Output<O>,
-    tally: Tally,
-    /// How far the new data is written.
-    at: u64,
-}
-
-impl<O: Write> StreamWriter<O> {
-    /// Everything up to `end` is literal.
-    fn literal(&mut self, end: u64, buffer: &[u8], offset: u64) -> Result<()> {
-        let Some(len) = end.checked_sub(self.at).filter(|&len| len > 0) else {
-            return Ok(());
-        };
-        self.out.command(command::literal(len))?;
-        self.out.write(&buffer[(self.at - offset) as usize..(end - offset) as usize])?;
-        self.tally.literal(len);
-        self.at = end;
-        Ok(())
-    }
-
-    fn copy(&mut self, copy: &Run) -> Result<()> {
-        self.out.command(command::copy(copy.base, copy.len))?;
-        self.tally.copy(copy);
-        self.at = copy.new_end();
-        Ok(())
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::stream::stream;
     use crate::{SignatureOptions, patch};
     use proptest::prelude::*;
     use std::io::Cursor;

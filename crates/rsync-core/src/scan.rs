@@ -234,7 +234,7 @@ impl<'a, 's> Scan<'a, 's> {
     /// Whether a window may be a block with this weak sum: surely not when false.
     fn may_be(&self, weak: u64, window: &[u8]) -> bool {
         match self.matcher.shape.weak {
-            WeakSum::Anchor => self.anchoring.may_be(weak, window),
+            WeakSum::Anchor => self.anchoring.fits(weak, window),
             _ => self.matcher.shape.weak_of(window) == weak,
         }
     }
