@@ -3,6 +3,7 @@
 #![allow(clippy::print_stdout, clippy::print_stderr, reason = "a program for a terminal")]
 
 mod bench_backup;
+mod bench_blocks;
 mod bench_core;
 mod edits;
 mod fuzz;
@@ -16,6 +17,8 @@ usage: cargo xtask bench backup [TREE.tar.xz] [--runs N]
            index, full and incremental backup and restore of a large tree, beside tar and restic
        cargo xtask bench core [--runs N] [--other TAR.xz]
            signature, delta and patch of 1 GiB files, beside rdiff, fast_rsync and b3sum
+       cargo xtask bench blocks OLD NEW [OLD NEW]...
+           signature and delta sizes of pairs of files or directories for each block length
        cargo xtask fuzz TARGET [SECONDS]
            run a fuzz target of fuzz/ on the stable toolchain";
 
@@ -24,6 +27,7 @@ fn main() -> ExitCode {
     let words: Vec<&str> = args.iter().map(String::as_str).collect();
     let outcome = match words[..] {
         ["bench", "backup", ref rest @ ..] => bench_backup::run_all(rest),
+        ["bench", "blocks", ref rest @ ..] => bench_blocks::run_all(rest),
         ["bench", "core", ref rest @ ..] => bench_core::run_all(rest),
         ["fuzz", target] => fuzz::run(target, 60),
         ["fuzz", target, seconds] => match seconds.parse() {
