@@ -71,7 +71,7 @@ fn rdiff_and_we_read_and_write_the_same() {
         (path("old"), path("new"), path("sig"), path("delta"), path("out"));
     let mut case = 0;
     for (block_len, lens) in [
-        (None, vec![0, 1, 255, 256, 257, 65_535, 65_537, 200_003]),
+        (None, vec![0, 1, 255, 256, 257, 65_535, 65_537, 200_003, 3_000_017]),
         (Some(64), vec![63, 64, 65, 127, 128, 129, 1009]),
         (Some(1000), vec![999, 1000, 1001, 9973]),
         (Some(4096), vec![4095, 4096, 4097, 40_961]),

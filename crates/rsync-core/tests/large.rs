@@ -240,6 +240,48 @@ fn strong_hashes_are_bounded() {
     }
 }
 
+/// The same for anchors: contexts that every block shares, samples at every byte, and what has none.
+#[test]
+fn strong_hashes_of_anchored_blocks_are_bounded() {
+    const BLOCK: usize = 1024;
+    const LEN: usize = 1 << 20;
+    let shared = noise(BLOCK / 2, 17);
+    let crowd = |seed: u64| -> Vec<u8> {
+        let parts =
+            (0..).flat_map(|i| [shared.clone(), noise(BLOCK / 2 + i % 97, seed << 32 | i as u64)]);
+        parts.flatten().take(LEN).collect()
+    };
+    // Eight bytes of these two in turn are a sample at either phase.
+    let dense = [120, 136].repeat(LEN / 2);
+    // One rolling sum, two contents: equal bytes but for +1, −2, +1 somewhere.
+    let decoys = |at: usize| -> Vec<u8> {
+        let mut data = noise(BLOCK, 18).repeat(LEN / BLOCK);
+        for (i, block) in data.chunks_mut(BLOCK).enumerate() {
+            let at = BLOCK / 2 + (at + 3 * i) % 300;
+            for (place, add) in [(at, 1u8), (at + 1, 254), (at + 2, 1)] {
+                block[place] = block[place].wrapping_add(add);
+            }
+        }
+        data
+    };
+    let zeros = vec![0; LEN];
+    let cases = [
+        (crowd(1), crowd(2)),
+        (dense.clone(), [vec![1], dense.clone()].concat()),
+        (noise(LEN, 19), dense),
+        (zeros.clone(), zeros),
+        (decoys(0), decoys(150)),
+        (decoys(0), [vec![1; 77], decoys(150)].concat()),
+    ];
+    for (i, (old, new)) in cases.into_iter().enumerate() {
+        let signature = Signature::of_slice(&old, &blocks(BLOCK as u32)).unwrap();
+        let (bytes, stats) = delta_bytes(&signature, &new);
+        let windows = new.len().div_ceil(BLOCK) as u64;
+        assert!(stats.strong_hashes <= 3 * windows + 200, "case {i}: {stats:?}");
+        assert_eq!(patched(&old, &bytes), new, "case {i}");
+    }
+}
+
 /// Truncating a mapped file under its reader is an error, not a signal.
 #[test]
 fn truncation_while_mapped_is_an_error() {
