@@ -18,6 +18,8 @@ tab=$(printf '\t')
 
 mkdir "$work" "$work/new"
 tar -xf "$archive" -C "$work"
+# The contents lie in the archive in the order of the lines that need one.
+tar -tf "$archive" | grep -E '^(created|updated)/' >"$work/members" || true
 sed '/^#/d' "$work/PATHS" >"$work/forward"
 awk '{ line[NR] = $0 } END { for (n = NR; n > 0; n--) print line[n] }' "$work/forward" >"$work/reverse"
 
@@ -37,25 +39,28 @@ is_dir() { [ -d "$1" ] && [ ! -L "$1" ]; }
 
 # 1. Make every new file, from the old tree as it still is.
 number=0
-while IFS=$tab read -r kind content mode uid gid mtime member from path; do
+while IFS=$tab read -r kind content mode uid gid mtime from path; do
     number=$((number + 1))
     new=$work/new/$number
+    case $kind/$content in
+        file/whole | file/delta) read -r member <&3 ;;
+    esac
     case $kind/$content in
         file/whole) mv "$work/$member" "$new" ;;
         file/delta) locate "$from" && rdiff patch "$path" "$work/$member" "$new" ;;
         file/copy) locate "$from" && cp "$path" "$new" ;;
         file/empty) : >"$new" ;;
     esac
-done <"$work/forward"
+done <"$work/forward" 3<"$work/members"
 
 # 2. Let the directories concerned be written to.
-while IFS=$tab read -r kind content mode uid gid mtime member from path; do
+while IFS=$tab read -r kind content mode uid gid mtime from path; do
     locate "$path"
     if is_dir "$path"; then chmod u+rwx "$path"; fi
 done <"$work/forward"
 
 # 3. Remove what is gone or of another kind, the innermost first.
-while IFS=$tab read -r kind content mode uid gid mtime member from path; do
+while IFS=$tab read -r kind content mode uid gid mtime from path; do
     locate "$path"
     case $kind/$content in
         file/keep) ;;
@@ -66,7 +71,7 @@ done <"$work/reverse"
 
 # 4. Put the new in place, the outermost first.
 number=0
-while IFS=$tab read -r kind content mode uid gid mtime member from path; do
+while IFS=$tab read -r kind content mode uid gid mtime from path; do
     number=$((number + 1))
     locate "$path"
     case $kind in
@@ -81,7 +86,7 @@ while IFS=$tab read -r kind content mode uid gid mtime member from path; do
 done <"$work/forward"
 
 # 5. Owners, modes and times, the innermost first: what is done in a directory changes its time.
-while IFS=$tab read -r kind content mode uid gid mtime member from path; do
+while IFS=$tab read -r kind content mode uid gid mtime from path; do
     [ "$kind" != gone ] || continue
     locate "$path"
     if [ "$(id -u)" = 0 ]; then chown -h "$uid:$gid" "$path"; fi

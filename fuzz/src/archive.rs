@@ -7,10 +7,10 @@
 
 use std::io::{Read, Write};
 
-use archive::DiffData;
-use diffindex::{Content, DiffIndex};
-use dirindex::DirIndex;
-use dirindex::sections::{Packing, Section, Writer};
+use archive::Archive;
+use diffindex::{Content, DiffIndex, Signatures};
+use dirindex::sections::{Packing, Seal, Section, Writer};
+use dirindex::{DirIndex, RelPath};
 use libfuzzer_sys::fuzz_target;
 use rsync_core::{Digest, SignatureOptions};
 use sha2::{Digest as _, Sha256};
@@ -26,7 +26,13 @@ fuzz_target!(|bytes: &[u8]| {
 });
 
 fn check(archive: Vec<u8>) {
-    let Ok(data) = DiffData::from_source(archive, "fuzzed") else { return };
+    let Ok(opened) = Archive::from_source(archive, "fuzzed") else { return };
+    let Ok(data) = opened.load() else { return };
+    for change in data.diff().changes() {
+        let found = opened.get(&change.path).expect("what is read whole is found by itself");
+        let found = found.expect("what is listed is found");
+        assert_eq!((found.path, found.old), (change.path.clone(), change.old.clone()));
+    }
     let sound = data.verify(None).is_ok();
     if data.signed_diff(&SignatureOptions::default()).is_err() {
         assert!(!sound);
@@ -57,6 +63,7 @@ const TABLE: u8 = 5;
 const PACKED_TABLE: u8 = 6;
 const PAYLOAD: u8 = 7;
 const ARCHIVE: u8 = 8;
+const BLOCKS: u8 = 9;
 
 /// Single bytes to be changed: where, the how manieth, by what.
 struct Bends<'a>(&'a [[u8; 4]]);
@@ -95,16 +102,34 @@ fn forge(mut input: Input<'_>) -> Option<Vec<u8>> {
 
     let diff_bytes = diff.to_bytes().expect("what was read can be written");
     let mut stream = vec![member("diff.index", &diff_bytes), member("PATHS", paths), Vec::new()];
+    let encoded = diff.encode(Signatures::All).expect("what was read can be written");
     let mut delta_lens = deltas.iter();
-    for change in diff.changes() {
-        let (Some(content), Some(new)) = (change.stored_content(), &change.new) else { continue };
-        let (folder, len) = match content {
-            Content::Delta { .. } => ("updated", delta_lens.next().copied()?),
-            _ => ("created", new.node.len()),
-        };
-        let hash = Digest(Sha256::digest(change.path.as_bytes()).into());
-        stream[2].extend(member(&format!("{folder}/{hash}"), input.take(len.min(4096) as usize)));
+    let (mut blocks, mut block_numbers) = (Vec::new(), Vec::new());
+    for (changes, seal) in encoded.blocks() {
+        let (contents, before) = (stream[2].len(), delta_lens.len());
+        for change in changes {
+            let (Some(content), Some(new)) = (change.stored_content(), &change.new) else {
+                continue;
+            };
+            let (folder, len) = match content {
+                Content::Delta { .. } => ("updated", delta_lens.next().copied()?),
+                _ => ("created", new.node.len()),
+            };
+            let hash = Digest(Sha256::digest(change.path.as_bytes()).into());
+            let body = input.take(len.min(4096) as usize);
+            stream[2].extend(member(&format!("{folder}/{hash}"), body));
+        }
+        blocks.push((&changes.first()?.path, seal));
+        block_numbers.push((stream[2].len() - contents) as u64);
+        block_numbers.push((before - delta_lens.len()) as u64);
     }
+    bends.numbers(BLOCKS, &mut block_numbers);
+    let numbers = block_numbers.as_chunks().0.iter();
+    let blocks: Vec<(&RelPath, Seal, u64, u64)> = blocks
+        .into_iter()
+        .zip(numbers)
+        .map(|((first, seal), &[contents, deltas])| (first, seal, contents, deltas))
+        .collect();
     stream.iter_mut().for_each(|part| bends.bytes(STREAM, part));
     stream.retain(|part| !part.is_empty());
     let mut packed: Vec<Vec<u8>> = stream.iter().map(|part| pack(zstd, part)).collect();
@@ -115,14 +140,15 @@ fn forge(mut input: Input<'_>) -> Option<Vec<u8>> {
     bends.numbers(ROWS, &mut rows);
     let rows: Vec<(u32, u32)> =
         rows.as_chunks().0.iter().map(|&[stored, len]| (stored as u32, len as u32)).collect();
-    let mut lengths = [diff_bytes.len() as u64, paths.len() as u64];
+    let mut lengths = [diff_bytes.len() as u64, encoded.blocks_at(), paths.len() as u64];
     bends.numbers(LENGTHS, &mut lengths);
     bends.numbers(DELTAS, &mut deltas);
     let mut writer = Writer::new(Vec::new(), *b"TABL").expect("a vector takes all");
     for section in [
-        Section::encode(1, &(lengths[0], lengths[1])),
+        Section::encode(1, &(diff.base(), diff.result(), lengths[0], lengths[1], lengths[2])),
         Section::encode(2, &rows),
-        Section::encode(3, &deltas),
+        Section::encode(3, &blocks),
+        Section::encode(4, &deltas),
     ] {
         writer.section(&section.expect("a short one")).expect("a vector takes all");
     }

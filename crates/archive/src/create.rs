@@ -6,7 +6,8 @@ use std::io::{self, ErrorKind, Read, Write};
 use std::path::Path;
 use std::sync::Arc;
 
-use diffindex::{Change, Content, DiffIndex, Signatures};
+use diffindex::{Change, Content, DiffIndex, Encoded, Signatures};
+use dirindex::sections::Seal;
 use dirindex::{Dir, DirIndex, Node, RelPath, SectionError};
 use rsync_core::{Delta, Digest, FileBytes, Progress};
 use rustix::fs::OFlags;
@@ -15,8 +16,8 @@ use rustix::io::Errno;
 use crate::codec::Packer;
 use crate::members::MemberWriter;
 use crate::open::{DIFF, PATHS};
-use crate::table::{Table, Trailer};
-use crate::{DiffData, Error, Format, count, frame, open, paths};
+use crate::table::{BlockRow, Head, Table, Trailer};
+use crate::{Archive, DiffData, Error, Format, count, frame, open, paths};
 
 const BUFFER_LEN: usize = 256 << 10;
 
@@ -75,8 +76,7 @@ impl DiffData {
                 other => other,
             })
         })?;
-        let file = File::open(path).map_err(|error| Error::io("open", path, error))?;
-        open::open(Box::new(file), path.to_owned(), Some(diff))
+        open::load(&Archive::open(path)?, Some(diff))
     }
 
     /// Writes the archive to `out`, front to back: a pipe will do. When this fails, what was
@@ -95,7 +95,7 @@ impl DiffData {
         if old.root() != diff.base() {
             return Err(Error::WrongBase { wanted: diff.base(), found: old.root() });
         }
-        let mut archive = Archive {
+        let mut writing = Writing {
             dir,
             old,
             progress: options.progress.as_deref(),
@@ -103,16 +103,17 @@ impl DiffData {
             deltas: Vec::new(),
             buffer: vec![0; BUFFER_LEN],
         };
-        let lengths = archive.head(diff)?;
-        for change in diff.changes() {
-            archive.content(change)?;
-        }
-        archive.finish(lengths, packer)
+        // What is stored whole can be signed again by who needs it: see `sign`.
+        let encoded = diff.encode(Signatures::OfDeltas).map_err(Error::Encode)?;
+        let head = writing.head(diff, &encoded)?;
+        let blocks = encoded.blocks().map(|(changes, seal)| writing.block(changes, seal));
+        let blocks = blocks.collect::<Result<Vec<BlockRow>, Error>>()?;
+        writing.finish(head, blocks, packer)
     }
 }
 
 /// An archive that is being written.
-struct Archive<'a, W> {
+struct Writing<'a, W> {
     dir: &'a Dir,
     old: &'a DirIndex,
     progress: Option<&'a Progress>,
@@ -121,21 +122,16 @@ struct Archive<'a, W> {
     buffer: Vec<u8>,
 }
 
-impl<W: Write> Archive<'_, W> {
-    /// Writes `diff.index` and PATHS, each in members of its own. Gives their lengths.
-    fn head(&mut self, diff: &DiffIndex) -> Result<(u64, u64), Error> {
-        let encode = |error| match error {
+impl<W: Write> Writing<'_, W> {
+    /// Writes `diff.index`, each block of changes in a member of its own, and PATHS.
+    fn head(&mut self, diff: &DiffIndex, encoded: &Encoded<'_>) -> Result<Head, Error> {
+        let failed = |error| match error {
             diffindex::Error::Sections(SectionError::Write(error)) => Error::Write(error),
             other => Error::Encode(other),
         };
-        // What is stored whole can be signed again by who needs it: see `sign`.
-        let kept = Signatures::OfDeltas;
-        let diff_len = count::length(|out| diff.write_to(out, kept)).map_err(encode)?;
+        let diff_len = encoded.byte_len();
         self.header(DIFF, diff_len)?;
-        let same = count::exactly(diff_len, &mut self.tar, |out| diff.write_to(out, kept));
-        if !same.map_err(encode)? {
-            return Err(Error::Write(io::Error::other("the diff has changed its length")));
-        }
+        encoded.write_to(&mut self.tar, |tar| tar.cut()).map_err(failed)?;
         self.end_body(diff_len)?;
         self.tar.cut().map_err(Error::Write)?;
 
@@ -144,18 +140,30 @@ impl<W: Write> Archive<'_, W> {
         paths::write(diff, &mut self.tar).map_err(Error::Write)?;
         self.end_body(paths_len)?;
         self.tar.cut().map_err(Error::Write)?;
-        Ok((diff_len, paths_len))
+        let (base, result, blocks_at) = (diff.base(), diff.result(), encoded.blocks_at());
+        Ok(Head { base, result, diff_len, blocks_at, paths_len })
     }
 
-    /// Writes the content that is stored for a change, if any is.
-    fn content(&mut self, change: &Change) -> Result<(), Error> {
+    /// Writes the contents that are stored for a block of changes.
+    fn block(&mut self, changes: &[Change], seal: Seal) -> Result<BlockRow, Error> {
+        let first = changes.first().map(|change| change.path.clone());
+        let first = first.ok_or_else(|| Error::Write(io::Error::other("an empty block")))?;
+        let (deltas, mut contents) = (self.deltas.len(), 0);
+        for change in changes {
+            contents += self.content(change)?;
+        }
+        Ok(BlockRow { first, seal, contents, deltas: (self.deltas.len() - deltas) as u64 })
+    }
+
+    /// Writes the content that is stored for a change, if any is. Gives what it takes up.
+    fn content(&mut self, change: &Change) -> Result<u64, Error> {
         self.check_cancelled()?;
         let (Some(content), Some(name)) = (change.stored_content(), paths::member_name(change))
         else {
-            return Ok(());
+            return Ok(0);
         };
         let Some(Node::File { len, digest }) = change.new.as_ref().map(|new| &new.node) else {
-            return Ok(());
+            return Ok(0);
         };
         let len = match content {
             Content::Delta { base, digest: base_digest } => {
@@ -167,7 +175,7 @@ impl<W: Write> Archive<'_, W> {
         if let Some(progress) = self.progress {
             progress.add_item();
         }
-        Ok(())
+        Ok(frame::footprint(len).unwrap_or(u64::MAX))
     }
 
     /// Writes a file as it is. Exactly the indexed length is read: what was appended since does no
@@ -276,11 +284,10 @@ impl<W: Write> Archive<'_, W> {
     }
 
     /// Writes TABLE, the end of the tar stream, and the trailer.
-    fn finish(mut self, lengths: (u64, u64), packer: Packer) -> Result<(), Error> {
+    fn finish(mut self, head: Head, blocks: Vec<BlockRow>, packer: Packer) -> Result<(), Error> {
         let (members, table_offset) = self.tar.settle().map_err(Error::Write)?;
         let members = members.to_vec();
-        let (diff_len, paths_len) = lengths;
-        let table = Table { diff_len, paths_len, members, deltas: self.deltas };
+        let table = Table { head, members, blocks, deltas: self.deltas };
         let body = table.to_bytes().map_err(Error::EncodeTable)?;
         let packed = Table::pack(packer, &body).map_err(Error::Write)?;
         let trailer = Trailer::new(table_offset, body.len() as u64, &packed);

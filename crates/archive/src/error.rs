@@ -119,6 +119,20 @@ pub enum Error {
         /// The path asked for.
         path: RelPath,
     },
+    /// Single paths can be brought back from a full backup alone.
+    #[error("{archive}: an increment brings back nothing by itself")]
+    NotFull {
+        /// The archive's name.
+        archive: String,
+    },
+    /// The archive has no such path.
+    #[error("{archive}: there is no {path} in it")]
+    Missing {
+        /// The archive's name.
+        archive: String,
+        /// The path asked for.
+        path: RelPath,
+    },
     /// The caller has set the flag of its [`Progress`](rsync_core::Progress).
     #[error("cancelled")]
     Cancelled,

@@ -5,9 +5,12 @@
 //!   whole, changed files as librsync deltas against the old *index*, without the old data. It
 //!   compresses on all of rayon's threads and holds a few MiB, whatever the sizes of the files.
 //!   [`DiffData::write`] does the same to any [`Write`](std::io::Write).
-//! - [`DiffData::open`] reads the end of an archive and its diff, which takes a few small reads. A
-//!   [`ContentReader`] then gives single contents, reading no more than the compressed members they
-//!   lie in. The archive may be a file, memory, or anything else that can [`ReadAt`].
+//! - [`DiffData::open`] reads the end of an archive and its diff. A [`ContentReader`] then gives single
+//!   contents, reading no more than the compressed members they lie in. The archive may be a file,
+//!   memory, or anything else that can [`ReadAt`].
+//! - [`Archive::open`] reads the end alone. [`Archive::select`] then finds some paths of a full backup
+//!   by a few KiB of its diff, however large that is, and [`Archive::plan`] tells beforehand which bytes
+//!   that and restoring them will read.
 //! - [`DiffData::signed_diff`] is the diff with the signatures of files stored whole, which an
 //!   archive leaves out since they follow from the contents.
 //! - [`DiffData::verify`] reads everything and compares it with what the diff promises.
@@ -50,11 +53,13 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 
+mod archive;
 mod codec;
 mod count;
 mod create;
 mod error;
 mod frame;
+mod layout;
 mod members;
 mod open;
 mod paths;
@@ -65,6 +70,7 @@ mod stream;
 mod table;
 mod verify;
 
+pub use archive::Archive;
 pub use codec::Format;
 pub use create::ArchiveOptions;
 pub use error::Error;

@@ -1,24 +1,26 @@
-//! Opening an archive: from its trailer to TABLE, to the diff, to the place of every content. What
-//! is declared is checked against what is there before memory is spent on it; knows how to read no
-//! content.
+//! Opening an archive: from its trailer to TABLE, and from there to its whole diff. What is declared is
+//! checked against what is there before memory is spent on it; knows how to read no content.
 
 use std::io;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
-use diffindex::{Content, DiffIndex};
+use diffindex::DiffIndex;
 
+use crate::archive::Opened;
 use crate::error::shown;
-use crate::read::Stored;
+use crate::layout::Layout;
 use crate::stream::Stream;
 use crate::table::{MAX_TRAILER_LEN, TABLE, Table, Trailer};
-use crate::{DiffData, Error, Format, ReadAt, frame};
+use crate::{Archive, DiffData, Error, Format, ReadAt, frame};
 
 /// The tar members that are no contents.
 pub(crate) const DIFF: &str = "diff.index";
 pub(crate) const PATHS: &str = "PATHS";
 
-/// Opening reads this much of the end at once, which is all of TABLE for most archives.
-const TAIL_LEN: u64 = 64 << 10;
+/// Opening reads this much of the end at once: all of TABLE for an archive of some 30,000 files. For
+/// more, it reads the rest of TABLE and no more.
+const TAIL_LEN: u64 = 16 << 10;
 /// TABLE takes up no more than this: enough for an archive of some 50 TiB.
 const MAX_TABLE_LEN: u64 = 256 << 20;
 
@@ -28,42 +30,53 @@ fn max_diff_len(archive_len: u64) -> u64 {
     archive_len.saturating_mul(64).saturating_add(64 << 20)
 }
 
-/// Opens the archive in `source`. Who has its diff at hand saves reading it.
-pub(crate) fn open(
-    source: Box<dyn ReadAt>,
-    path: PathBuf,
-    diff: Option<&DiffIndex>,
-) -> Result<DiffData, Error> {
+/// Opens the archive in `source` by its end.
+pub(crate) fn open(source: Box<dyn ReadAt>, path: PathBuf) -> Result<Archive, Error> {
     let size = source.size().map_err(|error| Error::io("read", &path, error))?;
-    let archive = Archive { source: &*source, path: &path, size };
-    let (format, trailer, packed_table) = archive.end()?;
-    let table = archive.table(format, &trailer, &packed_table)?;
-    let stream = Stream::new(source, path, format, &table.members)?;
+    let end = End { source: &*source, path: &path, size };
+    let (format, trailer, packed) = end.read()?;
+    let Table { head, members, blocks, deltas } = end.table(format, &trailer, &packed)?;
+    let read = trailer.table_offset.min(size.saturating_sub(TAIL_LEN))..size;
+    let stream = Stream::new(source, path, format, &members)?;
+    let wrong = |problem| stream.damaged(TABLE, trailer.table_offset, problem);
     if stream.end().stored != trailer.table_offset {
-        let problem = format!("its members end at byte {}", stream.end().stored);
-        return Err(stream.damaged(TABLE, trailer.table_offset, problem));
+        return Err(wrong(format!("its members end at byte {}", stream.end().stored)));
     }
-    let diff = match diff {
-        Some(diff) => diff.clone(),
-        None => read_diff(&stream, table.diff_len, size)?,
-    };
-    let contents = place_contents(&stream, &diff, &table)?;
-    let Table { diff_len, paths_len, .. } = table;
-    Ok(DiffData { stream, diff, diff_len, paths_len, contents })
+    if head.diff_len > max_diff_len(size) {
+        let problem = format!("it is said to have {} bytes", head.diff_len);
+        return Err(stream.damaged(DIFF, 0, problem));
+    }
+    let layout = Layout::new(head, blocks, deltas, stream.end().stream).map_err(wrong)?;
+    if ![layout.paths_at, layout.contents_at].iter().all(|&at| stream.is_cut_at(at)) {
+        return Err(wrong("its members are not cut where they must be".to_owned()));
+    }
+    Ok(Archive(Arc::new(Opened { stream, layout, end: read })))
 }
 
-/// An archive of which nothing is known yet.
-struct Archive<'a> {
+/// The archive with all of its diff. Who has that at hand saves reading it.
+pub(crate) fn load(archive: &Archive, diff: Option<&DiffIndex>) -> Result<DiffData, Error> {
+    let opened = &*archive.0;
+    let diff = match diff {
+        Some(diff) => diff.clone(),
+        None => read_diff(opened)?,
+    };
+    let contents = opened.layout.place_all(&diff);
+    let contents = contents.map_err(|problem| opened.wrong_table(problem))?;
+    Ok(DiffData { archive: archive.clone(), diff, contents })
+}
+
+/// The end of an archive of which nothing is known yet.
+struct End<'a> {
     source: &'a dyn ReadAt,
     path: &'a Path,
     size: u64,
 }
 
-impl Archive<'_> {
+impl End<'_> {
     /// The trailer, and the compressed members of TABLE, which it vouches for.
-    fn end(&self) -> Result<(Format, Trailer, Vec<u8>), Error> {
+    fn read(&self) -> Result<(Format, Trailer, Vec<u8>), Error> {
         let tail_at = self.size.saturating_sub(TAIL_LEN);
-        let tail = self.read(tail_at, self.size)?;
+        let tail = self.bytes(tail_at, self.size)?;
         let (format, trailer, trailer_len) = Trailer::find(&tail).ok_or_else(|| {
             let problem = "there is none: no archive of this program, or one that was cut short";
             self.damaged("trailer", self.size.saturating_sub(MAX_TRAILER_LEN as u64), problem)
@@ -74,7 +87,7 @@ impl Archive<'_> {
             let problem = format!("it says that TABLE is at byte {table_at}");
             return Err(self.damaged("trailer", trailer_at, problem));
         }
-        let mut packed = self.read(table_at.min(tail_at), tail_at)?;
+        let mut packed = self.bytes(table_at.min(tail_at), tail_at)?;
         packed.extend_from_slice(tail.get(..tail.len() - trailer_len).unwrap_or_default());
         packed.drain(..(table_at - table_at.min(tail_at)) as usize);
         if trailer.digest_of(&packed) != trailer.digest {
@@ -95,7 +108,7 @@ impl Archive<'_> {
         table.map_err(|problem| self.damaged(TABLE, trailer.table_offset, problem))
     }
 
-    fn read(&self, from: u64, to: u64) -> Result<Vec<u8>, Error> {
+    fn bytes(&self, from: u64, to: u64) -> Result<Vec<u8>, Error> {
         let mut bytes = vec![0; (to - from) as usize];
         let read = self.source.read_exact_at(&mut bytes, from);
         read.map_err(|error: io::Error| Error::io("read", self.path, error))?;
@@ -108,52 +121,25 @@ impl Archive<'_> {
     }
 }
 
-fn read_diff(stream: &Stream, len: u64, archive_len: u64) -> Result<DiffIndex, Error> {
-    if len > max_diff_len(archive_len).min(stream.end().stream) {
-        let problem = format!("it is said to have {len} bytes");
-        return Err(stream.damaged(DIFF, 0, problem));
-    }
+fn read_diff(archive: &Opened) -> Result<DiffIndex, Error> {
+    let Opened { stream, layout, .. } = archive;
+    let len = layout.head.diff_len;
     let mut cursor = stream.cursor();
+    cursor.seek_all(0..layout.paths_at);
     cursor.header(DIFF, len)?;
     let mut bytes = vec![0; len as usize];
     cursor.read_exact(&mut bytes).map_err(|error| error.of(DIFF))?;
     cursor.padding(DIFF, len)?;
-    DiffIndex::from_bytes(bytes)
-        .map_err(|source| Error::Diff { archive: shown(stream.path()), source })
-}
-
-/// Works out where each content is, and checks that diff and table leave no byte unaccounted for.
-fn place_contents(stream: &Stream, diff: &DiffIndex, table: &Table) -> Result<Vec<Stored>, Error> {
-    let wrong = |problem: &str| stream.damaged(TABLE, stream.end().stored, problem);
-    let after = |at: u64, len: u64| {
-        let end = frame::footprint(len).and_then(|whole| at.checked_add(whole));
-        end.ok_or_else(|| wrong("it declares more than any archive can hold"))
-    };
-    let paths_at = after(0, table.diff_len)?;
-    let contents_at = after(paths_at, table.paths_len)?;
-    let mut at = contents_at;
-    let mut deltas = table.deltas.iter();
-    let mut contents = Vec::new();
-    for (change, number) in diff.changes().iter().zip(0..) {
-        let len = match (change.stored_content(), &change.new) {
-            (Some(Content::Delta { .. }), _) => {
-                *deltas.next().ok_or_else(|| wrong("it lists fewer deltas than the diff"))?
-            }
-            (Some(_), Some(new)) => new.node.len(),
-            _ => continue,
-        };
-        contents.push(Stored { change: number, at, len });
-        at = after(at, len)?;
+    let (diff, blocks) = DiffIndex::from_bytes_in_blocks(bytes)
+        .map_err(|source| Error::Diff { archive: shown(stream.path()), source })?;
+    // What is found block by block has to be what is found here.
+    let listed = layout.blocks.iter();
+    let listed = listed.map(|block| (block.span.start - frame::HEADER_LEN as u64, block.seal));
+    if !listed.eq(blocks) {
+        return Err(archive.wrong_table("it lists other blocks than the diff has"));
     }
-    if deltas.next().is_some() {
-        return Err(wrong("it lists more deltas than the diff"));
+    if (layout.head.base, layout.head.result) != (diff.base(), diff.result()) {
+        return Err(archive.wrong_table("it names other trees than the diff"));
     }
-    if at != stream.end().stream {
-        let problem = format!("the diff's contents take {at} bytes, not {}", stream.end().stream);
-        return Err(wrong(&problem));
-    }
-    if ![paths_at, contents_at].iter().all(|&at| stream.is_cut_at(at)) {
-        return Err(wrong("its members are not cut where they must be"));
-    }
-    Ok(contents)
+    Ok(diff)
 }

@@ -8,7 +8,7 @@ use dirindex::{Node, Time, escape};
 use sha2::{Digest as _, Sha256};
 
 /// The first line: what the columns are.
-const COLUMNS: &str = "#kind\tcontent\tmode\tuid\tgid\tmtime\tmember\tfrom\tpath";
+const COLUMNS: &str = "#kind\tcontent\tmode\tuid\tgid\tmtime\tfrom\tpath";
 
 /// Writes PATHS. `docs/format.md` says what is in a line.
 pub(crate) fn write(diff: &DiffIndex, mut out: impl Write) -> io::Result<()> {
@@ -31,7 +31,7 @@ pub(crate) fn member_name(change: &Change) -> Option<String> {
 
 fn line(change: &Change, out: &mut impl Write) -> io::Result<()> {
     let Some(New { node, meta, content, .. }) = &change.new else {
-        return writeln!(out, "gone\t-\t-\t-\t-\t-\t-\t-\t{}", change.path);
+        return writeln!(out, "gone\t-\t-\t-\t-\t-\t-\t{}", change.path);
     };
     let (kind, target) = match node {
         Node::Dir => ("dir", None),
@@ -50,16 +50,14 @@ fn line(change: &Change, out: &mut impl Write) -> io::Result<()> {
         Content::Delta { base, .. } => ("delta", Some(base.to_string())),
         Content::Copy { base } => ("copy", Some(base.to_string())),
     };
-    let none = || "-".to_owned();
     writeln!(
         out,
-        "{kind}\t{content}\t{:04o}\t{}\t{}\t{}\t{}\t{}\t{}",
+        "{kind}\t{content}\t{:04o}\t{}\t{}\t{}\t{}\t{}",
         meta.mode,
         meta.uid,
         meta.gid,
         decimal(meta.mtime),
-        member_name(change).unwrap_or_else(none),
-        target.or(base).unwrap_or_else(none),
+        target.or(base).unwrap_or_else(|| "-".to_owned()),
         change.path,
     )
 }

@@ -1,7 +1,6 @@
 //! [`DiffData`]: an archive opened, and its contents one by one, each where the diff and TABLE say
 //! that it must be. Knows neither compression nor how the table was found.
 
-use std::fs::File;
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 
@@ -10,29 +9,18 @@ use dirindex::Node;
 use rsync_core::Digest;
 
 use crate::error::shown;
+use crate::layout::Stored;
 use crate::stream::{Cursor, Stream, as_io};
-use crate::{Error, ReadAt, open, paths};
+use crate::{Archive, Error, ReadAt, paths};
 
 /// The data of a diff: an archive of the contents that the new tree has and the old one had not.
 ///
 /// Several threads may read from one value, each through a [`reader`](DiffData::reader) of its own.
 pub struct DiffData {
-    pub(crate) stream: Stream,
+    pub(crate) archive: Archive,
     pub(crate) diff: DiffIndex,
-    pub(crate) diff_len: u64,
-    pub(crate) paths_len: u64,
+    /// Where the contents are, in path order.
     pub(crate) contents: Vec<Stored>,
-}
-
-/// A content in the archive.
-#[derive(Debug, Clone, Copy)]
-pub(crate) struct Stored {
-    /// Which of the diff's changes it belongs to.
-    pub(crate) change: usize,
-    /// Where in the tar stream its header begins.
-    pub(crate) at: u64,
-    /// Its length.
-    pub(crate) len: u64,
 }
 
 impl DiffData {
@@ -41,9 +29,7 @@ impl DiffData {
     /// # Errors
     /// [`Error::Io`], [`Error::Damaged`], [`Error::Diff`].
     pub fn open(path: impl AsRef<Path>) -> Result<DiffData, Error> {
-        let path = path.as_ref();
-        let file = File::open(path).map_err(|error| Error::io("open", path, error))?;
-        DiffData::from_source(file, path)
+        Archive::open(path)?.load()
     }
 
     /// Opens the archive that `source` holds. `name` is what messages call it.
@@ -54,7 +40,12 @@ impl DiffData {
         source: impl ReadAt + 'static,
         name: impl Into<PathBuf>,
     ) -> Result<DiffData, Error> {
-        open::open(Box::new(source), name.into(), None)
+        Archive::from_source(source, name)?.load()
+    }
+
+    /// The archive, and all that can be asked of it without its diff.
+    pub fn archive(&self) -> &Archive {
+        &self.archive
     }
 
     /// The diff that the archive carries: what changed, and what each content must be.
@@ -65,7 +56,11 @@ impl DiffData {
     /// A reader of single contents. One reader opens contents that follow one another without
     /// unpacking anything twice; several readers may work at once.
     pub fn reader(&self) -> ContentReader<'_> {
-        ContentReader { data: self, cursor: self.stream.cursor() }
+        ContentReader { data: self, cursor: self.stream().cursor() }
+    }
+
+    pub(crate) fn stream(&self) -> &Stream {
+        &self.archive.0.stream
     }
 
     /// The change of this archive's diff whose content this is.
@@ -83,7 +78,7 @@ impl DiffData {
         match change.new.as_ref().map(|new| &new.node) {
             Some(Node::File { digest, .. }) if *digest == found => Ok(()),
             _ => {
-                let mut cursor = self.stream.cursor();
+                let mut cursor = self.stream().cursor();
                 cursor.seek(stored.at);
                 let name = paths::member_name(change).unwrap_or_default();
                 Err(cursor.damaged(&name, format!("{} has another content", change.path)))
@@ -103,7 +98,7 @@ impl DiffData {
 impl std::fmt::Debug for DiffData {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("DiffData")
-            .field("path", self.stream.path())
+            .field("path", self.stream().path())
             .field("contents", &self.contents.len())
             .finish_non_exhaustive()
     }
@@ -128,7 +123,7 @@ impl<'a> ContentReader<'a> {
     /// stored content; [`Error::Io`] and [`Error::Damaged`].
     pub fn open(&mut self, change: &Change) -> Result<Body<'_, 'a>, Error> {
         let not_stored = || Error::NotStored {
-            archive: shown(self.data.stream.path()),
+            archive: shown(self.data.stream().path()),
             path: change.path.clone(),
         };
         let stored = *self.data.find(change).ok_or_else(not_stored)?;

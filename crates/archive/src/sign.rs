@@ -6,7 +6,8 @@ use dirindex::stored::StoredSignature;
 use rayon::prelude::*;
 use rsync_core::{Signature, SignatureOptions};
 
-use crate::read::{Stored, is_whole};
+use crate::layout::Stored;
+use crate::read::is_whole;
 use crate::{DiffData, Error};
 
 /// How many contents one reader takes: they lie side by side, mostly in the same members.

@@ -2,6 +2,7 @@
 //! member unpacked. Knows tar's framing, not which tar members there should be.
 
 use std::io;
+use std::ops::Range;
 use std::path::PathBuf;
 
 use crate::error::shown;
@@ -63,7 +64,28 @@ impl Stream {
 
     /// A cursor at the start of the stream.
     pub(crate) fn cursor(&self) -> Cursor<'_> {
-        Cursor { stream: self, at: 0, loaded: None, packed: Vec::new(), unpacked: Vec::new() }
+        Cursor {
+            stream: self,
+            at: 0,
+            ahead: 0,
+            loaded: None,
+            packed: Vec::new(),
+            packed_at: 0,
+            unpacked: Vec::new(),
+        }
+    }
+
+    /// The bytes of the archive that hold `span`, which is not empty, of the stream.
+    pub(crate) fn archive_range(&self, span: Range<u64>) -> Range<u64> {
+        let end = self.end().stored;
+        let first = self.member_at(span.start).map_or(end, |(_, start, _)| start.stored);
+        let last = self.member_at(span.end.saturating_sub(1)).map_or(end, |(_, _, end)| end.stored);
+        first..last
+    }
+
+    /// The archive's name, for messages.
+    pub(crate) fn name(&self) -> String {
+        shown(&self.path)
     }
 
     pub(crate) fn path(&self) -> &PathBuf {
@@ -72,7 +94,7 @@ impl Stream {
 
     pub(crate) fn damaged(&self, part: &str, offset: u64, problem: impl Into<String>) -> Error {
         Error::Damaged {
-            archive: shown(&self.path),
+            archive: self.name(),
             part: part.to_owned(),
             offset,
             problem: problem.into(),
@@ -90,15 +112,28 @@ impl Stream {
 pub(crate) struct Cursor<'a> {
     stream: &'a Stream,
     at: u64,
+    /// Up to where in the archive more than one member is read at once.
+    ahead: u64,
     /// The member in `unpacked`, and where it lies.
     loaded: Option<(Place, Place)>,
     packed: Vec<u8>,
+    /// Where in the archive `packed` lies.
+    packed_at: u64,
     unpacked: Vec<u8>,
 }
+
+/// How much is read at once where small members follow one another.
+const READ_LEN: u64 = 1 << 20;
 
 impl<'a> Cursor<'a> {
     pub(crate) fn seek(&mut self, at: u64) {
         self.at = at;
+    }
+
+    /// Goes to the start of `span`, all of which will be read.
+    pub(crate) fn seek_all(&mut self, span: Range<u64>) {
+        self.at = span.start;
+        self.ahead = self.stream.archive_range(span).end;
     }
 
     /// Where in the archive the compressed member begins that the cursor is in.
@@ -177,10 +212,19 @@ impl<'a> Cursor<'a> {
     fn load(&mut self, start: Place, end: Place) -> Result<(), Error> {
         let (stored, len) = ((end.stored - start.stored) as usize, end.stream - start.stream);
         let stream = self.stream;
-        self.packed.resize(stored, 0);
-        let read = stream.source.read_exact_at(&mut self.packed, start.stored);
-        read.map_err(|error| Error::io("read", &stream.path, error))?;
-        match stream.format.unpack(&self.packed, len as usize, &mut self.unpacked) {
+        let packed_end = self.packed_at + self.packed.len() as u64;
+        if start.stored < self.packed_at || packed_end < end.stored {
+            let read_end = self.ahead.min(start.stored + READ_LEN).max(end.stored);
+            self.packed.clear();
+            let mut packed = std::mem::take(&mut self.packed);
+            packed.resize((read_end - start.stored) as usize, 0);
+            let read = stream.source.read_exact_at(&mut packed, start.stored);
+            read.map_err(|error| Error::io("read", &stream.path, error))?;
+            (self.packed, self.packed_at) = (packed, start.stored);
+        }
+        let from = (start.stored - self.packed_at) as usize;
+        let packed = self.packed.get(from..from + stored).unwrap_or_default();
+        match stream.format.unpack(packed, len as usize, &mut self.unpacked) {
             Ok(used) if used == stored && self.unpacked.len() as u64 == len => Ok(()),
             Ok(_) => {
                 Err(stream.damaged("", start.stored, "it has another length than is declared"))

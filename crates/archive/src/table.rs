@@ -3,9 +3,10 @@
 
 use std::io;
 
-use dirindex::SectionError;
-use dirindex::sections::{Section, Sections, Writer, encode_all};
+use dirindex::sections::{Seal, Section, Sections, Writer, encode_all};
+use dirindex::{RelPath, Root, SectionError};
 use rayon::prelude::*;
+use serde::{Deserialize, Serialize};
 
 use crate::codec::Packer;
 use crate::members::{MEMBER_LEN, Member};
@@ -15,36 +16,72 @@ use crate::{Format, frame};
 pub(crate) const TABLE: &str = "TABLE";
 
 const FILE_KIND: [u8; 4] = *b"TABL";
-const LENGTHS: u32 = 1;
+const HEAD: u32 = 1;
 const MEMBERS: u32 = 2;
-const DELTAS: u32 = 3;
+const BLOCKS: u32 = 3;
+const DELTAS: u32 = 4;
 const ROWS_PER_SECTION: usize = 1 << 16;
 
-/// What a reader needs, besides the diff, to know where everything lies.
+/// What a reader needs to know where everything lies.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct Table {
-    /// The length of `diff.index`.
-    pub(crate) diff_len: u64,
-    /// The length of `PATHS`.
-    pub(crate) paths_len: u64,
+    pub(crate) head: Head,
     /// Every compressed member before that of TABLE itself, in order.
     pub(crate) members: Vec<Member>,
+    /// Every block of changes in `diff.index`, in order.
+    pub(crate) blocks: Vec<BlockRow>,
     /// The length of every stored delta, in path order. (Whole files have the length that the
     /// diff says.)
     pub(crate) deltas: Vec<u64>,
 }
 
+/// What the archive is, and how long what precedes the contents.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Head {
+    /// The tree that the diff starts from.
+    pub(crate) base: Root,
+    /// The tree that it leads to.
+    pub(crate) result: Root,
+    /// The length of `diff.index`.
+    pub(crate) diff_len: u64,
+    /// Where in `diff.index` the first block of changes begins.
+    pub(crate) blocks_at: u64,
+    /// The length of `PATHS`.
+    pub(crate) paths_len: u64,
+}
+
+/// A block of changes: what is in it, and how much is stored for it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct BlockRow {
+    /// Its first path.
+    pub(crate) first: RelPath,
+    /// What it can be read with.
+    pub(crate) seal: Seal,
+    /// How many bytes of the stream its contents take up.
+    pub(crate) contents: u64,
+    /// How many of its contents are deltas.
+    pub(crate) deltas: u64,
+}
+
 impl Table {
     pub(crate) fn to_bytes(&self) -> Result<Vec<u8>, SectionError> {
-        let mut writer = Writer::new(Vec::new(), FILE_KIND)?;
-        writer.section(&Section::encode(LENGTHS, &(self.diff_len, self.paths_len))?)?;
-        let members: Vec<&[Member]> = self.members.chunks(ROWS_PER_SECTION).collect();
-        for section in encode_all(MEMBERS, &members)? {
-            writer.section(&section)?;
+        fn sections<T: Serialize + Sync>(
+            kind: u32,
+            rows: &[T],
+        ) -> Result<Vec<Section>, SectionError> {
+            encode_all(kind, &rows.chunks(ROWS_PER_SECTION).collect::<Vec<_>>())
         }
-        let deltas: Vec<&[u64]> = self.deltas.chunks(ROWS_PER_SECTION).collect();
-        for section in encode_all(DELTAS, &deltas)? {
-            writer.section(&section)?;
+        let mut writer = Writer::new(Vec::new(), FILE_KIND)?;
+        writer.section(&Section::encode(HEAD, &self.head)?)?;
+        for section in [
+            sections(MEMBERS, &self.members)?,
+            sections(BLOCKS, &self.blocks)?,
+            sections(DELTAS, &self.deltas)?,
+        ]
+        .iter()
+        .flatten()
+        {
+            writer.section(section)?;
         }
         writer.finish()
     }
@@ -85,23 +122,26 @@ impl Table {
     }
 
     /// Reads what `to_bytes` wrote. `archive_len` bounds what is unpacked: each row takes up less
-    /// here than what it is about takes up in the archive.
+    /// here than what it is about takes up in the archive, but for paths that compress well.
     pub(crate) fn from_bytes(bytes: Vec<u8>, archive_len: u64) -> Result<Table, String> {
         let sections = Sections::from_bytes(bytes, FILE_KIND).map_err(|error| error.to_string())?;
         let unpacked: u64 = (0..sections.count()).map(|n| sections.raw_len(n) as u64).sum();
-        if unpacked > archive_len {
+        if unpacked > archive_len.saturating_mul(2).saturating_add(2 << 20) {
             return Err("it lists more than the archive can hold".to_owned());
         }
-        let known = [LENGTHS, MEMBERS, DELTAS].iter().map(|&kind| sections.of_kind(kind).count());
-        if known.sum::<usize>() != sections.count() || sections.of_kind(LENGTHS).count() != 1 {
+        let count = |kind: u32| sections.of_kind(kind).count();
+        let known: usize = [HEAD, MEMBERS, BLOCKS, DELTAS].into_iter().map(count).sum();
+        if known != sections.count() || count(HEAD) != 1 {
             return Err("it has other sections than a table of members".to_owned());
         }
-        let lengths = sections.of_kind(LENGTHS).next().unwrap_or(usize::MAX);
         let decode = || {
-            let (diff_len, paths_len) = sections.decode(lengths)?;
-            let members = sections.decode_all(MEMBERS)?;
-            let deltas = sections.decode_all(DELTAS)?;
-            Ok(Table { diff_len, paths_len, members, deltas })
+            let head = sections.of_kind(HEAD).next().unwrap_or(usize::MAX);
+            Ok(Table {
+                head: sections.decode(head)?,
+                members: sections.decode_all(MEMBERS)?,
+                blocks: sections.decode_all(BLOCKS)?,
+                deltas: sections.decode_all(DELTAS)?,
+            })
         };
         decode().map_err(|error: SectionError| error.to_string())
     }
@@ -189,18 +229,33 @@ mod tests {
     use super::*;
     use std::io::Read;
 
+    fn head() -> Head {
+        let (base, result) = (Root([1; 32]), Root([2; 32]));
+        Head { base, result, diff_len: 12, blocks_at: 7, paths_len: 1 << 40 }
+    }
+
     #[test]
     fn tables_come_back() {
         let member = |n: u32| Member { stored: n * 3 + 20, len: 1 << 20 };
+        let row = |n: u64| BlockRow {
+            first: RelPath::new(format!("path {n}")).unwrap(),
+            seal: Section::encode(7, &n).unwrap().seal(),
+            contents: n << 20,
+            deltas: n % 3,
+        };
         let table = Table {
-            diff_len: 12,
-            paths_len: 1 << 40,
+            head: head(),
             members: (0..70_000).map(member).collect(),
+            blocks: (0..500).map(row).collect(),
             deltas: vec![0, 1, u64::MAX],
         };
         let bytes = table.to_bytes().unwrap();
-        assert_eq!(Table::from_bytes(bytes.clone(), 1 << 20), Ok(table));
-        let error = Table::from_bytes(bytes, 1000).unwrap_err();
+        assert_eq!(Table::from_bytes(bytes, 1 << 20), Ok(table));
+
+        let member = Member { stored: 1 << 20, len: 1 << 20 };
+        let (blocks, deltas) = (Vec::new(), Vec::new());
+        let long = Table { head: head(), members: vec![member; 1 << 20], blocks, deltas };
+        let error = Table::from_bytes(long.to_bytes().unwrap(), 1000).unwrap_err();
         assert_eq!(error, "it lists more than the archive can hold");
     }
 
@@ -208,7 +263,7 @@ mod tests {
     fn tables_of_several_members_come_back() {
         // Deltas of all lengths do not compress.
         let deltas = (1..400_000u64).map(|n| n.wrapping_mul(0x9e37_79b9_7f4a_7c15)).collect();
-        let table = Table { diff_len: 1, paths_len: 2, members: Vec::new(), deltas };
+        let table = Table { head: head(), members: Vec::new(), blocks: Vec::new(), deltas };
         let body = table.to_bytes().unwrap();
         assert!(body.len() > 2 * MEMBER_LEN);
         for format in [Format::Gzip, Format::Zstd] {

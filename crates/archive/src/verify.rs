@@ -6,10 +6,11 @@ use std::io::{self, Write};
 use rayon::prelude::*;
 use rsync_core::{Digest, Progress};
 
+use crate::layout::Stored;
 use crate::open::PATHS;
-use crate::read::{Stored, is_whole};
+use crate::read::is_whole;
 use crate::stream::{Cursor, as_io};
-use crate::{DiffData, Error, count, frame, paths};
+use crate::{DiffData, Error, count, paths};
 
 /// Contents are checked in parallel in runs of about this much of the tar stream.
 const RUN_LEN: u64 = 16 << 20;
@@ -24,11 +25,14 @@ impl DiffData {
     /// # Errors
     /// The first damage that is found, as [`Error::Damaged`]; [`Error::Io`]; [`Error::Cancelled`].
     pub fn verify(&self, progress: Option<&Progress>) -> Result<(), Error> {
-        self.verify_paths()?;
+        // A selection has its own diff, which PATHS knows nothing of.
+        if self.diff.result() == self.archive.result() {
+            self.verify_paths()?;
+        }
         let runs: Vec<&[Stored]> =
             self.contents.chunk_by(|a, b| a.at / RUN_LEN == b.at / RUN_LEN).collect();
         runs.into_par_iter().try_for_each(|run| {
-            let mut cursor = self.stream.cursor();
+            let mut cursor = self.stream().cursor();
             let mut buffer = vec![0; BUFFER_LEN];
             run.iter().try_for_each(|stored| {
                 verify_content(self, &mut cursor, stored, &mut buffer, progress)
@@ -37,20 +41,22 @@ impl DiffData {
     }
 
     fn verify_paths(&self) -> Result<(), Error> {
-        let mut cursor = self.stream.cursor();
-        cursor.seek(frame::footprint(self.diff_len).unwrap_or_default());
-        cursor.header(PATHS, self.paths_len)?;
+        let mut cursor = self.stream().cursor();
+        let layout = &self.archive.0.layout;
+        let paths_len = layout.head.paths_len;
+        cursor.seek(layout.paths_at);
+        cursor.header(PATHS, paths_len)?;
         let offset = cursor.archive_offset();
-        let damaged = || self.stream.damaged(PATHS, offset, "it does not say what the diff says");
+        let damaged = || self.stream().damaged(PATHS, offset, "it does not say what the diff says");
         let len = count::length(|out| paths::write(&self.diff, out));
-        if len.ok() != Some(self.paths_len) {
+        if len.ok() != Some(paths_len) {
             return Err(damaged());
         }
         paths::write(&self.diff, Compare(&mut cursor)).map_err(|error| match error.downcast() {
             Ok(ours) => ours,
             Err(_) => damaged(),
         })?;
-        cursor.padding(PATHS, self.paths_len)
+        cursor.padding(PATHS, paths_len)
     }
 }
 

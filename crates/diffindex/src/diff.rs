@@ -1,21 +1,14 @@
 //! [`DiffIndex`]: every change between two trees, what it turns an index into, and its file. Knows
 //! neither how the changes were found nor where contents are stored.
 
-use std::fs::File;
 use std::io::{BufWriter, Write};
 use std::path::Path;
 
-use dirindex::sections::{Section, SectionError, Sections, Writer, encode_all};
-use dirindex::stored::{ShapeCode, StoredSignature, read_signatures, write_signatures};
-use dirindex::{DirIndex, Meta, Node, Record, RelPath, Root, replace_file};
+use dirindex::sections::SectionError;
+use dirindex::stored::StoredSignature;
+use dirindex::{DirIndex, Node, Record, RelPath, Root, replace_file};
 
-use crate::{Change, Class, Content, Entry, Error, New};
-
-const FILE_KIND: [u8; 4] = *b"DIFF";
-const ROOTS: u32 = 1;
-const CHANGES: u32 = 2;
-const SIGNATURES: u32 = 3;
-const ROWS_PER_SECTION: usize = 4096;
+use crate::{Change, Class, Content, Entry, Error, New, Signatures};
 
 /// What changed between two trees: from the one whose root is [`base`](DiffIndex::base) to the one
 /// whose root is [`result`](DiffIndex::result).
@@ -25,36 +18,6 @@ pub struct DiffIndex {
     result: Root,
     changes: Vec<Change>,
 }
-
-/// Which signatures are written with a diff.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Signatures {
-    /// Those of all contents that the old tree did not have.
-    All,
-    /// Those of contents stored as deltas. The others follow from what an archive stores whole.
-    OfDeltas,
-    /// None: for who only applies the diff.
-    None,
-}
-
-impl Signatures {
-    fn keep(self, new: &New) -> Option<&StoredSignature> {
-        let wanted = match (self, &new.content) {
-            (Signatures::All, _) | (Signatures::OfDeltas, Content::Delta { .. }) => true,
-            (Signatures::OfDeltas | Signatures::None, _) => false,
-        };
-        new.signature.as_ref().filter(|_| wanted)
-    }
-}
-
-/// [`Change`] as it is encoded: the path, what stood there, what is to stand there.
-type Row<P, N, M, C> = (P, Option<N>, Option<NewRow<N, M, C>>);
-
-/// [`New`] as it is encoded; of references when it is written.
-type NewRow<N, M, C> = (N, M, C, Option<ShapeCode>);
-
-type RowRead = Row<RelPath, Node, Meta, Content>;
-type RowWritten<'a> = Row<&'a RelPath, &'a Node, &'a Meta, &'a Content>;
 
 impl DiffIndex {
     /// What turns the tree of `old` into that of `new`.
@@ -68,6 +31,20 @@ impl DiffIndex {
 
     pub(crate) fn from_parts(base: Root, result: Root, changes: Vec<Change>) -> DiffIndex {
         DiffIndex { base, result, changes }
+    }
+
+    /// The diff of these changes, which are in path order, between the trees with these roots.
+    ///
+    /// # Errors
+    /// [`Error::Unusable`] for changes that no two trees can differ by. Whether they lead from the
+    /// one root to the other shows when they are applied to an index.
+    pub fn from_changes(
+        base: Root,
+        result: Root,
+        changes: Vec<Change>,
+    ) -> Result<DiffIndex, Error> {
+        check(&changes)?;
+        Ok(DiffIndex { base, result, changes })
     }
 
     /// The root of the tree that this changes.
@@ -234,19 +211,7 @@ impl DiffIndex {
     /// # Errors
     /// [`Error::Sections`].
     pub fn write_to(&self, out: impl Write, signatures: Signatures) -> Result<(), Error> {
-        let mut writer = Writer::new(out, FILE_KIND)?;
-        writer.section(&Section::encode(ROOTS, &(self.base, self.result))?)?;
-        let rows: Vec<RowWritten<'_>> =
-            self.changes.iter().map(|change| row(change, signatures)).collect();
-        let chunks: Vec<&[RowWritten<'_>]> = rows.chunks(ROWS_PER_SECTION).collect();
-        for section in encode_all(CHANGES, &chunks)? {
-            writer.section(&section)?;
-        }
-        let news = self.changes.iter().filter_map(|change| change.new.as_ref());
-        let kept = news.filter_map(|new| signatures.keep(new));
-        write_signatures(&mut writer, SIGNATURES, kept)?;
-        writer.finish()?;
-        Ok(())
+        self.encode(signatures)?.write_to(out, |_| Ok(()))
     }
 
     /// Reads what [`to_bytes`](DiffIndex::to_bytes) wrote.
@@ -254,7 +219,7 @@ impl DiffIndex {
     /// # Errors
     /// [`Error::Sections`] for damage, [`Error::Unusable`] for what no two trees can give.
     pub fn from_bytes(bytes: Vec<u8>) -> Result<DiffIndex, Error> {
-        DiffIndex::from_sections(Sections::from_bytes(bytes, FILE_KIND)?)
+        Ok(DiffIndex::from_bytes_in_blocks(bytes)?.0)
     }
 
     /// Writes the diff to `path`, in one step.
@@ -277,41 +242,8 @@ impl DiffIndex {
     /// [`Error::File`], around what is wrong with it.
     pub fn from_file(path: impl AsRef<Path>) -> Result<DiffIndex, Error> {
         let path = path.as_ref();
-        let open = || {
-            let file = File::open(path).map_err(Error::Open)?;
-            DiffIndex::from_sections(Sections::open(file, FILE_KIND)?)
-        };
-        open().map_err(|error| error.in_file(path))
+        DiffIndex::open(path).map_err(|error| error.in_file(path))
     }
-
-    fn from_sections(sections: Sections) -> Result<DiffIndex, Error> {
-        let roots = sections.of_kind(ROOTS).next().unwrap_or(usize::MAX);
-        let (base, result) = sections.decode(roots)?;
-        let rows: Vec<RowRead> = sections.decode_all(CHANGES)?;
-        let files = rows.iter().filter_map(|(_, _, new)| new.as_ref());
-        let files = files.map(|(node, _, _, code)| (*code, node.len()));
-        let mut signatures = read_signatures(sections, SIGNATURES, files)?.into_iter();
-        let mut changes = Vec::with_capacity(rows.len());
-        for (path, old, new) in rows {
-            let new = new.map(|(node, meta, content, _)| New {
-                node,
-                meta,
-                content,
-                signature: signatures.next().flatten(),
-            });
-            changes.push(Change { path, old, new });
-        }
-        check(&changes)?;
-        Ok(DiffIndex { base, result, changes })
-    }
-}
-
-fn row(change: &Change, signatures: Signatures) -> RowWritten<'_> {
-    let new = change.new.as_ref().map(|new| {
-        let code = signatures.keep(new).map(StoredSignature::code);
-        (&new.node, &new.meta, &new.content, code)
-    });
-    (&change.path, change.old.as_ref(), new)
 }
 
 fn makes_dir(change: &Change) -> bool {

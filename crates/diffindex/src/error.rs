@@ -39,6 +39,9 @@ pub enum Error {
     /// The container of a diff is damaged or cannot be written.
     #[error("the diff is unusable")]
     Sections(#[from] SectionError),
+    /// A block of changes, read by itself, is damaged.
+    #[error("a block of changes is unusable: {0}")]
+    Block(String),
     /// An error with an index.
     #[error(transparent)]
     Index(#[from] dirindex::Error),

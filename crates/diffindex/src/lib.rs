@@ -30,10 +30,12 @@
 mod between;
 mod change;
 mod diff;
+mod encoded;
 mod error;
 
 use dirindex::Entry;
 
 pub use change::{Change, Class, Content, New};
-pub use diff::{DiffIndex, Signatures};
+pub use diff::DiffIndex;
+pub use encoded::{BLOCK_ROWS, Encoded, Signatures, read_block};
 pub use error::Error;

@@ -9,8 +9,8 @@ use std::ops::Deref;
 
 use rayon::prelude::*;
 use rsync_core::{Digest, FileBytes};
-use serde::Serialize;
 use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
 
 use crate::codec;
 
@@ -19,13 +19,14 @@ pub const MAX_SECTION_LEN: usize = codec::LIMIT;
 
 const MAGIC: [u8; 4] = *b"\x89IBT";
 const VERSION: u32 = 1;
-const HEADER_LEN: usize = 12;
+/// What a container begins with: where its first section lies.
+pub const HEADER_LEN: usize = 12;
 const ROW_LEN: usize = 56;
 const FOOTER_LEN: usize = 48;
 const ZSTD_LEVEL: i32 = 3;
 
 /// How a section's bytes are kept.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Packing {
     /// As they are: for hashes, which do not compress.
     Stored,
@@ -60,14 +61,67 @@ fn damaged(offset: usize, problem: impl Into<String>) -> SectionError {
     SectionError::Damaged { offset: offset as u64, problem: problem.into() }
 }
 
+/// What proves that some bytes are a section's, and how to unpack them: all that is needed to read a
+/// section apart from its container.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Seal {
+    /// How the bytes are kept.
+    pub packing: Packing,
+    /// How many there are.
+    pub stored_len: u64,
+    /// How many they are once unpacked.
+    pub raw_len: u64,
+    /// The first 16 bytes of the BLAKE3 of the bytes as they are kept: enough against damage, and who
+    /// could make others fit could do so with any length.
+    pub hash: [u8; 16],
+}
+
+impl Seal {
+    /// The section whose stored bytes are `stored`, verified and unpacked.
+    ///
+    /// # Errors
+    /// What is wrong with it, in words.
+    pub fn open(&self, stored: Vec<u8>) -> Result<Vec<u8>, String> {
+        if !Digest::of(&stored).0.starts_with(&self.hash) {
+            return Err("it does not match its hash".to_owned());
+        }
+        self.unpack(stored)
+    }
+
+    fn unpack(&self, stored: Vec<u8>) -> Result<Vec<u8>, String> {
+        let raw_len = usize::try_from(self.raw_len).unwrap_or(usize::MAX);
+        if raw_len > MAX_SECTION_LEN {
+            return Err(format!("it declares {raw_len} bytes"));
+        }
+        let raw = match self.packing {
+            Packing::Stored => stored,
+            Packing::Zstd => {
+                zstd::bulk::decompress(&stored, raw_len).map_err(|error| error.to_string())?
+            }
+        };
+        if raw.len() != raw_len { Err("it has another length".to_owned()) } else { Ok(raw) }
+    }
+
+    /// The value in the section whose stored bytes are `stored`.
+    ///
+    /// # Errors
+    /// As [`open`](Seal::open).
+    pub fn decode<T: DeserializeOwned>(&self, stored: Vec<u8>) -> Result<T, String> {
+        codec::decode(&self.open(stored)?)
+    }
+}
+
+fn head(digest: &Digest) -> [u8; 16] {
+    *digest.0.first_chunk().unwrap_or(&[0; 16])
+}
+
 /// A section ready to be written: encoded, compressed, hashed.
 #[derive(Debug)]
 pub struct Section {
     kind: u32,
-    packing: Packing,
-    raw_len: u64,
-    stored: Vec<u8>,
+    seal: Seal,
     digest: Digest,
+    stored: Vec<u8>,
 }
 
 impl Section {
@@ -85,8 +139,14 @@ impl Section {
             Packing::Zstd => zstd::bulk::compress(&raw, ZSTD_LEVEL)
                 .map_err(|error| SectionError::Encode(error.to_string()))?,
         };
-        let digest = Digest::of(&stored);
-        Ok(Section { kind, packing, raw_len, stored, digest })
+        let (stored_len, digest) = (stored.len() as u64, Digest::of(&stored));
+        let seal = Seal { packing, stored_len, raw_len, hash: head(&digest) };
+        Ok(Section { kind, seal, digest, stored })
+    }
+
+    /// What it can be read with apart from its container.
+    pub fn seal(&self) -> Seal {
+        self.seal
     }
 
     /// A compressed section of one encoded value.
@@ -109,6 +169,12 @@ pub fn encode_all<T: Serialize + Sync>(
     chunks: &[&[T]],
 ) -> Result<Vec<Section>, SectionError> {
     chunks.par_iter().map(|chunk| Section::encode(kind, chunk)).collect()
+}
+
+/// How long a container is whose sections are stored in these lengths.
+pub fn container_len(stored: impl Iterator<Item = u64>) -> u64 {
+    let sections: u64 = stored.map(|len| len + ROW_LEN as u64).sum();
+    (HEADER_LEN + FOOTER_LEN) as u64 + sections
 }
 
 /// Writes a container a section at a time.
@@ -141,12 +207,18 @@ impl<W: Write> Writer<W> {
     pub fn section(&mut self, section: &Section) -> Result<(), SectionError> {
         self.out.write_all(&section.stored).map_err(SectionError::Write)?;
         self.table.extend(section.kind.to_le_bytes());
-        self.table.extend(u32::from(section.packing == Packing::Zstd).to_le_bytes());
-        self.table.extend((section.stored.len() as u64).to_le_bytes());
-        self.table.extend(section.raw_len.to_le_bytes());
+        let Seal { packing, stored_len, raw_len, .. } = section.seal;
+        self.table.extend(u32::from(packing == Packing::Zstd).to_le_bytes());
+        self.table.extend(stored_len.to_le_bytes());
+        self.table.extend(raw_len.to_le_bytes());
         self.table.extend(section.digest.0);
-        self.at += section.stored.len() as u64;
+        self.at += stored_len;
         Ok(())
+    }
+
+    /// The writer that the container goes to.
+    pub fn get_mut(&mut self) -> &mut W {
+        &mut self.out
     }
 
     /// Writes the table and the footer and gives the writer back.
@@ -173,10 +245,8 @@ impl<W: Write> Writer<W> {
 #[derive(Debug, Clone)]
 struct Row {
     kind: u32,
-    packing: Packing,
     offset: usize,
-    stored_len: usize,
-    raw_len: usize,
+    seal: Seal,
     digest: Digest,
 }
 
@@ -278,21 +348,19 @@ impl Sections {
         // A copy, so that what was verified is what is used even when a mapped file changes.
         let stored = self
             .bytes
-            .get(row.offset..row.offset + row.stored_len)
+            .get(row.offset..row.offset + row.seal.stored_len as usize)
             .ok_or_else(|| damaged(row.offset, "a section out of place"))?
             .to_vec();
         if Digest::of(&stored) != row.digest {
             return Err(damaged(row.offset, format!("section {number} does not match its hash")));
         }
-        let raw = match row.packing {
-            Packing::Stored => stored,
-            Packing::Zstd => zstd::bulk::decompress(&stored, row.raw_len)
-                .map_err(|error| damaged(row.offset, error.to_string()))?,
-        };
-        if raw.len() != row.raw_len {
-            return Err(damaged(row.offset, format!("section {number} has another length")));
-        }
-        Ok(raw)
+        let named = |problem| damaged(row.offset, format!("section {number}: {problem}"));
+        row.seal.unpack(stored).map_err(named)
+    }
+
+    /// Where section `number` begins, and what it can be read with apart from the container.
+    pub fn place(&self, number: usize) -> Option<(u64, Seal)> {
+        self.rows.get(number).map(|row| (row.offset as u64, row.seal))
     }
 
     /// The value in section `number`.
@@ -323,7 +391,7 @@ impl Sections {
 
     /// The length of section `number` once unpacked, without reading it; 0 if there is none.
     pub fn raw_len(&self, number: usize) -> usize {
-        self.rows.get(number).map_or(0, |row| row.raw_len)
+        self.rows.get(number).map_or(0, |row| row.seal.raw_len as usize)
     }
 
     fn row(&self, number: usize) -> Result<&Row, SectionError> {
@@ -337,9 +405,9 @@ fn parse_rows(table: &[u8], body_len: usize) -> Result<Vec<Row>, SectionError> {
     let mut rows = Vec::with_capacity(table.len() / ROW_LEN);
     for (number, row) in table.as_chunks::<ROW_LEN>().0.iter().enumerate() {
         let row = parse_row(row, offset)
-            .filter(|row| row.stored_len <= HEADER_LEN + body_len - offset)
+            .filter(|row| row.seal.stored_len <= (HEADER_LEN + body_len - offset) as u64)
             .ok_or_else(|| damaged(offset, format!("section {number} is declared impossibly")))?;
-        offset += row.stored_len;
+        offset += row.seal.stored_len as usize;
         rows.push(row);
     }
     if offset != HEADER_LEN + body_len {
@@ -358,16 +426,15 @@ fn parse_row(row: &[u8; ROW_LEN], offset: usize) -> Option<Row> {
         1 => Packing::Zstd,
         _ => return None,
     };
-    Some(Row {
-        kind: u32::from_le_bytes(*kind),
+    let seal = Seal {
         packing,
-        offset,
-        stored_len: usize::try_from(u64::from_le_bytes(*stored_len)).ok()?,
-        raw_len: usize::try_from(u64::from_le_bytes(*raw_len))
-            .ok()
-            .filter(|&len| len <= MAX_SECTION_LEN)?,
-        digest: Digest(*digest.first_chunk()?),
-    })
+        stored_len: u64::from_le_bytes(*stored_len),
+        raw_len: u64::from_le_bytes(*raw_len),
+        hash: *digest.first_chunk()?,
+    };
+    let digest = Digest(*digest.first_chunk()?);
+    let fits = seal.raw_len <= MAX_SECTION_LEN as u64;
+    fits.then_some(Row { kind: u32::from_le_bytes(*kind), offset, seal, digest })
 }
 
 #[cfg(test)]

@@ -18,6 +18,9 @@ Examples:
   Everything back, into a new directory:
     ibtools apply restored full.tgz monday.tgz
 
+  One directory back, out of a full backup however large:
+    ibtools restore full.tgz restored --path 2024/june
+
 Exit status: 0 done, 1 the answer is no (compare: something differs), 2 failure.";
 
 const GLOBAL: &str = "Options of every command";
@@ -68,6 +71,8 @@ pub(crate) enum Verb {
     Diff(DiffArgs),
     /// Bring a directory to the state that archives hold
     Apply(ApplyArgs),
+    /// Bring back a full backup, or single paths of it, into a new directory
+    Restore(RestoreArgs),
     /// List what is in an index, an archive or a diff
     Show(ShowArgs),
     /// Tell what has changed in a directory since an index was made
@@ -168,6 +173,20 @@ pub(crate) struct ApplyArgs {
     /// The archives, in the order they were made
     #[arg(required = true, value_name = "ARCHIVE")]
     pub(crate) archives: Vec<PathBuf>,
+    /// Bring back owners, setuid bits and devices too: as root, from backups that you trust
+    #[arg(long)]
+    pub(crate) privileged: bool,
+}
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct RestoreArgs {
+    /// A full backup
+    pub(crate) archive: PathBuf,
+    /// The directory to bring it back into; made if it does not exist, else it has to be empty
+    pub(crate) dest: PathBuf,
+    /// Bring back this path, with all that is below it, and nothing else (may be given several times)
+    #[arg(long, value_name = "PATH")]
+    pub(crate) path: Vec<PathBuf>,
     /// Bring back owners, setuid bits and devices too: as root, from backups that you trust
     #[arg(long)]
     pub(crate) privileged: bool,

@@ -10,6 +10,7 @@ mod diff;
 mod files;
 mod index;
 mod json;
+mod restore;
 mod rsync;
 mod scan;
 mod show;
@@ -56,6 +57,7 @@ fn run(args: &Args) -> Result<Answer> {
         Verb::Index(args) => index::run(args, &mut console),
         Verb::Diff(args) => diff::run(args, &mut console),
         Verb::Apply(args) => apply::run(args, &mut console),
+        Verb::Restore(args) => restore::run(args, &mut console),
         Verb::Show(args) => show::run(args, &mut console),
         Verb::Compare(args) => compare::run(args, &mut console),
     }?;

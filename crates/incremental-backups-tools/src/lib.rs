@@ -78,7 +78,7 @@ pub use apply::{
 };
 pub use error::{Error, Result};
 
-pub use archive::{ArchiveOptions, DiffData, Format};
+pub use archive::{Archive, ArchiveOptions, DiffData, Format};
 pub use diffindex::{Change, Class, Content, DiffIndex, New};
 pub use dirindex::{
     Dir, DirIndex, DirOptions, Entry, Meta, Node, Problem, ProblemKind, RelPath, Root, ScanOptions,

@@ -4,7 +4,8 @@
 use std::io::{Read, Write};
 
 use archive::Format;
-use dirindex::sections::{Section, Sections, Writer};
+use dirindex::sections::{Seal, Section, Sections, Writer};
+use dirindex::{RelPath, Root};
 use flate2::Compression;
 use flate2::read::MultiGzDecoder;
 use flate2::write::GzEncoder;
@@ -47,11 +48,31 @@ pub(crate) struct Row {
     pub(crate) len: u32,
 }
 
+/// What the table says of the archive as a whole: roots, then the length of `diff.index`, where in it
+/// the first block begins, the length of `PATHS`.
+#[derive(Clone, Serialize, Deserialize)]
+pub(crate) struct Head {
+    pub(crate) base: Root,
+    pub(crate) result: Root,
+    pub(crate) diff: u64,
+    pub(crate) blocks_at: u64,
+    pub(crate) paths: u64,
+}
+
+/// What it says of a block of changes.
+#[derive(Clone, Serialize, Deserialize)]
+pub(crate) struct BlockRow {
+    pub(crate) first: RelPath,
+    pub(crate) seal: Seal,
+    pub(crate) contents: u64,
+    pub(crate) deltas: u64,
+}
+
 /// What the table says besides the members.
 #[derive(Clone)]
 pub(crate) struct Lengths {
-    pub(crate) diff: u64,
-    pub(crate) paths: u64,
+    pub(crate) head: Head,
+    pub(crate) blocks: Vec<BlockRow>,
     pub(crate) deltas: Vec<u64>,
 }
 
@@ -61,6 +82,9 @@ pub(crate) struct Forge {
     /// `diff.index`, `PATHS`, then the contents.
     pub(crate) members: Vec<TarMember>,
     pub(crate) lengths: Lengths,
+    /// The blocks as they were, and where the first began.
+    honest: Vec<BlockRow>,
+    blocks_at: usize,
     pub(crate) end: Vec<u8>,
     pub(crate) on_stream: fn(&mut Vec<Vec<u8>>),
     pub(crate) on_packed: fn(&mut Vec<Vec<u8>>),
@@ -93,12 +117,15 @@ impl Forge {
         let table = members.pop().unwrap();
         assert_eq!(&*table.header.path_bytes(), b"TABLE");
         let sections = Sections::from_bytes(table.body, *b"TABL").unwrap();
-        let deltas = sections.decode_all(3).unwrap();
-        let (diff, paths) = sections.decode(sections.of_kind(1).next().unwrap()).unwrap();
+        let blocks: Vec<BlockRow> = sections.decode_all(3).unwrap();
+        let deltas = sections.decode_all(4).unwrap();
+        let head: Head = sections.decode(sections.of_kind(1).next().unwrap()).unwrap();
         Forge {
             format,
             members,
-            lengths: Lengths { diff, paths, deltas },
+            honest: blocks.clone(),
+            blocks_at: head.blocks_at as usize,
+            lengths: Lengths { head, blocks, deltas },
             end: vec![0; 1024],
             on_stream: |_| (),
             on_packed: |_| (),
@@ -111,12 +138,30 @@ impl Forge {
         }
     }
 
+    /// `diff.index`, header and all, cut before each block and after the last one.
+    fn cut_at_blocks(&self, diff: &[u8]) -> Vec<Vec<u8>> {
+        let lens = self.honest.iter().map(|row| row.seal.stored_len as usize);
+        let (mut chunks, mut rest) = (Vec::new(), diff);
+        for len in [512 + self.blocks_at].into_iter().chain(lens) {
+            let (chunk, after) = rest.split_at(len.min(rest.len()));
+            chunks.push(chunk.to_vec());
+            rest = after;
+        }
+        chunks.push(rest.to_vec());
+        chunks.retain(|chunk| !chunk.is_empty());
+        chunks
+    }
+
     /// Puts the archive together.
     pub(crate) fn build(&self) -> Vec<u8> {
         let format = self.format;
         let parts: Vec<Vec<u8>> = self.members.iter().map(TarMember::to_bytes).collect();
         let (head, contents) = parts.split_at(2.min(parts.len()));
-        let mut chunks = head.to_vec();
+        let mut chunks = Vec::new();
+        if let [diff, rest @ ..] = head {
+            chunks.extend(self.cut_at_blocks(diff));
+            chunks.extend(rest.to_vec());
+        }
         chunks.extend(contents.concat().chunks(1 << 20).map(<[u8]>::to_vec));
         (self.on_stream)(&mut chunks);
         let mut packed: Vec<Vec<u8>> = chunks.iter().map(|chunk| pack(format, chunk)).collect();
@@ -129,11 +174,12 @@ impl Forge {
         let mut rows: Vec<Row> = packed.iter().enumerate().map(row).collect();
         (self.on_rows)(&mut rows);
 
-        let Lengths { diff, paths, deltas } = &self.lengths;
+        let Lengths { head, blocks, deltas } = &self.lengths;
         let mut sections = vec![
-            (1, Section::encode(1, &(diff, paths)).unwrap()),
+            (1, Section::encode(1, head).unwrap()),
             (2, Section::encode(2, &rows).unwrap()),
-            (3, Section::encode(3, deltas).unwrap()),
+            (3, Section::encode(3, blocks).unwrap()),
+            (4, Section::encode(4, deltas).unwrap()),
         ];
         (self.on_sections)(&mut sections);
         let mut writer = Writer::new(Vec::new(), *b"TABL").unwrap();

@@ -1,11 +1,12 @@
 //! Archives that somebody has bent with care, every checksum right: each is refused, and the
 //! message says what is wrong. Whatever they declare, little memory is used.
 
-use archive::{DiffData, Format};
+use archive::{Archive, DiffData, Format};
+use dirindex::RelPath;
 use dirindex::sections::{Packing, Section};
 
 use crate::common::{FORMATS, Trees, read_all, small};
-use crate::forge::{Forge, TarMember, pack};
+use crate::forge::{BlockRow, Forge, Row, TarMember, pack};
 
 /// Opens, reads everything, verifies.
 fn read(trees: &Trees, archive: Vec<u8>) -> Result<(), String> {
@@ -17,6 +18,12 @@ fn read(trees: &Trees, archive: Vec<u8>) -> Result<(), String> {
 /// The contents of [`small`] in the order of the archive: after `diff.index` and PATHS.
 const CREATED: usize = 2;
 
+/// The compressed members of [`small`]: `diff.index` up to its one block, that block, the rest of
+/// `diff.index`, PATHS, the contents.
+const PATHS: usize = 3;
+const CONTENTS: usize = 4;
+
+#[derive(Clone, Copy)]
 struct Case {
     name: &'static str,
     bend: fn(&mut Forge),
@@ -147,12 +154,12 @@ const SIZES: &[Case] = &[
     case(
         "a body that is shorter than declared",
         |f| f.members[CREATED].body.truncate(0),
-        "the diff's contents take",
+        "its contents end at byte",
     ),
     case(
         "a body that is a block longer",
         |f| f.members[CREATED].body.extend([0; 512]),
-        "the diff's contents take",
+        "its contents end at byte",
     ),
     case(
         "padding that is not zero",
@@ -173,12 +180,12 @@ const SIZES: &[Case] = &[
             let len = f.members[0].body.len();
             f.members[0].padding = Some(vec![b'\n'; len.next_multiple_of(512) - len]);
         },
-        "diff.index at byte 0: its padding is not zero",
+        "its padding is not zero",
     ),
     case(
         "a missing padding",
         |f| f.members[CREATED].padding = Some(vec![]),
-        "the diff's contents take",
+        "its contents end at byte",
     ),
 ];
 
@@ -191,24 +198,24 @@ const ORDER: &[Case] = &[
     case(
         "a content twice",
         |f| f.members.insert(CREATED, f.members[CREATED].clone()),
-        "the diff's contents take",
+        "its contents end at byte",
     ),
-    case("a content missing", |f| drop(f.members.remove(CREATED)), "the diff's contents take"),
-    case("all contents missing", |f| f.members.truncate(CREATED), "the diff's contents take"),
+    case("a content missing", |f| drop(f.members.remove(CREATED)), "its contents end at byte"),
+    case("all contents missing", |f| f.members.truncate(CREATED), "its contents end at byte"),
     case(
         "a content that no change has",
         |f| f.members.push(TarMember::new("created/x", b"x")),
-        "the diff's contents take",
+        "its contents end at byte",
     ),
     case(
         "an unknown member at the front",
         |f| f.members.insert(0, TarMember::new("x", b"")),
-        "in its place is named \"x\"",
+        "its contents end at byte",
     ),
     case(
         "diff.index and PATHS swapped",
         |f| f.members.swap(0, 1),
-        "diff.index at byte 0: the tar member in its place is named \"PATHS\"",
+        "its members are not cut where they must be",
     ),
     case(
         "two bodies swapped",
@@ -220,7 +227,7 @@ const ORDER: &[Case] = &[
     ),
     case(
         "an end of the stream in the midst of it",
-        |f| f.on_stream = |chunks| chunks[2][..1024].fill(0),
+        |f| f.on_stream = |chunks| chunks[CONTENTS][..1024].fill(0),
         "the tar stream ends before it",
     ),
     case(
@@ -235,17 +242,17 @@ const ORDER: &[Case] = &[
 const COMPRESSION: &[Case] = &[
     case(
         "a member that unpacks to more than declared",
-        |f| f.on_packed = |packed| packed[2] = pack_like(&packed[2], 4 << 20),
+        |f| f.on_packed = |packed| packed[CONTENTS] = pack_like(&packed[CONTENTS], 4 << 20),
         "it unpacks to more than is declared",
     ),
     case(
         "a member that unpacks to less",
-        |f| f.on_packed = |packed| packed[2] = pack_like(&packed[2], 10),
+        |f| f.on_packed = |packed| packed[CONTENTS] = pack_like(&packed[CONTENTS], 10),
         "it has another length than is declared",
     ),
     case(
         "a bomb",
-        |f| f.on_packed = |packed| packed[2] = pack_like(&packed[2], 64 << 20),
+        |f| f.on_packed = |packed| packed[CONTENTS] = pack_like(&packed[CONTENTS], 64 << 20),
         "it unpacks to more than is declared",
     ),
     case(
@@ -255,25 +262,32 @@ const COMPRESSION: &[Case] = &[
     ),
     case(
         "two members declared as one",
-        |f| f.on_packed = |packed| packed[2] = [&packed[2][..], &packed[1]].concat(),
+        |f| {
+            f.on_packed =
+                |packed| packed[CONTENTS] = [&packed[CONTENTS][..], &packed[PATHS]].concat()
+        },
         "it has another length than is declared",
     ),
     case(
         "bytes after a member",
-        |f| f.on_packed = |packed| packed[2].extend([0; 9]),
+        |f| f.on_packed = |packed| packed[CONTENTS].extend([0; 9]),
         "it has another length than is declared",
     ),
-    case("a member cut short", |f| f.on_packed = |packed| _ = packed[2].pop(), "hostile: created/"),
+    case(
+        "a member cut short",
+        |f| f.on_packed = |packed| _ = packed[CONTENTS].pop(),
+        "hostile: created/",
+    ),
     case(
         "no member where one is declared",
-        |f| f.on_packed = |packed| packed[2].fill(0),
+        |f| f.on_packed = |packed| packed[CONTENTS].fill(0),
         "hostile: created/",
     ),
     case(
         "a wrong checksum",
         |f| {
             f.on_packed = |packed| {
-                if let Some(last) = packed[2].last_mut() {
+                if let Some(last) = packed[CONTENTS].last_mut() {
                     *last ^= 1
                 }
             }
@@ -291,23 +305,25 @@ fn pack_like(packed: &[u8], len: usize) -> Vec<u8> {
 const TABLES: &[Case] = &[
     case(
         "a member listed longer",
-        |f| f.on_rows = |rows| rows[2].len += 512,
-        "the diff's contents take",
+        |f| f.on_rows = |rows| rows[CONTENTS].len += 512,
+        "its contents end at byte",
     ),
     case(
         "a member listed shorter",
-        |f| f.on_rows = |rows| rows[2].len -= 512,
-        "the diff's contents take",
+        |f| f.on_rows = |rows| rows[CONTENTS].len -= 512,
+        "its contents end at byte",
     ),
     case(
         "lengths moved from one to another",
         |f| {
             f.on_rows = |rows| {
-                rows[0].len += 512;
-                rows[1].len -= 512;
+                rows[CONTENTS].len -= 10;
+                let tail = Row { len: 10, ..rows[CONTENTS] };
+                rows[CONTENTS].stored -= 1;
+                rows.push(Row { stored: 1, ..tail });
             }
         },
-        "it has another length than is declared",
+        "hostile: created/",
     ),
     case(
         "stored lengths moved",
@@ -321,7 +337,7 @@ const TABLES: &[Case] = &[
     ),
     case(
         "a stored length too many",
-        |f| f.on_rows = |rows| rows[2].stored += 1,
+        |f| f.on_rows = |rows| rows[CONTENTS].stored += 1,
         "its members end at byte",
     ),
     case("a member too few", |f| f.on_rows = |rows| _ = rows.pop(), "its members end at byte"),
@@ -356,8 +372,8 @@ const TABLES: &[Case] = &[
         "members not cut before PATHS",
         |f| {
             f.on_stream = |chunks| {
-                let next = chunks.remove(1);
-                chunks[0].extend(next);
+                let next = chunks.remove(PATHS);
+                chunks[PATHS - 1].extend(next);
             }
         },
         "not cut where they must be",
@@ -366,18 +382,35 @@ const TABLES: &[Case] = &[
         "members not cut before the contents",
         |f| {
             f.on_stream = |chunks| {
-                let next = chunks.remove(2);
-                chunks[1].extend(next);
+                let next = chunks.remove(CONTENTS);
+                chunks[PATHS].extend(next);
             }
         },
         "not cut where they must be",
     ),
+    case("a delta too few", |f| f.lengths.deltas.truncate(1), "its blocks have 2 deltas, not 1"),
+    case("a delta too many", |f| f.lengths.deltas.push(0), "its blocks have 2 deltas, not 3"),
     case(
-        "a delta too few",
-        |f| f.lengths.deltas.truncate(1),
+        "a delta too few, and its block says so",
+        |f| {
+            f.lengths.deltas.truncate(1);
+            f.lengths.blocks[0].deltas = 1;
+        },
         "it lists fewer deltas than the diff",
     ),
-    case("a delta too many", |f| f.lengths.deltas.push(0), "it lists more deltas than the diff"),
+    case(
+        "a delta too many, and its block says so",
+        |f| {
+            f.lengths.deltas.push(0);
+            f.lengths.blocks[0].deltas = 3;
+        },
+        "it lists more deltas than the diff",
+    ),
+    case(
+        "a delta of another length, within its block",
+        |f| f.lengths.deltas[0] += 512,
+        "the diff's contents take up to byte",
+    ),
     case("a delta of another length", |f| f.lengths.deltas[0] += 1, "bytes, not"),
     case(
         "a delta of 2^64",
@@ -389,13 +422,13 @@ const TABLES: &[Case] = &[
         |f| f.lengths.deltas.fill(u64::MAX / 2),
         "it declares more than any archive can hold",
     ),
-    case("diff.index of another length", |f| f.lengths.diff -= 1, "bytes, not"),
-    case("diff.index of 2^64", |f| f.lengths.diff = u64::MAX, "diff.index at byte 0"),
-    case("diff.index of 2^62", |f| f.lengths.diff = 1 << 62, "diff.index at byte 0"),
-    case("PATHS of another length", |f| f.lengths.paths += 1000, "the diff's contents take"),
+    case("diff.index of another length", |f| f.lengths.head.diff -= 1, "bytes, not"),
+    case("diff.index of 2^64", |f| f.lengths.head.diff = u64::MAX, "diff.index at byte 0"),
+    case("diff.index of 2^62", |f| f.lengths.head.diff = 1 << 62, "diff.index at byte 0"),
+    case("PATHS of another length", |f| f.lengths.head.paths += 1000, "its contents end at byte"),
     case(
         "PATHS of 2^64",
-        |f| f.lengths.paths = u64::MAX,
+        |f| f.lengths.head.paths = u64::MAX,
         "it declares more than any archive can hold",
     ),
     case(
@@ -429,6 +462,171 @@ const TABLES: &[Case] = &[
         "TABLE at byte",
     ),
     case("a TABLE that is none", |f| f.on_table = |t| t.body.fill(7), "TABLE at byte"),
+];
+
+const BLOCKS: &[Case] = &[
+    case("no blocks", |f| f.lengths.blocks.clear(), "its contents end at byte"),
+    case(
+        "a block twice",
+        |f| {
+            let block = f.lengths.blocks[0].clone();
+            f.lengths.blocks.push(block);
+        },
+        "its blocks are out of order",
+    ),
+    case(
+        "a block listed twice under two names",
+        |f| {
+            let (contents, deltas) = (0, 0);
+            let first = RelPath::new("zzz").unwrap();
+            f.lengths.blocks.push(BlockRow {
+                first,
+                contents,
+                deltas,
+                ..f.lengths.blocks[0].clone()
+            });
+        },
+        "it lists other blocks than the diff has",
+    ),
+    case(
+        "an empty block that the diff has not",
+        |f| {
+            let first = RelPath::new("zzz").unwrap();
+            let seal = Section::new(2, Vec::new(), Packing::Stored).unwrap().seal();
+            f.lengths.blocks.push(BlockRow { first, seal, contents: 0, deltas: 0 });
+        },
+        "it lists other blocks than the diff has",
+    ),
+    case(
+        "a block that begins with another path",
+        |f| f.lengths.blocks[0].first = RelPath::new("a").unwrap(),
+        "block 0 begins with another path",
+    ),
+    case(
+        "a block that begins with a path that is none",
+        |f| {
+            f.on_sections = |s| {
+                let raw = b"\x01\x05../up".to_vec();
+                s[2] = (3, Section::new(3, raw, Packing::Stored).unwrap());
+            }
+        },
+        "it has `.` or `..` as a name",
+    ),
+    case(
+        "a block with another hash",
+        |f| f.lengths.blocks[0].seal.hash[7] ^= 1,
+        "it lists other blocks than the diff has",
+    ),
+    case(
+        "a block of another length",
+        |f| f.lengths.blocks[0].seal.stored_len -= 1,
+        "it lists other blocks than the diff has",
+    ),
+    case(
+        "a block of 64 MiB and more",
+        |f| f.lengths.blocks[0].seal.stored_len = (64 << 20) + 1,
+        "it lists a block of 67108865 bytes",
+    ),
+    case(
+        "a block that declares to unpack to more",
+        |f| f.lengths.blocks[0].seal.raw_len += 1,
+        "it lists other blocks than the diff has",
+    ),
+    case(
+        "a block of 2^64",
+        |f| f.lengths.blocks[0].contents = u64::MAX,
+        "it declares more than any archive can hold",
+    ),
+    case(
+        "blocks that begin at 2^64",
+        |f| f.lengths.head.blocks_at = u64::MAX,
+        "it declares more than any archive can hold",
+    ),
+    case(
+        "blocks that begin elsewhere, as who reads all could overlook",
+        |f| f.lengths.head.blocks_at -= 1,
+        "it lists other blocks than the diff has",
+    ),
+    case(
+        "blocks that begin after diff.index",
+        |f| f.lengths.head.blocks_at += 1 << 20,
+        "its blocks reach beyond diff.index",
+    ),
+    case(
+        "a block with more contents",
+        |f| f.lengths.blocks[0].contents += 512,
+        "its contents end at byte",
+    ),
+    case(
+        "deltas of 2^64",
+        |f| f.lengths.blocks[0].deltas = u64::MAX,
+        "its blocks have 18446744073709551615 deltas",
+    ),
+    case("another base", |f| f.lengths.head.base.0[0] ^= 1, "it names other trees than the diff"),
+    case("another result", |f| f.lengths.head.result.0[9] ^= 1, "it names other trees"),
+];
+
+/// What a lookup by path comes by, which never sees the whole diff.
+const LOOKUPS: &[Case] = &[
+    case(
+        "blocks that begin elsewhere",
+        |f| f.lengths.head.blocks_at -= 1,
+        "it does not match its hash",
+    ),
+    case(
+        "a block with another hash",
+        |f| f.lengths.blocks[0].seal.hash[7] ^= 1,
+        "it does not match its hash",
+    ),
+    case(
+        "a block that declares 64 MiB and more",
+        |f| f.lengths.blocks[0].seal.raw_len = u64::MAX,
+        "it declares 18446744073709551615 bytes",
+    ),
+    case(
+        "a block that declares less than it has",
+        |f| f.lengths.blocks[0].seal.raw_len = 3,
+        "a block of changes is unusable",
+    ),
+    case(
+        "a block that declares more than it has",
+        |f| f.lengths.blocks[0].seal.raw_len += 1,
+        "it has another length",
+    ),
+    case(
+        "a block that is no zstd frame",
+        |f| f.lengths.blocks[0].seal.packing = Packing::Stored,
+        "it has another length",
+    ),
+    case(
+        "a block that begins with another path",
+        |f| f.lengths.blocks[0].first = RelPath::new("a").unwrap(),
+        "block 0 begins with another path",
+    ),
+    case(
+        "a block damaged where it is stored",
+        |f| {
+            f.on_stream = |chunks| {
+                if let Some(last) = chunks[1].last_mut() {
+                    *last ^= 1
+                }
+            }
+        },
+        "it does not match its hash",
+    ),
+    case(
+        "lengths that only the block can refute",
+        |f| {
+            let head = &mut f.lengths.head;
+            head.paths += 512;
+            f.lengths.blocks[0].contents -= 512;
+            f.on_rows = |rows| {
+                rows[PATHS].len += 512;
+                rows[CONTENTS].len -= 512;
+            };
+        },
+        "the diff's contents take up to byte",
+    ),
 ];
 
 const ENDS: &[Case] = &[
@@ -509,6 +707,24 @@ fn what_is_put_together_unbent_is_the_archive() {
 }
 
 fn check(cases: &[Case]) {
+    check_by(cases, read);
+}
+
+/// Looks up each path by itself, and reads what is stored for it.
+fn look_up(trees: &Trees, archive: Vec<u8>) -> Result<(), String> {
+    let archive = Archive::from_source(archive, "hostile").map_err(|error| error.to_string())?;
+    for change in trees.diff.changes() {
+        archive.get(&change.path).map_err(chain)?;
+    }
+    Ok(())
+}
+
+fn chain(error: archive::Error) -> String {
+    let source = std::error::Error::source(&error).map(|source| format!(": {source}"));
+    format!("{error}{}", source.unwrap_or_default())
+}
+
+fn check_by(cases: &[Case], read: fn(&Trees, Vec<u8>) -> Result<(), String>) {
     let trees = small();
     for format in FORMATS {
         let honest = trees.pack(format).unwrap();
@@ -529,10 +745,10 @@ fn bombs_cost_no_memory() {
     for format in FORMATS {
         let mut forge = Forge::take_apart(format, &trees.pack(format).unwrap());
         // 2 GiB of zeros where the diff should be, declared as such wherever it can be.
-        forge.lengths.diff = 2 << 30;
+        forge.lengths.head.diff = 2 << 30;
         forge.on_packed = |packed| {
             let zeros = pack_like(&packed[0], 1 << 20);
-            packed.splice(0..1, vec![zeros; 2049]);
+            packed.splice(0..PATHS, vec![zeros; 2049]);
         };
         forge.on_rows = |rows| rows.iter_mut().for_each(|row| row.len = 1 << 20);
         let error = read(&trees, forge.build()).unwrap_err();
@@ -568,6 +784,23 @@ fn compressed_members_that_lie() {
 #[test]
 fn tables_that_lie() {
     check(TABLES);
+}
+
+#[test]
+fn blocks_that_lie() {
+    check(BLOCKS);
+}
+
+#[test]
+fn blocks_that_lie_to_a_lookup() {
+    check_by(LOOKUPS, look_up);
+}
+
+/// As many as the project asks for, each with an error of its own.
+#[test]
+fn there_are_a_hundred_cases_and_more() {
+    let all = [NAMES, TYPES, SIZES, ORDER, COMPRESSION, TABLES, BLOCKS, LOOKUPS, ENDS].concat();
+    assert!(all.len() >= 100, "{}", all.len());
 }
 
 #[test]

@@ -16,3 +16,4 @@ mod hostile;
 mod interop;
 mod recover;
 mod round_trip;
+mod select;

@@ -1,0 +1,266 @@
+//! [`Archive`]: an archive of which only the end was read, and what can be told from there: the
+//! changes at some paths, the bytes that restoring them reads. Knows no tar header and no compression.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs::File;
+use std::ops::Range;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use diffindex::{Change, DiffIndex, read_block};
+use dirindex::{DirIndex, Node, Record, RelPath, Root};
+
+use crate::error::shown;
+use crate::layout::{Layout, Stored};
+use crate::stream::{Cursor, Stream};
+use crate::table::TABLE;
+use crate::{DiffData, Error, ReadAt, open};
+
+/// An archive opened by its table alone, which takes one or two small reads at its end. What
+/// changed at a path is in one block of some 6 KiB, read when it is asked for.
+///
+/// Cheap to clone; several threads may use one.
+#[derive(Clone)]
+pub struct Archive(pub(crate) Arc<Opened>);
+
+/// What all that reads from one archive shares.
+pub(crate) struct Opened {
+    pub(crate) stream: Stream,
+    pub(crate) layout: Layout,
+    /// The part of the archive that was read to open it.
+    pub(crate) end: Range<u64>,
+}
+
+/// Some of an archive's changes, each with the place of its content if it has one, and the blocks that
+/// were read to find them.
+struct Found {
+    changes: BTreeMap<RelPath, (Change, Option<Stored>)>,
+    blocks: BTreeSet<usize>,
+}
+
+impl Archive {
+    /// Opens the archive at `path`.
+    ///
+    /// # Errors
+    /// [`Error::Io`], [`Error::Damaged`].
+    pub fn open(path: impl AsRef<Path>) -> Result<Archive, Error> {
+        let path = path.as_ref();
+        let file = File::open(path).map_err(|error| Error::io("open", path, error))?;
+        Archive::from_source(file, path)
+    }
+
+    /// Opens the archive that `source` holds. `name` is what messages call it.
+    ///
+    /// # Errors
+    /// As [`open`](Archive::open).
+    pub fn from_source(
+        source: impl ReadAt + 'static,
+        name: impl Into<PathBuf>,
+    ) -> Result<Archive, Error> {
+        open::open(Box::new(source), name.into())
+    }
+
+    /// The root of the tree that the archive's diff starts from.
+    pub fn base(&self) -> Root {
+        self.0.layout.head.base
+    }
+
+    /// The root of the tree that the archive's diff leads to.
+    pub fn result(&self) -> Root {
+        self.0.layout.head.result
+    }
+
+    /// Whether this is a full backup: its diff starts from nothing.
+    pub fn is_full(&self) -> bool {
+        self.base() == DirIndex::empty().root()
+    }
+
+    /// The archive with its whole diff, which is read now.
+    ///
+    /// # Errors
+    /// [`Error::Io`], [`Error::Damaged`], [`Error::Diff`].
+    pub fn load(&self) -> Result<DiffData, Error> {
+        open::load(self, None)
+    }
+
+    /// The change at `path`, if there is one, without its signature. Reads one block.
+    ///
+    /// # Errors
+    /// As [`load`](Archive::load).
+    pub fn get(&self, path: &RelPath) -> Result<Option<Change>, Error> {
+        Ok(Blocks::new(&self.0).at(path)?.map(|(change, _)| change))
+    }
+
+    /// The part of a full backup at and below `paths`: what brings them back, with the directories
+    /// that they lie in and the files that hard links among them name. Reads the blocks that have
+    /// these.
+    ///
+    /// What comes back has a diff of its own, from nothing to the tree of these paths, and can be
+    /// applied as any.
+    ///
+    /// # Errors
+    /// [`Error::NotFull`] for an increment, which cannot bring back anything by itself;
+    /// [`Error::Missing`] for a path that is not in the archive; and as [`load`](Archive::load).
+    pub fn select(&self, paths: &[RelPath]) -> Result<DiffData, Error> {
+        if !self.is_full() {
+            return Err(Error::NotFull { archive: self.0.stream.name() });
+        }
+        let found = self.0.find(paths)?;
+        if let Some(path) = paths.iter().find(|path| !found.changes.contains_key(path)) {
+            return Err(Error::Missing { archive: self.0.stream.name(), path: path.clone() });
+        }
+        let (mut changes, mut contents, mut records) = (Vec::new(), Vec::new(), Vec::new());
+        for (change, stored) in found.changes.into_values() {
+            contents.extend(stored.map(|stored| Stored { change: changes.len(), ..stored }));
+            if let Some(new) = &change.new {
+                let (path, node, meta) = (change.path.clone(), new.node.clone(), new.meta.clone());
+                let entry = dirindex::Entry { path, node, meta };
+                records.push(Record { entry, signature: None, trust: None });
+            }
+            changes.push(change);
+        }
+        let unusable = |source| Error::Diff { archive: self.0.stream.name(), source };
+        let index = DirIndex::from_records(records).map_err(|error| unusable(error.into()))?;
+        let diff = DiffIndex::from_changes(self.base(), index.root(), changes);
+        Ok(DiffData { archive: self.clone(), diff: diff.map_err(unusable)?, contents })
+    }
+
+    /// Which bytes of the archive are read by opening it, [`select`](Archive::select)ing `paths` and
+    /// restoring them, in order and without overlaps: for who has the archive far away, and fetches
+    /// these alone. Of an increment: those that hold the changes and contents at and below `paths`.
+    ///
+    /// # Errors
+    /// As [`load`](Archive::load).
+    pub fn plan(&self, paths: &[RelPath]) -> Result<Vec<Range<u64>>, Error> {
+        let found = self.0.find(paths)?;
+        let Opened { stream, layout, end } = &*self.0;
+        let blocks = found.blocks.iter().filter_map(|&number| layout.blocks.get(number));
+        let contents =
+            found.changes.values().filter_map(|(_, stored)| Some(stored.as_ref()?.span()));
+        let spans = blocks.map(|block| block.span.clone()).chain(contents);
+        let mut ranges: Vec<Range<u64>> = spans.map(|span| stream.archive_range(span)).collect();
+        ranges.push(end.clone());
+        Ok(merged(ranges))
+    }
+}
+
+impl std::fmt::Debug for Archive {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Archive").field("name", &self.0.stream.name()).finish_non_exhaustive()
+    }
+}
+
+impl Opened {
+    /// TABLE and the diff do not agree, or either says what cannot be.
+    pub(crate) fn wrong_table(&self, problem: impl Into<String>) -> Error {
+        self.stream.damaged(TABLE, self.stream.end().stored, problem)
+    }
+
+    /// Everything at, above and below `paths`, and what hard links among it name.
+    fn find(&self, paths: &[RelPath]) -> Result<Found, Error> {
+        let mut blocks = Blocks::new(self);
+        let mut changes = BTreeMap::new();
+        let mut wanted = paths.to_vec();
+        for path in paths {
+            blocks.below(path, |change, stored| {
+                if let Some(Node::HardLink { to }) = change.new.as_ref().map(|new| &new.node) {
+                    wanted.push(to.clone());
+                }
+                changes.insert(change.path.clone(), (change.clone(), stored));
+            })?;
+        }
+        while let Some(path) = wanted.pop() {
+            if changes.contains_key(&path) {
+                continue;
+            }
+            wanted.extend(path.parent());
+            if let Some((change, stored)) = blocks.at(&path)? {
+                if let Some(Node::HardLink { to }) = change.new.as_ref().map(|new| &new.node) {
+                    wanted.push(to.clone());
+                }
+                changes.insert(path, (change, stored));
+            }
+        }
+        Ok(Found { changes, blocks: blocks.loaded.into_keys().collect() })
+    }
+}
+
+/// Reads blocks of changes, each once.
+pub(crate) struct Blocks<'a> {
+    archive: &'a Opened,
+    cursor: Cursor<'a>,
+    loaded: BTreeMap<usize, (Vec<Change>, Vec<Stored>)>,
+}
+
+impl<'a> Blocks<'a> {
+    pub(crate) fn new(archive: &'a Opened) -> Blocks<'a> {
+        Blocks { archive, cursor: archive.stream.cursor(), loaded: BTreeMap::new() }
+    }
+
+    /// The change at `path`, and where its content is.
+    pub(crate) fn at(&mut self, path: &RelPath) -> Result<Option<(Change, Option<Stored>)>, Error> {
+        let Some(number) = self.archive.layout.block_of(path) else { return Ok(None) };
+        let (changes, contents) = self.load(number)?;
+        let found = changes.binary_search_by(|change| change.path.cmp(path)).ok();
+        let stored = |at: usize| contents.iter().find(|stored| stored.change == at).copied();
+        Ok(found.and_then(|at| Some((changes.get(at)?.clone(), stored(at)))))
+    }
+
+    /// Gives every change below `dir`, and where its content is.
+    fn below(
+        &mut self,
+        dir: &RelPath,
+        mut give: impl FnMut(&Change, Option<Stored>),
+    ) -> Result<(), Error> {
+        let layout = &self.archive.layout;
+        let from = layout.block_of(dir).unwrap_or(0);
+        for (number, block) in layout.blocks.iter().enumerate().skip(from) {
+            if block.first > *dir && !block.first.is_below(dir) {
+                break;
+            }
+            let (changes, contents) = self.load(number)?;
+            let mut contents = contents.iter().copied().peekable();
+            for (at, change) in changes.iter().enumerate() {
+                let stored = contents.next_if(|stored| stored.change == at);
+                if change.path.is_below(dir) {
+                    give(change, stored);
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn load(&mut self, number: usize) -> Result<&(Vec<Change>, Vec<Stored>), Error> {
+        if !self.loaded.contains_key(&number) {
+            let block = self.read(number)?;
+            self.loaded.insert(number, block);
+        }
+        self.loaded.get(&number).ok_or_else(|| self.archive.wrong_table("a block is missing"))
+    }
+
+    fn read(&mut self, number: usize) -> Result<(Vec<Change>, Vec<Stored>), Error> {
+        let Opened { stream, layout, .. } = self.archive;
+        let block = layout.blocks.get(number);
+        let block = block.ok_or_else(|| self.archive.wrong_table("a block is missing"))?;
+        self.cursor.seek(block.span.start);
+        let mut stored = vec![0; (block.span.end - block.span.start) as usize];
+        self.cursor.read_exact(&mut stored).map_err(|error| error.of(open::DIFF))?;
+        let changes = read_block(&block.seal, stored)
+            .map_err(|source| Error::Diff { archive: shown(stream.path()), source })?;
+        let contents = layout.place(number, &changes);
+        Ok((changes, contents.map_err(|problem| self.archive.wrong_table(problem))?))
+    }
+}
+
+/// The same bytes in as few ranges as can be, in order.
+fn merged(mut ranges: Vec<Range<u64>>) -> Vec<Range<u64>> {
+    ranges.sort_unstable_by_key(|range| (range.start, range.end));
+    let mut merged: Vec<Range<u64>> = Vec::new();
+    for range in ranges {
+        match merged.last_mut() {
+            Some(last) if range.start <= last.end => last.end = last.end.max(range.end),
+            _ => merged.push(range),
+        }
+    }
+    merged
+}

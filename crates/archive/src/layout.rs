@@ -1,0 +1,162 @@
+//! [`Layout`]: where in the tar stream each block of changes and each content lies, worked out from
+//! TABLE. Reads nothing; knows nothing of compressed members.
+
+use std::ops::Range;
+
+use diffindex::{BLOCK_ROWS, Change, Content, DiffIndex};
+use dirindex::sections::{MAX_SECTION_LEN, Seal};
+use dirindex::{Node, RelPath};
+
+use crate::frame;
+use crate::table::{BlockRow, Head};
+
+/// A content in the stream.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Stored {
+    /// Which change it belongs to: its number in the block, or in the diff.
+    pub(crate) change: usize,
+    /// Where its header begins.
+    pub(crate) at: u64,
+    /// Its length.
+    pub(crate) len: u64,
+}
+
+impl Stored {
+    /// The part of the stream that who reads the content has to have.
+    pub(crate) fn span(&self) -> Range<u64> {
+        self.at..self.at + frame::HEADER_LEN as u64 + self.len
+    }
+}
+
+/// A block of changes.
+#[derive(Debug)]
+pub(crate) struct Block {
+    pub(crate) first: RelPath,
+    pub(crate) seal: Seal,
+    /// Where in the stream its bytes are.
+    pub(crate) span: Range<u64>,
+    /// Where in the stream its contents are.
+    contents: Range<u64>,
+    /// Which of the deltas are its own.
+    deltas: Range<usize>,
+}
+
+/// Where everything lies.
+#[derive(Debug)]
+pub(crate) struct Layout {
+    pub(crate) head: Head,
+    pub(crate) blocks: Vec<Block>,
+    deltas: Vec<u64>,
+    /// Where PATHS begins.
+    pub(crate) paths_at: u64,
+    /// Where the first content begins.
+    pub(crate) contents_at: u64,
+}
+
+const TOO_MUCH: &str = "it declares more than any archive can hold";
+
+impl Layout {
+    /// The layout of a stream that ends at `end`.
+    ///
+    /// # Errors
+    /// What in the table cannot be, in words.
+    pub(crate) fn new(
+        head: Head,
+        rows: Vec<BlockRow>,
+        deltas: Vec<u64>,
+        end: u64,
+    ) -> Result<Layout, String> {
+        let paths_at = frame::footprint(head.diff_len).ok_or(TOO_MUCH)?;
+        let paths = frame::footprint(head.paths_len).ok_or(TOO_MUCH)?;
+        let contents_at = paths_at.checked_add(paths).ok_or(TOO_MUCH)?;
+        let blocks_at = head.blocks_at.checked_add(frame::HEADER_LEN as u64).ok_or(TOO_MUCH)?;
+        let (mut block_at, mut content_at, mut delta) = (blocks_at, contents_at, 0);
+        let mut blocks: Vec<Block> = Vec::with_capacity(rows.len());
+        for BlockRow { first, seal, contents, deltas: count } in rows {
+            if blocks.last().is_some_and(|last| last.first >= first) {
+                return Err(format!("its blocks are out of order at {first}"));
+            }
+            if seal.stored_len > MAX_SECTION_LEN as u64 {
+                return Err(format!("it lists a block of {} bytes", seal.stored_len));
+            }
+            let block_end = block_at.checked_add(seal.stored_len).ok_or(TOO_MUCH)?;
+            let content_end = content_at.checked_add(contents).ok_or(TOO_MUCH)?;
+            let delta_end = usize::try_from(count).ok().and_then(|count| count.checked_add(delta));
+            let delta_end = delta_end.ok_or(TOO_MUCH)?;
+            let (span, contents) = (block_at..block_end, content_at..content_end);
+            blocks.push(Block { first, seal, span, contents, deltas: delta..delta_end });
+            (block_at, content_at, delta) = (block_end, content_end, delta_end);
+        }
+        if block_at > paths_at {
+            return Err("its blocks reach beyond diff.index".to_owned());
+        }
+        if content_at != end {
+            return Err(format!("its contents end at byte {content_at} of the stream, not {end}"));
+        }
+        if delta != deltas.len() {
+            return Err(format!("its blocks have {delta} deltas, not {}", deltas.len()));
+        }
+        Ok(Layout { head, blocks, deltas, paths_at, contents_at })
+    }
+
+    /// The number of the block that has `path`, if any has.
+    pub(crate) fn block_of(&self, path: &RelPath) -> Option<usize> {
+        self.blocks.partition_point(|block| block.first <= *path).checked_sub(1)
+    }
+
+    /// Where the contents of block `number` are, whose changes are `changes`.
+    ///
+    /// # Errors
+    /// What block and table do not agree on, in words.
+    pub(crate) fn place(&self, number: usize, changes: &[Change]) -> Result<Vec<Stored>, String> {
+        let block = self.blocks.get(number).ok_or("it lists fewer blocks than the diff")?;
+        if changes.first().map(|change| &change.path) != Some(&block.first) {
+            return Err(format!("block {number} begins with another path"));
+        }
+        let next = self.blocks.get(number + 1);
+        if next.is_some_and(|next| changes.last().is_some_and(|last| last.path >= next.first)) {
+            return Err(format!("block {number} reaches into the next"));
+        }
+        let mut at = block.contents.start;
+        let mut deltas = self.deltas.get(block.deltas.clone()).unwrap_or_default().iter();
+        let mut contents = Vec::new();
+        for (number, change) in changes.iter().enumerate() {
+            let len = match (change.stored_content(), &change.new) {
+                (Some(Content::Delta { .. }), _) => {
+                    *deltas.next().ok_or("it lists fewer deltas than the diff")?
+                }
+                (Some(_), Some(new)) => Node::len(&new.node),
+                _ => continue,
+            };
+            contents.push(Stored { change: number, at, len });
+            let end = frame::footprint(len).and_then(|whole| at.checked_add(whole));
+            at = end.ok_or(TOO_MUCH)?;
+        }
+        if deltas.next().is_some() {
+            return Err("it lists more deltas than the diff".to_owned());
+        }
+        if at != block.contents.end {
+            let listed = block.contents.end;
+            return Err(format!("the diff's contents take up to byte {at}, not {listed}"));
+        }
+        Ok(contents)
+    }
+
+    /// Where all contents of `diff` are, which has been read as a whole.
+    ///
+    /// # Errors
+    /// As [`place`](Layout::place).
+    pub(crate) fn place_all(&self, diff: &DiffIndex) -> Result<Vec<Stored>, String> {
+        let mut contents = Vec::new();
+        for (number, changes) in diff.changes().chunks(BLOCK_ROWS).enumerate() {
+            let before = number * BLOCK_ROWS;
+            let stored = self.place(number, changes)?.into_iter();
+            contents
+                .extend(stored.map(|stored| Stored { change: before + stored.change, ..stored }));
+        }
+        if self.blocks.len() != diff.changes().len().div_ceil(BLOCK_ROWS) {
+            return Err("it lists more blocks than the diff".to_owned());
+        }
+        Ok(contents)
+    }
+}

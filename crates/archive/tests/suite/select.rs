@@ -1,0 +1,179 @@
+//! Single paths out of an archive: what is found by the table alone is what the whole diff says, and
+//! what is read is what was planned.
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::io::{self, Read};
+use std::ops::Range;
+use std::os::unix::fs::symlink;
+use std::path::Path;
+use std::sync::{Arc, Mutex};
+
+use archive::{Archive, DiffData, Error, Format, ReadAt};
+use diffindex::DiffIndex;
+use dirindex::{DirIndex, RelPath};
+
+use crate::common::{FORMATS, Trees, noise, read_all, small, text, write};
+
+fn path(text: &str) -> RelPath {
+    RelPath::new(text).unwrap()
+}
+
+/// Some thousand entries: many blocks of changes, and contents over several members.
+fn many() -> Trees {
+    Trees::new(
+        |_| (),
+        |root| {
+            for n in 0..900 {
+                write(root, format!("many/{}/{n}", n % 7), &text(n, 20 + n as usize % 90));
+            }
+            write(root, "large", &noise(1, (3 << 20) + 17));
+            write(root, "many/9/last", b"last");
+            fs::create_dir(root.join("none")).unwrap();
+            fs::hard_link(root.join("many/2/51"), root.join("name")).unwrap();
+            symlink("name", root.join("tail")).unwrap();
+        },
+    )
+}
+
+/// An archive that notes what is read of it, and has only some of its bytes if so asked.
+#[derive(Clone)]
+struct Watched {
+    bytes: Arc<Vec<u8>>,
+    only: Option<Vec<Range<u64>>>,
+    read: Arc<Mutex<Vec<Range<u64>>>>,
+}
+
+impl Watched {
+    fn new(bytes: &[u8], only: Option<Vec<Range<u64>>>) -> Watched {
+        Watched { bytes: Arc::new(bytes.to_vec()), only, read: Arc::default() }
+    }
+
+    fn seen(&self) -> BTreeSet<u64> {
+        self.read.lock().unwrap().iter().cloned().flatten().collect()
+    }
+}
+
+impl ReadAt for Watched {
+    fn size(&self) -> io::Result<u64> {
+        Ok(self.bytes.len() as u64)
+    }
+
+    fn read_exact_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<()> {
+        let wanted = offset..offset + buffer.len() as u64;
+        let has = |range: &Range<u64>| range.start <= wanted.start && wanted.end <= range.end;
+        if self.only.as_ref().is_some_and(|only| !only.iter().any(has)) {
+            return Err(io::Error::other(format!("{wanted:?} was not planned")));
+        }
+        self.read.lock().unwrap().push(wanted);
+        self.bytes.read_exact_at(buffer, offset)
+    }
+}
+
+#[test]
+fn a_lookup_finds_what_the_whole_diff_has() {
+    for trees in [small(), many()] {
+        for format in FORMATS {
+            let archive = Archive::from_source(trees.pack(format).unwrap(), "memory").unwrap();
+            assert_eq!(
+                (archive.base(), archive.result()),
+                (trees.diff.base(), trees.diff.result())
+            );
+            for change in trees.diff.changes() {
+                let found = archive.get(&change.path).unwrap().unwrap();
+                let same = |a: &diffindex::New, b: &diffindex::New| {
+                    a.node == b.node && a.meta == b.meta && a.content == b.content
+                };
+                assert_eq!(found.old, change.old);
+                match (&found.new, &change.new) {
+                    (Some(found), Some(new)) => assert!(same(found, new)),
+                    (found, new) => assert!(found.is_none() && new.is_none()),
+                }
+            }
+            for absent in ["A", "a", "many/3/51", "zzz", "large/no"] {
+                assert!(archive.get(&path(absent)).unwrap().is_none(), "{absent}");
+            }
+        }
+    }
+}
+
+/// What is selected, planned, read and found, for each of several sets of paths.
+#[test]
+fn what_is_planned_is_what_is_read() {
+    let trees = many();
+    for format in FORMATS {
+        let packed = trees.pack(format).unwrap();
+        for paths in [
+            vec!["large"],
+            vec!["many/5/5"],
+            vec!["many/5", "tail"],
+            vec!["none"],
+            vec!["name"],
+            vec!["many", "large", "name", "none", "tail"],
+        ] {
+            let paths: Vec<RelPath> = paths.into_iter().map(path).collect();
+            let whole = Archive::from_source(packed.clone(), "whole").unwrap();
+            let plan = whole.plan(&paths).unwrap();
+            assert!(plan.windows(2).all(|pair| pair[0].end < pair[1].start), "{plan:?}");
+
+            let watched = Watched::new(&packed, Some(plan.clone()));
+            let archive = Archive::from_source(watched.clone(), "planned").unwrap();
+            let data = archive.select(&paths).unwrap();
+            let contents = read_all(&data, Path::new("no old tree")).unwrap();
+            assert_eq!(watched.seen(), plan.into_iter().flatten().collect(), "{paths:?}");
+
+            let below = |at: &RelPath| paths.iter().any(|path| at == path || at.is_below(path));
+            let above = |at: &RelPath| paths.iter().any(|path| path.is_below(at));
+            let linked = |at: &RelPath| {
+                paths.contains(&path("name"))
+                    && [path("many/2/51"), path("many/2"), path("many")].contains(at)
+            };
+            let wanted = |at: &RelPath| below(at) || above(at) || linked(at);
+            let expected: Vec<&RelPath> =
+                trees.diff.changes().iter().map(|c| &c.path).filter(|at| wanted(at)).collect();
+            let found: Vec<&RelPath> = data.diff().changes().iter().map(|c| &c.path).collect();
+            assert_eq!(found, expected);
+            for (name, content) in contents {
+                assert!(content == fs::read(trees.new_path().join(name)).unwrap());
+            }
+            whole.select(&paths).unwrap().verify(None).unwrap();
+            let index = data.diff().apply_to(&DirIndex::empty()).unwrap();
+            assert_eq!(index.root(), data.diff().result());
+        }
+    }
+}
+
+/// However many files there are, one of them costs its members, two blocks and the table.
+#[test]
+fn one_small_file_costs_its_member_and_a_little_of_the_diff() {
+    let trees = many();
+    let packed = trees.pack(Format::Gzip).unwrap();
+    let watched = Watched::new(&packed, None);
+    let archive = Archive::from_source(watched.clone(), "counted").unwrap();
+    let data = archive.select(&[path("many/9/last")]).unwrap();
+    let to_find = watched.seen().len();
+    assert!(to_find < 40 << 10, "{to_find} bytes to find it");
+    let change = data.diff().get(&path("many/9/last")).unwrap();
+    let mut content = String::new();
+    data.reader().open(change).unwrap().read_to_string(&mut content).unwrap();
+    assert_eq!(content, "last");
+}
+
+#[test]
+fn only_full_backups_bring_back_single_paths() {
+    let trees = small();
+    let archive = Archive::from_source(trees.pack(Format::Zstd).unwrap(), "some.tar.zst").unwrap();
+    assert!(!archive.is_full());
+    let error = archive.select(&[path("created")]).unwrap_err();
+    assert!(matches!(error, Error::NotFull { .. }), "{error}");
+    // What an increment has of a path can be planned for all the same.
+    assert!(["created", "same"].map(|at| archive.plan(&[path(at)]).is_ok()) == [true; 2]);
+
+    let full = DiffIndex::between(&DirIndex::empty(), &trees.new);
+    let mut packed = Vec::new();
+    let (empty, options) = (DirIndex::empty(), Default::default());
+    DiffData::write(&trees.dir(), &empty, &full, &mut packed, &options).unwrap();
+    let archive = Archive::from_source(packed, "full.tgz").unwrap();
+    let error = archive.select(&[path("created"), path("gone")]).unwrap_err();
+    assert_eq!(error.to_string(), "full.tgz: there is no gone in it");
+}

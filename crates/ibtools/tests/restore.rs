@@ -1,0 +1,67 @@
+//! `ibtools restore`: a full backup, or single paths of it.
+
+mod common;
+
+use common::{Place, edit, plant};
+use std::path::PathBuf;
+
+fn backed_up() -> Place {
+    let place = Place::new();
+    plant(&place);
+    place.ibtools("diff tree -o full.tgz --index old.index").good();
+    place
+}
+
+#[test]
+fn everything_comes_back() {
+    let place = backed_up();
+    place.ibtools("restore full.tgz copy").good();
+    assert_eq!(place.snapshot("tree"), place.snapshot("copy"));
+}
+
+#[test]
+fn one_path_comes_back_with_what_is_below_and_above_it() {
+    let place = backed_up();
+    for (paths, wanted) in [
+        ("--path dir/inner", &["dir", "dir/inner", "dir/inner/moves"][..]),
+        ("--path dir/inner/moves --path link", &["dir", "dir/inner", "dir/inner/moves", "link"]),
+        ("--path empty/", &["empty"]),
+        ("--path text-again", &["text", "text-again"]),
+    ] {
+        let copy = format!("copy {paths}").replace([' ', '/'], "_");
+        place.ibtools(&format!("restore full.tgz {copy} {paths}")).good();
+        let (tree, copy) = (place.snapshot("tree"), place.snapshot(&copy));
+        assert_eq!(
+            copy.keys().cloned().collect::<Vec<_>>(),
+            wanted.iter().map(PathBuf::from).collect::<Vec<_>>()
+        );
+        for (path, found) in copy {
+            assert_eq!(tree.get(&path), Some(&found), "{path:?}");
+        }
+    }
+}
+
+#[test]
+fn the_document_says_what_came_back() {
+    let place = backed_up();
+    let document = place.ibtools("--json restore full.tgz copy --path dir/inner").json();
+    assert_eq!(document["created"], 3);
+    assert_eq!(document["bytes"], 19);
+    assert_eq!(document["paths"][0], "dir/inner");
+    assert_eq!(document["directory"], "copy");
+}
+
+#[test]
+fn what_cannot_come_back_is_said_and_nothing_is_written() {
+    let place = backed_up();
+    edit(&place);
+    place.ibtools("diff tree --base old.index -o inc.tgz").good();
+    place.ibtools("restore inc.tgz copy").bad(&["inc.tgz is no full backup"]);
+    place.ibtools("restore full.tgz copy --path no/such").bad(&["there is no no/such in it"]);
+    place.ibtools("restore full.tgz copy --path ../up").bad(&["../up is no path in a backup"]);
+    place.ibtools("restore full.tgz no/copy").bad(&["cannot create the directory no/copy"]);
+    assert!(!place.path("copy").exists());
+    place.write("full/file", "stands here");
+    place.ibtools("restore full.tgz full").bad(&["cannot restore full.tgz into full", "file"]);
+    assert_eq!(place.snapshot("full").len(), 1);
+}
