@@ -4,7 +4,8 @@
 use std::io;
 use std::path::Path;
 
-use flate2::{Compress, Compression, Crc, Decompress, FlushCompress, FlushDecompress, Status};
+use flate2::{Crc, Decompress, FlushDecompress, Status};
+use libdeflater::{CompressionLvl, Compressor};
 use zstd::zstd_safe;
 
 use crate::Error;
@@ -40,7 +41,7 @@ impl Format {
     /// The level used unless another is asked for.
     pub fn default_level(self) -> i32 {
         match self {
-            Format::Gzip => 5,
+            Format::Gzip => 6,
             Format::Zstd => 3,
         }
     }
@@ -57,7 +58,7 @@ impl Packer {
     /// Checks the level, `None` being the format's default.
     pub(crate) fn new(format: Format, level: Option<i32>) -> Result<Packer, Error> {
         let (name, least, most) = match format {
-            Format::Gzip => ("gzip", 0, 9),
+            Format::Gzip => ("gzip", 0, 12),
             Format::Zstd => ("zstd", 1, 19),
         };
         let level = level.unwrap_or(format.default_level());
@@ -70,7 +71,7 @@ impl Packer {
     /// `chunk` as one member. The same chunk gives the same bytes.
     pub(crate) fn pack(self, chunk: &[u8]) -> io::Result<Vec<u8>> {
         match self.format {
-            Format::Gzip => gzip(chunk, self.level.unsigned_abs()),
+            Format::Gzip => gzip(chunk, self.level),
             Format::Zstd => {
                 let mut zstd = zstd::bulk::Compressor::new(self.level)?;
                 zstd.set_parameter(zstd_safe::CParameter::ChecksumFlag(true))?;
@@ -80,17 +81,18 @@ impl Packer {
     }
 }
 
-fn gzip(chunk: &[u8], level: u32) -> io::Result<Vec<u8>> {
-    let mut out = Vec::with_capacity(chunk.len() / 2 + 1024);
-    out.extend(GZIP_HEADER);
-    let mut deflate = Compress::new(Compression::new(level), false);
-    loop {
-        let rest = chunk.get(deflate.total_in() as usize..).unwrap_or_default();
-        if deflate.compress_vec(rest, &mut out, FlushCompress::Finish)? == Status::StreamEnd {
-            break;
-        }
-        out.reserve(chunk.len() / 4 + 1024);
-    }
+/// Compressed by libdeflate, which at one size is a quarter faster than zlib's fastest
+/// descendants, and gives the same bytes on any processor. It sees no bytes but the tree's own: what
+/// comes from outside is unpacked by Rust.
+fn gzip(chunk: &[u8], level: i32) -> io::Result<Vec<u8>> {
+    let level = CompressionLvl::new(level).map_err(|_| io::Error::other("no such level"))?;
+    let mut deflate = Compressor::new(level);
+    let room = deflate.deflate_compress_bound(chunk.len());
+    let mut out = vec![0; GZIP_HEADER.len() + room + GZIP_FOOTER_LEN];
+    out.splice(..GZIP_HEADER.len(), GZIP_HEADER);
+    let body = out.get_mut(GZIP_HEADER.len()..).unwrap_or_default();
+    let packed = deflate.deflate_compress(chunk, body).map_err(io::Error::other)?;
+    out.truncate(GZIP_HEADER.len() + packed);
     let mut crc = Crc::new();
     crc.update(chunk);
     out.extend(crc.sum().to_le_bytes());
@@ -188,7 +190,7 @@ mod tests {
 
     #[test]
     fn levels_are_checked() {
-        for (format, level) in [(Format::Gzip, 10), (Format::Gzip, -1), (Format::Zstd, 0)] {
+        for (format, level) in [(Format::Gzip, 13), (Format::Gzip, -1), (Format::Zstd, 0)] {
             assert!(matches!(Packer::new(format, Some(level)), Err(Error::Level { .. })));
         }
         let error = Packer::new(Format::Zstd, Some(23)).unwrap_err();

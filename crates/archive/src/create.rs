@@ -26,7 +26,7 @@ const BUFFER_LEN: usize = 256 << 10;
 pub struct ArchiveOptions {
     /// The compression; `None`: the one the file's name asks for, or else gzip.
     pub format: Option<Format>,
-    /// The compression level, 0 to 9 for gzip and 1 to 19 for zstd; `None`: 5 and 3.
+    /// The compression level, 0 to 12 for gzip and 1 to 19 for zstd; `None`: 6 and 3.
     pub level: Option<i32>,
     /// Counts the bytes read from the tree and the contents done; its flag stops the work.
     pub progress: Option<Arc<Progress>>,

@@ -6,7 +6,7 @@ use std::collections::{HashMap, HashSet};
 use dirindex::{DirIndex, Entry, Node, Record, RelPath};
 use rsync_core::Digest;
 
-use crate::{Change, Content, DiffIndex, New};
+use crate::{Change, Content, DiffIndex, New, resemble};
 
 /// Both sides of one path, at least one of them there.
 #[derive(Clone, Copy)]
@@ -35,8 +35,27 @@ impl<'a> Pair<'a> {
 pub(crate) fn between(old: &DirIndex, new: &DirIndex) -> DiffIndex {
     let pairs = differing(old, new);
     let holders = holders_of_new_content(old, &pairs);
-    let changes = pairs.iter().map(|pair| change(pair, &holders)).collect();
+    let bases = bases_of_new_content(old, &pairs, &holders);
+    let changes = pairs.iter().map(|pair| change(pair, &holders, &bases)).collect();
     DiffIndex::from_parts(old.root(), new.root(), changes)
+}
+
+/// For new content that no path of the old tree has: the file there that it resembles, if that is not
+/// what stood at its own path.
+fn bases_of_new_content<'a>(
+    old: &'a DirIndex,
+    pairs: &[Pair<'a>],
+    holders: &HashMap<Digest, &'a RelPath>,
+) -> HashMap<&'a RelPath, &'a Record> {
+    let wanted = pairs.iter().filter(|pair| !pair.same_node()).filter_map(|pair| {
+        let new = pair.new.filter(|new| new.signature.is_some())?;
+        let stored = !holders.contains_key(&content_of(&new.entry)?);
+        let alike = pair.old.is_some_and(|old| resemble::share_a_block(old, new));
+        (stored && !alike).then_some(new)
+    });
+    let gone = pairs.iter().filter(|pair| pair.new.is_none()).filter_map(|pair| pair.old);
+    let gone: Vec<&Record> = gone.filter(|old| old.signature.is_some()).collect();
+    resemble::bases(&wanted.collect::<Vec<_>>(), &gone, old.records())
 }
 
 /// The paths whose entries differ, in path order, and the hard links that are to be made anew.
@@ -110,9 +129,13 @@ fn content_of(entry: &Entry) -> Option<Digest> {
     }
 }
 
-fn change(pair: &Pair<'_>, holders: &HashMap<Digest, &RelPath>) -> Change {
+fn change(
+    pair: &Pair<'_>,
+    holders: &HashMap<Digest, &RelPath>,
+    bases: &HashMap<&RelPath, &Record>,
+) -> Change {
     let new = pair.new.map(|new| {
-        let content = content(pair, &new.entry, holders);
+        let content = content(pair, &new.entry, holders, bases);
         let stored = matches!(content, Content::Whole | Content::Delta { .. });
         New {
             node: new.entry.node.clone(),
@@ -124,7 +147,12 @@ fn change(pair: &Pair<'_>, holders: &HashMap<Digest, &RelPath>) -> Change {
     Change { path: pair.path.clone(), old: pair.nodes().0.cloned(), new }
 }
 
-fn content(pair: &Pair<'_>, new: &Entry, holders: &HashMap<Digest, &RelPath>) -> Content {
+fn content(
+    pair: &Pair<'_>,
+    new: &Entry,
+    holders: &HashMap<Digest, &RelPath>,
+    bases: &HashMap<&RelPath, &Record>,
+) -> Content {
     let Some(digest) = content_of(new).filter(|_| !pair.same_node()) else {
         return Content::Keep;
     };
@@ -132,9 +160,10 @@ fn content(pair: &Pair<'_>, new: &Entry, holders: &HashMap<Digest, &RelPath>) ->
         return Content::Copy { base: base.clone() };
     }
     // Without a signature (the old file was empty) there is nothing to make a delta against.
-    let base = pair.old.filter(|old| old.signature.is_some()).map(|old| &old.entry);
-    match base.and_then(content_of) {
-        Some(digest) => Content::Delta { base: pair.path.clone(), digest },
+    let own = pair.old.filter(|old| old.signature.is_some());
+    let base = bases.get(pair.path).copied().or(own).map(|old| &old.entry);
+    match base.and_then(|base| Some((&base.path, content_of(base)?))) {
+        Some((base, digest)) => Content::Delta { base: base.clone(), digest },
         None => Content::Whole,
     }
 }

@@ -1,6 +1,7 @@
 //! [`DiffIndex`]: every change between two trees, what it turns an index into, and its file. Knows
 //! neither how the changes were found nor where contents are stored.
 
+use std::collections::HashSet;
 use std::io::{BufWriter, Write};
 use std::path::Path;
 
@@ -23,8 +24,9 @@ impl DiffIndex {
     /// What turns the tree of `old` into that of `new`.
     ///
     /// Compared are contents and metadata as the indexes have them. A file whose content some path
-    /// of the old tree has becomes a copy of it, a file that another one stood at becomes a delta
-    /// against its signature, and only what neither helps is stored whole.
+    /// of the old tree has becomes a copy of it; a file that resembles one of the old tree, most often the
+    /// one at the same path, becomes a delta against its signature; and only what neither helps is
+    /// stored whole.
     pub fn between(old: &DirIndex, new: &DirIndex) -> DiffIndex {
         crate::between::between(old, new)
     }
@@ -112,13 +114,26 @@ impl DiffIndex {
         self.select(|change| change.class() == Class::Deleted && was_dir(change))
     }
 
-    /// Moves: where a file was, and where it is now. Each new path is in
-    /// [`created`](DiffIndex::created) too, each old one in [`deleted`](DiffIndex::deleted).
+    /// Moves: where a file was, and where it is now. What was moved may have been edited too: then
+    /// its content is a delta. Each new path is in [`created`](DiffIndex::created) too, each old one in
+    /// [`deleted`](DiffIndex::deleted); of several new paths that one gone file came to, the first
+    /// counts as the move and the others as copies.
     pub fn moved(&self) -> impl Iterator<Item = (&RelPath, &RelPath)> {
-        self.changes.iter().filter_map(|change| match &change.new.as_ref()?.content {
-            Content::Copy { base } if change.old.is_none() => {
+        self.derived().filter(|(_, _, moved)| *moved).map(|(from, to, _)| (from, to))
+    }
+
+    /// Copies: a file of the old tree, and a new path that has the same content, or an edited one.
+    pub fn copied(&self) -> impl Iterator<Item = (&RelPath, &RelPath)> {
+        self.derived().filter(|(_, _, moved)| !*moved).map(|(from, to, _)| (from, to))
+    }
+
+    /// Every new path whose content is made from another path's, and whether that one moved there.
+    fn derived(&self) -> impl Iterator<Item = (&RelPath, &RelPath, bool)> {
+        let mut left: HashSet<&RelPath> = HashSet::new();
+        self.changes.iter().filter_map(move |change| match &change.new.as_ref()?.content {
+            Content::Copy { base } | Content::Delta { base, .. } if change.old.is_none() => {
                 let gone = self.get(base).is_some_and(|at_base| at_base.new.is_none());
-                gone.then_some((base, &change.path))
+                Some((base, &change.path, gone && left.insert(base)))
             }
             _ => None,
         })

@@ -32,6 +32,7 @@ mod change;
 mod diff;
 mod encoded;
 mod error;
+mod resemble;
 
 use dirindex::Entry;
 

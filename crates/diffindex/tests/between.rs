@@ -225,3 +225,102 @@ proptest! {
         prop_assert_eq!(diff.to_bytes().unwrap(), back.to_bytes().unwrap());
     }
 }
+
+/// Lines of text, no two alike.
+fn lines(seed: u64, count: usize) -> String {
+    (0..count)
+        .map(|n| format!("line {n} of {seed}: {}\n", (n as u64 * 7919) ^ (seed << 20)))
+        .collect()
+}
+
+/// With a line more, at `part` of its length.
+fn edited(text: &str, part: usize) -> String {
+    let at = text.len() * part / 100;
+    let at = at + text[at..].find('\n').map_or(0, |end| end + 1);
+    format!("{}a line more\n{}", &text[..at], &text[at..])
+}
+
+fn base(diff: &DiffIndex, at: &str) -> String {
+    match content(diff, at) {
+        Content::Delta { base, .. } => base.to_string(),
+        other => format!("{other:?}"),
+    }
+}
+
+#[test]
+fn a_file_that_was_moved_and_edited_is_a_delta_against_where_it_was() {
+    let (one, two) = (lines(1, 600), lines(2, 600));
+    let old = index([dir("a"), file("a/one", &one), file("a/two", &two), dir("b")]);
+    let new = index([
+        dir("a"),
+        dir("b"),
+        file("b/renamed", &edited(&one, 50)),
+        // All its blocks are other ones, but it has the name and nearly the length.
+        file("b/two", &edited(&two, 0)),
+    ]);
+    let diff = DiffIndex::between(&old, &new);
+    assert_eq!(base(&diff, "b/renamed"), "a/one");
+    assert_eq!(base(&diff, "b/two"), "a/two");
+    let moved: Vec<_> = diff.moved().map(|(from, to)| (from.to_string(), to.to_string())).collect();
+    assert_eq!(
+        moved,
+        [("a/one", "b/renamed"), ("a/two", "b/two")].map(|(a, b)| (a.into(), b.into()))
+    );
+    assert_eq!(diff.apply_to(&old).unwrap(), new);
+}
+
+#[test]
+fn swapped_and_edited_files_are_deltas_against_each_other() {
+    let [a, b, c] = [1, 2, 3].map(|seed| lines(seed, 500));
+    let old = index([file("a", &a), file("b", &b), file("c", &c)]);
+    let new =
+        index([file("a", &edited(&b, 40)), file("b", &edited(&c, 60)), file("c", &edited(&a, 80))]);
+    let diff = DiffIndex::between(&old, &new);
+    assert_eq!(["a", "b", "c"].map(|at| base(&diff, at)), ["b", "c", "a"]);
+    assert_eq!(diff.apply_to(&old).unwrap(), new);
+}
+
+#[test]
+fn a_copy_that_was_edited_is_a_delta_against_what_it_was_copied_from() {
+    let text = lines(1, 700);
+    let old = index([dir("d"), file("d/f", &text), file("d/other", &lines(9, 700))]);
+    let records = [
+        dir("d"),
+        file("d/f", &edited(&text, 20)),
+        file("d/exact", &text),
+        file("d/other", &lines(9, 700)),
+        file("d/copy", &edited(&text, 70)),
+    ];
+    let new = index(records);
+    let diff = DiffIndex::between(&old, &new);
+    assert_eq!(["d/copy", "d/f"].map(|at| base(&diff, at)), ["d/f", "d/f"]);
+    assert_eq!(content(&diff, "d/exact"), Content::Copy { base: path("d/f") });
+    assert_eq!(diff.moved().count(), 0);
+    assert_eq!(list(diff.copied().map(|(_, to)| to)), ["d/copy", "d/exact"]);
+}
+
+#[test]
+fn what_resembles_nothing_is_stored_whole() {
+    let old = index([dir("a"), file("a/Makefile", &lines(1, 200)), file("a/short", "short")]);
+    let new = index([
+        dir("a"),
+        // Of the same name, and thrice as long.
+        dir("b"),
+        file("b/Makefile", &lines(2, 600)),
+        file("b/short", "shorter"),
+        file("a/new", &lines(3, 200)),
+    ]);
+    let diff = DiffIndex::between(&old, &new);
+    for at in ["b/Makefile", "b/short", "a/new"] {
+        assert_eq!(content(&diff, at), Content::Whole, "{at}");
+    }
+}
+
+#[test]
+fn one_file_gone_moves_to_one_place() {
+    let old = index([file("a", "the same content")]);
+    let new = index([file("b", "the same content"), file("c", "the same content")]);
+    let diff = DiffIndex::between(&old, &new);
+    assert_eq!(list(diff.moved().map(|(_, to)| to)), ["b"]);
+    assert_eq!(list(diff.copied().map(|(_, to)| to)), ["c"]);
+}

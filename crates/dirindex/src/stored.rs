@@ -112,6 +112,23 @@ impl StoredSignature {
             .map_err(crate::Error::Load)
     }
 
+    /// The packed length of one block.
+    pub fn bytes_per_block(&self) -> usize {
+        self.shape.bytes_per_block()
+    }
+
+    /// The packed form of the first `blocks` blocks, or of all there are.
+    ///
+    /// # Errors
+    /// As [`load`](StoredSignature::load).
+    pub fn leading(&self, blocks: u64) -> Result<Vec<u8>, crate::Error> {
+        let len = blocks.saturating_mul(self.bytes_per_block() as u64).min(self.packed_len());
+        match &self.source {
+            Source::Memory(bytes) => Ok(bytes.get(..len as usize).unwrap_or_default().to_vec()),
+            Source::Stream { stream, offset } => Ok(stream.read(*offset, len)?),
+        }
+    }
+
     fn packed(&self) -> Result<Cow<'_, [u8]>, SectionError> {
         match &self.source {
             Source::Memory(bytes) => Ok(Cow::Borrowed(bytes)),

@@ -12,26 +12,42 @@ use crate::json::{Object, object, put_meta, put_node, put_path};
 
 /// One line of the list: a change, or a move, which is two.
 pub(crate) struct Row<'a> {
-    /// For a move: where the file was.
-    from: Option<&'a RelPath>,
+    /// Whence the file came, if it was moved or copied.
+    from: Option<From<'a>>,
     change: &'a Change,
+}
+
+#[derive(Clone, Copy)]
+enum From<'a> {
+    Moved(&'a RelPath),
+    Copied(&'a RelPath),
+}
+
+impl<'a> From<'a> {
+    fn path(self) -> &'a RelPath {
+        let (From::Moved(path) | From::Copied(path)) = self;
+        path
+    }
 }
 
 /// Every change in path order; the two of a move are one row, at the new path.
 pub(crate) fn rows(diff: &DiffIndex) -> impl Iterator<Item = Row<'_>> {
-    let moved: HashMap<&RelPath, &RelPath> = diff.moved().map(|(from, to)| (to, from)).collect();
-    let gone: HashSet<&RelPath> = moved.values().copied().collect();
+    let gone: HashSet<&RelPath> = diff.moved().map(|(from, _)| from).collect();
+    let moved = diff.moved().map(|(from, to)| (to, From::Moved(from)));
+    let copied = diff.copied().map(|(from, to)| (to, From::Copied(from)));
+    let from: HashMap<&RelPath, From<'_>> = moved.chain(copied).collect();
     diff.changes()
         .iter()
         .filter(move |change| change.new.is_some() || !gone.contains(&change.path))
-        .map(move |change| Row { from: moved.get(&change.path).copied(), change })
+        .map(move |change| Row { from: from.get(&change.path).copied(), change })
 }
 
 impl Row<'_> {
     /// The letter the line begins with, and the word for it in JSON.
     fn what(&self) -> (char, &'static str) {
         match self.change.class() {
-            _ if self.from.is_some() => ('R', "moved"),
+            _ if matches!(self.from, Some(From::Moved(_))) => ('R', "moved"),
+            _ if matches!(self.from, Some(From::Copied(_))) => ('C', "copied"),
             Class::Created => ('A', "created"),
             Class::Updated => ('M', "updated"),
             Class::Metadata => ('m', "metadata"),
@@ -60,7 +76,7 @@ impl Row<'_> {
         let mut object = object([("change", self.what().1.into())]);
         put_path(&mut object, "path", &self.change.path);
         if let Some(from) = self.from {
-            put_path(&mut object, "from", from);
+            put_path(&mut object, "from", from.path());
         }
         if let Some(node) = self.node() {
             put_node(&mut object, node);
@@ -94,12 +110,12 @@ fn put_content(object: &mut Object, content: &Content) {
     }
 }
 
-/// `R old -> new`, `A path`, …; a directory ends in a slash.
+/// `R old -> new`, `C old -> new`, `A path`, …; a directory ends in a slash.
 impl fmt::Display for Row<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{} ", self.what().0)?;
         if let Some(from) = self.from {
-            write!(f, "{from} -> ")?;
+            write!(f, "{} -> ", from.path())?;
         }
         let slash = if self.node() == Some(&Node::Dir) { "/" } else { "" };
         write!(f, "{}{slash}", self.change.path)
@@ -112,6 +128,7 @@ pub(crate) struct Totals {
     created: u64,
     updated: u64,
     moved: u64,
+    copied: u64,
     metadata: u64,
     type_changed: u64,
     deleted: u64,
@@ -126,7 +143,8 @@ impl Totals {
         let mut totals = Totals::default();
         for row in rows(diff) {
             let count = match row.change.class() {
-                _ if row.from.is_some() => &mut totals.moved,
+                _ if matches!(row.from, Some(From::Moved(_))) => &mut totals.moved,
+                _ if matches!(row.from, Some(From::Copied(_))) => &mut totals.copied,
                 Class::Created => &mut totals.created,
                 Class::Updated => &mut totals.updated,
                 Class::Metadata => &mut totals.metadata,
@@ -154,6 +172,7 @@ impl Totals {
             "created": self.created,
             "updated": self.updated,
             "moved": self.moved,
+            "copied": self.copied,
             "metadata": self.metadata,
             "type_changed": self.type_changed,
             "deleted": self.deleted,
@@ -170,6 +189,7 @@ impl fmt::Display for Totals {
             (self.created, "created"),
             (self.updated, "updated"),
             (self.moved, "moved"),
+            (self.copied, "copied"),
             (self.metadata, "with other metadata"),
             (self.type_changed, "of another kind"),
             (self.deleted, "deleted"),
