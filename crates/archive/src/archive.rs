@@ -3,6 +3,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::File;
+use std::io::{self, Read};
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -58,6 +59,21 @@ impl Archive {
         name: impl Into<PathBuf>,
     ) -> Result<Archive, Error> {
         open::open(Box::new(source), name.into())
+    }
+
+    /// Opens the archive that comes out of `stream`, such as a pipe, from which it is read once. It is
+    /// kept meanwhile in a temporary file without a name, since what an archive holds is told
+    /// by its end, and nothing of it is to be used before all of it is there.
+    ///
+    /// # Errors
+    /// As [`open`](Archive::open), and [`Error::Io`] when there is no room for it.
+    pub fn from_stream(mut stream: impl Read, name: impl Into<PathBuf>) -> Result<Archive, Error> {
+        let name = name.into();
+        let failed = |operation, error| Error::io(operation, &name, error);
+        let file = tempfile::tempfile();
+        let mut file = file.map_err(|error| failed("make a temporary file for", error))?;
+        io::copy(&mut stream, &mut file).map_err(|error| failed("copy", error))?;
+        Archive::from_source(file, name)
     }
 
     /// The root of the tree that the archive's diff starts from.

@@ -4,6 +4,7 @@
 use std::collections::HashSet;
 use std::io::{BufWriter, Write};
 use std::path::Path;
+use std::sync::Arc;
 
 use dirindex::sections::SectionError;
 use dirindex::stored::StoredSignature;
@@ -17,7 +18,8 @@ use crate::{Change, Class, Content, Entry, Error, New, Signatures};
 pub struct DiffIndex {
     base: Root,
     result: Root,
-    changes: Vec<Change>,
+    /// Shared by clones: a diff of a large tree is large, and an archive keeps one.
+    changes: Arc<Vec<Change>>,
 }
 
 impl DiffIndex {
@@ -32,7 +34,7 @@ impl DiffIndex {
     }
 
     pub(crate) fn from_parts(base: Root, result: Root, changes: Vec<Change>) -> DiffIndex {
-        DiffIndex { base, result, changes }
+        DiffIndex { base, result, changes: Arc::new(changes) }
     }
 
     /// The diff of these changes, which are in path order, between the trees with these roots.
@@ -46,7 +48,7 @@ impl DiffIndex {
         changes: Vec<Change>,
     ) -> Result<DiffIndex, Error> {
         check(&changes)?;
-        Ok(DiffIndex { base, result, changes })
+        Ok(DiffIndex { base, result, changes: Arc::new(changes) })
     }
 
     /// The root of the tree that this changes.
@@ -154,7 +156,7 @@ impl DiffIndex {
         }
         let mut records = Vec::with_capacity(old.records().len() + self.changes.len());
         let mut kept = old.records().iter().peekable();
-        for change in &self.changes {
+        for change in self.changes.iter() {
             while let Some(record) = kept.next_if(|record| record.entry.path < change.path) {
                 records.push(record.clone());
             }
@@ -200,7 +202,7 @@ impl DiffIndex {
     /// # Errors
     /// [`Error::Unusable`] when it is not of a content of that length that is stored.
     pub fn sign(&mut self, number: usize, signature: StoredSignature) -> Result<(), Error> {
-        let Some(change) = self.changes.get_mut(number) else { return Ok(()) };
+        let Some(change) = Arc::make_mut(&mut self.changes).get_mut(number) else { return Ok(()) };
         let stored = change.stored_content().is_some();
         match &mut change.new {
             Some(new) if stored && new.node.len() == signature.file_len() => {

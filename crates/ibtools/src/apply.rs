@@ -18,7 +18,7 @@ use crate::args::ApplyArgs;
 use crate::changes::Totals;
 use crate::console::{Console, shown};
 use crate::json::{object, put_file};
-use crate::scan;
+use crate::{files, scan};
 
 /// `ibtools apply`
 pub(crate) fn run(args: &ApplyArgs, console: &mut Console) -> Result<Answer> {
@@ -47,7 +47,7 @@ pub(crate) fn run(args: &ApplyArgs, console: &mut Console) -> Result<Answer> {
 fn open(paths: &[PathBuf]) -> Result<Vec<(&PathBuf, DiffData)>> {
     let mut archives: Vec<(&PathBuf, DiffData)> = Vec::with_capacity(paths.len());
     for path in paths {
-        let data = DiffData::open(path)?;
+        let data = files::archive(path)?.load()?;
         if let Some((before, previous)) = archives.last()
             && previous.diff().result() != data.diff().base()
         {

@@ -170,7 +170,7 @@ pub(crate) struct DiffArgs {
 pub(crate) struct ApplyArgs {
     /// The directory; made if it does not exist and the first archive is a full backup
     pub(crate) dir: PathBuf,
-    /// The archives, in the order they were made
+    /// The archives, in the order they were made; - is standard input
     #[arg(required = true, value_name = "ARCHIVE")]
     pub(crate) archives: Vec<PathBuf>,
     /// Bring back owners, setuid bits and devices too: as root, from backups that you trust
@@ -180,7 +180,7 @@ pub(crate) struct ApplyArgs {
 
 #[derive(Debug, clap::Args)]
 pub(crate) struct RestoreArgs {
-    /// A full backup
+    /// A full backup, or - for standard input
     pub(crate) archive: PathBuf,
     /// The directory to bring it back into; made if it does not exist, else it has to be empty
     pub(crate) dest: PathBuf,

@@ -7,13 +7,21 @@ use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail};
-use incremental_backups_tools::dirindex;
+use incremental_backups_tools::{Archive, dirindex};
 
 use crate::console::{Console, is_dash, shown};
 
 /// Opens a file for reading.
 pub(crate) fn open(path: &Path) -> Result<File> {
     File::open(path).with_context(|| format!("cannot open {}", shown(path)))
+}
+
+/// Opens an archive; `-` is standard input.
+pub(crate) fn archive(path: &Path) -> Result<Archive> {
+    Ok(match is_dash(path) {
+        true => Archive::from_stream(std::io::stdin().lock(), "standard input")?,
+        false => Archive::open(path)?,
+    })
 }
 
 /// Writes the output `path`: `-` is standard output. A regular file is written beside its place,

@@ -7,9 +7,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use anyhow::{Context, Result, bail};
-use incremental_backups_tools::{
-    Applied, ApplyOptions, Archive, DiffData, Error, RelPath, apply_diff_with,
-};
+use incremental_backups_tools::{Applied, ApplyOptions, DiffData, Error, RelPath, apply_diff_with};
 use indicatif::HumanBytes;
 use serde_json::Value;
 
@@ -17,6 +15,7 @@ use crate::Answer;
 use crate::args::RestoreArgs;
 use crate::changes::Totals;
 use crate::console::{Console, shown};
+use crate::files;
 use crate::json::{object, put_file};
 
 /// `ibtools restore`
@@ -48,7 +47,7 @@ pub(crate) fn run(args: &RestoreArgs, console: &mut Console) -> Result<Answer> {
 
 /// The archive, or as much of it as is asked for.
 fn open(args: &RestoreArgs) -> Result<DiffData> {
-    let archive = Archive::open(&args.archive)?;
+    let archive = files::archive(&args.archive)?;
     if !archive.is_full() {
         bail!("{} is no full backup: use `ibtools apply`", shown(&args.archive));
     }

@@ -2,8 +2,9 @@
 
 mod common;
 
-use common::{Place, edit, plant};
+use common::{IBTOOLS, Place, edit, plant};
 use std::path::PathBuf;
+use std::process::{Command, Stdio};
 
 fn backed_up() -> Place {
     let place = Place::new();
@@ -64,4 +65,21 @@ fn what_cannot_come_back_is_said_and_nothing_is_written() {
     place.write("full/file", "stands here");
     place.ibtools("restore full.tgz full").bad(&["cannot restore full.tgz into full", "file"]);
     assert_eq!(place.snapshot("full").len(), 1);
+}
+
+#[test]
+fn an_archive_comes_out_of_a_pipe() {
+    let place = backed_up();
+    for command in ["restore - copy --path dir", "apply all -"] {
+        let stdin = std::fs::File::open(place.path("full.tgz")).unwrap();
+        let mut cat = Command::new("cat");
+        let mut cat = cat.stdin(stdin).stdout(Stdio::piped()).spawn().unwrap();
+        let mut ibtools = Command::new(IBTOOLS);
+        ibtools.args(command.split(' ')).current_dir(place.path(""));
+        let output = ibtools.stdin(cat.stdout.take().unwrap()).output().unwrap();
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        assert!(cat.wait().unwrap().success());
+    }
+    assert_eq!(place.snapshot("all"), place.snapshot("tree"));
+    assert!(place.path("copy/dir/large").exists() && !place.path("copy/text").exists());
 }

@@ -177,3 +177,20 @@ fn only_full_backups_bring_back_single_paths() {
     let error = archive.select(&[path("created"), path("gone")]).unwrap_err();
     assert_eq!(error.to_string(), "full.tgz: there is no gone in it");
 }
+
+#[test]
+fn a_stream_is_an_archive_too() {
+    let trees = small();
+    for format in FORMATS {
+        let packed = trees.pack(format).unwrap();
+        // In pieces, as a pipe gives them.
+        let stream = packed
+            .chunks(700)
+            .fold(Box::new(io::empty()) as Box<dyn Read>, |all, piece| Box::new(all.chain(piece)));
+        let data = Archive::from_stream(stream, "a pipe").unwrap().load().unwrap();
+        trees.check_contents(&data);
+        data.verify(None).unwrap();
+        let error = Archive::from_stream(&packed[..packed.len() - 1], "a pipe").unwrap_err();
+        assert!(error.to_string().starts_with("a pipe: trailer at byte"), "{error}");
+    }
+}
