@@ -140,12 +140,12 @@ fn forge(mut input: Input<'_>) -> Option<Vec<u8>> {
     bends.numbers(ROWS, &mut rows);
     let rows: Vec<(u32, u32)> =
         rows.as_chunks().0.iter().map(|&[stored, len]| (stored as u32, len as u32)).collect();
-    let mut lengths = [diff_bytes.len() as u64, encoded.blocks_at(), paths.len() as u64];
+    let mut lengths = [diff_bytes.len() as u64, encoded.blocks_at(), paths.len() as u64, 0];
     bends.numbers(LENGTHS, &mut lengths);
     bends.numbers(DELTAS, &mut deltas);
     let mut writer = Writer::new(Vec::new(), *b"TABL").expect("a vector takes all");
     for section in [
-        Section::encode(1, &(diff.base(), diff.result(), lengths[0], lengths[1], lengths[2])),
+        Section::encode(1, &(diff.base(), diff.result(), lengths)),
         Section::encode(2, &rows),
         Section::encode(3, &blocks),
         Section::encode(4, &deltas),

@@ -10,7 +10,7 @@ use std::process::{Command, Stdio};
 use anyhow::{Context, Result, bail};
 
 use crate::process::{installed, output};
-use crate::table::{OURS, Row, Step, print, print_ratios, run, target_dir};
+use crate::table::{OURS, Row, Step, Stored, print, print_ratios, run, target_dir};
 
 const TAR: &str = "/usr/src/linux-source-6.1.tar.xz";
 const LEN: usize = 1 << 30;
@@ -71,7 +71,10 @@ impl Programs {
         let Programs { ours, fast_rsync } = self;
         let mut steps = Vec::new();
         let mut step = |name, tool, command: String, stored: &str| {
-            let stored = (!stored.is_empty()).then(|| work.join(stored));
+            let stored = match stored {
+                "" => Stored::Nothing,
+                name => Stored::File(work.join(name)),
+            };
             let command = format!("cd {} && {command}", work.display());
             steps.push(Step { work: name, tool, command, stored });
         };

@@ -5,6 +5,7 @@
 mod bench_backup;
 mod bench_blocks;
 mod bench_core;
+mod bench_levels;
 mod edits;
 mod fuzz;
 mod process;
@@ -14,11 +15,14 @@ use std::process::ExitCode;
 
 const USAGE: &str = "\
 usage: cargo xtask bench backup [TREE.tar.xz] [--runs N]
-           index, full and incremental backup and restore of a large tree, beside tar and restic
+           index, full and incremental backup and restore of a large tree, beside tar, restic,
+           borg, dar and duplicity
        cargo xtask bench core [--runs N] [--other TAR.xz]
            signature, delta and patch of 1 GiB files, beside rdiff, fast_rsync and b3sum
        cargo xtask bench blocks OLD NEW [OLD NEW]...
            signature and delta sizes of pairs of files or directories for each block length
+       cargo xtask bench levels [TREE.tar.xz]
+           time and size of compressing an archive's members, by library and level
        cargo xtask fuzz TARGET [SECONDS]
            run a fuzz target of fuzz/ on the stable toolchain";
 
@@ -29,6 +33,7 @@ fn main() -> ExitCode {
         ["bench", "backup", ref rest @ ..] => bench_backup::run_all(rest),
         ["bench", "blocks", ref rest @ ..] => bench_blocks::run_all(rest),
         ["bench", "core", ref rest @ ..] => bench_core::run_all(rest),
+        ["bench", "levels", ref rest @ ..] => bench_levels::run_all(rest),
         ["fuzz", target] => fuzz::run(target, 60),
         ["fuzz", target, seconds] => match seconds.parse() {
             Ok(seconds) => fuzz::run(target, seconds),

@@ -14,12 +14,21 @@ pub(crate) struct Row {
     pub(crate) stored: Option<u64>,
 }
 
-/// One step of one tool: the command, and the file or directory whose size counts.
+/// One step of one tool: the command, and what it leaves on disk.
 pub(crate) struct Step {
     pub(crate) work: &'static str,
     pub(crate) tool: &'static str,
     pub(crate) command: String,
-    pub(crate) stored: Option<PathBuf>,
+    pub(crate) stored: Stored,
+}
+
+/// What counts as stored by a step.
+pub(crate) enum Stored {
+    Nothing,
+    /// All of this file or directory.
+    File(PathBuf),
+    /// By how much this directory, which is there, grows.
+    Growth(PathBuf),
 }
 
 /// Builds the program that is measured.
@@ -38,8 +47,15 @@ pub(crate) fn target_dir() -> Result<PathBuf> {
 /// Runs the steps and adds what they took to the rows.
 pub(crate) fn run(rows: &mut Vec<Row>, steps: &[Step]) -> Result<()> {
     for Step { work, tool, command, stored } in steps {
+        let before = match stored {
+            Stored::Growth(dir) => size(dir)?,
+            _ => 0,
+        };
         let sample = measure(command)?;
-        let stored = stored.as_deref().map(size).transpose()?;
+        let stored = match stored {
+            Stored::Nothing => None,
+            Stored::File(path) | Stored::Growth(path) => Some(size(path)?.saturating_sub(before)),
+        };
         match rows.iter_mut().find(|row| (row.work, row.tool) == (work, tool)) {
             Some(row) => row.samples.push(sample),
             None => rows.push(Row { work, tool, samples: vec![sample], stored }),

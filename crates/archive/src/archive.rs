@@ -2,7 +2,6 @@
 //! changes at some paths, the bytes that restoring them reads. Knows no tar header and no compression.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::fs::File;
 use std::io::{self, Read};
 use std::ops::Range;
 use std::path::{Path, PathBuf};
@@ -15,7 +14,7 @@ use crate::error::shown;
 use crate::layout::{Layout, Stored};
 use crate::stream::{Cursor, Stream};
 use crate::table::TABLE;
-use crate::{DiffData, Error, ReadAt, open};
+use crate::{DiffData, Error, ReadAt, open, volumes};
 
 /// An archive opened by its table alone, which takes one or two small reads at its end. What
 /// changed at a path is in one block of some 6 KiB, read when it is asked for.
@@ -40,14 +39,13 @@ struct Found {
 }
 
 impl Archive {
-    /// Opens the archive at `path`.
+    /// Opens the archive at `path`, which may be the last of its [volumes](DiffData::create_volumes): the
+    /// others are opened when something of them is read.
     ///
     /// # Errors
     /// [`Error::Io`], [`Error::Damaged`].
     pub fn open(path: impl AsRef<Path>) -> Result<Archive, Error> {
-        let path = path.as_ref();
-        let file = File::open(path).map_err(|error| Error::io("open", path, error))?;
-        Archive::from_source(file, path)
+        open::open_file(path.as_ref())
     }
 
     /// Opens the archive that `source` holds. `name` is what messages call it.
@@ -58,7 +56,7 @@ impl Archive {
         source: impl ReadAt + 'static,
         name: impl Into<PathBuf>,
     ) -> Result<Archive, Error> {
-        open::open(Box::new(source), name.into())
+        open::open(Box::new(source), name.into(), 0)
     }
 
     /// Opens the archive that comes out of `stream`, such as a pipe, from which it is read once. It is
@@ -84,6 +82,16 @@ impl Archive {
     /// The root of the tree that the archive's diff leads to.
     pub fn result(&self) -> Root {
         self.0.layout.head.result
+    }
+
+    /// The archive's file, or whatever it was called when it was opened; of volumes the last one.
+    pub fn path(&self) -> &Path {
+        self.0.stream.path()
+    }
+
+    /// How many bytes it is, in all volumes.
+    pub fn size(&self) -> u64 {
+        self.0.end.end
     }
 
     /// Whether this is a full backup: its diff starts from nothing.
@@ -160,6 +168,37 @@ impl Archive {
     }
 }
 
+impl Archive {
+    /// The numbers, from 1, of the volumes that hold what is at and below `paths` and the directories
+    /// above them, told by the last volume alone: before any other is fetched. Changes lie in blocks of
+    /// 128, and it is a block's volumes that are named, so there may be one more than is needed; a file
+    /// that a hard link among them names can lie in others still.
+    pub fn volumes(&self, paths: &[RelPath]) -> Vec<usize> {
+        let Opened { stream, layout, .. } = &*self.0;
+        let ends = self.0.volume_ends();
+        let mut numbers = BTreeSet::from([ends.len()]);
+        for path in paths {
+            let above = std::iter::successors(path.parent(), RelPath::parent);
+            let above: Vec<usize> = above.filter_map(|dir| layout.block_of(&dir)).collect();
+            let from = layout.block_of(path).unwrap_or(0);
+            let below = layout.blocks.iter().enumerate().skip(from);
+            let below =
+                below.take_while(|(_, block)| block.first <= *path || block.first.is_below(path));
+            for number in below.map(|(number, _)| number).chain(above) {
+                let Some(block) = layout.blocks.get(number) else { continue };
+                for span in
+                    [&block.span, &block.contents].into_iter().filter(|span| !span.is_empty())
+                {
+                    let range = stream.archive_range(span.clone());
+                    let volume = |at: u64| ends.partition_point(|&end| end <= at) + 1;
+                    numbers.extend(volume(range.start)..=volume(range.end.saturating_sub(1)));
+                }
+            }
+        }
+        numbers.into_iter().collect()
+    }
+}
+
 impl std::fmt::Debug for Archive {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Archive").field("name", &self.0.stream.name()).finish_non_exhaustive()
@@ -170,6 +209,14 @@ impl Opened {
     /// TABLE and the diff do not agree, or either says what cannot be.
     pub(crate) fn wrong_table(&self, problem: impl Into<String>) -> Error {
         self.stream.damaged(TABLE, self.stream.end().stored, problem)
+    }
+
+    /// Where in the archive each of its volumes ends; one end for an archive in one file.
+    pub(crate) fn volume_ends(&self) -> Vec<u64> {
+        match self.layout.head.volume_len {
+            0 => vec![u64::MAX],
+            limit => volumes::ends(self.stream.stored_lens(), limit, self.stream.end().stored),
+        }
     }
 
     /// Everything at, above and below `paths`, and what hard links among it name.

@@ -17,7 +17,7 @@ use crate::codec::Packer;
 use crate::members::MemberWriter;
 use crate::open::{DIFF, PATHS};
 use crate::table::{BlockRow, Head, Table, Trailer};
-use crate::{Archive, DiffData, Error, Format, count, frame, open, paths};
+use crate::{Archive, DiffData, Error, Format, count, frame, open, paths, volumes};
 
 const BUFFER_LEN: usize = 256 << 10;
 
@@ -91,25 +91,71 @@ impl DiffData {
         out: impl Write,
         options: &ArchiveOptions,
     ) -> Result<(), Error> {
-        let packer = Packer::new(options.format.unwrap_or_default(), options.level)?;
-        if old.root() != diff.base() {
-            return Err(Error::WrongBase { wanted: diff.base(), found: old.root() });
-        }
-        let mut writing = Writing {
-            dir,
-            old,
-            progress: options.progress.as_deref(),
-            tar: MemberWriter::new(out, packer),
-            deltas: Vec::new(),
-            buffer: vec![0; BUFFER_LEN],
-        };
-        // What is stored whole can be signed again by who needs it: see `sign`.
-        let encoded = diff.encode(Signatures::OfDeltas).map_err(Error::Encode)?;
-        let head = writing.head(diff, &encoded)?;
-        let blocks = encoded.blocks().map(|(changes, seal)| writing.block(changes, seal));
-        let blocks = blocks.collect::<Result<Vec<BlockRow>, Error>>()?;
-        writing.finish(head, blocks, packer)
+        write(dir, old, diff, out, options, 0, |_| Ok(()))
     }
+
+    /// [`create_with`](DiffData::create_with), into several files of at most `limit` bytes: `NAME.001.tgz`
+    /// and so on for `NAME.tgz`. Each is a sound compressed file by itself, and all of them one after the
+    /// other (`cat`) are the archive. The last one has its table alone, and is what
+    /// [`Archive::open`](crate::Archive::open) wants. An archive that fits into one file is one,
+    /// `NAME.001.tgz`.
+    ///
+    /// No limit is lower than 2 MiB, and the table is not cut whatever its length.
+    ///
+    /// # Errors
+    /// As [`create`](DiffData::create).
+    pub fn create_volumes(
+        dir: &Dir,
+        old: &DirIndex,
+        diff: &DiffIndex,
+        path: impl AsRef<Path>,
+        limit: u64,
+        options: &ArchiveOptions,
+    ) -> Result<DiffData, Error> {
+        let path = path.as_ref();
+        let format = options.format.or(Format::from_name(path));
+        let limit = limit.max(volumes::MIN_LEN);
+        let options = ArchiveOptions { format, ..options.clone() };
+        let failed = |error| Error::io("write", path, error);
+        let mut out = volumes::Writer::new(path, limit).map_err(failed)?;
+        let written = write(dir, old, diff, &mut out, &options, limit, |out| out.table());
+        written.map_err(|error| match error {
+            Error::Write(source) => failed(source),
+            other => other,
+        })?;
+        open::load(&Archive::open(out.finish()?)?, Some(diff))
+    }
+}
+
+/// Writes an archive to `out`, each compressed member in one call of [`Write::write`] if that takes it,
+/// and TABLE with the trailer in one call after `before_table`.
+fn write<W: Write>(
+    dir: &Dir,
+    old: &DirIndex,
+    diff: &DiffIndex,
+    out: W,
+    options: &ArchiveOptions,
+    volume_len: u64,
+    before_table: impl FnOnce(&mut W) -> io::Result<()>,
+) -> Result<(), Error> {
+    let packer = Packer::new(options.format.unwrap_or_default(), options.level)?;
+    if old.root() != diff.base() {
+        return Err(Error::WrongBase { wanted: diff.base(), found: old.root() });
+    }
+    let mut writing = Writing {
+        dir,
+        old,
+        progress: options.progress.as_deref(),
+        tar: MemberWriter::new(out, packer),
+        deltas: Vec::new(),
+        buffer: vec![0; BUFFER_LEN],
+    };
+    // What is stored whole can be signed again by who needs it: see `sign`.
+    let encoded = diff.encode(Signatures::OfDeltas).map_err(Error::Encode)?;
+    let head = writing.head(diff, &encoded, volume_len)?;
+    let blocks = encoded.blocks().map(|(changes, seal)| writing.block(changes, seal));
+    let blocks = blocks.collect::<Result<Vec<BlockRow>, Error>>()?;
+    writing.finish(head, blocks, packer, before_table)
 }
 
 /// An archive that is being written.
@@ -124,7 +170,12 @@ struct Writing<'a, W> {
 
 impl<W: Write> Writing<'_, W> {
     /// Writes `diff.index`, each block of changes in a member of its own, and PATHS.
-    fn head(&mut self, diff: &DiffIndex, encoded: &Encoded<'_>) -> Result<Head, Error> {
+    fn head(
+        &mut self,
+        diff: &DiffIndex,
+        encoded: &Encoded<'_>,
+        volume_len: u64,
+    ) -> Result<Head, Error> {
         let failed = |error| match error {
             diffindex::Error::Sections(SectionError::Write(error)) => Error::Write(error),
             other => Error::Encode(other),
@@ -141,7 +192,7 @@ impl<W: Write> Writing<'_, W> {
         self.end_body(paths_len)?;
         self.tar.cut().map_err(Error::Write)?;
         let (base, result, blocks_at) = (diff.base(), diff.result(), encoded.blocks_at());
-        Ok(Head { base, result, diff_len, blocks_at, paths_len })
+        Ok(Head { base, result, diff_len, blocks_at, paths_len, volume_len })
     }
 
     /// Writes the contents that are stored for a block of changes.
@@ -284,16 +335,23 @@ impl<W: Write> Writing<'_, W> {
     }
 
     /// Writes TABLE, the end of the tar stream, and the trailer.
-    fn finish(mut self, head: Head, blocks: Vec<BlockRow>, packer: Packer) -> Result<(), Error> {
+    fn finish(
+        mut self,
+        head: Head,
+        blocks: Vec<BlockRow>,
+        packer: Packer,
+        before_table: impl FnOnce(&mut W) -> io::Result<()>,
+    ) -> Result<(), Error> {
         let (members, table_offset) = self.tar.settle().map_err(Error::Write)?;
         let members = members.to_vec();
         let table = Table { head, members, blocks, deltas: self.deltas };
         let body = table.to_bytes().map_err(Error::EncodeTable)?;
         let packed = Table::pack(packer, &body).map_err(Error::Write)?;
         let trailer = Trailer::new(table_offset, body.len() as u64, &packed);
+        let end = [packed, trailer.to_bytes(packer.format)].concat();
         let out = self.tar.get_mut();
-        out.write_all(&packed)
-            .and_then(|()| out.write_all(&trailer.to_bytes(packer.format)))
+        before_table(out)
+            .and_then(|()| out.write_all(&end))
             .and_then(|()| out.flush())
             .map_err(Error::Write)
     }

@@ -36,7 +36,7 @@ pub(crate) struct Block {
     /// Where in the stream its bytes are.
     pub(crate) span: Range<u64>,
     /// Where in the stream its contents are.
-    contents: Range<u64>,
+    pub(crate) contents: Range<u64>,
     /// Which of the deltas are its own.
     deltas: Range<usize>,
 }

@@ -11,6 +11,8 @@
 //! - [`Archive::open`] reads the end alone. [`Archive::select`] then finds some paths of a full backup
 //!   by a few KiB of its diff, however large that is, and [`Archive::plan`] tells beforehand which bytes
 //!   that and restoring them will read.
+//! - [`DiffData::create_volumes`] cuts the archive into files of a limited length, of which a restore
+//!   needs those that [`Archive::volumes`] names.
 //! - [`DiffData::signed_diff`] is the diff with the signatures of files stored whole, which an
 //!   archive leaves out since they follow from the contents.
 //! - [`DiffData::verify`] reads everything and compares it with what the diff promises.
@@ -69,6 +71,7 @@ mod source;
 mod stream;
 mod table;
 mod verify;
+mod volumes;
 
 pub use archive::Archive;
 pub use codec::Format;

@@ -1,6 +1,7 @@
 //! Opening an archive: from its trailer to TABLE, and from there to its whole diff. What is declared is
 //! checked against what is there before memory is spent on it; knows how to read no content.
 
+use std::fs::File;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -12,6 +13,7 @@ use crate::error::shown;
 use crate::layout::Layout;
 use crate::stream::Stream;
 use crate::table::{MAX_TRAILER_LEN, TABLE, Table, Trailer};
+use crate::volumes::Volumes;
 use crate::{Archive, DiffData, Error, Format, ReadAt, frame};
 
 /// The tar members that are no contents.
@@ -30,13 +32,32 @@ fn max_diff_len(archive_len: u64) -> u64 {
     archive_len.saturating_mul(64).saturating_add(64 << 20)
 }
 
-/// Opens the archive in `source` by its end.
-pub(crate) fn open(source: Box<dyn ReadAt>, path: PathBuf) -> Result<Archive, Error> {
+/// Opens the archive in the file at `path`, or in the volumes of which that is the last.
+pub(crate) fn open_file(path: &Path) -> Result<Archive, Error> {
+    let file = File::open(path).map_err(|error| Error::io("open", path, error))?;
+    let size = file.size().map_err(|error| Error::io("read", path, error))?;
+    let tail_at = size.saturating_sub(MAX_TRAILER_LEN as u64);
+    let tail = End { source: &file, path, size, from: 0 }.bytes(tail_at, size)?;
+    match Trailer::find(&tail) {
+        // A table that lies before this file: the others have what precedes it.
+        Some((_, trailer, _)) if trailer.table_offset > size => {
+            let volumes = Arc::new(Volumes::new(file, path, trailer.table_offset));
+            let source = Box::new(Arc::clone(&volumes));
+            let archive = open(source, path.to_owned(), trailer.table_offset)?;
+            volumes.set_ends(archive.0.volume_ends());
+            Ok(archive)
+        }
+        _ => open(Box::new(file), path.to_owned(), 0),
+    }
+}
+
+/// Opens the archive in `source` by its end, without reading anything before `from`.
+pub(crate) fn open(source: Box<dyn ReadAt>, path: PathBuf, from: u64) -> Result<Archive, Error> {
     let size = source.size().map_err(|error| Error::io("read", &path, error))?;
-    let end = End { source: &*source, path: &path, size };
+    let end = End { source: &*source, path: &path, size, from };
     let (format, trailer, packed) = end.read()?;
     let Table { head, members, blocks, deltas } = end.table(format, &trailer, &packed)?;
-    let read = trailer.table_offset.min(size.saturating_sub(TAIL_LEN))..size;
+    let read = trailer.table_offset.min(end.tail_at())..size;
     let stream = Stream::new(source, path, format, &members)?;
     let wrong = |problem| stream.damaged(TABLE, trailer.table_offset, problem);
     if stream.end().stored != trailer.table_offset {
@@ -70,12 +91,14 @@ struct End<'a> {
     source: &'a dyn ReadAt,
     path: &'a Path,
     size: u64,
+    /// Nothing before this is there yet.
+    from: u64,
 }
 
 impl End<'_> {
     /// The trailer, and the compressed members of TABLE, which it vouches for.
     fn read(&self) -> Result<(Format, Trailer, Vec<u8>), Error> {
-        let tail_at = self.size.saturating_sub(TAIL_LEN);
+        let tail_at = self.tail_at();
         let tail = self.bytes(tail_at, self.size)?;
         let (format, trailer, trailer_len) = Trailer::find(&tail).ok_or_else(|| {
             let problem = "there is none: no archive of this program, or one that was cut short";
@@ -83,7 +106,7 @@ impl End<'_> {
         })?;
         let table_at = trailer.table_offset;
         let trailer_at = self.size - trailer_len as u64;
-        if table_at > trailer_at || trailer_at - table_at > MAX_TABLE_LEN {
+        if table_at < self.from || table_at > trailer_at || trailer_at - table_at > MAX_TABLE_LEN {
             let problem = format!("it says that TABLE is at byte {table_at}");
             return Err(self.damaged("trailer", trailer_at, problem));
         }
@@ -95,6 +118,10 @@ impl End<'_> {
             return Err(self.damaged(TABLE, table_at, problem));
         }
         Ok((format, trailer, packed))
+    }
+
+    fn tail_at(&self) -> u64 {
+        self.size.saturating_sub(TAIL_LEN).max(self.from)
     }
 
     fn table(&self, format: Format, trailer: &Trailer, packed: &[u8]) -> Result<Table, Error> {

@@ -83,6 +83,14 @@ impl Stream {
         first..last
     }
 
+    /// The compressed length of each member.
+    pub(crate) fn stored_lens(&self) -> impl Iterator<Item = u64> {
+        self.starts.windows(2).map(|pair| match pair {
+            [start, end] => end.stored - start.stored,
+            _ => 0,
+        })
+    }
+
     /// The archive's name, for messages.
     pub(crate) fn name(&self) -> String {
         shown(&self.path)

@@ -48,6 +48,8 @@ pub(crate) struct Head {
     pub(crate) blocks_at: u64,
     /// The length of `PATHS`.
     pub(crate) paths_len: u64,
+    /// The most bytes in one volume; 0 for an archive in one file.
+    pub(crate) volume_len: u64,
 }
 
 /// A block of changes: what is in it, and how much is stored for it.
@@ -231,7 +233,7 @@ mod tests {
 
     fn head() -> Head {
         let (base, result) = (Root([1; 32]), Root([2; 32]));
-        Head { base, result, diff_len: 12, blocks_at: 7, paths_len: 1 << 40 }
+        Head { base, result, diff_len: 12, blocks_at: 7, paths_len: 1 << 40, volume_len: 0 }
     }
 
     #[test]

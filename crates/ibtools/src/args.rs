@@ -161,6 +161,9 @@ pub(crate) struct DiffArgs {
     /// Where to write the archive (.tgz, or .tar.zst for zstd)
     #[arg(short, long, value_name = "ARCHIVE")]
     pub(crate) output: PathBuf,
+    /// Cut the archive into volumes of at most this many bytes (with K, M or G): NAME.001.tgz and so on
+    #[arg(long, value_name = "SIZE", value_parser = large_size)]
+    pub(crate) volume_size: Option<u64>,
     /// Where to write the index that the next backup starts from; may be OLD_INDEX
     #[arg(long, value_name = "NEW_INDEX")]
     pub(crate) index: Option<PathBuf>,
@@ -170,7 +173,8 @@ pub(crate) struct DiffArgs {
 pub(crate) struct ApplyArgs {
     /// The directory; made if it does not exist and the first archive is a full backup
     pub(crate) dir: PathBuf,
-    /// The archives, in the order they were made; - is standard input
+    /// The archives, in the order they were made (of one in volumes the last volume); - is standard
+    /// input
     #[arg(required = true, value_name = "ARCHIVE")]
     pub(crate) archives: Vec<PathBuf>,
     /// Bring back owners, setuid bits and devices too: as root, from backups that you trust
@@ -210,13 +214,17 @@ pub(crate) struct CompareArgs {
     pub(crate) index: PathBuf,
 }
 
-/// A number of bytes, with K or M after it for larger units.
+/// A number of bytes below 4 GiB.
 fn size(text: &str) -> Result<u32, String> {
-    let (number, unit) = match text.strip_suffix(['K', 'k']) {
-        Some(number) => (number, 1 << 10),
-        None => text.strip_suffix(['M', 'm']).map_or((text, 1), |number| (number, 1 << 20)),
-    };
-    let number: u32 = number.parse().map_err(|_| "not a number of bytes".to_owned())?;
+    large_size(text).and_then(|size| size.try_into().map_err(|_| "too large".to_owned()))
+}
+
+/// A number of bytes, with K, M or G after it for larger units.
+fn large_size(text: &str) -> Result<u64, String> {
+    let units = [(['K', 'k'], 1u64 << 10), (['M', 'm'], 1 << 20), (['G', 'g'], 1 << 30)];
+    let with_unit = |(letters, unit)| Some((text.strip_suffix(letters)?, unit));
+    let (number, unit) = units.into_iter().find_map(with_unit).unwrap_or((text, 1));
+    let number: u64 = number.parse().map_err(|_| "not a number of bytes".to_owned())?;
     number.checked_mul(unit).ok_or_else(|| "too large".to_owned())
 }
 
@@ -235,7 +243,8 @@ mod tests {
         assert_eq!(size("4096"), Ok(4096));
         assert_eq!(size("4K"), Ok(4096));
         assert_eq!(size("2m"), Ok(2 << 20));
-        for bad in ["", "K", "-1", "4KK", "4097M", "1.5K"] {
+        assert_eq!(large_size("5G"), Ok(5 << 30));
+        for bad in ["", "K", "-1", "4KK", "4097M", "4G", "1.5K"] {
             assert!(size(bad).is_err(), "{bad}");
         }
     }

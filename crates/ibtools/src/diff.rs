@@ -29,6 +29,7 @@ pub(crate) fn run(args: &DiffArgs, console: &mut Console) -> Result<Answer> {
         None => DirIndex::empty(),
     };
     let (index, data) = pack(args, &dir, &base, console)?;
+    let (output, archive_bytes) = (data.archive().path(), data.archive().size());
     if let Some(path) = &args.index {
         index.to_file(path)?;
     }
@@ -39,15 +40,15 @@ pub(crate) fn run(args: &DiffArgs, console: &mut Console) -> Result<Answer> {
         ("result", index.root().to_string().into()),
         ("full", args.base.is_none().into()),
         ("totals", totals.json()),
-        ("archive_bytes", files::len(&args.output).into()),
+        ("archive_bytes", archive_bytes.into()),
         ("problems", json::problems(index.problems())),
     ]);
-    put_file(&mut document, "archive", &args.output);
+    put_file(&mut document, "archive", output);
     if let Some(path) = &args.index {
         put_file(&mut document, "index", path);
     }
     console.document(document)?;
-    let (output, len) = (shown(&args.output), HumanBytes(files::len(&args.output)));
+    let (output, len) = (shown(output), HumanBytes(archive_bytes));
     console.line(format_args!("{output} ({len}): {totals}{}", problems(&index)))?;
     Ok(Answer::Yes)
 }
@@ -81,7 +82,12 @@ fn pack(
         let ticker = console.ticker("packing", Some(Totals::of(&diff).content()));
         let progress = Some(Arc::clone(ticker.progress()));
         let options = ArchiveOptions { progress, ..ArchiveOptions::default() };
-        match DiffData::create_with(dir, base, &diff, &args.output, &options) {
+        let (output, options) = (&args.output, &options);
+        let made = match args.volume_size {
+            Some(limit) => DiffData::create_volumes(dir, base, &diff, output, limit, options),
+            None => DiffData::create_with(dir, base, &diff, output, options),
+        };
+        match made {
             Ok(data) => return Ok((index, data)),
             Err(archive::Error::Changed { path }) => *changed.entry(path).or_default() += 1,
             Err(error) => return Err(error.into()),

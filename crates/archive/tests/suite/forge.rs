@@ -1,14 +1,13 @@
 //! Archives made by hand, from what the format's description says and nothing else of the crate:
 //! an honest one taken apart, bent at will, and put together again with every checksum right.
 
-use std::io::{Read, Write};
+use std::io::Read;
 
 use archive::Format;
 use dirindex::sections::{Seal, Section, Sections, Writer};
 use dirindex::{RelPath, Root};
-use flate2::Compression;
 use flate2::read::MultiGzDecoder;
-use flate2::write::GzEncoder;
+use libdeflater::{CompressionLvl, Compressor};
 use serde::{Deserialize, Serialize};
 
 /// A tar member: header and body. The padding follows from the body unless it is given.
@@ -49,7 +48,7 @@ pub(crate) struct Row {
 }
 
 /// What the table says of the archive as a whole: roots, then the length of `diff.index`, where in it
-/// the first block begins, the length of `PATHS`.
+/// the first block begins, the length of `PATHS`, of a volume.
 #[derive(Clone, Serialize, Deserialize)]
 pub(crate) struct Head {
     pub(crate) base: Root,
@@ -57,6 +56,7 @@ pub(crate) struct Head {
     pub(crate) diff: u64,
     pub(crate) blocks_at: u64,
     pub(crate) paths: u64,
+    pub(crate) volume: u64,
 }
 
 /// What it says of a block of changes.
@@ -208,11 +208,14 @@ impl Forge {
 pub(crate) fn pack(format: Format, chunk: &[u8]) -> Vec<u8> {
     match format {
         Format::Gzip => {
-            let mut encoder = GzEncoder::new(Vec::new(), Compression::new(5));
-            encoder.write_all(chunk).unwrap();
-            let mut packed = encoder.finish().unwrap();
-            packed[8..10].copy_from_slice(&[0, 255]);
-            packed
+            let mut deflate = Compressor::new(CompressionLvl::new(6).unwrap());
+            let mut body = vec![0; deflate.deflate_compress_bound(chunk.len())];
+            let len = deflate.deflate_compress(chunk, &mut body).unwrap();
+            let mut crc = flate2::Crc::new();
+            crc.update(chunk);
+            let header = [0x1f, 0x8b, 8, 0, 0, 0, 0, 0, 0, 255];
+            let (sum, size) = (crc.sum().to_le_bytes(), (chunk.len() as u32).to_le_bytes());
+            [&header[..], &body[..len], &sum, &size].concat()
         }
         Format::Zstd => {
             let mut compressor = zstd::bulk::Compressor::new(3).unwrap();

@@ -17,3 +17,4 @@ mod interop;
 mod recover;
 mod round_trip;
 mod select;
+mod volumes;

@@ -1,0 +1,217 @@
+//! An archive in several files: which bytes are in which, and their names. Knows nothing of what is in
+//! them but that they are cut between compressed members.
+
+use std::collections::HashMap;
+use std::ffi::OsString;
+use std::fs::{File, Permissions};
+use std::io::{self, Write};
+use std::os::unix::ffi::{OsStrExt, OsStringExt};
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+
+use tempfile::NamedTempFile;
+
+use crate::{Error, ReadAt};
+
+/// No volume is limited to less, so that a member fits.
+pub(crate) const MIN_LEN: u64 = 2 << 20;
+
+/// The name of volume `number`: `NAME.001.tgz` for `NAME.tgz`.
+pub(crate) fn name(archive: &Path, number: usize) -> PathBuf {
+    let name = archive.file_name().unwrap_or_default().as_bytes();
+    let ending = [&b".tar.gz"[..], b".tar.zst"].into_iter().find(|end| name.ends_with(end));
+    let dot = name.iter().rposition(|&byte| byte == b'.').unwrap_or(name.len());
+    let (stem, ending) = name.split_at(ending.map_or(dot, |ending| name.len() - ending.len()));
+    let number = format!(".{number:03}");
+    archive.with_file_name(OsString::from_vec([stem, number.as_bytes(), ending].concat()))
+}
+
+/// The name of volume `number` of the archive that has a volume called `volume`, if that is the name
+/// of one.
+fn sibling(volume: &Path, number: usize) -> Option<PathBuf> {
+    let parts: Vec<&[u8]> = volume.file_name()?.as_bytes().split(|&byte| byte == b'.').collect();
+    let digits = |part: &&[u8]| part.len() >= 3 && part.iter().all(u8::is_ascii_digit);
+    let at = parts.iter().rposition(digits).filter(|&at| at > 0)?;
+    let number = format!("{number:03}");
+    let (before, after) = (parts.get(..at)?, parts.get(at + 1..)?);
+    let name = [before, &[number.as_bytes()], after].concat().join(&b'.');
+    Some(volume.with_file_name(OsString::from_vec(name)))
+}
+
+/// Writes an archive into as many files as it takes. Each [`write`](Write::write) is a member, and
+/// stays whole.
+pub(crate) struct Writer<'a> {
+    archive: &'a Path,
+    limit: u64,
+    done: Vec<NamedTempFile>,
+    file: NamedTempFile,
+    len: u64,
+}
+
+impl<'a> Writer<'a> {
+    pub(crate) fn new(archive: &'a Path, limit: u64) -> io::Result<Writer<'a>> {
+        let file = temporary(archive)?;
+        Ok(Writer { archive, limit, done: Vec::new(), file, len: 0 })
+    }
+
+    /// What follows is TABLE, which has the last volume to itself, if there are several.
+    pub(crate) fn table(&mut self) -> io::Result<()> {
+        if self.done.is_empty() { Ok(()) } else { self.next() }
+    }
+
+    fn next(&mut self) -> io::Result<()> {
+        let file = std::mem::replace(&mut self.file, temporary(self.archive)?);
+        file.as_file().sync_all()?;
+        self.done.push(file);
+        self.len = 0;
+        Ok(())
+    }
+
+    /// Gives the volumes their names, the last one last: without it there is no archive. Gives that
+    /// one's.
+    pub(crate) fn finish(mut self) -> Result<PathBuf, Error> {
+        let failed = |operation, path: &Path, error| Error::io(operation, path, error);
+        self.file.as_file().sync_all().map_err(|error| failed("sync", self.archive, error))?;
+        self.done.push(self.file);
+        let mut path = self.archive.to_path_buf();
+        for (number, file) in (1..).zip(self.done) {
+            path = name(self.archive, number);
+            let placed = file.persist(&path);
+            placed.map_err(|error| failed("rename a file to", &path, error.error))?;
+        }
+        let dir = parent(self.archive);
+        let synced = File::open(dir).and_then(|dir| dir.sync_all());
+        synced.map_err(|error| failed("sync", dir, error))?;
+        Ok(path)
+    }
+}
+
+impl Write for Writer<'_> {
+    fn write(&mut self, member: &[u8]) -> io::Result<usize> {
+        if self.len > 0 && self.len + member.len() as u64 > self.limit {
+            self.next()?;
+        }
+        self.file.write_all(member)?;
+        self.len += member.len() as u64;
+        Ok(member.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.file.flush()
+    }
+}
+
+fn temporary(archive: &Path) -> io::Result<NamedTempFile> {
+    let permissions = Permissions::from_mode(0o666);
+    let mut builder = tempfile::Builder::new();
+    builder.prefix(".ibtools-").permissions(permissions).tempfile_in(parent(archive))
+}
+
+fn parent(path: &Path) -> &Path {
+    path.parent().filter(|parent| *parent != Path::new("")).unwrap_or(Path::new("."))
+}
+
+/// Where in the archive each volume ends, the last one too, when members of these lengths were written
+/// with this limit and TABLE begins at `table_at`.
+pub(crate) fn ends(members: impl Iterator<Item = u64>, limit: u64, table_at: u64) -> Vec<u64> {
+    let (mut ends, mut start, mut at) = (Vec::new(), 0, 0);
+    for member in members {
+        if at > start && at - start + member > limit {
+            ends.push(at);
+            start = at;
+        }
+        at += member;
+    }
+    if !ends.is_empty() {
+        ends.push(table_at);
+    }
+    ends.push(u64::MAX);
+    ends
+}
+
+/// The volumes as one archive. Only the last one has to be there until something of another is read.
+pub(crate) struct Volumes {
+    last: File,
+    last_path: PathBuf,
+    last_at: u64,
+    ends: OnceLock<Vec<u64>>,
+    open: Mutex<HashMap<usize, Arc<File>>>,
+}
+
+impl Volumes {
+    /// The volumes of which `last`, at `last_path`, is the last, and begins at `last_at`.
+    pub(crate) fn new(last: File, last_path: &Path, last_at: u64) -> Volumes {
+        let (last_path, open) = (last_path.to_path_buf(), Mutex::default());
+        Volumes { last, last_path, last_at, ends: OnceLock::new(), open }
+    }
+
+    /// Tells where each volume ends, which the last one says.
+    pub(crate) fn set_ends(&self, ends: Vec<u64>) {
+        self.ends.get_or_init(|| ends);
+    }
+
+    fn volume(&self, number: usize) -> io::Result<Arc<File>> {
+        let mut open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(file) = open.get(&number) {
+            return Ok(Arc::clone(file));
+        }
+        let path = sibling(&self.last_path, number + 1).ok_or(io::ErrorKind::NotFound)?;
+        let named = |error: io::Error| {
+            let name = dirindex::escape(path.as_os_str().as_bytes());
+            io::Error::new(error.kind(), format!("volume {name}: {error}"))
+        };
+        let file = Arc::new(File::open(&path).map_err(named)?);
+        open.insert(number, Arc::clone(&file));
+        Ok(file)
+    }
+}
+
+impl ReadAt for Arc<Volumes> {
+    fn size(&self) -> io::Result<u64> {
+        Ok(self.last_at + self.last.size()?)
+    }
+
+    fn read_exact_at(&self, mut buffer: &mut [u8], mut offset: u64) -> io::Result<()> {
+        while !buffer.is_empty() {
+            if offset >= self.last_at {
+                return ReadAt::read_exact_at(&self.last, buffer, offset - self.last_at);
+            }
+            let ends = self.ends.get().ok_or(io::ErrorKind::NotFound)?;
+            let number = ends.partition_point(|&end| end <= offset);
+            let start = number.checked_sub(1).and_then(|before| ends.get(before)).copied();
+            let (start, end) = (start.unwrap_or(0), ends.get(number).copied().unwrap_or(u64::MAX));
+            let here = usize::try_from(end - offset).unwrap_or(usize::MAX).min(buffer.len());
+            let (now, later) = buffer.split_at_mut(here);
+            ReadAt::read_exact_at(&*self.volume(number)?, now, offset - start)?;
+            (buffer, offset) = (later, end);
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names() {
+        for (archive, volume) in [
+            ("a.tgz", "a.002.tgz"),
+            ("dir/a.b.tar.gz", "dir/a.b.002.tar.gz"),
+            ("a.tar.zst", "a.002.tar.zst"),
+            ("a", "a.002"),
+        ] {
+            assert_eq!(name(Path::new(archive), 2), Path::new(volume));
+            assert_eq!(sibling(Path::new(volume), 17), Some(name(Path::new(archive), 17)));
+        }
+        assert_eq!(sibling(Path::new("a.tgz"), 1), None);
+        assert_eq!(sibling(Path::new("001.tgz"), 1), None);
+    }
+
+    #[test]
+    fn volumes_end_where_the_next_member_does_not_fit() {
+        assert_eq!(ends([3, 3, 3].into_iter(), 10, 9), [u64::MAX]);
+        assert_eq!(ends([3, 3, 5, 20, 1].into_iter(), 10, 32), [6, 11, 31, 32, u64::MAX]);
+    }
+}
