@@ -90,12 +90,12 @@ fn volumes_are_given_by_their_last_one() {
     plant(&place);
     place.write("tree/zz", common::noise(5_000_000, 7));
     let document = place.ibtools("--json diff tree -o full.tgz --volume-size 3M").json();
-    assert_eq!(document["archive"], "full.004.tgz");
+    assert_eq!(document["archive"], "full.003.tgz");
     assert!(document["archive_bytes"].as_u64().unwrap() > 5_000_000);
-    place.ibtools("apply copy full.004.tgz").good();
+    place.ibtools("apply copy full.003.tgz").good();
     assert_eq!(place.snapshot("tree"), place.snapshot("copy"));
     std::fs::remove_file(place.path("full.002.tgz")).unwrap();
-    place.ibtools("restore full.004.tgz one --path text").good();
+    place.ibtools("restore full.003.tgz one --path text").good();
     let words = ["cannot restore", "volume full.002.tgz"];
-    place.ibtools("restore full.004.tgz two --path zz").bad(&words);
+    place.ibtools("restore full.003.tgz two --path zz").bad(&words);
 }
