@@ -14,7 +14,7 @@ pub trait ReadAt: Send + Sync {
     /// As the implementation has them.
     fn size(&self) -> io::Result<u64>;
 
-    /// Fills `buffer` with the bytes from `offset` on.
+    /// Fills `buffer`, which is not empty, with the bytes from `offset` on.
     ///
     /// # Errors
     /// [`UnexpectedEof`](io::ErrorKind::UnexpectedEof) when there are not so many, and whatever

@@ -60,6 +60,7 @@ impl ReadAt for Watched {
     }
 
     fn read_exact_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<()> {
+        assert!(!buffer.is_empty(), "nothing is asked for at {offset}");
         let wanted = offset..offset + buffer.len() as u64;
         let has = |range: &Range<u64>| range.start <= wanted.start && wanted.end <= range.end;
         if self.only.as_ref().is_some_and(|only| !only.iter().any(has)) {
