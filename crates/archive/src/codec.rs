@@ -81,8 +81,8 @@ impl Packer {
     }
 }
 
-/// Compressed by libdeflate, which at one size is a quarter faster than zlib's fastest
-/// descendants, and gives the same bytes on any processor. It sees no bytes but the tree's own: what
+/// Compressed by libdeflate, which at one size is a third faster than zlib's fastest
+/// descendant, and gives the same bytes on any processor. It sees no bytes but the tree's own: what
 /// comes from outside is unpacked by Rust.
 fn gzip(chunk: &[u8], level: i32) -> io::Result<Vec<u8>> {
     let level = CompressionLvl::new(level).map_err(|_| io::Error::other("no such level"))?;

@@ -169,7 +169,8 @@ impl Volumes {
 
 impl ReadAt for Arc<Volumes> {
     fn size(&self) -> io::Result<u64> {
-        Ok(self.last_at + self.last.size()?)
+        let size = self.last_at.checked_add(self.last.size()?);
+        size.ok_or_else(|| io::Error::other("the volumes are longer than any file can be"))
     }
 
     fn read_exact_at(&self, mut buffer: &mut [u8], mut offset: u64) -> io::Result<()> {

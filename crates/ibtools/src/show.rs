@@ -28,9 +28,13 @@ enum Kind {
 pub(crate) fn run(args: &ShowArgs, console: &mut Console) -> Result<Answer> {
     match kind(args)? {
         Kind::Index => show_index(args, &DirIndex::from_file(&args.file)?, console)?,
-        Kind::Diff => show_diff(args, "diff", &DiffIndex::from_file(&args.file)?, console)?,
+        Kind::Diff => {
+            let diff = DiffIndex::from_file(&args.file)?;
+            show_diff(args, "diff", &diff, files::len(&args.file), console)?;
+        }
         Kind::Archive => {
-            show_diff(args, "archive", DiffData::open(&args.file)?.diff(), console)?;
+            let data = DiffData::open(&args.file)?;
+            show_diff(args, "archive", data.diff(), data.archive().size(), console)?;
         }
     }
     Ok(Answer::Yes)
@@ -72,7 +76,13 @@ fn show_index(args: &ShowArgs, index: &DirIndex, console: &mut Console) -> Resul
     console.line(format_args!("root {}", index.root()))
 }
 
-fn show_diff(args: &ShowArgs, kind: &str, diff: &DiffIndex, console: &mut Console) -> Result<()> {
+fn show_diff(
+    args: &ShowArgs,
+    kind: &str,
+    diff: &DiffIndex,
+    bytes: u64,
+    console: &mut Console,
+) -> Result<()> {
     let full = diff.base() == DirIndex::empty().root();
     let totals = changes::Totals::of(diff);
     if console.json() {
@@ -82,7 +92,7 @@ fn show_diff(args: &ShowArgs, kind: &str, diff: &DiffIndex, console: &mut Consol
             ("base", diff.base().to_string().into()),
             ("result", diff.result().to_string().into()),
             ("totals", totals.json()),
-            ("file_bytes", files::len(&args.file).into()),
+            ("file_bytes", bytes.into()),
         ]);
         put_file(&mut document, "file", &args.file);
         if !args.summary {
@@ -94,8 +104,7 @@ fn show_diff(args: &ShowArgs, kind: &str, diff: &DiffIndex, console: &mut Consol
     if !args.summary {
         rows(diff).try_for_each(|row| console.line(row.with_size()))?;
     }
-    let (what, len) =
-        (if full { "full" } else { "incremental" }, HumanBytes(files::len(&args.file)));
+    let (what, len) = (if full { "full" } else { "incremental" }, HumanBytes(bytes));
     console.line(format_args!("{what} {kind}, {len}: {totals}"))?;
     console.line(format_args!("from {}", diff.base()))?;
     console.line(format_args!("to   {}", diff.result()))

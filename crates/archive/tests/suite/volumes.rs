@@ -110,3 +110,18 @@ fn what_fits_into_one_volume_is_one() {
     assert_eq!(data.archive().volumes(&[path("created")]), [1]);
     trees.check_contents(&Archive::open(&names[0]).unwrap().load().unwrap());
 }
+
+/// Where TABLE is said to begin is not believed before TABLE is there.
+#[test]
+fn a_trailer_that_points_anywhere_makes_no_volume() {
+    let trees = small();
+    let packed = trees.pack(archive::Format::Zstd).unwrap();
+    for offset in [packed.len() as u64 + 1, u64::MAX / 2, u64::MAX] {
+        let mut bent = packed.clone();
+        let at = bent.len() - 48;
+        bent[at..at + 8].copy_from_slice(&offset.to_le_bytes());
+        fs::write(trees.path("bent.tar.zst"), bent).unwrap();
+        let error = Archive::open(trees.path("bent.tar.zst")).unwrap_err();
+        assert!(error.to_string().contains("bent.tar.zst"), "{error}");
+    }
+}
