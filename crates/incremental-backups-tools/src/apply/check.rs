@@ -9,7 +9,7 @@ use rayon::prelude::*;
 use rsync_core::Digest;
 use rustix::fs::FileType;
 
-use super::dirs::{Dirs, names};
+use super::dirs::Held;
 use super::observe::{Found, find, mode, mtime};
 use super::plan::{Kept, Plan, Step, makes_dir, was_dir};
 use super::state::{RUN, Stamp, State, states};
@@ -44,7 +44,9 @@ pub(crate) fn check(target: &Target, diff: &DiffIndex, policy: Policy) -> Result
 
 /// A full backup goes into a directory that has nothing but (some of) what the backup brings.
 fn nothing_else(target: &Target, diff: &DiffIndex) -> Result<()> {
-    for name in names(target).map_err(|error| target.error("read the directory", error))? {
+    for name in
+        target.sys().names(target).map_err(|error| target.error("read the directory", error))?
+    {
         if name == STAGE_DIR.as_bytes() {
             continue;
         }
@@ -75,7 +77,7 @@ fn allowed(diff: &DiffIndex, policy: Policy) -> Result<()> {
 /// what the diff brings.
 fn directories(target: &Target, diff: &DiffIndex, states: &[State]) -> Result<()> {
     let run = |changes: &[(&Change, &State)]| -> Result<()> {
-        let mut dirs = Dirs::new(&target.beneath);
+        let mut dirs = target.anchor.dirs();
         for (change, state) in changes {
             let goes =
                 matches!(state, State::Old(Some(_))) && was_dir(change) && !makes_dir(change);
@@ -85,7 +87,7 @@ fn directories(target: &Target, diff: &DiffIndex, states: &[State]) -> Result<()
             }
             let names = dirs
                 .dir(&change.path)
-                .and_then(names)
+                .and_then(Held::names)
                 .during("read the directory", &change.path)?;
             for name in names {
                 let inside = RelPath::new([change.path.as_bytes(), b"/", &name].concat());
@@ -129,7 +131,7 @@ fn bases(target: &Target, diff: &DiffIndex, states: &[State]) -> Result<()> {
         .collect();
     wanted.sort_unstable_by_key(|(base, _)| *base);
     let run = |wanted: &[(&RelPath, (Digest, Option<u64>))]| -> Result<()> {
-        let mut dirs = Dirs::new(&target.beneath);
+        let mut dirs = target.anchor.dirs();
         for (base, (digest, _)) in wanted {
             let expected = || format!("a file with BLAKE3 {digest}");
             let found = match find(&mut dirs, base, target.dev)? {
@@ -204,7 +206,7 @@ fn plan(target: &Target, diff: &DiffIndex, states: &[State]) -> Result<Plan> {
 /// Finds the directories in which names come and go. One that the diff lists gets its metadata
 /// set; any other is remembered as it is.
 fn keep(target: &Target, diff: &DiffIndex, steps: &mut [Step]) -> Result<Vec<Kept>> {
-    let mut dirs = Dirs::new(&target.beneath);
+    let mut dirs = target.anchor.dirs();
     let mut kept: HashMap<RelPath, Kept> = HashMap::new();
     for (number, change) in diff.changes().iter().enumerate() {
         let Some(&step) = steps.get(number) else { break };
@@ -247,8 +249,10 @@ fn space(target: &Target, diff: &DiffIndex, plan: &Plan) -> Result<()> {
     };
     let bytes = staged().fold(0u64, |sum, new| sum.saturating_add(new.node.len()));
     let inodes = staged().filter(|new| !matches!(new.node, Node::HardLink { .. })).count() as u64;
-    let disk = rustix::fs::fstatvfs(target)
-        .map_err(|error| target.error("ask for the free space of", error.into()))?;
+    let disk = target
+        .sys()
+        .space(target)
+        .map_err(|error| target.error("ask for the free space of", error))?;
     let free = disk.f_frsize.saturating_mul(disk.f_bfree);
     let short = |needed, available, unit| {
         Err(Error::NoSpace { root: target.path.clone(), needed, available, unit })
@@ -269,7 +273,7 @@ pub(crate) fn unchanged(target: &Target, diff: &DiffIndex, checked: &Checked) ->
     let pairs: Vec<(&Change, &Option<Stamp>)> =
         diff.changes().iter().zip(&checked.stamps).filter(|(_, stamp)| stamp.is_some()).collect();
     let run = |pairs: &[(&Change, &Option<Stamp>)]| -> Result<()> {
-        let mut dirs = Dirs::new(&target.beneath);
+        let mut dirs = target.anchor.dirs();
         for (change, stamp) in pairs {
             let now = match find(&mut dirs, &change.path, target.dev)? {
                 Found::Something(seen) => Some(Stamp::of(&seen.stat)),

@@ -3,8 +3,7 @@
 //! tree proper, and in one step.
 
 use std::fs::File;
-use std::io::{self, Write};
-use std::os::fd::AsFd;
+use std::io;
 
 use diffindex::{DiffIndex, Signatures};
 use dirindex::SectionError;
@@ -61,10 +60,10 @@ pub(crate) fn commit(
         .map_err(|source| Error::JournalSections { root: target.path.clone(), source })?;
     write(stage, DRAFT, &journal, sync).map_err(error)?;
     let rename = || {
-        tree::place(stage, DRAFT.as_bytes(), stage, JOURNAL.as_bytes(), false)?;
+        stage.sys().rename(stage, DRAFT.as_bytes(), stage, JOURNAL.as_bytes(), true)?;
         if sync {
-            tree::sync(stage)?;
-            tree::sync(target)?;
+            stage.sys().sync(stage)?;
+            target.sys().sync(target)?;
         }
         Ok(())
     };
@@ -72,9 +71,9 @@ pub(crate) fn commit(
 }
 
 fn write(stage: &Stage, name: &str, bytes: &[u8], sync: bool) -> io::Result<()> {
-    let mut file = tree::create_file(stage, name.as_bytes())?;
-    file.write_all(bytes)?;
-    if sync { tree::sync(&file) } else { Ok(()) }
+    let file = tree::create_file(stage.sys(), stage, name.as_bytes())?;
+    stage.sys().write(&file, bytes, 0)?;
+    if sync { stage.sys().sync(&file) } else { Ok(()) }
 }
 
 fn encode(head: &Head, plan: &Plan) -> Result<Vec<u8>, SectionError> {
@@ -128,8 +127,8 @@ fn diff_bytes(file: &File) -> Result<Vec<u8>, rsync_core::Error> {
 /// Opens a file of the stage, which nobody but us may have put there.
 fn ours(target: &Target, stage: &Stage, name: &str) -> Result<File> {
     let error = |error| target.error("read the journal in", error);
-    let file = open_file(stage, name.as_bytes()).map_err(error)?;
-    let stat = rustix::fs::fstat(file.as_fd()).map_err(|e| error(e.into()))?;
+    let file = open_file(stage.sys(), stage, name.as_bytes()).map_err(error)?;
+    let stat = stage.sys().stat(&file).map_err(error)?;
     if stat.st_uid != rustix::process::geteuid().as_raw() {
         let problem = "it belongs to somebody else";
         return Err(Error::Journal { root: target.path.clone(), problem });

@@ -9,6 +9,7 @@ mod plan;
 mod redo;
 mod stage;
 mod state;
+mod system;
 mod target;
 mod tree;
 
@@ -23,6 +24,7 @@ use rsync_core::Progress;
 use self::plan::{Plan, Step};
 use self::redo::Redo;
 use self::stage::Filling;
+use self::system::{Linux, System};
 use self::target::{Stage, Target};
 use self::tree::Policy;
 use crate::error::{Error, Result};
@@ -112,7 +114,18 @@ pub fn apply_diff_with(
     data: &DiffData,
     options: &ApplyOptions,
 ) -> Result<Applied> {
-    let target = Target::open(path.as_ref())?.lock()?;
+    apply_on(Arc::new(Linux), path.as_ref(), diff, data, options)
+}
+
+/// [`apply_diff_with`] on any system.
+fn apply_on(
+    sys: Arc<dyn System>,
+    path: &Path,
+    diff: &DiffIndex,
+    data: &DiffData,
+    options: &ApplyOptions,
+) -> Result<Applied> {
+    let target = Target::open(sys, path)?.lock()?;
     if !same(diff, data.diff()) {
         return Err(Error::OtherArchive);
     }
@@ -134,7 +147,7 @@ pub fn apply_diff_with(
         .and_then(|()| check::unchanged(&target, diff, &checked))
         .and_then(|()| match options.sync {
             // One call for all files: as safe as one for each, and not 80,000 times the wait.
-            true => tree::sync_filesystem(&stage).map_err(|error| target.error("sync", error)),
+            true => stage.sys().sync_all(&stage).map_err(|error| target.error("sync", error)),
             false => Ok(()),
         })
         .and_then(|()| {
@@ -153,7 +166,7 @@ pub fn apply_diff_with(
 /// # Errors
 /// [`Error::Root`], and those of an unusable journal.
 pub fn apply_status(path: impl AsRef<Path>) -> Result<ApplyStatus> {
-    let target = Target::open(path.as_ref())?;
+    let target = Target::open(Arc::new(Linux), path.as_ref())?;
     let Some(stage) = target.stage()? else { return Ok(ApplyStatus::Clean) };
     if !has_journal(&target, &stage)? {
         return Ok(ApplyStatus::Staged);
@@ -168,7 +181,11 @@ pub fn apply_status(path: impl AsRef<Path>) -> Result<ApplyStatus> {
 /// # Errors
 /// As [`apply_diff`]: a path that is neither as before nor as after the apply stops it.
 pub fn recover(path: impl AsRef<Path>) -> Result<Option<Applied>> {
-    let target = Target::open(path.as_ref())?.lock()?;
+    recover_on(Arc::new(Linux), path.as_ref())
+}
+
+fn recover_on(sys: Arc<dyn System>, path: &Path) -> Result<Option<Applied>> {
+    let target = Target::open(sys, path)?.lock()?;
     let finished = finish(&target)?;
     if let (None, Some(garbage)) = (finished, target.stage()?) {
         target.remove_stage(&garbage)?;

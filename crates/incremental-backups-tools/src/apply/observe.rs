@@ -8,8 +8,9 @@ use rsync_core::{Digest, FileBytes};
 use rustix::fs::{FileType, Stat};
 use rustix::io::Errno;
 
-use super::dirs::{Dirs, Held, look, open_file};
-use super::tree::{Handle, Policy, hold};
+use super::dirs::{Dirs, Held};
+use super::system::Handle;
+use super::tree::{Policy, hold};
 use crate::error::{During, Error, Result};
 
 /// What a look at a path finds.
@@ -25,7 +26,7 @@ pub(crate) enum Found<'d> {
 /// What stands at a path.
 pub(crate) struct Seen<'d> {
     path: &'d RelPath,
-    parent: &'d Held,
+    parent: &'d Held<'d>,
     pub(crate) stat: Stat,
     digest: OnceCell<Digest>,
 }
@@ -45,7 +46,7 @@ pub(crate) fn find<'d>(dirs: &'d mut Dirs<'_>, path: &'d RelPath, dev: u64) -> R
         let path = path.parent().unwrap_or_else(|| path.clone());
         return Err(Error::OtherFilesystem { path });
     }
-    let stat = look(parent, path.name()).during("look at", path)?;
+    let stat = parent.look(path.name()).during("look at", path)?;
     if stat.is_some_and(|stat| stat.st_dev != dev) {
         return Err(Error::OtherFilesystem { path: path.clone() });
     }
@@ -71,8 +72,8 @@ impl Seen<'_> {
             }
             (Node::HardLink { .. }, FileType::RegularFile) => true,
             (Node::Symlink { target }, FileType::Symlink) => {
-                let found = rustix::fs::readlinkat(self.parent, self.path.name(), Vec::new());
-                found.during("read the link", self.path)?.as_bytes() == target
+                let found = self.parent.sys.read_link(self.parent, self.path.name());
+                found.during("read the link", self.path)? == *target
             }
             (Node::CharDevice { major, minor }, FileType::CharacterDevice)
             | (Node::BlockDevice { major, minor }, FileType::BlockDevice) => {
@@ -86,7 +87,7 @@ impl Seen<'_> {
         if let Some(digest) = self.digest.get() {
             return Ok(*digest);
         }
-        let file = open_file(self.parent, self.path.name()).during("open", self.path)?;
+        let file = self.parent.open_file(self.path.name()).during("open", self.path)?;
         let bytes = |source| Error::Bytes { operation: "read", path: self.path.clone(), source };
         let content = FileBytes::open(&file).map_err(bytes)?;
         let digest = Digest::of(&content);
@@ -105,8 +106,8 @@ impl Seen<'_> {
             return Ok(false);
         }
         let xattrs = || -> io::Result<_> {
-            let held = hold(self.parent, self.path.name())?;
-            Handle::held(rustix::fd::AsFd::as_fd(&held)).xattrs()
+            let held = hold(self.parent.sys, self.parent, self.path.name())?;
+            self.parent.sys.xattrs(Handle::held(&held))
         };
         let have = xattrs().during("read the attributes of", self.path)?;
         let kept = have.iter().filter(|xattr| policy.keeps(xattr));

@@ -1,19 +1,18 @@
 //! Redo: carries out a committed plan. Each step looks whether it has been done and may be repeated
 //! after any interruption. It knows no archive: what is new lies in the stage.
 
-use std::os::fd::AsFd;
-
 use diffindex::DiffIndex;
 use dirindex::{Node, RelPath, Time};
 use rayon::prelude::*;
 use rustix::fs::FileType;
 use rustix::io::Errno;
 
-use super::dirs::{Dirs, look, names};
+use super::dirs::{Dirs, Held};
 use super::observe::{Found, Seen, describe, find, mode};
 use super::plan::{Plan, Step, Task, was_dir};
+use super::system::Handle;
 use super::target::{JOURNAL, Stage, Target};
-use super::tree::{self, Handle, Policy};
+use super::tree::{self, Policy};
 use crate::error::{During, Error, Result};
 
 /// What redo works with.
@@ -32,8 +31,7 @@ impl Redo<'_> {
     pub(crate) fn check(&self) -> Result<()> {
         let tasks: Vec<Task<'_>> = self.plan.tasks(self.diff).collect();
         tasks.par_chunks(256).try_for_each(|tasks| {
-            let (mut slots, mut dirs) =
-                (Dirs::new(&self.stage.beneath), Dirs::new(&self.target.beneath));
+            let (mut slots, mut dirs) = (self.stage.anchor.dirs(), self.target.anchor.dirs());
             tasks.iter().try_for_each(|task| self.check_task(task, &mut slots, &mut dirs))
         })
     }
@@ -82,21 +80,21 @@ impl Redo<'_> {
         self.set_directories(&tasks)?;
         let root = |operation| move |error| self.target.error(operation, error);
         if self.sync {
-            tree::sync_filesystem(self.target).map_err(root("sync"))?;
+            self.target.sys().sync_all(self.target).map_err(root("sync"))?;
         }
         self.verify(&tasks)?;
         let drop_journal = || {
-            tree::remove_file(self.stage, JOURNAL.as_bytes())?;
-            if self.sync { tree::sync(self.stage) } else { Ok(()) }
+            self.stage.sys().remove_file(self.stage, JOURNAL.as_bytes())?;
+            if self.sync { self.stage.sys().sync(self.stage) } else { Ok(()) }
         };
         drop_journal().map_err(root("drop the journal in"))?;
         self.target.remove_stage(self.stage)?;
-        if self.sync { tree::sync(self.target).map_err(root("sync")) } else { Ok(()) }
+        if self.sync { self.target.sys().sync(self.target).map_err(root("sync")) } else { Ok(()) }
     }
 
     /// What goes, and what makes room for another kind: innermost first.
     fn remove(&self, tasks: &[Task<'_>]) -> Result<()> {
-        let mut dirs = Dirs::new(&self.target.beneath);
+        let mut dirs = self.target.anchor.dirs();
         for task in tasks.iter().rev() {
             let path = &task.change.path;
             // Once the slot is empty, what stands there is new.
@@ -110,8 +108,8 @@ impl Redo<'_> {
             }
             let parent = self.writable(&mut dirs, path)?;
             let removed = match is_dir {
-                true => tree::remove_dir(parent, path.name()),
-                false => tree::remove_file(parent, path.name()),
+                true => parent.sys.remove_dir(parent, path.name()),
+                false => parent.sys.remove_file(parent, path.name()),
             };
             if let Err(error) = removed {
                 if Errno::from_io_error(&error) == Some(Errno::NOTEMPTY) {
@@ -125,30 +123,29 @@ impl Redo<'_> {
 
     fn is_staged(&self, task: &Task<'_>) -> Result<bool> {
         let Some(slot) = task.slot() else { return Ok(false) };
-        let mut slots = Dirs::new(&self.stage.beneath);
+        let mut slots = self.stage.anchor.dirs();
         let dir = slots.parent(&slot).during("stage", &task.change.path)?;
-        Ok(look(dir, slot.name()).during("stage", &task.change.path)?.is_some())
+        Ok(dir.look(slot.name()).during("stage", &task.change.path)?.is_some())
     }
 
     /// Something came into a directory between the check and its removal.
     fn extra(&self, dir: &RelPath) -> Result<Error> {
-        let mut dirs = Dirs::new(&self.target.beneath);
-        let names = dirs.dir(dir).and_then(names).during("read the directory", dir)?;
+        let mut dirs = self.target.anchor.dirs();
+        let names = dirs.dir(dir).and_then(Held::names).during("read the directory", dir)?;
         let path = names.first().and_then(|name| dir.join(name).ok());
         Ok(Error::Extra { path: path.unwrap_or_else(|| dir.clone()) })
     }
 
     /// Renames every unit into its place.
     fn place(&self, tasks: &[Task<'_>]) -> Result<()> {
-        let (mut slots, mut dirs) =
-            (Dirs::new(&self.stage.beneath), Dirs::new(&self.target.beneath));
+        let (mut slots, mut dirs) = (self.stage.anchor.dirs(), self.target.anchor.dirs());
         for task in tasks.iter().filter(|task| task.is_unit()) {
             let path = &task.change.path;
             let Some(slot) = task.slot() else { continue };
             let replace = task.change.old.is_some() && !task.turns();
             let staged = slots.parent(&slot).during("stage", path)?;
             let dir = self.writable(&mut dirs, path)?;
-            match tree::place(staged, slot.name(), dir, path.name(), replace) {
+            match dir.sys.rename(staged, slot.name(), dir, path.name(), !replace) {
                 Ok(()) => {}
                 // Done by a run before this one, or else `verify` finds it missing.
                 Err(error) if Errno::from_io_error(&error) == Some(Errno::NOENT) => {}
@@ -160,16 +157,12 @@ impl Redo<'_> {
 
     /// The directory that `path` is in, open to changes: its owner may have closed it even to
     /// themselves. What it was is set again at the end.
-    fn writable<'d>(
-        &self,
-        dirs: &'d mut Dirs<'_>,
-        path: &RelPath,
-    ) -> Result<&'d super::dirs::Held> {
+    fn writable<'d, 'a>(&self, dirs: &'d mut Dirs<'a>, path: &RelPath) -> Result<&'d Held<'a>> {
         let dir = dirs.parent(path).during("open the directory of", path)?;
         let closed = dir.stat.st_mode & 0o300 != 0o300;
         if closed && path.parent().is_some() && !rustix::process::geteuid().is_root() {
             let mode = mode(&dir.stat) | 0o700;
-            let opened = Handle::opened(dir.as_fd()).set_mode(mode);
+            let opened = dir.sys.set_mode(Handle::opened(dir), mode);
             opened.during("make room in the directory of", path)?;
         }
         Ok(dir)
@@ -177,7 +170,7 @@ impl Redo<'_> {
 
     /// Metadata of what stays, but for directories.
     fn set_metadata(&self, tasks: &[Task<'_>]) -> Result<()> {
-        let mut dirs = Dirs::new(&self.target.beneath);
+        let mut dirs = self.target.anchor.dirs();
         for task in tasks.iter().filter(|task| task.step == Step::Meta) {
             let path = &task.change.path;
             let Some(new) = task.change.new.as_ref().filter(|new| new.node != Node::Dir) else {
@@ -185,8 +178,9 @@ impl Redo<'_> {
             };
             let is_link = matches!(new.node, Node::Symlink { .. });
             let mut set = || {
-                let held = tree::hold(dirs.parent(path)?, path.name())?;
-                Handle::held(held.as_fd()).replace(&new.meta, is_link, self.policy)
+                let dir = dirs.parent(path)?;
+                let held = tree::hold(dir.sys, dir, path.name())?;
+                tree::replace(dir.sys, Handle::held(&held), &new.meta, is_link, self.policy)
             };
             set().during("set the metadata of", path)?;
         }
@@ -195,7 +189,7 @@ impl Redo<'_> {
 
     /// Metadata of directories, innermost first: all names have come and gone by now.
     fn set_directories(&self, tasks: &[Task<'_>]) -> Result<()> {
-        let mut dirs = Dirs::new(&self.target.beneath);
+        let mut dirs = self.target.anchor.dirs();
         let mut kept = self.plan.kept.iter().rev().peekable();
         let listed = tasks.iter().rev().filter_map(|task| {
             let new = task.change.new.as_ref().filter(|new| new.node == Node::Dir)?;
@@ -207,8 +201,9 @@ impl Redo<'_> {
                 restore(&mut dirs, &kept.path, kept.mode, kept.mtime)?;
             }
             let mut set = || {
-                let held = tree::hold(dirs.parent(path)?, path.name())?;
-                Handle::held(held.as_fd()).replace(meta, false, self.policy)
+                let dir = dirs.parent(path)?;
+                let held = tree::hold(dir.sys, dir, path.name())?;
+                tree::replace(dir.sys, Handle::held(&held), meta, false, self.policy)
             };
             set().during("set the metadata of", path)?;
         }
@@ -217,7 +212,7 @@ impl Redo<'_> {
 
     /// Whether every unit stands in its place, and nothing where something was removed.
     fn verify(&self, tasks: &[Task<'_>]) -> Result<()> {
-        let mut dirs = Dirs::new(&self.target.beneath);
+        let mut dirs = self.target.anchor.dirs();
         for task in tasks {
             let path = &task.change.path;
             let new = task.change.new.as_ref().map(|new| &new.node);
@@ -275,12 +270,11 @@ fn is(seen: &Seen<'_>, node: Option<&Node>) -> Result<bool> {
 fn restore(dirs: &mut Dirs<'_>, path: &RelPath, mode: u32, mtime: Time) -> Result<()> {
     let mut set = || {
         let dir = dirs.dir(path)?;
-        let dir = Handle::opened(dir.as_fd());
-        let now = rustix::fs::fstat(dir.fd())?;
+        let now = dir.sys.stat(dir)?;
         if super::observe::mode(&now) != mode {
-            dir.set_mode(mode)?;
+            dir.sys.set_mode(Handle::opened(dir), mode)?;
         }
-        dir.set_mtime(mtime)
+        dir.sys.set_mtime(Handle::opened(dir), mtime)
     };
     set().during("restore the metadata of", path)
 }

@@ -3,8 +3,6 @@
 
 use std::fs::File;
 use std::io::{self, Read, Write};
-use std::os::fd::AsFd;
-use std::os::unix::fs::FileExt;
 
 use archive::{ContentReader, DiffData};
 use diffindex::{Change, Content, DiffIndex, New};
@@ -13,10 +11,11 @@ use rayon::prelude::*;
 use rsync_core::{Digest, FileBytes, Progress, patch};
 use rustix::fs::FileType;
 
-use super::dirs::{Dirs, open_file};
+use super::dirs::Dirs;
 use super::plan::{Plan, SLOTS, Task};
+use super::system::{Handle, System};
 use super::target::{Stage, Target};
-use super::tree::{self, Handle, Policy};
+use super::tree::{self, Policy};
 use crate::error::{During, Error, Result};
 
 /// Content one task of the thread pool stages: much more than a member of the archive, since what
@@ -42,17 +41,18 @@ pub(crate) struct Filling<'a> {
 /// Fills the empty stage.
 pub(crate) fn fill(filling: &Filling<'_>) -> Result<()> {
     let Filling { target, stage, diff, plan, .. } = filling;
-    tree::make_dir(stage, SLOTS.as_bytes())
+    let sys = stage.sys();
+    sys.make_dir(*stage, SLOTS.as_bytes())
         .map_err(|error| target.error("make the stage in", error))?;
     let staged: Vec<Task<'_>> = plan.tasks(diff).filter(Task::is_staged).collect();
     let is_dir = |task: &&Task<'_>| matches!(node(task), Some(Node::Dir));
     let is_link = |task: &&Task<'_>| matches!(node(task), Some(Node::HardLink { .. }));
 
-    let mut slots = Dirs::new(&stage.beneath);
+    let mut slots = stage.anchor.dirs();
     for task in staged.iter().filter(is_dir) {
         let (slot, path) = (slot(task)?, &task.change.path);
         let parent = slots.parent(&slot).during("stage", path)?;
-        tree::make_dir(parent, slot.name()).during("stage", path)?;
+        sys.make_dir(parent, slot.name()).during("stage", path)?;
     }
     let files: Vec<&Task<'_>> =
         staged.iter().filter(|task| !is_dir(task) && !is_link(task)).collect();
@@ -66,7 +66,7 @@ pub(crate) fn fill(filling: &Filling<'_>) -> Result<()> {
         if let Some(new) = &task.change.new {
             let slot = slot(task)?;
             let dir = slots.dir(&slot).during("stage", &task.change.path)?;
-            let set = Handle::opened(dir.as_fd()).set(&new.meta, false, filling.policy);
+            let set = tree::set(sys, Handle::opened(dir), &new.meta, false, filling.policy);
             set.during("set the metadata of", &task.change.path)?;
         }
     }
@@ -110,8 +110,8 @@ struct Worker<'a> {
 impl Filling<'_> {
     fn run(&self, tasks: &[&Task<'_>]) -> Result<()> {
         let mut worker = Worker {
-            slots: Dirs::new(&self.stage.beneath),
-            bases: Dirs::new(&self.target.beneath),
+            slots: self.stage.anchor.dirs(),
+            bases: self.target.anchor.dirs(),
             contents: self.data.reader(),
             buffer: vec![0; BUFFER_LEN],
         };
@@ -132,33 +132,32 @@ impl Filling<'_> {
     fn make(&self, worker: &mut Worker<'_>, task: &Task<'_>, new: &New) -> Result<()> {
         let (slot, path) = (slot(task)?, &task.change.path);
         let dir = worker.slots.parent(&slot).during("stage", path)?;
-        let name = slot.name();
+        let (sys, name) = (self.stage.sys(), slot.name());
         match &new.node {
             Node::File { len, digest } => {
-                let file = tree::create_file(dir, name).during("stage", path)?;
+                let file = tree::create_file(sys, dir, name).during("stage", path)?;
                 if *len > 0 {
                     self.content(worker, task.change, new, &file, (*len, *digest))?;
                 } else if *digest != Digest::of(b"") {
                     return Err(Error::Content { path: path.clone() });
                 }
-                return Handle::opened(file.as_fd())
-                    .set(&new.meta, false, self.policy)
+                return tree::set(sys, Handle::opened(&file), &new.meta, false, self.policy)
                     .during("set the metadata of", path);
             }
-            Node::Symlink { target } => tree::make_symlink(dir, name, target),
-            Node::Fifo => tree::make_fifo(dir, name),
+            Node::Symlink { target } => sys.make_symlink(dir, name, target),
+            Node::Fifo => sys.make_node(dir, name, FileType::Fifo, (0, 0)),
             Node::CharDevice { major, minor } => {
-                tree::make_device(dir, name, FileType::CharacterDevice, *major, *minor)
+                sys.make_node(dir, name, FileType::CharacterDevice, (*major, *minor))
             }
             Node::BlockDevice { major, minor } => {
-                tree::make_device(dir, name, FileType::BlockDevice, *major, *minor)
+                sys.make_node(dir, name, FileType::BlockDevice, (*major, *minor))
             }
             Node::Dir | Node::HardLink { .. } => Ok(()),
         }
         .during("stage", path)?;
         let is_link = matches!(new.node, Node::Symlink { .. });
-        let held = tree::hold(dir, name).during("stage", path)?;
-        let set = Handle::held(held.as_fd()).set(&new.meta, is_link, self.policy);
+        let held = tree::hold(sys, dir, name).during("stage", path)?;
+        let set = tree::set(sys, Handle::held(&held), &new.meta, is_link, self.policy);
         set.during("set the metadata of", path)
     }
 
@@ -173,7 +172,7 @@ impl Filling<'_> {
     ) -> Result<()> {
         let path = &change.path;
         let archive = |source| Error::Archive { path: path.clone(), source };
-        let mut out = Holes { file, at: 0 };
+        let mut out = Holes { sys: self.stage.sys(), file, at: 0, end: 0 };
         let written = match &new.content {
             Content::Whole => {
                 let body = worker.contents.open(change).map_err(archive)?;
@@ -190,7 +189,7 @@ impl Filling<'_> {
             }
             Content::Copy { base } => {
                 let base = open_base(&mut worker.bases, base)?;
-                tree::copy(&base, file, declared.0).during("copy to", path)?;
+                tree::copy(self.stage.sys(), &base, file, declared.0).during("copy to", path)?;
                 let unread =
                     |source| Error::Bytes { operation: "read", path: path.clone(), source };
                 let copied = FileBytes::open(file).map_err(unread)?;
@@ -212,26 +211,27 @@ impl Filling<'_> {
         let path = &task.change.path;
         let Some(Node::HardLink { to }) = node(task) else { return Ok(()) };
         let (mut from, from_path) = match self.plan.staged_at(self.diff, to) {
-            Some(slot) => (Dirs::new(&self.stage.beneath), slot),
-            None => (Dirs::new(&self.target.beneath), to.clone()),
+            Some(slot) => (self.stage.anchor.dirs(), slot),
+            None => (self.target.anchor.dirs(), to.clone()),
         };
         let from = from.parent(&from_path).during("link to", to)?;
-        let is_file = super::dirs::look(from, from_path.name())
+        let is_file = from
+            .look(from_path.name())
             .during("link to", to)?
             .is_some_and(|stat| FileType::from_raw_mode(stat.st_mode) == FileType::RegularFile);
         if !is_file {
             let problem = "a hard link to no file";
             return Err(Error::Unusable { path: path.clone(), problem });
         }
-        let mut slots = Dirs::new(&self.stage.beneath);
+        let mut slots = self.stage.anchor.dirs();
         let slot = slot(task)?;
         let dir = slots.parent(&slot).during("stage", path)?;
-        tree::make_link(from, from_path.name(), dir, slot.name()).during("link", path)
+        self.stage.sys().make_link(from, from_path.name(), dir, slot.name()).during("link", path)
     }
 }
 
 fn open_base(bases: &mut Dirs<'_>, base: &RelPath) -> Result<File> {
-    bases.parent(base).and_then(|dir| open_file(dir, base.name())).during("open", base)
+    bases.parent(base).and_then(|dir| dir.open_file(base.name())).during("open", base)
 }
 
 /// Copies all of `body`; gives its length and digest.
@@ -266,24 +266,25 @@ fn fill_buffer(body: &mut impl Read, buffer: &mut [u8]) -> io::Result<usize> {
 
 /// Writes a file from its start and leaves holes where long stretches are zero.
 struct Holes<'f> {
+    sys: &'f dyn System,
     file: &'f File,
     at: u64,
+    /// The end of what was written last.
+    end: u64,
 }
 
 impl Holes<'_> {
     /// Gives the file its length: a hole at the end has none by itself.
     fn finish(self) -> io::Result<()> {
-        match self.file.metadata()?.len() < self.at {
-            true => self.file.set_len(self.at),
-            false => Ok(()),
-        }
+        if self.end < self.at { self.sys.set_len(self.file, self.at) } else { Ok(()) }
     }
 }
 
 impl Write for Holes<'_> {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         if bytes.len() < BUFFER_LEN / 2 || bytes.iter().any(|&byte| byte != 0) {
-            self.file.write_all_at(bytes, self.at)?;
+            self.sys.write(self.file, bytes, self.at)?;
+            self.end = self.at + bytes.len() as u64;
         }
         self.at += bytes.len() as u64;
         Ok(bytes.len())

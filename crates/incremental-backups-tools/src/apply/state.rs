@@ -44,7 +44,7 @@ pub(crate) enum State {
 /// The state of every change, in order.
 pub(crate) fn states(target: &Target, diff: &DiffIndex, policy: Policy) -> Result<Vec<State>> {
     let run = |changes: &[Change]| -> Vec<Result<State>> {
-        let mut dirs = Dirs::new(&target.beneath);
+        let mut dirs = target.anchor.dirs();
         // The last directory that is to be made and is not there: neither is what is in it.
         let mut absent: Option<&RelPath> = None;
         let mut states = Vec::with_capacity(changes.len());
@@ -122,7 +122,7 @@ fn comes_or_goes_with_its_directory(diff: &DiffIndex, path: &RelPath) -> bool {
 
 /// Tells the state of hard links, now that those of files are known.
 fn links(target: &Target, diff: &DiffIndex, states: &mut [State], policy: Policy) -> Result<()> {
-    let (mut dirs, mut others) = (Dirs::new(&target.beneath), Dirs::new(&target.beneath));
+    let (mut dirs, mut others) = (target.anchor.dirs(), target.anchor.dirs());
     let state_of = |states: &[State], path: &RelPath| {
         let at = diff.position(path)?;
         Some((*states.get(at)?, diff.changes().get(at)?))

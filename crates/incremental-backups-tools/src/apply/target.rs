@@ -4,13 +4,15 @@
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use dirindex::{Beneath, Node, RelPath, STAGE_DIR};
-use rustix::fs::{FlockOperation, Mode, OFlags};
+use rustix::fs::OFlags;
 use rustix::io::Errno;
 
-use super::dirs::{Dirs, look, names};
+use super::dirs::{Anchor, look};
 use super::observe::{Found, describe, find};
+use super::system::{Handle, System};
 use super::tree;
 use crate::error::{Error, Result};
 
@@ -21,53 +23,56 @@ pub(crate) const JOURNAL: &str = "journal";
 pub(crate) struct Target {
     /// As the caller named it; for messages.
     pub(crate) path: PathBuf,
-    pub(crate) beneath: Beneath,
+    pub(crate) anchor: Anchor,
     /// The file system; no other one is touched.
     pub(crate) dev: u64,
 }
 
 /// The directory kept for staging, inside the root.
 pub(crate) struct Stage {
-    pub(crate) beneath: Beneath,
+    pub(crate) anchor: Anchor,
 }
 
 /// Unlocks by word, not only by closing: a process that this one happens to be starting in another
 /// thread has copies of all descriptors for a moment, and would hold the lock as long.
 impl Drop for Target {
     fn drop(&mut self) {
-        _ = rustix::fs::flock(&self.beneath, FlockOperation::Unlock);
+        self.sys().unlock(self);
     }
 }
 
 impl AsFd for Target {
     fn as_fd(&self) -> BorrowedFd<'_> {
-        self.beneath.as_fd()
+        self.anchor.as_fd()
     }
 }
 
 impl AsFd for Stage {
     fn as_fd(&self) -> BorrowedFd<'_> {
-        self.beneath.as_fd()
+        self.anchor.as_fd()
     }
 }
 
 impl Target {
+    pub(crate) fn sys(&self) -> &dyn System {
+        &*self.anchor.sys
+    }
+
     /// Opens the directory at `path`.
-    pub(crate) fn open(path: &Path) -> Result<Target> {
+    pub(crate) fn open(sys: Arc<dyn System>, path: &Path) -> Result<Target> {
         let error =
             |operation| move |source| Error::Root { operation, path: path.to_path_buf(), source };
-        let beneath = Beneath::open_root(path).map_err(error("open the directory"))?;
-        let stat =
-            rustix::fs::fstat(&beneath).map_err(io::Error::from).map_err(error("look at"))?;
-        Ok(Target { path: path.to_path_buf(), beneath, dev: stat.st_dev })
+        let root = sys.open_root(path).map_err(error("open the directory"))?;
+        let stat = sys.stat(&root).map_err(error("look at"))?;
+        Ok(Target { path: path.to_path_buf(), anchor: Anchor::new(sys, root), dev: stat.st_dev })
     }
 
     /// Keeps other processes from applying here until this is dropped.
     pub(crate) fn lock(self) -> Result<Target> {
-        match rustix::fs::flock(&self.beneath, FlockOperation::NonBlockingLockExclusive) {
-            Ok(()) => Ok(self),
-            Err(Errno::WOULDBLOCK) => Err(Error::Locked { root: self.path.clone() }),
-            Err(error) => Err(self.error("lock", error.into())),
+        match self.sys().lock(&self) {
+            Ok(true) => Ok(self),
+            Ok(false) => Err(Error::Locked { root: self.path.clone() }),
+            Err(error) => Err(self.error("lock", error)),
         }
     }
 
@@ -79,7 +84,7 @@ impl Target {
     /// The stage, if there is one.
     pub(crate) fn stage(&self) -> Result<Option<Stage>> {
         let error = |error: io::Error| self.error("open the stage in", error);
-        let Some(there) = look(self, STAGE_DIR.as_bytes()).map_err(error)? else {
+        let Some(there) = look(self.sys(), self, STAGE_DIR.as_bytes()).map_err(error)? else {
             return Ok(None);
         };
         // What somebody else put there must not steer what is done with our rights.
@@ -87,17 +92,20 @@ impl Target {
             let problem = "it belongs to somebody else";
             return Err(Error::Journal { root: self.path.clone(), problem });
         }
-        let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-        let dir = rustix::fs::openat(self, STAGE_DIR, flags, Mode::empty());
-        Ok(Some(Stage { beneath: Beneath::from(dir.map_err(|e| error(e.into()))?) }))
+        let flags = OFlags::RDONLY | OFlags::DIRECTORY;
+        let dir = self.sys().open(self, STAGE_DIR.as_bytes(), flags).map_err(error)?;
+        let anchor = Anchor::new(Arc::clone(&self.anchor.sys), Beneath::from(dir));
+        Ok(Some(Stage { anchor }))
     }
 
     /// Makes a stage of our own; there must be none.
     pub(crate) fn make_stage(&self) -> Result<Stage> {
         let error = |error| self.error("make the stage in", error);
-        tree::make_dir(self, STAGE_DIR.as_bytes()).map_err(error)?;
+        self.sys().make_dir(self, STAGE_DIR.as_bytes()).map_err(error)?;
         let stage = self.stage()?.ok_or_else(|| error(Errno::NOENT.into()))?;
-        tree::drop_default_acl(stage.as_fd()).map_err(error)?;
+        // A default access control list would be handed to what is made in it.
+        let acl = b"system.posix_acl_default";
+        self.sys().remove_xattr(Handle::opened(&stage), acl).map_err(error)?;
         Ok(stage)
     }
 
@@ -105,14 +113,18 @@ impl Target {
     pub(crate) fn remove_stage(&self, stage: &Stage) -> Result<()> {
         let error = |error| self.error("remove the stage in", error);
         stage.clear().map_err(error)?;
-        tree::remove_dir(self, STAGE_DIR.as_bytes()).map_err(error)
+        self.sys().remove_dir(self, STAGE_DIR.as_bytes()).map_err(error)
     }
 }
 
 impl Stage {
+    pub(crate) fn sys(&self) -> &dyn System {
+        &*self.anchor.sys
+    }
+
     /// Whether it holds a journal.
     pub(crate) fn has_journal(&self) -> io::Result<bool> {
-        Ok(look(self, JOURNAL.as_bytes())?.is_some())
+        Ok(look(self.sys(), self, JOURNAL.as_bytes())?.is_some())
     }
 
     /// Removes all it holds, without recursion: directories in the order they are found, then, once
@@ -123,8 +135,8 @@ impl Stage {
         while let Some(dir) = found.get(at).cloned() {
             at += 1;
             let opened = self.open_to_clear(dir.as_ref())?;
-            for name in names(&opened)? {
-                match tree::remove_file(&opened, &name) {
+            for name in self.sys().names(&opened)? {
+                match self.sys().remove_file(&opened, &name) {
                     Ok(()) => {}
                     Err(error) => match Errno::from_io_error(&error) {
                         // EPERM is POSIX's word for it.
@@ -140,29 +152,31 @@ impl Stage {
                 }
             }
         }
-        let mut dirs = Dirs::new(&self.beneath);
+        let mut dirs = self.anchor.dirs();
         for dir in found.iter().rev().flatten() {
-            tree::remove_dir(dirs.parent(dir)?, dir.name())?;
+            self.sys().remove_dir(dirs.parent(dir)?, dir.name())?;
         }
         Ok(())
     }
 
     /// Directories are staged with their final mode, which may keep even their owner out.
     fn open_to_clear(&self, dir: Option<&RelPath>) -> io::Result<OwnedFd> {
-        let Some(path) = dir else { return self.beneath.open_dir(None) };
-        let parent = self.beneath.parent(path)?;
-        let held = tree::hold(&parent, path.name())?;
-        let stat = rustix::fs::fstat(&held)?;
+        let flags = OFlags::RDONLY | OFlags::DIRECTORY;
+        let Some(path) = dir else { return self.sys().open(self, b".", flags) };
+        let mut dirs = self.anchor.dirs();
+        let parent = dirs.parent(path)?;
+        let held = tree::hold(self.sys(), parent, path.name())?;
+        let stat = self.sys().stat(&held)?;
         if stat.st_mode & 0o700 != 0o700 {
-            tree::Handle::held(held.as_fd()).set_mode(0o700)?;
+            self.sys().set_mode(Handle::held(&held), 0o700)?;
         }
-        self.beneath.open_dir(Some(path))
+        self.sys().open(parent, path.name(), flags)
     }
 }
 
 /// The error for a path whose directory is not there: names the outermost component at fault.
 pub(crate) fn found_at(target: &Target, path: &RelPath, expected: Option<&Node>) -> Error {
-    let mut dirs = Dirs::new(&target.beneath);
+    let mut dirs = target.anchor.dirs();
     let mut outer: Vec<RelPath> = std::iter::successors(path.parent(), RelPath::parent).collect();
     outer.reverse();
     for dir in outer {

@@ -1,0 +1,359 @@
+//! [`System`]: every system call that applying makes, to look at a tree or to change it, each on a
+//! held descriptor and at most one name. Knows neither diffs nor what order things are done in; no
+//! other module makes such calls.
+//!
+//! There are two implementations. [`Linux`] is the real one. The tests have a simulated file system,
+//! which can lose what was not synced, and variants of both that do something wrong on purpose.
+
+use std::fs::File;
+use std::io;
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+use std::os::unix::fs::FileExt;
+use std::path::Path;
+
+use dirindex::{Beneath, RelPath, Time, Xattr};
+use rustix::fs::{
+    AtFlags, CWD, FileType, FlockOperation, Gid, Mode, OFlags, RenameFlags, Stat, StatVfs,
+    Timespec, Timestamps, UTIME_OMIT, Uid, XattrFlags,
+};
+use rustix::io::Errno;
+
+/// Something to look at or to change the metadata of: opened, or (what cannot or must not be
+/// opened) held with `O_PATH`.
+#[derive(Clone, Copy)]
+pub(crate) struct Handle<'a> {
+    fd: BorrowedFd<'a>,
+    path_only: bool,
+}
+
+impl<'a> Handle<'a> {
+    /// Of an opened file or directory.
+    pub(crate) fn opened(fd: &'a impl AsFd) -> Handle<'a> {
+        Handle { fd: fd.as_fd(), path_only: false }
+    }
+
+    /// Of what was opened with `O_PATH`.
+    pub(crate) fn held(fd: &'a impl AsFd) -> Handle<'a> {
+        Handle { fd: fd.as_fd(), path_only: true }
+    }
+
+    /// The only way to the calls that take no `O_PATH` descriptor. It cannot lead elsewhere: the
+    /// kernel resolves it to what the descriptor is, not to a name.
+    fn proc_path(self) -> String {
+        format!("/proc/self/fd/{}", self.fd.as_raw_fd())
+    }
+}
+
+impl AsFd for Handle<'_> {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.fd
+    }
+}
+
+/// The calls. Names are single components and no symbolic link is followed; errors are the
+/// system's.
+pub(crate) trait System: Send + Sync {
+    /// Opens the directory at `path`, in which symbolic links count: it is the caller's word.
+    fn open_root(&self, path: &Path) -> io::Result<Beneath>;
+    /// Opens what stands below `root`, without leaving it or following a link on the way.
+    fn open_beneath(&self, root: &Beneath, path: &RelPath, flags: OFlags) -> io::Result<OwnedFd>;
+    /// Opens what stands at a name (`.` is the directory itself). What is created, is for the owner
+    /// alone.
+    fn open(&self, dir: &dyn AsFd, name: &[u8], flags: OFlags) -> io::Result<OwnedFd>;
+
+    /// Looks at what is open.
+    fn stat(&self, fd: &dyn AsFd) -> io::Result<Stat>;
+    /// Looks at what stands at a name.
+    fn stat_at(&self, dir: &dyn AsFd, name: &[u8]) -> io::Result<Stat>;
+    /// The names in a directory, in no order.
+    fn names(&self, dir: &dyn AsFd) -> io::Result<Vec<Vec<u8>>>;
+    /// Where a symbolic link leads.
+    fn read_link(&self, dir: &dyn AsFd, name: &[u8]) -> io::Result<Vec<u8>>;
+    /// The extended attributes, sorted by name. A file system without any has none.
+    fn xattrs(&self, of: Handle<'_>) -> io::Result<Vec<Xattr>>;
+    /// What the file system has left.
+    fn space(&self, dir: &dyn AsFd) -> io::Result<StatVfs>;
+
+    /// Makes a directory for the owner alone.
+    fn make_dir(&self, dir: &dyn AsFd, name: &[u8]) -> io::Result<()>;
+    /// Makes a symbolic link.
+    fn make_symlink(&self, dir: &dyn AsFd, name: &[u8], target: &[u8]) -> io::Result<()>;
+    /// Makes a fifo or a device for the owner alone.
+    fn make_node(
+        &self,
+        dir: &dyn AsFd,
+        name: &[u8],
+        kind: FileType,
+        device: (u32, u32),
+    ) -> io::Result<()>;
+    /// Gives a file another name.
+    fn make_link(
+        &self,
+        from: &dyn AsFd,
+        existing: &[u8],
+        dir: &dyn AsFd,
+        name: &[u8],
+    ) -> io::Result<()>;
+    /// Removes an empty directory.
+    fn remove_dir(&self, dir: &dyn AsFd, name: &[u8]) -> io::Result<()>;
+    /// Removes anything but a directory.
+    fn remove_file(&self, dir: &dyn AsFd, name: &[u8]) -> io::Result<()>;
+    /// Renames; what stands at the new name is replaced, or with `keep` is an error.
+    fn rename(
+        &self,
+        from: &dyn AsFd,
+        name: &[u8],
+        to: &dyn AsFd,
+        new_name: &[u8],
+        keep: bool,
+    ) -> io::Result<()>;
+
+    /// Writes all of `bytes` at an offset.
+    fn write(&self, file: &File, bytes: &[u8], at: u64) -> io::Result<()>;
+    /// Gives a file a length.
+    fn set_len(&self, file: &File, len: u64) -> io::Result<()>;
+    /// Copies up to `len` bytes from one file to the same place in another, inside the kernel; how
+    /// many.
+    fn copy(&self, from: &File, to: &File, at: u64, len: u64) -> io::Result<u64>;
+
+    /// Sets the owner and the group.
+    fn set_owner(&self, of: Handle<'_>, uid: u32, gid: u32) -> io::Result<()>;
+    /// Sets the permission bits.
+    fn set_mode(&self, of: Handle<'_>, mode: u32) -> io::Result<()>;
+    /// Sets an extended attribute.
+    fn set_xattr(&self, of: Handle<'_>, xattr: &Xattr) -> io::Result<()>;
+    /// Removes an extended attribute; none is no error.
+    fn remove_xattr(&self, of: Handle<'_>, name: &[u8]) -> io::Result<()>;
+    /// Sets the time of last modification and leaves that of last access.
+    fn set_mtime(&self, of: Handle<'_>, time: Time) -> io::Result<()>;
+
+    /// Waits until a file, or the names in a directory, are on the disk.
+    fn sync(&self, fd: &dyn AsFd) -> io::Result<()>;
+    /// Waits until everything on the file system is on the disk, and reports what could not be
+    /// written since `fd` was opened.
+    fn sync_all(&self, fd: &dyn AsFd) -> io::Result<()>;
+
+    /// Takes the lock of a directory; whether it was free.
+    fn lock(&self, dir: &dyn AsFd) -> io::Result<bool>;
+    /// Gives it back.
+    fn unlock(&self, dir: &dyn AsFd);
+}
+
+/// The system this runs on.
+#[derive(Debug)]
+pub(crate) struct Linux;
+
+const OWNER_ONLY: Mode = Mode::RUSR.union(Mode::WUSR);
+
+impl System for Linux {
+    fn open_root(&self, path: &Path) -> io::Result<Beneath> {
+        Beneath::open_root(path)
+    }
+
+    fn open_beneath(&self, root: &Beneath, path: &RelPath, flags: OFlags) -> io::Result<OwnedFd> {
+        root.open(path, flags)
+    }
+
+    fn open(&self, dir: &dyn AsFd, name: &[u8], flags: OFlags) -> io::Result<OwnedFd> {
+        let flags = flags | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        Ok(rustix::fs::openat(dir, name, flags, OWNER_ONLY)?)
+    }
+
+    fn stat(&self, fd: &dyn AsFd) -> io::Result<Stat> {
+        Ok(rustix::fs::fstat(fd)?)
+    }
+
+    fn stat_at(&self, dir: &dyn AsFd, name: &[u8]) -> io::Result<Stat> {
+        Ok(rustix::fs::statat(dir, name, AtFlags::SYMLINK_NOFOLLOW)?)
+    }
+
+    fn names(&self, dir: &dyn AsFd) -> io::Result<Vec<Vec<u8>>> {
+        let mut names = Vec::new();
+        for entry in rustix::fs::Dir::read_from(dir)? {
+            let entry = entry?;
+            let name = entry.file_name().to_bytes();
+            if name != b"." && name != b".." {
+                names.push(name.to_vec());
+            }
+        }
+        Ok(names)
+    }
+
+    fn read_link(&self, dir: &dyn AsFd, name: &[u8]) -> io::Result<Vec<u8>> {
+        Ok(rustix::fs::readlinkat(dir, name, Vec::new())?.into_bytes())
+    }
+
+    fn xattrs(&self, of: Handle<'_>) -> io::Result<Vec<Xattr>> {
+        let names = sized(|spare| match of.path_only {
+            false => rustix::fs::flistxattr(of.fd, spare),
+            true => rustix::fs::listxattr(of.proc_path(), spare),
+        });
+        let names = match names {
+            Err(Errno::NOTSUP) => return Ok(Vec::new()),
+            other => other?,
+        };
+        let mut xattrs = Vec::new();
+        for name in names.split(|&byte| byte == 0).filter(|name| !name.is_empty()) {
+            let value = sized(|spare| match of.path_only {
+                false => rustix::fs::fgetxattr(of.fd, name, spare),
+                true => rustix::fs::getxattr(of.proc_path(), name, spare),
+            });
+            match value {
+                Err(Errno::NODATA) => {}
+                value => xattrs.push(Xattr { name: name.to_vec(), value: value? }),
+            }
+        }
+        xattrs.sort_unstable();
+        Ok(xattrs)
+    }
+
+    fn space(&self, dir: &dyn AsFd) -> io::Result<StatVfs> {
+        Ok(rustix::fs::fstatvfs(dir)?)
+    }
+
+    fn make_dir(&self, dir: &dyn AsFd, name: &[u8]) -> io::Result<()> {
+        Ok(rustix::fs::mkdirat(dir, name, Mode::RWXU)?)
+    }
+
+    fn make_symlink(&self, dir: &dyn AsFd, name: &[u8], target: &[u8]) -> io::Result<()> {
+        Ok(rustix::fs::symlinkat(target, dir, name)?)
+    }
+
+    fn make_node(
+        &self,
+        dir: &dyn AsFd,
+        name: &[u8],
+        kind: FileType,
+        (major, minor): (u32, u32),
+    ) -> io::Result<()> {
+        let device = rustix::fs::makedev(major, minor);
+        Ok(rustix::fs::mknodat(dir, name, kind, OWNER_ONLY, device)?)
+    }
+
+    fn make_link(
+        &self,
+        from: &dyn AsFd,
+        existing: &[u8],
+        dir: &dyn AsFd,
+        name: &[u8],
+    ) -> io::Result<()> {
+        Ok(rustix::fs::linkat(from, existing, dir, name, AtFlags::empty())?)
+    }
+
+    fn remove_dir(&self, dir: &dyn AsFd, name: &[u8]) -> io::Result<()> {
+        Ok(rustix::fs::unlinkat(dir, name, AtFlags::REMOVEDIR)?)
+    }
+
+    fn remove_file(&self, dir: &dyn AsFd, name: &[u8]) -> io::Result<()> {
+        Ok(rustix::fs::unlinkat(dir, name, AtFlags::empty())?)
+    }
+
+    fn rename(
+        &self,
+        from: &dyn AsFd,
+        name: &[u8],
+        to: &dyn AsFd,
+        new_name: &[u8],
+        keep: bool,
+    ) -> io::Result<()> {
+        if keep {
+            match rustix::fs::renameat_with(from, name, to, new_name, RenameFlags::NOREPLACE) {
+                // Some file systems have no such flag.
+                Err(Errno::INVAL | Errno::NOSYS | Errno::NOTSUP) => {}
+                other => return Ok(other?),
+            }
+        }
+        Ok(rustix::fs::renameat(from, name, to, new_name)?)
+    }
+
+    fn write(&self, file: &File, bytes: &[u8], at: u64) -> io::Result<()> {
+        file.write_all_at(bytes, at)
+    }
+
+    fn set_len(&self, file: &File, len: u64) -> io::Result<()> {
+        file.set_len(len)
+    }
+
+    fn copy(&self, from: &File, to: &File, at: u64, len: u64) -> io::Result<u64> {
+        let len = usize::try_from(len).unwrap_or(usize::MAX).min(1 << 30);
+        let copied =
+            rustix::fs::copy_file_range(from, Some(&mut { at }), to, Some(&mut { at }), len)?;
+        Ok(copied as u64)
+    }
+
+    fn set_owner(&self, of: Handle<'_>, uid: u32, gid: u32) -> io::Result<()> {
+        let (uid, gid) = (Uid::from_raw(uid), Gid::from_raw(gid));
+        Ok(rustix::fs::chownat(of.fd, c"", Some(uid), Some(gid), AtFlags::EMPTY_PATH)?)
+    }
+
+    fn set_mode(&self, of: Handle<'_>, mode: u32) -> io::Result<()> {
+        let mode = Mode::from_raw_mode(mode);
+        Ok(match of.path_only {
+            false => rustix::fs::fchmod(of.fd, mode),
+            true => rustix::fs::chmod(of.proc_path(), mode),
+        }?)
+    }
+
+    fn set_xattr(&self, of: Handle<'_>, xattr: &Xattr) -> io::Result<()> {
+        let (name, value) = (&xattr.name[..], &xattr.value);
+        Ok(match of.path_only {
+            false => rustix::fs::fsetxattr(of.fd, name, value, XattrFlags::empty()),
+            true => rustix::fs::setxattr(of.proc_path(), name, value, XattrFlags::empty()),
+        }?)
+    }
+
+    fn remove_xattr(&self, of: Handle<'_>, name: &[u8]) -> io::Result<()> {
+        let removed = match of.path_only {
+            false => rustix::fs::fremovexattr(of.fd, name),
+            true => rustix::fs::removexattr(of.proc_path(), name),
+        };
+        match removed {
+            Err(Errno::NODATA | Errno::NOTSUP) => Ok(()),
+            other => Ok(other?),
+        }
+    }
+
+    fn set_mtime(&self, of: Handle<'_>, time: Time) -> io::Result<()> {
+        let omit = Timespec { tv_sec: 0, tv_nsec: UTIME_OMIT as _ };
+        let mtime = Timespec { tv_sec: time.secs as _, tv_nsec: time.nanos as _ };
+        let times = Timestamps { last_access: omit, last_modification: mtime };
+        Ok(match of.path_only {
+            false => rustix::fs::futimens(of.fd, &times),
+            true => rustix::fs::utimensat(CWD, of.proc_path(), &times, AtFlags::empty()),
+        }?)
+    }
+
+    fn sync(&self, fd: &dyn AsFd) -> io::Result<()> {
+        Ok(rustix::fs::fsync(fd)?)
+    }
+
+    fn sync_all(&self, fd: &dyn AsFd) -> io::Result<()> {
+        Ok(rustix::fs::syncfs(fd)?)
+    }
+
+    fn lock(&self, dir: &dyn AsFd) -> io::Result<bool> {
+        match rustix::fs::flock(dir, FlockOperation::NonBlockingLockExclusive) {
+            Err(Errno::WOULDBLOCK) => Ok(false),
+            other => Ok(other.map(|()| true)?),
+        }
+    }
+
+    fn unlock(&self, dir: &dyn AsFd) {
+        _ = rustix::fs::flock(dir, FlockOperation::Unlock);
+    }
+}
+
+/// What a call that fills a buffer of unknown size gives.
+fn sized(
+    call: impl Fn(rustix::buffer::SpareCapacity<'_, u8>) -> rustix::io::Result<usize>,
+) -> rustix::io::Result<Vec<u8>> {
+    let mut bytes: Vec<u8> = Vec::new();
+    loop {
+        bytes.reserve_exact(256.max(bytes.capacity() * 2));
+        bytes.clear();
+        match call(rustix::buffer::spare_capacity(&mut bytes)) {
+            Err(Errno::RANGE) => {}
+            other => return other.map(|_| bytes),
+        }
+    }
+}
