@@ -65,6 +65,10 @@
 //! patches), [`dirindex`] (a tree and its index), [`diffindex`] (what changed), [`archive`] (the
 //! files that hold it).
 
+// The tests' helpers name this crate from outside.
+#[cfg(test)]
+extern crate self as incremental_backups_tools;
+
 pub use archive;
 pub use diffindex;
 pub use dirindex;

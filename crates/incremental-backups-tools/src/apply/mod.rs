@@ -13,6 +13,12 @@ mod system;
 mod target;
 mod tree;
 
+#[cfg(test)]
+#[path = "../../tests/common/mod.rs"]
+mod common;
+#[cfg(test)]
+mod sim;
+
 use std::path::Path;
 use std::sync::Arc;
 

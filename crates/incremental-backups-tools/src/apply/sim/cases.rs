@@ -1,0 +1,184 @@
+//! Small trees and what becomes of them: one kind of change each, and one of everything.
+
+use std::fs::{self, Permissions};
+use std::os::unix::fs::{PermissionsExt, symlink};
+use std::path::Path;
+use std::process::Command;
+
+use super::super::common::{Case, noise, write};
+
+/// A name, and what makes the case.
+pub(super) type Named = (&'static str, fn() -> Case);
+
+pub(super) fn all() -> Vec<Named> {
+    vec![
+        ("full", || {
+            Case::new(
+                |_| {},
+                |dir| {
+                    write(dir.join("a"), "a");
+                    write(dir.join("dir/b"), noise(1, 1500));
+                },
+            )
+        }),
+        ("created", || Case::new(|_| {}, |dir| write(dir.join("a"), "a"))),
+        ("deleted", || Case::new(|dir| write(dir.join("a"), "a"), |dir| remove(&dir.join("a")))),
+        ("rewritten", || {
+            Case::new(|dir| write(dir.join("a"), "old"), |dir| write(dir.join("a"), "newer"))
+        }),
+        ("patched", || {
+            let edited = [noise(2, 8000), b"more".to_vec()].concat();
+            Case::new(
+                |dir| write(dir.join("a"), noise(2, 8000)),
+                move |dir| write(dir.join("a"), edited),
+            )
+        }),
+        ("moved", || {
+            Case::new(
+                |dir| write(dir.join("from/a"), noise(3, 700)),
+                |dir| fs::rename(dir.join("from/a"), dir.join("b")).unwrap(),
+            )
+        }),
+        ("moved directory", || {
+            Case::new(
+                |dir| write(dir.join("from/a"), noise(3, 700)),
+                |dir| fs::rename(dir.join("from"), dir.join("to")).unwrap(),
+            )
+        }),
+        ("swapped", || {
+            Case::new(
+                |dir| {
+                    write(dir.join("a"), noise(4, 300));
+                    write(dir.join("b"), noise(5, 300));
+                },
+                |dir| {
+                    fs::rename(dir.join("a"), dir.join("c")).unwrap();
+                    fs::rename(dir.join("b"), dir.join("a")).unwrap();
+                    fs::rename(dir.join("c"), dir.join("b")).unwrap();
+                },
+            )
+        }),
+        ("file to directory", || {
+            Case::new(
+                |dir| write(dir.join("a"), "file"),
+                |dir| {
+                    remove(&dir.join("a"));
+                    write(dir.join("a/inside"), "inside");
+                },
+            )
+        }),
+        ("directory to file", || {
+            Case::new(
+                |dir| write(dir.join("a/inside/deep"), "deep"),
+                |dir| {
+                    remove(&dir.join("a"));
+                    write(dir.join("a"), "file");
+                },
+            )
+        }),
+        ("link to file and back", || {
+            Case::new(
+                |dir| {
+                    symlink("nowhere", dir.join("a")).unwrap();
+                    write(dir.join("b"), "file");
+                },
+                |dir| {
+                    remove(&dir.join("a"));
+                    write(dir.join("a"), "file");
+                    remove(&dir.join("b"));
+                    symlink("a", dir.join("b")).unwrap();
+                },
+            )
+        }),
+        ("hard links", || {
+            Case::new(
+                |dir| {
+                    write(dir.join("a"), "one");
+                    fs::hard_link(dir.join("a"), dir.join("b")).unwrap();
+                    write(dir.join("c"), "three");
+                },
+                |dir| {
+                    write(dir.join("a"), "both change");
+                    fs::hard_link(dir.join("c"), dir.join("d")).unwrap();
+                },
+            )
+        }),
+        ("hard links part", || {
+            Case::new(
+                |dir| {
+                    write(dir.join("a"), "one");
+                    fs::hard_link(dir.join("a"), dir.join("b")).unwrap();
+                },
+                |dir| {
+                    remove(&dir.join("b"));
+                    write(dir.join("b"), "its own");
+                },
+            )
+        }),
+        ("metadata", || {
+            Case::new(
+                |dir| {
+                    write(dir.join("dir/a"), "a");
+                    attribute(&dir.join("dir/a"), "gone");
+                },
+                |dir| {
+                    let closed = |mode| Permissions::from_mode(mode);
+                    fs::set_permissions(dir.join("dir/a"), closed(0o600)).unwrap();
+                    let gone = rustix::fs::removexattr(dir.join("dir/a"), "user.gone");
+                    // Not every file system has attributes.
+                    drop(gone);
+                    attribute(&dir.join("dir/a"), "new");
+                    fs::set_permissions(dir.join("dir"), closed(0o750)).unwrap();
+                },
+            )
+        }),
+        ("one of everything", everything),
+    ]
+}
+
+/// One of every kind of change at once.
+pub(in super::super) fn everything() -> Case {
+    Case::new(
+        |dir| {
+            write(dir.join("copied"), noise(1, 3000));
+            write(dir.join("edited"), noise(2, 9000));
+            write(dir.join("gone/deep/file"), "gone");
+            write(dir.join("kept dir/edited"), "old");
+            write(dir.join("file to dir"), "file");
+            write(dir.join("dir to file/a"), "a");
+            write(dir.join("dir to link/a"), "a");
+            write(dir.join("mode"), "mode");
+            write(dir.join("twin"), "twin");
+            fs::hard_link(dir.join("twin"), dir.join("twin 2")).unwrap();
+        },
+        |dir| {
+            fs::rename(dir.join("copied"), dir.join("moved")).unwrap();
+            write(dir.join("edited"), [noise(2, 9000), b"more".to_vec()].concat());
+            remove(&dir.join("gone"));
+            write(dir.join("kept dir/edited"), "new");
+            remove(&dir.join("file to dir"));
+            write(dir.join("file to dir/new/file"), "file");
+            attribute(&dir.join("file to dir/new/file"), "new");
+            remove(&dir.join("dir to file"));
+            write(dir.join("dir to file"), "file");
+            remove(&dir.join("dir to link"));
+            symlink("edited", dir.join("dir to link")).unwrap();
+            write(dir.join("new/zeros"), vec![0; 200_000]);
+            write(dir.join("twin"), "twins");
+            fs::set_permissions(dir.join("mode"), Permissions::from_mode(0o400)).unwrap();
+            Command::new("mkfifo").arg(dir.join("fifo")).status().unwrap();
+        },
+    )
+}
+
+fn remove(path: &Path) {
+    match path.symlink_metadata().unwrap().is_dir() {
+        true => fs::remove_dir_all(path).unwrap(),
+        false => fs::remove_file(path).unwrap(),
+    }
+}
+
+fn attribute(path: &Path, name: &str) {
+    let flags = rustix::fs::XattrFlags::empty();
+    drop(rustix::fs::setxattr(path, format!("user.{name}"), b"value", flags));
+}

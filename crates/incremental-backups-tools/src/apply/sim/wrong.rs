@@ -1,0 +1,1 @@
+//! Variants that do something wrong on purpose, to see that the sweeps notice.
