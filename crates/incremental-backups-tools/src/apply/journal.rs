@@ -55,25 +55,24 @@ pub(crate) fn commit(
     let mut bytes = Vec::new();
     diff.write_to(&mut bytes, Signatures::None)?;
     let head = Head { privileged, sync, diff: Digest::of(&bytes).0 };
-    write(stage, DIFF, &bytes, sync).map_err(error)?;
     let journal = encode(&head, plan)
         .map_err(|source| Error::JournalSections { root: target.path.clone(), source })?;
-    write(stage, DRAFT, &journal, sync).map_err(error)?;
-    let rename = || {
-        stage.sys().rename(stage, DRAFT.as_bytes(), stage, JOURNAL.as_bytes(), true)?;
-        if sync {
-            stage.sys().sync(stage)?;
-            target.sys().sync(target)?;
-        }
-        Ok(())
-    };
-    rename().map_err(error)
+    let sys = stage.sys();
+    write(stage, DIFF, &bytes).map_err(error)?;
+    write(stage, DRAFT, &journal).map_err(error)?;
+    if sync {
+        // One call for all that is staged and for what was just written: as safe as one for each
+        // file and directory, and not 80,000 times the wait. The journal may get its name only now:
+        // nothing else would keep that from being on the disk before what it speaks of.
+        sys.sync_all(stage).map_err(|error| target.error("sync", error))?;
+    }
+    sys.rename(stage, DRAFT.as_bytes(), stage, JOURNAL.as_bytes(), true).map_err(error)?;
+    if sync { sys.sync(stage).map_err(error) } else { Ok(()) }
 }
 
-fn write(stage: &Stage, name: &str, bytes: &[u8], sync: bool) -> io::Result<()> {
+fn write(stage: &Stage, name: &str, bytes: &[u8]) -> io::Result<()> {
     let file = tree::create_file(stage.sys(), stage, name.as_bytes())?;
-    stage.sys().write(&file, bytes, 0)?;
-    if sync { stage.sys().sync(&file) } else { Ok(()) }
+    stage.sys().write(&file, bytes, 0)
 }
 
 fn encode(head: &Head, plan: &Plan) -> Result<Vec<u8>, SectionError> {
