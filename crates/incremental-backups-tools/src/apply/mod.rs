@@ -17,7 +17,7 @@ mod tree;
 #[path = "../../tests/common/mod.rs"]
 mod common;
 #[cfg(test)]
-mod sim;
+mod proofs;
 
 use std::path::Path;
 use std::sync::Arc;

@@ -102,6 +102,11 @@ impl Target {
     pub(crate) fn make_stage(&self) -> Result<Stage> {
         let error = |error| self.error("make the stage in", error);
         self.sys().make_dir(self, STAGE_DIR.as_bytes()).map_err(error)?;
+        self.new_stage().inspect_err(|_| drop(self.sys().remove_dir(self, STAGE_DIR.as_bytes())))
+    }
+
+    fn new_stage(&self) -> Result<Stage> {
+        let error = |error| self.error("make the stage in", error);
         let stage = self.stage()?.ok_or_else(|| error(Errno::NOENT.into()))?;
         // A default access control list would be handed to what is made in it.
         let acl = b"system.posix_acl_default";

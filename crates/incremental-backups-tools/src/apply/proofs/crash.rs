@@ -12,7 +12,9 @@ pub(super) struct Thoroughness {
     pub(super) all: usize,
     /// Up to this many, every subset of at most 6.
     pub(super) six: usize,
-    /// Beyond: none, every one and every two lost, every one kept, all of the last 6 in every
+    /// Beyond: every subset of at most this many lost.
+    pub(super) few: usize,
+    /// And none lost, every one alone kept, all of the last 6 in every
     /// combination with the rest lost and with the rest kept, and this many at random: half of them
     /// 3 to 6 lost, half any part.
     pub(super) random: usize,
@@ -83,7 +85,7 @@ fn lost(
         (0..1u32 << n).for_each(|set| try_one(&|at| set >> at & 1 == 1));
         return;
     }
-    let most = if n <= thoroughness.six { 6 } else { 2 };
+    let most = if n <= thoroughness.six { 6 } else { thoroughness.few };
     subsets(n, most, &mut Vec::new(), &mut |lost| try_one(&|at| lost.contains(&at)));
     (0..n).for_each(|kept| try_one(&|at| at != kept));
     try_one(&|_| true);

@@ -1,24 +1,19 @@
-//! Applying on a simulated disk that loses what was not synced, at every moment and in every way:
+//! Power cuts on a simulated disk that loses what was not synced, at every moment and in every way:
 //! what is left must be the old tree, or lead to the new one.
-#![allow(clippy::unwrap_used, clippy::panic, clippy::print_stdout, reason = "a test")]
-
-mod cases;
-mod crash;
-mod disk;
-mod state;
-mod wrong;
 
 use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use super::common::Case;
-use super::system::System;
-use super::{ApplyOptions, apply_on, recover_on};
-use crash::{Thoroughness, crashes};
-use disk::{Disk, History};
-use state::{Inode, State};
+use super::super::common::Case;
+use super::super::system::System;
+use super::super::{ApplyOptions, apply_on, recover_on};
+use super::cases;
+use super::crash::{Thoroughness, crashes};
+use super::disk::{Disk, History};
+use super::meddler::{Call, Fate, Meddler};
+use super::state::{Inode, State};
 
 type Tree = BTreeMap<Vec<u8>, (Inode, Vec<u8>)>;
 
@@ -213,8 +208,8 @@ fn all_good(tally: &Tally) {
     assert_eq!(tally.bad_count, 0, "{:#?}", tally.bad);
 }
 
-const QUICK: Thoroughness = Thoroughness { all: 4, six: 0, random: 4 };
-const LONG: Thoroughness = Thoroughness { all: 12, six: 18, random: 200 };
+const QUICK: Thoroughness = Thoroughness { all: 4, six: 0, few: 1, random: 4 };
+const LONG: Thoroughness = Thoroughness { all: 12, six: 18, few: 2, random: 200 };
 
 #[test]
 fn a_power_cut_anywhere_leaves_the_old_tree_or_a_way_to_the_new_one() {
@@ -223,11 +218,75 @@ fn a_power_cut_anywhere_leaves_the_old_tree_or_a_way_to_the_new_one() {
     assert!(tally.states > 1000 && tally.with_journal > 100, "{tally:?}");
 }
 
+/// A journal that a killed process has seen need not be on the disk, nor the want of one.
 #[test]
 fn so_does_one_after_a_kill_and_a_second_run() {
     let tally = each_case(|name, trial| match name {
-        "one of everything" => Tally::default(),
-        _ => trial.cut_after_kill(7, QUICK),
+        "moved" | "hard links" => trial.cut_after_kill(3, QUICK),
+        _ => Tally::default(),
     });
     all_good(&tally);
+    assert!(tally.states > 500 && tally.with_journal > 50, "{tally:?}");
+}
+
+#[test]
+#[ignore = "minutes; cargo xtask crash"]
+fn long_power_cuts() {
+    let tally = each_case(|_, trial| trial.cut_once(LONG));
+    all_good(&tally);
+    assert!(tally.states > 100_000, "{tally:?}");
+}
+
+#[test]
+#[ignore = "minutes; cargo xtask crash"]
+fn long_power_cuts_after_kills() {
+    let tally = each_case(|name, trial| match name {
+        "one of everything" => trial.cut_after_kill(40, QUICK),
+        _ => trial.cut_after_kill(1, Thoroughness { few: 2, ..QUICK }),
+    });
+    all_good(&tally);
+}
+
+#[test]
+#[ignore = "minutes; cargo xtask crash"]
+fn long_power_cuts_after_power_cuts() {
+    let tally = each_case(|name, trial| match name {
+        "one of everything" => trial.cut_twice(2000, QUICK),
+        _ => trial.cut_twice(20, QUICK),
+    });
+    all_good(&tally);
+}
+
+/// The sweep of one case with a first run that is not honest. It has to notice.
+#[track_caller]
+fn notices(make: fn() -> Case, variant: Variant) {
+    let trial = Trial::new(make());
+    let start = History { start: trial.start.clone(), events: vec![] };
+    let tally = trial.sweep(&trial.record(start, variant), 0, QUICK);
+    println!("{} states, {} bad, among them {:#?}", tally.states, tally.bad_count, tally.bad);
+    assert!(tally.bad_count > 0, "the sweep noticed nothing");
+}
+
+fn without(call: Call, disk: Arc<Disk>) -> Arc<dyn System> {
+    let fate = move |made| if made == call { Fate::LeftOut } else { Fate::Made };
+    Arc::new(Meddler::new(disk, fate))
+}
+
+#[test]
+fn the_sweep_notices_when_contents_are_not_synced() {
+    notices(cases::everything, |disk| without(Call::SyncAll, disk));
+}
+
+#[test]
+fn the_sweep_notices_when_the_journal_is_not_synced() {
+    notices(cases::everything, |disk| without(Call::Sync, disk));
+}
+
+#[test]
+fn the_sweep_notices_writing_in_place() {
+    notices(cases::everything, |disk| {
+        let mut system = Meddler::new(disk, |_| Fate::Made);
+        system.in_place = true;
+        Arc::new(system)
+    });
 }

@@ -1,1 +1,0 @@
-//! Variants that do something wrong on purpose, to see that the sweeps notice.
