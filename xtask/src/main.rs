@@ -1,4 +1,4 @@
-//! The project's long jobs: `cargo xtask bench` and `cargo xtask fuzz`. Drives the built programs and
+//! The project's long jobs: `cargo xtask bench`, `cargo xtask crash` and `cargo xtask fuzz`. Drives the built programs and
 //! their peers as processes; has no code of the libraries.
 #![allow(clippy::print_stdout, clippy::print_stderr, reason = "a program for a terminal")]
 
@@ -6,6 +6,7 @@ mod bench_backup;
 mod bench_blocks;
 mod bench_core;
 mod bench_levels;
+mod crash;
 mod edits;
 mod fuzz;
 mod process;
@@ -23,6 +24,9 @@ usage: cargo xtask bench backup [TREE.tar.xz] [--runs N]
            signature and delta sizes of pairs of files or directories for each block length
        cargo xtask bench levels [TREE.tar.xz]
            time and size of compressing an archive's members, by library and level
+       cargo xtask crash [model] [calls] [power] [full]
+           the long sweeps of docs/reliability.md: a simulated disk, killed and failing commands,
+           power cuts under ext4 and XFS (as root), full disks (as root); all of them if none is named
        cargo xtask fuzz TARGET [SECONDS]
            run a fuzz target of fuzz/ on the stable toolchain";
 
@@ -34,6 +38,7 @@ fn main() -> ExitCode {
         ["bench", "blocks", ref rest @ ..] => bench_blocks::run_all(rest),
         ["bench", "core", ref rest @ ..] => bench_core::run_all(rest),
         ["bench", "levels", ref rest @ ..] => bench_levels::run_all(rest),
+        ["crash", ref rest @ ..] => crash::run(rest),
         ["fuzz", target] => fuzz::run(target, 60),
         ["fuzz", target, seconds] => match seconds.parse() {
             Ok(seconds) => fuzz::run(target, seconds),

@@ -1,5 +1,8 @@
 //! The verb `apply`: archives, one after the other, onto a directory.
 
+mod preview;
+mod unfinished;
+
 use std::fs;
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
@@ -17,12 +20,21 @@ use crate::Answer;
 use crate::args::ApplyArgs;
 use crate::changes::Totals;
 use crate::console::{Console, shown};
-use crate::json::{object, put_file};
+use crate::json::{Object, object, put_file};
 use crate::{files, scan};
 
 /// `ibtools apply`
 pub(crate) fn run(args: &ApplyArgs, console: &mut Console) -> Result<Answer> {
+    if args.status {
+        return unfinished::status(&args.dir, console);
+    }
+    if args.abort {
+        return unfinished::abort(&args.dir, console);
+    }
     let archives = open(&args.archives)?;
+    if args.dry_run {
+        return preview::run(args, &archives, console);
+    }
     let made = make_dir(&args.dir, &archives)?;
     let applied = apply(args, &archives, console);
     if made && applied.is_err() {
@@ -120,12 +132,16 @@ fn resume(args: &ApplyArgs, archives: &[(&PathBuf, DiffData)]) -> Result<Vec<Opt
 
 fn apply_one(args: &ApplyArgs, data: &DiffData, console: &Console) -> Result<Applied, Error> {
     let ticker = console.ticker("applying", Some(Totals::of(data.diff()).content()));
-    let options = ApplyOptions {
-        privileged: args.privileged,
-        progress: Some(Arc::clone(ticker.progress())),
-        ..ApplyOptions::default()
-    };
+    let options = ApplyOptions { progress: Some(Arc::clone(ticker.progress())), ..options(args) };
     apply_diff_with(&args.dir, data.diff(), data, &options)
+}
+
+fn options(args: &ApplyArgs) -> ApplyOptions {
+    ApplyOptions {
+        privileged: args.privileged,
+        check_space: !args.ignore_space,
+        ..ApplyOptions::default()
+    }
 }
 
 fn is_mismatch(error: &Error) -> bool {
@@ -169,22 +185,30 @@ fn document((applied, (path, data)): (&Option<Applied>, &(&PathBuf, DiffData))) 
     ]);
     put_file(&mut document, "archive", path);
     if let Some(applied) = applied {
-        let fields = object([
-            ("created", applied.created.into()),
-            ("updated", applied.updated.into()),
-            ("metadata", applied.metadata.into()),
-            ("deleted", applied.deleted.into()),
-            ("unchanged", applied.unchanged.into()),
-            ("bytes", applied.bytes.into()),
-            ("finished", applied.finished.into()),
-        ]);
-        document.extend(fields);
+        document.extend(numbers(applied));
     }
     document.into()
 }
 
+fn numbers(applied: &Applied) -> Object {
+    object([
+        ("created", applied.created.into()),
+        ("updated", applied.updated.into()),
+        ("metadata", applied.metadata.into()),
+        ("deleted", applied.deleted.into()),
+        ("unchanged", applied.unchanged.into()),
+        ("bytes", applied.bytes.into()),
+        ("finished", applied.finished.into()),
+    ])
+}
+
 fn sentence(applied: &Option<Applied>) -> String {
     let Some(applied) = applied else { return "was applied already".to_owned() };
+    let finished = if applied.finished { " (an interrupted apply was finished)" } else { "" };
+    format!("{}; {} written{finished}", counted(applied), HumanBytes(applied.bytes))
+}
+
+fn counted(applied: &Applied) -> String {
     let counts = [
         (applied.created, "created"),
         (applied.updated, "updated"),
@@ -198,6 +222,5 @@ fn sentence(applied: &Option<Applied>) -> String {
     if parts.is_empty() {
         parts.push("nothing to do".to_owned());
     }
-    let finished = if applied.finished { " (an interrupted apply was finished)" } else { "" };
-    format!("{}; {} written{finished}", parts.join(", "), HumanBytes(applied.bytes))
+    parts.join(", ")
 }

@@ -21,7 +21,8 @@ Examples:
   One directory back, out of a full backup however large:
     ibtools restore full.tgz restored --path 2024/june
 
-Exit status: 0 done, 1 the answer is no (compare: something differs), 2 failure.";
+Exit status: 0 done, 1 the answer is no (compare: something differs; apply --status: an apply is
+unfinished), 2 failure.";
 
 const GLOBAL: &str = "Options of every command";
 
@@ -175,11 +176,23 @@ pub(crate) struct ApplyArgs {
     pub(crate) dir: PathBuf,
     /// The archives, in the order they were made (of one in volumes the last volume); - is standard
     /// input
-    #[arg(required = true, value_name = "ARCHIVE")]
+    #[arg(required_unless_present_any = ["status", "abort"], value_name = "ARCHIVE")]
     pub(crate) archives: Vec<PathBuf>,
     /// Bring back owners, setuid bits and devices too: as root, from backups that you trust
     #[arg(long)]
     pub(crate) privileged: bool,
+    /// Say what would be done, and do nothing
+    #[arg(long)]
+    pub(crate) dry_run: bool,
+    /// Begin even if the new files, at their full length, do not fit: some may have holes
+    #[arg(long)]
+    pub(crate) ignore_space: bool,
+    /// Say whether an apply in the directory was interrupted, and where
+    #[arg(long, conflicts_with_all = ["archives", "abort", "dry_run"])]
+    pub(crate) status: bool,
+    /// Clear away what an apply left that was interrupted before it changed anything
+    #[arg(long, conflicts_with_all = ["archives", "dry_run"])]
+    pub(crate) abort: bool,
 }
 
 #[derive(Debug, clap::Args)]

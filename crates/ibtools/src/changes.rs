@@ -43,6 +43,11 @@ pub(crate) fn rows(diff: &DiffIndex) -> impl Iterator<Item = Row<'_>> {
 }
 
 impl Row<'_> {
+    /// The path; of a move, the new one.
+    pub(crate) fn path(&self) -> &RelPath {
+        &self.change.path
+    }
+
     /// The letter the line begins with, and the word for it in JSON.
     fn what(&self) -> (char, &'static str) {
         match self.change.class() {

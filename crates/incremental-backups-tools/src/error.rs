@@ -37,6 +37,16 @@ pub enum Error {
         /// The root of the tree.
         root: PathBuf,
     },
+    /// An earlier apply was interrupted while it changed the tree, and can only be finished: by
+    /// [`recover`](crate::recover) or any apply.
+    #[error(
+        "an interrupted apply in {} has to be finished first: apply its archive again",
+        shown(root)
+    )]
+    Unfinished {
+        /// The root of the tree.
+        root: PathBuf,
+    },
     /// The tree is not the one the diff was made from, nor the one it leads to.
     #[error("{path} is not as the diff expects: expected {expected}, found {found}")]
     Unexpected {
@@ -66,7 +76,7 @@ pub enum Error {
         /// The first such directory.
         path: RelPath,
     },
-    /// The new contents clearly do not fit.
+    /// The new contents do not fit.
     #[error("not enough space in {}: {needed} {unit} needed, {available} free", shown(root))]
     NoSpace {
         /// The root of the tree.

@@ -78,7 +78,8 @@ mod apply;
 mod error;
 
 pub use apply::{
-    Applied, ApplyOptions, ApplyStatus, apply_diff, apply_diff_with, apply_status, recover,
+    Applied, ApplyOptions, ApplyStatus, Preview, Space, abort, apply_diff, apply_diff_with,
+    apply_status, preview_diff, recover,
 };
 pub use error::{Error, Result};
 

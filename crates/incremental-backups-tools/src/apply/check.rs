@@ -34,7 +34,6 @@ pub(crate) fn check(target: &Target, diff: &DiffIndex, policy: Policy) -> Result
     directories(target, diff, &states)?;
     bases(target, diff, &states)?;
     let plan = plan(target, diff, &states)?;
-    space(target, diff, &plan)?;
     let stamps = states.iter().map(|state| match state {
         State::Old(stamp) => *stamp,
         _ => None,
@@ -240,31 +239,6 @@ fn keep(target: &Target, diff: &DiffIndex, steps: &mut [Step]) -> Result<Vec<Kep
     let mut kept: Vec<Kept> = kept.into_values().collect();
     kept.sort_unstable_by(|a, b| a.path.cmp(&b.path));
     Ok(kept)
-}
-
-/// Refuses what clearly does not fit beside the tree as it is.
-fn space(target: &Target, diff: &DiffIndex, plan: &Plan) -> Result<()> {
-    let staged = || {
-        plan.tasks(diff).filter(|task| task.is_staged()).filter_map(|task| task.change.new.as_ref())
-    };
-    let bytes = staged().fold(0u64, |sum, new| sum.saturating_add(new.node.len()));
-    let inodes = staged().filter(|new| !matches!(new.node, Node::HardLink { .. })).count() as u64;
-    let disk = target
-        .sys()
-        .space(target)
-        .map_err(|error| target.error("ask for the free space of", error))?;
-    let free = disk.f_frsize.saturating_mul(disk.f_bfree);
-    let short = |needed, available, unit| {
-        Err(Error::NoSpace { root: target.path.clone(), needed, available, unit })
-    };
-    if bytes > free {
-        return short(bytes, free, "bytes");
-    }
-    // Some file systems make inodes as they need them and say 0.
-    if disk.f_files > 0 && inodes > disk.f_ffree {
-        return short(inodes, disk.f_ffree, "inodes");
-    }
-    Ok(())
 }
 
 /// Looks again, after the contents were staged, at every path that stood: whether it still is what

@@ -7,6 +7,7 @@ mod journal;
 mod observe;
 mod plan;
 mod redo;
+mod space;
 mod stage;
 mod state;
 mod system;
@@ -29,6 +30,7 @@ use rsync_core::Progress;
 
 use self::plan::{Plan, Step};
 use self::redo::Redo;
+pub use self::space::Space;
 use self::stage::Filling;
 use self::system::{Linux, System};
 use self::target::{Stage, Target};
@@ -49,11 +51,14 @@ pub struct ApplyOptions {
     /// Whether to wait for the disk where the promise about power failures needs it. Without it,
     /// only the death of the process is survived.
     pub sync: bool,
+    /// Whether to refuse what does not fit beside the tree as it is. A sparse file counts with its
+    /// whole length there, so one that does fit may have to be let through.
+    pub check_space: bool,
 }
 
 impl Default for ApplyOptions {
     fn default() -> ApplyOptions {
-        ApplyOptions { privileged: false, progress: None, sync: true }
+        ApplyOptions { privileged: false, progress: None, sync: true, check_space: true }
     }
 }
 
@@ -77,13 +82,28 @@ pub struct Applied {
     pub finished: bool,
 }
 
+/// What applying a diff would do.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Preview {
+    /// What it would report.
+    pub applied: Applied,
+    /// The changes that are still to be made, as positions in [`DiffIndex::changes`].
+    pub pending: Vec<usize>,
+    /// What staging takes, and what there is.
+    pub space: Space,
+}
+
 /// What a tree says of earlier applies.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum ApplyStatus {
     /// No apply is under way or was interrupted.
     Clean,
-    /// An apply was interrupted before it changed anything; what it left goes with the next one.
+    /// One is under way.
+    Running,
+    /// An apply was interrupted before it changed anything; what it left goes with the next one, or
+    /// with [`abort`].
     Staged,
     /// An apply was interrupted while it changed the tree. [`recover`], or any apply, finishes it.
     Unfinished {
@@ -139,6 +159,10 @@ fn apply_on(
     let policy = Policy { privileged: options.privileged };
     let checked = check::check(&target, diff, policy)?;
     let plan = &checked.plan;
+    let space = Space::of(&target, diff, plan)?;
+    if options.check_space {
+        space.check(&target)?;
+    }
     let applied = Applied { finished, ..count(diff, plan) };
     if let Some(garbage) = target.stage()? {
         target.remove_stage(&garbage)?;
@@ -161,12 +185,46 @@ fn apply_on(
     Ok(applied)
 }
 
+/// What [`apply_diff_with`] would do with the same arguments, found out by reading alone.
+///
+/// # Errors
+/// As [`apply_diff_with`] before its first write, and [`Error::Unfinished`] when an earlier apply
+/// has to be finished before anything can be said.
+pub fn preview_diff(
+    path: impl AsRef<Path>,
+    diff: &DiffIndex,
+    options: &ApplyOptions,
+) -> Result<Preview> {
+    let target = Target::open(Arc::new(Linux), path.as_ref())?.lock()?;
+    if let Some(stage) = target.stage()?
+        && has_journal(&target, &stage)?
+    {
+        return Err(Error::Unfinished { root: target.path.clone() });
+    }
+    let plan = check::check(&target, diff, Policy { privileged: options.privileged })?.plan;
+    let space = Space::of(&target, diff, &plan)?;
+    if options.check_space {
+        space.check(&target)?;
+    }
+    let steps = plan.steps.iter().enumerate();
+    let pending = steps.filter(|(_, step)| **step != Step::Done).map(|(number, _)| number);
+    Ok(Preview { applied: count(diff, &plan), pending: pending.collect(), space })
+}
+
 /// What the tree at `path` says of earlier applies. Reads only.
 ///
 /// # Errors
 /// [`Error::Root`], and those of an unusable journal.
 pub fn apply_status(path: impl AsRef<Path>) -> Result<ApplyStatus> {
     let target = Target::open(Arc::new(Linux), path.as_ref())?;
+    if target.stage()?.is_none() {
+        return Ok(ApplyStatus::Clean);
+    }
+    // Only where there is a stage, so as not to be in the way of an apply that begins.
+    let target = match target.lock() {
+        Err(Error::Locked { .. }) => return Ok(ApplyStatus::Running),
+        other => other?,
+    };
     let Some(stage) = target.stage()? else { return Ok(ApplyStatus::Clean) };
     if !has_journal(&target, &stage)? {
         return Ok(ApplyStatus::Staged);
@@ -193,16 +251,35 @@ fn recover_on(sys: Arc<dyn System>, path: &Path) -> Result<Option<Applied>> {
     Ok(finished)
 }
 
-/// Finishes the apply whose journal is in the tree, if there is one.
-fn finish(target: &Target) -> Result<Option<Applied>> {
+/// Clears away what an apply left that was interrupted before it changed anything in the tree at
+/// `path`. Whether there was any.
+///
+/// # Errors
+/// [`Error::Unfinished`] when it had begun to change the tree: then there is only forward.
+pub fn abort(path: impl AsRef<Path>) -> Result<bool> {
+    let target = Target::open(Arc::new(Linux), path.as_ref())?.lock()?;
+    let Some((stage, has_journal)) = leftover(&target)? else { return Ok(false) };
+    if has_journal {
+        return Err(Error::Unfinished { root: target.path.clone() });
+    }
+    target.remove_stage(&stage)?;
+    Ok(true)
+}
+
+/// The stage that an earlier apply left, and whether it holds a journal.
+fn leftover(target: &Target) -> Result<Option<(Stage, bool)>> {
     let Some(stage) = target.stage()? else { return Ok(None) };
     // Whoever was killed may not have seen to it that what is found here, a journal or none, is on
     // the disk. It has to be, before the tree is changed by a journal or the stage removed for want
     // of one: a power failure could bring back the other.
     stage.sys().sync(&stage).map_err(|error| target.error("sync the stage in", error))?;
-    if !has_journal(target, &stage)? {
-        return Ok(None);
-    }
+    let has_journal = has_journal(target, &stage)?;
+    Ok(Some((stage, has_journal)))
+}
+
+/// Finishes the apply whose journal is in the tree, if there is one.
+fn finish(target: &Target) -> Result<Option<Applied>> {
+    let Some((stage, true)) = leftover(target)? else { return Ok(None) };
     let journal = journal::read(target, &stage)?;
     let policy = Policy { privileged: journal.privileged };
     let (diff, plan) = (&journal.diff, &journal.plan);

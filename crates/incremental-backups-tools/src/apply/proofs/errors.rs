@@ -79,7 +79,7 @@ fn judge(
         _ => {}
     }
     let again = || -> crate::Result<()> {
-        if nth % 2 == 0 {
+        if nth.is_multiple_of(2) {
             recover(tree)?;
         }
         apply_diff(tree, &case.diff, &case.data).map(drop)

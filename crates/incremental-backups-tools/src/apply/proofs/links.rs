@@ -215,6 +215,9 @@ fn neither_does_anything_without_openat2() {
     let printed = String::from_utf8_lossy(&output.stdout);
     assert!(output.status.success(), "{printed}{}", String::from_utf8_lossy(&output.stderr));
     assert!(printed.contains("2 passed"), "{printed}");
-    let calls = fs::read_to_string(log.path()).unwrap();
-    assert!(calls.lines().count() > 1000 && calls.lines().all(|line| line.contains("ENOSYS")));
+    let log = fs::read_to_string(log.path()).unwrap();
+    // Calls of two threads may share two lines; what counts is how they end.
+    let ended: Vec<&str> = log.lines().filter(|line| line.contains(" = ")).collect();
+    assert!(ended.len() > 1000, "{}", ended.len());
+    assert!(ended.iter().all(|line| line.contains("ENOSYS")), "some calls were made");
 }

@@ -1,0 +1,74 @@
+//! `apply --dry-run`: what applying would do, and the room it takes.
+
+use std::collections::HashSet;
+use std::io::ErrorKind;
+use std::path::{Path, PathBuf};
+
+use anyhow::Result;
+use incremental_backups_tools::{DiffData, Preview, RelPath, preview_diff};
+use indicatif::{HumanBytes, HumanCount};
+use serde_json::Value;
+
+use super::{counted, explained, is_full, numbers, options};
+use crate::Answer;
+use crate::args::ApplyArgs;
+use crate::changes::{Row, rows};
+use crate::console::{Console, shown};
+use crate::json::{object, put_file};
+
+/// Says what the first archive would do to the tree. What the ones after it do, their lists say: the
+/// tree they start from is not there yet.
+pub(super) fn run(
+    args: &ApplyArgs,
+    archives: &[(&PathBuf, DiffData)],
+    console: &mut Console,
+) -> Result<Answer> {
+    let Some(((path, data), later)) = archives.split_first() else { return Ok(Answer::Yes) };
+    let preview = look(args, path, data)?;
+    let diff = data.diff();
+    let pending: Option<HashSet<&RelPath>> = preview.as_ref().map(|preview| {
+        let changes = preview.pending.iter().filter_map(|&at| diff.changes().get(at));
+        changes.map(|change| &change.path).collect()
+    });
+    let to_do = |row: &Row<'_>| pending.as_ref().is_none_or(|paths| paths.contains(row.path()));
+    let rows = || rows(diff).filter(to_do);
+    let mut document = object([
+        ("base", diff.base().to_string().into()),
+        ("result", diff.result().to_string().into()),
+        ("changes", rows().map(|row| row.json()).collect::<Value>()),
+        ("later", later.len().into()),
+    ]);
+    put_file(&mut document, "directory", &args.dir);
+    put_file(&mut document, "archive", path);
+    rows().try_for_each(|row| console.line(row))?;
+    match &preview {
+        None => console.line(format_args!("{} would be made", shown(&args.dir)))?,
+        Some(Preview { applied, space, .. }) => {
+            document.extend(numbers(applied));
+            document.insert("needed_bytes".into(), space.needed_bytes.into());
+            document.insert("free_bytes".into(), space.free_bytes.into());
+            let (needed, free) = (HumanBytes(space.needed_bytes), HumanBytes(space.free_bytes));
+            console.line(format_args!("{}: {}", shown(path), counted(applied)))?;
+            console
+                .line(format_args!("takes {needed} beside the tree, of {free} that are free"))?;
+        }
+    }
+    console.document(document)?;
+    if !later.is_empty() {
+        let count = HumanCount(later.len() as u64);
+        console.line(format_args!(
+            "{count} more to apply after it: `ibtools show` lists what they change"
+        ))?;
+    }
+    Ok(Answer::Yes)
+}
+
+/// What would be done to the tree; `None` for a full backup that goes where nothing is yet.
+fn look(args: &ApplyArgs, path: &Path, data: &DiffData) -> Result<Option<Preview>> {
+    let there = args.dir.symlink_metadata();
+    if is_full(data.diff()) && there.is_err_and(|error| error.kind() == ErrorKind::NotFound) {
+        return Ok(None);
+    }
+    let preview = preview_diff(&args.dir, data.diff(), &options(args));
+    preview.map(Some).map_err(|error| explained(error, args, path))
+}

@@ -1,0 +1,53 @@
+//! `apply --status` and `apply --abort`: what an interrupted apply left.
+
+use std::path::Path;
+
+use anyhow::Result;
+use incremental_backups_tools::{ApplyStatus, abort as abort_apply, apply_status};
+
+use crate::Answer;
+use crate::console::Console;
+use crate::json::{object, put_file};
+
+/// Says what an earlier apply left; yes, if nothing.
+pub(super) fn status(dir: &Path, console: &mut Console) -> Result<Answer> {
+    let status = apply_status(dir)?;
+    let (word, text) = match status {
+        ApplyStatus::Clean => ("clean", "no apply is unfinished here"),
+        ApplyStatus::Running => ("running", "an apply is at work here"),
+        ApplyStatus::Staged => (
+            "staged",
+            "an apply was interrupted before it changed anything: --abort clears away what it left, \
+             and so does the next apply",
+        ),
+        ApplyStatus::Unfinished { .. } => (
+            "unfinished",
+            "an apply was interrupted while it changed the tree: apply its archive again to finish it",
+        ),
+        _ => ("unknown", "an apply is unfinished here"),
+    };
+    let mut document = object([("status", word.into())]);
+    put_file(&mut document, "directory", dir);
+    console.line(text)?;
+    if let ApplyStatus::Unfinished { base, result } = status {
+        document.insert("base".into(), base.to_string().into());
+        document.insert("result".into(), result.to_string().into());
+        console.line(format_args!("from {base}"))?;
+        console.line(format_args!("to   {result}"))?;
+    }
+    console.document(document)?;
+    Ok(if status == ApplyStatus::Clean { Answer::Yes } else { Answer::No })
+}
+
+/// Clears away what an earlier apply left, if that is all it did.
+pub(super) fn abort(dir: &Path, console: &mut Console) -> Result<Answer> {
+    let cleared = abort_apply(dir)?;
+    let mut document = object([("cleared", cleared.into())]);
+    put_file(&mut document, "directory", dir);
+    console.document(document)?;
+    console.line(match cleared {
+        true => "what an interrupted apply left is gone; it had changed nothing",
+        false => "no apply is unfinished here",
+    })?;
+    Ok(Answer::Yes)
+}

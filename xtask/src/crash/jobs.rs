@@ -1,0 +1,204 @@
+//! The commands that the sweeps interrupt, the directories they run in, and what may be found there
+//! afterwards.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Result, bail, ensure};
+
+use super::trace::Run;
+use super::tree::{self, STAGE, Snapshot, difference, snapshot};
+
+/// A command, what it starts from and what it leads to.
+pub(super) struct Job {
+    pub(super) name: &'static str,
+    pub(super) run: Run,
+    /// What the directory it runs in starts as.
+    start: PathBuf,
+    kind: Kind,
+}
+
+enum Kind {
+    /// Brings the tree `tree` from one of these states to the last.
+    Apply(Vec<Snapshot>),
+    /// Writes these files; the first cannot be new unless those after it are.
+    Write(BTreeMap<PathBuf, Vec<u8>>),
+}
+
+/// What may be left behind.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Left {
+    /// A killed process may leave the temporary file it was writing.
+    ByDeath,
+    /// Nothing that was not there before.
+    ByError,
+}
+
+/// The jobs, prepared below `home`.
+pub(super) fn prepare(program: &Path, home: &Path) -> Result<Vec<Job>> {
+    fs::create_dir_all(home)?;
+    let at = |name: &str| home.join(name);
+    let (old, mid, new) = (at("old"), at("mid"), at("new"));
+    tree::old(&old)?;
+    tree::copy(&old, &mid)?;
+    tree::change(&mid)?;
+    // A second increment, back to where it came from in part.
+    tree::copy(&mid, &new)?;
+    fs::remove_dir_all(new.join("new"))?;
+    fs::write(new.join("new"), "a file now")?;
+    fs::remove_file(new.join("edited"))?;
+    fs::copy(old.join("edited"), new.join("edited"))?;
+    let run = |args: &[&str]| Run {
+        program: program.to_path_buf(),
+        args: args.iter().map(|&arg| arg.to_owned()).collect(),
+    };
+    let done = |args: &[&str]| {
+        let (status, errors) = run(args).plain(home)?;
+        ensure!(status.success(), "{args:?}: {errors}");
+        anyhow::Ok(())
+    };
+    done(&["index", "old", "-o", "old.index"])?;
+    done(&["diff", "old", "-o", "full.tgz"])?;
+    done(&["diff", "mid", "--base", "old.index", "-o", "1.tgz", "--index", "mid.index"])?;
+    done(&["diff", "new", "--base", "mid.index", "-o", "2.tgz", "--index", "new.index"])?;
+    fs::copy(old.join("edited"), at("old.bytes"))?;
+    fs::copy(mid.join("edited"), at("new.bytes"))?;
+    done(&["signature", "old.bytes", "bytes.sig"])?;
+    done(&["delta", "bytes.sig", "new.bytes", "bytes.delta"])?;
+
+    let shot = |name: &str| snapshot(&at(name));
+    let path = |name: &str| at(name).display().to_string();
+    let (a, b, c) = (path("full.tgz"), path("1.tgz"), path("2.tgz"));
+    let empty = at("empty");
+    fs::create_dir_all(empty.join("tree"))?;
+    let with_tree = |name: &str, from: &Path| {
+        let start = at(name);
+        fs::create_dir_all(&start)?;
+        tree::copy(from, &start.join("tree"))?;
+        anyhow::Ok(start)
+    };
+    let apply = |name, start, archives: &[&String], states| {
+        let mut args = vec!["apply", "tree", "--privileged"];
+        args.extend(archives.iter().map(|archive| archive.as_str()));
+        Job { name, run: run(&args), start, kind: Kind::Apply(states) }
+    };
+    let mut jobs = vec![
+        apply("apply", with_tree("start-1", &old)?, &[&b], vec![shot("old")?, shot("mid")?]),
+        apply("apply full", empty, &[&a], vec![Snapshot::new(), shot("old")?]),
+        apply(
+            "apply two",
+            with_tree("start-2", &old)?,
+            &[&b, &c],
+            vec![shot("old")?, shot("mid")?, shot("new")?],
+        ),
+    ];
+    // Outputs replace older ones of the same names.
+    let writers: [(&'static str, &[&str], &[&str]); 5] = [
+        ("index", &["index", &path("mid"), "-o", "i", "--since", &path("old.index")], &["i"]),
+        (
+            "diff",
+            &["diff", &path("mid"), "--base", &path("old.index"), "-o", "a.tgz", "--index", "i"],
+            &["i", "a.tgz"],
+        ),
+        ("signature", &["signature", &path("old.bytes"), "s"], &["s"]),
+        ("delta", &["delta", &path("bytes.sig"), &path("new.bytes"), "d"], &["d"]),
+        ("patch", &["patch", &path("old.bytes"), &path("bytes.delta"), "p"], &["p"]),
+    ];
+    for (name, args, outputs) in writers {
+        let start = at(&format!("start-{name}"));
+        let scratch = at(&format!("made-{name}"));
+        fs::create_dir_all(&start)?;
+        for output in outputs {
+            fs::write(start.join(output), "older")?;
+        }
+        tree::copy(&start, &scratch)?;
+        let (status, errors) = run(args).plain(&scratch)?;
+        ensure!(status.success(), "{name}: {errors}");
+        let made = outputs
+            .iter()
+            .map(|output| Ok((PathBuf::from(output), fs::read(scratch.join(output))?)));
+        let kind = Kind::Write(made.collect::<Result<_>>()?);
+        jobs.push(Job { name, run: run(args), start, kind });
+    }
+    Ok(jobs)
+}
+
+impl Job {
+    /// Makes `dir` what the command starts from.
+    pub(super) fn reset(&self, dir: &Path) -> Result<()> {
+        tree::copy(&self.start, dir)
+    }
+
+    /// Whether the command changes a tree.
+    pub(super) fn is_apply(&self) -> bool {
+        matches!(self.kind, Kind::Apply(_))
+    }
+
+    /// What is wrong with what the command left in `dir`, if anything is.
+    pub(super) fn judge_left(&self, dir: &Path, left: Left) -> Result<()> {
+        match &self.kind {
+            Kind::Apply(states) => {
+                let (tree, stage) = (dir.join("tree"), dir.join("tree").join(STAGE));
+                if stage.join("journal").exists() {
+                    let look = Run {
+                        program: self.run.program.clone(),
+                        args: ["index", "tree", "-o", "../i"].map(String::from).into(),
+                    };
+                    let (status, _) = look.plain(dir)?;
+                    ensure!(!status.success(), "half a tree was indexed");
+                    return Ok(());
+                }
+                let found = snapshot(&tree)?;
+                let Some(state) = states.iter().position(|state| *state == found) else {
+                    let first = states.first().map(|state| difference(&found, state));
+                    bail!("touched without a journal: {first:?}");
+                };
+                let done = state > 0;
+                ensure!(left == Left::ByDeath || done || !stage.exists(), "litter");
+            }
+            Kind::Write(outputs) => {
+                let mut all_new = true;
+                for (name, bytes) in outputs {
+                    let found = fs::read(dir.join(name))?;
+                    ensure!(found == *bytes || found == b"older", "{} is neither", name.display());
+                    // The archive comes before the index in the alphabet and on the disk.
+                    ensure!(all_new || found != *bytes, "{} is too early", name.display());
+                    all_new &= found == *bytes;
+                }
+                if left == Left::ByError {
+                    self.judge_names(dir, outputs)?;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn judge_names(&self, dir: &Path, outputs: &BTreeMap<PathBuf, Vec<u8>>) -> Result<()> {
+        let names: std::io::Result<BTreeSet<PathBuf>> =
+            fs::read_dir(dir)?.map(|entry| Ok(PathBuf::from(entry?.file_name()))).collect();
+        let names = names?;
+        ensure!(names.iter().all(|name| outputs.contains_key(name)), "stray files: {names:?}");
+        Ok(())
+    }
+
+    /// Runs the command once more, without faults; what is wrong with what it ends in.
+    pub(super) fn judge_again(&self, dir: &Path) -> Result<()> {
+        let (status, errors) = self.run.plain(dir)?;
+        ensure!(status.success(), "not to be finished: {errors}");
+        match &self.kind {
+            Kind::Apply(states) => {
+                let Some(last) = states.last() else { return Ok(()) };
+                let found = snapshot(&dir.join("tree"))?;
+                ensure!(found == *last, "another tree: {}", difference(&found, last));
+                ensure!(!dir.join("tree").join(STAGE).exists(), "the stage is still there");
+            }
+            Kind::Write(outputs) => {
+                for (name, bytes) in outputs {
+                    ensure!(fs::read(dir.join(name))? == *bytes, "{} is another", name.display());
+                }
+            }
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,59 @@
+//! `cargo xtask crash`: the long sweeps behind `docs/reliability.md`. They kill the built program at
+//! its system calls, fail the calls, cut the power under real file systems, and fill disks; then look
+//! at what is left, run the same command again and look again. Totals go to standard output.
+
+mod calls;
+mod disks;
+mod jobs;
+mod trace;
+mod tree;
+
+use std::path::PathBuf;
+use std::process::Command;
+
+use anyhow::{Context, Result, bail};
+
+/// Runs the sweeps that `words` name, or all.
+pub(crate) fn run(words: &[&str]) -> Result<()> {
+    let all = ["model", "calls", "power", "full"];
+    let words = if words.is_empty() { &all[..] } else { words };
+    if let Some(unknown) = words.iter().find(|word| !all.contains(word)) {
+        bail!("there is no sweep {unknown}: there are {}", all.join(", "));
+    }
+    let program = build()?;
+    let mut bad = 0;
+    for word in words {
+        bad += match *word {
+            "model" => model()?,
+            "calls" => calls::run(&program)?,
+            "power" => disks::power(&program)?,
+            _ => disks::full(&program)?,
+        };
+    }
+    if bad > 0 {
+        bail!("{bad} runs did not end as promised");
+    }
+    Ok(())
+}
+
+fn build() -> Result<PathBuf> {
+    let cargo = |args: &[&str]| Command::new("cargo").args(args).output();
+    let built = cargo(&["build", "--release", "--package", "ibtools", "--message-format=json"])?;
+    if !built.status.success() {
+        bail!("ibtools does not build: {}", String::from_utf8_lossy(&built.stderr));
+    }
+    let messages = String::from_utf8_lossy(&built.stdout);
+    let (_, after) = messages.rsplit_once("\"executable\":\"").context("cargo built nothing")?;
+    let (path, _) = after.split_once('"').context("cargo built nothing")?;
+    Ok(path.into())
+}
+
+/// The long sweeps inside the facade's test suite: the simulated disk, failing calls, swapped links.
+fn model() -> Result<usize> {
+    println!("# the simulated disk, failing calls, swapped links");
+    let status = Command::new("cargo")
+        .args(["test", "--release", "--package", "incremental-backups-tools", "--lib", "--"])
+        .args(["--ignored", "long_", "--nocapture", "--test-threads=1"])
+        .status()?;
+    Ok(usize::from(!status.success()))
+}

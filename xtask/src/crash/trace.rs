@@ -1,0 +1,140 @@
+//! Runs of a command under `strace`: which calls it makes, and runs in which one of them ends badly.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::Path;
+use std::process::{Command, ExitStatus, Stdio};
+
+use anyhow::{Context, Result};
+
+/// Calls that change something. `openat` counts where it creates.
+const CHANGING: &str = "mkdirat,mkdir,write,pwrite64,ftruncate,copy_file_range,symlinkat,linkat,\
+    mknodat,fchmod,chmod,fchmodat,utimensat,fsync,fdatasync,syncfs,renameat2,renameat,rename,\
+    unlinkat,unlink,rmdir,setxattr,fsetxattr,removexattr,fremovexattr,fchownat,fchown,openat";
+/// Calls that look.
+const LOOKING: &str = "openat2,newfstatat,fstat,statx,getdents64,readlinkat,read,pread64,flock,\
+    fstatfs,listxattr,flistxattr";
+
+/// The nth call of a name, counted in each thread.
+pub(super) type Point = (String, usize);
+
+/// A command line in a directory.
+#[derive(Debug, Clone)]
+pub(super) struct Run {
+    pub(super) program: std::path::PathBuf,
+    pub(super) args: Vec<String>,
+}
+
+impl Run {
+    fn under<const N: usize>(&self, wrapper: [&str; N], dir: &Path) -> Command {
+        let mut words = wrapper.into_iter();
+        let mut command = match words.next() {
+            Some(first) => {
+                let mut command = Command::new(first);
+                command.args(words).arg(&self.program);
+                command
+            }
+            None => Command::new(&self.program),
+        };
+        command.args(&self.args).args(["--threads", "1", "--quiet"]).current_dir(dir);
+        command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped());
+        command.env("RUST_BACKTRACE", "0");
+        command
+    }
+
+    /// Runs it as it is.
+    pub(super) fn plain(&self, dir: &Path) -> Result<(ExitStatus, String)> {
+        finish(self.under([], dir))
+    }
+
+    /// Runs it under a wrapper.
+    pub(super) fn wrapped<const N: usize>(
+        &self,
+        wrapper: [&str; N],
+        dir: &Path,
+    ) -> Result<(ExitStatus, String)> {
+        finish(self.under(wrapper, dir))
+    }
+
+    /// The points of a run that goes well: those that change something, and those that look.
+    pub(super) fn points(&self, dir: &Path) -> Result<(Vec<Point>, Vec<Point>)> {
+        let log = tempfile(dir);
+        let set = format!("trace={CHANGING},{LOOKING}");
+        let strace = ["strace", "-f", "-qqq", "-e", "signal=none", "-e", &set, "-o"];
+        let mut command = Command::new(strace[0]);
+        command.args(&strace[1..]).arg(&log).arg(&self.program).args(&self.args);
+        command.args(["--threads", "1", "--quiet"]).current_dir(dir).stdin(Stdio::null());
+        let (status, errors) = finish(command)?;
+        anyhow::ensure!(status.success(), "{:?} fails by itself: {errors}", self.args);
+        let text = std::fs::read(&log)?;
+        std::fs::remove_file(log)?;
+        let text = String::from_utf8_lossy(&text).into_owned();
+        let changing: BTreeSet<&str> = CHANGING.split(',').map(str::trim).collect();
+        let mut counts: BTreeMap<(&str, &str), usize> = BTreeMap::new();
+        let (mut changes, mut looks) = (BTreeSet::new(), BTreeSet::new());
+        for line in text.lines() {
+            let Some((thread, call)) = line.split_once(' ') else { continue };
+            let Some((name, rest)) = call.trim_start().split_once('(') else { continue };
+            let nth = counts.entry((thread, name)).or_default();
+            *nth += 1;
+            // What the dynamic loader and the runtime open is not ours.
+            if ["/etc/", "/lib", "/usr/lib", "/proc/", "/sys/"].iter().any(|at| rest.contains(at))
+                && !rest.contains("/proc/self/fd")
+            {
+                continue;
+            }
+            let point = (name.to_owned(), *nth);
+            let is_change =
+                changing.contains(name) && (name != "openat" || rest.contains("O_CREAT"));
+            if is_change {
+                changes.insert(point)
+            } else {
+                looks.insert(point)
+            };
+        }
+        looks.retain(|point| !changes.contains(point));
+        Ok((changes.into_iter().collect(), looks.into_iter().collect()))
+    }
+
+    /// Runs it with `fault` in place of (or, a signal, just before) the call at `point`.
+    pub(super) fn faulty(
+        &self,
+        dir: &Path,
+        (call, nth): &Point,
+        fault: &str,
+        more: &[&str],
+    ) -> Result<(ExitStatus, String)> {
+        let inject = format!("inject={call}:{fault}:when={nth}");
+        let mut names = vec![call.as_str()];
+        names.extend(more.iter().filter_map(|more| more.split(':').next()));
+        let trace = format!("trace={}", names.join(","));
+        let mut command = Command::new("strace");
+        command.args([
+            "-f",
+            "-qqq",
+            "-o",
+            "/dev/null",
+            "--seccomp-bpf",
+            "-e",
+            &trace,
+            "-e",
+            &inject,
+        ]);
+        for more in more {
+            command.args(["-e", &format!("inject={more}")]);
+        }
+        command.arg(&self.program).args(&self.args).args(["--threads", "1", "--quiet"]);
+        command.current_dir(dir).stdin(Stdio::null());
+        finish(command)
+    }
+}
+
+fn tempfile(dir: &Path) -> std::path::PathBuf {
+    let name = dir.file_name().unwrap_or_default().to_string_lossy();
+    std::env::temp_dir().join(format!("xtask-strace-{}-{name}", std::process::id()))
+}
+
+fn finish(mut command: Command) -> Result<(ExitStatus, String)> {
+    command.stdout(Stdio::null()).stderr(Stdio::piped()).env("RUST_BACKTRACE", "0");
+    let output = command.output().with_context(|| format!("cannot run {command:?}"))?;
+    Ok((output.status, String::from_utf8_lossy(&output.stderr).into_owned()))
+}
