@@ -3,6 +3,7 @@
 mod preview;
 mod unfinished;
 
+use std::collections::HashMap;
 use std::fs;
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
@@ -11,7 +12,7 @@ use std::sync::Arc;
 use anyhow::{Context, Result, bail};
 use incremental_backups_tools::{
     Applied, ApplyOptions, ApplyStatus, DiffData, DiffIndex, Dir, DirIndex, DirOptions, Error,
-    apply_diff_with, apply_status, recover,
+    Node, RelPath, apply_diff_with, apply_status, recover,
 };
 use indicatif::{HumanBytes, HumanCount};
 use serde_json::Value;
@@ -148,8 +149,8 @@ fn is_mismatch(error: &Error) -> bool {
     matches!(error, Error::Unexpected { .. } | Error::Extra { .. })
 }
 
-/// Which of several archives, the first of them a full backup, the tree is at: an earlier run of the
-/// same command was interrupted after it. Never the first, which is what was tried.
+/// Which of several archives the tree is at: an earlier run of the same command was interrupted after
+/// it. Never the first, which is what was tried.
 fn reached(
     args: &ApplyArgs,
     archives: &[(&PathBuf, DiffData)],
@@ -160,14 +161,16 @@ fn reached(
     }
     let everything = DirOptions { exclude_file: None, default_excludes: vec![], excludes: vec![] };
     let dir = Dir::with_options(&args.dir, &everything).ok()?;
-    // Owners and the like may not have come back, so it is the contents that are compared.
-    let found = scan::scan(&dir, None, console).ok()?.content_hash().ok()?;
-    let mut state = DirIndex::empty();
+    let found = scan::scan(&dir, None, console).ok()?;
+    // What each path is that any of them lists, after those so far. Owners and the like may not
+    // have come back, so it is the contents that are compared.
+    let mut state: HashMap<&RelPath, Option<&Node>> = HashMap::new();
     // The first that fits: what later ones may have undone again is then simply done again.
     let number = archives.iter().position(|(_, data)| {
-        let next = data.diff().apply_to(&state);
-        next.map(|next| state = next).is_ok()
-            && state.content_hash().is_ok_and(|hash| hash == found)
+        let changes = data.diff().changes().iter();
+        state
+            .extend(changes.map(|change| (&change.path, change.new.as_ref().map(|new| &new.node))));
+        state.iter().all(|(path, node)| found.get(path).map(|entry| &entry.node) == *node)
     });
     number.filter(|&number| number > 0)
 }

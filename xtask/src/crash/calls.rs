@@ -1,10 +1,12 @@
 //! Every command, killed before each of its calls that change something, and with each of its calls
 //! failing in turn.
 
-use std::path::Path;
+use std::os::unix::process::ExitStatusExt;
+use std::path::{Path, PathBuf};
 use std::process::ExitStatus;
+use std::sync::Mutex;
 
-use anyhow::Result;
+use anyhow::{Result, ensure};
 
 use super::jobs::{Job, Left, prepare};
 use super::trace::Point;
@@ -12,6 +14,18 @@ use crate::process::installed;
 
 const ERRNOS: [&str; 7] = ["ENOSPC", "EIO", "EDQUOT", "EACCES", "EROFS", "EMFILE", "EINTR"];
 const SYNCS: [&str; 3] = ["fsync", "fdatasync", "syncfs"];
+
+/// One way to disturb a command.
+enum Strike {
+    /// It is killed before a call.
+    Kill(Point),
+    /// A call fails.
+    Fail(Point, &'static str),
+    /// Files may not grow past a length: a write comes back short, the next one fails.
+    FileLength(u64),
+    /// Descriptors run out.
+    Descriptors(u32),
+}
 
 /// Runs the sweeps; the number of runs that did not end as promised.
 pub(super) fn run(program: &Path) -> Result<usize> {
@@ -28,93 +42,106 @@ pub(super) fn run(program: &Path) -> Result<usize> {
 
 fn sweep(program: &Path, home: &Path) -> Result<usize> {
     let jobs = prepare(program, home)?;
-    let dir = home.join("work");
     let (mut kills, mut errors, mut bad) = (0, 0, 0);
     for job in &jobs {
-        job.reset(&dir)?;
-        let (changes, looks) = job.run.points(&dir)?;
-        let mut tally = Tally { job, dir: &dir, bad: 0, struck: 0 };
-        for point in &changes {
-            tally.strike(point, "signal=SIGKILL", Left::ByDeath)?;
-        }
-        let killed = std::mem::take(&mut tally.struck);
-        for errno in ERRNOS {
-            let fault = format!("error={errno}");
-            for point in &changes {
-                // It says nothing of names and permissions, and does not tire.
-                if SYNCS.contains(&point.0.as_str()) && matches!(errno, "EACCES" | "EMFILE") {
-                    continue;
-                }
-                tally.strike(point, &fault, Left::ByError)?;
-            }
-            // Who looks meets these.
-            if matches!(errno, "EIO" | "EACCES" | "EMFILE") {
-                for point in &looks {
-                    tally.strike(point, &fault, Left::ByError)?;
-                }
-            }
-        }
-        tally.limits()?;
+        let strikes = strikes(job, &home.join("work"))?;
+        let is_kill = |strike: &&Strike| matches!(strike, Strike::Kill(_));
+        let killed = strikes.iter().filter(is_kill).count();
+        let failed = strikes.len() - killed;
+        let wrong = strike_all(job, strikes, home)?;
         println!(
-            "{}: killed at {killed} calls, {} failing calls and limits, {} bad",
-            job.name, tally.struck, tally.bad
+            "{}: killed at {killed} calls, {failed} failing calls and limits, {wrong} bad",
+            job.name
         );
-        (kills, errors, bad) = (kills + killed, errors + tally.struck, bad + tally.bad);
+        (kills, errors, bad) = (kills + killed, errors + failed, bad + wrong);
     }
     println!("total: killed at {kills} calls, {errors} failing calls and limits, {bad} bad");
     Ok(bad)
 }
 
-struct Tally<'a> {
-    job: &'a Job,
-    dir: &'a Path,
-    bad: usize,
-    struck: usize,
+/// Everything that is done to a job.
+fn strikes(job: &Job, dir: &Path) -> Result<Vec<Strike>> {
+    job.reset(dir)?;
+    let (changes, looks) = job.run.points(dir)?;
+    let mut strikes: Vec<Strike> = changes.iter().cloned().map(Strike::Kill).collect();
+    for errno in ERRNOS {
+        for point in &changes {
+            // Who has a descriptor is not asked for rights or another one.
+            if !(SYNCS.contains(&point.0.as_str()) && matches!(errno, "EACCES" | "EMFILE")) {
+                strikes.push(Strike::Fail(point.clone(), errno));
+            }
+        }
+        // Who looks meets these.
+        if matches!(errno, "EIO" | "EACCES" | "EMFILE") {
+            strikes.extend(looks.iter().map(|point| Strike::Fail(point.clone(), errno)));
+        }
+    }
+    let lengths = (0..20).flat_map(|bits| [1u64 << bits, (1 << bits) * 3 / 2]);
+    strikes.extend(lengths.map(Strike::FileLength));
+    strikes.extend((3..40).map(Strike::Descriptors));
+    Ok(strikes)
 }
 
-impl Tally<'_> {
-    fn strike(&mut self, point: &Point, fault: &str, left: Left) -> Result<()> {
-        self.job.reset(self.dir)?;
-        let (status, errors) = self.job.run.faulty(self.dir, point, fault, &[])?;
-        self.judge(status, &errors, left, &format!("{fault} at {} {}", point.0, point.1));
-        Ok(())
-    }
+/// Strikes several times at once, each in a directory of its own. The number of bad ends.
+fn strike_all(job: &Job, strikes: Vec<Strike>, home: &Path) -> Result<usize> {
+    let queue = Mutex::new(strikes.into_iter());
+    let work = |dir: PathBuf| -> Result<usize> {
+        let mut bad = 0;
+        loop {
+            let Some(strike) = queue.lock().ok().and_then(|mut queue| queue.next()) else {
+                return Ok(bad);
+            };
+            bad += usize::from(!is_good(job, &strike, &dir)?);
+        }
+    };
+    std::thread::scope(|scope| {
+        let dirs = (0..4).map(|number| home.join(format!("work-{number}")));
+        let threads: Vec<_> = dirs.map(|dir| scope.spawn(|| work(dir))).collect();
+        let ends = threads.into_iter().map(|thread| match thread.join() {
+            Ok(end) => end,
+            Err(_) => Err(anyhow::anyhow!("a thread of the sweep has panicked")),
+        });
+        ends.sum()
+    })
+}
 
-    /// Files that may not grow past a length (writes come back short, then fail), and descriptors
-    /// that run out.
-    fn limits(&mut self) -> Result<()> {
-        for limit in (0..40).map(|step| 1u64 << (step / 2)).map(|len| len * 3 / 2) {
+fn is_good(job: &Job, strike: &Strike, dir: &Path) -> Result<bool> {
+    job.reset(dir)?;
+    let run = &job.run;
+    let (left, what, (status, errors)) = match strike {
+        Strike::Kill(point) => {
+            let end = run.faulty(dir, point, "signal=SIGKILL", &[])?;
+            (Left::ByDeath, format!("killed at {point:?}"), end)
+        }
+        Strike::Fail(point, errno) => {
+            let end = run.faulty(dir, point, &format!("error={errno}"), &[])?;
+            (Left::ByError, format!("{errno} at {point:?}"), end)
+        }
+        Strike::FileLength(limit) => {
             let shell = format!("trap '' XFSZ; exec prlimit --fsize={limit} \"$@\"");
-            self.limit(["sh", "-c", &shell, "sh"], &format!("files of {limit} bytes"))?;
+            let end = run.wrapped(&["sh", "-c", &shell, "sh"], dir)?;
+            (Left::ByError, format!("files of {limit} bytes"), end)
         }
-        for limit in 3..40 {
-            let files = format!("--nofile={limit}");
-            self.limit(["prlimit", &files, "--"], &format!("{limit} descriptors"))?;
+        Strike::Descriptors(limit) => {
+            let end = run.wrapped(&["prlimit", &format!("--nofile={limit}"), "--"], dir)?;
+            (Left::ByError, format!("{limit} descriptors"), end)
         }
-        Ok(())
+    };
+    let judged = judge(job, dir, left, status, &errors);
+    if let Err(error) = &judged {
+        println!("BAD {}: {what}: {error:#} (it said: {})", job.name, errors.trim());
     }
+    Ok(judged.is_ok())
+}
 
-    fn limit<const N: usize>(&mut self, wrapper: [&str; N], what: &str) -> Result<()> {
-        self.job.reset(self.dir)?;
-        let (status, errors) = self.job.run.wrapped(wrapper, self.dir)?;
-        self.judge(status, &errors, Left::ByError, what);
-        Ok(())
-    }
-
-    fn judge(&mut self, status: ExitStatus, errors: &str, left: Left, what: &str) {
-        self.struck += 1;
-        let judged = || -> Result<()> {
-            anyhow::ensure!(!errors.contains("panicked"), "a panic: {errors}");
-            let ended = status.code();
-            // 127: the loader found no library to load, before the program began.
-            let fits = matches!((left, ended), (Left::ByDeath, _) | (_, Some(0 | 2 | 127)));
-            anyhow::ensure!(fits, "it ended with {status}: {errors}");
-            self.job.judge_left(self.dir, left)?;
-            self.job.judge_again(self.dir)
-        };
-        if let Err(error) = judged() {
-            self.bad += 1;
-            println!("BAD {}: {what}: {error:#} (it said: {})", self.job.name, errors.trim());
-        }
-    }
+fn judge(job: &Job, dir: &Path, left: Left, status: ExitStatus, errors: &str) -> Result<()> {
+    ensure!(!errors.contains("panicked"), "a panic");
+    // 127: the loader found no library to load, before the program began.
+    let fits = match left {
+        Left::ByDeath => status.signal() == Some(9),
+        Left::ByError => matches!(status.code(), Some(0 | 2 | 127)),
+    };
+    ensure!(fits, "it ended with {status}");
+    job.judge_left(dir, left)?;
+    job.judge_again(dir)
 }

@@ -2,9 +2,10 @@
 //! mount, and says so where it is missing.
 
 use std::fs;
+use std::os::unix::process::ExitStatusExt;
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, ensure};
 
 use super::jobs::{Job, Left, prepare};
 use crate::process::output;
@@ -21,13 +22,13 @@ struct Disk {
 const DISKS: [Disk; 4] = [
     Disk {
         name: "ext4, journal lost",
-        make: "mkfs.ext4 -q -F -O ^metadata_csum_seed -I 256",
+        make: "mkfs.ext4 -q -F",
         options: "noauto_da_alloc,commit=300",
         cut: "shutdown",
     },
     Disk {
         name: "ext4, data=writeback, journal kept",
-        make: "mkfs.ext4 -q -F -I 256",
+        make: "mkfs.ext4 -q -F",
         options: "noauto_da_alloc,data=writeback,commit=300",
         cut: "shutdown -f",
     },
@@ -119,7 +120,8 @@ impl Cutter<'_> {
             }
             job.reset(&dir)?;
             output(&format!("sync -f '{}'", self.at.display()))?;
-            job.run.faulty(&dir, point, "signal=SIGKILL", without)?;
+            let (status, _) = job.run.faulty(&dir, point, "signal=SIGKILL", without)?;
+            ensure!(status.signal() == Some(9), "{point:?} was not struck: {status}");
             let at = self.at.display();
             output(&format!(
                 "xfs_io -x -c '{}' '{at}' && umount '{at}' && {}",
@@ -169,7 +171,7 @@ pub(super) fn full(program: &Path) -> Result<usize> {
                 let (status, errors) = job.run.plain(&dir)?;
                 points += 1;
                 let judged = || -> Result<()> {
-                    anyhow::ensure!(!errors.contains("panicked"), "a panic: {errors}");
+                    ensure!(!errors.contains("panicked"), "a panic: {errors}");
                     job.judge_left(&dir, Left::ByError)?;
                     output(&format!(
                         "mount -o remount,size=64M,nr_inodes=9999 '{}'",

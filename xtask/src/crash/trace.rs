@@ -25,45 +25,34 @@ pub(super) struct Run {
 }
 
 impl Run {
-    fn under<const N: usize>(&self, wrapper: [&str; N], dir: &Path) -> Command {
-        let mut words = wrapper.into_iter();
-        let mut command = match words.next() {
-            Some(first) => {
-                let mut command = Command::new(first);
-                command.args(words).arg(&self.program);
-                command
-            }
-            None => Command::new(&self.program),
-        };
-        command.args(&self.args).args(["--threads", "1", "--quiet"]).current_dir(dir);
-        command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped());
-        command.env("RUST_BACKTRACE", "0");
-        command
-    }
-
     /// Runs it as it is.
     pub(super) fn plain(&self, dir: &Path) -> Result<(ExitStatus, String)> {
-        finish(self.under([], dir))
+        self.wrapped(&[], dir)
     }
 
-    /// Runs it under a wrapper.
-    pub(super) fn wrapped<const N: usize>(
-        &self,
-        wrapper: [&str; N],
-        dir: &Path,
-    ) -> Result<(ExitStatus, String)> {
-        finish(self.under(wrapper, dir))
+    /// Runs it under another program.
+    pub(super) fn wrapped(&self, wrapper: &[&str], dir: &Path) -> Result<(ExitStatus, String)> {
+        let program = self.program.display().to_string();
+        let words = wrapper.iter().copied().chain([program.as_str()]);
+        let words: Vec<&str> = words.chain(self.args.iter().map(String::as_str)).collect();
+        let (first, rest) = words.split_first().context("no command")?;
+        let mut command = Command::new(first);
+        command.args(rest).args(["--threads", "1", "--quiet"]).current_dir(dir);
+        let output = command
+            .stdin(Stdio::null())
+            .env("RUST_BACKTRACE", "0")
+            .output()
+            .with_context(|| format!("cannot run {command:?}"))?;
+        Ok((output.status, String::from_utf8_lossy(&output.stderr).into_owned()))
     }
 
     /// The points of a run that goes well: those that change something, and those that look.
     pub(super) fn points(&self, dir: &Path) -> Result<(Vec<Point>, Vec<Point>)> {
-        let log = tempfile(dir);
-        let set = format!("trace={CHANGING},{LOOKING}");
-        let strace = ["strace", "-f", "-qqq", "-e", "signal=none", "-e", &set, "-o"];
-        let mut command = Command::new(strace[0]);
-        command.args(&strace[1..]).arg(&log).arg(&self.program).args(&self.args);
-        command.args(["--threads", "1", "--quiet"]).current_dir(dir).stdin(Stdio::null());
-        let (status, errors) = finish(command)?;
+        let name = dir.file_name().unwrap_or_default().to_string_lossy();
+        let log = std::env::temp_dir().join(format!("xtask-{}-{name}", std::process::id()));
+        let (set, path) = (format!("trace={CHANGING},{LOOKING}"), log.display().to_string());
+        let strace = ["strace", "-f", "-qqq", "-e", "signal=none", "-e", &set, "-o", &path];
+        let (status, errors) = self.wrapped(&strace, dir)?;
         anyhow::ensure!(status.success(), "{:?} fails by itself: {errors}", self.args);
         let text = std::fs::read(&log)?;
         std::fs::remove_file(log)?;
@@ -107,34 +96,10 @@ impl Run {
         let mut names = vec![call.as_str()];
         names.extend(more.iter().filter_map(|more| more.split(':').next()));
         let trace = format!("trace={}", names.join(","));
-        let mut command = Command::new("strace");
-        command.args([
-            "-f",
-            "-qqq",
-            "-o",
-            "/dev/null",
-            "--seccomp-bpf",
-            "-e",
-            &trace,
-            "-e",
-            &inject,
-        ]);
-        for more in more {
-            command.args(["-e", &format!("inject={more}")]);
-        }
-        command.arg(&self.program).args(&self.args).args(["--threads", "1", "--quiet"]);
-        command.current_dir(dir).stdin(Stdio::null());
-        finish(command)
+        let mut strace = vec!["strace", "-f", "-qqq", "-o", "/dev/null"];
+        strace.extend(["-e", &trace, "-e", &inject]);
+        let more: Vec<String> = more.iter().map(|more| format!("inject={more}")).collect();
+        strace.extend(more.iter().flat_map(|more| ["-e", more]));
+        self.wrapped(&strace, dir)
     }
-}
-
-fn tempfile(dir: &Path) -> std::path::PathBuf {
-    let name = dir.file_name().unwrap_or_default().to_string_lossy();
-    std::env::temp_dir().join(format!("xtask-strace-{}-{name}", std::process::id()))
-}
-
-fn finish(mut command: Command) -> Result<(ExitStatus, String)> {
-    command.stdout(Stdio::null()).stderr(Stdio::piped()).env("RUST_BACKTRACE", "0");
-    let output = command.output().with_context(|| format!("cannot run {command:?}"))?;
-    Ok((output.status, String::from_utf8_lossy(&output.stderr).into_owned()))
 }

@@ -209,7 +209,7 @@ fn all_good(tally: &Tally) {
 }
 
 const QUICK: Thoroughness = Thoroughness { all: 4, six: 0, few: 1, random: 4 };
-const LONG: Thoroughness = Thoroughness { all: 12, six: 18, few: 2, random: 200 };
+const LONG: Thoroughness = Thoroughness { all: 12, six: 20, few: 2, random: 1000 };
 
 #[test]
 fn a_power_cut_anywhere_leaves_the_old_tree_or_a_way_to_the_new_one() {
