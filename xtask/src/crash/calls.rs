@@ -64,7 +64,9 @@ fn strikes(job: &Job, dir: &Path) -> Result<Vec<Strike>> {
     job.reset(dir)?;
     let (changes, looks) = job.run.points(dir)?;
     let mut strikes: Vec<Strike> = changes.iter().cloned().map(Strike::Kill).collect();
-    for errno in ERRNOS {
+    // What fails in one increment is not tried with all errors in a full one and in two.
+    let errnos = if job.is_repeat() { &ERRNOS[..2] } else { &ERRNOS };
+    for &errno in errnos {
         for point in &changes {
             // Who has a descriptor is not asked for rights or another one.
             if !(SYNCS.contains(&point.0.as_str()) && matches!(errno, "EACCES" | "EMFILE")) {
@@ -72,7 +74,7 @@ fn strikes(job: &Job, dir: &Path) -> Result<Vec<Strike>> {
             }
         }
         // Who looks meets these.
-        if matches!(errno, "EIO" | "EACCES" | "EMFILE") {
+        if matches!(errno, "EIO" | "EACCES" | "EMFILE") && !job.is_repeat() {
             strikes.extend(looks.iter().map(|point| Strike::Fail(point.clone(), errno)));
         }
     }

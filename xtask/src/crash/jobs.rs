@@ -130,6 +130,11 @@ impl Job {
         tree::copy(&self.start, dir)
     }
 
+    /// Whether it makes the calls of another job once more.
+    pub(super) fn is_repeat(&self) -> bool {
+        self.is_apply() && self.name != "apply"
+    }
+
     /// Whether the command changes a tree.
     pub(super) fn is_apply(&self) -> bool {
         matches!(self.kind, Kind::Apply(_))

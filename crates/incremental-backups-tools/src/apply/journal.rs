@@ -43,8 +43,9 @@ pub(crate) struct Journal {
     pub(crate) sync: bool,
 }
 
-/// Commits: from here on the apply can only go forward.
-pub(crate) fn commit(
+/// Writes the journal beside what it speaks of, and waits until all of that is on the disk. It does
+/// not count yet.
+pub(crate) fn draft(
     target: &Target,
     stage: &Stage,
     diff: &DiffIndex,
@@ -57,17 +58,25 @@ pub(crate) fn commit(
     let head = Head { privileged, sync, diff: Digest::of(&bytes).0 };
     let journal = encode(&head, plan)
         .map_err(|source| Error::JournalSections { root: target.path.clone(), source })?;
-    let sys = stage.sys();
     write(stage, DIFF, &bytes).map_err(error)?;
     write(stage, DRAFT, &journal).map_err(error)?;
-    if sync {
-        // One call for all that is staged and for what was just written: as safe as one for each
-        // file and directory, and not 80,000 times the wait. The journal may get its name only now:
-        // nothing else would keep that from being on the disk before what it speaks of.
-        sys.sync_all(stage).map_err(|error| target.error("sync", error))?;
+    // One call for all that is staged and for what was just written: as safe as one for each file
+    // and directory, and not 80,000 times the wait. The journal may get its name only then: nothing
+    // else would keep that from being on the disk before what it speaks of.
+    match sync {
+        true => stage.sys().sync_all(stage).map_err(|error| target.error("sync", error)),
+        false => Ok(()),
     }
-    sys.rename(stage, DRAFT.as_bytes(), stage, JOURNAL.as_bytes(), true).map_err(error)?;
-    if sync { sys.sync(stage).map_err(error) } else { Ok(()) }
+}
+
+/// Commits: from here on the apply can only go forward.
+pub(crate) fn commit(target: &Target, stage: &Stage, sync: bool) -> Result<()> {
+    let commit = || {
+        let sys = stage.sys();
+        sys.rename(stage, DRAFT.as_bytes(), stage, JOURNAL.as_bytes(), true)?;
+        if sync { sys.sync(stage) } else { Ok(()) }
+    };
+    commit().map_err(|error| target.error("write the journal in", error))
 }
 
 fn write(stage: &Stage, name: &str, bytes: &[u8]) -> io::Result<()> {

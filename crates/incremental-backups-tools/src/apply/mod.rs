@@ -173,15 +173,16 @@ fn apply_on(
     let stage = target.make_stage()?;
     let progress = options.progress.as_deref();
     let filling = Filling { target: &target, stage: &stage, diff, plan, data, policy, progress };
-    let staged =
-        stage::fill(&filling).and_then(|()| check::unchanged(&target, diff, &checked)).and_then(
-            |()| journal::commit(&target, &stage, diff, plan, (options.privileged, options.sync)),
-        );
+    let sync = options.sync;
+    let staged = stage::fill(&filling)
+        .and_then(|()| journal::draft(&target, &stage, diff, plan, (options.privileged, sync)))
+        .and_then(|()| check::unchanged(&target, diff, &checked))
+        .and_then(|()| journal::commit(&target, &stage, sync));
     if let Err(error) = staged {
         roll_back(&target, &stage);
         return Err(error);
     }
-    Redo { target: &target, stage: &stage, diff, plan, policy, sync: options.sync }.run()?;
+    Redo { target: &target, stage: &stage, diff, plan, policy, sync }.run()?;
     Ok(applied)
 }
 
