@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, HashMap};
 use std::fs;
+use std::hash::{DefaultHasher, Hasher};
 use std::os::unix::fs::{FileTypeExt, MetadataExt};
 use std::path::{Path, PathBuf};
 
@@ -33,7 +34,10 @@ pub(super) fn snapshot(root: &Path) -> Result<Snapshot> {
             } else if kind.is_symlink() {
                 fs::read_link(&path)?.display().to_string()
             } else if kind.is_file() {
-                fs::read(&path)?.escape_ascii().to_string()
+                let bytes = fs::read(&path)?;
+                let mut hasher = DefaultHasher::new();
+                hasher.write(&bytes);
+                format!("{} bytes {:x}", bytes.len(), hasher.finish())
             } else {
                 format!("fifo: {}", kind.is_fifo())
             };
@@ -100,7 +104,7 @@ pub(super) fn old(dir: &Path) -> Result<()> {
          echo mode > mode; echo time > time; echo attr > attr
          setfattr -n user.goes -v 1 attr; setfattr -n user.changes -v 1 attr
          echo twin > twin; ln twin twin-2; ln twin twin-3; echo lone > lone
-         truncate -s 3M sparse; echo middle | dd of=sparse bs=1 seek=1000000 conv=notrunc status=none
+         truncate -s 600K sparse; echo middle | dd of=sparse bs=1 seek=300000 conv=notrunc status=none
          chmod 555 closed; touch -d 2001-02-03 kept kept/inner time",
     )
 }
@@ -123,9 +127,9 @@ pub(super) fn change(dir: &Path) -> Result<()> {
          setfattr -x user.goes attr; setfattr -n user.changes -v 2 attr; setfattr -n user.comes -v 1 attr
          rm twin-3; echo parted > twin-3; echo twins > twin; ln lone lone-2
          mkdir -p new/dir/deep; seq 1 2000 > new/dir/deep/file; touch new/empty
-         truncate -s 5M new/sparse; echo end >> new/sparse
+         truncate -s 900K new/sparse; echo end >> new/sparse
          echo in > closed/in 2>/dev/null || (chmod 755 closed; echo in > closed/in; chmod 555 closed)
-         truncate -s 4M sparse; echo late | dd of=sparse bs=1 seek=3500000 conv=notrunc status=none",
+         truncate -s 800K sparse; echo late | dd of=sparse bs=1 seek=700000 conv=notrunc status=none",
     )
 }
 
