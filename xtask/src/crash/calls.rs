@@ -8,7 +8,7 @@ use std::sync::Mutex;
 
 use anyhow::{Result, ensure};
 
-use super::jobs::{Job, Left, prepare};
+use super::jobs::{End, Job, prepare};
 use super::trace::Point;
 use crate::process::installed;
 
@@ -110,40 +110,42 @@ fn strike_all(job: &Job, strikes: Vec<Strike>, home: &Path) -> Result<usize> {
 fn is_good(job: &Job, strike: &Strike, dir: &Path) -> Result<bool> {
     job.reset(dir)?;
     let run = &job.run;
-    let (left, what, (status, errors)) = match strike {
+    let (end, what, (status, errors)) = match strike {
         Strike::Kill(point) => {
-            let end = run.faulty(dir, point, "signal=SIGKILL", &[])?;
-            (Left::ByDeath, format!("killed at {point:?}"), end)
+            let ran = run.faulty(dir, point, "signal=SIGKILL", &[])?;
+            (End::Killed, format!("killed at {point:?}"), ran)
         }
         Strike::Fail(point, errno) => {
-            let end = run.faulty(dir, point, &format!("error={errno}"), &[])?;
-            (Left::ByError, format!("{errno} at {point:?}"), end)
+            let ran = run.faulty(dir, point, &format!("error={errno}"), &[])?;
+            (End::Failed, format!("{errno} at {point:?}"), ran)
         }
         Strike::FileLength(limit) => {
             let shell = format!("trap '' XFSZ; exec prlimit --fsize={limit} \"$@\"");
-            let end = run.wrapped(&["sh", "-c", &shell, "sh"], dir)?;
-            (Left::ByError, format!("files of {limit} bytes"), end)
+            let ran = run.wrapped(&["sh", "-c", &shell, "sh"], dir)?;
+            (End::Failed, format!("files of {limit} bytes"), ran)
         }
         Strike::Descriptors(limit) => {
-            let end = run.wrapped(&["prlimit", &format!("--nofile={limit}"), "--"], dir)?;
-            (Left::ByError, format!("{limit} descriptors"), end)
+            let ran = run.wrapped(&["prlimit", &format!("--nofile={limit}"), "--"], dir)?;
+            (End::Failed, format!("{limit} descriptors"), ran)
         }
     };
-    let judged = judge(job, dir, left, status, &errors);
+    let judged = judge(job, dir, end, status, &errors);
     if let Err(error) = &judged {
         println!("BAD {}: {what}: {error:#} (it said: {})", job.name, errors.trim());
     }
     Ok(judged.is_ok())
 }
 
-fn judge(job: &Job, dir: &Path, left: Left, status: ExitStatus, errors: &str) -> Result<()> {
+fn judge(job: &Job, dir: &Path, end: End, status: ExitStatus, errors: &str) -> Result<()> {
+    let warned = end == End::Failed && status.success() && errors.contains("ibtools: warning:");
+    let end = if warned { End::Warned } else { end };
     ensure!(!errors.contains("panicked"), "a panic");
     // 127: the loader found no library to load, before the program began.
-    let fits = match left {
-        Left::ByDeath => status.signal() == Some(9),
-        Left::ByError => matches!(status.code(), Some(0 | 2 | 127)),
+    let fits = match end {
+        End::Killed => status.signal() == Some(9),
+        _ => matches!(status.code(), Some(0 | 2 | 127)),
     };
     ensure!(fits, "it ended with {status}");
-    job.judge_left(dir, left)?;
+    job.judge_left(dir, end)?;
     job.judge_again(dir)
 }

@@ -26,13 +26,15 @@ enum Kind {
     Write(BTreeMap<PathBuf, Vec<u8>>),
 }
 
-/// What may be left behind.
+/// How a run ended, which says what may be left behind.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Left {
+pub(super) enum End {
     /// A killed process may leave the temporary file it was writing.
-    ByDeath,
+    Killed,
     /// Nothing that was not there before.
-    ByError,
+    Failed,
+    /// A scan that could not read everything, and said so: whole files that say so too.
+    Warned,
 }
 
 /// The jobs, prepared below `home`.
@@ -141,7 +143,7 @@ impl Job {
     }
 
     /// What is wrong with what the command left in `dir`, if anything is.
-    pub(super) fn judge_left(&self, dir: &Path, left: Left) -> Result<()> {
+    pub(super) fn judge_left(&self, dir: &Path, end: End) -> Result<()> {
         match &self.kind {
             Kind::Apply(states) => {
                 let (tree, stage) = (dir.join("tree"), dir.join("tree").join(STAGE));
@@ -160,23 +162,33 @@ impl Job {
                     bail!("touched without a journal: {first:?}");
                 };
                 let done = state > 0;
-                ensure!(left == Left::ByDeath || done || !stage.exists(), "litter");
+                ensure!(end == End::Killed || done || !stage.exists(), "litter");
             }
             Kind::Write(outputs) => {
                 let mut all_new = true;
                 for (name, bytes) in outputs {
                     let found = fs::read(dir.join(name))?;
+                    if end == End::Warned {
+                        let (status, errors) = self.show(name).plain(dir)?;
+                        ensure!(status.success(), "{} is damaged: {errors}", name.display());
+                        continue;
+                    }
                     ensure!(found == *bytes || found == b"older", "{} is neither", name.display());
                     // The archive comes before the index in the alphabet and on the disk.
                     ensure!(all_new || found != *bytes, "{} is too early", name.display());
                     all_new &= found == *bytes;
                 }
-                if left == Left::ByError {
+                if end != End::Killed {
                     self.judge_names(dir, outputs)?;
                 }
             }
         }
         Ok(())
+    }
+
+    fn show(&self, file: &Path) -> Run {
+        let args = ["show".into(), file.display().to_string(), "--summary".into()];
+        Run { program: self.run.program.clone(), args: args.into() }
     }
 
     fn judge_names(&self, dir: &Path, outputs: &BTreeMap<PathBuf, Vec<u8>>) -> Result<()> {

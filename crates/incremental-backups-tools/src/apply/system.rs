@@ -13,8 +13,8 @@ use std::path::Path;
 
 use dirindex::{Beneath, RelPath, Time, Xattr};
 use rustix::fs::{
-    AtFlags, CWD, FileType, FlockOperation, Gid, Mode, OFlags, RenameFlags, Stat, StatVfs,
-    Timespec, Timestamps, UTIME_OMIT, Uid, XattrFlags,
+    AtFlags, CWD, FileType, FlockOperation, Gid, Mode, OFlags, RawDir, RenameFlags, SeekFrom, Stat,
+    StatVfs, Timespec, Timestamps, UTIME_OMIT, Uid, XattrFlags,
 };
 use rustix::io::Errno;
 
@@ -168,8 +168,11 @@ impl System for Linux {
     }
 
     fn names(&self, dir: &dyn AsFd) -> io::Result<Vec<Vec<u8>>> {
-        let mut names = Vec::new();
-        for entry in rustix::fs::Dir::read_from(dir)? {
+        let (mut names, mut buffer) = (Vec::new(), Vec::with_capacity(8 << 10));
+        // From the start, and without a second descriptor.
+        rustix::fs::seek(dir, SeekFrom::Start(0))?;
+        let mut entries = RawDir::new(dir, buffer.spare_capacity_mut());
+        while let Some(entry) = entries.next() {
             let entry = entry?;
             let name = entry.file_name().to_bytes();
             if name != b"." && name != b".." {

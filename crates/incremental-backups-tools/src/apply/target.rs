@@ -132,50 +132,68 @@ impl Stage {
         Ok(look(self.sys(), self, JOURNAL.as_bytes())?.is_some())
     }
 
-    /// Removes all it holds, without recursion: directories in the order they are found, then, once
-    /// empty, in reverse.
+    /// Removes all it holds, without recursion, and with one more descriptor at a time: it may be for
+    /// want of them that the stage goes.
     fn clear(&self) -> io::Result<()> {
-        let mut found = vec![None];
+        // Directories that hold something, outer ones first.
+        let mut full = Vec::new();
+        self.empty(self, None, &mut full)?;
         let mut at = 0;
-        while let Some(dir) = found.get(at).cloned() {
+        while let Some(dir) = full.get(at).cloned() {
             at += 1;
-            let opened = self.open_to_clear(dir.as_ref())?;
-            for name in self.sys().names(&opened)? {
-                match self.sys().remove_file(&opened, &name) {
-                    Ok(()) => {}
-                    Err(error) => match Errno::from_io_error(&error) {
-                        // EPERM is POSIX's word for it.
-                        Some(Errno::ISDIR | Errno::PERM) => {
-                            let path = match &dir {
-                                None => RelPath::new(name),
-                                Some(dir) => RelPath::join(dir, &name),
-                            };
-                            found.push(Some(path.map_err(io::Error::other)?));
-                        }
-                        _ => return Err(error),
-                    },
-                }
-            }
+            let opened = self.open_to_clear(&dir)?;
+            self.empty(&opened, Some(&dir), &mut full)?;
         }
-        let mut dirs = self.anchor.dirs();
-        for dir in found.iter().rev().flatten() {
-            self.sys().remove_dir(dirs.parent(dir)?, dir.name())?;
+        for dir in full.iter().rev() {
+            self.sys().remove_dir(self.anchor.dirs().parent(dir)?, dir.name())?;
+        }
+        Ok(())
+    }
+
+    /// Removes what `dir` holds, but for directories that are not empty, which are added to `full`.
+    fn empty(
+        &self,
+        dir: &dyn AsFd,
+        path: Option<&RelPath>,
+        full: &mut Vec<RelPath>,
+    ) -> io::Result<()> {
+        for name in self.sys().names(dir)? {
+            let removed = self.sys().remove_file(dir, &name).or_else(|error| {
+                match Errno::from_io_error(&error) {
+                    // EPERM is POSIX's word for it.
+                    Some(Errno::ISDIR | Errno::PERM) => self.sys().remove_dir(dir, &name),
+                    _ => Err(error),
+                }
+            });
+            match removed {
+                Err(error) if error.kind() == io::ErrorKind::DirectoryNotEmpty => {
+                    let inner = match path {
+                        None => RelPath::new(name),
+                        Some(path) => RelPath::join(path, &name),
+                    };
+                    full.push(inner.map_err(io::Error::other)?);
+                }
+                other => other?,
+            }
         }
         Ok(())
     }
 
     /// Directories are staged with their final mode, which may keep even their owner out.
-    fn open_to_clear(&self, dir: Option<&RelPath>) -> io::Result<OwnedFd> {
-        let flags = OFlags::RDONLY | OFlags::DIRECTORY;
-        let Some(path) = dir else { return self.sys().open(self, b".", flags) };
+    fn open_to_clear(&self, path: &RelPath) -> io::Result<OwnedFd> {
+        let (sys, flags) = (self.sys(), OFlags::RDONLY | OFlags::DIRECTORY);
+        let is_root = rustix::process::geteuid().is_root();
+        let opened = sys.open_beneath(&self.anchor.beneath, path, flags);
+        if let Ok(dir) = &opened
+            && (is_root || sys.stat(dir)?.st_mode & 0o700 == 0o700)
+        {
+            return opened;
+        }
         let mut dirs = self.anchor.dirs();
         let parent = dirs.parent(path)?;
-        let held = tree::hold(self.sys(), parent, path.name())?;
-        let stat = self.sys().stat(&held)?;
-        if stat.st_mode & 0o700 != 0o700 {
-            self.sys().set_mode(Handle::held(&held), 0o700)?;
-        }
-        self.sys().open(parent, path.name(), flags)
+        let held = tree::hold(sys, parent, path.name())?;
+        sys.set_mode(Handle::held(&held), 0o700)?;
+        sys.open(parent, path.name(), flags)
     }
 }
 
