@@ -112,12 +112,15 @@ fn is_good(job: &Job, strike: &Strike, dir: &Path) -> Result<bool> {
     let run = &job.run;
     let (end, what, (status, errors)) = match strike {
         Strike::Kill(point) => {
-            let ran = run.faulty(dir, point, "signal=SIGKILL", &[])?;
-            (End::Killed, format!("killed at {point:?}"), ran)
+            let (status, errors, _) = run.faulty(dir, point, "signal=SIGKILL", &[])?;
+            (End::Killed, format!("killed at {point:?}"), (status, errors))
         }
         Strike::Fail(point, errno) => {
-            let ran = run.faulty(dir, point, &format!("error={errno}"), &[])?;
-            (End::Failed, format!("{errno} at {point:?}"), ran)
+            let fault = format!("error={errno}");
+            let (status, errors, struck) = run.faulty(dir, point, &fault, &[])?;
+            // A scan that was struck in one thread, and whatever came after it in another.
+            let end = if struck > 1 { End::Warned } else { End::Failed };
+            (end, format!("{errno} at {point:?}"), (status, errors))
         }
         Strike::FileLength(limit) => {
             let shell = format!("trap '' XFSZ; exec prlimit --fsize={limit} \"$@\"");

@@ -3,8 +3,10 @@
 //! at what is left, run the same command again and look again. Totals go to standard output.
 
 mod calls;
-mod disks;
+mod full;
 mod jobs;
+mod mounted;
+mod power;
 mod trace;
 mod tree;
 
@@ -26,8 +28,8 @@ pub(crate) fn run(words: &[&str]) -> Result<()> {
         bad += match *word {
             "model" => model()?,
             "calls" => calls::run(&program)?,
-            "power" => disks::power(&program)?,
-            _ => disks::full(&program)?,
+            "power" => power::run(&program)?,
+            _ => full::run(&program)?,
         };
     }
     if bad > 0 {

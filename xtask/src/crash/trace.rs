@@ -48,8 +48,7 @@ impl Run {
 
     /// The points of a run that goes well: those that change something, and those that look.
     pub(super) fn points(&self, dir: &Path) -> Result<(Vec<Point>, Vec<Point>)> {
-        let name = dir.file_name().unwrap_or_default().to_string_lossy();
-        let log = std::env::temp_dir().join(format!("xtask-{}-{name}", std::process::id()));
+        let log = log_of(dir);
         let (set, path) = (format!("trace={CHANGING},{LOOKING}"), log.display().to_string());
         let strace = ["strace", "-f", "-qqq", "-e", "signal=none", "-e", &set, "-o", &path];
         let (status, errors) = self.wrapped(&strace, dir)?;
@@ -84,22 +83,32 @@ impl Run {
         Ok((changes.into_iter().collect(), looks.into_iter().collect()))
     }
 
-    /// Runs it with `fault` in place of (or, a signal, just before) the call at `point`.
+    /// Runs it with `fault` in place of (or, a signal, just before) the call at `point`, and with
+    /// `more` faults. How it ended, and how many threads were struck.
     pub(super) fn faulty(
         &self,
         dir: &Path,
         (call, nth): &Point,
         fault: &str,
         more: &[&str],
-    ) -> Result<(ExitStatus, String)> {
+    ) -> Result<(ExitStatus, String, usize)> {
         let inject = format!("inject={call}:{fault}:when={nth}");
         let mut names = vec![call.as_str()];
         names.extend(more.iter().filter_map(|more| more.split(':').next()));
         let trace = format!("trace={}", names.join(","));
-        let mut strace = vec!["strace", "-f", "-qqq", "-o", "/dev/null"];
-        strace.extend(["-e", &trace, "-e", &inject]);
-        let more: Vec<String> = more.iter().map(|more| format!("inject={more}")).collect();
+        let (log, more) = (log_of(dir), more.iter().map(|more| format!("inject={more}")));
+        let (path, more) = (log.display().to_string(), more.collect::<Vec<String>>());
+        let mut strace = vec!["strace", "-f", "-qqq", "-o", &path, "-e", &trace, "-e", &inject];
         strace.extend(more.iter().flat_map(|more| ["-e", more]));
-        self.wrapped(&strace, dir)
+        let (status, errors) = self.wrapped(&strace, dir)?;
+        let struck = std::fs::read_to_string(&log)?.matches("(INJECTED)").count();
+        std::fs::remove_file(log)?;
+        Ok((status, errors, struck))
     }
+}
+
+/// Where strace writes; in each directory another.
+fn log_of(dir: &Path) -> std::path::PathBuf {
+    let name = dir.file_name().unwrap_or_default().to_string_lossy();
+    std::env::temp_dir().join(format!("xtask-{}-{name}", std::process::id()))
 }

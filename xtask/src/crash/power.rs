@@ -1,13 +1,12 @@
-//! Real file systems: the power cut under ext4 and XFS, and a tmpfs that is full. Takes the right to
-//! mount, and says so where it is missing.
+//! The power cut under ext4 and XFS. Takes the right to mount, and says so where it is missing.
 
-use std::fs;
 use std::os::unix::process::ExitStatusExt;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use anyhow::{Context, Result, ensure};
 
 use super::jobs::{End, Job, prepare};
+use super::mounted::Mounted;
 use crate::process::output;
 
 /// A file system to be cut, with what makes it keep least.
@@ -41,32 +40,12 @@ const DISKS: [Disk; 4] = [
     },
 ];
 
-/// A mounted file system, gone with this.
-struct Mounted {
-    home: PathBuf,
-    at: PathBuf,
-}
-
-impl Drop for Mounted {
-    fn drop(&mut self) {
-        drop(output(&format!("umount '{}'", self.at.display())));
-        drop(fs::remove_dir_all(&self.home));
-    }
-}
-
-fn home(name: &str) -> Result<PathBuf> {
-    let home = Path::new("/dev/shm").join(format!("xtask-{name}-{}", std::process::id()));
-    fs::create_dir_all(home.join("mnt"))?;
-    Ok(home)
-}
-
 /// Cuts the power at each call of applying that changes something. The number of bad ends.
-pub(super) fn power(program: &Path) -> Result<usize> {
+pub(super) fn run(program: &Path) -> Result<usize> {
     println!("# the power cut under real file systems");
     let (mut points, mut bad) = (0, 0);
     for disk in &DISKS {
-        let home = home("power")?;
-        let mounted = Mounted { at: home.join("mnt"), home };
+        let mounted = Mounted::new("power")?;
         let Mounted { home, at } = &mounted;
         let image = home.join("image").display().to_string();
         let mount = format!("mount -o loop,{} '{image}' '{}'", disk.options, at.display());
@@ -123,7 +102,7 @@ impl Cutter<'_> {
             }
             job.reset(&dir)?;
             output(&format!("sync -f '{}'", self.at.display()))?;
-            let (status, _) = job.run.faulty(&dir, point, "signal=SIGKILL", without)?;
+            let (status, ..) = job.run.faulty(&dir, point, "signal=SIGKILL", without)?;
             ensure!(status.signal() == Some(9), "{point:?} was not struck: {status}");
             let at = self.at.display();
             output(&format!(
@@ -142,71 +121,4 @@ impl Cutter<'_> {
         }
         Ok((cut, bad))
     }
-}
-
-/// Applies on file systems that have a little more room each time. The number of bad ends.
-pub(super) fn full(program: &Path) -> Result<usize> {
-    println!("# a disk that is full");
-    let home = home("full")?;
-    let mounted = Mounted { at: home.join("mnt"), home };
-    let Mounted { home, at } = &mounted;
-    let jobs = prepare(program, &home.join("jobs"))?;
-    let mount =
-        |how: &str| output(&format!("mount -t tmpfs -o {how} tmpfs '{}'", at.display())).map(drop);
-    if let Err(error) = mount("size=64M") {
-        println!("SKIPPED: tmpfs cannot be mounted: {error:#}");
-        return Ok(0);
-    }
-    let dir = at.join("work");
-    let (mut points, mut filled, mut bad) = (0, 0, 0);
-    for job in jobs.iter().filter(|job| job.is_apply()) {
-        for (option, free, step) in [("size", "f_bfree", 4096), ("nr_inodes", "f_ffree", 1)] {
-            // What the tree itself takes, and what it takes while it is applied to.
-            job.reset(&dir)?;
-            let least = used(at, free)?;
-            for more in 0.. {
-                let limit = least + more * if option == "size" { 1 } else { step };
-                let limit = if option == "size" { limit * 4096 } else { limit };
-                output(&format!(
-                    "mount -o remount,size=64M,nr_inodes=9999,{option}={limit} '{}'",
-                    at.display()
-                ))?;
-                let (status, errors) = job.run.plain(&dir)?;
-                points += 1;
-                let judged = || -> Result<()> {
-                    ensure!(!errors.contains("panicked"), "a panic: {errors}");
-                    job.judge_left(&dir, End::Failed)?;
-                    output(&format!(
-                        "mount -o remount,size=64M,nr_inodes=9999 '{}'",
-                        at.display()
-                    ))?;
-                    job.judge_again(&dir)
-                };
-                if let Err(error) = judged() {
-                    bad += 1;
-                    println!(
-                        "BAD {} with {option}={limit}: {error:#} (it said: {errors})",
-                        job.name
-                    );
-                }
-                if status.success() {
-                    break;
-                }
-                filled += usize::from(!errors.contains("not enough space"));
-                output(&format!("mount -o remount,size=64M,nr_inodes=9999 '{}'", at.display()))?;
-                job.reset(&dir)?;
-            }
-        }
-    }
-    println!("total: {points} sizes, {filled} of them found full while it worked, {bad} bad");
-    Ok(bad)
-}
-
-/// Blocks or inodes in use.
-fn used(at: &Path, free: &str) -> Result<u64> {
-    let disk = rustix::fs::statvfs(at)?;
-    Ok(match free {
-        "f_bfree" => disk.f_blocks - disk.f_bfree,
-        _ => disk.f_files - disk.f_ffree,
-    })
 }
