@@ -168,7 +168,7 @@ impl Job {
                 let mut all_new = true;
                 for (name, bytes) in outputs {
                     let found = fs::read(dir.join(name))?;
-                    if end == End::Warned {
+                    if end == End::Warned && found != *bytes && found != b"older" {
                         let (status, errors) = self.show(name).plain(dir)?;
                         ensure!(status.success(), "{} is damaged: {errors}", name.display());
                         continue;
