@@ -45,12 +45,12 @@ impl Trap {
         // Kept as long as the case.
         let kept = case.temp.path().join("outside");
         copy_tree(&outside, &kept);
-        let point = |tree: &Path| {
+        for tree in [&case.old, &case.new] {
             fs::remove_file(tree.join("link")).unwrap();
-            symlink(&kept, tree.join("link")).unwrap();
-        };
-        point(&case.old);
-        point(&case.new);
+        }
+        symlink(&kept, case.old.join("link")).unwrap();
+        // With the same time: the diff does not list it.
+        copy_tree(&case.old.join("link"), &case.new.join("link"));
         let canary = snapshot(&kept);
         Trap { case, outside: kept, canary }
     }
