@@ -2,6 +2,7 @@
 
 use std::cmp::Ordering;
 use std::collections::{HashMap, HashSet};
+use std::sync::Arc;
 
 use dirindex::{DirIndex, Entry, Node, Record, RelPath};
 use rsync_core::Digest;
@@ -36,7 +37,7 @@ pub(crate) fn between(old: &DirIndex, new: &DirIndex) -> DiffIndex {
     let pairs = differing(old, new);
     let holders = holders_of_new_content(old, &pairs);
     let bases = bases_of_new_content(old, &pairs, &holders);
-    let changes = pairs.iter().map(|pair| change(pair, &holders, &bases)).collect();
+    let changes = pairs.iter().map(|pair| change(pair, &holders, &bases, new)).collect();
     DiffIndex::from_parts(old.root(), new.root(), changes)
 }
 
@@ -80,7 +81,7 @@ fn differing<'a>(old: &'a DirIndex, new: &'a DirIndex) -> Vec<Pair<'a>> {
 }
 
 /// Both lists side by side in path order.
-fn merge<'a>(old: &'a [Record], new: &'a [Record]) -> impl Iterator<Item = Pair<'a>> {
+fn merge<'a>(old: &'a [Arc<Record>], new: &'a [Arc<Record>]) -> impl Iterator<Item = Pair<'a>> {
     let (mut olds, mut news) = (old.iter().peekable(), new.iter().peekable());
     std::iter::from_fn(move || {
         let order = match (olds.peek(), news.peek()) {
@@ -90,6 +91,7 @@ fn merge<'a>(old: &'a [Record], new: &'a [Record]) -> impl Iterator<Item = Pair<
         };
         let old = if order.is_le() { olds.next() } else { None };
         let new = if order.is_ge() { news.next() } else { None };
+        let (old, new) = (old.map(Arc::as_ref), new.map(Arc::as_ref));
         let path = &old.or(new)?.entry.path;
         Some(Pair { path, old, new })
     })
@@ -111,7 +113,7 @@ fn holders_of_new_content<'a>(
         return holders;
     }
     let going = pairs.iter().filter(|pair| pair.new.is_none()).filter_map(|pair| pair.old);
-    for record in going.chain(old.records()) {
+    for record in going.chain(old.records().iter().map(Arc::as_ref)) {
         if let Some(digest) = content_of(&record.entry)
             && wanted.contains(&digest)
         {
@@ -133,6 +135,7 @@ fn change(
     pair: &Pair<'_>,
     holders: &HashMap<Digest, &RelPath>,
     bases: &HashMap<&RelPath, &Record>,
+    tree: &DirIndex,
 ) -> Change {
     let new = pair.new.map(|new| {
         let content = content(pair, &new.entry, holders, bases);
@@ -144,7 +147,8 @@ fn change(
             signature: new.signature.clone().filter(|_| stored),
         }
     });
-    Change { path: pair.path.clone(), old: pair.nodes().0.cloned(), new }
+    let excluded = new.is_none() && tree.is_excluded(pair.path);
+    Change { path: pair.path.clone(), old: pair.nodes().0.cloned(), new, excluded }
 }
 
 fn content(

@@ -14,6 +14,9 @@ pub struct Change {
     pub old: Option<Node>,
     /// What is to stand there; `None` when nothing is.
     pub new: Option<New>,
+    /// When nothing is to stand there: that the source may still have it, and it was left out by a
+    /// rule that was not in force, or did not apply, before. A copy loses it all the same.
+    pub excluded: bool,
 }
 
 /// What is to stand at a path.
@@ -64,14 +67,17 @@ pub enum Class {
     Metadata,
     /// Another kind.
     TypeChanged,
-    /// Nothing is to stand there.
+    /// Nothing is to stand there: the source has it no longer.
     Deleted,
+    /// Nothing is to stand there: it is now left out of the scan ([`Change::excluded`]).
+    Excluded,
 }
 
 impl Change {
     /// In which way the path differs.
     pub fn class(&self) -> Class {
         match (&self.old, &self.new) {
+            (_, None) if self.excluded => Class::Excluded,
             (_, None) => Class::Deleted,
             (None, Some(_)) => Class::Created,
             (Some(old), Some(new)) if *old == new.node => Class::Metadata,

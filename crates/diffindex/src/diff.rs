@@ -101,6 +101,12 @@ impl DiffIndex {
         self.select(|change| change.class() == Class::TypeChanged)
     }
 
+    /// Paths, directories too, that are now left out of the scan. They go from a copy of the tree as
+    /// if they were deleted, but need not be gone from the source.
+    pub fn excluded(&self) -> impl Iterator<Item = &RelPath> {
+        self.select(|change| change.class() == Class::Excluded)
+    }
+
     /// Paths that were no directories and are gone.
     pub fn deleted(&self) -> impl Iterator<Item = &RelPath> {
         self.select(|change| change.class() == Class::Deleted && !was_dir(change))
@@ -158,14 +164,14 @@ impl DiffIndex {
         let mut kept = old.records().iter().peekable();
         for change in self.changes.iter() {
             while let Some(record) = kept.next_if(|record| record.entry.path < change.path) {
-                records.push(record.clone());
+                records.push(Arc::clone(record));
             }
             let was = kept.next_if(|record| record.entry.path == change.path);
             if was.map(|record| &record.entry.node) != change.old.as_ref() {
                 return Err(unusable(&change.path, "the base index says something else"));
             }
             if let Some(new) = &change.new {
-                records.push(self.record(old, &change.path, new)?);
+                records.push(self.record(old, &change.path, new)?.into());
             }
         }
         records.extend(kept.cloned());

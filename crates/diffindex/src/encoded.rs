@@ -4,14 +4,16 @@
 use std::fs::File;
 use std::io::{self, Write};
 use std::path::Path;
+use std::sync::Arc;
 
 use dirindex::sections::{
     HEADER_LEN, Seal, Section, SectionError, Sections, Writer, container_len, encode_all,
 };
 use dirindex::stored::{
-    ShapeCode, StoredSignature, read_signatures, section_lens, write_signatures,
+    ShapeCode, SignatureReader, StoredSignature, section_lens, write_signatures,
 };
 use dirindex::{Meta, Node, RelPath};
+use serde::{Deserialize, Serialize};
 
 use crate::{Change, Content, DiffIndex, Error, New};
 
@@ -46,7 +48,15 @@ impl Signatures {
 }
 
 /// [`Change`] as it is encoded: the path, what stood there, what is to stand there.
-type Row<P, N, M, C> = (P, Option<N>, Option<NewRow<N, M, C>>);
+type Row<P, N, M, C> = (P, Option<N>, Outcome<NewRow<N, M, C>>);
+
+/// What is to stand at a path, as it is encoded.
+#[derive(Serialize, Deserialize)]
+enum Outcome<N> {
+    Gone,
+    New(N),
+    Excluded,
+}
 
 /// [`New`] as it is encoded; of references when it is written.
 type NewRow<N, M, C> = (N, M, C, Option<ShapeCode>);
@@ -166,26 +176,36 @@ fn from_sections(sections: Sections) -> Result<(DiffIndex, Vec<(u64, Seal)>), Er
     let (base, result) = sections.decode(roots)?;
     let blocks = sections.of_kind(CHANGES).filter_map(|number| sections.place(number)).collect();
     let rows: Vec<RowRead> = sections.decode_all(CHANGES)?;
-    let files = rows.iter().filter_map(|(_, _, new)| new.as_ref());
-    let files = files.map(|(node, _, _, code)| (*code, node.len()));
-    let mut signatures = read_signatures(sections, SIGNATURES, files)?.into_iter();
+    let mut signatures = SignatureReader::new(Arc::new(sections), SIGNATURES)?;
     let mut changes = Vec::with_capacity(rows.len());
     for row in rows {
-        let signature = row.2.as_ref().and_then(|_| signatures.next().flatten());
+        let signature = match &row.2 {
+            Outcome::New((node, _, _, code)) => signatures.next(*code, node.len())?,
+            Outcome::Gone | Outcome::Excluded => None,
+        };
         changes.push(change(row, signature));
     }
+    signatures.finish()?;
     Ok((DiffIndex::from_changes(base, result, changes)?, blocks))
 }
 
 fn change((path, old, new): RowRead, signature: Option<StoredSignature>) -> Change {
-    let new = new.map(|(node, meta, content, _)| New { node, meta, content, signature });
-    Change { path, old, new }
+    let excluded = matches!(new, Outcome::Excluded);
+    let new = match new {
+        Outcome::New((node, meta, content, _)) => Some(New { node, meta, content, signature }),
+        Outcome::Gone | Outcome::Excluded => None,
+    };
+    Change { path, old, new, excluded }
 }
 
 fn row(change: &Change, signatures: Signatures) -> RowWritten<'_> {
-    let new = change.new.as_ref().map(|new| {
-        let code = signatures.keep(new).map(StoredSignature::code);
-        (&new.node, &new.meta, &new.content, code)
-    });
+    let new = match &change.new {
+        Some(new) => {
+            let code = signatures.keep(new).map(StoredSignature::code);
+            Outcome::New((&new.node, &new.meta, &new.content, code))
+        }
+        None if change.excluded => Outcome::Excluded,
+        None => Outcome::Gone,
+    };
     (&change.path, change.old.as_ref(), new)
 }

@@ -2,6 +2,7 @@
 //! same places. An estimate, of which only the size of a diff depends; knows nothing of deltas.
 
 use std::collections::{HashMap, HashSet};
+use std::sync::Arc;
 
 use dirindex::{Record, RelPath};
 use rsync_core::Shape;
@@ -27,7 +28,7 @@ type Block = (u32, [u8; 16]);
 pub(crate) fn bases<'a>(
     wanted: &[&'a Record],
     gone: &[&'a Record],
-    old: &'a [Record],
+    old: &'a [Arc<Record>],
 ) -> HashMap<&'a RelPath, &'a Record> {
     if old.is_empty() {
         return HashMap::new();
@@ -77,13 +78,13 @@ pub(crate) fn share_a_block(old: &Record, new: &Record) -> bool {
 }
 
 /// The files of `old` with the name, or in the directory, of one that is wanted.
-fn near<'a>(wanted: &[&Record], old: &'a [Record]) -> impl Iterator<Item = &'a Record> {
+fn near<'a>(wanted: &[&Record], old: &'a [Arc<Record>]) -> impl Iterator<Item = &'a Record> {
     let names: HashSet<Vec<u8>> =
         wanted.iter().map(|record| record.entry.path.name().to_vec()).collect();
     let dirs: HashSet<Vec<u8>> =
         wanted.iter().map(|record| dir(&record.entry.path).to_vec()).collect();
     let any = !wanted.is_empty();
-    old.iter().filter(move |record| {
+    old.iter().map(Arc::as_ref).filter(move |record| {
         let path = &record.entry.path;
         any && record.signature.is_some()
             && (names.contains(path.name()) || dirs.contains(dir(path)))

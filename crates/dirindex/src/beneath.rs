@@ -14,8 +14,8 @@ use crate::RelPath;
 /// any component, however links and directories are swapped meanwhile.
 ///
 /// On Linux the kernel sees to that (`openat2` with `RESOLVE_BENEATH | RESOLVE_NO_SYMLINKS |
-/// RESOLVE_NO_MAGICLINKS`); where it cannot, and for paths longer than the kernel takes in one
-/// call, the path is walked a component at a time with `O_NOFOLLOW`.
+/// RESOLVE_NO_MAGICLINKS`), a path longer than it takes in one call in a few; where it cannot, the
+/// path is walked a component at a time with `O_NOFOLLOW`.
 #[derive(Debug)]
 pub struct Beneath {
     root: OwnedFd,
@@ -23,6 +23,8 @@ pub struct Beneath {
 
 const DIRECTORY: OFlags = OFlags::RDONLY.union(OFlags::DIRECTORY);
 const ALWAYS: OFlags = OFlags::NOFOLLOW.union(OFlags::CLOEXEC);
+const RESOLVE: ResolveFlags =
+    ResolveFlags::BENEATH.union(ResolveFlags::NO_SYMLINKS).union(ResolveFlags::NO_MAGICLINKS);
 
 /// Linux's `PATH_MAX` counts the closing NUL.
 const LONGEST_IN_ONE_CALL: usize = 4095;
@@ -44,19 +46,34 @@ impl Beneath {
     /// As `openat2(2)`.
     pub fn open(&self, path: &RelPath, flags: OFlags) -> io::Result<OwnedFd> {
         let flags = flags | ALWAYS;
-        if path.as_bytes().len() <= LONGEST_IN_ONE_CALL {
-            let resolve =
-                ResolveFlags::BENEATH | ResolveFlags::NO_SYMLINKS | ResolveFlags::NO_MAGICLINKS;
-            // With O_PATH | O_NOFOLLOW a final symbolic link is opened itself, which
-            // NO_SYMLINKS would refuse; only the parent is then resolved under it.
-            if !flags.contains(OFlags::PATH) {
-                match openat2(&self.root, path.as_path(), flags, Mode::empty(), resolve) {
-                    Err(Errno::NOSYS | Errno::PERM | Errno::INVAL | Errno::AGAIN) => {}
-                    other => return Ok(other?),
-                }
+        // With O_PATH | O_NOFOLLOW a final symbolic link is opened itself, which
+        // NO_SYMLINKS would refuse; only the parent is then resolved under it.
+        if !flags.contains(OFlags::PATH) {
+            match self.open_resolved(path.as_bytes(), flags) {
+                Err(Errno::NOSYS | Errno::PERM | Errno::INVAL | Errno::AGAIN) => {}
+                other => return Ok(other?),
             }
         }
         self.walk(path, flags)
+    }
+
+    /// Opens `path` in as few calls as the kernel's limit of a path allows: a tree may be deeper.
+    fn open_resolved(&self, path: &[u8], flags: OFlags) -> rustix::io::Result<OwnedFd> {
+        let mut held: Option<OwnedFd> = None;
+        let mut rest = path;
+        loop {
+            let at = held.as_ref().map_or(self.root.as_fd(), AsFd::as_fd);
+            if rest.len() <= LONGEST_IN_ONE_CALL {
+                return openat2(at, rest, flags, Mode::empty(), RESOLVE);
+            }
+            // A name has 255 bytes at most, so there is a slash.
+            let longest = rest.get(..LONGEST_IN_ONE_CALL).unwrap_or(rest);
+            let slash = longest.iter().rposition(|&byte| byte == b'/').ok_or(Errno::NAMETOOLONG)?;
+            let (piece, after) = rest.split_at(slash);
+            let dir = OFlags::PATH | OFlags::DIRECTORY | ALWAYS;
+            held = Some(openat2(at, piece, dir, Mode::empty(), RESOLVE)?);
+            rest = after.get(1..).unwrap_or_default();
+        }
     }
 
     /// Opens the directory at `path`, or the root itself for `None`, for reading its names.

@@ -6,30 +6,50 @@ use std::path::{Path, PathBuf};
 use rsync_core::Digest;
 use rustix::fs::FileType;
 
-use crate::exclude::{self, Excludes};
-use crate::walk::{self, Found, Walk};
+use crate::exclude;
+use crate::rules::Rules;
+use crate::walk::{Found, walk};
 use crate::{Beneath, DirIndex, Error, RelPath};
 
 /// What of a directory counts.
 #[derive(Debug, Clone)]
 pub struct DirOptions {
-    /// The name of files, in any directory of the tree, that list patterns to leave out in their
-    /// directory and below, in the syntax of `.gitignore`; `None` to read none.
-    pub exclude_file: Option<String>,
+    /// The names of files, in any directory of the tree, that list patterns to leave out in their
+    /// directory and below, in the syntax of `.gitignore`. Where a directory has several, what a
+    /// later one says of a path goes before what an earlier one says.
+    pub exclude_files: Vec<String>,
     /// Patterns that exclude files can take back with `!`.
     pub default_excludes: Vec<String>,
     /// Patterns that come before any exclude file.
     pub excludes: Vec<String>,
+    /// Leave out what is in directories that a valid `CACHEDIR.TAG` marks as caches. The directory
+    /// and its tag stay.
+    pub exclude_caches: bool,
+    /// Leave out what is in directories on another file system than the root. The directories stay.
+    pub one_file_system: bool,
+    /// Leave out files longer than this, in bytes.
+    pub max_file_len: Option<u64>,
 }
 
 /// A `.exclude` file, and the directories `.git/`, `.hg/` and `.svn/` left out.
 impl Default for DirOptions {
     fn default() -> DirOptions {
         DirOptions {
-            exclude_file: Some(".exclude".into()),
+            exclude_files: vec![".exclude".into()],
             default_excludes: [".git/", ".hg/", ".svn/"].map(String::from).into(),
             excludes: Vec::new(),
+            exclude_caches: false,
+            one_file_system: false,
+            max_file_len: None,
         }
+    }
+}
+
+impl DirOptions {
+    /// Nothing is left out.
+    pub fn everything() -> DirOptions {
+        let (exclude_files, default_excludes) = (Vec::new(), Vec::new());
+        DirOptions { exclude_files, default_excludes, ..DirOptions::default() }
     }
 }
 
@@ -42,8 +62,7 @@ impl Default for DirOptions {
 pub struct Dir {
     path: PathBuf,
     root: Beneath,
-    exclude_file: Option<String>,
-    excludes: Excludes,
+    rules: Rules,
 }
 
 impl Dir {
@@ -64,8 +83,8 @@ impl Dir {
         let path = path.into();
         let root = Beneath::open_root(&path)
             .map_err(|error| Error::io("open the directory", &path, error))?;
-        let excludes = Excludes::new(&options.default_excludes, &options.excludes)?;
-        Ok(Dir { path, root, exclude_file: options.exclude_file.clone(), excludes })
+        let rules = Rules::new(&path, &root, options)?;
+        Ok(Dir { path, root, rules })
     }
 
     /// The path it was opened by.
@@ -78,9 +97,9 @@ impl Dir {
         &self.root
     }
 
-    /// Everything that counts, in path order, with what could not be read.
-    pub(crate) fn look(&self) -> Result<Walk, Error> {
-        walk::walk(&self.root, &self.path, self.exclude_file.as_deref(), &self.excludes)
+    /// What is left out of it.
+    pub(crate) fn rules(&self) -> &Rules {
+        &self.rules
     }
 
     /// Every path that counts, in path order, and whether it is a directory.
@@ -89,7 +108,7 @@ impl Dir {
     /// [`Error::Io`] for the first directory that cannot be read, [`Error::Exclude`].
     pub fn walk(&self) -> Result<Vec<(RelPath, bool)>, Error> {
         let paths = self.complete()?.into_iter().map(|found| {
-            let is_dir = is(&found, FileType::Directory);
+            let is_dir = found.kind() == FileType::Directory;
             (found.path, is_dir)
         });
         Ok(paths.collect())
@@ -128,7 +147,7 @@ impl Dir {
         let found = self.complete()?;
         let markers = found
             .iter()
-            .filter(|found| !is(found, FileType::Directory))
+            .filter(|found| found.kind() != FileType::Directory)
             .filter(|found| found.path.name() == marker.as_bytes());
         let mut projects: Vec<_> = markers.map(|found| found.path.parent()).collect();
         projects.sort();
@@ -140,8 +159,7 @@ impl Dir {
     /// # Errors
     /// [`Error::Exclude`] for an exclude file on the way that cannot be understood.
     pub fn is_excluded(&self, path: &RelPath) -> Result<bool, Error> {
-        let exclude_file = self.exclude_file.as_deref();
-        walk::is_excluded(&self.root, &self.path, exclude_file, &self.excludes, path)
+        self.rules.is_excluded(&self.root, path)
     }
 
     /// The bytes of all files that count; a file with several names counts once for each.
@@ -150,7 +168,7 @@ impl Dir {
     /// As [`walk`](Dir::walk).
     pub fn size(&self) -> Result<u64, Error> {
         let found = self.complete()?;
-        let files = found.iter().filter(|found| is(found, FileType::RegularFile));
+        let files = found.iter().filter(|found| found.kind() == FileType::RegularFile);
         Ok(files.map(|found| found.stat.st_size.unsigned_abs()).sum())
     }
 
@@ -168,15 +186,17 @@ impl Dir {
     fn matching(&self, pattern: &str, dirs: bool) -> Result<Vec<RelPath>, Error> {
         let pattern = exclude::pattern(pattern)?;
         let found = self.complete()?.into_iter();
-        let kind = found.filter(|found| is(found, FileType::Directory) == dirs);
+        let kind = found.filter(|found| (found.kind() == FileType::Directory) == dirs);
         let matching = kind.filter(|found| pattern.matched(found.path.as_path(), dirs).is_ignore());
         Ok(matching.map(|found| found.path).collect())
     }
 
     fn complete(&self) -> Result<Vec<Found>, Error> {
-        let walk = self.look()?;
+        let walk = walk(self, |_, found| Ok(found))?;
         self.refuse(&walk.problems)?;
-        Ok(walk.found)
+        let mut found: Vec<Found> = walk.taken.into_iter().flatten().collect();
+        found.sort_unstable_by(|a, b| a.path.cmp(&b.path));
+        Ok(found)
     }
 
     fn refuse(&self, problems: &[crate::Problem]) -> Result<(), Error> {
@@ -189,8 +209,4 @@ impl Dir {
             )),
         }
     }
-}
-
-fn is(found: &Found, kind: FileType) -> bool {
-    FileType::from_raw_mode(found.stat.st_mode) == kind
 }

@@ -7,12 +7,14 @@ use std::fs::{File, Permissions};
 use std::io::{BufWriter, Write};
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
+use std::sync::Arc;
 
+use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 
 use crate::codec;
-use crate::sections::{self, Section, SectionError, Sections, Writer};
-use crate::stored::{self, ShapeCode, StoredSignature};
+use crate::sections::{Section, SectionError, Sections, Writer};
+use crate::stored::{self, ShapeCode, SignatureReader, StoredSignature};
 use crate::{Entry, Error, Node, RelPath, Time};
 
 const FILE_KIND: [u8; 4] = *b"INDX";
@@ -20,9 +22,14 @@ const CATALOGUE: u32 = 1;
 const TRUST: u32 = 2;
 const SIGNATURES: u32 = 3;
 const PROBLEMS: u32 = 4;
+const EXCLUDED: u32 = 5;
 
 /// Records a section: enough to compress well, few enough to decode in parallel and in bounds.
 const ROWS_PER_SECTION: usize = 4096;
+
+/// Sections that are encoded or decoded at a time, so that little more than the records themselves
+/// is held of a large index.
+const SECTIONS_AT_ONCE: usize = 16;
 
 /// The identity of a whole tree: BLAKE3 over the encodings of its entries in path order.
 ///
@@ -74,6 +81,15 @@ pub struct Problem {
     pub kind: ProblemKind,
     /// The system's word, for a person.
     pub detail: String,
+    /// Of [`ProblemKind::Rotten`]: the byte ranges, from and up to, of the blocks that differ,
+    /// ascending; none touches the next. The blocks are those of the file's signature.
+    pub ranges: Vec<(u64, u64)>,
+}
+
+impl Problem {
+    pub(crate) fn new(path: RelPath, kind: ProblemKind, detail: String) -> Problem {
+        Problem { path, kind, detail, ranges: Vec::new() }
+    }
 }
 
 /// The kinds of [`Problem`].
@@ -86,14 +102,18 @@ pub enum ProblemKind {
     Unstable,
     /// It is of a kind that no backup keeps: a socket.
     Unsupported,
+    /// Its content is no longer what it was, though nothing says that it was changed: length,
+    /// times, inode are as before. The index has what the previous one had.
+    Rotten,
 }
 
 /// The state of a directory tree: every entry in path order, and the signatures of its files.
 #[derive(Debug, Clone)]
 pub struct DirIndex {
-    records: Vec<Record>,
+    records: Vec<Arc<Record>>,
     root: Root,
     problems: Vec<Problem>,
+    excluded: Vec<RelPath>,
 }
 
 /// [`Record`] as it is encoded in the catalogue; `E` is an [`Entry`] or a reference to one.
@@ -106,28 +126,41 @@ impl DirIndex {
             records: Vec::new(),
             root: root_of(&[]).unwrap_or(Root([0; 32])),
             problems: Vec::new(),
+            excluded: Vec::new(),
         }
     }
 
-    /// An index of these records, in any order.
+    /// An index of these records, in any order. Records that come from another index are shared with
+    /// it when they come as they are there.
     ///
     /// # Errors
     /// [`Error::Entry`] names the first that cannot stand beside the others: a path twice, a path
     /// whose parent is missing or no directory, a hard link to no file before it, unusable metadata.
-    pub fn from_records(mut records: Vec<Record>) -> Result<DirIndex, Error> {
-        records.sort_unstable_by(|a, b| a.entry.path.cmp(&b.entry.path));
+    pub fn from_records<R: Into<Arc<Record>>>(
+        records: impl IntoIterator<Item = R>,
+    ) -> Result<DirIndex, Error> {
+        let mut records: Vec<Arc<Record>> = records.into_iter().map(Into::into).collect();
+        if !records.is_sorted_by(|a, b| a.entry.path <= b.entry.path) {
+            records.sort_unstable_by(|a, b| a.entry.path.cmp(&b.entry.path));
+        }
         DirIndex::from_sorted(records)
     }
 
-    fn from_sorted(records: Vec<Record>) -> Result<DirIndex, Error> {
+    fn from_sorted(records: Vec<Arc<Record>>) -> Result<DirIndex, Error> {
         check(&records)?;
         let root = root_of(&records)?;
-        Ok(DirIndex { records, root, problems: Vec::new() })
+        Ok(DirIndex { records, root, problems: Vec::new(), excluded: Vec::new() })
     }
 
     pub(crate) fn with_problems(mut self, mut problems: Vec<Problem>) -> DirIndex {
         problems.sort_by(|a, b| a.path.cmp(&b.path));
         self.problems = problems;
+        self
+    }
+
+    /// `excluded` is in path order, and no path in it lies below another.
+    pub(crate) fn with_excluded(mut self, excluded: Vec<RelPath>) -> DirIndex {
+        self.excluded = excluded;
         self
     }
 
@@ -137,7 +170,7 @@ impl DirIndex {
     }
 
     /// Every record, in path order.
-    pub fn records(&self) -> &[Record] {
+    pub fn records(&self) -> &[Arc<Record>] {
         &self.records
     }
 
@@ -163,6 +196,11 @@ impl DirIndex {
 
     /// The whole record at `path`.
     pub fn record(&self, path: &RelPath) -> Option<&Record> {
+        self.shared(path).map(Arc::as_ref)
+    }
+
+    /// [`record`](DirIndex::record), to be shared with another index.
+    pub(crate) fn shared(&self, path: &RelPath) -> Option<&Arc<Record>> {
         let found = self.records.binary_search_by(|record| record.entry.path.cmp(path));
         found.ok().and_then(|at| self.records.get(at))
     }
@@ -179,6 +217,20 @@ impl DirIndex {
     /// What the scan could not take in as it should, in path order.
     pub fn problems(&self) -> &[Problem] {
         &self.problems
+    }
+
+    /// What is in the tree and was left out by a rule, with all below it, in path order: a path that
+    /// an older index has and that stands here has not been deleted. A directory may be in the
+    /// index itself and only its content be left out. No part of the root.
+    pub fn excluded(&self) -> &[RelPath] {
+        &self.excluded
+    }
+
+    /// Whether `path` was left out of the scan by a rule, by itself or with a directory above it.
+    pub fn is_excluded(&self, path: &RelPath) -> bool {
+        let after = self.excluded.partition_point(|excluded| excluded <= path);
+        let before = after.checked_sub(1).and_then(|at| self.excluded.get(at));
+        before.is_some_and(|excluded| path == excluded || path.is_below(excluded))
     }
 
     /// A fingerprint of names, kinds and contents alone, whatever the modes, owners and times.
@@ -215,24 +267,38 @@ impl DirIndex {
     /// [`Error::Sections`].
     pub fn write_to(&self, out: impl Write) -> Result<(), Error> {
         let mut writer = Writer::new(out, FILE_KIND)?;
-        let code = |record: &Record| record.signature.as_ref().map(StoredSignature::code);
-        let rows: Vec<Row<&Entry>> =
-            self.records.iter().map(|record| (&record.entry, code(record))).collect();
-        let chunks: Vec<&[Row<&Entry>]> = rows.chunks(ROWS_PER_SECTION).collect();
-        for section in sections::encode_all(CATALOGUE, &chunks)? {
-            writer.section(&section)?;
-        }
-        let trust: Vec<Option<Trust>> = self.records.iter().map(|record| record.trust).collect();
-        let chunks: Vec<&[Option<Trust>]> = trust.chunks(ROWS_PER_SECTION).collect();
-        for section in sections::encode_all(TRUST, &chunks)? {
-            writer.section(&section)?;
-        }
+        self.write_rows(&mut writer, CATALOGUE, |record| -> Row<&Entry> {
+            (&record.entry, record.signature.as_ref().map(StoredSignature::code))
+        })?;
+        self.write_rows(&mut writer, TRUST, |record| record.trust)?;
         if !self.problems.is_empty() {
             writer.section(&Section::encode(PROBLEMS, &self.problems)?)?;
+        }
+        for chunk in self.excluded.chunks(ROWS_PER_SECTION) {
+            writer.section(&Section::encode(EXCLUDED, &chunk)?)?;
         }
         let signatures = self.records.iter().filter_map(|record| record.signature.as_ref());
         stored::write_signatures(&mut writer, SIGNATURES, signatures)?;
         writer.finish()?;
+        Ok(())
+    }
+
+    /// Writes a row for each record, in sections of `kind`.
+    fn write_rows<'a, W: Write, T: Serialize>(
+        &'a self,
+        writer: &mut Writer<W>,
+        kind: u32,
+        row: impl Fn(&'a Record) -> T + Sync,
+    ) -> Result<(), Error> {
+        for records in self.records.chunks(SECTIONS_AT_ONCE * ROWS_PER_SECTION) {
+            let chunks = records.par_chunks(ROWS_PER_SECTION);
+            let encode = |chunk: &'a [Arc<Record>]| {
+                let rows: Vec<T> = chunk.iter().map(|record| row(record)).collect();
+                Section::encode(kind, &rows)
+            };
+            let sections = chunks.map(encode).collect::<Result<Vec<Section>, SectionError>>()?;
+            sections.iter().try_for_each(|section| writer.section(section))?;
+        }
         Ok(())
     }
 
@@ -258,22 +324,42 @@ impl DirIndex {
     }
 
     fn from_sections(sections: Sections) -> Result<DirIndex, Error> {
-        let rows: Vec<Row<Entry>> = sections.decode_all(CATALOGUE)?;
-        let trust: Vec<Option<Trust>> = sections.decode_all(TRUST)?;
+        let sections = Arc::new(sections);
         let problems: Vec<Problem> = sections.decode_all(PROBLEMS)?;
-        if trust.len() != rows.len() {
-            let problem = format!("{} entries, {} of them with trust", rows.len(), trust.len());
-            return Err(SectionError::Damaged { offset: 0, problem }.into());
+        let excluded: Vec<RelPath> = sections.decode_all(EXCLUDED)?;
+        let follow = |a: &RelPath, b: &RelPath| a < b && !b.is_below(a);
+        if !excluded.is_sorted_by(follow) {
+            return Err(sections.damaged(EXCLUDED, "what was left out is not in order").into());
         }
-        let files = rows.iter().map(|(entry, code)| (*code, entry.node.len()));
-        let signatures = stored::read_signatures(sections, SIGNATURES, files)?;
-        let records = rows
-            .into_iter()
-            .zip(signatures)
-            .zip(trust)
-            .map(|(((entry, _), signature), trust)| Record { entry, signature, trust })
-            .collect();
-        Ok(DirIndex::from_sorted(records)?.with_problems(problems))
+        let catalogue: Vec<usize> = sections.of_kind(CATALOGUE).collect();
+        let trust: Vec<usize> = sections.of_kind(TRUST).collect();
+        if catalogue.len() != trust.len() {
+            return Err(sections.damaged(TRUST, "as many sections as the catalogue has").into());
+        }
+        let mut signatures = SignatureReader::new(Arc::clone(&sections), SIGNATURES)?;
+        let mut records = Vec::new();
+        let pairs: Vec<(usize, usize)> = catalogue.into_iter().zip(trust).collect();
+        for pairs in pairs.chunks(SECTIONS_AT_ONCE) {
+            let decode = |&(rows, trust): &(usize, usize)| {
+                let rows: Vec<Row<Entry>> = sections.decode(rows)?;
+                let trusts: Vec<Option<Trust>> = sections.decode(trust)?;
+                if rows.len() == trusts.len() {
+                    Ok((rows, trusts))
+                } else {
+                    Err(sections.damaged(TRUST, "not one row for each entry"))
+                }
+            };
+            let decoded = pairs.par_iter().map(decode).collect::<Result<Vec<_>, SectionError>>()?;
+            for (rows, trusts) in decoded {
+                records.reserve(rows.len());
+                for ((entry, code), trust) in rows.into_iter().zip(trusts) {
+                    let signature = signatures.next(code, entry.node.len())?;
+                    records.push(Arc::new(Record { entry, signature, trust }));
+                }
+            }
+        }
+        signatures.finish()?;
+        Ok(DirIndex::from_sorted(records)?.with_problems(problems).with_excluded(excluded))
     }
 }
 
@@ -284,23 +370,26 @@ impl PartialEq for DirIndex {
     }
 }
 
-fn root_of(records: &[Record]) -> Result<Root, Error> {
+fn root_of(records: &[Arc<Record>]) -> Result<Root, Error> {
     let mut hasher = blake3::Hasher::new();
     hasher.update(b"incremental-backups-tools root 1\n");
-    let mut buffer = Vec::with_capacity(1 << 17);
-    for record in records {
-        codec::encode_into(&record.entry, &mut buffer).map_err(SectionError::Encode)?;
-        if buffer.len() >= 1 << 16 {
-            hasher.update(&buffer);
-            buffer.clear();
+    for records in records.chunks(SECTIONS_AT_ONCE * ROWS_PER_SECTION) {
+        let encode = |chunk: &[Arc<Record>]| {
+            let mut buffer = Vec::with_capacity(1 << 17);
+            let encoded =
+                chunk.iter().try_for_each(|record| codec::encode_into(&record.entry, &mut buffer));
+            encoded.map(|()| buffer).map_err(SectionError::Encode)
+        };
+        let chunks = records.par_chunks(ROWS_PER_SECTION / 4);
+        for encoded in chunks.map(encode).collect::<Result<Vec<Vec<u8>>, SectionError>>()? {
+            hasher.update(&encoded);
         }
     }
-    hasher.update(&buffer);
     Ok(Root(*hasher.finalize().as_bytes()))
 }
 
 /// Checks that `records` can be the entries of one tree.
-pub(crate) fn check(records: &[Record]) -> Result<(), Error> {
+pub(crate) fn check(records: &[Arc<Record>]) -> Result<(), Error> {
     let mut open_dirs: Vec<&RelPath> = Vec::new();
     let mut links: Vec<(&RelPath, &RelPath)> = Vec::new();
     let mut previous: Option<&RelPath> = None;
@@ -314,9 +403,7 @@ pub(crate) fn check(records: &[Record]) -> Result<(), Error> {
         while open_dirs.last().is_some_and(|dir| !path.is_below(dir)) {
             open_dirs.pop();
         }
-        if open_dirs.last().map(|dir| dir.as_bytes())
-            != path.parent().as_ref().map(RelPath::as_bytes)
-        {
+        if open_dirs.last().map(|dir| dir.as_bytes()) != path.parent_bytes() {
             return Err(fault("a path whose parent is not a directory"));
         }
         if let Some(problem) = node.broken_rule().or_else(|| meta.broken_rule()) {
@@ -334,7 +421,10 @@ pub(crate) fn check(records: &[Record]) -> Result<(), Error> {
     check_links(records, &links)
 }
 
-fn check_links(records: &[Record], links: &[(&RelPath, &RelPath)]) -> Result<(), Error> {
+fn check_links(records: &[Arc<Record>], links: &[(&RelPath, &RelPath)]) -> Result<(), Error> {
+    if links.is_empty() {
+        return Ok(());
+    }
     let wanted: HashSet<&RelPath> = links.iter().map(|(_, to)| *to).collect();
     let is_wanted_file =
         |entry: &Entry| matches!(entry.node, Node::File { .. }) && wanted.contains(&entry.path);

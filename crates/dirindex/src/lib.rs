@@ -51,6 +51,8 @@ mod error;
 mod exclude;
 mod index;
 mod path;
+mod read;
+mod rules;
 mod scan;
 pub mod sections;
 pub mod stored;

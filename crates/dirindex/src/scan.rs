@@ -1,43 +1,52 @@
 //! Taking stock: a walk becomes a [`DirIndex`], by reading what the previous index cannot vouch
-//! for. Reads files; knows nothing of what the index is for.
+//! for. Knows nothing of what the index is for.
 
-use std::collections::{HashMap, HashSet};
-use std::fs::File;
-use std::io::{self, Read};
-use std::os::fd::AsFd;
-use std::sync::Arc;
+use std::collections::{BTreeMap, HashMap, HashSet};
+use std::io;
+use std::os::fd::{BorrowedFd, OwnedFd};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use rayon::prelude::*;
 use rsync_core::{Progress, Shape, Signature, SignatureOptions};
-use rustix::fs::{AtFlags, FileType, OFlags, Stat, major, minor, statat};
+use rustix::fs::{AtFlags, FileType, Mode, Stat, major, minor, openat, statat};
 
 use crate::index::check;
+use crate::read::{self, ATTEMPTS, Content, LARGE, READ};
 use crate::stored::{self, StoredSignature};
-use crate::walk::{Found, Walk, unreadable};
+use crate::walk::{Found, Walk, unreadable, walk};
 use crate::{
     Dir, DirIndex, Entry, Error, Meta, Node, Problem, ProblemKind, Record, RelPath, STAGE_DIR,
-    Time, Trust, xattr,
+    Time, Trust, Xattr,
 };
 
 /// How a tree is scanned.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone)]
 pub struct ScanOptions {
     /// Of the signatures. The strong hash must be BLAKE3 or SHA-256, of 16 bytes or more.
     pub signature: SignatureOptions,
-    /// Counts files and bytes as they are dealt with; through it the caller can cancel.
+    /// Counts files and bytes as they are dealt with and has the path in hand; through it the caller
+    /// can cancel.
     pub progress: Option<Arc<Progress>>,
+    /// Whether large files may be mapped into memory. Without maps they are read, which takes a
+    /// little longer.
+    pub maps: bool,
+    /// Read also what the previous index vouches for, and report as [`ProblemKind::Rotten`] what is
+    /// no longer the same.
+    pub verify: bool,
 }
 
-/// How often a file that changes while it is read is read again before it is called unstable.
-const ATTEMPTS: usize = 3;
-
-/// A file that was changed less than this before the scan began could be changed again within the
-/// same tick of the kernel's clock, and look the same. A tick is at most 10 ms.
-const RACY: Time = Time { secs: 0, nanos: 50_000_000 };
-
-/// The same where times have whole seconds only, or every other second (FAT).
-const RACY_COARSE: Time = Time { secs: 2, nanos: 0 };
+/// Signatures as [`SignatureOptions::default`], with maps, without verifying.
+impl Default for ScanOptions {
+    fn default() -> ScanOptions {
+        ScanOptions {
+            signature: SignatureOptions::default(),
+            progress: None,
+            maps: true,
+            verify: false,
+        }
+    }
+}
 
 impl DirIndex {
     /// Takes stock of `dir`: reads everything.
@@ -77,28 +86,23 @@ impl DirIndex {
             return Err(Error::Signature(why));
         }
         refuse_unfinished(dir)?;
-        let scan = Scan { dir, previous, options, started: now() };
-        let Walk { found, mut problems } = dir.look()?;
-        let firsts = first_names(&found);
-        let outcomes: Vec<Outcome> = found
-            .into_par_iter()
-            .map(|found| scan.record(found, &firsts))
-            .collect::<Result<_, Error>>()?;
-        let mut records = Vec::with_capacity(outcomes.len());
-        for outcome in outcomes {
-            records.extend(outcome.record);
-            problems.extend(outcome.problem);
-        }
+        let later = Mutex::default();
+        let scan = Scan { dir, previous, options, started: now(), later };
+        let Walk { mut taken, dir_xattrs, mut problems, excluded } =
+            walk(dir, |fd, found| scan.take(fd, found))?;
+        scan.rest(&mut taken)?;
+        scan.check()?;
+        problems.append(&mut taken.iter_mut().flat_map(|t| t.problems.drain(..)).collect());
+        let mut records = in_path_order(taken.into_iter().map(|taken| taken.records));
+        put_xattrs(&mut records, dir_xattrs);
         if let Some(previous) = previous {
             keep_unreadable(&mut records, &problems, previous);
         }
         drop_orphans(&mut records);
         fill_links(&mut records);
-        Ok(DirIndex::from_records(records)?.with_problems(problems))
+        Ok(DirIndex::from_records(records)?.with_problems(problems).with_excluded(excluded))
     }
-}
 
-impl DirIndex {
     /// This index with what `previous` has of the file at `path`, or without it: for a file that
     /// never holds still long enough to be stored as it was scanned. It is named among the
     /// [`problems`](DirIndex::problems); other names of a file that goes, go with it.
@@ -106,10 +110,10 @@ impl DirIndex {
     /// # Errors
     /// [`Error::Entry`] when the two indexes do not go together.
     pub fn hold_back(&self, path: &RelPath, previous: &DirIndex) -> Result<DirIndex, Error> {
-        let kept = previous.record(path);
+        let kept = previous.shared(path);
         let kept = kept.filter(|record| matches!(record.entry.node, Node::File { .. }));
         let others = self.records().iter().filter(|record| record.entry.path != *path);
-        let mut records: Vec<Record> = others.chain(kept).cloned().collect();
+        let mut records: Vec<Arc<Record>> = others.chain(kept).cloned().collect();
         records.sort_unstable_by(|a, b| a.entry.path.cmp(&b.entry.path));
         drop_orphans(&mut records);
         fill_links(&mut records);
@@ -119,9 +123,9 @@ impl DirIndex {
             Some(_) => "changed whenever it was to be stored: kept as it was before",
             None => "changed whenever it was to be stored: left out",
         };
-        let (path, detail) = (path.clone(), detail.into());
-        problems.push(Problem { path, kind: ProblemKind::Unstable, detail });
-        Ok(DirIndex::from_records(records)?.with_problems(problems))
+        problems.push(Problem::new(path.clone(), ProblemKind::Unstable, detail.into()));
+        let excluded = self.excluded().to_vec();
+        Ok(DirIndex::from_records(records)?.with_problems(problems).with_excluded(excluded))
     }
 }
 
@@ -134,11 +138,11 @@ fn refuse_unfinished(dir: &Dir) -> Result<(), Error> {
     }
 }
 
-/// What became of one path.
+/// What became of some of the paths in one directory.
 #[derive(Default)]
-struct Outcome {
-    record: Option<Record>,
-    problem: Option<Problem>,
+struct Taken {
+    records: Vec<Arc<Record>>,
+    problems: Vec<Problem>,
 }
 
 struct Scan<'a> {
@@ -146,63 +150,105 @@ struct Scan<'a> {
     previous: Option<&'a DirIndex>,
     options: &'a ScanOptions,
     started: Time,
+    /// Files that are dealt with after the walk: those with several names, since only then it is
+    /// known which is the first, and large ones, which all threads read together.
+    later: Mutex<Vec<Found>>,
 }
 
 impl Scan<'_> {
-    fn record(
-        &self,
-        found: Found,
-        firsts: &HashMap<(u64, u64), RelPath>,
-    ) -> Result<Outcome, Error> {
+    /// Takes in what was found in the directory open as `fd`.
+    fn take(&self, fd: BorrowedFd<'_>, found: Vec<Found>) -> Result<Taken, Error> {
+        let mut taken = Taken::default();
+        taken.records.reserve_exact(found.len());
+        let mut buffer = Vec::new();
+        for found in found {
+            self.begin(&found.path)?;
+            if found.kind() != FileType::RegularFile {
+                taken.add(special(found));
+            } else if found.stat.st_nlink > 1 {
+                self.later().push(found);
+            } else if let Some(record) = self.vouched(&found).filter(|_| !self.options.verify) {
+                taken.records.push(Arc::clone(record));
+            } else if read::len(&found.stat) >= LARGE {
+                self.later().push(found);
+            } else {
+                let name = found.path.name();
+                let open = || Ok(openat(fd, name, READ, Mode::empty())?);
+                taken.add(self.file(&found, open, &mut buffer));
+            }
+        }
+        Ok(taken)
+    }
+
+    /// Deals with what the walk left for later.
+    fn rest(&self, taken: &mut Vec<Taken>) -> Result<(), Error> {
+        let mut later = std::mem::take(&mut *self.later());
+        later.sort_unstable_by(|a, b| a.path.cmp(&b.path));
+        let mut firsts: HashMap<(u64, u64), RelPath> = HashMap::new();
+        let (mut small, mut large) = (Vec::new(), Vec::new());
+        for found in later {
+            let id = (found.stat.st_dev, found.stat.st_ino);
+            if found.stat.st_nlink > 1 {
+                if let Some(first) = firsts.get(&id) {
+                    // Its metadata is filled in from that file's record, so that both agree.
+                    let node = Node::HardLink { to: first.clone() };
+                    let entry = Entry { path: found.path, node, meta: meta(&found.stat) };
+                    let mut link = Taken::default();
+                    link.add((Some(Record { entry, signature: None, trust: None }.into()), None));
+                    taken.push(link);
+                    continue;
+                }
+                firsts.insert(id, found.path.clone());
+            }
+            let list = if read::len(&found.stat) < LARGE { &mut small } else { &mut large };
+            list.push(found);
+        }
+        taken.par_extend(small.par_iter().map(|found| self.again(found)));
+        for found in &large {
+            self.begin(&found.path)?;
+            taken.push(self.again(found));
+        }
+        Ok(())
+    }
+
+    fn again(&self, found: &Found) -> Taken {
+        let mut taken = Taken::default();
+        match self.vouched(found).filter(|_| !self.options.verify) {
+            Some(record) => taken.records.push(Arc::clone(record)),
+            None => {
+                let open = || self.dir.root().open(&found.path, READ);
+                taken.add(self.file(found, open, &mut Vec::new()));
+            }
+        }
+        taken
+    }
+
+    fn later(&self) -> MutexGuard<'_, Vec<Found>> {
+        self.later.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Counts a path and shows it to who watches.
+    fn begin(&self, path: &RelPath) -> Result<(), Error> {
+        self.check()?;
         if let Some(progress) = &self.options.progress {
-            progress.check().map_err(|_| Error::Cancelled)?;
             progress.add_item();
+            progress.set_in_hand(path.as_bytes());
         }
-        let stat = &found.stat;
-        let node = match FileType::from_raw_mode(stat.st_mode) {
-            FileType::RegularFile => return Ok(self.file(found, firsts)),
-            FileType::Directory => Node::Dir,
-            FileType::Symlink => Node::Symlink { target: found.target },
-            FileType::Fifo => Node::Fifo,
-            FileType::CharacterDevice => {
-                Node::CharDevice { major: major(stat.st_rdev), minor: minor(stat.st_rdev) }
-            }
-            FileType::BlockDevice => {
-                Node::BlockDevice { major: major(stat.st_rdev), minor: minor(stat.st_rdev) }
-            }
-            _ => return Ok(problem(found.path, ProblemKind::Unsupported, "a socket".into())),
-        };
-        let mut meta = meta(stat);
-        meta.xattrs = found.xattrs;
-        let entry = Entry { path: found.path, node, meta };
-        Ok(Outcome { record: Some(Record { entry, signature: None, trust: None }), problem: None })
+        Ok(())
     }
 
-    fn file(&self, found: Found, firsts: &HashMap<(u64, u64), RelPath>) -> Outcome {
-        let Found { path, stat, .. } = found;
-        if let Some(to) = firsts.get(&(stat.st_dev, stat.st_ino)).filter(|first| **first != path) {
-            // Its metadata is filled in from that file's record, so that both always agree.
-            let entry = Entry { path, node: Node::HardLink { to: to.clone() }, meta: meta(&stat) };
-            let record = Some(Record { entry, signature: None, trust: None });
-            return Outcome { record, problem: None };
-        }
-        let previous = self.previous.and_then(|previous| previous.record(&path));
-        if let Some(record) = previous.filter(|record| self.vouches_for(record, &stat)) {
-            return Outcome { record: Some(record.clone()), problem: None };
-        }
-        match self.read(&path) {
-            Ok(outcome) => outcome,
-            Err(error) if error.kind() == io::ErrorKind::NotFound => Outcome::default(),
-            Err(error) => {
-                let problem = Some(unreadable(path, &error));
-                Outcome { record: previous.cloned(), problem }
-            }
-        }
+    fn check(&self) -> Result<(), Error> {
+        let progress = self.options.progress.as_deref();
+        progress.map_or(Ok(()), Progress::check).map_err(|_| Error::Cancelled)
     }
 
-    /// Whether `record` is of the very file that `stat` describes, unchanged since.
+    /// What the previous index has of this very file, unchanged since.
+    fn vouched(&self, found: &Found) -> Option<&Arc<Record>> {
+        let record = self.previous?.shared(&found.path)?;
+        self.vouches_for(record, &found.stat).then_some(record)
+    }
+
     fn vouches_for(&self, record: &Record, stat: &Stat) -> bool {
-        let trust = Trust { ctime: ctime(stat), inode: stat.st_ino };
         let wanted = &self.options.signature;
         let same_shape = record.signature.as_ref().is_none_or(|signature| {
             let shape = signature.shape();
@@ -212,151 +258,200 @@ impl Scan<'_> {
                 && shape.block_len == wanted.block_len.unwrap_or(automatic)
         });
         matches!(record.entry.node, Node::File { .. })
-            && record.trust == Some(trust)
-            && record.entry.node.len() == len(stat)
-            && record.entry.meta.mtime == mtime(stat)
+            && record.trust == Some(trust(stat))
+            && record.entry.node.len() == read::len(stat)
+            && record.entry.meta.mtime == read::mtime(stat)
             && same_shape
     }
 
-    /// Reads a file until it holds still.
-    fn read(&self, path: &RelPath) -> io::Result<Outcome> {
-        for _ in 0..ATTEMPTS {
-            let (file, before) = self.open(path)?;
-            let signature = match self.sign(&file, len(&before)) {
-                Err(rsync_core::Error::Changed) => continue,
-                signed => signed.map_err(io::Error::other)?,
-            };
-            let xattrs = xattr::read(file.as_fd())?;
-            let after = rustix::fs::fstat(&file)?;
-            if signature.file_len() == len(&after) && same_state(&before, &after) {
-                let trust = self.settled(&after).then(|| trust(&after));
-                return Ok(self.outcome(path, &after, signature, xattrs, trust, None));
-            }
-        }
-        let (file, stat) = self.open(path)?;
-        let xattrs = xattr::read(file.as_fd())?;
-        // As long as it was when it was opened, or it may never end.
-        let content = (&file).take(len(&stat));
-        let signature = Signature::of_reader(content, Some(len(&stat)), &self.options.signature)
-            .map_err(io::Error::other)?;
-        let detail = format!("changed while it was read, {ATTEMPTS} times");
-        let problem = Problem { path: path.clone(), kind: ProblemKind::Unstable, detail };
-        Ok(self.outcome(path, &stat, signature, xattrs, None, Some(problem)))
-    }
-
-    /// The signature of a file that had `len` bytes a moment ago. Whether it held still is for the
-    /// caller to see; most files are small, and each call of the system counts.
-    fn sign(&self, mut file: &File, len: u64) -> rsync_core::Result<Signature> {
-        if len >= rsync_core::MAP_FROM {
-            return Signature::of_file(file, &self.options.signature);
-        }
-        let mut content = vec![0; len as usize];
-        match file.read_exact(&mut content) {
-            Ok(()) => Signature::of_slice(&content, &self.options.signature),
-            Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => {
-                Err(rsync_core::Error::Changed)
-            }
-            Err(source) => Err(rsync_core::Error::Io { operation: "read the file", source }),
-        }
-    }
-
-    fn open(&self, path: &RelPath) -> io::Result<(File, Stat)> {
-        let file = File::from(self.dir.root().open(path, READ)?);
-        let stat = rustix::fs::fstat(&file)?;
-        match FileType::from_raw_mode(stat.st_mode) {
-            FileType::RegularFile => Ok((file, stat)),
-            _ => Err(io::Error::other("it is no longer a file")),
-        }
-    }
-
-    fn outcome(
+    /// Reads a file; what cannot be read stays as it was.
+    fn file(
         &self,
-        path: &RelPath,
-        stat: &Stat,
-        signature: Signature,
-        xattrs: Vec<crate::Xattr>,
-        trust: Option<Trust>,
-        problem: Option<Problem>,
+        found: &Found,
+        open: impl Fn() -> io::Result<OwnedFd>,
+        buffer: &mut Vec<u8>,
     ) -> Outcome {
-        let len = signature.file_len();
-        if let Some(progress) = &self.options.progress {
-            progress.add_bytes(len);
-        }
-        let Some(digest) = signature.digest() else { return Outcome { record: None, problem } };
-        let entry = Entry {
-            path: path.clone(),
-            node: Node::File { len, digest },
-            meta: Meta { xattrs, ..meta(stat) },
+        let path = &found.path;
+        let content = match read::read(open, &found.stat, self.options, buffer) {
+            Ok(content) => content,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return (None, None),
+            Err(error) => {
+                let previous = self.previous.and_then(|previous| previous.shared(path));
+                return (previous.cloned(), Some(unreadable(path.clone(), &error)));
+            }
         };
-        let signature = (len > 0).then(|| StoredSignature::new(signature));
-        Outcome { record: Some(Record { entry, signature, trust }), problem }
-    }
-
-    /// Whether the file's last change is far enough before the scan that any later one shows.
-    fn settled(&self, stat: &Stat) -> bool {
-        let ctime = ctime(stat);
-        let window = if ctime.nanos == 0 { RACY_COARSE } else { RACY };
-        let nanos = |time: Time| i128::from(time.secs) * 1_000_000_000 + i128::from(time.nanos);
-        nanos(ctime) + nanos(window) < nanos(self.started)
+        if let Some(record) = self.vouched(found).filter(|record| is_rotten(record, &content)) {
+            let detail = "content changed, but not its length, times or inode".into();
+            let mut problem = Problem::new(path.clone(), ProblemKind::Rotten, detail);
+            problem.ranges = differing(record, &content.signature);
+            return (Some(Arc::clone(record)), Some(problem));
+        }
+        let Content { stat, signature, xattrs, stable } = content;
+        let Some(digest) = signature.digest() else { return (None, None) };
+        let node = Node::File { len: signature.file_len(), digest };
+        let signature = (!node.is_empty()).then(|| StoredSignature::new(signature));
+        let trust = (stable && read::settled(&stat, self.started)).then(|| trust(&stat));
+        let entry = Entry { path: path.clone(), node, meta: Meta { xattrs, ..meta(&stat) } };
+        let problem = (!stable).then(|| {
+            let detail = format!("changed while it was read, {ATTEMPTS} times");
+            Problem::new(path.clone(), ProblemKind::Unstable, detail)
+        });
+        (Some(Record { entry, signature, trust }.into()), problem)
     }
 }
 
-/// `O_NONBLOCK` so that a fifo put in a file's place cannot hold up the scan.
-const READ: OFlags = OFlags::RDONLY.union(OFlags::NONBLOCK).union(OFlags::NOCTTY);
+/// What is to stand in the index for a path, if anything, and what is to be said of it.
+type Outcome = (Option<Arc<Record>>, Option<Problem>);
 
-/// For every file with several names that were found: the first of them in path order.
-fn first_names(found: &[Found]) -> HashMap<(u64, u64), RelPath> {
-    let mut firsts = HashMap::new();
-    for Found { path, stat, .. } in found {
-        if stat.st_nlink > 1 && FileType::from_raw_mode(stat.st_mode) == FileType::RegularFile {
-            firsts.entry((stat.st_dev, stat.st_ino)).or_insert_with(|| path.clone());
+impl Taken {
+    fn add(&mut self, (record, problem): Outcome) {
+        self.records.extend(record);
+        self.problems.extend(problem);
+    }
+}
+
+/// All that is no file.
+fn special(found: Found) -> Outcome {
+    let (kind, meta) = (found.kind(), meta(&found.stat));
+    let Found { path, stat, target } = found;
+    let node = match kind {
+        FileType::Directory => Node::Dir,
+        FileType::Symlink => Node::Symlink { target },
+        FileType::Fifo => Node::Fifo,
+        FileType::CharacterDevice => {
+            Node::CharDevice { major: major(stat.st_rdev), minor: minor(stat.st_rdev) }
+        }
+        FileType::BlockDevice => {
+            Node::BlockDevice { major: major(stat.st_rdev), minor: minor(stat.st_rdev) }
+        }
+        _ => {
+            let problem = Problem::new(path, ProblemKind::Unsupported, "a socket".into());
+            return (None, Some(problem));
+        }
+    };
+    let entry = Entry { path, node, meta };
+    (Some(Record { entry, signature: None, trust: None }.into()), None)
+}
+
+/// Whether a file that `record` vouches for, and that held still, has another content.
+fn is_rotten(record: &Record, content: &Content) -> bool {
+    let Node::File { digest, .. } = &record.entry.node else { return false };
+    content.stable
+        && record.trust == Some(trust(&content.stat))
+        && content.signature.digest() != Some(*digest)
+}
+
+/// The byte ranges of the blocks in which a file differs from what `record` has of it.
+fn differing(record: &Record, now: &Signature) -> Vec<(u64, u64)> {
+    let len = now.file_len();
+    let before = record.signature.as_ref().and_then(|signature| signature.load().ok());
+    let Some(before) = before.filter(|before| before.shape() == now.shape()) else {
+        return vec![(0, len)];
+    };
+    let block_len = u64::from(now.shape().block_len);
+    let starts = (0..len).step_by(block_len.max(1) as usize);
+    let mut ranges: Vec<(u64, u64)> = Vec::new();
+    for ((start, a), b) in starts.zip(before.blocks()).zip(now.blocks()) {
+        if a == b {
+            continue;
+        }
+        let end = len.min(start + block_len);
+        match ranges.last_mut() {
+            Some(last) if last.1 == start => last.1 = end,
+            _ => ranges.push((start, end)),
         }
     }
-    firsts
+    ranges
+}
+
+/// Puts lists of records, each from one directory, in path order: a directory is followed by what is
+/// in it. What lies in no directory that is there is left out.
+fn in_path_order(lists: impl Iterator<Item = Vec<Arc<Record>>>) -> Vec<Arc<Record>> {
+    let mut inside: HashMap<Box<[u8]>, Vec<Arc<Record>>> = HashMap::new();
+    let mut total = 0;
+    for mut list in lists {
+        total += list.len();
+        let Some(first) = list.first() else { continue };
+        let dir = first.entry.path.parent_bytes().unwrap_or_default();
+        match inside.get_mut(dir) {
+            Some(others) => others.append(&mut list),
+            None => drop(inside.insert(dir.into(), list)),
+        }
+    }
+    inside.par_iter_mut().for_each(|(_, list)| {
+        list.sort_unstable_by(|a, b| a.entry.path.as_bytes().cmp(b.entry.path.as_bytes()));
+    });
+    let mut ordered = Vec::with_capacity(total);
+    let mut open = vec![inside.remove(&[][..]).unwrap_or_default().into_iter()];
+    while let Some(list) = open.last_mut() {
+        let Some(record) = list.next() else {
+            open.pop();
+            continue;
+        };
+        if record.entry.node == Node::Dir
+            && let Some(list) = inside.remove(record.entry.path.as_bytes())
+        {
+            open.push(list.into_iter());
+        }
+        ordered.push(record);
+    }
+    ordered
+}
+
+fn position(records: &[Arc<Record>], path: &RelPath) -> Option<usize> {
+    records.binary_search_by(|record| record.entry.path.cmp(path)).ok()
+}
+
+fn put_xattrs(records: &mut [Arc<Record>], dir_xattrs: BTreeMap<RelPath, Vec<Xattr>>) {
+    for (path, xattrs) in dir_xattrs {
+        if let Some(record) = position(records, &path).and_then(|at| records.get_mut(at)) {
+            Arc::make_mut(record).entry.meta.xattrs = xattrs;
+        }
+    }
 }
 
 /// Adds what `previous` has inside directories that could not be read.
-fn keep_unreadable(records: &mut Vec<Record>, problems: &[Problem], previous: &DirIndex) {
+fn keep_unreadable(records: &mut Vec<Arc<Record>>, problems: &[Problem], previous: &DirIndex) {
     let unreadable = problems.iter().filter(|problem| problem.kind == ProblemKind::Unreadable);
     let unreadable: HashSet<&RelPath> = unreadable.map(|problem| &problem.path).collect();
     if unreadable.is_empty() {
         return;
     }
-    let known =
-        |path: &RelPath| records.binary_search_by(|record| record.entry.path.cmp(path)).is_ok();
     let hidden = |path: &RelPath| {
         let mut above = std::iter::successors(path.parent(), RelPath::parent);
         unreadable.contains(path) || above.any(|dir| unreadable.contains(&dir))
     };
+    let missing = |path: &RelPath| position(records, path).is_none();
     let old = previous.records().iter();
-    let kept = old.filter(|record| hidden(&record.entry.path) && !known(&record.entry.path));
-    let kept: Vec<Record> = kept.cloned().collect();
+    let kept = old.filter(|record| hidden(&record.entry.path) && missing(&record.entry.path));
+    let kept: Vec<Arc<Record>> = kept.cloned().collect();
     records.extend(kept);
     records.sort_unstable_by(|a, b| a.entry.path.cmp(&b.entry.path));
 }
 
 /// Gives hard links the metadata of the files they name.
-fn fill_links(records: &mut [Record]) {
+fn fill_links(records: &mut [Arc<Record>]) {
     for at in 0..records.len() {
-        let Some(Entry { node: Node::HardLink { to }, .. }) = records.get(at).map(|r| &r.entry)
-        else {
+        let Some(Node::HardLink { to }) = records.get(at).map(|record| &record.entry.node) else {
             continue;
         };
-        let named = records.binary_search_by(|record| record.entry.path.cmp(to)).ok();
-        let meta = named.and_then(|named| records.get(named)).map(|named| named.entry.meta.clone());
-        if let (Some(meta), Some(link)) = (meta, records.get_mut(at)) {
-            link.entry.meta = meta;
+        let named = position(records, to).and_then(|named| records.get(named));
+        let meta = named.map(|named| named.entry.meta.clone());
+        if let (Some(meta), Some(link)) = (meta, records.get_mut(at))
+            && link.entry.meta != meta
+        {
+            Arc::make_mut(link).entry.meta = meta;
         }
     }
 }
 
 /// Removes what a changing tree left without what it needs: entries whose directory vanished
 /// while it was scanned, hard links whose first name did.
-fn drop_orphans(records: &mut Vec<Record>) {
+fn drop_orphans(records: &mut Vec<Arc<Record>>) {
     while check(records).is_err() {
         let nodes: HashMap<&RelPath, &Node> =
             records.iter().map(|record| (&record.entry.path, &record.entry.node)).collect();
-        let is_orphan = |Record { entry, .. }: &Record| {
+        let is_orphan = |entry: &Entry| {
             let homeless =
                 entry.path.parent().is_some_and(|dir| nodes.get(&dir) != Some(&&Node::Dir));
             let unnamed = match &entry.node {
@@ -365,7 +460,7 @@ fn drop_orphans(records: &mut Vec<Record>) {
             };
             homeless || unnamed
         };
-        let orphans: Vec<bool> = records.iter().map(is_orphan).collect();
+        let orphans: Vec<bool> = records.iter().map(|record| is_orphan(&record.entry)).collect();
         if !orphans.contains(&true) {
             return;
         }
@@ -374,39 +469,18 @@ fn drop_orphans(records: &mut Vec<Record>) {
     }
 }
 
-fn problem(path: RelPath, kind: ProblemKind, detail: String) -> Outcome {
-    Outcome { record: None, problem: Some(Problem { path, kind, detail }) }
-}
-
 fn meta(stat: &Stat) -> Meta {
     Meta {
         mode: stat.st_mode & 0o7777,
         uid: stat.st_uid,
         gid: stat.st_gid,
-        mtime: mtime(stat),
+        mtime: read::mtime(stat),
         xattrs: Vec::new(),
     }
 }
 
-fn same_state(a: &Stat, b: &Stat) -> bool {
-    (len(a), mtime(a), ctime(a), a.st_ino, a.st_dev)
-        == (len(b), mtime(b), ctime(b), b.st_ino, b.st_dev)
-}
-
 fn trust(stat: &Stat) -> Trust {
-    Trust { ctime: ctime(stat), inode: stat.st_ino }
-}
-
-fn len(stat: &Stat) -> u64 {
-    stat.st_size.unsigned_abs()
-}
-
-fn mtime(stat: &Stat) -> Time {
-    Time { secs: stat.st_mtime, nanos: stat.st_mtime_nsec as u32 }
-}
-
-fn ctime(stat: &Stat) -> Time {
-    Time { secs: stat.st_ctime, nanos: stat.st_ctime_nsec as u32 }
+    Trust { ctime: read::ctime(stat), inode: stat.st_ino }
 }
 
 fn now() -> Time {
@@ -418,14 +492,14 @@ fn now() -> Time {
 mod tests {
     use super::*;
 
-    fn record(path: &str, node: Node) -> Record {
+    fn record(path: &str, node: Node) -> Arc<Record> {
         let mtime = Time { secs: 0, nanos: 0 };
         let meta = Meta { mode: 0o700, uid: 0, gid: 0, mtime, xattrs: Vec::new() };
         let entry = Entry { path: RelPath::new(path).unwrap(), node, meta };
-        Record { entry, signature: None, trust: None }
+        Record { entry, signature: None, trust: None }.into()
     }
 
-    fn paths(records: &[Record]) -> Vec<String> {
+    fn paths(records: &[Arc<Record>]) -> Vec<String> {
         records.iter().map(|record| record.entry.path.to_string()).collect()
     }
 
@@ -433,8 +507,9 @@ mod tests {
     fn what_cannot_be_read_is_not_taken_for_deleted() {
         let known = ["closed", "closed/in", "closed/in/deep", "gone", "open"];
         let old = known.map(|path| record(path, Node::Dir));
-        let previous = DirIndex::from_records(old.into()).unwrap();
-        let mut found: Vec<Record> = ["closed", "open"].map(|path| record(path, Node::Dir)).into();
+        let previous = DirIndex::from_records(old).unwrap();
+        let mut found: Vec<Arc<Record>> =
+            ["closed", "open"].map(|path| record(path, Node::Dir)).into();
         let closed = RelPath::new("closed").unwrap();
         let denied = unreadable(closed, &io::Error::from_raw_os_error(13));
         assert_eq!(denied.detail, "Permission denied");
@@ -451,7 +526,7 @@ mod tests {
         let to = |path| Node::HardLink { to: RelPath::new(path).unwrap() };
         let previous = DirIndex::from_records(vec![file("hot", 1)]).unwrap();
         let index = [file("hot", 2), file("new", 3), record("newer", to("new"))];
-        let index = DirIndex::from_records(index.into()).unwrap();
+        let index = DirIndex::from_records(index).unwrap();
         let [hot, new] = ["hot", "new"].map(|path| RelPath::new(path).unwrap());
         let held = index.hold_back(&hot, &previous).unwrap().hold_back(&new, &previous).unwrap();
         assert_eq!(held, previous);

@@ -389,6 +389,12 @@ impl Sections {
         Ok(lists.into_iter().flatten().collect())
     }
 
+    /// An error with what the sections of `kind` say together, at the first of them.
+    pub(crate) fn damaged(&self, kind: u32, problem: &str) -> SectionError {
+        let first = self.rows.iter().find(|row| row.kind == kind);
+        damaged(first.map_or(self.bytes.len(), |row| row.offset), problem)
+    }
+
     /// The length of section `number` once unpacked, without reading it; 0 if there is none.
     pub fn raw_len(&self, number: usize) -> usize {
         self.rows.get(number).map_or(0, |row| row.seal.raw_len as usize)

@@ -29,7 +29,7 @@ enum Source {
 
 #[derive(Debug)]
 struct Stream {
-    sections: Sections,
+    sections: Arc<Sections>,
     chunks: Vec<usize>,
     len: u64,
     /// The chunk read last, verified: signatures are mostly loaded in the order they lie in.
@@ -223,42 +223,59 @@ pub fn write_signatures<'a, W: std::io::Write>(
     Ok(())
 }
 
-/// Handles to the signatures in the sections of `kind`, which are those of `files`: for each the
-/// shape of its signature, if it has one, and the file's length, in the order they were written.
-///
-/// # Errors
-/// [`SectionError::Damaged`] when the sections hold more or less than that.
-pub fn read_signatures(
-    sections: Sections,
-    kind: u32,
-    files: impl Iterator<Item = (Option<ShapeCode>, u64)>,
-) -> Result<Vec<Option<StoredSignature>>, SectionError> {
-    let chunks: Vec<usize> = sections.of_kind(kind).collect();
-    let full = chunks.split_last().map_or(&[][..], |(_, full)| full);
-    if full.iter().any(|&number| sections.raw_len(number) != CHUNK_LEN) {
-        return Err(out_of_place("a signature section"));
+/// Gives out handles to the signatures in the sections of one kind, in the order they were written.
+/// Loads none of them.
+#[derive(Debug)]
+pub struct SignatureReader {
+    stream: Arc<Stream>,
+    at: u64,
+}
+
+impl SignatureReader {
+    /// Begins with the first signature in the sections of `kind`.
+    ///
+    /// # Errors
+    /// [`SectionError::Damaged`] when these are not cut as they should be.
+    pub fn new(sections: Arc<Sections>, kind: u32) -> Result<SignatureReader, SectionError> {
+        let chunks: Vec<usize> = sections.of_kind(kind).collect();
+        let full = chunks.split_last().map_or(&[][..], |(_, full)| full);
+        if full.iter().any(|&number| sections.raw_len(number) != CHUNK_LEN) {
+            return Err(out_of_place("a signature section"));
+        }
+        let len = chunks.iter().map(|&number| sections.raw_len(number) as u64).sum();
+        let stream = Arc::new(Stream { sections, chunks, len, last: Mutex::default() });
+        Ok(SignatureReader { stream, at: 0 })
     }
-    let len = chunks.iter().map(|&number| sections.raw_len(number) as u64).sum();
-    let stream = Arc::new(Stream { sections, chunks, len, last: Mutex::default() });
-    let mut at = 0u64;
-    let mut handles = Vec::new();
-    for (code, file_len) in files {
-        let Some(code) = code else {
-            handles.push(None);
-            continue;
-        };
+
+    /// The signature of the next file, which has `file_len` bytes, if it has one: then its shape is
+    /// `code`.
+    ///
+    /// # Errors
+    /// [`SectionError::Damaged`] when there is not that much left.
+    pub fn next(
+        &mut self,
+        code: Option<ShapeCode>,
+        file_len: u64,
+    ) -> Result<Option<StoredSignature>, SectionError> {
+        let Some(code) = code else { return Ok(None) };
         let shape = code.shape()?;
-        let source = Source::Stream { stream: Arc::clone(&stream), offset: at };
-        at = at
+        let source = Source::Stream { stream: Arc::clone(&self.stream), offset: self.at };
+        self.at = self
+            .at
             .checked_add(packed_len(&shape, file_len))
-            .filter(|&end| end <= stream.len)
+            .filter(|&end| end <= self.stream.len)
             .ok_or_else(|| out_of_place("a signature"))?;
-        handles.push(Some(StoredSignature { shape, file_len, source }));
+        Ok(Some(StoredSignature { shape, file_len, source }))
     }
-    if at != stream.len {
-        return Err(out_of_place("a part of the signature stream"));
+
+    /// That nothing is left.
+    ///
+    /// # Errors
+    /// [`SectionError::Damaged`].
+    pub fn finish(self) -> Result<(), SectionError> {
+        let all = self.at == self.stream.len;
+        if all { Ok(()) } else { Err(out_of_place("a part of the signature stream")) }
     }
-    Ok(handles)
 }
 
 #[cfg(test)]
@@ -272,8 +289,8 @@ mod tests {
         for file_len in [1 << 61, u64::MAX] {
             let empty = Writer::new(Vec::new(), *b"TEST").unwrap().finish().unwrap();
             let sections = Sections::from_bytes(empty, *b"TEST").unwrap();
-            let read = read_signatures(sections, 1, [(Some(code), file_len)].into_iter());
-            assert!(read.is_err(), "{file_len}");
+            let mut reader = SignatureReader::new(Arc::new(sections), 1).unwrap();
+            assert!(reader.next(Some(code), file_len).is_err(), "{file_len}");
         }
     }
 }

@@ -1,20 +1,24 @@
-//! Walking a tree in parallel: every path that is not excluded, with what `stat` says of it. Reads
-//! names and metadata through held descriptors, never contents (but for exclude files).
+//! Walking a tree in parallel: every path that is not left out, with what `stat` says of it, handed
+//! over a directory at a time. Knows nothing of what is done with it.
 
 use std::collections::BTreeMap;
-use std::io::{self, Read};
-use std::os::fd::{AsFd, OwnedFd};
-use std::path::Path;
-use std::sync::Mutex;
+use std::io;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use rustix::fs::{AtFlags, FileType, Mode, OFlags, Stat, openat, readlinkat, statat};
+use rayon::Scope;
+use rustix::fs::{AtFlags, FileType, RawDir, Stat, readlinkat, statat};
 use rustix::io::Errno;
 
 use crate::exclude::Excludes;
-use crate::{Beneath, Error, Problem, ProblemKind, RelPath, STAGE_DIR, Xattr, xattr};
+use crate::rules::CACHE_TAG;
+use crate::{Dir, Error, Problem, ProblemKind, RelPath, STAGE_DIR, Xattr, xattr};
 
-/// An exclude file larger than this is somebody's mistake.
-const MAX_EXCLUDE_LEN: u64 = 16 << 20;
+/// Names of one directory that a task deals with; what has more is dealt with by several.
+const BATCH: usize = 256;
+
+/// What names are read into: what most directories need, and no `getdents` more.
+const NAMES_LEN: usize = 32 << 10;
 
 /// One path that was found.
 #[derive(Debug)]
@@ -23,192 +27,211 @@ pub(crate) struct Found {
     pub(crate) stat: Stat,
     /// A symbolic link's target.
     pub(crate) target: Vec<u8>,
-    /// A directory's extended attributes.
-    pub(crate) xattrs: Vec<Xattr>,
 }
 
-/// Everything that was found, in path order, and what could not be looked at.
-#[derive(Debug, Default)]
-pub(crate) struct Walk {
-    pub(crate) found: Vec<Found>,
+impl Found {
+    pub(crate) fn kind(&self) -> FileType {
+        FileType::from_raw_mode(self.stat.st_mode)
+    }
+}
+
+/// What a walk came across.
+#[derive(Debug)]
+pub(crate) struct Walk<T> {
+    /// What was made of the paths found: one for each directory, or several for a large one.
+    pub(crate) taken: Vec<T>,
+    /// The extended attributes of directories that have any, which are read where a directory is
+    /// opened, after it was found.
+    pub(crate) dir_xattrs: BTreeMap<RelPath, Vec<Xattr>>,
+    /// What could not be looked at.
     pub(crate) problems: Vec<Problem>,
+    /// What is there and left out, with all below it, in path order.
+    pub(crate) excluded: Vec<RelPath>,
 }
 
-/// Walks the tree below `root`, whose own path is `shown_as` in messages.
+/// Walks the tree of `dir` and calls `take` with paths found in one directory, which is open as the
+/// descriptor it gets. No descriptor is held for longer, so that a walk has few open, however deep
+/// or wide the tree.
 ///
 /// # Errors
-/// When the root cannot be read, or an exclude file cannot be understood.
-pub(crate) fn walk(
-    root: &Beneath,
-    shown_as: &Path,
-    exclude_file: Option<&str>,
-    excludes: &Excludes,
-) -> Result<Walk, Error> {
-    let walker = Walker { root, shown_as, exclude_file, state: Mutex::default() };
-    rayon::scope(|scope| walker.visit(scope, None, excludes.clone()));
-    let State { mut walk, mut dir_xattrs, error } =
-        walker.state.into_inner().unwrap_or_else(|poisoned| poisoned.into_inner());
-    if let Some(error) = error {
-        return Err(error);
-    }
-    walk.found.sort_unstable_by(|a, b| a.path.cmp(&b.path));
-    if !dir_xattrs.is_empty() {
-        for found in &mut walk.found {
-            found.xattrs = dir_xattrs.remove(&found.path).unwrap_or_default();
+/// When the root cannot be read, an exclude file cannot be understood, and what `take` returns.
+pub(crate) fn walk<T: Send>(
+    dir: &Dir,
+    take: impl Fn(BorrowedFd<'_>, Vec<Found>) -> Result<T, Error> + Sync,
+) -> Result<Walk<T>, Error> {
+    let (taken, dir_xattrs) = (Vec::new(), BTreeMap::new());
+    let walk = Walk { taken, dir_xattrs, problems: Vec::new(), excluded: Vec::new() };
+    let walker = Walker { dir, take, state: Mutex::new((walk, None)) };
+    let excludes = dir.rules().at_root().clone();
+    rayon::scope(|scope| walker.visit(scope, None, &excludes));
+    let (mut walk, error) = walker.state.into_inner().unwrap_or_else(PoisonError::into_inner);
+    walk.excluded.sort_unstable();
+    error.map_or(Ok(walk), Err)
+}
+
+struct Walker<'a, T, F> {
+    dir: &'a Dir,
+    take: F,
+    state: Mutex<(Walk<T>, Option<Error>)>,
+}
+
+/// A directory that is being looked at.
+struct Here {
+    fd: OwnedFd,
+    excludes: Excludes,
+}
+
+impl<T: Send, F: Fn(BorrowedFd<'_>, Vec<Found>) -> Result<T, Error> + Sync> Walker<'_, T, F> {
+    /// Looks at one directory, and has tasks spawned for those in it.
+    fn visit<'s>(&'s self, scope: &Scope<'s>, dir: Option<RelPath>, above: &Excludes) {
+        if self.lock().1.is_some() {
+            return;
         }
-    }
-    Ok(walk)
-}
-
-struct Walker<'a> {
-    root: &'a Beneath,
-    shown_as: &'a Path,
-    exclude_file: Option<&'a str>,
-    state: Mutex<State>,
-}
-
-#[derive(Default)]
-struct State {
-    walk: Walk,
-    /// A directory's attributes are read when it is opened, after its parent listed it.
-    dir_xattrs: BTreeMap<RelPath, Vec<Xattr>>,
-    error: Option<Error>,
-}
-
-/// What one directory has: its entries, those of them to descend into with what is excluded there.
-#[derive(Default)]
-struct Listing {
-    found: Vec<Found>,
-    problems: Vec<Problem>,
-    xattrs: Vec<Xattr>,
-    subdirs: Vec<RelPath>,
-}
-
-impl<'a> Walker<'a> {
-    /// Lists `dir` and spawns a task for each directory in it. No descriptor is held meanwhile, so
-    /// a walk has as many open as it has threads, however deep the tree.
-    fn visit<'s>(&'s self, scope: &rayon::Scope<'s>, dir: Option<RelPath>, above: Excludes) {
-        match self.list(dir.as_ref(), above) {
-            Ok((listing, excludes)) => {
-                for subdir in listing.subdirs {
-                    let excludes = excludes.clone();
-                    scope.spawn(move |scope| self.visit(scope, Some(subdir), excludes));
-                }
-                let mut state = self.lock();
-                state.walk.found.extend(listing.found);
-                state.walk.problems.extend(listing.problems);
-                if let (Some(dir), false) = (dir, listing.xattrs.is_empty()) {
-                    state.dir_xattrs.insert(dir, listing.xattrs);
-                }
-            }
-            Err(Failure::Fatal(error)) => {
-                self.lock().error.get_or_insert(error);
-            }
-            Err(Failure::Unreadable(error)) => match dir {
+        if let Err(failure) = self.list(scope, dir.as_ref(), above) {
+            match (failure, dir) {
+                (Failure::Fatal(error), _) => self.fail(error),
                 // It went away since its parent was listed.
-                Some(_) if error.kind() == io::ErrorKind::NotFound => {}
-                Some(dir) => self.lock().walk.problems.push(unreadable(dir, &error)),
-                None => {
-                    let error = Error::io("read the directory", self.shown_as, error);
-                    self.lock().error.get_or_insert(error);
+                (Failure::Unreadable(error), Some(_))
+                    if error.kind() == io::ErrorKind::NotFound => {}
+                (Failure::Unreadable(error), Some(dir)) => {
+                    self.lock().0.problems.push(unreadable(dir, &error));
                 }
-            },
+                (Failure::Unreadable(error), None) => {
+                    self.fail(Error::io("read the directory", self.dir.path(), error));
+                }
+            }
         }
     }
 
-    fn lock(&self) -> std::sync::MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
+    fn list<'s>(
+        &'s self,
+        scope: &Scope<'s>,
+        dir: Option<&RelPath>,
+        above: &Excludes,
+    ) -> Result<(), Failure> {
+        let fd = self.dir.root().open_dir(dir)?;
+        let mut names = self.names(&fd, dir)?;
+        let has = |name: &[u8]| names.iter().any(|(path, _)| path.name() == name);
+        let rules = self.dir.rules();
+        let excludes = rules.enter(above, fd.as_fd(), dir, has).map_err(Failure::Fatal)?;
+        if let Some(dir) = dir {
+            let xattrs = xattr::read(fd.as_fd())?;
+            let cache = rules.is_cache(fd.as_fd(), has);
+            if cache {
+                names.retain(|(path, _)| path.name() == CACHE_TAG);
+            }
+            if cache || !xattrs.is_empty() {
+                let mut state = self.lock();
+                state.0.excluded.extend(cache.then(|| dir.clone()));
+                state.0.dir_xattrs.insert(dir.clone(), xattrs);
+            }
+        }
+        // Directories first: what is spawned last is done first, so the tasks of this one, which
+        // hold its descriptor, are done before those of the ones in it.
+        names.sort_by_key(|(_, kind)| !matches!(kind, FileType::Directory | FileType::Unknown));
+        let here = Arc::new(Here { fd, excludes });
+        if names.len() <= BATCH {
+            self.batch(scope, &here, names);
+            return Ok(());
+        }
+        let files = names
+            .iter()
+            .position(|(_, kind)| !matches!(kind, FileType::Directory | FileType::Unknown));
+        let mut rest = names.split_off(files.unwrap_or(names.len())).into_iter();
+        self.batch(scope, &here, names);
+        while !rest.as_slice().is_empty() {
+            let (names, here) = (rest.by_ref().take(BATCH).collect(), Arc::clone(&here));
+            scope.spawn(move |scope| self.batch(scope, &here, names));
+        }
+        Ok(())
     }
 
-    fn list(&self, dir: Option<&RelPath>, above: Excludes) -> Result<(Listing, Excludes), Failure> {
-        let fd = self.root.open_dir(dir)?;
-        let mut listing = Listing::default();
-        let excludes = match self.exclude_file_in(&fd, dir)? {
-            Some((name, content)) => above.enter(dir, &name, &content).map_err(Failure::Fatal)?,
-            None => above,
-        };
-        if dir.is_some() {
-            listing.xattrs = xattr::read(fd.as_fd())?;
-        }
-        for name in rustix::fs::Dir::read_from(&fd)? {
-            let name = name?;
-            let name = name.file_name();
-            let bytes = name.to_bytes();
-            let stage = dir.is_none() && bytes == STAGE_DIR.as_bytes();
-            if bytes == b"." || bytes == b".." || stage {
+    /// The paths in a directory, with what the directory says they are.
+    fn names(&self, fd: &OwnedFd, dir: Option<&RelPath>) -> io::Result<Vec<(RelPath, FileType)>> {
+        let mut names = Vec::new();
+        let mut buffer = Vec::with_capacity(NAMES_LEN);
+        let mut entries = RawDir::new(fd, buffer.spare_capacity_mut());
+        let mut too_long = false;
+        while let Some(entry) = entries.next() {
+            let entry = entry?;
+            let name = entry.file_name().to_bytes();
+            let stage = dir.is_none() && name == STAGE_DIR.as_bytes();
+            if name == b"." || name == b".." || stage {
                 continue;
             }
             let path = match dir {
-                Some(dir) => dir.join(bytes),
-                None => RelPath::new(bytes),
+                Some(dir) => dir.join(name),
+                None => RelPath::new(name),
             };
-            // The kernel gives no name that is not usable, but a path may grow too long.
-            let Ok(path) = path else { continue };
-            let stat = match statat(&fd, name, AtFlags::SYMLINK_NOFOLLOW) {
-                Ok(stat) => stat,
+            match path {
+                Ok(path) => names.push((path, entry.file_type())),
+                // The kernel gives no name that is not usable, but a path may grow too long.
+                Err(_) => too_long = true,
+            }
+        }
+        if let (Some(dir), true) = (dir, too_long) {
+            let detail = "what is in it, whose path is over 1 MiB long".into();
+            let problem = Problem::new(dir.clone(), ProblemKind::Unsupported, detail);
+            self.lock().0.problems.push(problem);
+        }
+        Ok(names)
+    }
+
+    /// Looks at some of the paths in a directory and hands over what counts.
+    fn batch<'s>(&'s self, scope: &Scope<'s>, here: &Arc<Here>, names: Vec<(RelPath, FileType)>) {
+        let rules = self.dir.rules();
+        let mut found = Vec::with_capacity(names.len());
+        let (mut problems, mut excluded) = (Vec::new(), Vec::new());
+        for (path, _) in names {
+            let (stat, target) = match look(here.fd.as_fd(), &path) {
+                Ok(seen) => seen,
                 Err(Errno::NOENT) => continue,
                 Err(error) => {
-                    listing.problems.push(unreadable(path, &error.into()));
+                    problems.push(unreadable(path, &error.into()));
                     continue;
                 }
             };
-            let kind = FileType::from_raw_mode(stat.st_mode);
-            if excludes.leave_out(&path, kind == FileType::Directory) {
+            if rules.leave_out(&here.excludes, &path, &stat) {
+                excluded.push(path);
                 continue;
             }
-            let mut target = Vec::new();
-            if kind == FileType::Symlink {
-                match readlinkat(&fd, name, Vec::new()) {
-                    Ok(link) => target = link.into_bytes(),
-                    Err(Errno::NOENT) => continue,
-                    Err(error) => {
-                        listing.problems.push(unreadable(path, &error.into()));
-                        continue;
-                    }
+            if FileType::from_raw_mode(stat.st_mode) == FileType::Directory {
+                if rules.is_elsewhere(&stat) {
+                    excluded.push(path.clone());
+                } else {
+                    let (dir, excludes) = (path.clone(), here.excludes.clone());
+                    scope.spawn(move |scope| self.visit(scope, Some(dir), &excludes));
                 }
             }
-            if kind == FileType::Directory {
-                listing.subdirs.push(path.clone());
-            }
-            listing.found.push(Found { path, stat, target, xattrs: Vec::new() });
+            found.push(Found { path, stat, target });
         }
-        Ok((listing, excludes))
+        let taken = (self.take)(here.fd.as_fd(), found);
+        let mut state = self.lock();
+        state.0.problems.append(&mut problems);
+        state.0.excluded.append(&mut excluded);
+        match taken {
+            Ok(taken) => state.0.taken.push(taken),
+            Err(error) => drop(state.1.get_or_insert(error)),
+        }
     }
 
-    /// The name, for messages, and the content of the exclude file in a directory, if it has one.
-    fn exclude_file_in(
-        &self,
-        fd: &OwnedFd,
-        dir: Option<&RelPath>,
-    ) -> Result<Option<(std::path::PathBuf, Vec<u8>)>, Failure> {
-        let Some(name) = self.exclude_file else { return Ok(None) };
-        let shown = self.shown_as.join(dir.map_or(Path::new(""), RelPath::as_path)).join(name);
-        match read_exclude_file(fd, name) {
-            Ok(content) => Ok(Some((shown, content))),
-            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
-            Err(error) => Err(Failure::Fatal(Error::Exclude {
-                file: shown,
-                line: 0,
-                problem: format!("cannot be read as exclude patterns: {error}"),
-            })),
-        }
+    fn lock(&self) -> MutexGuard<'_, (Walk<T>, Option<Error>)> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn fail(&self, error: Error) {
+        self.lock().1.get_or_insert(error);
     }
 }
 
-/// Reads the exclude file `name` in the directory `fd`. A link to one is followed, as git does not
-/// and people expect; what it leads to is only read.
-fn read_exclude_file(fd: &OwnedFd, name: &str) -> io::Result<Vec<u8>> {
-    let flags = OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NONBLOCK | OFlags::NOCTTY;
-    let file = std::fs::File::from(openat(fd, name, flags, Mode::empty())?);
-    if !file.metadata()?.is_file() {
-        return Err(io::Error::other("it is not a file"));
-    }
-    let mut content = Vec::new();
-    let len = file.take(MAX_EXCLUDE_LEN + 1).read_to_end(&mut content)?;
-    if len as u64 > MAX_EXCLUDE_LEN {
-        return Err(io::Error::other("it is over 16 MiB"));
-    }
-    Ok(content)
+/// What stands at `path` in the directory `fd`, and a symbolic link's target.
+fn look(fd: BorrowedFd<'_>, path: &RelPath) -> rustix::io::Result<(Stat, Vec<u8>)> {
+    let stat = statat(fd, path.name(), AtFlags::SYMLINK_NOFOLLOW)?;
+    let target = match FileType::from_raw_mode(stat.st_mode) {
+        FileType::Symlink => readlinkat(fd, path.name(), Vec::new())?.into_bytes(),
+        _ => Vec::new(),
+    };
+    Ok((stat, target))
 }
 
 /// Why a directory was not listed.
@@ -225,47 +248,9 @@ impl From<io::Error> for Failure {
     }
 }
 
-impl From<Errno> for Failure {
-    fn from(error: Errno) -> Failure {
-        Failure::Unreadable(error.into())
-    }
-}
-
 /// Says it in the system's words, without the number that the standard library adds to them.
 pub(crate) fn unreadable(path: RelPath, error: &io::Error) -> Problem {
     let text = error.to_string();
     let detail = text.split_once(" (os error ").map_or(text.as_str(), |(words, _)| words).into();
-    Problem { path, kind: ProblemKind::Unreadable, detail }
-}
-
-/// Whether `path` is left out, by itself or with a directory it lies in.
-pub(crate) fn is_excluded(
-    root: &Beneath,
-    shown_as: &Path,
-    exclude_file: Option<&str>,
-    excludes: &Excludes,
-    path: &RelPath,
-) -> Result<bool, Error> {
-    let walker = Walker { root, shown_as, exclude_file, state: Mutex::default() };
-    let mut excludes = excludes.clone();
-    let above = std::iter::successors(path.parent(), RelPath::parent);
-    let mut dirs: Vec<RelPath> = above.collect();
-    dirs.reverse();
-    let mut inside = None;
-    for step in dirs.iter().chain([path]) {
-        let fd = root.open_dir(inside);
-        if let Ok(fd) = &fd {
-            match walker.exclude_file_in(fd, inside) {
-                Ok(Some((name, content))) => excludes = excludes.enter(inside, &name, &content)?,
-                Err(Failure::Fatal(error)) => return Err(error),
-                Ok(None) | Err(Failure::Unreadable(_)) => {}
-            }
-        }
-        let is_dir = step != path || root.open_dir(Some(step)).is_ok();
-        if excludes.leave_out(step, is_dir) {
-            return Ok(true);
-        }
-        inside = Some(step);
-    }
-    Ok(false)
+    Problem::new(path, ProblemKind::Unreadable, detail)
 }

@@ -101,12 +101,11 @@ fn nearer_exclude_files_come_first_and_the_callers_patterns_before_all() {
 fn another_exclude_file_can_be_named_or_none() {
     let tree = seed_tree();
     write(tree.path(), ".gitignore", "*.py");
-    let options = DirOptions { exclude_file: Some(".gitignore".into()), ..DirOptions::default() };
+    let options = DirOptions { exclude_files: vec![".gitignore".into()], ..DirOptions::default() };
     let dir = Dir::with_options(tree.path(), &options).unwrap();
     assert!(dir.is_excluded(&path("file3.py")).unwrap());
     assert!(!dir.is_excluded(&path("file3.pyc")).unwrap());
-    let options =
-        DirOptions { exclude_file: None, default_excludes: Vec::new(), excludes: Vec::new() };
+    let options = DirOptions::everything();
     let dir = Dir::with_options(tree.path(), &options).unwrap();
     assert_eq!(names(dir.files("HEAD").unwrap()), [".git/HEAD"]);
 }

@@ -12,7 +12,7 @@ use std::sync::Arc;
 use anyhow::{Context, Result, bail};
 use incremental_backups_tools::{
     Applied, ApplyOptions, ApplyStatus, DiffData, DiffIndex, Dir, DirIndex, DirOptions, Error,
-    Node, RelPath, apply_diff_with, apply_status, recover,
+    Node, RelPath, ScanOptions, apply_diff_with, apply_status, recover,
 };
 use indicatif::{HumanBytes, HumanCount};
 use serde_json::Value;
@@ -159,9 +159,9 @@ fn reached(
     if archives.len() < 2 {
         return None;
     }
-    let everything = DirOptions { exclude_file: None, default_excludes: vec![], excludes: vec![] };
+    let everything = DirOptions::everything();
     let dir = Dir::with_options(&args.dir, &everything).ok()?;
-    let found = scan::scan(&dir, None, console).ok()?;
+    let found = scan::scan(&dir, None, ScanOptions::default(), console).ok()?;
     // What each path is that any of them lists, after those so far. Owners and the like may not
     // have come back, so it is the contents that are compared.
     let mut state: HashMap<&RelPath, Option<&Node>> = HashMap::new();

@@ -25,6 +25,7 @@ Exit status: 0 done, 1 the answer is no (compare: something differs; apply --sta
 unfinished), 2 failure.";
 
 const GLOBAL: &str = "Options of every command";
+const WHAT: &str = "What to leave out";
 
 const PATTERNS: &str = "\
 Patterns are those of .gitignore: `*.o` at any depth, `/build` at the top, `cache/` for directories
@@ -127,17 +128,30 @@ pub(crate) struct PatchArgs {
     pub(crate) new: PathBuf,
 }
 
-/// A directory, and what of it counts.
+/// A directory, what of it counts and how it is read.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Tree {
     /// The directory
     pub(crate) dir: PathBuf,
     /// Leave out what matches this pattern (may be given several times)
-    #[arg(long, value_name = "GLOB")]
+    #[arg(long, value_name = "GLOB", help_heading = WHAT)]
     pub(crate) exclude: Vec<String>,
-    /// The name of files in the directory that list patterns to leave out
-    #[arg(long, value_name = "NAME", default_value = ".exclude")]
-    pub(crate) exclude_file: String,
+    /// The name of files in the directory that list patterns to leave out, such as .gitignore (may
+    /// be given several times: the last decides)
+    #[arg(long, value_name = "NAME", default_value = ".exclude", help_heading = WHAT)]
+    pub(crate) exclude_file: Vec<String>,
+    /// Leave out what is in directories marked as caches by a CACHEDIR.TAG
+    #[arg(long, help_heading = WHAT)]
+    pub(crate) exclude_caches: bool,
+    /// Leave out files of over SIZE bytes (K, M or G for 1024 and its powers)
+    #[arg(long, value_name = "SIZE", value_parser = large_size, help_heading = WHAT)]
+    pub(crate) exclude_larger_than: Option<u64>,
+    /// Leave out what is on other file systems than the directory
+    #[arg(short = 'x', long, help_heading = WHAT)]
+    pub(crate) one_file_system: bool,
+    /// Read large files instead of mapping them into memory
+    #[arg(long)]
+    pub(crate) no_map: bool,
 }
 
 #[derive(Debug, clap::Args)]
@@ -150,6 +164,9 @@ pub(crate) struct IndexArgs {
     /// An earlier index of the directory: files that look unchanged since are not read again
     #[arg(long, value_name = "OLD_INDEX")]
     pub(crate) since: Option<PathBuf>,
+    /// Read them all the same, and tell which have other content though they look unchanged
+    #[arg(long, requires = "since")]
+    pub(crate) verify: bool,
 }
 
 #[derive(Debug, clap::Args)]
@@ -225,6 +242,9 @@ pub(crate) struct CompareArgs {
     pub(crate) tree: Tree,
     /// The index to compare it with
     pub(crate) index: PathBuf,
+    /// Read everything, and tell which files have other content though they look unchanged
+    #[arg(long)]
+    pub(crate) verify: bool,
 }
 
 /// A number of bytes below 4 GiB.

@@ -58,6 +58,7 @@ impl Row<'_> {
             Class::Metadata => ('m', "metadata"),
             Class::TypeChanged => ('T', "type_changed"),
             Class::Deleted => ('D', "deleted"),
+            Class::Excluded => ('X', "excluded"),
         }
     }
 
@@ -137,6 +138,7 @@ pub(crate) struct Totals {
     metadata: u64,
     type_changed: u64,
     deleted: u64,
+    excluded: u64,
     /// Bytes of files that are stored whole.
     whole: u64,
     /// Bytes of files that are stored as deltas, which are smaller.
@@ -155,6 +157,7 @@ impl Totals {
                 Class::Metadata => &mut totals.metadata,
                 Class::TypeChanged => &mut totals.type_changed,
                 Class::Deleted => &mut totals.deleted,
+                Class::Excluded => &mut totals.excluded,
             };
             *count += 1;
             let len = row.change.new.as_ref().map_or(0, |new| new.node.len());
@@ -181,6 +184,7 @@ impl Totals {
             "metadata": self.metadata,
             "type_changed": self.type_changed,
             "deleted": self.deleted,
+            "excluded": self.excluded,
             "whole_bytes": self.whole,
             "delta_bytes": self.by_delta,
         })
@@ -198,6 +202,7 @@ impl fmt::Display for Totals {
             (self.metadata, "with other metadata"),
             (self.type_changed, "of another kind"),
             (self.deleted, "deleted"),
+            (self.excluded, "newly excluded"),
         ];
         let there = counts.iter().filter(|(count, _)| *count > 0);
         let counts: Vec<String> =

@@ -3,13 +3,14 @@
 use std::collections::HashSet;
 
 use anyhow::{Result, bail};
-use incremental_backups_tools::{DiffIndex, DirIndex, Problem, ProblemKind, RelPath};
+use incremental_backups_tools::{DiffIndex, DirIndex, Problem, ProblemKind, RelPath, ScanOptions};
 use serde_json::Value;
 
 use crate::Answer;
 use crate::args::CompareArgs;
 use crate::changes::{Row, Totals, rows};
 use crate::console::{Console, shown};
+use crate::index::problems;
 use crate::json::{self, object};
 use crate::scan;
 
@@ -17,17 +18,19 @@ use crate::scan;
 pub(crate) fn run(args: &CompareArgs, console: &mut Console) -> Result<Answer> {
     let dir = scan::open(&args.tree)?;
     let old = DirIndex::from_file(&args.index)?;
-    let new = scan::scan(&dir, Some(&old), console)?;
+    let options = ScanOptions { verify: args.verify, ..scan::options(&args.tree) };
+    let new = scan::scan(&dir, Some(&old), options, console)?;
     let diff = DiffIndex::between(&old, &new);
     scan::warn_of_problems(&new, console);
     if let (true, Some(path)) = (diff.is_empty(), newly_unreadable(&old, &new)) {
         let (dir, index) = (shown(dir.path()), shown(&args.index));
         bail!("cannot tell whether {dir} is as {index} says: {path} cannot be read");
     }
+    let same = diff.is_empty() && !scan::is_rotten(&new);
     let totals = Totals::of(&diff);
     if console.json() {
         console.document(object([
-            ("same", diff.is_empty().into()),
+            ("same", same.into()),
             ("base", diff.base().to_string().into()),
             ("result", diff.result().to_string().into()),
             ("totals", totals.json()),
@@ -36,8 +39,8 @@ pub(crate) fn run(args: &CompareArgs, console: &mut Console) -> Result<Answer> {
         ]))?;
     }
     rows(&diff).try_for_each(|row: Row<'_>| console.line(row))?;
-    console.line(totals)?;
-    Ok(if diff.is_empty() { Answer::Yes } else { Answer::No })
+    console.line(format_args!("{totals}{}", problems(&new)))?;
+    Ok(if same { Answer::Yes } else { Answer::No })
 }
 
 /// A path that could be read when `old` was made and cannot now. `new` has it as it was then.

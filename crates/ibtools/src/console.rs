@@ -13,7 +13,7 @@ use std::time::Duration;
 
 use anyhow::{Context, Result};
 use incremental_backups_tools::{Progress, dirindex};
-use indicatif::{HumanBytes, HumanCount, ProgressBar};
+use indicatif::{HumanBytes, HumanCount, ProgressBar, ProgressStyle};
 use serde_json::Value;
 
 use crate::args::Global;
@@ -86,7 +86,10 @@ impl Console {
             let (stop, stopped) = mpsc::channel();
             let watched = Arc::clone(&progress);
             let watch = move || {
-                let bar = ProgressBar::new_spinner();
+                // A message wider than the terminal is cut.
+                let style = ProgressStyle::with_template("{spinner} {wide_msg}");
+                let style = style.unwrap_or_else(|_| ProgressStyle::default_spinner());
+                let bar = ProgressBar::new_spinner().with_style(style);
                 while stopped.recv_timeout(TICK) == Err(RecvTimeoutError::Timeout) {
                     bar.set_message(status(doing, &watched, total));
                     bar.tick();
@@ -110,6 +113,11 @@ fn status(doing: &str, progress: &Progress, total: Option<u64>) -> String {
     if let Some(total) = total.filter(|&total| total > 0) {
         let percent = u128::from(progress.bytes()) * 100 / u128::from(total);
         text.push_str(&format!(" of {} ({} %)", HumanBytes(total), percent.min(100)));
+    }
+    let in_hand = progress.in_hand();
+    if !in_hand.is_empty() {
+        text.push_str(": ");
+        text.push_str(&dirindex::escape(&in_hand));
     }
     text
 }
@@ -199,6 +207,7 @@ mod tests {
             status("reading", &progress, Some(4 << 20)),
             "reading, 3.00 MiB of 4.00 MiB (75 %)"
         );
-        assert_eq!(status("reading", &progress, Some(0)), "reading, 3.00 MiB");
+        progress.set_in_hand(b"dir/\x1b[2Jfile");
+        assert_eq!(status("reading", &progress, Some(0)), "reading, 3.00 MiB: dir/\\0033[2Jfile");
     }
 }

@@ -76,7 +76,7 @@ fn pack(
     console: &Console,
 ) -> Result<(DirIndex, DiffData)> {
     let mut changed: HashMap<RelPath, usize> = HashMap::new();
-    let mut index = scan::scan(dir, Some(base), console)?;
+    let mut index = scan::scan(dir, Some(base), scan::options(&args.tree), console)?;
     loop {
         let diff = DiffIndex::between(base, &index);
         let ticker = console.ticker("packing", Some(Totals::of(&diff).content()));
@@ -93,7 +93,7 @@ fn pack(
             Err(error) => return Err(error.into()),
         }
         drop(ticker);
-        index = scan::scan(dir, Some(&index), console)?;
+        index = scan::scan(dir, Some(&index), scan::options(&args.tree), console)?;
         for path in changed.iter().filter(|(_, times)| **times >= ATTEMPTS).map(|(path, _)| path) {
             index = index.hold_back(path, base)?;
         }

@@ -3,7 +3,7 @@
 use std::fmt;
 
 use anyhow::Result;
-use incremental_backups_tools::{DirIndex, Node};
+use incremental_backups_tools::{DirIndex, Node, ProblemKind, ScanOptions};
 use indicatif::{HumanBytes, HumanCount};
 use serde_json::{Value, json};
 
@@ -18,7 +18,8 @@ pub(crate) fn run(args: &IndexArgs, console: &mut Console) -> Result<Answer> {
     let dir = scan::open(&args.tree)?;
     scan::check_output(&dir, &args.output)?;
     let previous = args.since.as_ref().map(DirIndex::from_file).transpose()?;
-    let index = scan::scan(&dir, previous.as_ref(), console)?;
+    let options = ScanOptions { verify: args.verify, ..scan::options(&args.tree) };
+    let index = scan::scan(&dir, previous.as_ref(), options, console)?;
     index.to_file(&args.output)?;
     scan::warn_of_problems(&index, console);
     let totals = Totals::of(&index);
@@ -32,16 +33,22 @@ pub(crate) fn run(args: &IndexArgs, console: &mut Console) -> Result<Answer> {
     console.document(document)?;
     let (output, len) = (shown(&args.output), HumanBytes(files::len(&args.output)));
     console.line(format_args!("{output} ({len}): {totals}{}", problems(&index)))?;
-    Ok(Answer::Yes)
+    Ok(if scan::is_rotten(&index) { Answer::No } else { Answer::Yes })
 }
 
 /// What a summary says of problems: nothing when there are none.
 pub(crate) fn problems(index: &DirIndex) -> String {
-    match index.problems().len() {
-        0 => String::new(),
-        1 => "; 1 problem".to_owned(),
-        n => format!("; {} problems", HumanCount(n as u64)),
-    }
+    let kinds = [
+        (ProblemKind::Unreadable, "unreadable"),
+        (ProblemKind::Unstable, "unstable"),
+        (ProblemKind::Unsupported, "of a kind that is left out"),
+        (ProblemKind::Rotten, "rotten"),
+    ];
+    let counted = kinds.map(|(kind, words)| {
+        (index.problems().iter().filter(|problem| problem.kind == kind).count(), words)
+    });
+    let there = counted.iter().filter(|(count, _)| *count > 0);
+    there.map(|(count, words)| format!("; {} {words}", HumanCount(*count as u64))).collect()
 }
 
 /// What an index consists of.

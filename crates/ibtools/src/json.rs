@@ -83,9 +83,14 @@ pub(crate) fn problems(problems: &[Problem]) -> Value {
             ProblemKind::Unreadable => "unreadable",
             ProblemKind::Unstable => "unstable",
             ProblemKind::Unsupported => "unsupported",
+            ProblemKind::Rotten => "rotten",
         };
         let mut object = object([("kind", kind.into()), ("detail", problem.detail.clone().into())]);
         put_path(&mut object, "path", &problem.path);
+        if !problem.ranges.is_empty() {
+            let ranges = problem.ranges.iter().map(|&(from, to)| json!([from, to]));
+            object.insert("ranges".into(), ranges.collect());
+        }
         Value::from(object)
     };
     problems.iter().map(problem).collect()

@@ -1,12 +1,14 @@
 //! Opening and scanning the directory that is named on the command line. Knows the options that
-//! say what of it counts, not what the index is for.
+//! say what of it counts and how it is read, not what the index is for.
 
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 use std::sync::Arc;
 
 use anyhow::{Result, bail};
-use incremental_backups_tools::{Dir, DirIndex, DirOptions, ProblemKind, RelPath, ScanOptions};
+use incremental_backups_tools::{
+    Dir, DirIndex, DirOptions, Problem, ProblemKind, RelPath, ScanOptions,
+};
 
 use crate::args::Tree;
 use crate::console::{Console, is_dash, shown};
@@ -15,33 +17,69 @@ use crate::files;
 /// The directory, with what is left out of it.
 pub(crate) fn open(tree: &Tree) -> Result<Dir> {
     let options = DirOptions {
-        exclude_file: Some(tree.exclude_file.clone()),
+        exclude_files: tree.exclude_file.clone(),
         excludes: tree.exclude.clone(),
+        exclude_caches: tree.exclude_caches,
+        one_file_system: tree.one_file_system,
+        max_file_len: tree.exclude_larger_than,
         ..DirOptions::default()
     };
     Ok(Dir::with_options(&tree.dir, &options)?)
 }
 
+/// How `tree` is to be read.
+pub(crate) fn options(tree: &Tree) -> ScanOptions {
+    ScanOptions { maps: !tree.no_map, ..ScanOptions::default() }
+}
+
 /// Scans `dir`, not reading again what `previous` vouches for.
-pub(crate) fn scan(dir: &Dir, previous: Option<&DirIndex>, console: &Console) -> Result<DirIndex> {
+pub(crate) fn scan(
+    dir: &Dir,
+    previous: Option<&DirIndex>,
+    options: ScanOptions,
+    console: &Console,
+) -> Result<DirIndex> {
     let ticker = console.ticker("scanning", None);
     let progress = Some(Arc::clone(ticker.progress()));
-    Ok(DirIndex::scan_with(dir, previous, &ScanOptions { progress, ..ScanOptions::default() })?)
+    Ok(DirIndex::scan_with(dir, previous, &ScanOptions { progress, ..options })?)
 }
 
 /// Warns of what the scan could not take in as it should.
 pub(crate) fn warn_of_problems(index: &DirIndex, console: &Console) {
-    for problem in index.problems() {
-        let (path, detail) = (&problem.path, &problem.detail);
-        match problem.kind {
+    for Problem { path, kind, detail, ranges } in index.problems() {
+        match kind {
             ProblemKind::Unreadable => {
                 console.warn(format_args!("{path} cannot be read: {detail}"))
             }
             ProblemKind::Unstable => console.warn(format_args!("{path} is unstable: {detail}")),
             ProblemKind::Unsupported => console.warn(format_args!("{path} is left out: {detail}")),
+            ProblemKind::Rotten => {
+                console.warn(format_args!("{path} is rotten: {detail}: {}", bytes(ranges)));
+            }
         }
     }
 }
+
+/// Whether anything was found to be rotten.
+pub(crate) fn is_rotten(index: &DirIndex) -> bool {
+    index.problems().iter().any(|problem| problem.kind == ProblemKind::Rotten)
+}
+
+/// `bytes 0 to 1023, 4096 to 8191 and 3 more ranges`
+fn bytes(ranges: &[(u64, u64)]) -> String {
+    let shown = ranges.iter().take(RANGES_SHOWN);
+    let shown: Vec<String> =
+        shown.map(|(from, to)| format!("{from} to {}", to.saturating_sub(1))).collect();
+    let more = match ranges.len().saturating_sub(RANGES_SHOWN) {
+        0 => String::new(),
+        1 => " and 1 more range".to_owned(),
+        n => format!(" and {n} more ranges"),
+    };
+    format!("bytes {}{more}", shown.join(", "))
+}
+
+/// JSON has them all.
+const RANGES_SHOWN: usize = 8;
 
 /// Refuses an output inside `dir` that the next scan would take for a part of the tree, and one that
 /// is no file.

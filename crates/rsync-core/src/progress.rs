@@ -1,6 +1,7 @@
 //! Progress and cancellation: counters a caller polls and a flag it sets. Knows nothing of what is counted.
 
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
+use std::sync::{Mutex, PoisonError};
 
 /// Shared between the thread that works and the thread that watches.
 ///
@@ -10,6 +11,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 pub struct Progress {
     bytes: AtomicU64,
     items: AtomicU64,
+    in_hand: Mutex<Vec<u8>>,
     cancelled: AtomicBool,
 }
 
@@ -34,6 +36,17 @@ impl Progress {
     /// Counts one item as done.
     pub fn add_item(&self) {
         self.items.fetch_add(1, Relaxed);
+    }
+    /// The name of an item that is worked on: of the one taken up last, more or less, where several are. Empty at first.
+    pub fn in_hand(&self) -> Vec<u8> {
+        self.in_hand.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+    /// Says which item is taken up. Whoever asks meanwhile does not hold up the work.
+    pub fn set_in_hand(&self, name: &[u8]) {
+        if let Ok(mut in_hand) = self.in_hand.try_lock() {
+            in_hand.clear();
+            in_hand.extend_from_slice(name);
+        }
     }
     /// Asks the work to stop; it ends with [`Cancelled`].
     pub fn cancel(&self) {

@@ -63,6 +63,7 @@ fn indexes() {
             path: RelPath::new("socket").unwrap(),
             kind: ProblemKind::Unsupported,
             detail: "a socket".to_owned(),
+            ranges: vec![],
         };
         let problems = encoded(&vec![problem]);
         let of = |kind| raw(&bytes, *b"INDX", kind);
