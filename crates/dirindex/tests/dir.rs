@@ -4,7 +4,7 @@
 use std::fs;
 use std::path::Path;
 
-use dirindex::{Dir, DirOptions, RelPath};
+use dirindex::{Dir, DirIndex, DirOptions, RelPath};
 use tempfile::TempDir;
 
 fn write(root: &Path, path: &str, content: &str) {
@@ -152,4 +152,146 @@ fn what_is_no_directory_is_said_so() {
             "{shown}"
         );
     }
+}
+
+#[test]
+fn what_a_thing_is_can_leave_it_out() {
+    let tree = seed_tree();
+    let tag = "Signature: 8a477f597d28d172789f06886806bc55\n# a cache";
+    write(tree.path(), "cache/CACHEDIR.TAG", tag);
+    write(tree.path(), "cache/inside/file", "");
+    write(tree.path(), "no cache/CACHEDIR.TAG", "Signature: something else");
+    write(tree.path(), "no cache/file", "");
+    write(tree.path(), "large", &"x".repeat(101));
+    write(tree.path(), "limit", &"x".repeat(100));
+    let all = Dir::new(tree.path()).unwrap();
+    let all = names(all.files("*").unwrap());
+    for name in ["cache/inside/file", "no cache/file", "large"] {
+        assert!(all.contains(&name.into()), "{name}");
+    }
+    let options =
+        DirOptions { exclude_caches: true, max_file_len: Some(100), ..DirOptions::default() };
+    let dir = Dir::with_options(tree.path(), &options).unwrap();
+    let some = names(dir.files("*").unwrap());
+    let gone: Vec<&String> = all.iter().filter(|name| !some.contains(name)).collect();
+    assert_eq!(gone, ["cache/inside/file", "large"]);
+    for (name, out) in [
+        ("cache", false),
+        ("cache/CACHEDIR.TAG", false),
+        ("cache/inside", true),
+        ("cache/inside/file", true),
+        ("no cache/file", false),
+        ("large", true),
+        ("limit", false),
+    ] {
+        assert_eq!(dir.is_excluded(&path(name)).unwrap(), out, "{name}");
+    }
+
+    // The index names what is there and was left out, as the roots of what is.
+    let index = DirIndex::scan(&dir).unwrap();
+    assert_eq!(
+        names(index.excluded().to_vec()),
+        [".git", "cache", "excluded_dir", "file3.pyc", "large"]
+    );
+    for (name, out) in [("cache/inside", true), ("excluded_dir/excluded_file", true), ("a", false)]
+    {
+        assert_eq!(index.is_excluded(&path(name)), out, "{name}");
+    }
+    let mut bytes = Vec::new();
+    index.write_to(&mut bytes).unwrap();
+    let back = DirIndex::from_bytes(bytes).unwrap();
+    assert_eq!((back.excluded(), back.root()), (index.excluded(), index.root()));
+}
+
+#[test]
+fn other_file_systems_are_not_entered_when_not_asked_for() {
+    let device = |path: &str| std::os::unix::fs::MetadataExt::dev(&fs::metadata(path).unwrap());
+    if !Path::new("/dev/pts/ptmx").exists() || device("/dev") == device("/dev/pts") {
+        eprintln!("SKIPPED: /dev/pts is no file system of its own here");
+        return;
+    }
+    let options = DirOptions { one_file_system: true, ..DirOptions::everything() };
+    let dir = Dir::with_options("/dev", &options).unwrap();
+    let walked = dir.walk().unwrap();
+    assert!(walked.contains(&(path("pts"), true)));
+    assert!(!walked.iter().any(|(found, _)| found.is_below(&path("pts"))));
+    assert!(dir.is_excluded(&path("pts/ptmx")).unwrap());
+    assert!(!dir.is_excluded(&path("pts")).unwrap());
+}
+
+/// Patterns as in `gitignore(5)`, nested and negated, against git itself.
+#[test]
+fn exclude_files_mean_what_they_mean_to_git() {
+    let tree = tempfile::tempdir().unwrap();
+    let root = tree.path();
+    let git = |args: &[&str]| {
+        let output = std::process::Command::new("git").arg("-C").arg(root).args(args).output();
+        output.ok().map(|output| String::from_utf8(output.stdout).unwrap())
+    };
+    if git(&["init", "--quiet"]).is_none() {
+        assert!(std::env::var_os("CI").is_none(), "git must be installed");
+        eprintln!("SKIPPED: git is not installed");
+        return;
+    }
+    write(
+        root,
+        ".gitignore",
+        "*.o\n/top\nbuild/\n!keep.o\ndoc/*.txt\n**/deep/*.x\n\\#odd\na/**/z\n# no\n",
+    );
+    write(root, "sub/.gitignore", "!*.o\n/here\n*.log\n!/anchored.log\n");
+    write(root, "sub/sub/.gitignore", "*.o\nkept/*\n!kept/this\n");
+    for file in [
+        "a.o",
+        "keep.o",
+        "top",
+        "x/top",
+        "build/in",
+        "x/build/in",
+        "file/build",
+        "doc/a.txt",
+        "doc/x/a.txt",
+        "x/deep/y.x",
+        "deep/y.x",
+        "#odd",
+        "a/z",
+        "a/b/z",
+        "a/b/c/z",
+        "# no",
+        "sub/a.o",
+        "sub/here",
+        "sub/x/here",
+        "sub/a.log",
+        "sub/anchored.log",
+        "sub/x/anchored.log",
+        "sub/sub/a.o",
+        "sub/sub/kept/this",
+        "sub/sub/kept/that",
+        "sub/build/a.o",
+        ".hidden",
+    ] {
+        write(root, file, "");
+    }
+    let listed =
+        git(&["-c", "core.quotePath=off", "ls-files", "-o", "--exclude-standard"]).unwrap();
+    let mut listed: Vec<&str> = listed.lines().collect();
+    listed.sort_unstable();
+    assert!(listed.len() > 10, "{listed:?}");
+    let options = DirOptions { exclude_files: vec![".gitignore".into()], ..DirOptions::default() };
+    let mut ours = names(Dir::with_options(root, &options).unwrap().files("*").unwrap());
+    ours.sort_unstable();
+    assert_eq!(ours, listed);
+}
+
+#[test]
+fn of_two_exclude_files_the_later_decides() {
+    let tree = seed_tree();
+    write(tree.path(), ".gitignore", "file1\nfile2");
+    write(tree.path(), ".exclude", "!file2\n");
+    let with = |exclude_files: [&str; 2]| {
+        let exclude_files = exclude_files.map(String::from).into();
+        let options = DirOptions { exclude_files, ..DirOptions::default() };
+        names(Dir::with_options(tree.path(), &options).unwrap().files("file?").unwrap())
+    };
+    assert_eq!(with([".gitignore", ".exclude"]), ["file2"]);
+    assert_eq!(with([".exclude", ".gitignore"]), [""; 0]);
 }
