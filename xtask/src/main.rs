@@ -1,14 +1,17 @@
 //! The project's long jobs: `cargo xtask bench`, `cargo xtask crash` and `cargo xtask fuzz`. Drives the built programs and
-//! their peers as processes; has no code of the libraries.
+//! their peers as processes.
 #![allow(clippy::print_stdout, clippy::print_stderr, reason = "a program for a terminal")]
 
+mod bare;
 mod bench_backup;
 mod bench_blocks;
 mod bench_core;
 mod bench_levels;
+mod bench_tree;
 mod crash;
 mod edits;
 mod fuzz;
+mod indexes;
 mod process;
 mod table;
 
@@ -24,6 +27,9 @@ usage: cargo xtask bench backup [TREE.tar.xz] [--runs N]
            signature and delta sizes of pairs of files or directories for each block length
        cargo xtask bench levels [TREE.tar.xz]
            time and size of compressing an archive's members, by library and level
+       cargo xtask bench tree [TREE.tar.xz] [--runs N]
+           taking stock of a source tree, beside find, b3sum, tar, restic and dar; of trees of up
+           to 10^6 files; of trees that are wide, deep or sparse
        cargo xtask crash [model] [calls] [power] [full]
            the long sweeps of docs/reliability.md: a simulated disk, killed and failing commands,
            power cuts under ext4 and XFS (as root), full disks (as root); all of them if none is named
@@ -39,6 +45,11 @@ fn main() -> ExitCode {
         ["bench", "core", ref rest @ ..] => bench_core::run_all(rest),
         ["bench", "levels", ref rest @ ..] => bench_levels::run_all(rest),
         ["crash", ref rest @ ..] => crash::run(rest),
+        ["bench", "tree", ref rest @ ..] => bench_tree::run_all(rest),
+        // What the benchmarks run beside the programs.
+        ["bare", root] => bare::run(root),
+        ["open", ref files @ ..] => indexes::open(files),
+        ["parts", file] => indexes::parts(file),
         ["fuzz", target] => fuzz::run(target, 60),
         ["fuzz", target, seconds] => match seconds.parse() {
             Ok(seconds) => fuzz::run(target, seconds),

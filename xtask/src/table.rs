@@ -70,6 +70,11 @@ fn median(samples: &[Sample], of: impl Fn(&Sample) -> f64) -> f64 {
     values.get(values.len() / 2).copied().unwrap_or(f64::NAN)
 }
 
+/// The median of a row's wall times, seconds.
+pub(crate) fn median_wall(row: &Row) -> f64 {
+    median(&row.samples, |sample| sample.wall)
+}
+
 pub(crate) fn print(rows: &[Row]) {
     println!("| work | tool | wall s | cpu s | peak MiB | stored MB |");
     println!("|---|---|---|---|---|---|");

@@ -27,9 +27,11 @@ const EXCLUDED: u32 = 5;
 /// Records a section: enough to compress well, few enough to decode in parallel and in bounds.
 const ROWS_PER_SECTION: usize = 4096;
 
-/// Sections that are encoded or decoded at a time, so that little more than the records themselves
-/// is held of a large index.
-const SECTIONS_AT_ONCE: usize = 16;
+/// Sections that are encoded or decoded at a time: enough for all threads, and so few that little
+/// more than the records themselves is held of a large index.
+fn sections_at_once() -> usize {
+    2 * rayon::current_num_threads()
+}
 
 /// The identity of a whole tree: BLAKE3 over the encodings of its entries in path order.
 ///
@@ -148,6 +150,11 @@ impl DirIndex {
 
     fn from_sorted(records: Vec<Arc<Record>>) -> Result<DirIndex, Error> {
         check(&records)?;
+        DirIndex::from_checked(records)
+    }
+
+    /// An index of records that [`check`] has nothing against.
+    pub(crate) fn from_checked(records: Vec<Arc<Record>>) -> Result<DirIndex, Error> {
         let root = root_of(&records)?;
         Ok(DirIndex { records, root, problems: Vec::new(), excluded: Vec::new() })
     }
@@ -290,7 +297,7 @@ impl DirIndex {
         kind: u32,
         row: impl Fn(&'a Record) -> T + Sync,
     ) -> Result<(), Error> {
-        for records in self.records.chunks(SECTIONS_AT_ONCE * ROWS_PER_SECTION) {
+        for records in self.records.chunks(sections_at_once() * ROWS_PER_SECTION) {
             let chunks = records.par_chunks(ROWS_PER_SECTION);
             let encode = |chunk: &'a [Arc<Record>]| {
                 let rows: Vec<T> = chunk.iter().map(|record| row(record)).collect();
@@ -339,7 +346,7 @@ impl DirIndex {
         let mut signatures = SignatureReader::new(Arc::clone(&sections), SIGNATURES)?;
         let mut records = Vec::new();
         let pairs: Vec<(usize, usize)> = catalogue.into_iter().zip(trust).collect();
-        for pairs in pairs.chunks(SECTIONS_AT_ONCE) {
+        for pairs in pairs.chunks(sections_at_once()) {
             let decode = |&(rows, trust): &(usize, usize)| {
                 let rows: Vec<Row<Entry>> = sections.decode(rows)?;
                 let trusts: Vec<Option<Trust>> = sections.decode(trust)?;
@@ -373,7 +380,7 @@ impl PartialEq for DirIndex {
 fn root_of(records: &[Arc<Record>]) -> Result<Root, Error> {
     let mut hasher = blake3::Hasher::new();
     hasher.update(b"incremental-backups-tools root 1\n");
-    for records in records.chunks(SECTIONS_AT_ONCE * ROWS_PER_SECTION) {
+    for records in records.chunks(sections_at_once() * ROWS_PER_SECTION) {
         let encode = |chunk: &[Arc<Record>]| {
             let mut buffer = Vec::with_capacity(1 << 17);
             let encoded =

@@ -99,15 +99,18 @@ fn sign(
 ) -> io::Result<Option<Signature>> {
     let (len, progress) = (len(stat), options.progress.as_deref());
     let signed = if len < LARGE {
-        buffer.resize(len as usize, 0);
-        if let Err(error) = (&*file).read_exact(buffer) {
+        if buffer.len() < len as usize {
+            buffer.resize(len as usize, 0);
+        }
+        let content = buffer.get_mut(..len as usize).unwrap_or_default();
+        if let Err(error) = (&*file).read_exact(content) {
             return match error.kind() {
                 io::ErrorKind::UnexpectedEof => Ok(None),
                 _ => Err(error),
             };
         }
         progress.inspect(|progress| progress.add_bytes(len));
-        Signature::of_slice(buffer, &options.signature)
+        Signature::of_slice(content, &options.signature)
     } else if options.maps && !is_sparse(stat) {
         FileBytes::open(file).and_then(|bytes| {
             let signature = Signature::of_slice_with(&bytes, &options.signature, progress)?;

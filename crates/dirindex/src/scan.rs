@@ -13,7 +13,7 @@ use rustix::fs::{AtFlags, FileType, Mode, Stat, major, minor, openat, statat};
 
 use crate::index::check;
 use crate::read::{self, ATTEMPTS, Content, LARGE, READ};
-use crate::stored::{self, StoredSignature};
+use crate::stored::{self, Pool};
 use crate::walk::{Found, Walk, unreadable, walk};
 use crate::{
     Dir, DirIndex, Entry, Error, Meta, Node, Problem, ProblemKind, Record, RelPath, STAGE_DIR,
@@ -98,9 +98,7 @@ impl DirIndex {
         if let Some(previous) = previous {
             keep_unreadable(&mut records, &problems, previous);
         }
-        drop_orphans(&mut records);
-        fill_links(&mut records);
-        Ok(DirIndex::from_records(records)?.with_problems(problems).with_excluded(excluded))
+        index_of(records, problems, excluded)
     }
 
     /// This index with what `previous` has of the file at `path`, or without it: for a file that
@@ -115,8 +113,6 @@ impl DirIndex {
         let others = self.records().iter().filter(|record| record.entry.path != *path);
         let mut records: Vec<Arc<Record>> = others.chain(kept).cloned().collect();
         records.sort_unstable_by(|a, b| a.entry.path.cmp(&b.entry.path));
-        drop_orphans(&mut records);
-        fill_links(&mut records);
         let mut problems: Vec<Problem> = self.problems().to_vec();
         problems.retain(|problem| problem.path != *path);
         let detail = match kept {
@@ -124,9 +120,19 @@ impl DirIndex {
             None => "changed whenever it was to be stored: left out",
         };
         problems.push(Problem::new(path.clone(), ProblemKind::Unstable, detail.into()));
-        let excluded = self.excluded().to_vec();
-        Ok(DirIndex::from_records(records)?.with_problems(problems).with_excluded(excluded))
+        index_of(records, problems, self.excluded().to_vec())
     }
+}
+
+/// The index of what was found, which is in path order.
+fn index_of(
+    mut records: Vec<Arc<Record>>,
+    problems: Vec<Problem>,
+    excluded: Vec<RelPath>,
+) -> Result<DirIndex, Error> {
+    drop_orphans(&mut records)?;
+    fill_links(&mut records);
+    Ok(DirIndex::from_checked(records)?.with_problems(problems).with_excluded(excluded))
 }
 
 /// Refuses a tree that an interrupted apply left half old, half new.
@@ -160,7 +166,7 @@ impl Scan<'_> {
     fn take(&self, fd: BorrowedFd<'_>, found: Vec<Found>) -> Result<Taken, Error> {
         let mut taken = Taken::default();
         taken.records.reserve_exact(found.len());
-        let mut buffer = Vec::new();
+        let (mut buffer, pool) = (Vec::new(), Pool::new());
         for found in found {
             self.begin(&found.path)?;
             if found.kind() != FileType::RegularFile {
@@ -174,7 +180,7 @@ impl Scan<'_> {
             } else {
                 let name = found.path.name();
                 let open = || Ok(openat(fd, name, READ, Mode::empty())?);
-                taken.add(self.file(&found, open, &mut buffer));
+                taken.add(self.file(&found, open, &mut buffer, &pool));
             }
         }
         Ok(taken)
@@ -217,7 +223,7 @@ impl Scan<'_> {
             Some(record) => taken.records.push(Arc::clone(record)),
             None => {
                 let open = || self.dir.root().open(&found.path, READ);
-                taken.add(self.file(found, open, &mut Vec::new()));
+                taken.add(self.file(found, open, &mut Vec::new(), &Pool::new()));
             }
         }
         taken
@@ -270,6 +276,7 @@ impl Scan<'_> {
         found: &Found,
         open: impl Fn() -> io::Result<OwnedFd>,
         buffer: &mut Vec<u8>,
+        pool: &Pool,
     ) -> Outcome {
         let path = &found.path;
         let content = match read::read(open, &found.stat, self.options, buffer) {
@@ -289,7 +296,7 @@ impl Scan<'_> {
         let Content { stat, signature, xattrs, stable } = content;
         let Some(digest) = signature.digest() else { return (None, None) };
         let node = Node::File { len: signature.file_len(), digest };
-        let signature = (!node.is_empty()).then(|| StoredSignature::new(signature));
+        let signature = (!node.is_empty()).then(|| pool.keep(&signature));
         let trust = (stable && read::settled(&stat, self.started)).then(|| trust(&stat));
         let entry = Entry { path: path.clone(), node, meta: Meta { xattrs, ..meta(&stat) } };
         let problem = (!stable).then(|| {
@@ -446,9 +453,9 @@ fn fill_links(records: &mut [Arc<Record>]) {
 }
 
 /// Removes what a changing tree left without what it needs: entries whose directory vanished
-/// while it was scanned, hard links whose first name did.
-fn drop_orphans(records: &mut Vec<Arc<Record>>) {
-    while check(records).is_err() {
+/// while it was scanned, hard links whose first name did. What is left is the index of a tree.
+fn drop_orphans(records: &mut Vec<Arc<Record>>) -> Result<(), Error> {
+    while let Err(fault) = check(records) {
         let nodes: HashMap<&RelPath, &Node> =
             records.iter().map(|record| (&record.entry.path, &record.entry.node)).collect();
         let is_orphan = |entry: &Entry| {
@@ -462,11 +469,12 @@ fn drop_orphans(records: &mut Vec<Arc<Record>>) {
         };
         let orphans: Vec<bool> = records.iter().map(|record| is_orphan(&record.entry)).collect();
         if !orphans.contains(&true) {
-            return;
+            return Err(fault);
         }
         let mut orphans = orphans.into_iter();
         records.retain(|_| !orphans.next().unwrap_or(false));
     }
+    Ok(())
 }
 
 fn meta(stat: &Stat) -> Meta {
@@ -545,7 +553,7 @@ mod tests {
             record("e", Node::Dir),
             record("e/f", to("vanished")),
         ];
-        drop_orphans(&mut found);
+        drop_orphans(&mut found).unwrap();
         assert_eq!(paths(&found), ["a", "e"]);
     }
 }

@@ -3,12 +3,13 @@
 //!
 //! The bytes are written down in `docs/format.md`, "The section container".
 
+use std::borrow::Cow;
 use std::fs::File;
 use std::io::{self, Write};
-use std::ops::Deref;
+use std::os::unix::fs::FileExt;
 
 use rayon::prelude::*;
-use rsync_core::{Digest, FileBytes};
+use rsync_core::Digest;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
@@ -51,7 +52,7 @@ pub enum SectionError {
     Encode(String),
     /// Reading the bytes failed.
     #[error("reading the sections")]
-    Read(#[source] rsync_core::Error),
+    Read(#[source] io::Error),
     /// Writing the bytes failed.
     #[error("writing the sections")]
     Write(#[source] io::Error),
@@ -255,21 +256,35 @@ struct Row {
 #[derive(Debug)]
 pub struct Sections {
     bytes: Backing,
+    len: usize,
     rows: Vec<Row>,
 }
 
+/// What is taken from a file is read, not mapped: it is unpacked or copied anyway.
 #[derive(Debug)]
 enum Backing {
     Memory(Vec<u8>),
-    File(FileBytes),
+    File(File),
 }
 
-impl Deref for Backing {
-    type Target = [u8];
-    fn deref(&self) -> &[u8] {
+impl Backing {
+    /// `len` bytes from `offset` on.
+    fn read(&self, offset: usize, len: usize) -> Result<Cow<'_, [u8]>, SectionError> {
+        let missing = || damaged(offset, "the file ends before what is declared");
         match self {
-            Backing::Memory(bytes) => bytes,
-            Backing::File(bytes) => bytes,
+            Backing::Memory(bytes) => {
+                let end = offset.checked_add(len);
+                let range = end.and_then(|end| bytes.get(offset..end));
+                range.map(Cow::Borrowed).ok_or_else(missing)
+            }
+            Backing::File(file) => {
+                let mut bytes = vec![0; len];
+                match file.read_exact_at(&mut bytes, offset as u64) {
+                    Ok(()) => Ok(Cow::Owned(bytes)),
+                    Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => Err(missing()),
+                    Err(error) => Err(SectionError::Read(error)),
+                }
+            }
         }
     }
 }
@@ -281,8 +296,14 @@ impl Sections {
     /// # Errors
     /// [`SectionError::Damaged`], [`SectionError::Read`].
     pub fn open(file: File, file_kind: [u8; 4]) -> Result<Sections, SectionError> {
-        let bytes = FileBytes::open(file).map_err(SectionError::Read)?;
-        Sections::parse(Backing::File(bytes), file_kind)
+        let metadata = file.metadata().map_err(SectionError::Read)?;
+        if !metadata.is_file() {
+            let error = io::Error::new(io::ErrorKind::InvalidInput, "not a regular file");
+            return Err(SectionError::Read(error));
+        }
+        let len = usize::try_from(metadata.len())
+            .map_err(|error| SectionError::Read(io::Error::other(error)))?;
+        Sections::parse(Backing::File(file), len, file_kind)
     }
 
     /// Opens the container that `bytes` are.
@@ -290,13 +311,15 @@ impl Sections {
     /// # Errors
     /// [`SectionError::Damaged`].
     pub fn from_bytes(bytes: Vec<u8>, file_kind: [u8; 4]) -> Result<Sections, SectionError> {
-        Sections::parse(Backing::Memory(bytes), file_kind)
+        let len = bytes.len();
+        Sections::parse(Backing::Memory(bytes), len, file_kind)
     }
 
-    fn parse(bytes: Backing, file_kind: [u8; 4]) -> Result<Sections, SectionError> {
-        let (header, rest) = bytes
-            .split_first_chunk::<HEADER_LEN>()
-            .ok_or_else(|| damaged(bytes.len(), "the file ends inside its header"))?;
+    fn parse(bytes: Backing, len: usize, file_kind: [u8; 4]) -> Result<Sections, SectionError> {
+        if len < HEADER_LEN {
+            return Err(damaged(len, "the file ends inside its header"));
+        }
+        let header = bytes.read(0, HEADER_LEN)?;
         if header[..4] != MAGIC {
             return Err(damaged(0, "not a file of incremental-backups-tools"));
         }
@@ -307,26 +330,28 @@ impl Sections {
         if header[8..] != VERSION.to_le_bytes() {
             return Err(damaged(8, "an unknown version of the format"));
         }
-        let (body, footer) = rest
-            .split_last_chunk::<FOOTER_LEN>()
-            .ok_or_else(|| damaged(bytes.len(), "the file ends before its footer"))?;
-        let footer_at = bytes.len() - FOOTER_LEN;
+        let footer_at = len
+            .checked_sub(FOOTER_LEN)
+            .filter(|&at| at >= HEADER_LEN)
+            .ok_or_else(|| damaged(len, "the file ends before its footer"))?;
+        let footer = bytes.read(footer_at, FOOTER_LEN)?;
         if footer[40..44] != MAGIC || footer[44..] != file_kind {
             return Err(damaged(footer_at, "no footer: the file was cut short or added to"));
         }
         let table_offset = u64::from_le_bytes(*footer.first_chunk().unwrap_or(&[0; 8]));
-        let table = usize::try_from(table_offset)
+        let table_at = usize::try_from(table_offset)
             .ok()
-            .and_then(|offset| offset.checked_sub(HEADER_LEN))
-            .and_then(|start| body.get(start..))
-            .filter(|table| table.len().is_multiple_of(ROW_LEN))
+            .filter(|&at| at >= HEADER_LEN && at <= footer_at)
+            .filter(|&at| (footer_at - at).is_multiple_of(ROW_LEN))
             .ok_or_else(|| damaged(footer_at, "the table of sections is out of place"))?;
-        let digest = Digest::of(&[header, table, &footer[..8]].concat());
+        let table = bytes.read(table_at, footer_at - table_at)?;
+        let digest = Digest::of(&[&header[..], &table, &footer[..8]].concat());
         if digest.0 != footer[8..40] {
             return Err(damaged(footer_at, "the table of sections does not match its hash"));
         }
-        let rows = parse_rows(table, body.len() - table.len())?;
-        Ok(Sections { bytes, rows })
+        let rows = parse_rows(&table, table_at - HEADER_LEN)?;
+        drop((header, footer, table));
+        Ok(Sections { bytes, len, rows })
     }
 
     /// How many sections there are.
@@ -345,17 +370,12 @@ impl Sections {
     /// [`SectionError::Damaged`], also when there is no such section.
     pub fn raw(&self, number: usize) -> Result<Vec<u8>, SectionError> {
         let row = self.row(number)?;
-        // A copy, so that what was verified is what is used even when a mapped file changes.
-        let stored = self
-            .bytes
-            .get(row.offset..row.offset + row.seal.stored_len as usize)
-            .ok_or_else(|| damaged(row.offset, "a section out of place"))?
-            .to_vec();
+        let stored = self.bytes.read(row.offset, row.seal.stored_len as usize)?;
         if Digest::of(&stored) != row.digest {
             return Err(damaged(row.offset, format!("section {number} does not match its hash")));
         }
         let named = |problem| damaged(row.offset, format!("section {number}: {problem}"));
-        row.seal.unpack(stored).map_err(named)
+        row.seal.unpack(stored.into_owned()).map_err(named)
     }
 
     /// Where section `number` begins, and what it can be read with apart from the container.
@@ -392,7 +412,7 @@ impl Sections {
     /// An error with what the sections of `kind` say together, at the first of them.
     pub(crate) fn damaged(&self, kind: u32, problem: &str) -> SectionError {
         let first = self.rows.iter().find(|row| row.kind == kind);
-        damaged(first.map_or(self.bytes.len(), |row| row.offset), problem)
+        damaged(first.map_or(self.len, |row| row.offset), problem)
     }
 
     /// The length of section `number` once unpacked, without reading it; 0 if there is none.
@@ -400,8 +420,13 @@ impl Sections {
         self.rows.get(number).map_or(0, |row| row.seal.raw_len as usize)
     }
 
+    /// The length of section `number` as it is stored; 0 if there is none.
+    pub fn stored_len(&self, number: usize) -> usize {
+        self.rows.get(number).map_or(0, |row| row.seal.stored_len as usize)
+    }
+
     fn row(&self, number: usize) -> Result<&Row, SectionError> {
-        self.rows.get(number).ok_or_else(|| damaged(self.bytes.len(), "a section is missing"))
+        self.rows.get(number).ok_or_else(|| damaged(self.len, "a section is missing"))
     }
 }
 

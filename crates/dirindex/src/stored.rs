@@ -1,7 +1,6 @@
 //! [`StoredSignature`]: a handle to one file's signature, in memory or in a container on disk, and
 //! the section stream they are kept in. Knows nothing of which path a signature belongs to.
 
-use std::borrow::Cow;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use rsync_core::{Shape, Signature, StrongHash, WeakSum};
@@ -18,22 +17,49 @@ const CHUNK_LEN: usize = 128 << 10;
 pub struct StoredSignature {
     shape: Shape,
     file_len: u64,
-    source: Source,
+    stream: Arc<Stream>,
+    offset: u64,
 }
 
-#[derive(Debug, Clone)]
-enum Source {
-    Memory(Arc<[u8]>),
-    Stream { stream: Arc<Stream>, offset: u64 },
-}
-
+/// Packed signatures, one after the other.
 #[derive(Debug)]
-struct Stream {
+enum Stream {
+    Memory(Mutex<Vec<u8>>),
+    Sections(Chunks),
+}
+
+/// Such a stream in a container, in pieces of [`CHUNK_LEN`].
+#[derive(Debug)]
+struct Chunks {
     sections: Arc<Sections>,
-    chunks: Vec<usize>,
-    len: u64,
+    numbers: Vec<usize>,
     /// The chunk read last, verified: signatures are mostly loaded in the order they lie in.
     last: Mutex<Option<(usize, Arc<Vec<u8>>)>>,
+}
+
+/// Where signatures that are made together are kept together in memory, which for small ones takes
+/// half of what each by itself would.
+#[derive(Debug)]
+pub(crate) struct Pool(Arc<Stream>);
+
+impl Pool {
+    pub(crate) fn new() -> Pool {
+        Pool(Arc::new(Stream::Memory(Mutex::default())))
+    }
+
+    pub(crate) fn keep(&self, signature: &Signature) -> StoredSignature {
+        let (shape, file_len) = (signature.shape(), signature.file_len());
+        let offset = match &*self.0 {
+            Stream::Memory(bytes) => {
+                let mut bytes = bytes.lock().unwrap_or_else(PoisonError::into_inner);
+                let offset = bytes.len() as u64;
+                bytes.extend_from_slice(signature.packed());
+                offset
+            }
+            Stream::Sections(_) => 0,
+        };
+        StoredSignature { shape, file_len, stream: Arc::clone(&self.0), offset }
+    }
 }
 
 /// A [`Shape`] as it is encoded.
@@ -75,8 +101,8 @@ impl StoredSignature {
     /// Keeps `signature` in memory.
     pub fn new(signature: Signature) -> StoredSignature {
         let (shape, file_len) = (signature.shape(), signature.file_len());
-        let source = Source::Memory(signature.into_packed().into());
-        StoredSignature { shape, file_len, source }
+        let stream = Arc::new(Stream::Memory(Mutex::new(signature.into_packed())));
+        StoredSignature { shape, file_len, stream, offset: 0 }
     }
 
     /// How the blocks are cut and hashed.
@@ -108,7 +134,7 @@ impl StoredSignature {
     /// # Errors
     /// [`Error::Sections`](crate::Error::Sections) when it lies in a container that is damaged.
     pub fn load(&self) -> Result<Signature, crate::Error> {
-        Signature::from_packed(self.shape, self.file_len, None, self.packed()?.into_owned())
+        Signature::from_packed(self.shape, self.file_len, None, self.part(0, self.packed_len())?)
             .map_err(crate::Error::Load)
     }
 
@@ -123,18 +149,19 @@ impl StoredSignature {
     /// As [`load`](StoredSignature::load).
     pub fn leading(&self, blocks: u64) -> Result<Vec<u8>, crate::Error> {
         let len = blocks.saturating_mul(self.bytes_per_block() as u64).min(self.packed_len());
-        match &self.source {
-            Source::Memory(bytes) => Ok(bytes.get(..len as usize).unwrap_or_default().to_vec()),
-            Source::Stream { stream, offset } => Ok(stream.read(*offset, len)?),
-        }
+        Ok(self.part(0, len)?)
     }
 
-    fn packed(&self) -> Result<Cow<'_, [u8]>, SectionError> {
-        match &self.source {
-            Source::Memory(bytes) => Ok(Cow::Borrowed(bytes)),
-            Source::Stream { stream, offset } => {
-                stream.read(*offset, self.packed_len()).map(Cow::Owned)
+    /// `len` of the packed bytes, from `from` on.
+    fn part(&self, from: u64, len: u64) -> Result<Vec<u8>, SectionError> {
+        let from = self.offset.saturating_add(from);
+        match &*self.stream {
+            Stream::Memory(bytes) => {
+                let bytes = bytes.lock().unwrap_or_else(PoisonError::into_inner);
+                let range = from as usize..from.saturating_add(len) as usize;
+                bytes.get(range).map(<[u8]>::to_vec).ok_or_else(|| out_of_place("a signature"))
             }
+            Stream::Sections(chunks) => chunks.read(from, len),
         }
     }
 }
@@ -145,7 +172,7 @@ fn packed_len(shape: &Shape, file_len: u64) -> u64 {
     blocks.saturating_mul(shape.bytes_per_block() as u64)
 }
 
-impl Stream {
+impl Chunks {
     fn read(&self, offset: u64, len: u64) -> Result<Vec<u8>, SectionError> {
         let mut packed = Vec::with_capacity(len as usize);
         let mut at = offset as usize;
@@ -169,7 +196,7 @@ impl Stream {
         {
             return Ok(Arc::clone(chunk));
         }
-        let section = self.chunks.get(number).ok_or_else(|| out_of_place("a signature"))?;
+        let section = self.numbers.get(number).ok_or_else(|| out_of_place("a signature"))?;
         let chunk = Arc::new(self.sections.raw(*section)?);
         *last = Some((number, Arc::clone(&chunk)));
         Ok(chunk)
@@ -205,7 +232,7 @@ pub fn write_signatures<'a, W: std::io::Write>(
     let mut pending: Vec<u8> = Vec::with_capacity(CHUNK_LEN);
     let mut flush = |chunk: Vec<u8>| writer.section(&Section::new(kind, chunk, Packing::Stored)?);
     for signature in signatures {
-        let packed = signature.packed()?;
+        let packed = signature.part(0, signature.packed_len())?;
         let mut rest: &[u8] = &packed;
         while !rest.is_empty() {
             let room = CHUNK_LEN - pending.len();
@@ -228,6 +255,7 @@ pub fn write_signatures<'a, W: std::io::Write>(
 #[derive(Debug)]
 pub struct SignatureReader {
     stream: Arc<Stream>,
+    len: u64,
     at: u64,
 }
 
@@ -237,14 +265,14 @@ impl SignatureReader {
     /// # Errors
     /// [`SectionError::Damaged`] when these are not cut as they should be.
     pub fn new(sections: Arc<Sections>, kind: u32) -> Result<SignatureReader, SectionError> {
-        let chunks: Vec<usize> = sections.of_kind(kind).collect();
-        let full = chunks.split_last().map_or(&[][..], |(_, full)| full);
+        let numbers: Vec<usize> = sections.of_kind(kind).collect();
+        let full = numbers.split_last().map_or(&[][..], |(_, full)| full);
         if full.iter().any(|&number| sections.raw_len(number) != CHUNK_LEN) {
             return Err(out_of_place("a signature section"));
         }
-        let len = chunks.iter().map(|&number| sections.raw_len(number) as u64).sum();
-        let stream = Arc::new(Stream { sections, chunks, len, last: Mutex::default() });
-        Ok(SignatureReader { stream, at: 0 })
+        let len = numbers.iter().map(|&number| sections.raw_len(number) as u64).sum();
+        let chunks = Chunks { sections, numbers, last: Mutex::default() };
+        Ok(SignatureReader { stream: Arc::new(Stream::Sections(chunks)), len, at: 0 })
     }
 
     /// The signature of the next file, which has `file_len` bytes, if it has one: then its shape is
@@ -259,13 +287,13 @@ impl SignatureReader {
     ) -> Result<Option<StoredSignature>, SectionError> {
         let Some(code) = code else { return Ok(None) };
         let shape = code.shape()?;
-        let source = Source::Stream { stream: Arc::clone(&self.stream), offset: self.at };
+        let (stream, offset) = (Arc::clone(&self.stream), self.at);
         self.at = self
             .at
             .checked_add(packed_len(&shape, file_len))
-            .filter(|&end| end <= self.stream.len)
+            .filter(|&end| end <= self.len)
             .ok_or_else(|| out_of_place("a signature"))?;
-        Ok(Some(StoredSignature { shape, file_len, source }))
+        Ok(Some(StoredSignature { shape, file_len, stream, offset }))
     }
 
     /// That nothing is left.
@@ -273,7 +301,7 @@ impl SignatureReader {
     /// # Errors
     /// [`SectionError::Damaged`].
     pub fn finish(self) -> Result<(), SectionError> {
-        let all = self.at == self.stream.len;
+        let all = self.at == self.len;
         if all { Ok(()) } else { Err(out_of_place("a part of the signature stream")) }
     }
 }
