@@ -1,0 +1,97 @@
+//! What counts of a directory, and how it is read: the options of `index`, `diff` and `compare`.
+#![allow(clippy::unwrap_used, reason = "a test")]
+
+mod common;
+
+use std::fs;
+
+use common::Place;
+use incremental_backups_tools::dirindex::Record;
+use incremental_backups_tools::{Digest, DirIndex, Node, RelPath};
+
+#[test]
+fn what_is_newly_left_out_is_not_said_to_be_deleted() {
+    let place = Place::new();
+    place.write("tree/build/object", "an object");
+    place.write("tree/large", "x".repeat(3000));
+    place.write("tree/gone", "");
+    place.write("tree/kept", "");
+    place.ibtools("diff tree -o full.tgz --index i").good();
+    fs::remove_file(place.path("tree/gone")).unwrap();
+    let rules = "--exclude build/ --exclude-larger-than 2K";
+    let run = place.ibtools(&format!("compare tree i {rules}"));
+    assert_eq!(run.code, Some(1));
+    for line in ["X build/", "X build/object", "D gone", "X large"] {
+        assert!(run.out.lines().any(|found| found == line), "`{line}` is not in:\n{}", run.out);
+    }
+    assert!(run.out.ends_with("1 deleted, 3 newly excluded\n"), "{}", run.out);
+    place.ibtools(&format!("diff tree --base i -o inc.tgz --index i {rules}")).good();
+    let shown = place.ibtools("show inc.tgz").good();
+    assert!(shown.contains("X build/object\n") && shown.contains("D gone\n"), "{shown}");
+    let json = place.ibtools("show inc.tgz --json").json();
+    assert_eq!((&json["totals"]["deleted"], &json["totals"]["excluded"]), (&1.into(), &3.into()));
+    let changes = json["changes"].as_array().unwrap();
+    assert!(changes.iter().any(|c| c["path"] == "large" && c["change"] == "excluded"));
+    // The copy becomes what the new index says, and the index knows no more of what was left out.
+    place.ibtools("apply copy full.tgz inc.tgz").good();
+    assert_eq!(place.snapshot("copy").len(), 1);
+    assert_eq!(place.ibtools(&format!("compare tree i {rules}")).good(), "nothing changed\n");
+}
+
+#[test]
+fn caches_and_other_exclude_files() {
+    let place = Place::new();
+    place.write("tree/cache/CACHEDIR.TAG", "Signature: 8a477f597d28d172789f06886806bc55");
+    place.write("tree/cache/file", "");
+    place.write("tree/.gitignore", "ignored\n");
+    place.write("tree/.exclude", "excluded\n");
+    place.write("tree/ignored", "");
+    place.write("tree/excluded", "");
+    place.write("tree/.hidden", "");
+    let listed = |options: &str| {
+        place.ibtools(&format!("index tree -o i --no-map -x --threads 1 {options}")).good();
+        let json = place.ibtools("show i --json").json();
+        let entries = json["entries"].as_array().unwrap().clone();
+        let paths = entries.iter().map(|entry| entry["path"].as_str().unwrap().to_owned());
+        paths.collect::<Vec<_>>()
+    };
+    let all = [".exclude", ".gitignore", ".hidden", "cache", "cache/CACHEDIR.TAG"];
+    assert_eq!(listed(""), [&all[..], &["cache/file", "ignored"]].concat());
+    let options = "--exclude-caches --exclude-file .gitignore --exclude-file .exclude";
+    assert_eq!(listed(options), all);
+}
+
+#[test]
+fn rot_is_told_and_is_the_answer_no() {
+    let place = Place::new();
+    place.write("tree/rotten", "x".repeat(5000));
+    let began = std::time::Instant::now();
+    while began.elapsed().as_millis() < 80 {
+        std::thread::yield_now();
+    }
+    place.ibtools("index tree -o now").good();
+    assert_eq!(place.ibtools("compare tree now --verify").good(), "nothing changed\n");
+    // An index of the tree as it was before bits of it turned.
+    let now = DirIndex::from_file(place.path("now")).unwrap();
+    let mut record: Record = now.record(&RelPath::new("rotten").unwrap()).unwrap().clone();
+    record.entry.node = Node::File { len: 5000, digest: Digest::of(b"what it was") };
+    record.signature = None;
+    DirIndex::from_records([record]).unwrap().to_file(place.path("before")).unwrap();
+
+    assert_eq!(place.ibtools("compare tree before").good(), "nothing changed\n");
+    let run = place.ibtools("compare tree before --verify");
+    assert_eq!((run.code, run.out.as_str()), (Some(1), "nothing changed; 1 rotten\n"));
+    assert!(run.err.contains("warning: rotten is rotten: "), "{}", run.err);
+    assert!(run.err.ends_with(": bytes 0 to 4999\n"), "{}", run.err);
+    let json = place.ibtools("compare tree before --verify --json").json();
+    let problem = &json["problems"][0];
+    assert_eq!((&json["same"], &problem["kind"]), (&false.into(), &"rotten".into()));
+    assert_eq!(problem["ranges"], serde_json::json!([[0, 5000]]));
+    let run = place.ibtools("index tree --since before --verify -o after");
+    assert_eq!(run.code, Some(1));
+    // What is rotten does not get into backups.
+    let after = DirIndex::from_file(place.path("after")).unwrap();
+    assert_eq!(after, DirIndex::from_file(place.path("before")).unwrap());
+    let run = place.ibtools("index tree --verify -o x");
+    assert_eq!(run.code, Some(2));
+}
