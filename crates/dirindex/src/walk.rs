@@ -45,7 +45,7 @@ pub(crate) struct Walk<T> {
     pub(crate) dir_xattrs: BTreeMap<RelPath, Vec<Xattr>>,
     /// What could not be looked at.
     pub(crate) problems: Vec<Problem>,
-    /// What is there and left out, with all below it, in path order.
+    /// What is there and left out, with all below it, in path order; none lies below another.
     pub(crate) excluded: Vec<RelPath>,
 }
 
@@ -66,6 +66,8 @@ pub(crate) fn walk<T: Send>(
     rayon::scope(|scope| walker.visit(scope, None, &excludes));
     let (mut walk, error) = walker.state.into_inner().unwrap_or_else(PoisonError::into_inner);
     walk.excluded.sort_unstable();
+    // The tag of a cache can be left out too.
+    walk.excluded.dedup_by(|path, above| path == above || path.is_below(above));
     error.map_or(Ok(walk), Err)
 }
 
