@@ -1,6 +1,7 @@
 //! The state of a directory tree, in one checked file.
 //!
-//! A [`Dir`] is a directory and what of it counts (gitignore-like excludes); a [`DirIndex`] is its
+//! A [`Dir`] is a directory and what of it counts (gitignore-like excludes, caches, file systems,
+//! sizes: [`DirOptions`]); a [`DirIndex`] is its
 //! state at one point in time: every path with its kind, content digest, metadata, and for each
 //! file the block signature from which deltas are made later, without the old data. [`RelPath`] is
 //! the only type that may be joined to a root.
@@ -26,18 +27,23 @@
 //!
 //! - It reads the tree and writes nothing in it, and never leaves it: every opening goes through a
 //!   held directory ([`Beneath`]) and follows no symbolic link.
-//! - A file that changes while it is read is read again; if it never holds still, the index has
-//!   what was read last and says so ([`DirIndex::problems`]). Stores through another process's
-//!   memory map leave no trace in a file's times and cannot be noticed.
+//! - A file's state (length, times, inode) is known before and after it is read, and reading begins
+//!   only once a change would show in it. A file that changes meanwhile is read again; if it never
+//!   holds still, the index has what was read last and says so ([`DirIndex::problems`]). Stores
+//!   through another process's memory map leave no trace in a file's times and cannot be noticed;
+//!   nor can the rest of one long write that began before.
+//! - Content that changed though the state did not is found when asked for ([`ScanOptions::verify`]).
+//! - What a rule left out is told from what is not there ([`DirIndex::excluded`]).
 //! - What cannot be read is reported and keeps what the previous index has of it.
-//! - The same tree has the same [`Root`] for any number of threads and any order of names.
+//! - The same tree has the same [`Root`] for any number of threads and any order of names, and a scan
+//!   has a few files open for each thread, whatever the tree's depth and width.
 //! - A file counts as unchanged when its length, times of modification and change, and inode are
 //!   those of the previous index, and its last change is so far back that a later one would show.
 //!
 //! # What an index does not have
 //!
 //! The root directory's own mode and times, which are the caller's; sockets; extended attributes of
-//! symbolic links and special files; holes of sparse files (their content reads as zeros).
+//! symbolic links and special files; holes of sparse files (their content reads as zeros; a scan does not read them).
 //!
 //! The file's bytes are written down in `docs/format.md`. A reader of one takes any bytes: damage is
 //! an error that says where.
