@@ -73,6 +73,8 @@ impl Signature {
             tasks.push((start..end, first * block_len, mine));
         }
         let subtree = if shape.in_tree() { block_len.min(SEGMENT) } else { PIECE };
+        // Two values at least, or the content would have to be hashed once more for its digest.
+        let raised = SEGMENT.min(data.len().next_power_of_two() / 2);
         let segment = |(range, blocks_at, out): (Range<usize>, usize, &mut [u8])| {
             if let Some(progress) = progress {
                 progress.check()?;
@@ -87,7 +89,7 @@ impl Signature {
                 let most = out.len() / shape.bytes_per_block();
                 shape.pack_strong(&shape.strong_of_blocks(blocks, 0, most), out);
             }
-            Ok(tree::raise(values, subtree, SEGMENT))
+            Ok(tree::raise(values, subtree, raised))
         };
         let values: Vec<_> = if tasks.len() < 2 {
             tasks.into_iter().map(segment).collect::<Result<_>>()?
