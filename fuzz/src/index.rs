@@ -12,13 +12,15 @@ fuzz_target!(|bytes: &[u8]| {
     let _ = DirIndex::from_bytes(bytes.to_vec());
     // The hashes of a container stop nearly all mutations, so the harness puts right ones in.
     let mut input = Input(bytes);
-    let (catalogue, trust, problems) = (input.part(), input.part(), input.part());
+    let (catalogue, trust) = (input.part(), input.part());
+    let (problems, excluded) = (input.part(), input.part());
     // Without a list of trust, as many entries as the catalogue says it has are without trust.
     let entries = catalogue.first().copied().unwrap_or(0).min(250);
     let no_trust = [vec![entries], vec![0; usize::from(entries)]].concat();
     let trust = if trust.is_empty() { &no_trust } else { trust };
     let mut writer = Writer::new(Vec::new(), *b"INDX").expect("a vector takes all");
-    for (kind, raw) in [(1, catalogue), (2, trust), (4, problems), (3, input.0)] {
+    let parts = [(1, catalogue), (2, trust), (4, problems), (5, excluded), (3, input.0)];
+    for (kind, raw) in parts {
         if !raw.is_empty() {
             let section = Section::new(kind, raw.to_vec(), Packing::Stored).expect("a short one");
             writer.section(&section).expect("a vector takes all");
@@ -35,4 +37,5 @@ fuzz_target!(|bytes: &[u8]| {
     let back = DirIndex::from_bytes(again).expect("what was written can be read");
     assert_eq!(back.root(), index.root());
     assert_eq!(back.problems(), index.problems());
+    assert_eq!(back.excluded(), index.excluded());
 });

@@ -60,14 +60,17 @@ fn indexes() {
         let mut bytes = Vec::new();
         index.write_to(&mut bytes).unwrap();
         let problem = Problem {
-            path: RelPath::new("socket").unwrap(),
-            kind: ProblemKind::Unsupported,
-            detail: "a socket".to_owned(),
-            ranges: vec![],
+            path: RelPath::new("rotten").unwrap(),
+            kind: ProblemKind::Rotten,
+            detail: "content changed".to_owned(),
+            ranges: vec![(0, 1024), (4096, 5000)],
         };
         let problems = encoded(&vec![problem]);
         let of = |kind| raw(&bytes, *b"INDX", kind);
-        write("index", name, [part(&of(1)), part(&of(2)), part(&problems), of(3)].concat());
+        let excluded =
+            encoded(&["cache", "large"].map(|path| RelPath::new(path).unwrap()).to_vec());
+        let parts = [part(&of(1)), part(&of(2)), part(&problems), part(&excluded), of(3)];
+        write("index", name, parts.concat());
     }
     write("index", "huge", part(&huge()));
 }
