@@ -188,12 +188,15 @@ fn hard(work: &Path, program: &Path) -> Result<()> {
     for number in 0..100_000 {
         fs::write(wide.join(format!("{number:0>255}")), "x")?;
     }
-    // The shell cannot name what is so deep; it can go there.
-    let deeper = "mkdir d && cd -P d || exit 1; i=$((i + 1))";
-    output(&format!(
-        "mkdir {dir}/deep && cd {dir}/deep && i=0; while [ $i -lt 5000 ]; do {deeper}; done"
-    ))
-    .context("5000 levels")?;
+    // No path names what is so deep; one can go there.
+    let here = std::env::current_dir()?;
+    fs::create_dir(work.join("deep"))?;
+    std::env::set_current_dir(work.join("deep"))?;
+    for _ in 0..5000 {
+        fs::create_dir("d")?;
+        std::env::set_current_dir("d")?;
+    }
+    std::env::set_current_dir(here)?;
     fs::create_dir(work.join("sparse"))?;
     File::create(work.join("sparse/file"))?.set_len(100 << 30)?;
     let step = |work, tree: &str| Step {
