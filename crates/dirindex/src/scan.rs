@@ -296,7 +296,7 @@ impl Scan<'_> {
         let Content { stat, signature, xattrs, stable } = content;
         let Some(digest) = signature.digest() else { return (None, None) };
         let node = Node::File { len: signature.file_len(), digest };
-        let signature = (!node.is_empty()).then(|| pool.keep(&signature));
+        let signature = (!node.is_empty()).then(|| pool.keep(signature));
         let trust = (stable && read::settled(&stat, self.started)).then(|| trust(&stat));
         let entry = Entry { path: path.clone(), node, meta: Meta { xattrs, ..meta(&stat) } };
         let problem = (!stable).then(|| {

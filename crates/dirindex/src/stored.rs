@@ -47,13 +47,18 @@ impl Pool {
         Pool(Arc::new(Stream::Memory(Mutex::default())))
     }
 
-    pub(crate) fn keep(&self, signature: &Signature) -> StoredSignature {
+    pub(crate) fn keep(&self, signature: Signature) -> StoredSignature {
         let (shape, file_len) = (signature.shape(), signature.file_len());
         let offset = match &*self.0 {
             Stream::Memory(bytes) => {
                 let mut bytes = bytes.lock().unwrap_or_else(PoisonError::into_inner);
                 let offset = bytes.len() as u64;
-                bytes.extend_from_slice(signature.packed());
+                if offset == 0 {
+                    // The signature of a large file, which has a pool to itself, is large too.
+                    *bytes = signature.into_packed();
+                } else {
+                    bytes.extend_from_slice(signature.packed());
+                }
                 offset
             }
             Stream::Sections(_) => 0,
@@ -232,13 +237,11 @@ pub fn write_signatures<'a, W: std::io::Write>(
     let mut pending: Vec<u8> = Vec::with_capacity(CHUNK_LEN);
     let mut flush = |chunk: Vec<u8>| writer.section(&Section::new(kind, chunk, Packing::Stored)?);
     for signature in signatures {
-        let packed = signature.part(0, signature.packed_len())?;
-        let mut rest: &[u8] = &packed;
-        while !rest.is_empty() {
-            let room = CHUNK_LEN - pending.len();
-            let (now, later) = rest.split_at(room.min(rest.len()));
-            pending.extend_from_slice(now);
-            rest = later;
+        let (mut at, len) = (0, signature.packed_len());
+        while at < len {
+            let now = (len - at).min((CHUNK_LEN - pending.len()) as u64);
+            pending.extend(signature.part(at, now)?);
+            at += now;
             if pending.len() == CHUNK_LEN {
                 flush(std::mem::replace(&mut pending, Vec::with_capacity(CHUNK_LEN)))?;
             }
