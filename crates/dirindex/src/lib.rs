@@ -48,6 +48,7 @@
 //! The file's bytes are written down in `docs/format.md`. A reader of one takes any bytes: damage is
 //! an error that says where.
 
+mod assemble;
 mod beneath;
 mod bytes;
 mod codec;
