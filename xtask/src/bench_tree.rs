@@ -7,7 +7,7 @@ use std::path::Path;
 use anyhow::{Context, Result, bail};
 
 use crate::process::{installed, output};
-use crate::table::{Row, Step, build, median_wall, print, run};
+use crate::table::{Row, Step, Stored, build, median_wall, print, run};
 
 const TREE: &str = "/usr/src/linux-source-6.1.tar.xz";
 
@@ -104,7 +104,10 @@ fn source_tree(work: &Path, tree: &Path, program: &Path, runs: u32) -> Result<()
         eprintln!("run {number} of {runs}");
         for (work, tool, needs, command) in &steps {
             if needs.is_empty() || has(needs) {
-                run(&mut rows, &[Step { work, tool, command: command.clone(), stored: None }])?;
+                run(
+                    &mut rows,
+                    &[Step { work, tool, command: command.clone(), stored: Stored::Nothing }],
+                )?;
             }
         }
     }
@@ -151,13 +154,12 @@ fn growing(work: &Path, program: &Path) -> Result<()> {
             let content = format!("{number:<100}");
             fs::write(inside.join(format!("file{number:07}.txt")), content)?;
         }
-        let step = |tool, command| Step { work: name, tool, command, stored: None };
-        let index = |name: &str| Some(work.join(name));
+        let step = |tool, command| Step { work: name, tool, command, stored: Stored::Nothing };
         let steps = [
             step("find -printf", format!("find {dir}/grown -printf '%p %s %T@ %C@ %i\\n'")),
             step(BARE, format!("{} bare {dir}/grown", xtask.display())),
             Step {
-                stored: index("a.index"),
+                stored: Stored::File(work.join("a.index")),
                 ..step(OURS, format!("{ib} index {dir}/grown -o {dir}/a.index"))
             },
             step(
@@ -199,11 +201,11 @@ fn hard(work: &Path, program: &Path) -> Result<()> {
     std::env::set_current_dir(here)?;
     fs::create_dir(work.join("sparse"))?;
     File::create(work.join("sparse/file"))?.set_len(100 << 30)?;
-    let step = |work, tree: &str| Step {
-        work,
+    let step = |name, tree: &str| Step {
+        work: name,
         tool: OURS,
         command: format!("ulimit -n 64 && {ib} index {dir}/{tree} -o {dir}/{tree}.index"),
-        stored: Some(work_index(&dir.to_string(), tree)),
+        stored: Stored::File(work.join(format!("{tree}.index"))),
     };
     let mut rows = Vec::new();
     run(
@@ -216,8 +218,4 @@ fn hard(work: &Path, program: &Path) -> Result<()> {
     )?;
     print(&rows);
     Ok(())
-}
-
-fn work_index(dir: &str, tree: &str) -> std::path::PathBuf {
-    Path::new(dir).join(format!("{tree}.index"))
 }
