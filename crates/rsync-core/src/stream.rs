@@ -16,10 +16,10 @@ const BATCH: usize = 16 << 20;
 
 /// Computes and writes a delta in one go, for new data that cannot be read twice, holding some 20 MiB of it.
 ///
-/// The stream is that of [`Delta`], except that a literal may be cut in two where a batch ends.
+/// The stream is that of [`Delta`](crate::Delta), except that a literal may be cut in two where a batch ends.
 ///
 /// # Errors
-/// [`Error::Io`].
+/// [`Error::Io`](crate::Error::Io).
 pub fn delta(signature: &Signature, new: impl Read, out: impl Write) -> Result<DeltaStats> {
     stream(signature, new, out, BATCH)
 }
