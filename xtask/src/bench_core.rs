@@ -79,7 +79,7 @@ impl Programs {
             steps.push(Step { work: name, tool, command, stored });
         };
         // What lay untouched for a while costs whoever comes first.
-        step("(warm)", "all", "cat base edited half random > /dev/null".into(), "");
+        step("(preparation)", "all", "cat base edited half random > /dev/null".into(), "");
         let name = "signature and digest, 16 KiB";
         step(name, OURS, format!("{ours} signature 16384 base sig16"), "sig16");
         step(name, "b3sum", "b3sum base".into(), "");
@@ -95,7 +95,7 @@ impl Programs {
                  && rdiff -f -b 4096 -S 16 signature {base} rdiff.sig && cat {new} > /dev/null \
                  && rm -f *.delta *.new"
             );
-            step("(signatures)", "all", signatures, "");
+            step("(preparation)", "all", signatures, "");
             step(name, OURS, format!("{ours} delta ours.sig {new} ours.delta"), "ours.delta");
             let rolling = "rsync-core, rdiff's signature";
             step(name, rolling, format!("{ours} delta rdiff.sig {new} roll.delta"), "roll.delta");
@@ -120,6 +120,7 @@ impl Programs {
         delta("delta, nothing in common, 512 MiB", "half", "random");
         delta("delta, 1% edited", "base", "edited");
         let name = "patch, 1% edited";
+        step("(preparation)", "all", "rm -f *.new".into(), "");
         step(name, OURS, format!("{ours} patch base ours.delta ours.new"), "");
         step(name, "rdiff", "rdiff -f patch base rdiff.delta rdiff.new".into(), "");
         step(name, "fast_rsync", format!("{fast_rsync} patch base fast.delta fast.new"), "");
@@ -134,11 +135,11 @@ impl Programs {
             ("delta, 512 MiB: both of equal blocks", "equal", "equal"),
         ] {
             let touch = format!("{ours} signature 4096 {base} ours.sig && cat {new} > /dev/null");
-            step("(signatures)", "all", touch, "");
+            step("(preparation)", "all", touch, "");
             step(name, OURS, format!("{ours} delta ours.sig {new} /dev/null"), "");
             if base == "half" {
                 let signature = format!("rdiff -f -b 4096 -S 16 signature {base} rdiff.sig");
-                step("(signatures)", "all", signature, "");
+                step("(preparation)", "all", signature, "");
                 step(name, "rdiff", format!("rdiff -f delta rdiff.sig {new} /dev/null"), "");
                 let rolling = "rsync-core, rdiff's signature";
                 step(name, rolling, format!("{ours} delta rdiff.sig {new} /dev/null"), "");
