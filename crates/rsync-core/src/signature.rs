@@ -83,11 +83,11 @@ impl Signature {
             let blocks = data.get(blocks_at..).unwrap_or_default();
             let values = tree::values(&data[range.clone()], range.start as u64, subtree);
             shape.pack_weak(blocks, out);
-            if subtree == block_len {
-                shape.pack_strong(&values, out);
-            } else if !shape.in_tree() {
+            if !shape.in_tree() {
                 let most = out.len() / shape.bytes_per_block();
                 shape.pack_strong(&shape.strong_of_blocks(blocks, 0, most), out);
+            } else if subtree == block_len {
+                shape.pack_strong(&values, out);
             }
             Ok(tree::raise(values, subtree, raised))
         };

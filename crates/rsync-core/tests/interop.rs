@@ -75,6 +75,7 @@ fn rdiff_and_we_read_and_write_the_same() {
         (Some(64), vec![63, 64, 65, 127, 128, 129, 1009]),
         (Some(1000), vec![999, 1000, 1001, 9973]),
         (Some(4096), vec![4095, 4096, 4097, 40_961]),
+        (Some(16_384), vec![16_383, 16_384, 50_021]),
     ] {
         for len in lens {
             let old = noise(len, len as u64);
