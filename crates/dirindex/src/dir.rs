@@ -29,6 +29,9 @@ pub struct DirOptions {
     pub one_file_system: bool,
     /// Leave out files longer than this, in bytes.
     pub max_file_len: Option<u64>,
+    /// If there are any: only these paths count, with all below them and the directories above them.
+    /// Nothing else is looked at, and what is passed over so is not named as excluded.
+    pub only: Vec<RelPath>,
 }
 
 /// A `.exclude` file, and the directories `.git/`, `.hg/` and `.svn/` left out.
@@ -41,6 +44,7 @@ impl Default for DirOptions {
             exclude_caches: false,
             one_file_system: false,
             max_file_len: None,
+            only: Vec::new(),
         }
     }
 }

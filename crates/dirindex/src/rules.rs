@@ -26,6 +26,7 @@ pub(crate) struct Rules {
     exclude_files: Vec<String>,
     caches: bool,
     max_file_len: Option<u64>,
+    only: Vec<RelPath>,
     /// The device of the root, if no other is to be entered.
     only_device: Option<u64>,
     at_root: Excludes,
@@ -43,6 +44,7 @@ impl Rules {
             exclude_files: options.exclude_files.clone(),
             caches: options.exclude_caches,
             max_file_len: options.max_file_len,
+            only: options.only.clone(),
             only_device: options.one_file_system.then_some(stat.st_dev),
             at_root: Excludes::new(&options.default_excludes, &options.excludes)?,
         })
@@ -90,6 +92,12 @@ impl Rules {
         self.caches && has(CACHE_TAG) && begins_right().unwrap_or(false)
     }
 
+    /// Whether `path` is one of those that alone count, or lies on the way to one or below one.
+    pub(crate) fn concerns(&self, path: &RelPath) -> bool {
+        let related = |only: &RelPath| only == path || only.is_below(path) || path.is_below(only);
+        self.only.is_empty() || self.only.iter().any(related)
+    }
+
     /// Whether `path`, which is in the directory that `excludes` are in force in, is left out with
     /// all that is below it.
     pub(crate) fn leave_out(&self, excludes: &Excludes, path: &RelPath, stat: &Stat) -> bool {
@@ -106,6 +114,9 @@ impl Rules {
 
     /// Whether `path` is left out, by itself or with a directory it lies in. It need not exist.
     pub(crate) fn is_excluded(&self, root: &Beneath, path: &RelPath) -> Result<bool, Error> {
+        if !self.concerns(path) {
+            return Ok(true);
+        }
         let mut excludes = self.at_root.clone();
         let above = std::iter::successors(path.parent(), RelPath::parent);
         let mut steps: Vec<RelPath> = above.collect();

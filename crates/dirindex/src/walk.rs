@@ -184,7 +184,7 @@ impl<T: Send, F: Fn(BorrowedFd<'_>, Vec<Found>) -> Result<T, Error> + Sync> Walk
         let rules = self.dir.rules();
         let mut found = Vec::with_capacity(names.len());
         let (mut problems, mut excluded) = (Vec::new(), Vec::new());
-        for (path, _) in names {
+        for (path, _) in names.into_iter().filter(|(path, _)| rules.concerns(path)) {
             let (stat, target) = match look(here.fd.as_fd(), &path) {
                 Ok(seen) => seen,
                 Err(Errno::NOENT) => continue,

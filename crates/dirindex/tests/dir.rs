@@ -111,6 +111,24 @@ fn another_exclude_file_can_be_named_or_none() {
 }
 
 #[test]
+fn some_paths_alone_count_with_what_is_below_and_above_them() {
+    let tree = seed_tree();
+    let only = vec![path("dir1/subdir1"), path("file1"), path("absent/too")];
+    let dir =
+        Dir::with_options(tree.path(), &DirOptions { only, ..DirOptions::default() }).unwrap();
+    let all = names(Dir::new(tree.path()).unwrap().files("*").unwrap());
+    let wanted = |name: &&String| name.starts_with("dir1/subdir1/") || *name == "file1";
+    let wanted: Vec<&String> = all.iter().filter(wanted).collect();
+    assert!(wanted.len() > 1 && wanted.len() < all.len());
+    assert_eq!(names(dir.files("*").unwrap()).iter().collect::<Vec<_>>(), wanted);
+    let index = DirIndex::scan(&dir).unwrap();
+    assert!(index.get(&path("dir1")).is_some() && index.get(&path("dir1/file1")).is_none());
+    assert!(index.excluded().is_empty(), "{:?}", index.excluded());
+    assert!(dir.is_excluded(&path("dir1/other")).unwrap());
+    assert!(!dir.is_excluded(&path("dir1/subdir1/new")).unwrap());
+}
+
+#[test]
 fn exclude_files_that_cannot_be_understood_are_errors_with_their_place() {
     let tree = seed_tree();
     fs::write(tree.path().join("dir2/.exclude"), b"fine\n\xff\xfe\n").unwrap();
