@@ -11,7 +11,7 @@ use zstd::zstd_safe;
 use crate::Error;
 
 /// How an archive is compressed.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
 pub enum Format {
     /// gzip members: `.tgz`, `.tar.gz`.
     #[default]

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 
 use dirindex::{RelPath, SectionError, escape};
 
-/// What can go wrong when a diff is applied to a tree.
+/// What can go wrong when a diff is applied to a tree, or with a store.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {
@@ -150,6 +150,22 @@ pub enum Error {
         /// Where and why.
         source: SectionError,
     },
+    /// A store did not do what was asked of it.
+    #[error("cannot {operation} {name}")]
+    Store {
+        /// What was tried, to read after "cannot".
+        operation: &'static str,
+        /// On which of its files.
+        name: String,
+        /// Why.
+        source: io::Error,
+    },
+    /// Another process is changing the store.
+    #[error("another backup or prune is at work in the store")]
+    Busy,
+    /// An archive of a store cannot be read, or not be made.
+    #[error(transparent)]
+    Archived(#[from] archive::Error),
     /// The caller has set the flag of its [`Progress`](rsync_core::Progress). The tree was not
     /// touched.
     #[error("cancelled")]

@@ -76,12 +76,14 @@ pub use rsync_core;
 
 mod apply;
 mod error;
+pub mod store;
 
 pub use apply::{
     Applied, ApplyOptions, ApplyStatus, Preview, Space, abort, apply_diff, apply_diff_with,
     apply_status, preview_diff, recover,
 };
 pub use error::{Error, Result};
+pub use store::{DirStore, Point, Points, Store};
 
 pub use archive::{Archive, ArchiveOptions, DiffData, Format};
 pub use diffindex::{Change, Class, Content, DiffIndex, New};

@@ -1,0 +1,113 @@
+//! [`Store`]: where archives and an index are kept by name, and [`Points`]: what the names say. Knows
+//! nothing of how archives are made or what becomes of them.
+
+use std::io::{self, ErrorKind, Write};
+
+use archive::{Archive, ReadAt};
+
+use crate::error::{Error, Result};
+
+mod dir;
+mod name;
+mod points;
+
+pub use dir::DirStore;
+pub use name::{ArchiveName, Name, NoPoint, Point};
+pub use points::{AtError, Points, StoredArchive};
+
+/// A place that keeps files by name: a directory ([`DirStore`]), or anything else that has these five
+/// verbs. What is in it never changes: files come whole and go whole.
+///
+/// Names are what [`Name`] writes, of ASCII letters, digits, `-` and `.`. Files with other names may
+/// be there, and are left alone.
+pub trait Store: Send + Sync {
+    /// Every file that is there, in any order.
+    ///
+    /// # Errors
+    /// As the implementation has them.
+    fn list(&self) -> io::Result<Vec<Stored>>;
+
+    /// Opens a file to read any part of it.
+    ///
+    /// # Errors
+    /// [`NotFound`](io::ErrorKind::NotFound) when there is no such file, and whatever else the
+    /// implementation has.
+    fn open(&self, name: &str) -> io::Result<Box<dyn ReadAt>>;
+
+    /// Begins a new file, which is there only once it is [committed](Put::commit).
+    ///
+    /// # Errors
+    /// [`AlreadyExists`](io::ErrorKind::AlreadyExists) when the name is taken, which may also be found
+    /// out by the commit, and whatever else the implementation has.
+    fn put(&self, name: &str) -> io::Result<Box<dyn Put + '_>>;
+
+    /// Deletes a file for good. One that is not there is no error.
+    ///
+    /// # Errors
+    /// As the implementation has them.
+    fn delete(&self, name: &str) -> io::Result<()>;
+
+    /// Keeps others from changing the store until what is returned is dropped, and clears away what
+    /// those left who were killed. Whoever puts or deletes holds it; whoever reads need not. A store
+    /// that cannot keep others out has the caller see to it: it keeps this default, which does nothing.
+    ///
+    /// # Errors
+    /// [`WouldBlock`](io::ErrorKind::WouldBlock) when another has it.
+    fn lock(&self) -> io::Result<Box<dyn Send + '_>> {
+        Ok(Box::new(()))
+    }
+}
+
+/// A file on its way into a [`Store`]. Dropped before it is committed, it leaves nothing.
+pub trait Put: Write {
+    /// Gives the file its name: when this returns, all that was written is there, durably, and before
+    /// that nothing is, whatever happens.
+    ///
+    /// # Errors
+    /// [`AlreadyExists`](io::ErrorKind::AlreadyExists) when the name has been taken, and whatever else
+    /// the implementation has.
+    fn commit(self: Box<Self>) -> io::Result<()>;
+}
+
+/// What can be restored from `store`.
+///
+/// # Errors
+/// [`Error::Store`].
+pub fn points(store: &dyn Store) -> Result<Points> {
+    let files = store.list().map_err(|source| failed("list", "the store", source))?;
+    Ok(Points::of(&files))
+}
+
+/// Opens an archive of `store` by its table.
+///
+/// # Errors
+/// [`Error::Store`], [`Error::Archived`].
+pub fn open_archive(store: &dyn Store, name: &ArchiveName) -> Result<Archive> {
+    let name = name.to_string();
+    let source = store.open(&name).map_err(|source| failed("open", &name, source))?;
+    Ok(Archive::from_source(source, name)?)
+}
+
+/// [`Store::lock`], with a word for a store that is in use.
+///
+/// # Errors
+/// [`Error::Busy`], [`Error::Store`].
+pub fn lock(store: &dyn Store) -> Result<Box<dyn Send + '_>> {
+    store.lock().map_err(|source| match source.kind() {
+        ErrorKind::WouldBlock => Error::Busy,
+        _ => failed("lock", "the store", source),
+    })
+}
+
+pub(crate) fn failed(operation: &'static str, name: &str, source: io::Error) -> Error {
+    Error::Store { operation, name: name.to_owned(), source }
+}
+
+/// A file in a [`Store`].
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Stored {
+    /// Its name.
+    pub name: String,
+    /// How many bytes it has.
+    pub size: u64,
+}

@@ -1,0 +1,191 @@
+//! [`Point`] and [`Name`]: what the files of a store are called. Pure.
+
+use std::fmt;
+use std::str::FromStr;
+
+use archive::Format;
+use jiff::Timestamp;
+
+/// A moment that was backed up, to the second. Its text, `20261122T161858Z`, is its id.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Point(i64);
+
+impl Point {
+    /// The point `secs` seconds after the start of 1970 in UTC; `None` outside the years 1970 to 9999.
+    pub fn from_secs(secs: i64) -> Option<Point> {
+        (secs >= 0 && Timestamp::from_second(secs).is_ok()).then_some(Point(secs))
+    }
+
+    /// Seconds since the start of 1970 in UTC.
+    pub fn secs(self) -> i64 {
+        self.0
+    }
+}
+
+/// The id.
+impl fmt::Display for Point {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let time = Timestamp::from_second(self.0).unwrap_or_default();
+        f.pad(&time.strftime("%Y%m%dT%H%M%SZ").to_string())
+    }
+}
+
+/// What is no id of a point.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("no id of a point, such as 20261122T161858Z")]
+pub struct NoPoint;
+
+/// Takes an id, and no other way to write a time.
+impl FromStr for Point {
+    type Err = NoPoint;
+
+    fn from_str(id: &str) -> Result<Point, NoPoint> {
+        let time: Timestamp = id.parse().map_err(|_| NoPoint)?;
+        let point = Point::from_secs(time.as_second()).ok_or(NoPoint)?;
+        if point.to_string() == id { Ok(point) } else { Err(NoPoint) }
+    }
+}
+
+/// The name of an archive: it brings the state at one point, or nothing at all, to that at a later
+/// one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct ArchiveName {
+    /// Where it leads.
+    pub to: Point,
+    /// Where it starts; `None` for a full backup.
+    pub since: Option<Point>,
+    /// How it is compressed.
+    pub format: Format,
+}
+
+/// The name of a file of a store: `20261122T161858Z-full.tgz`,
+/// `20261123T161858Z-since-20261122T161858Z.tgz` (or `.tar.zst`), `20261123T161858Z.index`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Name {
+    /// An archive.
+    Archive(ArchiveName),
+    /// The index of the state at a point.
+    Index(Point),
+}
+
+impl Name {
+    /// What the name says; `None` for one that is not ours.
+    pub fn parse(name: &str) -> Option<Name> {
+        let (stem, ending) = name.split_once('.')?;
+        let format = match ending {
+            "index" => return Some(Name::Index(stem.parse().ok()?)),
+            "tgz" => Format::Gzip,
+            "tar.zst" => Format::Zstd,
+            _ => return None,
+        };
+        let (to, kind) = stem.split_once('-')?;
+        let to = to.parse().ok()?;
+        let since = match kind {
+            "full" => None,
+            _ => Some(kind.strip_prefix("since-")?.parse().ok().filter(|since| *since < to)?),
+        };
+        Some(Name::Archive(ArchiveName { to, since, format }))
+    }
+}
+
+impl fmt::Display for Name {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Name::Archive(name) => name.fmt(f),
+            Name::Index(point) => write!(f, "{point}.index"),
+        }
+    }
+}
+
+impl fmt::Display for ArchiveName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let ArchiveName { to, since, format } = self;
+        match since {
+            None => write!(f, "{to}-full")?,
+            Some(since) => write!(f, "{to}-since-{since}")?,
+        }
+        f.write_str(match format {
+            Format::Gzip => ".tgz",
+            Format::Zstd => ".tar.zst",
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn points() -> impl Strategy<Value = Point> {
+        (0i64..253_402_207_200).prop_map(|secs| Point::from_secs(secs).unwrap())
+    }
+
+    proptest! {
+        #[test]
+        fn names_come_back(to in points(), since in points(), full in any::<bool>(), zstd in any::<bool>()) {
+            prop_assert_eq!(Name::parse(&Name::Index(to).to_string()), Some(Name::Index(to)));
+            let format = if zstd { Format::Zstd } else { Format::Gzip };
+            let since = (!full).then_some(since);
+            let name = Name::Archive(ArchiveName { to, since, format });
+            let sound = since.is_none_or(|since| since < to);
+            prop_assert_eq!(Name::parse(&name.to_string()), sound.then_some(name));
+        }
+
+        /// In the order of time, as text too.
+        #[test]
+        fn ids_are_in_order(a in points(), b in points()) {
+            prop_assert_eq!(a.cmp(&b), a.to_string().cmp(&b.to_string()));
+        }
+
+        /// Whatever is taken for a name is written just so.
+        #[test]
+        fn there_is_one_way_to_write_a_name(text in "[0-9TZ]{15,17}(-full|-since-[0-9TZ]{16})?\\.(tgz|tar.zst|index)") {
+            if let Some(name) = Name::parse(&text) {
+                prop_assert_eq!(name.to_string(), text);
+            }
+        }
+    }
+
+    #[test]
+    fn names_look_like_this() {
+        let to: Point = "20261123T161858Z".parse().unwrap();
+        assert_eq!(to.secs(), 1_795_450_738);
+        let since = Some("20261122T161858Z".parse().unwrap());
+        let name = |since, format| ArchiveName { to, since, format }.to_string();
+        assert_eq!(name(None, Format::Gzip), "20261123T161858Z-full.tgz");
+        let inc = "20261123T161858Z-since-20261122T161858Z.tar.zst";
+        assert_eq!(name(since, Format::Zstd), inc);
+        assert_eq!(Name::Index(to).to_string(), "20261123T161858Z.index");
+    }
+
+    #[test]
+    fn what_is_not_ours_is_no_name() {
+        for name in [
+            "",
+            "lock",
+            "notes.txt",
+            ".index",
+            "20261123T161858Z",
+            "20261123T161858Z.tgz",
+            "20261123T161858Z-full",
+            "20261123T161858Z-full.tar",
+            "20261123T161858Z-full.tgz.bak",
+            "20261123T161858Z-full.tar.gz",
+            "20261123T161858Z-full.index",
+            " 20261123T161858Z-full.tgz",
+            "2026-11-23T16:18:58Z-full.tgz",
+            "20261123T161858z-full.tgz",
+            "20261123T161858.0Z-full.tgz",
+            "20261123T161860Z-full.tgz",
+            "20261131T161858Z-full.tgz",
+            "19691231T235959Z-full.tgz",
+            "20261123T161858+00-full.tgz",
+            "20261123T161858Z-since-.tgz",
+            "20261123T161858Z-since-20261123T161858Z.tgz",
+            "20261123T161858Z-since-20261124T161858Z.tgz",
+        ] {
+            assert_eq!(Name::parse(name), None, "{name}");
+        }
+        assert_eq!((Point::from_secs(-1), Point::from_secs(i64::MAX)), (None, None));
+    }
+}

@@ -1,0 +1,304 @@
+//! [`Points`]: which moments a store can bring back, and by which archives. Pure: knows the names and
+//! sizes of files, not what is in them.
+
+use std::collections::BTreeMap;
+
+use jiff::civil::DateTime;
+use jiff::tz::TimeZone;
+use jiff::{Timestamp, ToSpan};
+
+use super::{ArchiveName, Name, Point, Stored};
+
+/// The moments that archives lead to, as a graph: points are its nodes, archives its edges.
+///
+/// Several ways may lead to one point, as while a squashed archive stands beside its parts. A point can
+/// be restored when there is a way to it that begins with a full backup.
+#[derive(Debug, Clone, Default)]
+pub struct Points {
+    archives: Vec<StoredArchive>,
+    indexes: Vec<Point>,
+    /// Every point, with the last step of its best way from nothing.
+    ways: BTreeMap<Point, Option<Step>>,
+}
+
+/// An archive in a store.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct StoredArchive {
+    /// Its name.
+    pub name: ArchiveName,
+    /// How many bytes it has.
+    pub size: u64,
+}
+
+/// How a point is best reached.
+#[derive(Debug, Clone, Copy)]
+struct Step {
+    archive: StoredArchive,
+    /// The sizes of all archives up to here.
+    bytes: u64,
+}
+
+/// Why a text names no point.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum AtError {
+    /// It is neither the beginning of an id nor a time.
+    #[error("`{0}` is neither the id of a point there is nor a time, such as 2026-11-22T16:18")]
+    Unknown(String),
+    /// Several ids begin so.
+    #[error("`{at}` begins {count} ids, from {first} to {last}")]
+    Ambiguous {
+        /// The text.
+        at: String,
+        /// How many.
+        count: usize,
+        /// The earliest of them.
+        first: Point,
+        /// The latest of them.
+        last: Point,
+    },
+    /// Nothing was backed up until then.
+    #[error("there is no point until {0}")]
+    TooEarly(String),
+}
+
+impl Points {
+    /// The points of a store with these files. Files with foreign names are passed over.
+    pub fn of(files: &[Stored]) -> Points {
+        let mut points = Points::default();
+        for Stored { name, size } in files {
+            match Name::parse(name) {
+                Some(Name::Archive(name)) => {
+                    points.archives.push(StoredArchive { name, size: *size });
+                }
+                Some(Name::Index(point)) => points.indexes.push(point),
+                None => {}
+            }
+        }
+        points.indexes.sort_unstable();
+        // All that lead to a point come before those that start there.
+        points.archives.sort_unstable_by_key(|archive| archive.name);
+        for &archive in &points.archives {
+            let before = match archive.name.since {
+                None => Some(0),
+                Some(since) => points.ways.get(&since).copied().flatten().map(|step| step.bytes),
+            };
+            let step =
+                before.map(|bytes| Step { archive, bytes: bytes.saturating_add(archive.size) });
+            let best = points.ways.entry(archive.name.to).or_default();
+            *best = [*best, step].into_iter().flatten().min_by_key(|step| step.bytes);
+        }
+        points
+    }
+
+    /// Every point that an archive leads to, in order.
+    pub fn all(&self) -> impl DoubleEndedIterator<Item = Point> {
+        self.ways.keys().copied()
+    }
+
+    /// The points that there is a way to, in order.
+    pub fn restorable(&self) -> impl DoubleEndedIterator<Item = Point> {
+        self.ways.iter().filter(|(_, step)| step.is_some()).map(|(point, _)| *point)
+    }
+
+    /// Every archive, by where they lead, then where they start.
+    pub fn archives(&self) -> &[StoredArchive] {
+        &self.archives
+    }
+
+    /// The points there are indexes of, in order.
+    pub fn indexes(&self) -> &[Point] {
+        &self.indexes
+    }
+
+    /// The archives that lead to `point` from nothing, first the full one: of all such ways the one
+    /// with the fewest bytes. `None` when there is none.
+    pub fn way_to(&self, point: Point) -> Option<Vec<StoredArchive>> {
+        let mut way = Vec::new();
+        let mut at = Some(point);
+        while let Some(point) = at {
+            let Step { archive, .. } = (*self.ways.get(&point)?)?;
+            way.push(archive);
+            at = archive.name.since;
+        }
+        way.reverse();
+        Some(way)
+    }
+
+    /// The point that a state seen at `now` gets: that moment, unless a file of a later one is there
+    /// already (two backups in one second; a clock that was wrong). `None` when it is after the last
+    /// moment that can be named.
+    pub fn next(&self, now: Point) -> Option<Point> {
+        let newest = self.all().next_back().max(self.indexes.last().copied());
+        match newest {
+            Some(newest) if newest >= now => Point::from_secs(newest.secs() + 1),
+            _ => Some(now),
+        }
+    }
+
+    /// The point that `at` names: one whose id it is, or begins, alone; or else the last one until the
+    /// time that it is, which is a time with its offset from UTC (RFC 3339), or a day, minute or
+    /// second in UTC, each to its end: `2026-11-22`, `2026-11-22T16:18`, `2026-11-22 16:18:58`.
+    ///
+    /// # Errors
+    /// [`AtError`].
+    pub fn resolve(&self, at: &str) -> Result<Point, AtError> {
+        let begun = self.all().filter(|point| !at.is_empty() && point.to_string().starts_with(at));
+        let begun: Vec<Point> = begun.collect();
+        match begun[..] {
+            [] => {}
+            [point] => return Ok(point),
+            [first, .., last] => {
+                return Err(AtError::Ambiguous { at: at.into(), count: begun.len(), first, last });
+            }
+        }
+        let until = until(at).ok_or_else(|| AtError::Unknown(at.into()))?;
+        let last = self.all().take_while(|point| point.secs() <= until).last();
+        last.ok_or_else(|| AtError::TooEarly(at.into()))
+    }
+}
+
+/// The last second of the time that `at` names.
+fn until(at: &str) -> Option<i64> {
+    if let Ok(time) = at.parse::<Timestamp>() {
+        return Some(time.as_second());
+    }
+    let time: DateTime = at.parse().ok()?;
+    let span = match at.matches(|c: char| c.is_ascii_digit()).count() {
+        8 => 1.day(),
+        10 => 1.hour(),
+        12 => 1.minute(),
+        _ => 1.second(),
+    };
+    let end = time.checked_add(span).ok()?;
+    Some(TimeZone::UTC.to_timestamp(end).ok()?.as_second() - 1)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn points(files: &[(&str, u64)]) -> Points {
+        let file = |&(name, size): &(&str, u64)| Stored { name: name.into(), size };
+        Points::of(&files.iter().map(file).collect::<Vec<_>>())
+    }
+
+    fn id(day: u32) -> String {
+        format!("202611{day:02}T120000Z")
+    }
+
+    fn point(day: u32) -> Point {
+        id(day).parse().unwrap()
+    }
+
+    fn full(to: u32) -> String {
+        format!("{}-full.tgz", id(to))
+    }
+
+    fn inc(to: u32, since: u32) -> String {
+        format!("{}-since-{}.tgz", id(to), id(since))
+    }
+
+    fn graph(edges: &[(String, u64)]) -> Points {
+        points(&edges.iter().map(|(name, size)| (name.as_str(), *size)).collect::<Vec<_>>())
+    }
+
+    fn way(points: &Points, to: u32) -> Option<Vec<String>> {
+        let way = points.way_to(point(to))?;
+        Some(way.iter().map(|archive| archive.name.to_string()).collect())
+    }
+
+    #[test]
+    fn nothing_is_in_a_store_of_foreign_files() {
+        let points = points(&[("lock", 0), ("notes.txt", 5), ("full.tgz", 7)]);
+        assert_eq!((points.all().next(), points.indexes().len()), (None, 0));
+        assert_eq!(points.next(point(3)), Some(point(3)));
+        let error = points.resolve("2026-11-22").unwrap_err();
+        assert_eq!(error, AtError::TooEarly("2026-11-22".into()));
+    }
+
+    #[test]
+    fn a_chain_is_followed_from_its_full_backup() {
+        let edges = [(inc(3, 2), 1), (full(1), 9), (inc(2, 1), 1), (format!("{}.index", id(3)), 4)];
+        let points = graph(&edges);
+        assert_eq!(points.all().collect::<Vec<_>>(), [point(1), point(2), point(3)]);
+        assert_eq!(way(&points, 3), Some(vec![full(1), inc(2, 1), inc(3, 2)]));
+        assert_eq!(way(&points, 1), Some(vec![full(1)]));
+        assert_eq!(way(&points, 4), None);
+        assert_eq!(points.indexes(), [point(3)]);
+    }
+
+    #[test]
+    fn of_several_ways_the_one_with_the_fewest_bytes_is_taken() {
+        let edges = |squashed| {
+            [(full(1), 9), (inc(2, 1), 5), (inc(3, 2), 5), (inc(3, 1), squashed), (inc(4, 3), 1)]
+        };
+        let by_parts = vec![full(1), inc(2, 1), inc(3, 2), inc(4, 3)];
+        assert_eq!(way(&graph(&edges(11)), 4), Some(by_parts));
+        assert_eq!(way(&graph(&edges(9)), 4), Some(vec![full(1), inc(3, 1), inc(4, 3)]));
+        let mut edges = edges(9).to_vec();
+        edges.push((full(3), 17));
+        assert_eq!(way(&graph(&edges), 4), Some(vec![full(3), inc(4, 3)]));
+    }
+
+    #[test]
+    fn behind_a_gap_nothing_can_be_restored() {
+        let points = graph(&[(full(1), 9), (inc(3, 2), 1), (inc(4, 3), 1), (full(5), 9)]);
+        assert_eq!(points.all().count(), 4);
+        assert_eq!(points.restorable().collect::<Vec<_>>(), [point(1), point(5)]);
+        assert_eq!((way(&points, 2), way(&points, 3), way(&points, 4)), (None, None, None));
+    }
+
+    #[test]
+    fn points_never_go_backwards() {
+        let next = |files: &[(String, u64)], now| graph(files).next(point(now)).unwrap();
+        assert_eq!(next(&[(full(1), 1)], 2), point(2));
+        let after = Point::from_secs(point(2).secs() + 1).unwrap();
+        assert_eq!(next(&[(full(2), 1)], 2), after);
+        assert_eq!(next(&[(full(2), 1)], 1), after);
+        // What an interrupted backup left counts too: its name is taken.
+        assert_eq!(next(&[(full(1), 1), (format!("{}.index", id(2)), 1)], 2), after);
+        let last = "99991230T220000Z-full.tgz";
+        assert_eq!(points(&[(last, 1)]).next(point(1)), None);
+    }
+
+    #[test]
+    fn points_are_named_by_id_or_time() {
+        let points = points(&[
+            ("20261121T235959Z-full.tgz", 1),
+            ("20261122T000000Z-full.tgz", 1),
+            ("20261122T161858Z-full.tgz", 1),
+            ("20261122T161859Z-full.tgz", 1),
+            ("20261124T000000Z-full.tgz", 1),
+        ]);
+        for (at, id) in [
+            ("20261122T161858Z", "20261122T161858Z"),
+            ("20261124", "20261124T000000Z"),
+            ("20261122T00", "20261122T000000Z"),
+            ("2026-11-21", "20261121T235959Z"),
+            ("2026-11-22", "20261122T161859Z"),
+            ("2026-11-23", "20261122T161859Z"),
+            ("20261123", "20261122T161859Z"),
+            ("2026-11-22T16:18:58Z", "20261122T161858Z"),
+            ("2026-11-22T16:18:58.7Z", "20261122T161858Z"),
+            ("2026-11-22T17:18:58+01:00", "20261122T161858Z"),
+            ("2026-11-22T16:18:58", "20261122T161858Z"),
+            ("2026-11-22 16:18", "20261122T161859Z"),
+            ("2026-11-22T16:17", "20261122T000000Z"),
+            ("20261122T161857Z", "20261122T000000Z"),
+            ("9999-12-01", "20261124T000000Z"),
+        ] {
+            let found = points.resolve(at).map(|point| point.to_string());
+            assert_eq!(found.as_deref(), Ok(id), "{at}");
+        }
+        let [first, last] = ["20261122T000000Z", "20261122T161859Z"].map(|id| id.parse().unwrap());
+        let ambiguous = AtError::Ambiguous { at: "20261122".into(), count: 3, first, last };
+        assert_eq!(points.resolve("20261122"), Err(ambiguous));
+        for at in ["", "yesterday", "2026-13-01", "16:18", "20261122T161858Zx", "2026-11-22T25:00"]
+        {
+            assert_eq!(points.resolve(at), Err(AtError::Unknown(at.into())), "{at}");
+        }
+        let early = points.resolve("2026-11-20");
+        assert_eq!(early, Err(AtError::TooEarly("2026-11-20".into())));
+    }
+}
