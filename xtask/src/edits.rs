@@ -87,7 +87,8 @@ pub(crate) fn file_of_about(root: &Path, len: u64) -> Result<PathBuf> {
     Ok(best.1)
 }
 
-fn collect(dir: &Path, files: &mut Vec<PathBuf>) -> Result<()> {
+/// Adds the paths of all files below `dir`, in no order.
+pub(crate) fn collect(dir: &Path, files: &mut Vec<PathBuf>) -> Result<()> {
     for entry in fs::read_dir(dir)? {
         let entry = entry?;
         let kind = entry.file_type()?;

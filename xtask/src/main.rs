@@ -8,9 +8,11 @@ mod bench_blocks;
 mod bench_core;
 mod bench_levels;
 mod bench_tree;
+mod bench_year;
 mod crash;
 mod edits;
 mod fuzz;
+mod history;
 mod indexes;
 mod process;
 mod table;
@@ -30,6 +32,9 @@ usage: cargo xtask bench backup [TREE.tar.xz] [--runs N]
        cargo xtask bench tree [TREE.tar.xz] [--runs N]
            taking stock of a source tree, beside find, b3sum, tar, restic and dar; of trees of up
            to 10^6 files; of trees that are wide, deep or sparse
+       cargo xtask bench year [--tree DIR] [--days N] [--tools NAME,...]
+           a year of daily backups of a source tree that changes, beside restic, borg and duplicity:
+           each day's run, what is stored, restores, pruning
        cargo xtask crash [model] [calls] [power] [full]
            the long sweeps of docs/reliability.md: a simulated disk, killed and failing commands,
            power cuts under ext4 and XFS (as root), full disks (as root); all of them if none is named
@@ -46,6 +51,7 @@ fn main() -> ExitCode {
         ["bench", "levels", ref rest @ ..] => bench_levels::run_all(rest),
         ["crash", ref rest @ ..] => crash::run(rest),
         ["bench", "tree", ref rest @ ..] => bench_tree::run_all(rest),
+        ["bench", "year", ref rest @ ..] => bench_year::run_all(rest),
         // What the benchmarks run beside the programs.
         ["bare", root] => bare::run(root),
         ["open", ref files @ ..] => indexes::open(files),
