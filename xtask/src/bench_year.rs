@@ -35,7 +35,7 @@ pub(crate) fn run_all(args: &[&str]) -> Result<()> {
             _ => bail!("usage: cargo xtask bench year [--tree DIR] [--days N] [--tools NAME,...]"),
         }
     }
-    ensure!(days >= 8, "a history has at least 8 days");
+    let days = Days { last: days, middle: middle(days)? };
     let work = Path::new(env!("CARGO_MANIFEST_DIR")).join("../target/bench-year");
     output(&format!("rm -rf {0} && mkdir -p {0}/source", work.display()))?;
     let work = work.canonicalize()?;
@@ -54,12 +54,10 @@ pub(crate) fn run_all(args: &[&str]) -> Result<()> {
     }
     let mut bench = Bench { work, tools, roots: Vec::new(), edits: Edits::default() };
     bench.year(days)?;
-    let middle = middle(days)?;
-    bench.restore(days, middle, |took| &mut took.restore)?;
+    bench.restores(days)?;
     bench.every_day()?;
-    bench.prune()?;
-    bench.restore(days, middle, |took| &mut took.restore_pruned)?;
-    bench.print(days, middle);
+    bench.prunes(days)?;
+    bench.print(days);
     output(&format!("rm -rf {}", bench.work.display()))?;
     Ok(())
 }
@@ -190,6 +188,13 @@ fn middle(days: u64) -> Result<u64> {
     kept.into_iter().min_by_key(|day| day.abs_diff(days / 2)).context("too few days")
 }
 
+/// The days that are restored: the last one, and the one in the middle.
+#[derive(Clone, Copy)]
+struct Days {
+    last: u64,
+    middle: u64,
+}
+
 struct Bench {
     work: PathBuf,
     tools: Vec<Tool>,
@@ -211,14 +216,14 @@ impl Bench {
     }
 
     /// The full backup of day 0 and one of each day after it, in turn.
-    fn year(&mut self, days: u64) -> Result<()> {
+    fn year(&mut self, days: Days) -> Result<()> {
         let source = self.work.join("source");
-        for day in 0..=days {
+        for day in 0..=days.last {
             if day > 0 {
                 self.edits += history::day(&source, SEED, day, midnight(day)?)?;
             }
             self.roots.push(DirIndex::scan(&Dir::new(&source)?)?.root());
-            if day == middle(days)? {
+            if day == days.middle {
                 let work = self.work.display();
                 output(&format!("cp -a {work}/source {work}/middle"))?;
             }
@@ -242,28 +247,26 @@ impl Bench {
                 }
             }
             if day % 10 == 0 {
-                eprintln!("day {day} of {days}");
+                eprintln!("day {day} of {}", days.last);
             }
         }
         Ok(())
     }
 
-    /// Restores the last day and the middle one by each tool, and compares.
-    fn restore(
-        &mut self,
-        last: u64,
-        middle: u64,
-        of: fn(&mut Took) -> &mut Vec<Sample>,
-    ) -> Result<()> {
+    /// Restores these days by one tool, and compares.
+    fn restore(&self, tool: &Tool, days: Days) -> Result<Vec<Sample>> {
+        let one = |(day, like)| {
+            let sample = self.measure(day, &tool.restore)?;
+            output(&format!("cd {} && diff -r --no-dereference {like} back", self.work.display()))
+                .with_context(|| format!("{}: day {day} came back otherwise", tool.name))?;
+            Ok(sample)
+        };
+        [(days.last, "source"), (days.middle, "middle")].into_iter().map(one).collect()
+    }
+
+    fn restores(&mut self, days: Days) -> Result<()> {
         for number in 0..self.tools.len() {
-            for (day, like) in [(last, "source"), (middle, "middle")] {
-                let tool = &self.tools[number];
-                let sample = self.measure(day, &tool.restore)?;
-                let work = self.work.display();
-                output(&format!("cd {work} && diff -r --no-dereference {like} back"))
-                    .with_context(|| format!("{}: day {day} came back otherwise", tool.name))?;
-                of(&mut self.tools[number].took).push(sample);
-            }
+            self.tools[number].took.restore = self.restore(&self.tools[number], days)?;
         }
         Ok(())
     }
@@ -284,20 +287,23 @@ impl Bench {
         Ok(())
     }
 
-    fn prune(&mut self) -> Result<()> {
+    /// Prunes with each tool that can, and restores again.
+    fn prunes(&mut self, days: Days) -> Result<()> {
         for number in 0..self.tools.len() {
             let tool = &self.tools[number];
             let Some(prune) = &tool.prune else { continue };
-            let sample = self.measure(0, prune)?;
+            let sample = self.measure(days.last, prune)?;
             let stored = self.stored(tool)?;
+            let restores = self.restore(tool, days)?;
             let took = &mut self.tools[number].took;
-            (took.prune, took.stored_pruned) = (Some(sample), stored);
+            (took.prune, took.stored_pruned, took.restore_pruned) =
+                (Some(sample), stored, restores);
         }
         Ok(())
     }
 
-    fn print(&self, days: u64, middle: u64) {
-        println!("{days} days: {:?}; the middle one is {middle}\n", self.edits);
+    fn print(&self, Days { last, middle }: Days) {
+        println!("{last} days: {:?}; the middle one is {middle}\n", self.edits);
         println!(
             "| tool | full, s | a day, median s | slowest | all days, s | cpu s | full, MB | all, MB \
              | last day back, s | day {middle} back, s | pruned in, s | then MB | last, s | day {middle}, s |"
