@@ -7,11 +7,12 @@ use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use diffindex::{Change, DiffIndex, read_block};
-use dirindex::{DirIndex, Node, Record, RelPath, Root};
+use diffindex::{Change, read_block};
+use dirindex::{DirIndex, Node, RelPath, Root};
 
+use crate::body::Stored;
 use crate::error::shown;
-use crate::layout::{Layout, Stored};
+use crate::layout::{Layout, Placed};
 use crate::stream::{Cursor, Stream};
 use crate::table::TABLE;
 use crate::{DiffData, Error, ReadAt, open, volumes};
@@ -34,7 +35,7 @@ pub(crate) struct Opened {
 /// Some of an archive's changes, each with the place of its content if it has one, and the blocks that
 /// were read to find them.
 struct Found {
-    changes: BTreeMap<RelPath, (Change, Option<Stored>)>,
+    changes: BTreeMap<RelPath, (Change, Option<Placed>)>,
     blocks: BTreeSet<usize>,
 }
 
@@ -133,20 +134,11 @@ impl Archive {
         if let Some(path) = paths.iter().find(|path| !found.changes.contains_key(path)) {
             return Err(Error::Missing { archive: self.0.stream.name(), path: path.clone() });
         }
-        let (mut changes, mut contents, mut records) = (Vec::new(), Vec::new(), Vec::new());
-        for (change, stored) in found.changes.into_values() {
-            contents.extend(stored.map(|stored| Stored { change: changes.len(), ..stored }));
-            if let Some(new) = &change.new {
-                let (path, node, meta) = (change.path.clone(), new.node.clone(), new.meta.clone());
-                let entry = dirindex::Entry { path, node, meta };
-                records.push(Record { entry, signature: None, trust: None });
-            }
-            changes.push(change);
-        }
-        let unusable = |source| Error::Diff { archive: self.0.stream.name(), source };
-        let index = DirIndex::from_records(records).map_err(|error| unusable(error.into()))?;
-        let diff = DiffIndex::from_changes(self.base(), index.root(), changes);
-        Ok(DiffData { archive: self.clone(), diff: diff.map_err(unusable)?, contents })
+        let selected = found.changes.into_values().map(|(change, placed)| {
+            let body = placed.map(|placed| Stored::new(self, &placed, &change));
+            (change, body.into_iter().collect())
+        });
+        DiffData::of_selected([self.clone()].into(), self.0.stream.name(), selected)
     }
 
     /// Which bytes of the archive are read by opening it, [`select`](Archive::select)ing `paths` and
@@ -252,7 +244,7 @@ impl Opened {
 pub(crate) struct Blocks<'a> {
     archive: &'a Opened,
     cursor: Cursor<'a>,
-    loaded: BTreeMap<usize, (Vec<Change>, Vec<Stored>)>,
+    loaded: BTreeMap<usize, (Vec<Change>, Vec<Placed>)>,
 }
 
 impl<'a> Blocks<'a> {
@@ -261,7 +253,7 @@ impl<'a> Blocks<'a> {
     }
 
     /// The change at `path`, and where its content is.
-    pub(crate) fn at(&mut self, path: &RelPath) -> Result<Option<(Change, Option<Stored>)>, Error> {
+    pub(crate) fn at(&mut self, path: &RelPath) -> Result<Option<(Change, Option<Placed>)>, Error> {
         let Some(number) = self.archive.layout.block_of(path) else { return Ok(None) };
         let (changes, contents) = self.load(number)?;
         let found = changes.binary_search_by(|change| change.path.cmp(path)).ok();
@@ -273,7 +265,7 @@ impl<'a> Blocks<'a> {
     fn below(
         &mut self,
         dir: &RelPath,
-        mut give: impl FnMut(&Change, Option<Stored>),
+        mut give: impl FnMut(&Change, Option<Placed>),
     ) -> Result<(), Error> {
         let layout = &self.archive.layout;
         let from = layout.block_of(dir).unwrap_or(0);
@@ -293,7 +285,7 @@ impl<'a> Blocks<'a> {
         Ok(())
     }
 
-    fn load(&mut self, number: usize) -> Result<&(Vec<Change>, Vec<Stored>), Error> {
+    fn load(&mut self, number: usize) -> Result<&(Vec<Change>, Vec<Placed>), Error> {
         if !self.loaded.contains_key(&number) {
             let block = self.read(number)?;
             self.loaded.insert(number, block);
@@ -301,7 +293,7 @@ impl<'a> Blocks<'a> {
         self.loaded.get(&number).ok_or_else(|| self.archive.wrong_table("a block is missing"))
     }
 
-    fn read(&mut self, number: usize) -> Result<(Vec<Change>, Vec<Stored>), Error> {
+    fn read(&mut self, number: usize) -> Result<(Vec<Change>, Vec<Placed>), Error> {
         let Opened { stream, layout, .. } = self.archive;
         let block = layout.blocks.get(number);
         let block = block.ok_or_else(|| self.archive.wrong_table("a block is missing"))?;

@@ -119,6 +119,16 @@ pub enum Error {
         /// The path asked for.
         path: RelPath,
     },
+    /// Two diffs that are to be squashed do not meet.
+    #[error("{before} leads to the tree {}, and {after} starts from {}", roots.0, roots.1)]
+    Unlinked {
+        /// The name of the archive, or archives, of the earlier one.
+        before: String,
+        /// The name of the archive, or archives, of the later one.
+        after: String,
+        /// Where the earlier one leads, and where the later one starts.
+        roots: Box<(Root, Root)>,
+    },
     /// Single paths can be brought back from a full backup alone.
     #[error("{archive}: an increment brings back nothing by itself")]
     NotFull {

@@ -10,9 +10,9 @@ use dirindex::{Node, RelPath};
 use crate::frame;
 use crate::table::{BlockRow, Head};
 
-/// A content in the stream.
+/// Where a content is in the stream.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Stored {
+pub(crate) struct Placed {
     /// Which change it belongs to: its number in the block, or in the diff.
     pub(crate) change: usize,
     /// Where its header begins.
@@ -21,7 +21,7 @@ pub(crate) struct Stored {
     pub(crate) len: u64,
 }
 
-impl Stored {
+impl Placed {
     /// The part of the stream that who reads the content has to have.
     pub(crate) fn span(&self) -> Range<u64> {
         self.at..self.at + frame::HEADER_LEN as u64 + self.len
@@ -108,7 +108,7 @@ impl Layout {
     ///
     /// # Errors
     /// What block and table do not agree on, in words.
-    pub(crate) fn place(&self, number: usize, changes: &[Change]) -> Result<Vec<Stored>, String> {
+    pub(crate) fn place(&self, number: usize, changes: &[Change]) -> Result<Vec<Placed>, String> {
         let block = self.blocks.get(number).ok_or("it lists fewer blocks than the diff")?;
         if changes.first().map(|change| &change.path) != Some(&block.first) {
             return Err(format!("block {number} begins with another path"));
@@ -128,7 +128,7 @@ impl Layout {
                 (Some(_), Some(new)) => Node::len(&new.node),
                 _ => continue,
             };
-            contents.push(Stored { change: number, at, len });
+            contents.push(Placed { change: number, at, len });
             let end = frame::footprint(len).and_then(|whole| at.checked_add(whole));
             at = end.ok_or(TOO_MUCH)?;
         }
@@ -146,13 +146,13 @@ impl Layout {
     ///
     /// # Errors
     /// As [`place`](Layout::place).
-    pub(crate) fn place_all(&self, diff: &DiffIndex) -> Result<Vec<Stored>, String> {
+    pub(crate) fn place_all(&self, diff: &DiffIndex) -> Result<Vec<Placed>, String> {
         let mut contents = Vec::new();
         for (number, changes) in diff.changes().chunks(BLOCK_ROWS).enumerate() {
             let before = number * BLOCK_ROWS;
-            let stored = self.place(number, changes)?.into_iter();
+            let placed = self.place(number, changes)?.into_iter();
             contents
-                .extend(stored.map(|stored| Stored { change: before + stored.change, ..stored }));
+                .extend(placed.map(|placed| Placed { change: before + placed.change, ..placed }));
         }
         if self.blocks.len() != diff.changes().len().div_ceil(BLOCK_ROWS) {
             return Err("it lists more blocks than the diff".to_owned());

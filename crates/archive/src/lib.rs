@@ -15,6 +15,9 @@
 //!   needs those that [`Archive::volumes`] names.
 //! - [`DiffData::signed_diff`] is the diff with the signatures of files stored whole, which an
 //!   archive leaves out since they follow from the contents.
+//! - [`DiffData::squash`] makes one of several diffs that follow one another, without reading contents:
+//!   they are composed of the parts' when they are read. [`DiffData::select`] and
+//!   [`DiffData::retarget`] give a part of a full one, and what is missing to it from another tree.
 //! - [`DiffData::verify`] reads everything and compares it with what the diff promises.
 //!
 //! The tar stream is cut into members of at most 1 MiB that are compressed by themselves; TABLE, the
@@ -56,6 +59,7 @@
 //! ```
 
 mod archive;
+mod body;
 mod codec;
 mod count;
 mod create;
@@ -68,6 +72,7 @@ mod paths;
 mod read;
 mod sign;
 mod source;
+mod squash;
 mod stream;
 mod table;
 mod verify;

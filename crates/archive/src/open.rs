@@ -9,8 +9,10 @@ use std::sync::Arc;
 use diffindex::DiffIndex;
 
 use crate::archive::Opened;
+use crate::body::Stored;
 use crate::error::shown;
 use crate::layout::Layout;
+use crate::read::Recipe;
 use crate::stream::Stream;
 use crate::table::{MAX_TRAILER_LEN, TABLE, Table, Trailer};
 use crate::volumes::Volumes;
@@ -83,7 +85,12 @@ pub(crate) fn load(archive: &Archive, diff: Option<&DiffIndex>) -> Result<DiffDa
     };
     let contents = opened.layout.place_all(&diff);
     let contents = contents.map_err(|problem| opened.wrong_table(problem))?;
-    Ok(DiffData { archive: archive.clone(), diff, contents })
+    let recipes = contents.iter().filter_map(|placed| {
+        let body = Stored::new(archive, placed, diff.changes().get(placed.change)?);
+        Some(Recipe { change: placed.change, bodies: vec![body] })
+    });
+    let contents = recipes.collect();
+    Ok(DiffData { archives: [archive.clone()].into(), diff, contents, parts: Arc::default() })
 }
 
 /// The end of an archive of which nothing is known yet.

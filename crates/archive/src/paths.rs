@@ -4,7 +4,7 @@
 use std::io::{self, Write};
 
 use diffindex::{Change, Content, DiffIndex, New};
-use dirindex::{Node, Time, escape};
+use dirindex::{Node, RelPath, Time, escape};
 use sha2::{Digest as _, Sha256};
 
 /// The first line: what the columns are.
@@ -19,14 +19,16 @@ pub(crate) fn write(diff: &DiffIndex, mut out: impl Write) -> io::Result<()> {
 
 /// The name of the tar member that holds the change's content, if any does.
 pub(crate) fn member_name(change: &Change) -> Option<String> {
-    let folder = match change.stored_content()? {
-        Content::Delta { .. } => "updated",
-        _ => "created",
-    };
-    let hash: [u8; 32] = Sha256::digest(change.path.as_bytes()).into();
-    let mut name = format!("{folder}/");
+    let whole = !matches!(change.stored_content()?, Content::Delta { .. });
+    Some(content_name(&change.path, whole))
+}
+
+/// The name of the tar member that holds the content of `path`, or a delta that makes it.
+pub(crate) fn content_name(path: &RelPath, whole: bool) -> String {
+    let hash: [u8; 32] = Sha256::digest(path.as_bytes()).into();
+    let mut name = if whole { "created/".to_owned() } else { "updated/".to_owned() };
     hash.iter().for_each(|byte| name.push_str(&format!("{byte:02x}")));
-    Some(name)
+    name
 }
 
 fn line(change: &Change, out: &mut impl Write) -> io::Result<()> {

@@ -1,26 +1,53 @@
-//! [`DiffData`]: an archive opened, and its contents one by one, each where the diff and TABLE say
-//! that it must be. Knows neither compression nor how the table was found.
+//! [`DiffData`]: a diff and where its contents are stored, in one archive or in several; and its
+//! contents one by one. Knows neither compression nor how the table was found.
 
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
-use diffindex::{Change, DiffIndex};
-use dirindex::Node;
-use rsync_core::Digest;
+use diffindex::{Change, Content, DiffIndex};
+use dirindex::{DirIndex, Node, RelPath};
+use rsync_core::{Digest, Extents, Piece, Pieces};
 
+use crate::body::{Cursors, Stored, StoredDelta};
 use crate::error::shown;
-use crate::layout::Stored;
-use crate::stream::{Cursor, Stream, as_io};
-use crate::{Archive, Error, ReadAt, paths};
+use crate::stream::as_io;
+use crate::{Archive, Error, ReadAt};
 
 /// The data of a diff: an archive of the contents that the new tree has and the old one had not.
 ///
-/// Several threads may read from one value, each through a [`reader`](DiffData::reader) of its own.
+/// [`squash`](DiffData::squash) makes one of several that follow one another; its contents lie in the
+/// archives of all of them, and are made of what is stored there when they are read. Everything here
+/// works on either.
+///
+/// Cheap to clone. Several threads may read from one value, each through a
+/// [`reader`](DiffData::reader) of its own.
+#[derive(Clone)]
 pub struct DiffData {
-    pub(crate) archive: Archive,
+    /// At least one.
+    pub(crate) archives: Arc<[Archive]>,
     pub(crate) diff: DiffIndex,
-    /// Where the contents are, in path order.
-    pub(crate) contents: Vec<Stored>,
+    /// The contents, in path order.
+    pub(crate) contents: Arc<[Recipe]>,
+    /// What this was squashed from, none of which was squashed itself; else nothing.
+    pub(crate) parts: Arc<[DiffData]>,
+}
+
+/// What a content is made of.
+#[derive(Debug, Clone)]
+pub(crate) struct Recipe {
+    /// The number of its change in the diff.
+    pub(crate) change: usize,
+    /// Each is a delta against what the one before it makes. The first is the whole file for
+    /// [`Content::Whole`], and else a delta against the old tree. At least one.
+    pub(crate) bodies: Vec<Stored>,
+}
+
+impl Recipe {
+    /// How many bytes of tar streams it takes at most to read it.
+    pub(crate) fn cost(&self) -> u64 {
+        self.bodies.iter().fold(0, |sum, body| sum.saturating_add(body.len).saturating_add(512))
+    }
 }
 
 impl DiffData {
@@ -43,71 +70,101 @@ impl DiffData {
         Archive::from_source(source, name)?.load()
     }
 
-    /// The archive, and all that can be asked of it without its diff.
-    pub fn archive(&self) -> &Archive {
-        &self.archive
+    /// The archives that hold the contents, oldest first: one, unless this was
+    /// [squashed](DiffData::squash).
+    pub fn archives(&self) -> &[Archive] {
+        &self.archives
     }
 
-    /// The diff that the archive carries: what changed, and what each content must be.
+    /// How many bytes these archives are together.
+    pub fn size(&self) -> u64 {
+        self.archives.iter().map(Archive::size).fold(0, u64::saturating_add)
+    }
+
+    /// What changed, and what each content must be.
     pub fn diff(&self) -> &DiffIndex {
         &self.diff
+    }
+
+    /// Whether the diff starts from nothing.
+    pub fn is_full(&self) -> bool {
+        self.diff.base() == DirIndex::empty().root()
     }
 
     /// A reader of single contents. One reader opens contents that follow one another without
     /// unpacking anything twice; several readers may work at once.
     pub fn reader(&self) -> ContentReader<'_> {
-        ContentReader { data: self, cursor: self.stream().cursor() }
+        ContentReader { data: self, cursors: Cursors::default() }
     }
 
-    pub(crate) fn stream(&self) -> &Stream {
-        &self.archive.0.stream
+    /// The name of the archive, or of the first and the last of several.
+    pub(crate) fn name(&self) -> String {
+        names(&self.archives)
     }
 
-    /// The change of this archive's diff whose content this is.
-    pub(crate) fn change(&self, stored: &Stored) -> Option<&Change> {
-        self.diff.changes().get(stored.change)
+    /// The change of this diff whose content this is.
+    pub(crate) fn change(&self, recipe: &Recipe) -> Option<&Change> {
+        self.diff.changes().get(recipe.change)
     }
 
     /// That the content stored whole for `change`, whose digest is `found`, is what the diff promises.
     pub(crate) fn check_digest(
         &self,
-        stored: &Stored,
+        recipe: &Recipe,
         change: &Change,
         found: Digest,
     ) -> Result<(), Error> {
         match change.new.as_ref().map(|new| &new.node) {
             Some(Node::File { digest, .. }) if *digest == found => Ok(()),
-            _ => {
-                let mut cursor = self.stream().cursor();
-                cursor.seek(stored.at);
-                let name = paths::member_name(change).unwrap_or_default();
-                Err(cursor.damaged(&name, format!("{} has another content", change.path)))
-            }
+            _ => Err(match recipe.bodies.last() {
+                Some(body) => body.damaged(change, format!("{} has another content", change.path)),
+                None => self.not_stored(&change.path),
+            }),
         }
     }
 
-    fn find(&self, change: &Change) -> Option<&Stored> {
-        let path = |stored: &Stored| self.change(stored).map(|change| &change.path);
-        let found = self.contents.binary_search_by(|stored| path(stored).cmp(&Some(&change.path)));
-        let stored = self.contents.get(found.ok()?)?;
-        let (ours, theirs) = (self.change(stored)?.new.as_ref()?, change.new.as_ref()?);
-        (ours.node == theirs.node && ours.content == theirs.content).then_some(stored)
+    /// The content of change number `number`.
+    pub(crate) fn content_of(&self, number: usize) -> Option<&Recipe> {
+        let found = self.contents.binary_search_by_key(&number, |recipe| recipe.change).ok()?;
+        self.contents.get(found)
+    }
+
+    fn find(&self, change: &Change) -> Option<&Recipe> {
+        let number = self.diff.position(&change.path)?;
+        let ours = self.diff.changes().get(number)?.new.as_ref()?;
+        let theirs = change.new.as_ref()?;
+        let same = ours.node == theirs.node && ours.content == theirs.content;
+        self.content_of(number).filter(|_| same)
+    }
+
+    fn not_stored(&self, path: &RelPath) -> Error {
+        Error::NotStored { archive: self.name(), path: path.clone() }
+    }
+}
+
+/// The name of an archive, or of the first and the last of several.
+pub(crate) fn names(archives: &[Archive]) -> String {
+    match archives {
+        [] => String::new(),
+        [archive] => shown(archive.path()),
+        [first, .., last] => format!("{} to {}", shown(first.path()), shown(last.path())),
     }
 }
 
 impl std::fmt::Debug for DiffData {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("DiffData")
-            .field("path", self.stream().path())
+            .field("archives", &self.archives)
             .field("contents", &self.contents.len())
             .finish_non_exhaustive()
     }
 }
 
-/// Opens contents of an archive, at best in path order. Holds one member of about 1 MiB.
+/// Opens contents of a [`DiffData`], at best in path order. Holds two members of about 1 MiB for each
+/// archive that it reads from, and of no more than 32 archives at a time.
 pub struct ContentReader<'a> {
     data: &'a DiffData,
-    cursor: Cursor<'a>,
+    cursors: Cursors<'a>,
 }
 
 impl<'a> ContentReader<'a> {
@@ -115,29 +172,79 @@ impl<'a> ContentReader<'a> {
     /// [`Content::Whole`](diffindex::Content::Whole), a librsync delta for
     /// [`Content::Delta`](diffindex::Content::Delta).
     ///
+    /// A content that is made of several stored ones is composed now: the commands of its deltas are
+    /// read, and for each run of bytes in what they make 24 bytes are held.
+    ///
     /// What is read is not yet compared with the digest in the diff: who restores does that, on
     /// the file that results.
     ///
     /// # Errors
-    /// [`Error::NotStored`] when `change` is not one of this archive's diff, or one without a
+    /// [`Error::NotStored`] when `change` is not one of this diff, or one without a
     /// stored content; [`Error::Io`] and [`Error::Damaged`].
     pub fn open(&mut self, change: &Change) -> Result<Body<'_, 'a>, Error> {
-        let not_stored = || Error::NotStored {
-            archive: shown(self.data.stream().path()),
-            path: change.path.clone(),
+        let recipe = self.data.find(change).ok_or_else(|| self.data.not_stored(&change.path))?;
+        // The change of the diff lives as long as the reader.
+        let ours = self.data.change(recipe).ok_or_else(|| self.data.not_stored(&change.path))?;
+        let whole = is_whole(ours);
+        let mut names = Vec::with_capacity(recipe.bodies.len());
+        for (number, body) in recipe.bodies.iter().enumerate() {
+            let name = body.name(ours, number == 0 && whole);
+            let cursor = self.cursors.of(&body.archive);
+            cursor.seek(body.at);
+            cursor.header(&name, body.len)?;
+            names.push(name);
+        }
+        let extents = match recipe.bodies.as_slice() {
+            [only] => Extents::of_body(0, only.len),
+            bodies => compose(&mut self.cursors, bodies, &names, whole)?,
         };
-        let stored = *self.data.find(change).ok_or_else(not_stored)?;
-        let name = paths::member_name(change).ok_or_else(not_stored)?;
-        self.cursor.seek(stored.at);
-        self.cursor.header(&name, stored.len)?;
-        Ok(Body { cursor: &mut self.cursor, name, left: stored.len })
+        let left = extents.encoded_len();
+        let (pieces, at_hand) = (extents.into_pieces(), None);
+        Ok(Body {
+            cursors: &mut self.cursors,
+            bodies: &recipe.bodies,
+            names,
+            pieces,
+            at_hand,
+            left,
+        })
     }
+}
+
+/// Where the bytes of a content lie that is made of several bodies.
+fn compose<'a>(
+    cursors: &mut Cursors<'a>,
+    bodies: &'a [Stored],
+    names: &[String],
+    whole: bool,
+) -> Result<Extents, Error> {
+    let mut extents = Extents::of_base(u64::MAX);
+    for ((body, name), number) in bodies.iter().zip(names).zip(0..) {
+        if whole && number == 0 {
+            extents = Extents::of_body(0, body.len);
+        } else {
+            let delta = StoredDelta::new(cursors.of(&body.archive), body);
+            let composed = extents.then(delta, number, body.result_len);
+            extents = composed.map_err(|error| body.bad_delta(name, error))?;
+        }
+        if extents.len() != body.result_len {
+            let (found, wanted) = (extents.len(), body.result_len);
+            let problem = format!("it makes {found} bytes, and not {wanted}");
+            return Err(body.damaged_in(name, problem));
+        }
+    }
+    Ok(extents)
 }
 
 /// The bytes of one content: exactly as many as are declared, or an error.
 pub struct Body<'r, 'a> {
-    cursor: &'r mut Cursor<'a>,
-    name: String,
+    cursors: &'r mut Cursors<'a>,
+    bodies: &'a [Stored],
+    /// The tar members that the bodies are.
+    names: Vec<String>,
+    pieces: Pieces<Extents>,
+    /// What is left of the piece at hand, and how much of it was taken.
+    at_hand: Option<(Piece, u64)>,
     left: u64,
 }
 
@@ -146,27 +253,66 @@ impl Body<'_, '_> {
     pub fn remaining(&self) -> u64 {
         self.left
     }
+
+    /// Reads the padding after each stored body, wherever reading is.
+    pub(crate) fn padding(&mut self) -> Result<(), Error> {
+        for (body, name) in self.bodies.iter().zip(&self.names) {
+            let cursor = self.cursors.of(&body.archive);
+            cursor.seek(body.bytes_at() + body.len);
+            cursor.padding(name, body.len)?;
+        }
+        Ok(())
+    }
+
+    /// Reads from `piece`, of which `taken` bytes were read. Gives none at its end.
+    fn take(&mut self, piece: &Piece, taken: u64, buffer: &mut [u8]) -> io::Result<usize> {
+        match piece {
+            Piece::Command(command) => {
+                command.as_bytes().get(taken as usize..).unwrap_or_default().read(buffer)
+            }
+            Piece::Body { body, at, len } => {
+                let room = usize::try_from(len - taken).unwrap_or(usize::MAX).min(buffer.len());
+                let buffer = buffer.get_mut(..room).unwrap_or_default();
+                let number = *body as usize;
+                let (Some(body), Some(name)) = (self.bodies.get(number), self.names.get(number))
+                else {
+                    return Ok(0);
+                };
+                let cursor = self.cursors.of(&body.archive);
+                cursor.seek(body.bytes_at() + at + taken);
+                let read = cursor.read(buffer).map_err(|error| as_io(error.of(name)))?;
+                if read == 0 && !buffer.is_empty() {
+                    return Err(io::ErrorKind::UnexpectedEof.into());
+                }
+                Ok(read)
+            }
+        }
+    }
 }
 
 /// Damage comes as [`InvalidData`](io::ErrorKind::InvalidData) around [`Error::Damaged`].
 impl Read for Body<'_, '_> {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        let room = usize::try_from(self.left).unwrap_or(usize::MAX).min(buffer.len());
-        let buffer = buffer.get_mut(..room).unwrap_or_default();
         if buffer.is_empty() {
             return Ok(0);
         }
-        let len = self.cursor.read(buffer).map_err(|error| as_io(error.of(&self.name)))?;
-        if len == 0 {
-            return Err(io::ErrorKind::UnexpectedEof.into());
+        loop {
+            let Some((piece, taken)) = self.at_hand.or_else(|| Some((self.pieces.next()?, 0)))
+            else {
+                return Ok(0);
+            };
+            let read = self.take(&piece, taken, buffer)?;
+            self.at_hand = (read > 0).then_some((piece, taken + read as u64));
+            self.left -= read as u64;
+            if read > 0 {
+                return Ok(read);
+            }
         }
-        self.left -= len as u64;
-        Ok(len)
     }
 }
 
-/// Whether the body of this content is the file itself.
+/// Whether the content is stored as the file itself.
 pub(crate) fn is_whole(change: &Change) -> bool {
-    matches!(change.stored_content(), Some(diffindex::Content::Whole))
+    matches!(change.stored_content(), Some(Content::Whole))
         && matches!(change.new.as_ref().map(|new| &new.node), Some(Node::File { .. }))
 }

@@ -1,23 +1,24 @@
 //! The signatures that an archive leaves out: those of the files it stores whole. Knows nothing of
 //! what signatures are for.
 
-use diffindex::DiffIndex;
+use diffindex::{Change, DiffIndex};
 use dirindex::stored::StoredSignature;
 use rayon::prelude::*;
 use rsync_core::{Signature, SignatureOptions};
 
-use crate::layout::Stored;
-use crate::read::is_whole;
+use crate::read::{Recipe, is_whole};
 use crate::{DiffData, Error};
 
 /// How many contents one reader takes: they lie side by side, mostly in the same members.
 const RUN: usize = 64;
 
 impl DiffData {
-    /// The diff, with the signatures of the files that are stored whole, made from their contents.
+    /// The diff, with the signatures of the files that are stored whole, made from their contents where
+    /// it has none.
     ///
     /// Applied to the old index it gives the new one as a scan would have made it, so that a chain's
-    /// newest index can be had from its archives alone. Reads every file that is stored whole.
+    /// newest index can be had from its archives alone: [squashed](DiffData::squash), signed, applied to
+    /// nothing. Reads every file that is stored whole and has no signature.
     ///
     /// # Errors
     /// [`Error::Io`], [`Error::Damaged`], also for a content that has not the diff's digest, and
@@ -37,22 +38,24 @@ impl DiffData {
 
     fn sign(
         &self,
-        run: &[Stored],
+        run: &[Recipe],
         options: &SignatureOptions,
     ) -> Result<Vec<(usize, StoredSignature)>, Error> {
         let mut reader = self.reader();
         let mut signatures = Vec::new();
-        for stored in run {
-            let Some(change) = self.change(stored).filter(|change| is_whole(change)) else {
-                continue;
-            };
+        let unsigned = |change: &&Change| {
+            is_whole(change) && change.new.as_ref().is_some_and(|new| new.signature.is_none())
+        };
+        for recipe in run {
+            let Some(change) = self.change(recipe).filter(unsigned) else { continue };
             let body = reader.open(change)?;
-            let signature = Signature::of_reader(body, Some(stored.len), options)
+            let len = body.remaining();
+            let signature = Signature::of_reader(body, Some(len), options)
                 .map_err(|source| Error::Sign { path: change.path.clone(), source })?;
             if let Some(digest) = signature.digest() {
-                self.check_digest(stored, change, digest)?;
+                self.check_digest(recipe, change, digest)?;
             }
-            signatures.push((stored.change, StoredSignature::new(signature)));
+            signatures.push((recipe.change, StoredSignature::new(signature)));
         }
         Ok(signatures)
     }

@@ -1,16 +1,15 @@
 //! Reading a whole archive to see that it is sound, without restoring anything. Knows what each
 //! byte must be as far as the archive alone can tell.
 
-use std::io::{self, Write};
+use std::io::{self, Read, Write};
 
 use rayon::prelude::*;
 use rsync_core::{Digest, Progress};
 
-use crate::layout::Stored;
 use crate::open::PATHS;
-use crate::read::is_whole;
+use crate::read::{ContentReader, Recipe, is_whole};
 use crate::stream::{Cursor, as_io};
-use crate::{DiffData, Error, count, paths};
+use crate::{Archive, DiffData, Error, count, paths};
 
 /// Contents are checked in parallel in runs of about this much of the tar stream.
 const RUN_LEN: u64 = 16 << 20;
@@ -22,32 +21,36 @@ impl DiffData {
     /// file that is stored whole has the digest that the diff promises. (What a delta leads to can
     /// only be told with the old file at hand.)
     ///
+    /// Of what was squashed or selected it reads what the contents of its diff are made of: a file
+    /// that is made of one stored whole and deltas is compared with its digest. The archives
+    /// themselves are read whole when each is verified.
+    ///
     /// # Errors
     /// The first damage that is found, as [`Error::Damaged`]; [`Error::Io`]; [`Error::Cancelled`].
     pub fn verify(&self, progress: Option<&Progress>) -> Result<(), Error> {
-        // A selection has its own diff, which PATHS knows nothing of.
-        if self.diff.result() == self.archive.result() {
-            self.verify_paths()?;
+        if let [archive] = &*self.archives
+            && (self.diff.base(), self.diff.result()) == (archive.base(), archive.result())
+        {
+            self.verify_paths(archive)?;
         }
-        let runs: Vec<&[Stored]> =
-            self.contents.chunk_by(|a, b| a.at / RUN_LEN == b.at / RUN_LEN).collect();
-        runs.into_par_iter().try_for_each(|run| {
-            let mut cursor = self.stream().cursor();
+        runs(&self.contents).into_par_iter().try_for_each(|run| {
+            let mut reader = self.reader();
             let mut buffer = vec![0; BUFFER_LEN];
-            run.iter().try_for_each(|stored| {
-                verify_content(self, &mut cursor, stored, &mut buffer, progress)
+            run.iter().try_for_each(|recipe| {
+                verify_content(self, &mut reader, recipe, &mut buffer, progress)
             })
         })
     }
 
-    fn verify_paths(&self) -> Result<(), Error> {
-        let mut cursor = self.stream().cursor();
-        let layout = &self.archive.0.layout;
+    fn verify_paths(&self, archive: &Archive) -> Result<(), Error> {
+        let stream = &archive.0.stream;
+        let mut cursor = stream.cursor();
+        let layout = &archive.0.layout;
         let paths_len = layout.head.paths_len;
         cursor.seek(layout.paths_at);
         cursor.header(PATHS, paths_len)?;
         let offset = cursor.archive_offset();
-        let damaged = || self.stream().damaged(PATHS, offset, "it does not say what the diff says");
+        let damaged = || stream.damaged(PATHS, offset, "it does not say what the diff says");
         let len = count::length(|out| paths::write(&self.diff, out));
         if len.ok() != Some(paths_len) {
             return Err(damaged());
@@ -60,40 +63,50 @@ impl DiffData {
     }
 }
 
+/// The contents, in runs that take about as long to read.
+fn runs(contents: &[Recipe]) -> Vec<&[Recipe]> {
+    let (mut runs, mut start, mut cost) = (Vec::new(), 0, 0u64);
+    for (number, recipe) in contents.iter().enumerate() {
+        cost = cost.saturating_add(recipe.cost());
+        if cost >= RUN_LEN {
+            runs.extend(contents.get(start..=number));
+            (start, cost) = (number + 1, 0);
+        }
+    }
+    runs.extend(contents.get(start..));
+    runs
+}
+
 fn verify_content(
     data: &DiffData,
-    cursor: &mut Cursor<'_>,
-    stored: &Stored,
+    reader: &mut ContentReader<'_>,
+    recipe: &Recipe,
     buffer: &mut [u8],
     progress: Option<&Progress>,
 ) -> Result<(), Error> {
-    let Some((change, name)) = data.change(stored).and_then(|c| Some((c, paths::member_name(c)?)))
-    else {
-        return Ok(());
-    };
-    cursor.seek(stored.at);
-    cursor.header(&name, stored.len)?;
+    let Some(change) = data.change(recipe) else { return Ok(()) };
+    let mut body = reader.open(change)?;
     let mut hasher = blake3::Hasher::new();
-    let mut left = stored.len;
-    while left > 0 {
-        let room = buffer.len().min(usize::try_from(left).unwrap_or(usize::MAX));
-        let piece = buffer.get_mut(..room).unwrap_or_default();
-        cursor.read_exact(piece).map_err(|error| error.of(&name))?;
-        hasher.update(piece);
-        left -= room as u64;
+    while body.remaining() > 0 {
+        let read = body.read(buffer).map_err(|error| match error.downcast::<Error>() {
+            Ok(ours) => ours,
+            Err(error) => Error::io("read", data.name(), error),
+        })?;
+        hasher.update(buffer.get(..read).unwrap_or_default());
         if let Some(progress) = progress {
-            progress.add_bytes(room as u64);
+            progress.add_bytes(read as u64);
             progress.check().map_err(|_| Error::Cancelled)?;
         }
     }
+    body.padding()?;
     let digest: Digest = hasher.finalize().into();
     if is_whole(change) {
-        data.check_digest(stored, change, digest)?;
+        data.check_digest(recipe, change, digest)?;
     }
     if let Some(progress) = progress {
         progress.add_item();
     }
-    cursor.padding(&name, stored.len)
+    Ok(())
 }
 
 /// Takes only the bytes that the cursor is at.

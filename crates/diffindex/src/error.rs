@@ -25,6 +25,19 @@ pub enum Error {
         /// The root the changes lead to.
         found: Root,
     },
+    /// There is no diff to squash.
+    #[error("no diffs to make one of")]
+    NoParts,
+    /// A diff does not start from the tree that the one before it leads to.
+    #[error("diff {} leads to the tree {result}, the next starts from {base}", part)]
+    Apart {
+        /// The number of the diff that starts elsewhere, from 0; so of the one before it, from 1.
+        part: usize,
+        /// Where the one before it leads.
+        result: Root,
+        /// Where it starts.
+        base: Root,
+    },
     /// The diff says something of a path that cannot be true.
     #[error("the diff is unusable: {problem} at {path}")]
     Unusable {

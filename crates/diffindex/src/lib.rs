@@ -23,6 +23,9 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 //!
+//! [`DiffIndex::squash`] makes one diff of several that follow one another, and says of which of their contents each of its
+//! own is made.
+//!
 //! Comparing is pure and cannot fail. The bytes depend on the two trees alone: nothing of when, where
 //! or with how many threads they were scanned. A reader of a diff takes any bytes; damage, and what no
 //! two trees can differ by, are errors.
@@ -33,6 +36,7 @@ mod diff;
 mod encoded;
 mod error;
 mod resemble;
+mod squash;
 
 use dirindex::Entry;
 
@@ -40,3 +44,4 @@ pub use change::{Change, Class, Content, New};
 pub use diff::DiffIndex;
 pub use encoded::{BLOCK_ROWS, Encoded, Signatures, read_block};
 pub use error::Error;
+pub use squash::{PartContent, Recipe, Squashed};

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use anyhow::{Result, bail};
 use incremental_backups_tools::{
-    ArchiveOptions, DiffData, DiffIndex, Dir, DirIndex, RelPath, archive,
+    Archive, ArchiveOptions, DiffData, DiffIndex, Dir, DirIndex, RelPath, archive,
 };
 use indicatif::HumanBytes;
 
@@ -29,7 +29,8 @@ pub(crate) fn run(args: &DiffArgs, console: &mut Console) -> Result<Answer> {
         None => DirIndex::empty(),
     };
     let (index, data) = pack(args, &dir, &base, console)?;
-    let (output, archive_bytes) = (data.archive().path(), data.archive().size());
+    let output = data.archives().first().map_or(args.output.as_path(), Archive::path);
+    let archive_bytes = data.size();
     if let Some(path) = &args.index {
         index.to_file(path)?;
     }

@@ -34,7 +34,7 @@ pub(crate) fn run(args: &ShowArgs, console: &mut Console) -> Result<Answer> {
         }
         Kind::Archive => {
             let data = DiffData::open(&args.file)?;
-            show_diff(args, "archive", data.diff(), data.archive().size(), console)?;
+            show_diff(args, "archive", data.diff(), data.size(), console)?;
         }
     }
     Ok(Answer::Yes)

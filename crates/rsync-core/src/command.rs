@@ -19,16 +19,24 @@ pub(crate) enum Command {
     Copy { base: u64, len: u64 },
 }
 
-/// An encoded command: at most a byte and two 64-bit numbers.
+/// A command as it stands in a delta: at most a byte and two 64-bit numbers.
 #[derive(Debug, Clone, Copy)]
-pub(crate) struct Encoded {
+pub struct CommandBytes {
     bytes: [u8; 17],
     len: usize,
 }
 
-impl Encoded {
-    pub(crate) fn as_bytes(&self) -> &[u8] {
+impl CommandBytes {
+    /// The bytes.
+    pub fn as_bytes(&self) -> &[u8] {
         &self.bytes[..self.len]
+    }
+
+    /// These bytes, which are no more than 17.
+    pub(crate) fn of(part: &[u8]) -> CommandBytes {
+        let mut bytes = [0; 17];
+        bytes[..part.len()].copy_from_slice(part);
+        CommandBytes { bytes, len: part.len() }
     }
 
     fn push(&mut self, value: u64, width: Width) {
@@ -51,8 +59,8 @@ fn width(value: u64) -> Width {
 }
 
 /// The shortest encoding of a literal's head; `len` is not 0.
-pub(crate) fn literal(len: u64) -> Encoded {
-    let mut encoded = Encoded { bytes: [0; 17], len: 1 };
+pub(crate) fn literal(len: u64) -> CommandBytes {
+    let mut encoded = CommandBytes { bytes: [0; 17], len: 1 };
     if len <= SHORT_LITERAL.into() {
         encoded.bytes[0] = len as u8;
     } else {
@@ -63,8 +71,8 @@ pub(crate) fn literal(len: u64) -> Encoded {
 }
 
 /// The shortest encoding of a copy.
-pub(crate) fn copy(base: u64, len: u64) -> Encoded {
-    let mut encoded = Encoded { bytes: [0; 17], len: 1 };
+pub(crate) fn copy(base: u64, len: u64) -> CommandBytes {
+    let mut encoded = CommandBytes { bytes: [0; 17], len: 1 };
     encoded.bytes[0] = COPY + 4 * width(base) + width(len);
     encoded.push(base, width(base));
     encoded.push(len, width(len));

@@ -63,6 +63,8 @@
 
 mod anchor;
 mod command;
+mod commands;
+mod compose;
 mod contexts;
 mod delta;
 mod digest;
@@ -84,11 +86,14 @@ mod weak;
 mod wide;
 mod write;
 
+pub use command::CommandBytes;
+pub use commands::DeltaFault;
+pub use compose::{Extents, MAX_RUNS, Piece, Pieces};
 pub use delta::{Delta, DeltaStats};
 pub use digest::{Digest, ParseDigestError};
 pub use error::{Error, Result};
 pub use map::{FileBytes, MAP_FROM};
-pub use patch::{DeltaFault, Patched, patch};
+pub use patch::{Patched, patch};
 pub use progress::{Cancelled, Progress};
 pub use shape::{MAX_BLOCK_LEN, Shape, SignatureOptions, StrongHash, WeakSum, block_len_for};
 pub use sigfile::SignatureFault;

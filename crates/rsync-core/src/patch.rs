@@ -1,9 +1,10 @@
 //! Applying a delta to its base. Knows the commands and nothing of signatures.
 
-use crate::command::{self, Command};
+use crate::command::Command;
+use crate::commands::{Commands, DeltaFault};
 use crate::error::During;
 use crate::{Digest, Error, Result};
-use std::io::{self, BufReader, Read, Seek, SeekFrom, Write};
+use std::io::{self, Read, Seek, SeekFrom, Write};
 
 /// Output is hashed and written in batches of this size.
 const BATCH: usize = 1 << 20;
@@ -17,43 +18,6 @@ pub struct Patched {
     pub len: u64,
     /// Their digest.
     pub digest: Digest,
-}
-
-/// What can be wrong with a delta.
-#[non_exhaustive]
-#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-pub enum DeltaFault {
-    /// It does not begin with a delta's magic number.
-    #[error("not a delta")]
-    Magic,
-    /// A command byte without a meaning.
-    #[error("unknown command {0:#04x}")]
-    UnknownCommand(u8),
-    /// A literal or copy of no bytes.
-    #[error("a command of length zero")]
-    EmptyCommand,
-    /// A copy that reaches over the base's end, as with the wrong base.
-    #[error("copy of {len} bytes from {base}, but the base has {base_len}")]
-    OutOfBase {
-        /// Where the copy begins in the base.
-        base: u64,
-        /// Its length.
-        len: u64,
-        /// The base's length.
-        base_len: u64,
-    },
-    /// The output would grow over the length that the caller allows.
-    #[error("the output would grow over {max_len} bytes")]
-    TooLong {
-        /// What is allowed.
-        max_len: u64,
-    },
-    /// It ends within a command or without an end command.
-    #[error("it is cut off")]
-    Truncated,
-    /// Bytes after the end command.
-    #[error("bytes follow its end")]
-    Trailing,
 }
 
 /// Writes to `out` what `delta` makes of `base`: at most `max_len` bytes.
@@ -70,7 +34,7 @@ pub fn patch(
     max_len: u64,
 ) -> Result<Patched> {
     let base_len = base.seek(SeekFrom::End(0)).during("measure the base")?;
-    let mut delta = BufReader::with_capacity(64 << 10, delta);
+    let mut commands = Commands::new(delta, max_len)?;
     let mut out = Output {
         out,
         batch: vec![0; BATCH].into(),
@@ -79,64 +43,28 @@ pub fn patch(
         len: 0,
     };
     let mut base_at = base_len;
-    let mut magic = [0; 4];
-    delta.read_exact(&mut magic).or_else(|e| cut_off(e, 0))?;
-    if magic != command::MAGIC {
-        return fault(0, DeltaFault::Magic);
-    }
-    let mut offset = magic.len() as u64;
-    loop {
-        let (command, command_len) =
-            match command::read(&mut delta).or_else(|e| cut_off(e, offset))? {
-                Ok(command) => command,
-                Err(byte) => return fault(offset, DeltaFault::UnknownCommand(byte)),
-            };
-        let (Command::Literal { len } | Command::Copy { len, .. }) = command else {
-            break;
-        };
-        if len == 0 {
-            return fault(offset, DeltaFault::EmptyCommand);
+    while let Some(command) = commands.next()? {
+        match command {
+            Command::Copy { base: from, len } => {
+                let end = commands.end_in_base(from, len, base_len)?;
+                if base_at != from {
+                    base.seek(SeekFrom::Start(from)).during("read the base")?;
+                }
+                base_at = end;
+                if out.take_from(&mut base, len, "read the base")? < len {
+                    return Err(Error::Changed);
+                }
+            }
+            Command::Literal { len } => {
+                if out.take_from(commands.literals(), len, "read the delta")? < len {
+                    return commands.fault(DeltaFault::Truncated);
+                }
+            }
+            Command::End => {}
         }
-        if len > max_len.saturating_sub(out.len) {
-            return fault(offset, DeltaFault::TooLong { max_len });
-        }
-        let mut delta_len = command_len;
-        if let Command::Copy { base: from, .. } = command {
-            if from.checked_add(len).is_none_or(|end| end > base_len) {
-                return fault(offset, DeltaFault::OutOfBase { base: from, len, base_len });
-            }
-            if base_at != from {
-                base.seek(SeekFrom::Start(from)).during("read the base")?;
-            }
-            base_at = from + len;
-            let copied = out.take_from(&mut base, len, "read the base")?;
-            if copied < len {
-                return Err(Error::Changed);
-            }
-        } else {
-            if out.take_from(&mut delta, len, "read the delta")? < len {
-                return fault(offset, DeltaFault::Truncated);
-            }
-            delta_len += len;
-        }
-        offset += delta_len;
-    }
-    if delta.read(&mut [0]).during("read the delta")? > 0 {
-        return fault(offset + 1, DeltaFault::Trailing);
     }
     out.flush()?;
     Ok(Patched { len: out.len, digest: out.hasher.finalize().into() })
-}
-
-fn fault<T>(offset: u64, fault: DeltaFault) -> Result<T> {
-    Err(Error::Delta { offset, fault })
-}
-
-fn cut_off<T>(error: io::Error, offset: u64) -> Result<T> {
-    if error.kind() == io::ErrorKind::UnexpectedEof {
-        return fault(offset, DeltaFault::Truncated);
-    }
-    Err(error).during("read the delta")
 }
 
 /// What is written, hashed on the way.

@@ -1,7 +1,7 @@
 //! Writing a computed delta: commands, and literals taken from the new data and proven to be what was scanned. Knows runs
 //! and pieces; nothing of how the runs were found.
 
-use crate::command::{self, Encoded};
+use crate::command::{self, CommandBytes};
 use crate::error::During;
 use crate::matcher::Run;
 use crate::tree::{self, PIECE};
@@ -168,7 +168,7 @@ impl<O: Write> Output<O> {
         Ok(output)
     }
 
-    pub(crate) fn command(&mut self, command: Encoded) -> Result<()> {
+    pub(crate) fn command(&mut self, command: CommandBytes) -> Result<()> {
         self.write(command.as_bytes())
     }
 

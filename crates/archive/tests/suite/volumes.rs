@@ -107,7 +107,7 @@ fn what_fits_into_one_volume_is_one() {
     let trees = small();
     let (data, names) = cut(&trees, "small.tar.zst");
     assert_eq!(names.len(), 1);
-    assert_eq!(data.archive().volumes(&[path("created")]), [1]);
+    assert_eq!(data.archives()[0].volumes(&[path("created")]), [1]);
     trees.check_contents(&Archive::open(&names[0]).unwrap().load().unwrap());
 }
 

@@ -1,6 +1,8 @@
 //! What the tests share: trees, snapshots of them, and a backup in one call.
 #![allow(dead_code, unreachable_pub, reason = "each test binary uses its part")]
 
+pub mod edits;
+
 use std::collections::{BTreeMap, HashMap};
 use std::fs;
 use std::os::unix::ffi::OsStrExt;

@@ -1,0 +1,186 @@
+//! Diffs with their data as one, a part of one, and what brings another tree to its result: each a
+//! [`DiffData`] whose contents lie where they lay. Reads no contents.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+use diffindex::{Change, Content, DiffIndex, New};
+use dirindex::{DirIndex, Entry, Node, Record, RelPath};
+
+use crate::body::Stored;
+use crate::read::{Recipe, names};
+use crate::{Archive, DiffData, Error};
+
+impl DiffData {
+    /// Neighbouring diffs as one: `parts`, oldest first, each of which starts from the tree that the
+    /// one before it leads to.
+    ///
+    /// No content is read yet. One that several parts have to do with is made, when it is
+    /// [opened](crate::ContentReader::open), from what they store: deltas one after another make one
+    /// delta, and a file with the deltas after it makes a file. Squashing what was squashed gives what
+    /// squashing all the parts at once gives.
+    ///
+    /// # Errors
+    /// [`Error::Unlinked`] for parts that do not meet; [`Error::Diff`] for parts that contradict one
+    /// another or themselves, and for no parts at all.
+    pub fn squash(parts: &[DiffData]) -> Result<DiffData, Error> {
+        let parts: Vec<&DiffData> = parts.iter().flat_map(DiffData::parts).collect();
+        if let [only] = parts.as_slice() {
+            return Ok(DiffData::clone(only));
+        }
+        for pair in parts.windows(2) {
+            if let [before, after] = pair
+                && before.diff.result() != after.diff.base()
+            {
+                let roots = Box::new((before.diff.result(), after.diff.base()));
+                let (before, after) = (before.name(), after.name());
+                return Err(Error::Unlinked { before, after, roots });
+            }
+        }
+        let archives: Arc<[Archive]> =
+            parts.iter().flat_map(|part| part.archives.iter().cloned()).collect();
+        let unusable = |source| Error::Diff { archive: names(&archives), source };
+        let diffs: Vec<DiffIndex> = parts.iter().map(|part| part.diff.clone()).collect();
+        let diffindex::Squashed { diff, recipes } = DiffIndex::squash(&diffs).map_err(unusable)?;
+        let contents = recipes.into_iter().map(|recipe| {
+            let path = diff.changes().get(recipe.change).map(|change| &change.path);
+            let bodies = recipe.contents.iter().filter_map(|content| {
+                let part = parts.get(content.part)?;
+                let change = part.diff.changes().get(content.change)?;
+                Some((part.content_of(content.change)?, change))
+            });
+            let bodies = bodies.flat_map(|(content, change)| {
+                content.bodies.iter().map(|body| match path == Some(&change.path) {
+                    true => body.clone(),
+                    false => body.stored_for(&change.path),
+                })
+            });
+            Recipe { change: recipe.change, bodies: bodies.collect() }
+        });
+        let contents = contents.collect();
+        let parts = parts.into_iter().cloned().collect();
+        Ok(DiffData { archives, diff, contents, parts })
+    }
+
+    /// What this was squashed from, or itself.
+    fn parts(&self) -> &[DiffData] {
+        if self.parts.is_empty() { std::slice::from_ref(self) } else { &self.parts }
+    }
+
+    /// The part of a full backup at and below `paths`, with the directories that they lie in and the
+    /// files that hard links among them name, as [`Archive::select`] finds it
+    /// without reading all of the diff. It has a diff of its own, from nothing to the tree of these
+    /// paths.
+    ///
+    /// # Errors
+    /// [`Error::NotFull`] for a diff that starts from some tree; [`Error::Missing`] for a path that is
+    /// not in it.
+    pub fn select(&self, paths: &[RelPath]) -> Result<DiffData, Error> {
+        self.check_full()?;
+        let changes = self.diff.changes();
+        let mut wanted = BTreeSet::new();
+        let mut found = Vec::new();
+        for path in paths {
+            let at = self.diff.position(path);
+            let at =
+                at.ok_or_else(|| Error::Missing { archive: self.name(), path: path.clone() })?;
+            let below = changes.iter().enumerate().skip(at + 1);
+            let below = below.take_while(|(_, change)| change.path.is_below(path));
+            found.push(at);
+            found.extend(below.map(|(number, _)| number));
+        }
+        while let Some(number) = found.pop() {
+            if !wanted.insert(number) {
+                continue;
+            }
+            let Some(change) = changes.get(number) else { continue };
+            let above = change.path.parent();
+            let named = change.new.as_ref().and_then(|new| match &new.node {
+                Node::HardLink { to } => Some(to.clone()),
+                _ => None,
+            });
+            let needed = above.into_iter().chain(named);
+            found.extend(needed.filter_map(|path| self.diff.position(&path)));
+        }
+        let selected = wanted.iter().filter_map(|&number| {
+            let change = changes.get(number)?.clone();
+            let bodies = self.content_of(number).map(|recipe| recipe.bodies.clone());
+            Some((change, bodies.unwrap_or_default()))
+        });
+        DiffData::of_selected(self.archives.clone(), self.name(), selected)
+    }
+
+    /// The full diff that these changes, in path order, make by themselves, with their contents.
+    pub(crate) fn of_selected(
+        archives: Arc<[Archive]>,
+        name: String,
+        selected: impl Iterator<Item = (Change, Vec<Stored>)>,
+    ) -> Result<DiffData, Error> {
+        let (mut changes, mut contents) = (Vec::new(), Vec::new());
+        for (change, bodies) in selected {
+            if !bodies.is_empty() {
+                contents.push(Recipe { change: changes.len(), bodies });
+            }
+            changes.push(change);
+        }
+        let unusable = |source| Error::Diff { archive: name.clone(), source };
+        let index = tree_of(&changes).map_err(|source| unusable(source.into()))?;
+        let diff = DiffIndex::from_changes(DirIndex::empty().root(), index.root(), changes);
+        let diff = diff.map_err(unusable)?;
+        Ok(DiffData { archives, diff, contents: contents.into(), parts: Arc::default() })
+    }
+
+    /// What brings the tree of `current`, whatever that is, to the result of this full diff: from
+    /// `current` it copies and moves what it has, and takes the rest from here.
+    ///
+    /// # Errors
+    /// [`Error::NotFull`] for a diff that starts from some tree; [`Error::Diff`].
+    pub fn retarget(&self, current: &DirIndex) -> Result<DiffData, Error> {
+        self.check_full()?;
+        let unusable = |source| Error::Diff { archive: self.name(), source };
+        let wanted = tree_of(self.diff.changes()).map_err(|source| unusable(source.into()))?;
+        if wanted.root() != self.diff.result() {
+            let (expected, found) = (self.diff.result(), wanted.root());
+            return Err(unusable(diffindex::Error::WrongResult { expected, found }));
+        }
+        let diff = DiffIndex::between(current, &wanted);
+        let mut contents = Vec::new();
+        let mut changes = diff.changes().to_vec();
+        for (number, change) in changes.iter_mut().enumerate() {
+            // There is nothing to make a delta of: the contents here are whole.
+            let Some(New { content: content @ (Content::Whole | Content::Delta { .. }), .. }) =
+                &mut change.new
+            else {
+                continue;
+            };
+            *content = Content::Whole;
+            let ours = self.diff.position(&change.path).and_then(|ours| self.content_of(ours));
+            let ours = ours.ok_or_else(|| Error::NotStored {
+                archive: self.name(),
+                path: change.path.clone(),
+            })?;
+            contents.push(Recipe { change: number, bodies: ours.bodies.clone() });
+        }
+        let diff = DiffIndex::from_changes(current.root(), self.diff.result(), changes);
+        let diff = diff.map_err(unusable)?;
+        let archives = self.archives.clone();
+        Ok(DiffData { archives, diff, contents: contents.into(), parts: Arc::default() })
+    }
+
+    fn check_full(&self) -> Result<(), Error> {
+        match self.is_full() {
+            true => Ok(()),
+            false => Err(Error::NotFull { archive: self.name() }),
+        }
+    }
+}
+
+/// The tree that these changes make of nothing, without signatures.
+fn tree_of(changes: &[Change]) -> Result<DirIndex, dirindex::Error> {
+    let records = changes.iter().filter_map(|change| {
+        let New { node, meta, .. } = change.new.as_ref()?;
+        let (path, node, meta) = (change.path.clone(), node.clone(), meta.clone());
+        Some(Record { entry: Entry { path, node, meta }, signature: None, trust: None })
+    });
+    DirIndex::from_records(records)
+}

@@ -1,0 +1,254 @@
+//! Neighbouring diffs as one: what becomes of each path in the end, and of which stored contents its own is made. Pure; knows
+//! nothing of where contents are stored.
+
+use std::collections::{BTreeMap, HashMap};
+
+use dirindex::stored::StoredSignature;
+use dirindex::{Node, RelPath};
+use rsync_core::Digest;
+
+use crate::{Change, Content, DiffIndex, Error, New};
+
+/// Several diffs as one.
+#[derive(Debug, Clone)]
+pub struct Squashed {
+    /// What leads from the first one's base to the last one's result.
+    pub diff: DiffIndex,
+    /// For each change of it with a stored content, in path order: what that is made of.
+    pub recipes: Vec<Recipe>,
+}
+
+/// What a content is made of.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Recipe {
+    /// The number of the change.
+    pub change: usize,
+    /// Stored contents, at least one. Each is a delta against what the one before it makes. The first is a whole file for
+    /// [`Content::Whole`], and a delta against [`Content::Delta`]'s base.
+    pub contents: Vec<PartContent>,
+}
+
+/// A content that one of the parts stores.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct PartContent {
+    /// The number of the part.
+    pub part: usize,
+    /// The number of the change, in that part.
+    pub change: usize,
+}
+
+impl DiffIndex {
+    /// `parts`, each of which starts from the tree that the one before it leads to, as one diff.
+    ///
+    /// A content is followed back through the parts: through copies and moves, and delta after delta, until it is stored
+    /// whole or comes from the first tree. What the first tree is known to have is not stored: a file that is in the end what
+    /// it was in the beginning is kept, though it was edited or gone in between.
+    ///
+    /// Takes time for the changes of all parts and no contents.
+    ///
+    /// # Errors
+    /// [`Error::NoParts`]; [`Error::Apart`] when two parts do not meet, by their roots or, though these are the same, by
+    /// what they say of a path; [`Error::Unusable`] for parts that are not what two trees can differ by.
+    pub fn squash(parts: &[DiffIndex]) -> Result<Squashed, Error> {
+        let (Some(first), Some(last)) = (parts.first(), parts.last()) else {
+            return Err(Error::NoParts);
+        };
+        let mut state = State::default();
+        let mut met = first.base();
+        for (number, part) in parts.iter().enumerate() {
+            if part.base() != met {
+                let (result, base) = (met, part.base());
+                return Err(Error::Apart { part: number, result, base });
+            }
+            met = part.result();
+            state.follow(number, part)?;
+        }
+        let (changes, recipes) = state.finish();
+        let diff = DiffIndex::from_changes(first.base(), last.result(), changes)?;
+        Ok(Squashed { diff, recipes })
+    }
+}
+
+/// What becomes of each path that the parts so far list.
+#[derive(Default)]
+struct State<'a>(BTreeMap<&'a RelPath, Outcome<'a>>);
+
+/// What becomes of one path.
+struct Outcome<'a> {
+    /// What stood there before the first part.
+    old: Option<&'a Node>,
+    /// What stands there after the last part.
+    new: Option<(&'a New, Origin<'a>)>,
+    excluded: bool,
+}
+
+/// Where a content comes from, seen from the first tree.
+#[derive(Clone)]
+struct Origin<'a> {
+    base: Base<'a>,
+    contents: Vec<PartContent>,
+    signature: Option<&'a StoredSignature>,
+}
+
+#[derive(Clone, Copy)]
+enum Base<'a> {
+    /// There is no content.
+    None,
+    /// The first of the contents is the whole file.
+    Whole,
+    /// What a path of the first tree has.
+    Tree(&'a RelPath, Digest),
+}
+
+impl<'a> Origin<'a> {
+    fn of(base: Base<'a>) -> Origin<'a> {
+        Origin { base, contents: Vec::new(), signature: None }
+    }
+}
+
+impl<'a> State<'a> {
+    /// Goes through one part more.
+    fn follow(&mut self, number: usize, part: &'a DiffIndex) -> Result<(), Error> {
+        // Each looks at the state before any of them.
+        let outcomes = part.changes().iter().enumerate().map(|(at, change)| {
+            let outcome = self.outcome(change, PartContent { part: number, change: at })?;
+            Ok((&change.path, outcome))
+        });
+        let outcomes = outcomes.collect::<Result<Vec<_>, Error>>()?;
+        if self.0.is_empty() {
+            self.0 = outcomes.into_iter().collect();
+        } else {
+            self.0.extend(outcomes);
+        }
+        Ok(())
+    }
+
+    fn outcome(&self, change: &'a Change, stored: PartContent) -> Result<Outcome<'a>, Error> {
+        let old = match self.0.get(&change.path) {
+            None => change.old.as_ref(),
+            Some(before) if before.node() == change.old.as_ref() => before.old,
+            Some(_) => return Err(disagree(&change.path)),
+        };
+        let new = match &change.new {
+            Some(new) => Some((new, self.origin(&change.path, new, stored)?)),
+            None => None,
+        };
+        Ok(Outcome { old, new, excluded: change.excluded })
+    }
+
+    /// Where the content of `new`, which a part puts at `path`, comes from.
+    fn origin(
+        &self,
+        path: &'a RelPath,
+        new: &'a New,
+        stored: PartContent,
+    ) -> Result<Origin<'a>, Error> {
+        let Some(digest) = content_of(&new.node) else { return Ok(Origin::of(Base::None)) };
+        let mut origin = match &new.content {
+            Content::Whole => Origin::of(Base::Whole),
+            Content::Keep => return self.at(path, digest),
+            Content::Copy { base } => return self.at(base, digest),
+            Content::Delta { base, digest } => self.at(base, *digest)?,
+        };
+        origin.contents.push(stored);
+        origin.signature = new.signature.as_ref();
+        Ok(origin)
+    }
+
+    /// Where what is at `path` after the parts so far comes from, which the next one says has this digest.
+    fn at(&self, path: &'a RelPath, digest: Digest) -> Result<Origin<'a>, Error> {
+        match self.0.get(path) {
+            None => Ok(Origin::of(Base::Tree(path, digest))),
+            Some(Outcome { new: Some((new, origin)), .. })
+                if content_of(&new.node) == Some(digest) =>
+            {
+                Ok(origin.clone())
+            }
+            Some(_) => Err(disagree(path)),
+        }
+    }
+
+    /// The changes that are left, and the recipes of their contents.
+    fn finish(self) -> (Vec<Change>, Vec<Recipe>) {
+        let known = self.known();
+        let (mut changes, mut recipes) = (Vec::new(), Vec::new());
+        for (path, Outcome { old, new, excluded }) in self.0 {
+            if old.is_none() && new.is_none() {
+                continue;
+            }
+            let new = new.map(|(new, origin)| {
+                let content = content(path, old, &new.node, &origin, &known);
+                let stored = matches!(content, Content::Whole | Content::Delta { .. });
+                let signature = origin.signature.filter(|_| stored).cloned();
+                if stored {
+                    recipes.push(Recipe { change: changes.len(), contents: origin.contents });
+                }
+                New { node: new.node.clone(), meta: new.meta.clone(), content, signature }
+            });
+            changes.push(Change { path: path.clone(), old: old.cloned(), new, excluded });
+        }
+        (changes, recipes)
+    }
+
+    /// The contents that the first tree is known to have, each with a path: one that goes away if there is one, so that a
+    /// move is seen as one.
+    fn known(&self) -> HashMap<Digest, &'a RelPath> {
+        let mut known = HashMap::new();
+        let old = |going: bool| {
+            let of = move |(path, outcome): (&&'a RelPath, &Outcome<'a>)| {
+                let old = outcome.old.filter(|_| outcome.new.is_none() == going)?;
+                Some((content_of(old)?, *path))
+            };
+            self.0.iter().filter_map(of)
+        };
+        let bases = self.0.values().filter_map(|outcome| match outcome.new.as_ref()?.1.base {
+            Base::Tree(path, digest) => Some((digest, path)),
+            _ => None,
+        });
+        for (digest, path) in old(true).chain(old(false)).chain(bases) {
+            known.entry(digest).or_insert(path);
+        }
+        known
+    }
+}
+
+impl<'a> Outcome<'a> {
+    fn node(&self) -> Option<&'a Node> {
+        self.new.as_ref().map(|(new, _)| &new.node)
+    }
+}
+
+/// How a diff says where the content of `node` at `path` comes from.
+fn content(
+    path: &RelPath,
+    old: Option<&Node>,
+    node: &Node,
+    origin: &Origin<'_>,
+    known: &HashMap<Digest, &RelPath>,
+) -> Content {
+    let Some(digest) = content_of(node).filter(|_| old != Some(node)) else {
+        return Content::Keep;
+    };
+    match (origin.base, known.get(&digest)) {
+        // Where it came from, if that is what it was.
+        (Base::Tree(base, _), _) if origin.contents.is_empty() && base != path => {
+            Content::Copy { base: base.clone() }
+        }
+        (_, Some(&base)) => Content::Copy { base: base.clone() },
+        (Base::Tree(base, digest), None) => Content::Delta { base: base.clone(), digest },
+        (Base::Whole | Base::None, None) => Content::Whole,
+    }
+}
+
+/// The digest of a file of 1 byte or more.
+fn content_of(node: &Node) -> Option<Digest> {
+    match node {
+        Node::File { len: 1.., digest } => Some(*digest),
+        _ => None,
+    }
+}
+
+fn disagree(path: &RelPath) -> Error {
+    let problem = "two neighbouring diffs do not agree on what stands between them";
+    Error::Unusable { path: path.clone(), problem }
+}
