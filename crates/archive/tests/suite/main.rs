@@ -17,4 +17,5 @@ mod interop;
 mod recover;
 mod round_trip;
 mod select;
+mod squash;
 mod volumes;

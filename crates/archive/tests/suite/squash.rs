@@ -1,0 +1,219 @@
+//! What contents are made of when diffs are squashed, and parts that lie.
+
+use std::fs;
+use std::io::Read;
+use std::path::Path;
+
+use crate::common::{noise, text, write};
+use crate::forge::Forge;
+use archive::{ArchiveOptions, DiffData, Error, Format};
+use diffindex::{Content, DiffIndex};
+use dirindex::{Dir, DirIndex, RelPath};
+use rsync_core::SignatureOptions;
+use tempfile::TempDir;
+
+/// A tree that changes, and an archive of each change.
+struct Chain {
+    tmp: TempDir,
+    index: DirIndex,
+    archives: Vec<Vec<u8>>,
+}
+
+impl Chain {
+    /// Starts with a full backup.
+    fn new(build: impl FnOnce(&Path)) -> Chain {
+        let tmp = tempfile::tempdir().unwrap();
+        let mut chain = Chain { tmp, index: DirIndex::empty(), archives: Vec::new() };
+        chain.step(build);
+        chain
+    }
+
+    fn step(&mut self, edit: impl FnOnce(&Path)) {
+        edit(self.tmp.path());
+        let dir = Dir::new(self.tmp.path()).unwrap();
+        let new = DirIndex::scan(&dir).unwrap();
+        let diff = DiffIndex::between(&self.index, &new);
+        let mut archive = Vec::new();
+        let options = ArchiveOptions { format: Some(Format::Zstd), ..Default::default() };
+        DiffData::write(&dir, &self.index, &diff, &mut archive, &options).unwrap();
+        self.archives.push(archive);
+        self.index = new;
+    }
+
+    fn parts(&self) -> Vec<DiffData> {
+        let open = |(number, archive): (usize, &Vec<u8>)| {
+            DiffData::from_source(archive.clone(), format!("part {number}")).unwrap()
+        };
+        self.archives.iter().enumerate().map(open).collect()
+    }
+}
+
+fn path(path: &str) -> RelPath {
+    RelPath::new(path).unwrap()
+}
+
+fn content(data: &DiffData, at: &str) -> Content {
+    data.diff().get(&path(at)).unwrap().new.as_ref().unwrap().content.clone()
+}
+
+fn bytes(data: &DiffData, at: &str) -> Result<Vec<u8>, String> {
+    let mut bytes = Vec::new();
+    let mut reader = data.reader();
+    let mut body = reader.open(data.diff().get(&path(at)).unwrap()).map_err(chain)?;
+    body.read_to_end(&mut bytes).map_err(|error| error.to_string())?;
+    Ok(bytes)
+}
+
+fn chain(error: Error) -> String {
+    let mut text = error.to_string();
+    let mut source = std::error::Error::source(&error);
+    while let Some(error) = source {
+        text = format!("{text}: {error}");
+        source = error.source();
+    }
+    text
+}
+
+/// A few bytes other than they were, in a file of 80 KB.
+fn edited(edits: &[usize]) -> Vec<u8> {
+    let mut bytes = noise(1, 80_000);
+    for &at in edits {
+        bytes.splice(at..at + 5, *b"edited");
+    }
+    bytes
+}
+
+#[test]
+fn a_file_edited_and_moved_each_day() {
+    let mut chain = Chain::new(|root| write(root, "a", &edited(&[])));
+    chain.step(|root| write(root, "a", &edited(&[1000, 50_000])));
+    chain.step(|root| {
+        fs::remove_file(root.join("a")).unwrap();
+        write(root, "b", &edited(&[1000, 50_000, 70_000]));
+    });
+    chain.step(|root| fs::rename(root.join("b"), root.join("c")).unwrap());
+    chain.step(|root| write(root, "c", &edited(&[1000, 30_000, 70_000])));
+    let parts = chain.parts();
+
+    let changes = DiffData::squash(&parts[1..]).unwrap();
+    assert!(matches!(content(&changes, "c"), Content::Delta { base, .. } if base == path("a")));
+    let (new, delta) = (edited(&[1000, 30_000, 70_000]), bytes(&changes, "c").unwrap());
+    let mut patched = Vec::new();
+    let old = std::io::Cursor::new(edited(&[]));
+    rsync_core::patch(old, &*delta, &mut patched, new.len() as u64).unwrap();
+    assert!(patched == new);
+    let stored = |part: &DiffData, at| bytes(part, at).unwrap().len();
+    let apart = stored(&parts[1], "a") + stored(&parts[2], "b") + stored(&parts[4], "c");
+    assert!(delta.len() < apart, "{} bytes of {apart}", delta.len());
+    let moved: Vec<_> = changes.diff().moved().collect();
+    assert_eq!(moved, [(&path("a"), &path("c"))]);
+
+    let full = DiffData::squash(&parts).unwrap();
+    assert_eq!(full.diff().changes().len(), 1);
+    assert_eq!(content(&full, "c"), Content::Whole);
+    assert!(bytes(&full, "c").unwrap() == new);
+    let signed = full.signed_diff(&SignatureOptions::default()).unwrap();
+    assert_eq!(signed.apply_to(&DirIndex::empty()).unwrap(), chain.index);
+}
+
+#[test]
+fn what_the_first_tree_has_is_not_stored() {
+    let mut chain = Chain::new(|root| {
+        write(root, "edited and back", &text(1, 200));
+        write(root, "gone and back", &noise(2, 5000));
+        write(root, "gone and elsewhere", &noise(3, 5000));
+        write(root, "moved and back", &noise(4, 5000));
+    });
+    chain.step(|root| {
+        write(root, "edited and back", &text(5, 200));
+        fs::remove_file(root.join("gone and back")).unwrap();
+        fs::remove_file(root.join("gone and elsewhere")).unwrap();
+        fs::rename(root.join("moved and back"), root.join("away")).unwrap();
+        write(root, "came and went", b"nothing of this is left");
+    });
+    chain.step(|root| {
+        write(root, "edited and back", &text(1, 200));
+        write(root, "gone and back", &noise(2, 5000));
+        write(root, "new/elsewhere", &noise(3, 5000));
+        fs::rename(root.join("away"), root.join("moved and back")).unwrap();
+        fs::remove_file(root.join("came and went")).unwrap();
+    });
+    let both = DiffData::squash(&chain.parts()[1..]).unwrap();
+    for kept in ["edited and back", "gone and back", "moved and back"] {
+        assert_eq!(content(&both, kept), Content::Keep, "{kept}");
+    }
+    let base = path("gone and elsewhere");
+    assert_eq!(content(&both, "new/elsewhere"), Content::Copy { base });
+    assert!(both.diff().get(&path("came and went")).is_none());
+    assert!(both.diff().get(&path("away")).is_none());
+}
+
+/// Every bit of a delta flipped, with all checksums right: an error that names the part, or what can
+/// be read is noticed to be something else.
+#[test]
+fn deltas_that_lie() {
+    let mut chain = Chain::new(|root| write(root, "a", &edited(&[])));
+    chain.step(|root| write(root, "a", &edited(&[1000, 50_000])));
+    chain.step(|root| write(root, "a", &edited(&[1000, 50_000, 70_000])));
+    let honest = Forge::take_apart(Format::Zstd, &chain.archives[1]);
+    let delta_len = honest.members[2].body.len();
+    let parts = chain.parts();
+    assert!(delta_len > 100, "a delta, and no more than its commands are of interest");
+    let heads = (0..40).chain(delta_len - 40..delta_len);
+    let mut found = [0; 3];
+    for bit in heads.flat_map(|at| at * 8..at * 8 + 8) {
+        let mut forge = honest_again(&honest);
+        forge.members[2].body[bit / 8] ^= 1 << (bit % 8);
+        let lying = DiffData::from_source(forge.build(), "the lying part").unwrap();
+        let changes = DiffData::squash(&[lying.clone(), parts[2].clone()]).unwrap();
+        let full = DiffData::squash(&[parts[0].clone(), lying, parts[2].clone()]).unwrap();
+        match bytes(&full, "a") {
+            Ok(bytes) if bytes == edited(&[1000, 50_000, 70_000]) => found[0] += 1,
+            Ok(_) => {
+                let error = chain_of(full.verify(None));
+                assert!(error.contains("a has another content"), "{error}");
+                found[1] += 1;
+            }
+            Err(error) => {
+                assert!(error.contains("part") && error.contains("updated/"), "{error}");
+                assert!(full.verify(None).is_err());
+                found[2] += 1;
+            }
+        }
+        // Against the base, which is not at hand: an error now, or when it is patched.
+        drop(bytes(&changes, "a"));
+    }
+    let [harmless, noticed, refused] = found;
+    assert!(noticed > 0 && refused > 100, "{noticed} {refused}");
+    // A literal in the end may be one that the delta after it does not use.
+    assert!(harmless < 400, "{harmless}");
+}
+
+fn honest_again(forge: &Forge) -> Forge {
+    Forge::take_apart(Format::Zstd, &forge.build())
+}
+
+fn chain_of(result: Result<(), Error>) -> String {
+    chain(result.unwrap_err())
+}
+
+#[test]
+fn parts_that_contradict_one_another() {
+    let mut chain = Chain::new(|root| write(root, "a", b"one"));
+    chain.step(|root| write(root, "a", b"another"));
+    let parts = chain.parts();
+    // A diff that starts from the right tree and says that something else was in it.
+    let mut change = parts[1].diff().changes()[0].clone();
+    change.old = Some(dirindex::Node::Dir);
+    let lie =
+        DiffIndex::from_changes(parts[1].diff().base(), parts[1].diff().result(), vec![change]);
+    let error = DiffIndex::squash(&[parts[0].diff().clone(), lie.unwrap()]).unwrap_err();
+    assert!(error.to_string().contains("do not agree"), "{error}");
+    let mut change = parts[1].diff().changes()[0].clone();
+    let digest = rsync_core::Digest::of(b"what never was there");
+    change.new.as_mut().unwrap().content = Content::Delta { base: path("a"), digest };
+    let lie =
+        DiffIndex::from_changes(parts[1].diff().base(), parts[1].diff().result(), vec![change]);
+    let error = DiffIndex::squash(&[parts[0].diff().clone(), lie.unwrap()]).unwrap_err();
+    assert!(error.to_string().contains("do not agree"), "{error}");
+}
