@@ -48,13 +48,8 @@ impl Stored {
         self.at + frame::HEADER_LEN as u64
     }
 
-    /// What is wrong with it, found when it was read for `change`.
-    pub(crate) fn damaged(&self, change: &Change, problem: String) -> Error {
-        let name = paths::member_name(change).unwrap_or_default();
-        self.damaged_in(&name, problem)
-    }
-
-    pub(crate) fn damaged_in(&self, name: &str, problem: String) -> Error {
+    /// That something is wrong with it.
+    pub(crate) fn damaged(&self, name: &str, problem: String) -> Error {
         let mut cursor = self.archive.0.stream.cursor();
         cursor.seek(self.at);
         cursor.damaged(name, problem)
@@ -67,7 +62,7 @@ impl Stored {
                 Ok(ours) => ours.of(name),
                 Err(source) => Error::io("read", self.archive.path(), source),
             },
-            other => self.damaged_in(name, other.to_string()),
+            other => self.damaged(name, other.to_string()),
         }
     }
 }

@@ -1,23 +1,19 @@
-//! Writing an archive: what goes into it, in which order, read from the live tree and checked
-//! against the diff on the way.
+//! Archives of a live tree: what goes into one is read from the tree and checked against the diff on the
+//! way. Knows nothing of tar.
 
 use std::fs::File;
 use std::io::{self, ErrorKind, Read, Write};
 use std::path::Path;
 use std::sync::Arc;
 
-use diffindex::{Change, Content, DiffIndex, Encoded, Signatures};
-use dirindex::sections::Seal;
-use dirindex::{Dir, DirIndex, Node, RelPath, SectionError};
+use diffindex::{Change, Content, DiffIndex};
+use dirindex::{Dir, DirIndex, Node, RelPath};
 use rsync_core::{Delta, Digest, FileBytes, Progress};
 use rustix::fs::OFlags;
 use rustix::io::Errno;
 
-use crate::codec::Packer;
-use crate::members::MemberWriter;
-use crate::open::{DIFF, PATHS};
-use crate::table::{BlockRow, Head, Table, Trailer};
-use crate::{Archive, DiffData, Error, Format, count, frame, open, paths, volumes};
+use crate::writer::{self, Slot, check_cancelled};
+use crate::{Archive, DiffData, Error, Format, open, volumes};
 
 const BUFFER_LEN: usize = 256 << 10;
 
@@ -71,10 +67,7 @@ impl DiffData {
         options.format = options.format.or(Format::from_name(path));
         dirindex::replace_file(path, |file| {
             let written = DiffData::write(dir, old, diff, file, &options);
-            written.map_err(|error| match error {
-                Error::Write(source) => Error::io("write", path, source),
-                other => other,
-            })
+            written.map_err(|error| error.in_output(path))
         })?;
         open::load(&Archive::open(path)?, Some(diff))
     }
@@ -116,19 +109,15 @@ impl DiffData {
         let format = options.format.or(Format::from_name(path));
         let limit = limit.max(volumes::MIN_LEN);
         let options = ArchiveOptions { format, ..options.clone() };
-        let failed = |error| Error::io("write", path, error);
-        let mut out = volumes::Writer::new(path, limit).map_err(failed)?;
+        let out = volumes::Writer::new(path, limit);
+        let mut out = out.map_err(|error| Error::io("write", path, error))?;
         let written = write(dir, old, diff, &mut out, &options, limit, |out| out.table());
-        written.map_err(|error| match error {
-            Error::Write(source) => failed(source),
-            other => other,
-        })?;
+        written.map_err(|error| error.in_output(path))?;
         open::load(&Archive::open(out.finish()?)?, Some(diff))
     }
 }
 
-/// Writes an archive to `out`, each compressed member in one call of [`Write::write`] if that takes it,
-/// and TABLE with the trailer in one call after `before_table`.
+/// Writes the archive of `diff`, whose contents are in the tree `dir`, as [`writer::write`] does.
 fn write<W: Write>(
     dir: &Dir,
     old: &DirIndex,
@@ -138,103 +127,48 @@ fn write<W: Write>(
     volume_len: u64,
     before_table: impl FnOnce(&mut W) -> io::Result<()>,
 ) -> Result<(), Error> {
-    let packer = Packer::new(options.format.unwrap_or_default(), options.level)?;
     if old.root() != diff.base() {
         return Err(Error::WrongBase { wanted: diff.base(), found: old.root() });
     }
-    let mut writing = Writing {
-        dir,
-        old,
-        progress: options.progress.as_deref(),
-        tar: MemberWriter::new(out, packer),
-        deltas: Vec::new(),
-        buffer: vec![0; BUFFER_LEN],
-    };
-    // What is stored whole can be signed again by who needs it: see `sign`.
-    let encoded = diff.encode(Signatures::OfDeltas).map_err(Error::Encode)?;
-    let head = writing.head(diff, &encoded, volume_len)?;
-    let blocks = encoded.blocks().map(|(changes, seal)| writing.block(changes, seal));
-    let blocks = blocks.collect::<Result<Vec<BlockRow>, Error>>()?;
-    writing.finish(head, blocks, packer, before_table)
+    let progress = options.progress.as_deref();
+    let mut tree = Tree { dir, old, progress, buffer: vec![0; BUFFER_LEN] };
+    writer::write(diff, out, options, volume_len, before_table, |change, slot| {
+        tree.content(change, slot)
+    })
 }
 
-/// An archive that is being written.
-struct Writing<'a, W> {
+/// The tree whose contents are read.
+struct Tree<'a> {
     dir: &'a Dir,
     old: &'a DirIndex,
     progress: Option<&'a Progress>,
-    tar: MemberWriter<W>,
-    deltas: Vec<u64>,
     buffer: Vec<u8>,
 }
 
-impl<W: Write> Writing<'_, W> {
-    /// Writes `diff.index`, each block of changes in a member of its own, and PATHS.
-    fn head(
-        &mut self,
-        diff: &DiffIndex,
-        encoded: &Encoded<'_>,
-        volume_len: u64,
-    ) -> Result<Head, Error> {
-        let failed = |error| match error {
-            diffindex::Error::Sections(SectionError::Write(error)) => Error::Write(error),
-            other => Error::Encode(other),
-        };
-        let diff_len = encoded.byte_len();
-        self.header(DIFF, diff_len)?;
-        encoded.write_to(&mut self.tar, |tar| tar.cut()).map_err(failed)?;
-        self.end_body(diff_len)?;
-        self.tar.cut().map_err(Error::Write)?;
-
-        let paths_len = count::length(|out| paths::write(diff, out)).map_err(Error::Write)?;
-        self.header(PATHS, paths_len)?;
-        paths::write(diff, &mut self.tar).map_err(Error::Write)?;
-        self.end_body(paths_len)?;
-        self.tar.cut().map_err(Error::Write)?;
-        let (base, result, blocks_at) = (diff.base(), diff.result(), encoded.blocks_at());
-        Ok(Head { base, result, diff_len, blocks_at, paths_len, volume_len })
-    }
-
-    /// Writes the contents that are stored for a block of changes.
-    fn block(&mut self, changes: &[Change], seal: Seal) -> Result<BlockRow, Error> {
-        let first = changes.first().map(|change| change.path.clone());
-        let first = first.ok_or_else(|| Error::Write(io::Error::other("an empty block")))?;
-        let (deltas, mut contents) = (self.deltas.len(), 0);
-        for change in changes {
-            contents += self.content(change)?;
-        }
-        Ok(BlockRow { first, seal, contents, deltas: (self.deltas.len() - deltas) as u64 })
-    }
-
-    /// Writes the content that is stored for a change, if any is. Gives what it takes up.
-    fn content(&mut self, change: &Change) -> Result<u64, Error> {
-        self.check_cancelled()?;
-        let (Some(content), Some(name)) = (change.stored_content(), paths::member_name(change))
-        else {
-            return Ok(0);
-        };
+impl Tree<'_> {
+    fn content<W: Write>(&mut self, change: &Change, out: &mut Slot<'_, W>) -> Result<(), Error> {
         let Some(Node::File { len, digest }) = change.new.as_ref().map(|new| &new.node) else {
-            return Ok(0);
+            return Ok(());
         };
-        let len = match content {
-            Content::Delta { base, digest: base_digest } => {
-                self.delta(&change.path, &name, (*len, *digest), (base, *base_digest))?
+        match change.stored_content() {
+            Some(Content::Delta { base, digest: base_digest }) => {
+                self.delta(&change.path, out, (*len, *digest), (base, *base_digest))
             }
-            _ => self.whole(&change.path, &name, (*len, *digest))?,
-        };
-        self.end_body(len)?;
-        if let Some(progress) = self.progress {
-            progress.add_item();
+            _ => self.whole(&change.path, out, (*len, *digest)),
         }
-        Ok(frame::footprint(len).unwrap_or(u64::MAX))
     }
 
     /// Writes a file as it is. Exactly the indexed length is read: what was appended since does no
     /// harm, since the digest shows that what is before it is what was indexed.
-    fn whole(&mut self, path: &RelPath, name: &str, file: (u64, Digest)) -> Result<u64, Error> {
+    fn whole<W: Write>(
+        &mut self,
+        path: &RelPath,
+        out: &mut Slot<'_, W>,
+        file: (u64, Digest),
+    ) -> Result<(), Error> {
         let (len, digest) = file;
         let mut file = self.open(path)?;
-        self.header(name, len)?;
+        out.begin(len)?;
         let mut hasher = blake3::Hasher::new();
         let mut left = len;
         while left > 0 {
@@ -245,27 +179,27 @@ impl<W: Write> Writing<'_, W> {
                 _ => Error::io("read", self.dir.path().join(path.as_path()), error),
             })?;
             hasher.update(piece);
-            self.tar.write_all(piece).map_err(Error::Write)?;
+            out.write_all(piece).map_err(Error::Write)?;
             left -= room as u64;
             if let Some(progress) = self.progress {
                 progress.add_bytes(room as u64);
             }
-            self.check_cancelled()?;
+            check_cancelled(self.progress)?;
         }
         if Digest::from(hasher.finalize()) != digest {
             return Err(Error::Changed { path: path.clone() });
         }
-        Ok(len)
+        Ok(())
     }
 
-    /// Writes a file as the delta from what `base` has in the old tree. Gives the delta's length.
-    fn delta(
+    /// Writes a file as the delta from what `base` has in the old tree.
+    fn delta<W: Write>(
         &mut self,
         path: &RelPath,
-        name: &str,
+        out: &mut Slot<'_, W>,
         file: (u64, Digest),
         base: (&RelPath, Digest),
-    ) -> Result<u64, Error> {
+    ) -> Result<(), Error> {
         let changed = || Error::Changed { path: path.clone() };
         let failed = |source| match source {
             rsync_core::Error::Changed => changed(),
@@ -282,9 +216,8 @@ impl<W: Write> Writing<'_, W> {
         if delta.new_digest() != digest {
             return Err(changed());
         }
-        let delta_len = delta.encoded_len();
-        self.header(name, delta_len)?;
-        delta.write_to(new, &mut self.tar).map_err(|error| match error {
+        out.begin(delta.encoded_len())?;
+        delta.write_to(new, out).map_err(|error| match error {
             rsync_core::Error::Io { source, .. } => Error::Write(source),
             other => failed(other),
         })?;
@@ -293,8 +226,7 @@ impl<W: Write> Writing<'_, W> {
         if bytes.check().is_err() && Digest::of(new) != digest {
             return Err(changed());
         }
-        self.deltas.push(delta_len);
-        Ok(delta_len)
+        Ok(())
     }
 
     /// The old signature that a delta starts from.
@@ -332,41 +264,5 @@ impl<W: Write> Writing<'_, W> {
             .metadata()
             .map_err(|error| Error::io("stat", self.dir.path().join(path.as_path()), error))?;
         if metadata.is_file() { Ok(file) } else { Err(changed()) }
-    }
-
-    /// Writes TABLE, the end of the tar stream, and the trailer.
-    fn finish(
-        mut self,
-        head: Head,
-        blocks: Vec<BlockRow>,
-        packer: Packer,
-        before_table: impl FnOnce(&mut W) -> io::Result<()>,
-    ) -> Result<(), Error> {
-        let (members, table_offset) = self.tar.settle().map_err(Error::Write)?;
-        let members = members.to_vec();
-        let table = Table { head, members, blocks, deltas: self.deltas };
-        let body = table.to_bytes().map_err(Error::EncodeTable)?;
-        let packed = Table::pack(packer, &body).map_err(Error::Write)?;
-        let trailer = Trailer::new(table_offset, body.len() as u64, &packed);
-        let end = [packed, trailer.to_bytes(packer.format)].concat();
-        let out = self.tar.get_mut();
-        before_table(out)
-            .and_then(|()| out.write_all(&end))
-            .and_then(|()| out.flush())
-            .map_err(Error::Write)
-    }
-
-    fn header(&mut self, name: &str, size: u64) -> Result<(), Error> {
-        self.tar.write_all(&frame::header(name, size)).map_err(Error::Write)
-    }
-
-    /// Fills up the last block of a body of `size` bytes.
-    fn end_body(&mut self, size: u64) -> Result<(), Error> {
-        self.tar.write_all(frame::padding(size)).map_err(Error::Write)
-    }
-
-    fn check_cancelled(&self) -> Result<(), Error> {
-        let check = self.progress.map_or(Ok(()), Progress::check);
-        check.map_err(|_| Error::Cancelled)
     }
 }

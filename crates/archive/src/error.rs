@@ -157,6 +157,14 @@ impl Error {
         Error::Io { operation, path: path.into(), source }
     }
 
+    /// The same error; a failed write is one of the file at `path`.
+    pub(crate) fn in_output(self, path: &Path) -> Error {
+        match self {
+            Error::Write(source) => Error::io("write", path, source),
+            other => other,
+        }
+    }
+
     /// The same error, said of the tar member that was being read.
     pub(crate) fn of(self, name: &str) -> Error {
         match self {

@@ -18,6 +18,7 @@
 //! - [`DiffData::squash`] makes one of several diffs that follow one another, without reading contents:
 //!   they are composed of the parts' when they are read. [`DiffData::select`] and
 //!   [`DiffData::retarget`] give a part of a full one, and what is missing to it from another tree.
+//!   [`DiffData::repack`] makes an archive of any of these.
 //! - [`DiffData::verify`] reads everything and compares it with what the diff promises.
 //!
 //! The tar stream is cut into members of at most 1 MiB that are compressed by themselves; TABLE, the
@@ -70,6 +71,7 @@ mod members;
 mod open;
 mod paths;
 mod read;
+mod repack;
 mod sign;
 mod source;
 mod squash;
@@ -77,6 +79,7 @@ mod stream;
 mod table;
 mod verify;
 mod volumes;
+mod writer;
 
 pub use archive::Archive;
 pub use codec::Format;

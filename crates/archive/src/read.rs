@@ -108,18 +108,22 @@ impl DiffData {
     }
 
     /// That the content stored whole for `change`, whose digest is `found`, is what the diff promises.
-    pub(crate) fn check_digest(
-        &self,
-        recipe: &Recipe,
-        change: &Change,
-        found: Digest,
-    ) -> Result<(), Error> {
+    pub(crate) fn check_digest(&self, change: &Change, found: Digest) -> Result<(), Error> {
         match change.new.as_ref().map(|new| &new.node) {
-            Some(Node::File { digest, .. }) if *digest == found => Ok(()),
-            _ => Err(match recipe.bodies.last() {
-                Some(body) => body.damaged(change, format!("{} has another content", change.path)),
-                None => self.not_stored(&change.path),
-            }),
+            Some(Node::File { digest, .. }) if *digest == found => return Ok(()),
+            _ => {}
+        }
+        let bodies = self.find(change).map(|recipe| recipe.bodies.as_slice()).unwrap_or_default();
+        let last = bodies.last().ok_or_else(|| self.not_stored(&change.path))?;
+        let name = last.name(change, bodies.len() == 1);
+        Err(last.damaged(&name, format!("{} has another content", change.path)))
+    }
+
+    /// What reading a [`Body`] ended with.
+    pub(crate) fn unread(&self, error: io::Error) -> Error {
+        match error.downcast::<Error>() {
+            Ok(ours) => ours,
+            Err(error) => Error::io("read", self.name(), error),
         }
     }
 
@@ -230,7 +234,7 @@ fn compose<'a>(
         if extents.len() != body.result_len {
             let (found, wanted) = (extents.len(), body.result_len);
             let problem = format!("it makes {found} bytes, and not {wanted}");
-            return Err(body.damaged_in(name, problem));
+            return Err(body.damaged(name, problem));
         }
     }
     Ok(extents)

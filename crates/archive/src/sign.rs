@@ -53,7 +53,7 @@ impl DiffData {
             let signature = Signature::of_reader(body, Some(len), options)
                 .map_err(|source| Error::Sign { path: change.path.clone(), source })?;
             if let Some(digest) = signature.digest() {
-                self.check_digest(recipe, change, digest)?;
+                self.check_digest(change, digest)?;
             }
             signatures.push((recipe.change, StoredSignature::new(signature)));
         }

@@ -244,8 +244,9 @@ impl<'a> Cursor<'a> {
 
 /// For the standard library's readers: our errors travel inside `io::Error`.
 pub(crate) fn as_io(error: Error) -> io::Error {
-    match error {
-        Error::Io { source, .. } => source,
-        damaged => io::Error::new(io::ErrorKind::InvalidData, damaged),
-    }
+    let kind = match &error {
+        Error::Io { source, .. } => source.kind(),
+        _ => io::ErrorKind::InvalidData,
+    };
+    io::Error::new(kind, error)
 }

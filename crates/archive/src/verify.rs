@@ -88,10 +88,7 @@ fn verify_content(
     let mut body = reader.open(change)?;
     let mut hasher = blake3::Hasher::new();
     while body.remaining() > 0 {
-        let read = body.read(buffer).map_err(|error| match error.downcast::<Error>() {
-            Ok(ours) => ours,
-            Err(error) => Error::io("read", data.name(), error),
-        })?;
+        let read = body.read(buffer).map_err(|error| data.unread(error))?;
         hasher.update(buffer.get(..read).unwrap_or_default());
         if let Some(progress) = progress {
             progress.add_bytes(read as u64);
@@ -101,7 +98,7 @@ fn verify_content(
     body.padding()?;
     let digest: Digest = hasher.finalize().into();
     if is_whole(change) {
-        data.check_digest(recipe, change, digest)?;
+        data.check_digest(change, digest)?;
     }
     if let Some(progress) = progress {
         progress.add_item();

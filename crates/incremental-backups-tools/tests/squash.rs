@@ -3,14 +3,17 @@
 
 mod common;
 
+use std::collections::HashSet;
 use std::fs;
 use std::io::Read;
 use std::path::{Path, PathBuf};
 
 use common::edits::{Edit, edits, perform};
 use common::{assert_same, copy_tree, fast_tempdir, index};
+use incremental_backups_tools::diffindex::{PartContent, Signatures};
 use incremental_backups_tools::{
-    ApplyOptions, DiffData, DiffIndex, Dir, DirIndex, RelPath, SignatureOptions, apply_diff_with,
+    ApplyOptions, ArchiveOptions, DiffData, DiffIndex, Dir, DirIndex, RelPath, SignatureOptions,
+    apply_diff_with,
 };
 use proptest::prelude::*;
 use tempfile::TempDir;
@@ -101,8 +104,32 @@ fn contents(data: &DiffData) -> Vec<(RelPath, Vec<u8>)> {
 }
 
 fn assert_same_data(a: &DiffData, b: &DiffData) {
-    assert_eq!(a.diff().to_bytes().unwrap(), b.diff().to_bytes().unwrap());
+    // What is stored whole has its signature left out by an archive.
+    let carried = |data: &DiffData| {
+        let mut bytes = Vec::new();
+        data.diff().write_to(&mut bytes, Signatures::OfDeltas).unwrap();
+        bytes
+    };
+    assert_eq!(carried(a), carried(b));
     assert_eq!(contents(a), contents(b));
+}
+
+/// At most how much longer the parts become by being squashed: what a part copies, of what another
+/// has brought, is stored for each copy.
+fn repeated(parts: &[DiffData]) -> u64 {
+    let diffs: Vec<DiffIndex> = parts.iter().map(|part| part.diff().clone()).collect();
+    let mut used = HashSet::new();
+    let recipes = DiffIndex::squash(&diffs).unwrap().recipes;
+    let contents = recipes.iter().flat_map(|recipe| &recipe.contents);
+    let again = contents.filter(|content| !used.insert((content.part, content.change)));
+    let len = |content: &PartContent| {
+        let part = &parts[content.part];
+        let mut reader = part.reader();
+        let change = &part.diff().changes()[content.change];
+        // And some for a header, a row of the diff and a signature.
+        reader.open(change).unwrap().remaining() + 1024
+    };
+    again.map(len).sum()
 }
 
 fn packed(index: &DirIndex, path: &RelPath) -> Option<Vec<u8>> {
@@ -133,6 +160,22 @@ proptest! {
         let halves = [left, right].map(|half| (!half.is_empty()).then(|| DiffData::squash(half).unwrap()));
         let halves: Vec<DiffData> = halves.into_iter().flatten().collect();
         assert_same_data(&DiffData::squash(&halves).unwrap(), &squashed);
+
+        // As an archive of its own, which is as long as its parts at most.
+        let archive = history.temp.path().join("squashed.tar.zst");
+        let repacked = squashed.repack(&archive, &ArchiveOptions::default()).unwrap();
+        repacked.verify(None).unwrap();
+        assert_same_data(&DiffData::open(&archive).unwrap(), &squashed);
+        assert_same(&history.apply(from, &repacked), &history.state(last));
+        let apart: u64 = parts[from..].iter().map(DiffData::size).sum();
+        let most = apart + repeated(&parts[from..]);
+        prop_assert!(repacked.size() <= most, "{} bytes of {}", repacked.size(), most);
+        // Again squashed, with one that was not.
+        if let [left, right] = halves.as_slice() {
+            let left = left.repack(&archive, &ArchiveOptions::default()).unwrap();
+            let both = DiffData::squash(&[left, right.clone()]).unwrap();
+            assert_same(&history.apply(from, &both), &history.state(last));
+        }
 
         // All of them: a full backup, and the index as a scan has it.
         let full = DiffData::squash(parts).unwrap();

@@ -4,7 +4,7 @@ use std::fs;
 use std::io::Read;
 use std::path::Path;
 
-use crate::common::{noise, text, write};
+use crate::common::{FORMATS, large, noise, small, text, write};
 use crate::forge::Forge;
 use archive::{ArchiveOptions, DiffData, Error, Format};
 use diffindex::{Content, DiffIndex};
@@ -216,4 +216,85 @@ fn parts_that_contradict_one_another() {
         DiffIndex::from_changes(parts[1].diff().base(), parts[1].diff().result(), vec![change]);
     let error = DiffIndex::squash(&[parts[0].diff().clone(), lie.unwrap()]).unwrap_err();
     assert!(error.to_string().contains("do not agree"), "{error}");
+}
+
+fn repacked(data: &DiffData, format: Format) -> Result<Vec<u8>, Error> {
+    let mut bytes = Vec::new();
+    let options = ArchiveOptions { format: Some(format), ..Default::default() };
+    data.repack_to(&mut bytes, &options).map(|()| bytes)
+}
+
+#[test]
+fn an_archive_packed_again_is_the_same() {
+    for trees in [small(), large()] {
+        for format in FORMATS {
+            let archive = trees.pack(format).unwrap();
+            let data = DiffData::from_source(archive.clone(), "memory").unwrap();
+            assert!(repacked(&data, format).unwrap() == archive);
+        }
+    }
+}
+
+#[test]
+fn any_number_of_threads_gives_the_same_bytes() {
+    let mut chain = Chain::new(|root| {
+        write(root, "a", &edited(&[]));
+        write(root, "b", &noise(7, 3 << 20));
+    });
+    chain.step(|root| write(root, "a", &edited(&[1000, 50_000])));
+    chain.step(|root| write(root, "b", &[&noise(7, 3 << 20)[5..], b"more"].concat()));
+    let full = DiffData::squash(&chain.parts()).unwrap();
+    for format in FORMATS {
+        let bytes = repacked(&full, format).unwrap();
+        for threads in [1, 2, 8] {
+            let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
+            assert!(
+                pool.install(|| repacked(&full, format)).unwrap() == bytes,
+                "{threads} threads"
+            );
+        }
+        let back = DiffData::from_source(bytes, "memory").unwrap();
+        back.verify(None).unwrap();
+        assert_eq!(back.diff().apply_to(&DirIndex::empty()).unwrap(), chain.index);
+    }
+}
+
+/// Any byte of a part's contents damaged: nothing is packed of it, and the error says which part.
+#[test]
+fn damage_of_a_part_is_not_packed_again() {
+    let mut chain = Chain::new(|root| write(root, "a", &edited(&[])));
+    chain.step(|root| write(root, "a", &edited(&[1000, 50_000])));
+    chain.step(|root| write(root, "b", &noise(3, 5000)));
+    let honest = chain.archives.clone();
+    let place = tempfile::tempdir().unwrap();
+    let mut refused = [0; 3];
+    for (part, archive) in honest.iter().enumerate() {
+        for at in (0..archive.len()).step_by(archive.len() / 40 + 1) {
+            chain.archives[part][at] ^= 0x10;
+            let open = |(number, archive): (usize, &Vec<u8>)| {
+                DiffData::from_source(archive.clone(), format!("part {number}"))
+            };
+            let parts: Result<Vec<DiffData>, Error> =
+                chain.archives.iter().enumerate().map(open).collect();
+            // Damage in what opening reads is found then.
+            if let Ok(parts) = parts {
+                let output = place.path().join("squashed.tgz");
+                let full = DiffData::squash(&parts).unwrap();
+                match full.repack(&output, &ArchiveOptions::default()) {
+                    Ok(_) => fs::remove_file(&output).unwrap(),
+                    Err(error) => {
+                        assert!(
+                            error.to_string().starts_with(&format!("part {part}: ")),
+                            "{error}"
+                        );
+                        assert_eq!(fs::read_dir(place.path()).unwrap().count(), 0);
+                        refused[part] += 1;
+                    }
+                }
+            }
+            chain.archives[part][at] ^= 0x10;
+        }
+    }
+    // What is not refused is PATHS, and framing that reading contents passes by.
+    assert!(refused[0] > 30 && refused[1] > 3 && refused[2] > 30, "{refused:?}");
 }

@@ -1,0 +1,86 @@
+//! Archives of what other archives hold: contents composed, checked and packed again. Knows nothing of
+//! tar.
+
+use std::io::{Read, Write};
+use std::path::Path;
+
+use diffindex::Change;
+use rsync_core::{Digest, Progress};
+
+use crate::read::{ContentReader, is_whole};
+use crate::writer::{self, Slot, check_cancelled};
+use crate::{Archive, ArchiveOptions, DiffData, Error, Format, open};
+
+const BUFFER_LEN: usize = 256 << 10;
+
+impl DiffData {
+    /// Packs this, which was [squashed](DiffData::squash) or not, into an archive of its own at `path`,
+    /// and opens that. The archives that its contents are made of are not needed any more then.
+    ///
+    /// The archive is written beside `path` under another name, synced, and then renamed, so there
+    /// is a whole archive at `path` afterwards or what was there before.
+    ///
+    /// # Errors
+    /// [`Error::Damaged`], which names the archive, for a content that cannot be read, and for a file
+    /// that has not the digest that the diff promises; [`Error::Io`] and the rest of [`Error`].
+    pub fn repack(
+        &self,
+        path: impl AsRef<Path>,
+        options: &ArchiveOptions,
+    ) -> Result<DiffData, Error> {
+        let path = path.as_ref();
+        let format = options.format.or(Format::from_name(path));
+        let options = ArchiveOptions { format, ..options.clone() };
+        dirindex::replace_file(path, |file| {
+            self.repack_to(file, &options).map_err(|error| error.in_output(path))
+        })?;
+        open::load(&Archive::open(path)?, Some(&self.diff))
+    }
+
+    /// [`repack`](DiffData::repack) to `out`, front to back: a pipe will do. When this fails, what was
+    /// written is no archive.
+    ///
+    /// # Errors
+    /// As [`repack`](DiffData::repack), and [`Error::Write`] when `out` fails.
+    pub fn repack_to(&self, out: impl Write, options: &ArchiveOptions) -> Result<(), Error> {
+        let mut reader = self.reader();
+        let mut buffer = vec![0; BUFFER_LEN];
+        let progress = options.progress.as_deref();
+        writer::write(
+            &self.diff,
+            out,
+            options,
+            0,
+            |_| Ok(()),
+            |change, slot| self.pass_on(&mut reader, change, slot, &mut buffer, progress),
+        )
+    }
+
+    /// Writes the content of `change` to `out`.
+    fn pass_on<W: Write>(
+        &self,
+        reader: &mut ContentReader<'_>,
+        change: &Change,
+        out: &mut Slot<'_, W>,
+        buffer: &mut [u8],
+        progress: Option<&Progress>,
+    ) -> Result<(), Error> {
+        let mut body = reader.open(change)?;
+        out.begin(body.remaining())?;
+        let mut hasher = blake3::Hasher::new();
+        while body.remaining() > 0 {
+            let read = body.read(buffer).map_err(|error| self.unread(error))?;
+            let piece = buffer.get(..read).unwrap_or_default();
+            hasher.update(piece);
+            out.write_all(piece).map_err(Error::Write)?;
+            if let Some(progress) = progress {
+                progress.add_bytes(read as u64);
+            }
+            check_cancelled(progress)?;
+        }
+        match is_whole(change) {
+            true => self.check_digest(change, Digest::from(hasher.finalize())),
+            false => Ok(()),
+        }
+    }
+}
