@@ -75,6 +75,8 @@ pub(crate) enum Verb {
     Apply(ApplyArgs),
     /// Bring back a full backup, or single paths of it, into a new directory
     Restore(RestoreArgs),
+    /// Make one archive of several that follow one another, without the directory
+    Squash(SquashArgs),
     /// List what is in an index, an archive or a diff
     Show(ShowArgs),
     /// Tell what has changed in a directory since an index was made
@@ -224,6 +226,16 @@ pub(crate) struct RestoreArgs {
     /// Bring back owners, setuid bits and devices too: as root, from backups that you trust
     #[arg(long)]
     pub(crate) privileged: bool,
+}
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct SquashArgs {
+    /// The archives, in the order they were made (of one in volumes the last volume)
+    #[arg(required = true, value_name = "ARCHIVE")]
+    pub(crate) archives: Vec<PathBuf>,
+    /// Where to write the archive (.tgz, or .tar.zst for zstd) that does what all of them do
+    #[arg(short, long, value_name = "ARCHIVE")]
+    pub(crate) output: PathBuf,
 }
 
 #[derive(Debug, clap::Args)]

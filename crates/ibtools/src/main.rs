@@ -14,6 +14,7 @@ mod restore;
 mod rsync;
 mod scan;
 mod show;
+mod squash;
 
 use std::process::ExitCode;
 
@@ -58,6 +59,7 @@ fn run(args: &Args) -> Result<Answer> {
         Verb::Diff(args) => diff::run(args, &mut console),
         Verb::Apply(args) => apply::run(args, &mut console),
         Verb::Restore(args) => restore::run(args, &mut console),
+        Verb::Squash(args) => squash::run(args, &mut console),
         Verb::Show(args) => show::run(args, &mut console),
         Verb::Compare(args) => compare::run(args, &mut console),
     }?;

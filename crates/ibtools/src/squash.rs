@@ -1,0 +1,54 @@
+//! The verb `squash`: one archive of several that follow one another.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use anyhow::{Context, Result};
+use incremental_backups_tools::{ArchiveOptions, DiffData};
+use indicatif::HumanBytes;
+use serde_json::Value;
+
+use crate::Answer;
+use crate::args::SquashArgs;
+use crate::changes::Totals;
+use crate::console::{Console, shown};
+use crate::files;
+use crate::json::{object, put_file};
+
+/// `ibtools squash`
+pub(crate) fn run(args: &SquashArgs, console: &mut Console) -> Result<Answer> {
+    let inputs: Vec<&Path> = args.archives.iter().map(AsRef::as_ref).collect();
+    files::check_output(&args.output, &inputs, console)?;
+    let open = |path: &&Path| Ok(files::archive(path)?.load()?);
+    let parts: Vec<DiffData> = inputs.iter().map(open).collect::<Result<_>>()?;
+    let squashed = DiffData::squash(&parts)?;
+    let totals = Totals::of(squashed.diff());
+    let data = {
+        let ticker = console.ticker("packing", Some(totals.content()));
+        let progress = Some(Arc::clone(ticker.progress()));
+        let options = ArchiveOptions { progress, ..ArchiveOptions::default() };
+        let packed = squashed.repack(&args.output, &options);
+        packed.with_context(|| format!("cannot squash into {}", shown(&args.output)))?
+    };
+
+    let part = |(path, part): (&&Path, &DiffData)| {
+        let mut object = object([("archive_bytes", part.size().into())]);
+        put_file(&mut object, "archive", path);
+        Value::from(object)
+    };
+    let mut document = object([
+        ("archive_bytes", data.size().into()),
+        ("base", data.diff().base().to_string().into()),
+        ("result", data.diff().result().to_string().into()),
+        ("full", data.is_full().into()),
+        ("totals", totals.json()),
+        ("parts", inputs.iter().zip(&parts).map(part).collect()),
+    ]);
+    put_file(&mut document, "archive", &args.output);
+    console.document(document)?;
+    let apart: u64 = parts.iter().map(DiffData::size).sum();
+    let (output, len, apart) = (shown(&args.output), HumanBytes(data.size()), HumanBytes(apart));
+    let count = parts.len();
+    console.line(format_args!("{output} ({len}): {totals}; from {count} archives ({apart})"))?;
+    Ok(Answer::Yes)
+}
