@@ -193,7 +193,7 @@ fn document((applied, (path, data)): (&Option<Applied>, &(&PathBuf, DiffData))) 
     document.into()
 }
 
-fn numbers(applied: &Applied) -> Object {
+pub(crate) fn numbers(applied: &Applied) -> Object {
     object([
         ("created", applied.created.into()),
         ("updated", applied.updated.into()),
@@ -211,7 +211,7 @@ fn sentence(applied: &Option<Applied>) -> String {
     format!("{}; {} written{finished}", counted(applied), HumanBytes(applied.bytes))
 }
 
-fn counted(applied: &Applied) -> String {
+pub(crate) fn counted(applied: &Applied) -> String {
     let counts = [
         (applied.created, "created"),
         (applied.updated, "updated"),

@@ -73,10 +73,12 @@ pub(crate) enum Verb {
     Diff(DiffArgs),
     /// Bring a directory to the state that archives hold
     Apply(ApplyArgs),
-    /// Bring back a full backup, or single paths of it, into a new directory
+    /// Bring back a state, or single paths of it, out of a store or archives
     Restore(RestoreArgs),
     /// Make one archive of several that follow one another, without the directory
     Squash(SquashArgs),
+    /// Check every byte of a store, of archives or of indexes, without restoring anything
+    Verify(VerifyArgs),
     /// List what is in an index, an archive or a diff
     Show(ShowArgs),
     /// Tell what has changed in a directory since an index was made
@@ -216,16 +218,49 @@ pub(crate) struct ApplyArgs {
 
 #[derive(Debug, clap::Args)]
 pub(crate) struct RestoreArgs {
-    /// A full backup, or - for standard input
-    pub(crate) archive: PathBuf,
-    /// The directory to bring it back into; made if it does not exist, else it has to be empty
+    /// A store, or archives in the order they were made, the first a full backup; - is standard input
+    #[arg(required = true, value_name = "STORE|ARCHIVE")]
+    pub(crate) sources: Vec<PathBuf>,
+    /// The directory to bring it back into; made if it does not exist. Of what is there, only what
+    /// differs is written
+    #[arg(required = true)]
     pub(crate) dest: PathBuf,
+    /// The state at this time, such as 2026-11-22 or 2026-11-22T16:18, or with this id [default: the
+    /// last]
+    #[arg(long, value_name = "TIME|ID")]
+    pub(crate) at: Option<String>,
     /// Bring back this path, with all that is below it, and nothing else (may be given several times)
     #[arg(long, value_name = "PATH")]
     pub(crate) path: Vec<PathBuf>,
+    /// Replace what stands where something else is to be restored
+    #[arg(long)]
+    pub(crate) overwrite: bool,
+    /// Replace it, and remove what the backup does not have
+    #[arg(long)]
+    pub(crate) delete: bool,
+    /// Say what would be done, and do nothing
+    #[arg(long)]
+    pub(crate) dry_run: bool,
     /// Bring back owners, setuid bits and devices too: as root, from backups that you trust
     #[arg(long)]
     pub(crate) privileged: bool,
+    /// Begin even if the new files, at their full length, do not fit: some may have holes
+    #[arg(long)]
+    pub(crate) ignore_space: bool,
+}
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct VerifyArgs {
+    /// A store, archives in the order they were made, or indexes
+    #[arg(required = true, value_name = "STORE|ARCHIVE|INDEX")]
+    pub(crate) sources: Vec<PathBuf>,
+    /// Also compare the last state in the store with this directory, reading all of it, and tell which
+    /// files have rotten there
+    #[arg(long, value_name = "DIR")]
+    pub(crate) against: Option<PathBuf>,
+    /// Take back from the store what has rotten in the directory
+    #[arg(long, requires = "against")]
+    pub(crate) repair: bool,
 }
 
 #[derive(Debug, clap::Args)]

@@ -48,6 +48,11 @@ impl Row<'_> {
         &self.change.path
     }
 
+    /// Whether the old tree had it, here or where it was moved from.
+    pub(crate) fn was_there(&self) -> bool {
+        self.change.old.is_some() || matches!(self.from, Some(From::Moved(_)))
+    }
+
     /// The letter the line begins with, and the word for it in JSON.
     fn what(&self) -> (char, &'static str) {
         match self.change.class() {

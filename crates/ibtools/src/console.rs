@@ -152,8 +152,13 @@ pub(crate) fn report(error: &anyhow::Error) {
     if error.chain().any(|cause| cause.downcast_ref().is_some_and(gone)) {
         return;
     }
-    let causes: Vec<String> = error.chain().map(wording).collect();
-    complain(&causes.join(": "));
+    complain(&in_words(error.as_ref()));
+}
+
+/// An error with its causes, in one line.
+pub(crate) fn in_words(error: &(dyn std::error::Error + 'static)) -> String {
+    let causes = std::iter::successors(Some(error), |error| error.source());
+    causes.map(wording).collect::<Vec<_>>().join(": ")
 }
 
 /// A cause in words: the system's without its number, and without the names of temporary files.

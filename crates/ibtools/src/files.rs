@@ -2,7 +2,7 @@
 //! nothing of what is in them.
 
 use std::fs::{self, File, OpenOptions};
-use std::io::{BufWriter, Write};
+use std::io::{BufWriter, Read, Write};
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
@@ -22,6 +22,26 @@ pub(crate) fn archive(path: &Path) -> Result<Archive> {
         true => Archive::from_stream(std::io::stdin().lock(), "standard input")?,
         false => Archive::open(path)?,
     })
+}
+
+/// What a file can be.
+pub(crate) enum Kind {
+    Index,
+    Diff,
+    Archive,
+}
+
+/// What the file at `path` is, by its first bytes.
+pub(crate) fn kind(path: &Path) -> Result<Kind> {
+    let mut first = Vec::new();
+    let read = open(path)?.take(8).read_to_end(&mut first);
+    read.with_context(|| format!("cannot read {}", shown(path)))?;
+    match first.as_slice() {
+        b"\x89IBTINDX" => Ok(Kind::Index),
+        b"\x89IBTDIFF" => Ok(Kind::Diff),
+        [0x1f, 0x8b, ..] | [0x28, 0xb5, 0x2f, 0xfd, ..] => Ok(Kind::Archive),
+        _ => bail!("{} is no index, no archive and no diff", shown(path)),
+    }
 }
 
 /// Writes the output `path`: `-` is standard output. A regular file is written beside its place,

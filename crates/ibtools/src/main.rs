@@ -14,7 +14,9 @@ mod restore;
 mod rsync;
 mod scan;
 mod show;
+mod source;
 mod squash;
+mod verify;
 
 use std::process::ExitCode;
 
@@ -60,6 +62,7 @@ fn run(args: &Args) -> Result<Answer> {
         Verb::Apply(args) => apply::run(args, &mut console),
         Verb::Restore(args) => restore::run(args, &mut console),
         Verb::Squash(args) => squash::run(args, &mut console),
+        Verb::Verify(args) => verify::run(args, &mut console),
         Verb::Show(args) => show::run(args, &mut console),
         Verb::Compare(args) => compare::run(args, &mut console),
     }?;

@@ -1,4 +1,4 @@
-//! The verb `restore`: a full backup, or single paths of it, into a directory of their own.
+//! The verb `restore`: the state at some point, or single paths of it, into a directory.
 
 use std::fs;
 use std::io::ErrorKind;
@@ -6,61 +6,82 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 use std::sync::Arc;
 
-use anyhow::{Context, Result, bail};
-use incremental_backups_tools::{Applied, ApplyOptions, DiffData, Error, RelPath, apply_diff_with};
+use anyhow::{Context, Result, anyhow};
+use incremental_backups_tools::{
+    Applied, ApplyOptions, DiffData, Error, RelPath, RestoreOptions, apply_diff_with, plan_restore,
+    preview_diff, recover,
+};
 use indicatif::HumanBytes;
 use serde_json::Value;
 
 use crate::Answer;
+use crate::apply::{counted, numbers};
 use crate::args::RestoreArgs;
-use crate::changes::Totals;
+use crate::changes::{Totals, rows};
 use crate::console::{Console, shown};
-use crate::files;
 use crate::json::{object, put_file};
+use crate::source::Source;
 
 /// `ibtools restore`
 pub(crate) fn run(args: &RestoreArgs, console: &mut Console) -> Result<Answer> {
-    let data = open(args)?;
-    let made = make_dir(&args.dest)?;
-    let applied = apply(args, &data, console);
-    if made && applied.is_err() {
-        drop(fs::remove_dir(&args.dest));
+    let source = Source::open(&args.sources, args.at.as_deref())?;
+    let failed = || format!("cannot restore {source} into {}", shown(&args.dest));
+    let options = RestoreOptions {
+        paths: args.path.iter().map(|path| rel_path(path)).collect::<Result<_>>()?,
+        known: source.known_states(),
+        overwrite: args.overwrite || args.delete,
+        delete: args.delete,
+        apply: ApplyOptions {
+            privileged: args.privileged,
+            check_space: !args.ignore_space,
+            beside: true,
+            ..ApplyOptions::default()
+        },
+    };
+    if !args.dry_run && args.dest.exists() {
+        recover(&args.dest).with_context(failed)?;
     }
-    let applied = applied.with_context(|| {
-        format!("cannot restore {} into {}", shown(&args.archive), shown(&args.dest))
-    })?;
-    let paths = args.path.iter().map(|path| Value::from(shown(path).to_string()));
-    let mut document = object([
-        ("result", data.diff().result().to_string().into()),
-        ("created", applied.created.into()),
-        ("unchanged", applied.unchanged.into()),
-        ("bytes", applied.bytes.into()),
-        ("paths", paths.collect()),
-    ]);
-    put_file(&mut document, "archive", &args.archive);
-    put_file(&mut document, "directory", &args.dest);
-    console.document(document)?;
-    let (totals, bytes) = (Totals::of(data.diff()), HumanBytes(applied.bytes));
-    console.line(format_args!("{}: {totals}; {bytes} written", shown(&args.dest)))?;
+    let data = plan(args, &source, options.clone(), console).map_err(explained);
+    let data = data.with_context(failed)?;
+    let applied = if args.dry_run {
+        preview(args, &data, &options.apply).with_context(failed)?
+    } else {
+        let made = make_dir(&args.dest)?;
+        let applied = apply(args, &data, options.apply, console);
+        if made && applied.is_err() {
+            drop(fs::remove_dir(&args.dest));
+        }
+        Some(applied.with_context(failed)?)
+    };
+    report(args, &source, &data, applied.as_ref(), console)?;
     Ok(Answer::Yes)
 }
 
-/// The archive, or as much of it as is asked for.
-fn open(args: &RestoreArgs) -> Result<DiffData> {
-    let archive = files::archive(&args.archive)?;
-    if !archive.is_full() {
-        bail!("{} is no full backup: use `ibtools apply`", shown(&args.archive));
+fn rel_path(path: &Path) -> Result<RelPath> {
+    let bytes = path.as_os_str().as_bytes();
+    let bytes = bytes.strip_suffix(b"/").unwrap_or(bytes);
+    RelPath::new(bytes).with_context(|| format!("{} is no path in a backup", shown(path)))
+}
+
+/// What has to change in the directory.
+fn plan(
+    args: &RestoreArgs,
+    source: &Source,
+    mut options: RestoreOptions,
+    console: &Console,
+) -> Result<DiffData, Error> {
+    let ticker = console.ticker("looking", None);
+    options.apply.progress = Some(Arc::clone(ticker.progress()));
+    plan_restore(&source.archives, &args.dest, &options)
+}
+
+fn explained(error: Error) -> anyhow::Error {
+    match error {
+        Error::Occupied { .. } => {
+            anyhow!("{error}: --overwrite allows to replace, --delete also to remove")
+        }
+        error => error.into(),
     }
-    if args.path.is_empty() {
-        return Ok(archive.load()?);
-    }
-    let path = |path: &Path| {
-        let bytes = path.as_os_str().as_bytes();
-        let bytes = bytes.strip_suffix(b"/").unwrap_or(bytes);
-        RelPath::new(bytes).with_context(|| format!("{} is no path in a backup", shown(path)))
-    };
-    let paths: Vec<RelPath> = args.path.iter().map(|at| path(at)).collect::<Result<_>>()?;
-    Ok(archive.select(&paths)?)
 }
 
 /// Makes the directory if it is not there. Whether it was not.
@@ -74,12 +95,57 @@ fn make_dir(dir: &Path) -> Result<bool> {
     }
 }
 
-fn apply(args: &RestoreArgs, data: &DiffData, console: &Console) -> Result<Applied, Error> {
+fn apply(
+    args: &RestoreArgs,
+    data: &DiffData,
+    mut options: ApplyOptions,
+    console: &Console,
+) -> Result<Applied, Error> {
     let ticker = console.ticker("restoring", Some(Totals::of(data.diff()).content()));
-    let options = ApplyOptions {
-        privileged: args.privileged,
-        progress: Some(Arc::clone(ticker.progress())),
-        ..ApplyOptions::default()
-    };
+    options.progress = Some(Arc::clone(ticker.progress()));
     apply_diff_with(&args.dest, data.diff(), data, &options)
+}
+
+/// What would be done; `None` where the directory is not there: all of it.
+fn preview(args: &RestoreArgs, data: &DiffData, options: &ApplyOptions) -> Result<Option<Applied>> {
+    match args.dest.exists() {
+        true => Ok(Some(preview_diff(&args.dest, data.diff(), options)?.applied)),
+        false => Ok(None),
+    }
+}
+
+/// Says what was done, or would be.
+fn report(
+    args: &RestoreArgs,
+    source: &Source,
+    data: &DiffData,
+    applied: Option<&Applied>,
+    console: &mut Console,
+) -> Result<()> {
+    let diff = data.diff();
+    let paths = args.path.iter().map(|path| Value::from(shown(path).to_string()));
+    let mut document = object([
+        ("result", diff.result().to_string().into()),
+        ("paths", paths.collect()),
+        ("dry_run", args.dry_run.into()),
+    ]);
+    source.put_into(&mut document);
+    put_file(&mut document, "directory", &args.dest);
+    document.extend(applied.map(numbers).unwrap_or_default());
+    let dest = shown(&args.dest);
+    if args.dry_run {
+        document.insert("changes".into(), rows(diff).map(|row| row.json()).collect::<Value>());
+        rows(diff).try_for_each(|row| console.line(row))?;
+    }
+    console.document(document)?;
+    match applied {
+        None => console.line(format_args!("{dest} would be made: {}", Totals::of(diff))),
+        Some(applied) if args.dry_run => {
+            console.line(format_args!("{dest} from {source}: {}", counted(applied)))
+        }
+        Some(applied) => {
+            let (counted, bytes) = (counted(applied), HumanBytes(applied.bytes));
+            console.line(format_args!("{dest} from {source}: {counted}; {bytes} written"))
+        }
+    }
 }

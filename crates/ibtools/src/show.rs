@@ -1,9 +1,6 @@
-//! The verb `show`: what is in an index, an archive or a diff. Which of them a file is, its first
-//! bytes tell.
+//! The verb `show`: what is in an index, an archive or a diff.
 
-use std::io::Read;
-
-use anyhow::{Context, Result, bail};
+use anyhow::Result;
 use incremental_backups_tools::{DiffData, DiffIndex, DirIndex, Entry, Node, Time, dirindex};
 use indicatif::HumanBytes;
 use jiff::Timestamp;
@@ -12,21 +9,15 @@ use serde_json::Value;
 use crate::Answer;
 use crate::args::ShowArgs;
 use crate::changes::{self, rows};
-use crate::console::{Console, shown};
+use crate::console::Console;
+use crate::files::{self, Kind};
 use crate::index::{self, problems};
 use crate::json::{self, object, put_file};
-use crate::{files, scan};
-
-/// What a file can be.
-enum Kind {
-    Index,
-    Diff,
-    Archive,
-}
+use crate::scan;
 
 /// `ibtools show`
 pub(crate) fn run(args: &ShowArgs, console: &mut Console) -> Result<Answer> {
-    match kind(args)? {
+    match files::kind(&args.file)? {
         Kind::Index => show_index(args, &DirIndex::from_file(&args.file)?, console)?,
         Kind::Diff => {
             let diff = DiffIndex::from_file(&args.file)?;
@@ -38,19 +29,6 @@ pub(crate) fn run(args: &ShowArgs, console: &mut Console) -> Result<Answer> {
         }
     }
     Ok(Answer::Yes)
-}
-
-fn kind(args: &ShowArgs) -> Result<Kind> {
-    let mut first = Vec::new();
-    let file = files::open(&args.file)?;
-    let read = file.take(8).read_to_end(&mut first);
-    read.with_context(|| format!("cannot read {}", shown(&args.file)))?;
-    match first.as_slice() {
-        b"\x89IBTINDX" => Ok(Kind::Index),
-        b"\x89IBTDIFF" => Ok(Kind::Diff),
-        [0x1f, 0x8b, ..] | [0x28, 0xb5, 0x2f, 0xfd, ..] => Ok(Kind::Archive),
-        _ => bail!("{} is no index, no archive and no diff", shown(&args.file)),
-    }
 }
 
 fn show_index(args: &ShowArgs, index: &DirIndex, console: &mut Console) -> Result<()> {

@@ -62,8 +62,8 @@ fn what_cannot_come_back_is_said_and_nothing_is_written() {
     place.ibtools("restore full.tgz copy --path ../up").bad(&["../up is no path in a backup"]);
     place.ibtools("restore full.tgz no/copy").bad(&["cannot create the directory no/copy"]);
     assert!(!place.path("copy").exists());
-    place.write("full/file", "stands here");
-    place.ibtools("restore full.tgz full").bad(&["cannot restore full.tgz into full", "file"]);
+    place.write("full/text", "stands here");
+    place.ibtools("restore full.tgz full").bad(&["cannot restore full.tgz into full", "text"]);
     assert_eq!(place.snapshot("full").len(), 1);
 }
 

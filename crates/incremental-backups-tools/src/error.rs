@@ -5,7 +5,9 @@ use std::io;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
-use dirindex::{RelPath, SectionError, escape};
+use dirindex::{RelPath, Root, SectionError, escape};
+
+use crate::store::Point;
 
 /// What can go wrong when a diff is applied to a tree, or with a store.
 #[derive(Debug, thiserror::Error)]
@@ -163,9 +165,50 @@ pub enum Error {
     /// Another process is changing the store.
     #[error("another backup or prune is at work in the store")]
     Busy,
-    /// An archive of a store cannot be read, or not be made.
+    /// An archive cannot be read or made, or does not go with the others.
     #[error(transparent)]
     Archived(#[from] archive::Error),
+    /// The first of the archives to restore from is no full backup.
+    #[error("{} is no full backup, and there is none before it", shown(archive))]
+    NoFull {
+        /// The archive.
+        archive: PathBuf,
+    },
+    /// An archive of a store starts from a point that no archives lead to.
+    #[error("it starts from {since}, to which no archives lead")]
+    Unlinked {
+        /// The point.
+        since: Point,
+    },
+    /// The index of a point is not of the state that its archives lead to.
+    #[error("it is of the tree {found}, and archives lead to {expected}")]
+    OtherIndex {
+        /// The root that archives lead to.
+        expected: Root,
+        /// The root of the index.
+        found: Root,
+    },
+    /// Restoring would replace or remove what stands in the directory, and must not.
+    #[error("{path}{} in {} would be replaced or removed", and_others(*others), shown(dest))]
+    Occupied {
+        /// The directory.
+        dest: PathBuf,
+        /// The first path of which something would be lost.
+        path: RelPath,
+        /// How many more there are.
+        others: usize,
+    },
+    /// What is in a directory has to be known before it is changed, and cannot be read.
+    #[error("cannot read {path}: {detail}")]
+    Unreadable {
+        /// Where.
+        path: RelPath,
+        /// Why.
+        detail: String,
+    },
+    /// The index of a directory cannot be made or read.
+    #[error(transparent)]
+    Index(#[from] dirindex::Error),
     /// The caller has set the flag of its [`Progress`](rsync_core::Progress). The tree was not
     /// touched.
     #[error("cancelled")]
@@ -178,6 +221,14 @@ pub type Result<T, E = Error> = std::result::Result<T, E>;
 /// A path that comes from a caller, fit for a terminal.
 fn shown(path: &Path) -> String {
     escape(path.as_os_str().as_bytes())
+}
+
+fn and_others(others: usize) -> String {
+    match others {
+        0 => String::new(),
+        1 => " and 1 other path".to_owned(),
+        others => format!(" and {others} other paths"),
+    }
 }
 
 /// Names the operation and the path of a system call inside the tree.

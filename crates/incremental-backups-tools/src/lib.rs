@@ -76,14 +76,20 @@ pub use rsync_core;
 
 mod apply;
 mod error;
+mod repair;
+mod restore;
 pub mod store;
+mod verify;
 
 pub use apply::{
     Applied, ApplyOptions, ApplyStatus, Preview, Space, abort, apply_diff, apply_diff_with,
     apply_status, preview_diff, recover,
 };
 pub use error::{Error, Result};
+pub use repair::repair;
+pub use restore::{RestoreOptions, plan_restore, restore};
 pub use store::{DirStore, Point, Points, Store};
+pub use verify::{Restorable, Verified, VerifiedStore, verify_archives, verify_store};
 
 pub use archive::{Archive, ArchiveOptions, DiffData, Format};
 pub use diffindex::{Change, Class, Content, DiffIndex, New};

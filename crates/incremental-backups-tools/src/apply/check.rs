@@ -26,9 +26,6 @@ pub(crate) struct Checked {
 
 /// Checks that `diff` can be applied to `target` and says how.
 pub(crate) fn check(target: &Target, diff: &DiffIndex, policy: Policy) -> Result<Checked> {
-    if diff.base() == DirIndex::empty().root() {
-        nothing_else(target, diff)?;
-    }
     allowed(diff, policy)?;
     let states = states(target, diff, policy)?;
     directories(target, diff, &states)?;
@@ -42,7 +39,10 @@ pub(crate) fn check(target: &Target, diff: &DiffIndex, policy: Policy) -> Result
 }
 
 /// A full backup goes into a directory that has nothing but (some of) what the backup brings.
-fn nothing_else(target: &Target, diff: &DiffIndex) -> Result<()> {
+pub(crate) fn nothing_else(target: &Target, diff: &DiffIndex) -> Result<()> {
+    if diff.base() != DirIndex::empty().root() {
+        return Ok(());
+    }
     for name in
         target.sys().names(target).map_err(|error| target.error("read the directory", error))?
     {

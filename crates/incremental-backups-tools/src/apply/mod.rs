@@ -54,11 +54,20 @@ pub struct ApplyOptions {
     /// Whether to refuse what does not fit beside the tree as it is. A sparse file counts with its
     /// whole length there, so one that does fit may have to be let through.
     pub check_space: bool,
+    /// Whether a diff from nothing may come into a directory that has something else, which stays as it
+    /// is. Without it, a full backup wants one that has nothing but what it brings.
+    pub beside: bool,
 }
 
 impl Default for ApplyOptions {
     fn default() -> ApplyOptions {
-        ApplyOptions { privileged: false, progress: None, sync: true, check_space: true }
+        ApplyOptions {
+            privileged: false,
+            progress: None,
+            sync: true,
+            check_space: true,
+            beside: false,
+        }
     }
 }
 
@@ -157,6 +166,9 @@ fn apply_on(
     }
     let finished = finish(&target)?.is_some();
     let policy = Policy { privileged: options.privileged };
+    if !options.beside {
+        check::nothing_else(&target, diff)?;
+    }
     let checked = check::check(&target, diff, policy)?;
     let plan = &checked.plan;
     let space = Space::of(&target, diff, plan)?;
@@ -201,6 +213,9 @@ pub fn preview_diff(
         && has_journal(&target, &stage)?
     {
         return Err(Error::Unfinished { root: target.path.clone() });
+    }
+    if !options.beside {
+        check::nothing_else(&target, diff)?;
     }
     let plan = check::check(&target, diff, Policy { privileged: options.privileged })?.plan;
     let space = Space::of(&target, diff, &plan)?;

@@ -4,6 +4,7 @@
 use std::io::{self, ErrorKind, Write};
 
 use archive::{Archive, ReadAt};
+use dirindex::DirIndex;
 
 use crate::error::{Error, Result};
 
@@ -86,6 +87,19 @@ pub fn open_archive(store: &dyn Store, name: &ArchiveName) -> Result<Archive> {
     let name = name.to_string();
     let source = store.open(&name).map_err(|source| failed("open", &name, source))?;
     Ok(Archive::from_source(source, name)?)
+}
+
+/// Opens the index of a point in `store`.
+///
+/// # Errors
+/// [`Error::Store`], [`Error::Index`].
+pub fn open_index(store: &dyn Store, point: Point) -> Result<DirIndex> {
+    let name = Name::Index(point).to_string();
+    let source = store.open(&name).map_err(|source| failed("open", &name, source))?;
+    let size = source.size().map_err(|source| failed("read", &name, source))?;
+    let mut bytes = vec![0; usize::try_from(size).unwrap_or_default()];
+    source.read_exact_at(&mut bytes, 0).map_err(|source| failed("read", &name, source))?;
+    Ok(DirIndex::from_bytes(bytes)?)
 }
 
 /// [`Store::lock`], with a word for a store that is in use.

@@ -1,0 +1,200 @@
+//! The verb `verify`: whether backups are sound, without restoring them, and whether the tree they were
+//! made of is as they have it.
+
+mod against;
+
+use std::fmt::Display;
+use std::os::unix::ffi::OsStrExt;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result, bail};
+use incremental_backups_tools::{
+    Archive, DirIndex, Error, Restorable, Verified, VerifiedStore, dirindex, verify_archives,
+    verify_store,
+};
+use indicatif::{HumanBytes, HumanCount};
+use serde_json::Value;
+
+use crate::Answer;
+use crate::args::VerifyArgs;
+use crate::console::{Console, in_words, shown};
+use crate::files::{self, Kind};
+use crate::json::{Object, object, put_bytes, put_file, put_path};
+use crate::source::open_store;
+
+/// How many lost paths a line of text names; JSON has them all.
+const NAMED: usize = 8;
+
+/// `ibtools verify`
+pub(crate) fn run(args: &VerifyArgs, console: &mut Console) -> Result<Answer> {
+    let (mut document, sound) = match args.sources.as_slice() {
+        [path] if path.is_dir() => store(path, console)?,
+        _ if args.against.is_some() => {
+            bail!("--against compares a directory with a store, and none is given")
+        }
+        paths => files(paths, console)?,
+    };
+    let mut answer = if sound { Answer::Yes } else { Answer::No };
+    if let ([store], Some(dir)) = (args.sources.as_slice(), &args.against) {
+        let (compared, same) = against::run(store, dir, args.repair, console)?;
+        document.insert("against".into(), compared.into());
+        answer = if same { answer } else { Answer::No };
+    }
+    document.insert("sound".into(), sound.into());
+    console.document(document)?;
+    Ok(answer)
+}
+
+/// Verifies a store. Says what was found; whether nothing is wrong.
+fn store(path: &Path, console: &mut Console) -> Result<(Object, bool)> {
+    let (store, points) = open_store(path)?;
+    let bytes = points.archives().iter().map(|stored| stored.size).sum();
+    let found = {
+        let ticker = console.ticker("verifying", Some(bytes));
+        let found = verify_store(&store, Some(ticker.progress().as_ref()));
+        found.with_context(|| format!("cannot verify the store {}", shown(path)))?
+    };
+    let VerifiedStore { archives, points, indexes, missing, .. } = &found;
+    for (stored, verified) in archives {
+        problems(&stored.name, verified, console)?;
+    }
+    for (point, error) in indexes {
+        let error = in_words(error);
+        console.line(format_args!("{point}.index: {error}; the next backup makes it again"))?;
+    }
+    for point in missing {
+        console.line(format_args!(
+            "{point}: there is an index and no archive: that is lost, or no backup was ever finished"
+        ))?;
+    }
+    for (point, restorable) in points {
+        lost(point, restorable, console)?;
+    }
+    let whole = points.iter().filter(|(_, restorable)| *restorable == Restorable::Whole).count();
+    let (count, total) = (HumanCount(archives.len() as u64), HumanCount(points.len() as u64));
+    let whole = HumanCount(whole as u64);
+    let (named, bytes) = (shown(path), HumanBytes(bytes));
+    console.line(format_args!(
+        "{named}: {count} archives, {bytes}: {whole} of {total} states whole"
+    ))?;
+    let archives = archives
+        .iter()
+        .map(|(stored, found)| verified("archive", stored.name.to_string().as_bytes(), found));
+    let points = points.iter().map(|(point, restorable)| {
+        let mut object = object([("point", point.to_string().into())]);
+        put_restorable(&mut object, restorable);
+        Value::from(object)
+    });
+    let indexes = indexes.iter().map(|(point, error)| {
+        Value::from(object([
+            ("point", point.to_string().into()),
+            ("problem", in_words(error).into()),
+        ]))
+    });
+    let missing = missing.iter().map(|point| Value::from(point.to_string()));
+    let mut document = object([
+        ("archives", archives.collect()),
+        ("points", points.collect()),
+        ("indexes", indexes.collect()),
+        ("missing", missing.collect()),
+    ]);
+    put_file(&mut document, "store", path);
+    Ok((document, found.is_sound()))
+}
+
+/// Verifies archives, each of which starts where the one before it ends, and indexes.
+fn files(paths: &[PathBuf], console: &mut Console) -> Result<(Object, bool)> {
+    let (mut names, mut archives, mut found) = (Vec::new(), Vec::new(), Vec::new());
+    for path in paths {
+        match files::kind(path)? {
+            Kind::Diff => bail!("{} is a diff: it names contents and has none", shown(path)),
+            Kind::Index => {
+                let problem = check_index(path).err().map(Error::from);
+                found.push((path, Verified::new(problem.into_iter().collect(), None)));
+            }
+            Kind::Archive => match Archive::open(path) {
+                Err(error) => found.push((path, Verified::new(vec![error.into()], None))),
+                Ok(archive) => {
+                    names.push(path);
+                    archives.push(archive);
+                }
+            },
+        }
+    }
+    let checked = {
+        let bytes = archives.iter().map(Archive::size).sum();
+        let ticker = console.ticker("verifying", Some(bytes));
+        verify_archives(&archives, Some(ticker.progress().as_ref()))?
+    };
+    found.extend(names.into_iter().zip(checked));
+    for (path, verified) in &found {
+        problems(&shown(path), verified, console)?;
+        verified.result.iter().try_for_each(|result| lost(&shown(path), result, console))?;
+    }
+    let sound = found.iter().all(|(_, verified)| verified.problems.is_empty());
+    let list =
+        found.iter().map(|(path, found)| verified("file", path.as_os_str().as_bytes(), found));
+    if sound {
+        let (count, files) = (found.len(), if found.len() == 1 { "file" } else { "files" });
+        console.line(format_args!("{count} {files} sound"))?;
+    }
+    Ok((object([("files", list.collect())]), sound))
+}
+
+/// Reads every byte of an index.
+fn check_index(path: &Path) -> Result<(), dirindex::Error> {
+    let index = DirIndex::from_file(path)?;
+    for signature in index.records().iter().filter_map(|record| record.signature.as_ref()) {
+        signature.load()?;
+    }
+    Ok(())
+}
+
+fn problems(name: &dyn Display, verified: &Verified, console: &mut Console) -> Result<()> {
+    let mut problems = verified.problems.iter();
+    problems.try_for_each(|error| console.line(format_args!("{name}: {}", in_words(error))))
+}
+
+/// Says what of a state cannot be restored, if anything cannot.
+fn lost(name: &dyn Display, restorable: &Restorable, console: &mut Console) -> Result<()> {
+    match restorable {
+        Restorable::Whole => Ok(()),
+        Restorable::Nothing => console.line(format_args!("{name} cannot be restored")),
+        Restorable::Without(paths) => {
+            let some: Vec<String> = paths.iter().take(NAMED).map(|path| path.to_string()).collect();
+            let more = match paths.len().saturating_sub(NAMED) {
+                0 => String::new(),
+                more => format!(" and {} more", HumanCount(more as u64)),
+            };
+            console.line(format_args!("{name} can be restored without {}{more}", some.join(", ")))
+        }
+    }
+}
+
+fn put_restorable(object: &mut Object, restorable: &Restorable) {
+    let (word, lost) = match restorable {
+        Restorable::Whole => ("whole", None),
+        Restorable::Without(paths) => ("partly", Some(paths)),
+        Restorable::Nothing => ("nothing", None),
+    };
+    object.insert("restorable".into(), word.into());
+    if let Some(paths) = lost {
+        let paths = paths.iter().map(|path| {
+            let mut object = Object::new();
+            put_path(&mut object, "path", path);
+            Value::from(object)
+        });
+        object.insert("lost".into(), paths.collect());
+    }
+}
+
+/// What was found of an archive or index, in JSON.
+fn verified(key: &str, name: &[u8], verified: &Verified) -> Value {
+    let problems = verified.problems.iter().map(|error| Value::from(in_words(error)));
+    let mut object = object([("problems", problems.collect())]);
+    put_bytes(&mut object, key, name);
+    if let Some(restorable) = &verified.result {
+        put_restorable(&mut object, restorable);
+    }
+    object.into()
+}

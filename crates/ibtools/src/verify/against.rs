@@ -1,0 +1,64 @@
+//! `verify --against`: whether a tree is as the last state in a store, with everything read, and what has
+//! rotten in it taken back.
+
+use std::path::Path;
+
+use anyhow::{Context, Result, bail};
+use incremental_backups_tools::store::open_index;
+use incremental_backups_tools::{
+    ApplyOptions, Archive, DiffIndex, Dir, DirOptions, ScanOptions, repair,
+};
+use indicatif::HumanCount;
+use serde_json::Value;
+
+use crate::changes::{Row, rows};
+use crate::console::{Console, shown};
+use crate::json::{self, Object, object, put_file};
+use crate::scan;
+use crate::source::{Source, open_store};
+
+/// Compares `dir` with the last state in the store at `path`. Whether it is as that is.
+///
+/// Which rules the backups were made by is not known, so paths that they do not have are passed over.
+pub(super) fn run(
+    path: &Path,
+    dir: &Path,
+    repairs: bool,
+    console: &mut Console,
+) -> Result<(Object, bool)> {
+    let (store, points) = open_store(path)?;
+    let failed = || format!("cannot compare {} with {}", shown(dir), shown(path));
+    let Some(&newest) = points.indexes().last() else {
+        bail!("{}: its index is lost; a backup of {} makes it again", shown(path), shown(dir))
+    };
+    let index = open_index(&store, newest).with_context(failed)?;
+    let rules = Dir::with_options(dir, &DirOptions::everything())?;
+    let options = ScanOptions { verify: true, ..ScanOptions::default() };
+    let found = scan::scan(&rules, Some(&index), options, console).with_context(failed)?;
+    scan::warn_of_problems(&found, console);
+    let diff = DiffIndex::between(&index, &found);
+    let changes: Vec<Row<'_>> = rows(&diff).filter(Row::was_there).collect();
+    changes.iter().try_for_each(|row| console.line(row))?;
+    let rotten = scan::is_rotten(&found);
+    let mut document = object([
+        ("changes", changes.iter().map(Row::json).collect::<Value>()),
+        ("problems", json::problems(found.problems())),
+    ]);
+    put_file(&mut document, "directory", dir);
+    let mut repaired = false;
+    if repairs && rotten {
+        let source = Source::open(&[path.to_path_buf()], None)?;
+        if source.archives.last().map(Archive::result) != Some(index.root()) {
+            bail!("cannot repair {}: the last state in {} is another", shown(dir), shown(path));
+        }
+        let applied = repair(&source.archives, dir, &found, &ApplyOptions::default());
+        let applied = applied.with_context(|| format!("cannot repair {}", shown(dir)))?;
+        let count = HumanCount(applied.updated);
+        console.line(format_args!("{}: {count} taken back from {source}", shown(dir)))?;
+        document.insert("repaired".into(), applied.updated.into());
+        repaired = true;
+    }
+    let same = changes.is_empty() && (!rotten || repaired);
+    document.insert("same".into(), same.into());
+    Ok((document, same))
+}

@@ -1,0 +1,156 @@
+//! Verifying backups without restoring them: archives one after the other, or all of a store. Knows
+//! which archive follows which; what is looked at in each is `row`'s.
+
+mod row;
+
+use std::collections::{BTreeMap, HashSet};
+
+use archive::Archive;
+use dirindex::{RelPath, Root};
+use rsync_core::Progress;
+
+use self::row::{Found, State};
+use crate::error::{Error, Result};
+use crate::store::{self, Point, Store, StoredArchive};
+
+/// What verifying an archive found.
+#[derive(Debug)]
+#[non_exhaustive]
+pub struct Verified {
+    /// What is wrong with it; of its own damage the first place.
+    pub problems: Vec<Error>,
+    /// What can be restored of the state that it leads to. `None` for an increment that was verified
+    /// without what it starts from.
+    pub result: Option<Restorable>,
+}
+
+impl Verified {
+    /// What was found.
+    pub fn new(problems: Vec<Error>, result: Option<Restorable>) -> Verified {
+        Verified { problems, result }
+    }
+}
+
+/// How much of a state can be restored.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Restorable {
+    /// All of it.
+    Whole,
+    /// All but the content of these files.
+    Without(Vec<RelPath>),
+    /// Nothing.
+    Nothing,
+}
+
+/// What verifying a store found.
+#[derive(Debug, Default)]
+#[non_exhaustive]
+pub struct VerifiedStore {
+    /// Each archive, in the order of where they lead.
+    pub archives: Vec<(StoredArchive, Verified)>,
+    /// What can be restored of each point, by the way that is taken to it.
+    pub points: Vec<(Point, Restorable)>,
+    /// Each index that is damaged or of another state than its point, and why. That costs nothing
+    /// but time: it is made again from the archives.
+    pub indexes: Vec<(Point, Error)>,
+    /// Points of which there is an index and no archive.
+    pub missing: Vec<Point>,
+}
+
+impl VerifiedStore {
+    /// Whether nothing is wrong.
+    pub fn is_sound(&self) -> bool {
+        self.indexes.is_empty()
+            && self.missing.is_empty()
+            && self.archives.iter().all(|(_, verified)| verified.problems.is_empty())
+            && self.points.iter().all(|(_, restorable)| *restorable == Restorable::Whole)
+    }
+}
+
+/// Verifies every byte of `archives`, of which each starts where the one before it ends, and that every
+/// file they lead to has the content that was backed up: what is whole by its digest, what is a delta
+/// by what it makes of its base. Writes nothing; holds the changes of all of them and, on each thread,
+/// a few MiB.
+///
+/// # Errors
+/// [`Error::Cancelled`].
+pub fn verify_archives(archives: &[Archive], progress: Option<&Progress>) -> Result<Vec<Verified>> {
+    let mut verified = Vec::with_capacity(archives.len());
+    let mut state: Option<State> = None;
+    for archive in archives {
+        let Found { problems, state: next } = row::verify(archive, state.as_ref(), progress)?;
+        let on_its_own = !archive.is_full() && verified.is_empty();
+        let result = (!on_its_own).then(|| restorable(next.as_ref()));
+        verified.push(Verified { problems, result });
+        state = next;
+    }
+    Ok(verified)
+}
+
+/// Verifies a store as [`verify_archives`] does each row of archives in it, and that none is missing
+/// from between others.
+///
+/// # Errors
+/// [`Error::Store`] when it cannot be listed, and [`Error::Cancelled`]. What is wrong with what is in
+/// it is found.
+pub fn verify_store(store: &dyn Store, progress: Option<&Progress>) -> Result<VerifiedStore> {
+    let points = store::points(store)?;
+    let mut found = VerifiedStore::default();
+    let mut states: BTreeMap<Point, State> = BTreeMap::new();
+    for &stored in points.archives() {
+        let (to, since) = (stored.name.to, stored.name.since);
+        let base = since.and_then(|since| states.get(&since));
+        let mut verified = match store::open_archive(store, &stored.name) {
+            Ok(archive) => row::verify(&archive, base, progress)?,
+            Err(error) => Found { problems: vec![error], state: None },
+        };
+        if let Some(since) = since.filter(|since| points.way_to(*since).is_none()) {
+            verified.problems.push(Error::Unlinked { since });
+        }
+        let result = Some(restorable(verified.state.as_ref()));
+        let way = points.way_to(to);
+        if way.is_some_and(|way| way.last() == Some(&stored)) {
+            states.extend(verified.state.map(|state| (to, state)));
+        }
+        found.archives.push((stored, Verified { problems: verified.problems, result }));
+    }
+    found.points = points.all().map(|point| (point, restorable(states.get(&point)))).collect();
+    let mut indexed = HashSet::new();
+    for &point in points.indexes() {
+        match index_root(store, point, states.get(&point)) {
+            Ok(root) => drop(indexed.insert(root)),
+            Err(error) => found.indexes.push((point, error)),
+        }
+    }
+    // A backup that was interrupted leaves an index and no archive too, but then that of the state
+    // before is still there.
+    let newest = points.all().next_back().and_then(|point| states.get(&point)).map(State::root);
+    if newest.is_none_or(|root| !indexed.contains(&root)) {
+        let missing = points.indexes().iter().filter(|point| !points.all().any(|it| it == **point));
+        found.missing.extend(missing);
+    }
+    Ok(found)
+}
+
+fn restorable(state: Option<&State>) -> Restorable {
+    match state {
+        None => Restorable::Nothing,
+        Some(state) if state.lost.is_empty() => Restorable::Whole,
+        Some(state) => Restorable::Without(state.lost.iter().cloned().collect()),
+    }
+}
+
+/// Reads every byte of the index of a point, which has to be of the `state` that archives lead to there.
+/// Gives its root.
+fn index_root(store: &dyn Store, point: Point, state: Option<&State>) -> Result<Root> {
+    let index = store::open_index(store, point)?;
+    for signature in index.records().iter().filter_map(|record| record.signature.as_ref()) {
+        signature.load()?;
+    }
+    match state.map(State::root) {
+        Some(expected) if expected != index.root() => {
+            Err(Error::OtherIndex { expected, found: index.root() })
+        }
+        _ => Ok(index.root()),
+    }
+}

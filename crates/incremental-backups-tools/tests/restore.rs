@@ -1,0 +1,80 @@
+//! The laws of restoring over what is there: with deleting, whatever it was becomes what was backed up;
+//! without, nothing else is touched.
+#![allow(clippy::unwrap_used, clippy::panic, clippy::print_stdout, reason = "a test")]
+
+mod common;
+
+use std::fs;
+use std::path::Path;
+
+use common::edits::{Edit, NAMES, edits, perform};
+use common::{copy_tree, fast_tempdir, index, snapshot};
+use incremental_backups_tools::{
+    ApplyOptions, Archive, DiffData, DiffIndex, Dir, DirIndex, Error, RestoreOptions, restore,
+    verify_archives,
+};
+use proptest::prelude::*;
+
+/// Backs up what the edits make of an empty tree, in two archives.
+fn backed_up(tree: &Path, before: &[Edit], after: &[Edit]) -> Vec<Archive> {
+    let mut old = DirIndex::empty();
+    let mut archives = Vec::new();
+    for (number, edits) in [before, after].into_iter().enumerate() {
+        edits.iter().for_each(|edit| perform(tree, edit));
+        let dir = Dir::new(tree).unwrap();
+        let new = DirIndex::scan(&dir).unwrap();
+        let path = tree.with_extension(format!("{number}.tgz"));
+        let data = DiffData::create(&dir, &old, &DiffIndex::between(&old, &new), path).unwrap();
+        archives.extend(data.archives().iter().cloned());
+        old = new;
+    }
+    archives
+}
+
+fn quick() -> RestoreOptions {
+    let apply = ApplyOptions { sync: false, ..ApplyOptions::default() };
+    RestoreOptions { apply, ..RestoreOptions::default() }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 96, failure_persistence: None, ..ProptestConfig::default() })]
+
+    #[test]
+    fn over_anything(before in edits(NAMES.len()), after in edits(NAMES.len()), there in edits(NAMES.len())) {
+        let temp = fast_tempdir();
+        let [tree, dest, kept] = ["tree", "dest", "kept"].map(|name| temp.path().join(name));
+        fs::create_dir(&tree).unwrap();
+        let archives = backed_up(&tree, &before, &after);
+        prop_assert!(verify_archives(&archives, None).unwrap().iter().all(|it| it.problems.is_empty()));
+        // From what is much like it, so that there is something to keep.
+        copy_tree(&tree, &dest);
+        there.iter().for_each(|edit| perform(&dest, edit));
+        copy_tree(&dest, &kept);
+        let (was, wanted) = (snapshot(&dest), snapshot(&tree));
+
+        let lost = was.iter().any(|(path, seen)| wanted.get(path).is_some_and(|other| other != seen));
+        let refused = restore(&archives, &dest, &quick());
+        prop_assert_eq!(lost, matches!(refused, Err(Error::Occupied { .. })), "{:?}", refused);
+        if refused.is_err() {
+            prop_assert_eq!(snapshot(&dest), was.clone());
+        }
+        restore(&archives, &dest, &RestoreOptions { overwrite: true, ..quick() }).unwrap();
+        let found = snapshot(&dest);
+        for (path, seen) in &wanted {
+            let found = found.get(path).map(|found| (found.kind, &found.content));
+            prop_assert_eq!(found, Some((seen.kind, &seen.content)), "{:?}", path);
+        }
+        for path in was.keys().filter(|path| !wanted.contains_key(*path)) {
+            let above = (1..path.len()).filter(|&at| path[at] == b'/');
+            let replaced = above.map(|at| &path[..at]).any(|dir| wanted.get(dir).is_some_and(|it| it.kind != "dir"));
+            prop_assert_eq!(found.contains_key(path), !replaced, "{:?}", path);
+        }
+
+        restore(&archives, &kept, &RestoreOptions { overwrite: true, delete: true, ..quick() }).unwrap();
+        prop_assert_eq!(index(&kept).root(), index(&tree).root());
+        let known = vec![index(&kept).root()];
+        let first = archives.get(..1).unwrap();
+        restore(first, &kept, &RestoreOptions { known, ..quick() }).unwrap();
+        prop_assert_eq!(index(&kept).root(), first[0].result());
+    }
+}
