@@ -167,7 +167,7 @@ impl Volumes {
     }
 }
 
-impl ReadAt for Arc<Volumes> {
+impl ReadAt for Volumes {
     fn size(&self) -> io::Result<u64> {
         let size = self.last_at.checked_add(self.last.size()?);
         size.ok_or_else(|| io::Error::other("the volumes are longer than any file can be"))

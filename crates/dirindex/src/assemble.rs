@@ -66,7 +66,7 @@ pub(crate) fn put_xattrs(records: &mut [Arc<Record>], dir_xattrs: BTreeMap<RelPa
     }
 }
 
-/// Adds what `previous` has inside directories that could not be read.
+/// Adds what `previous` has of files that could not be read, and inside such directories.
 pub(crate) fn keep_unreadable(
     records: &mut Vec<Arc<Record>>,
     problems: &[Problem],

@@ -15,7 +15,7 @@ use serde::{Deserialize, Serialize};
 use crate::codec;
 use crate::sections::{Section, SectionError, Sections, Writer};
 use crate::stored::{self, ShapeCode, SignatureReader, StoredSignature};
-use crate::{Entry, Error, Node, RelPath, Time};
+use crate::{Entry, Error, Node, ReadAt, RelPath, Time};
 
 const FILE_KIND: [u8; 4] = *b"INDX";
 const CATALOGUE: u32 = 1;
@@ -320,6 +320,14 @@ impl DirIndex {
             DirIndex::from_sections(Sections::open(file, FILE_KIND)?)
         };
         open().map_err(|error| error.in_file(path))
+    }
+
+    /// Opens the index that `source` holds. Signatures stay there until they are asked for.
+    ///
+    /// # Errors
+    /// [`Error::Sections`], [`Error::Entry`].
+    pub fn from_source(source: impl ReadAt + 'static) -> Result<DirIndex, Error> {
+        DirIndex::from_sections(Sections::from_source(Box::new(source), FILE_KIND)?)
     }
 
     /// Opens the index that `bytes` are.

@@ -62,6 +62,7 @@ mod read;
 mod rules;
 mod scan;
 pub mod sections;
+mod source;
 pub mod stored;
 mod walk;
 mod xattr;
@@ -74,3 +75,4 @@ pub use index::{DirIndex, Problem, ProblemKind, Record, Root, Trust, replace_fil
 pub use path::{InvalidPath, MAX_NAME_LEN, MAX_PATH_LEN, RelPath, STAGE_DIR, escape};
 pub use scan::ScanOptions;
 pub use sections::SectionError;
+pub use source::ReadAt;

@@ -25,6 +25,9 @@ use crate::{
 pub struct ScanOptions {
     /// Of the signatures. The strong hash must be BLAKE3 or SHA-256, of 16 bytes or more.
     pub signature: SignatureOptions,
+    /// The state of which something is kept where it cannot be read; `None`: the previous index's. For
+    /// who scans with a previous index of a state that was never backed up.
+    pub keep: Option<Arc<DirIndex>>,
     /// Counts files and bytes as they are dealt with and has the path in hand; through it the caller
     /// can cancel.
     pub progress: Option<Arc<Progress>>,
@@ -41,6 +44,7 @@ impl Default for ScanOptions {
     fn default() -> ScanOptions {
         ScanOptions {
             signature: SignatureOptions::default(),
+            keep: None,
             progress: None,
             maps: true,
             verify: false,
@@ -95,8 +99,8 @@ impl DirIndex {
         problems.append(&mut taken.iter_mut().flat_map(|t| t.problems.drain(..)).collect());
         let mut records = in_path_order(taken.into_iter().map(|taken| taken.records));
         put_xattrs(&mut records, dir_xattrs);
-        if let Some(previous) = previous {
-            keep_unreadable(&mut records, &problems, previous);
+        if let Some(known) = options.keep.as_deref().or(previous) {
+            keep_unreadable(&mut records, &problems, known);
         }
         index_of(records, problems, excluded)
     }
@@ -259,7 +263,7 @@ impl Scan<'_> {
             && same_shape
     }
 
-    /// Reads a file; what cannot be read stays as it was.
+    /// Reads a file.
     fn file(
         &self,
         found: &Found,
@@ -271,10 +275,7 @@ impl Scan<'_> {
         let content = match read::read(open, &found.stat, self.options, buffer) {
             Ok(content) => content,
             Err(error) if error.kind() == io::ErrorKind::NotFound => return (None, None),
-            Err(error) => {
-                let previous = self.previous.and_then(|previous| previous.shared(path));
-                return (previous.cloned(), Some(unreadable(path.clone(), &error)));
-            }
+            Err(error) => return (None, Some(unreadable(path.clone(), &error))),
         };
         if let Some(record) = self.vouched(found).filter(|record| is_rotten(record, &content)) {
             let detail = "content changed, but not its length, times or inode".into();

@@ -4,16 +4,16 @@
 //! The bytes are written down in `docs/format.md`, "The section container".
 
 use std::borrow::Cow;
+use std::fmt;
 use std::fs::File;
 use std::io::{self, Write};
-use std::os::unix::fs::FileExt;
 
 use rayon::prelude::*;
 use rsync_core::Digest;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
-use crate::codec;
+use crate::{ReadAt, codec};
 
 /// The most one section may hold before compression.
 pub const MAX_SECTION_LEN: usize = codec::LIMIT;
@@ -261,10 +261,18 @@ pub struct Sections {
 }
 
 /// What is taken from a file is read, not mapped: it is unpacked or copied anyway.
-#[derive(Debug)]
 enum Backing {
     Memory(Vec<u8>),
-    File(File),
+    Source(Box<dyn ReadAt>),
+}
+
+impl fmt::Debug for Backing {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Backing::Memory(_) => "Memory",
+            Backing::Source(_) => "Source",
+        })
+    }
 }
 
 impl Backing {
@@ -277,9 +285,13 @@ impl Backing {
                 let range = end.and_then(|end| bytes.get(offset..end));
                 range.map(Cow::Borrowed).ok_or_else(missing)
             }
-            Backing::File(file) => {
+            Backing::Source(source) => {
                 let mut bytes = vec![0; len];
-                match file.read_exact_at(&mut bytes, offset as u64) {
+                if len == 0 {
+                    // To ask a store for no bytes is an error in some.
+                    return Ok(Cow::Owned(bytes));
+                }
+                match source.read_exact_at(&mut bytes, offset as u64) {
                     Ok(()) => Ok(Cow::Owned(bytes)),
                     Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => Err(missing()),
                     Err(error) => Err(SectionError::Read(error)),
@@ -301,9 +313,20 @@ impl Sections {
             let error = io::Error::new(io::ErrorKind::InvalidInput, "not a regular file");
             return Err(SectionError::Read(error));
         }
-        let len = usize::try_from(metadata.len())
-            .map_err(|error| SectionError::Read(io::Error::other(error)))?;
-        Sections::parse(Backing::File(file), len, file_kind)
+        Sections::from_source(Box::new(file), file_kind)
+    }
+
+    /// [`open`](Sections::open) of anything that can be read at any place.
+    ///
+    /// # Errors
+    /// As [`open`](Sections::open).
+    pub fn from_source(
+        source: Box<dyn ReadAt>,
+        file_kind: [u8; 4],
+    ) -> Result<Sections, SectionError> {
+        let len = source.size().map_err(SectionError::Read)?;
+        let len = usize::try_from(len).map_err(io::Error::other).map_err(SectionError::Read)?;
+        Sections::parse(Backing::Source(source), len, file_kind)
     }
 
     /// Opens the container that `bytes` are.

@@ -71,6 +71,9 @@ pub(crate) enum Verb {
     /// Back up a directory: everything, or what has changed since an index
     #[command(after_help = PATTERNS)]
     Diff(DiffArgs),
+    /// Add the state of a directory to a store of backups: all of it, or what has changed
+    #[command(after_help = PATTERNS)]
+    Backup(BackupArgs),
     /// Bring a directory to the state that archives hold
     Apply(ApplyArgs),
     /// Bring back a state, or single paths of it, out of a store or archives
@@ -79,7 +82,7 @@ pub(crate) enum Verb {
     Squash(SquashArgs),
     /// Check every byte of a store, of archives or of indexes, without restoring anything
     Verify(VerifyArgs),
-    /// List what is in an index, an archive or a diff
+    /// List what is in an index, an archive, a diff or a store
     Show(ShowArgs),
     /// Tell what has changed in a directory since an index was made
     #[command(after_help = PATTERNS)]
@@ -192,6 +195,29 @@ pub(crate) struct DiffArgs {
 }
 
 #[derive(Debug, clap::Args)]
+pub(crate) struct BackupArgs {
+    #[command(flatten)]
+    pub(crate) tree: Tree,
+    /// The directory that the backups are kept in; made if it does not exist
+    pub(crate) store: PathBuf,
+    /// Make a full backup, even if nothing has changed
+    #[arg(long)]
+    pub(crate) full: bool,
+    /// Make a full backup when N increments follow the last one
+    #[arg(long, value_name = "N")]
+    pub(crate) full_after: Option<usize>,
+    /// Make a full backup when the increments together are X times as large as the last one
+    #[arg(long, value_name = "X", value_parser = ratio)]
+    pub(crate) full_ratio: Option<f64>,
+    /// Compress with zstd instead of gzip
+    #[arg(long)]
+    pub(crate) zstd: bool,
+    /// Exit with 1 if a file could not be read, or changed whenever it was read
+    #[arg(long)]
+    pub(crate) strict: bool,
+}
+
+#[derive(Debug, clap::Args)]
 pub(crate) struct ApplyArgs {
     /// The directory; made if it does not exist and the first archive is a full backup
     pub(crate) dir: PathBuf,
@@ -275,8 +301,8 @@ pub(crate) struct SquashArgs {
 
 #[derive(Debug, clap::Args)]
 pub(crate) struct ShowArgs {
-    /// An index, an archive or a diff
-    #[arg(value_name = "INDEX|ARCHIVE|DIFF")]
+    /// An index, an archive, a diff, or a store, whose points are listed
+    #[arg(value_name = "INDEX|ARCHIVE|DIFF|STORE")]
     pub(crate) file: PathBuf,
     /// Only totals, no list
     #[arg(long)]
@@ -306,6 +332,12 @@ fn large_size(text: &str) -> Result<u64, String> {
     let (number, unit) = units.into_iter().find_map(with_unit).unwrap_or((text, 1));
     let number: u64 = number.parse().map_err(|_| "not a number of bytes".to_owned())?;
     number.checked_mul(unit).ok_or_else(|| "too large".to_owned())
+}
+
+/// A number over 0.
+fn ratio(text: &str) -> Result<f64, String> {
+    let ratio: Option<f64> = text.parse().ok();
+    ratio.filter(|ratio| *ratio > 0.0).ok_or_else(|| "not a number over 0".to_owned())
 }
 
 #[cfg(test)]

@@ -1,11 +1,10 @@
 //! The verb `diff`: an archive of what has changed, or of everything.
 
-use std::collections::HashMap;
 use std::sync::Arc;
 
 use anyhow::{Result, bail};
 use incremental_backups_tools::{
-    Archive, ArchiveOptions, DiffData, DiffIndex, Dir, DirIndex, RelPath, archive,
+    Archive, ArchiveOptions, DiffData, DiffIndex, Dir, DirIndex, ScanOptions,
 };
 use indicatif::HumanBytes;
 
@@ -17,17 +16,14 @@ use crate::index::problems;
 use crate::json::{self, object, put_file};
 use crate::{files, scan};
 
-/// How often a file may change before it is in the archive until it is left as the base has it.
-const ATTEMPTS: usize = 3;
-
 /// `ibtools diff`
 pub(crate) fn run(args: &DiffArgs, console: &mut Console) -> Result<Answer> {
     let dir = scan::open(&args.tree)?;
     check_outputs(args, &dir, console)?;
-    let base = match &args.base {
+    let base = Arc::new(match &args.base {
         Some(base) => DirIndex::from_file(base)?,
         None => DirIndex::empty(),
-    };
+    });
     let (index, data) = pack(args, &dir, &base, console)?;
     let output = data.archives().first().map_or(args.output.as_path(), Archive::path);
     let archive_bytes = data.size();
@@ -68,35 +64,26 @@ fn check_outputs(args: &DiffArgs, dir: &Dir, console: &Console) -> Result<()> {
     Ok(())
 }
 
-/// Scans the tree and packs what differs from `base`, again when the tree changes in between. A file
-/// that changes each time is held back: better an older state of it than no backup of the others.
+/// Scans the tree and packs what differs from `base`.
 fn pack(
     args: &DiffArgs,
     dir: &Dir,
-    base: &DirIndex,
+    base: &Arc<DirIndex>,
     console: &Console,
 ) -> Result<(DirIndex, DiffData)> {
-    let mut changed: HashMap<RelPath, usize> = HashMap::new();
-    let mut index = scan::scan(dir, Some(base), scan::options(&args.tree), console)?;
-    loop {
-        let diff = DiffIndex::between(base, &index);
+    let scan = |again: Option<&DirIndex>| {
+        let options = ScanOptions { keep: Some(Arc::clone(base)), ..scan::options(&args.tree) };
+        scan::scan(dir, again.or(Some(base)), options, console)
+    };
+    let write = |_: &DirIndex, diff: DiffIndex| {
         let ticker = console.ticker("packing", Some(Totals::of(&diff).content()));
         let progress = Some(Arc::clone(ticker.progress()));
         let options = ArchiveOptions { progress, ..ArchiveOptions::default() };
         let (output, options) = (&args.output, &options);
-        let made = match args.volume_size {
+        Ok(match args.volume_size {
             Some(limit) => DiffData::create_volumes(dir, base, &diff, output, limit, options),
             None => DiffData::create_with(dir, base, &diff, output, options),
-        };
-        match made {
-            Ok(data) => return Ok((index, data)),
-            Err(archive::Error::Changed { path }) => *changed.entry(path).or_default() += 1,
-            Err(error) => return Err(error.into()),
-        }
-        drop(ticker);
-        index = scan::scan(dir, Some(&index), scan::options(&args.tree), console)?;
-        for path in changed.iter().filter(|(_, times)| **times >= ATTEMPTS).map(|(path, _)| path) {
-            index = index.hold_back(path, base)?;
-        }
-    }
+        }?)
+    };
+    Ok(incremental_backups_tools::pack(base, scan, write)?)
 }

@@ -3,6 +3,7 @@
 
 mod apply;
 mod args;
+mod backup;
 mod changes;
 mod compare;
 mod console;
@@ -59,6 +60,7 @@ fn run(args: &Args) -> Result<Answer> {
         Verb::Patch(args) => rsync::patch(args, &mut console),
         Verb::Index(args) => index::run(args, &mut console),
         Verb::Diff(args) => diff::run(args, &mut console),
+        Verb::Backup(args) => backup::run(args, &mut console),
         Verb::Apply(args) => apply::run(args, &mut console),
         Verb::Restore(args) => restore::run(args, &mut console),
         Verb::Squash(args) => squash::run(args, &mut console),

@@ -38,7 +38,7 @@ pub(crate) fn scan(
     previous: Option<&DirIndex>,
     options: ScanOptions,
     console: &Console,
-) -> Result<DirIndex> {
+) -> Result<DirIndex, incremental_backups_tools::Error> {
     let ticker = console.ticker("scanning", None);
     let progress = Some(Arc::clone(ticker.progress()));
     Ok(DirIndex::scan_with(dir, previous, &ScanOptions { progress, ..options })?)
@@ -90,6 +90,9 @@ pub(crate) fn check_output(dir: &Dir, output: &Path) -> Result<()> {
     let Ok(root) = std::fs::canonicalize(dir.path()) else { return Ok(()) };
     let Some(place) = files::place(output) else { return Ok(()) };
     let Ok(inside) = place.strip_prefix(root) else { return Ok(()) };
+    if inside == Path::new("") {
+        bail!("{} is what is to be read, and cannot be written to", shown(output));
+    }
     let path = RelPath::new(inside.as_os_str().as_bytes())?;
     if dir.is_excluded(&path)? {
         return Ok(());

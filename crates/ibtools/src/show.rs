@@ -1,15 +1,19 @@
-//! The verb `show`: what is in an index, an archive or a diff.
+//! The verb `show`: what is in an index, an archive, a diff or a store.
 
-use anyhow::Result;
-use incremental_backups_tools::{DiffData, DiffIndex, DirIndex, Entry, Node, Time, dirindex};
+use anyhow::{Context, Result, bail};
+use incremental_backups_tools::store::{Name, StoredArchive};
+use incremental_backups_tools::{
+    DiffData, DiffIndex, DirIndex, DirStore, Entry, Node, Points, Store, Time, dirindex,
+};
 use indicatif::HumanBytes;
 use jiff::Timestamp;
 use serde_json::Value;
 
 use crate::Answer;
 use crate::args::ShowArgs;
+use crate::backup::number_of_points;
 use crate::changes::{self, rows};
-use crate::console::Console;
+use crate::console::{Console, shown};
 use crate::files::{self, Kind};
 use crate::index::{self, problems};
 use crate::json::{self, object, put_file};
@@ -17,6 +21,9 @@ use crate::scan;
 
 /// `ibtools show`
 pub(crate) fn run(args: &ShowArgs, console: &mut Console) -> Result<Answer> {
+    if args.file.is_dir() {
+        return show_store(args, console);
+    }
     match files::kind(&args.file)? {
         Kind::Index => show_index(args, &DirIndex::from_file(&args.file)?, console)?,
         Kind::Diff => {
@@ -28,6 +35,62 @@ pub(crate) fn run(args: &ShowArgs, console: &mut Console) -> Result<Answer> {
             show_diff(args, "archive", data.diff(), data.size(), console)?;
         }
     }
+    Ok(Answer::Yes)
+}
+
+fn show_store(args: &ShowArgs, console: &mut Console) -> Result<Answer> {
+    let store = DirStore::open(&args.file);
+    let store = store.with_context(|| format!("cannot open the store {}", shown(&args.file)))?;
+    let files = store.list().with_context(|| format!("cannot list {}", shown(&args.file)))?;
+    let points = Points::of(&files);
+    if points.archives().is_empty() {
+        bail!("{} is a directory with no backups in it", shown(&args.file));
+    }
+    let ours = files.iter().filter(|file| Name::parse(&file.name).is_some());
+    let bytes: u64 = ours.map(|file| file.size).sum();
+    let rows = || {
+        points
+            .archives()
+            .iter()
+            .map(|&StoredArchive { name, size }| (name, size, points.way_to(name.to).is_some()))
+    };
+    if console.json() {
+        let archives = rows().map(|(name, size, restorable)| {
+            Value::from(object([
+                ("point", name.to.to_string().into()),
+                ("since", name.since.map(|since| since.to_string()).into()),
+                ("archive", name.to_string().into()),
+                ("archive_bytes", size.into()),
+                ("restorable", restorable.into()),
+            ]))
+        });
+        let mut document = object([
+            ("kind", "store".into()),
+            ("points", points.all().count().into()),
+            ("store_bytes", bytes.into()),
+        ]);
+        put_file(&mut document, "file", &args.file);
+        if !args.summary {
+            document.insert("archives".into(), archives.collect());
+        }
+        console.document(document)?;
+    }
+    if !args.summary {
+        for (name, size, restorable) in rows() {
+            let kind = match name.since {
+                None => "full".to_owned(),
+                Some(since) => format!("since {since}"),
+            };
+            let lost = if restorable { "" } else { ", lost: what it starts from is missing" };
+            console.line(format_args!(
+                "{}  {:>10}  {kind}{lost}",
+                name.to,
+                HumanBytes(size).to_string()
+            ))?;
+        }
+    }
+    let count = number_of_points(points.all().count());
+    console.line(format_args!("{count}, {}", HumanBytes(bytes)))?;
     Ok(Answer::Yes)
 }
 

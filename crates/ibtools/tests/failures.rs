@@ -3,10 +3,9 @@
 
 mod common;
 
-use common::{IBTOOLS, Place, Snapshot, edit, plant, run, skipped};
+use common::{Place, Snapshot, edit, plant, run, unprivileged};
 use std::fs::{self, Permissions};
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
-use std::process::Command;
 
 /// `tree`, `copy` (as `tree` was), and archives between them.
 fn prepared() -> Place {
@@ -106,32 +105,6 @@ fn outputs_are_not_written_where_they_would_do_harm() {
     place.ibtools("diff tree -o tree/out.tgz --exclude out.tgz").good();
     place.ibtools("apply fresh tree/out.tgz").good();
     assert!(!place.path("fresh/out.tgz").exists());
-}
-
-/// ibtools as a user without rights; `None`, said loudly, where that cannot be had.
-fn unprivileged(place: &Place) -> Option<Command> {
-    let mut command = Command::new(IBTOOLS);
-    if fs::metadata("/proc/self").unwrap().uid() == 0 {
-        command = Command::new("setpriv");
-        command.args(["--reuid", "65534", "--regid", "65534", "--clear-groups", IBTOOLS]);
-        fs::set_permissions(place.path(""), Permissions::from_mode(0o755)).unwrap();
-        let mut probe = Command::new("setpriv");
-        probe.args([
-            "--reuid",
-            "65534",
-            "--regid",
-            "65534",
-            "--clear-groups",
-            IBTOOLS,
-            "--version",
-        ]);
-        if !probe.output().is_ok_and(|output| output.status.success()) {
-            skipped("setpriv, or an ibtools that another user can run,");
-            return None;
-        }
-    }
-    command.current_dir(place.path(""));
-    Some(command)
 }
 
 #[test]

@@ -206,9 +206,12 @@ pub enum Error {
         /// Why.
         detail: String,
     },
-    /// The index of a directory cannot be made or read.
+    /// A tree cannot be scanned, or an index not be read or written.
     #[error(transparent)]
     Index(#[from] dirindex::Error),
+    /// The clock, or a point in the store, is at the end of time.
+    #[error("there is no later point in time to name a backup by")]
+    EndOfTime,
     /// The caller has set the flag of its [`Progress`](rsync_core::Progress). The tree was not
     /// touched.
     #[error("cancelled")]

@@ -75,7 +75,9 @@ pub use dirindex;
 pub use rsync_core;
 
 mod apply;
+mod backup;
 mod error;
+mod pack;
 mod repair;
 mod restore;
 pub mod store;
@@ -85,7 +87,9 @@ pub use apply::{
     Applied, ApplyOptions, ApplyStatus, Preview, Space, abort, apply_diff, apply_diff_with,
     apply_status, preview_diff, recover,
 };
+pub use backup::{BackupOptions, BackupReport, Made, backup};
 pub use error::{Error, Result};
+pub use pack::pack;
 pub use repair::repair;
 pub use restore::{RestoreOptions, plan_restore, restore};
 pub use store::{DirStore, Point, Points, Store};

@@ -9,7 +9,7 @@
 
 use std::collections::BTreeMap;
 use std::ffi::OsStr;
-use std::fs;
+use std::fs::{self, Permissions};
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink};
 use std::path::{Path, PathBuf};
@@ -103,6 +103,32 @@ pub(crate) fn skipped(what: &str) {
     eprintln!("\n*** SKIPPED: {what} is missing ***\n");
 }
 
+/// ibtools as a user without rights; `None`, said loudly, where that cannot be had.
+pub(crate) fn unprivileged(place: &Place) -> Option<Command> {
+    let mut command = Command::new(IBTOOLS);
+    if fs::metadata("/proc/self").unwrap().uid() == 0 {
+        command = Command::new("setpriv");
+        command.args(["--reuid", "65534", "--regid", "65534", "--clear-groups", IBTOOLS]);
+        fs::set_permissions(place.path(""), Permissions::from_mode(0o755)).unwrap();
+        let mut probe = Command::new("setpriv");
+        probe.args([
+            "--reuid",
+            "65534",
+            "--regid",
+            "65534",
+            "--clear-groups",
+            IBTOOLS,
+            "--version",
+        ]);
+        if !probe.output().is_ok_and(|output| output.status.success()) {
+            skipped("setpriv, or an ibtools that another user can run,");
+            return None;
+        }
+    }
+    command.current_dir(place.path(""));
+    Some(command)
+}
+
 /// Everything below a directory: path → kind and mode, mtime, content or link target, names.
 pub(crate) type Snapshot = BTreeMap<PathBuf, (u32, i64, i64, Vec<u8>, u64)>;
 
@@ -156,7 +182,7 @@ pub(crate) fn plant(place: &Place) {
     fs::create_dir(place.path("tree/empty")).unwrap();
     symlink("dir/large", place.path("tree/link")).unwrap();
     fs::hard_link(place.path("tree/text"), place.path("tree/text-again")).unwrap();
-    fs::set_permissions(place.path("tree/text"), fs::Permissions::from_mode(0o600)).unwrap();
+    fs::set_permissions(place.path("tree/text"), Permissions::from_mode(0o600)).unwrap();
 }
 
 /// Every kind of change to it.
@@ -169,7 +195,7 @@ pub(crate) fn edit(place: &Place) {
     fs::remove_file(place.path("tree/becomes-dir")).unwrap();
     place.write("tree/becomes-dir/file", "in it");
     place.write("tree/new", noise(5000, 2));
-    fs::set_permissions(place.path("tree/empty"), fs::Permissions::from_mode(0o700)).unwrap();
+    fs::set_permissions(place.path("tree/empty"), Permissions::from_mode(0o700)).unwrap();
     fs::remove_file(place.path("tree/link")).unwrap();
     symlink("new", place.path("tree/link")).unwrap();
 }

@@ -6,6 +6,7 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
 use archive::ReadAt;
+use rustix::io::Errno;
 use tempfile::NamedTempFile;
 
 use super::{Put, Store, Stored};
@@ -35,7 +36,7 @@ impl DirStore {
         let path = path.into();
         match fs::metadata(&path)?.is_dir() {
             true => Ok(DirStore { path }),
-            false => Err(ErrorKind::NotADirectory.into()),
+            false => Err(Errno::NOTDIR.into()),
         }
     }
 

@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::str::FromStr;
+use std::time::{SystemTime, UNIX_EPOCH};
 
 use archive::Format;
 use jiff::Timestamp;
@@ -14,6 +15,12 @@ impl Point {
     /// The point `secs` seconds after the start of 1970 in UTC; `None` outside the years 1970 to 9999.
     pub fn from_secs(secs: i64) -> Option<Point> {
         (secs >= 0 && Timestamp::from_second(secs).is_ok()).then_some(Point(secs))
+    }
+
+    /// The point that the system's clock is at, or the first one where that is not set.
+    pub fn now() -> Point {
+        let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        i64::try_from(since.as_secs()).ok().and_then(Point::from_secs).unwrap_or(Point(0))
     }
 
     /// Seconds since the start of 1970 in UTC.

@@ -65,30 +65,39 @@ pub enum AtError {
 impl Points {
     /// The points of a store with these files. Files with foreign names are passed over.
     pub fn of(files: &[Stored]) -> Points {
-        let mut points = Points::default();
+        let (mut archives, mut indexes) = (Vec::new(), Vec::new());
         for Stored { name, size } in files {
             match Name::parse(name) {
-                Some(Name::Archive(name)) => {
-                    points.archives.push(StoredArchive { name, size: *size });
-                }
-                Some(Name::Index(point)) => points.indexes.push(point),
+                Some(Name::Archive(name)) => archives.push(StoredArchive { name, size: *size }),
+                Some(Name::Index(point)) => indexes.push(point),
                 None => {}
             }
         }
-        points.indexes.sort_unstable();
+        Points::new(archives, indexes)
+    }
+
+    fn new(mut archives: Vec<StoredArchive>, mut indexes: Vec<Point>) -> Points {
+        indexes.sort_unstable();
         // All that lead to a point come before those that start there.
-        points.archives.sort_unstable_by_key(|archive| archive.name);
-        for &archive in &points.archives {
+        archives.sort_unstable_by_key(|archive| archive.name);
+        let mut ways: BTreeMap<Point, Option<Step>> = BTreeMap::new();
+        for &archive in &archives {
             let before = match archive.name.since {
                 None => Some(0),
-                Some(since) => points.ways.get(&since).copied().flatten().map(|step| step.bytes),
+                Some(since) => ways.get(&since).copied().flatten().map(|step| step.bytes),
             };
             let step =
                 before.map(|bytes| Step { archive, bytes: bytes.saturating_add(archive.size) });
-            let best = points.ways.entry(archive.name.to).or_default();
+            let best = ways.entry(archive.name.to).or_default();
             *best = [*best, step].into_iter().flatten().min_by_key(|step| step.bytes);
         }
-        points
+        Points { archives, indexes, ways }
+    }
+
+    /// These points as they are without the archive `name`, as when it turns out to be damaged.
+    pub fn without(&self, name: &ArchiveName) -> Points {
+        let archives = self.archives.iter().filter(|archive| archive.name != *name);
+        Points::new(archives.copied().collect(), self.indexes.clone())
     }
 
     /// Every point that an archive leads to, in order.
@@ -238,7 +247,11 @@ mod tests {
         assert_eq!(way(&graph(&edges(9)), 4), Some(vec![full(1), inc(3, 1), inc(4, 3)]));
         let mut edges = edges(9).to_vec();
         edges.push((full(3), 17));
-        assert_eq!(way(&graph(&edges), 4), Some(vec![full(3), inc(4, 3)]));
+        let points = graph(&edges);
+        assert_eq!(way(&points, 4), Some(vec![full(3), inc(4, 3)]));
+        let last = points.way_to(point(3)).unwrap()[0].name;
+        let without = points.without(&last);
+        assert_eq!(way(&without, 4), Some(vec![full(1), inc(3, 1), inc(4, 3)]));
     }
 
     #[test]

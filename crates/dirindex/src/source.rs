@@ -1,12 +1,13 @@
-//! [`ReadAt`]: what an archive is read from. Knows nothing of archives.
+//! [`ReadAt`]: what our files are read from. Knows nothing of what is in them.
 
 use std::fs::File;
 use std::io;
 use std::os::unix::fs::FileExt;
+use std::sync::Arc;
 
 /// Bytes that can be read at any place: a file, memory, or what a caller puts between, such as
 /// decryption or an object store. Several threads may read at once. The bytes must not change
-/// while they are read; if they do, reading the archive ends in an error.
+/// while they are read; if they do, reading what they are ends in an error.
 pub trait ReadAt: Send + Sync {
     /// How many bytes there are.
     ///
@@ -66,6 +67,16 @@ impl<T: ReadAt + ?Sized> ReadAt for &T {
 }
 
 impl<T: ReadAt + ?Sized> ReadAt for Box<T> {
+    fn size(&self) -> io::Result<u64> {
+        (**self).size()
+    }
+
+    fn read_exact_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<()> {
+        (**self).read_exact_at(buffer, offset)
+    }
+}
+
+impl<T: ReadAt + ?Sized> ReadAt for Arc<T> {
     fn size(&self) -> io::Result<u64> {
         (**self).size()
     }

@@ -1,0 +1,109 @@
+//! The verb `backup`: one more point in a store.
+
+use std::sync::Arc;
+
+use anyhow::{Context, Result};
+use incremental_backups_tools::store::Name;
+use incremental_backups_tools::{
+    ArchiveOptions, BackupOptions, BackupReport, DirStore, Format, ProblemKind, ScanOptions, backup,
+};
+use indicatif::{HumanBytes, HumanCount};
+
+use crate::Answer;
+use crate::args::BackupArgs;
+use crate::changes::Totals;
+use crate::console::{Console, shown};
+use crate::index::problems;
+use crate::json::{self, object, put_file};
+use crate::scan;
+
+/// `ibtools backup`
+pub(crate) fn run(args: &BackupArgs, console: &mut Console) -> Result<Answer> {
+    let dir = scan::open(&args.tree)?;
+    scan::check_output(&dir, &args.store)?;
+    let store = DirStore::create(&args.store);
+    let store = store.with_context(|| format!("cannot open the store {}", shown(&args.store)))?;
+    let report = {
+        let ticker = console.ticker("backing up", None);
+        let progress = Some(Arc::clone(ticker.progress()));
+        let options = BackupOptions {
+            full: args.full,
+            full_after: args.full_after,
+            full_ratio: args.full_ratio,
+            scan: ScanOptions { progress: progress.clone(), ..scan::options(&args.tree) },
+            archive: ArchiveOptions {
+                format: args.zstd.then_some(Format::Zstd),
+                progress,
+                ..ArchiveOptions::default()
+            },
+        };
+        backup(&dir, &store, &options)
+    };
+    let report = report.with_context(|| {
+        format!("cannot back up {} to {}", shown(&args.tree.dir), shown(&args.store))
+    })?;
+    warn(&report, console);
+    say(args, &report, console)?;
+    let missed = |kind| matches!(kind, ProblemKind::Unreadable | ProblemKind::Unstable);
+    let missed = report.index.problems().iter().any(|problem| missed(problem.kind));
+    Ok(if args.strict && missed { Answer::No } else { Answer::Yes })
+}
+
+/// `1 point`, `2 points`
+pub(crate) fn number_of_points(points: usize) -> String {
+    match points {
+        1 => "1 point".to_owned(),
+        _ => format!("{} points", HumanCount(points as u64)),
+    }
+}
+
+fn warn(report: &BackupReport, console: &Console) {
+    for file in &report.unusable {
+        match (&file.error, file.name) {
+            (None, name) => console.warn(format_args!(
+                "{name} was not there: the index was made again from the archives"
+            )),
+            (Some(error), name) => {
+                let error = crate::console::in_words(error);
+                console.warn(format_args!("{name} cannot be used: {error}"));
+            }
+        }
+    }
+    scan::warn_of_problems(&report.index, console);
+}
+
+fn say(args: &BackupArgs, report: &BackupReport, console: &mut Console) -> Result<()> {
+    let BackupReport { point, made, index, points, store_bytes, unusable } = report;
+    let mut document = object([
+        ("point", point.to_string().into()),
+        ("changed", made.is_some().into()),
+        ("result", index.root().to_string().into()),
+        ("points", (*points).into()),
+        ("store_bytes", (*store_bytes).into()),
+        ("problems", json::problems(index.problems())),
+        ("unusable", unusable.iter().map(|file| file.name.to_string()).collect()),
+    ]);
+    put_file(&mut document, "store", &args.store);
+    let (store, total) = (shown(&args.store), HumanBytes(*store_bytes));
+    let total = format!("{store}: {}, {total}", number_of_points(*points));
+    let problems = problems(index);
+    let Some(made) = made else {
+        console.document(document)?;
+        console.line(format_args!("nothing changed since {point}{problems}"))?;
+        return console.line(total);
+    };
+    let name = Name::Archive(made.archive).to_string();
+    let totals = Totals::of(&made.diff);
+    document.extend(object([
+        ("archive", name.clone().into()),
+        ("archive_bytes", made.archive_bytes.into()),
+        ("index_bytes", made.index_bytes.into()),
+        ("full", made.archive.since.is_none().into()),
+        ("base", made.diff.base().to_string().into()),
+        ("totals", totals.json()),
+    ]));
+    console.document(document)?;
+    let [archive, index] = [made.archive_bytes, made.index_bytes].map(HumanBytes);
+    console.line(format_args!("{name} ({archive}, index {index}): {totals}{problems}"))?;
+    console.line(total)
+}

@@ -1,0 +1,334 @@
+//! [`backup`]: one more point in a store. Knows neither what a store is made of nor how a tree is
+//! brought back.
+//!
+//! The order of its steps is what makes an interruption harmless, wherever it comes; `docs/chains.md`
+//! says why.
+
+use std::cell::Cell;
+use std::sync::Arc;
+
+use archive::{ArchiveOptions, DiffData};
+use diffindex::DiffIndex;
+use dirindex::{Dir, DirIndex, Root, ScanOptions};
+
+use crate::error::{Error, Result};
+use crate::pack::pack;
+use crate::store::{self, ArchiveName, Name, Point, Points, Store, StoredArchive, failed};
+
+/// How a backup is made.
+#[derive(Debug, Clone, Default)]
+pub struct BackupOptions {
+    /// A full backup, even if nothing has changed.
+    pub full: bool,
+    /// A full backup when so many increments follow the last one.
+    pub full_after: Option<usize>,
+    /// A full backup when the increments after the last one are this many times as large as it,
+    /// together.
+    pub full_ratio: Option<f64>,
+    /// How the tree is scanned. What is [kept](ScanOptions::keep) of what cannot be read is what was
+    /// backed up of it.
+    pub scan: ScanOptions,
+    /// How the archive is written.
+    pub archive: ArchiveOptions,
+}
+
+/// What a backup came to.
+#[derive(Debug)]
+pub struct BackupReport {
+    /// The point that the store has the tree's state at: a new one, or the newest one if nothing has
+    /// changed since.
+    pub point: Point,
+    /// What was put into the store; `None` when nothing has changed.
+    pub made: Option<Made>,
+    /// The tree's state, and what could not be taken in.
+    pub index: DirIndex,
+    /// How many points the store has now.
+    pub points: usize,
+    /// How many bytes its archives and indexes have together.
+    pub store_bytes: u64,
+    /// What in the store could not be used, though it should have been: archives that are damaged,
+    /// indexes that are damaged or missing.
+    pub unusable: Vec<Unusable>,
+}
+
+/// What a backup put into the store.
+#[derive(Debug)]
+pub struct Made {
+    /// The archive.
+    pub archive: ArchiveName,
+    /// How many bytes it has.
+    pub archive_bytes: u64,
+    /// How many bytes the index beside it has.
+    pub index_bytes: u64,
+    /// What the archive brings: all there is, or what has changed.
+    pub diff: DiffIndex,
+}
+
+/// A file of the store that cannot be used.
+#[derive(Debug)]
+pub struct Unusable {
+    /// Which one.
+    pub name: Name,
+    /// Why; `None` when it was not there. Of an index that cannot be made again either: what is wrong
+    /// with the archives.
+    pub error: Option<Error>,
+}
+
+/// Backs up the tree `dir` to `store`: everything if there is nothing to start from, else what has
+/// changed since the newest point that can be restored. If nothing has, the store gets no new point.
+///
+/// Interrupted at any moment, it leaves every point as it was, and the next backup goes on from what
+/// has been scanned. An index that is lost or damaged is made again from the archives; if these are
+/// damaged too, the backup is a full one.
+///
+/// # Errors
+/// [`Error::Busy`] when another process is changing the store, [`Error::Store`], [`Error::Archived`],
+/// [`Error::Index`], [`Error::EndOfTime`].
+pub fn backup(dir: &Dir, store: &dyn Store, options: &BackupOptions) -> Result<BackupReport> {
+    let _lock = store::lock(store)?;
+    let points = store::points(store)?;
+    let mut unusable = Vec::new();
+    let newest = newest(store, points.clone(), &mut unusable)?;
+    let mut indexes = Indexes::open(store, &points, &mut unusable)?;
+    let (index, made) = loop {
+        match add_point(dir, store, options, newest.as_ref(), &indexes, &mut unusable) {
+            // Damage among the signatures of an index shows when they are needed.
+            Err(error) if is_index_damage(&error) && !indexes.0.is_empty() => {
+                let (point, _) = indexes.0.remove(0);
+                unusable.push(Unusable { name: Name::Index(point), error: Some(error) });
+            }
+            other => break other?,
+        }
+    };
+    clear_indexes(store)?;
+    let files = store.list().map_err(|source| failed("list", "the store", source))?;
+    let size_of = |name: Name| {
+        let name = name.to_string();
+        files.iter().find(|file| file.name == name).map_or(0, |file| file.size)
+    };
+    let point = made.as_ref().map(|(archive, _)| archive.to).or(newest.map(|newest| newest.point));
+    let made = made.map(|(archive, diff)| Made {
+        archive,
+        archive_bytes: size_of(Name::Archive(archive)),
+        index_bytes: size_of(Name::Index(archive.to)),
+        diff,
+    });
+    let ours = files.iter().filter(|file| Name::parse(&file.name).is_some());
+    Ok(BackupReport {
+        point: point.ok_or(Error::EndOfTime)?,
+        made,
+        index,
+        points: Points::of(&files).all().count(),
+        store_bytes: ours.map(|file| file.size).sum(),
+        unusable,
+    })
+}
+
+/// What a backup added to the store, if it did.
+type Added = Option<(ArchiveName, DiffIndex)>;
+
+/// Scans the tree, and puts its index and an archive of what has changed since `newest`.
+fn add_point(
+    dir: &Dir,
+    store: &dyn Store,
+    options: &BackupOptions,
+    newest: Option<&Newest>,
+    indexes: &Indexes,
+    unusable: &mut Vec<Unusable>,
+) -> Result<(DirIndex, Added)> {
+    let to_build_on = newest.filter(|newest| !options.full && !newest.ends_chain(options));
+    let base = match to_build_on {
+        Some(newest) => indexes.base(store, newest, options, unusable)?,
+        None => None,
+    };
+    let since = to_build_on.filter(|_| base.is_some()).map(|newest| newest.point);
+    let base = base.unwrap_or_else(|| Arc::new(DirIndex::empty()));
+    let unchanged = |index: &DirIndex| newest.is_some_and(|newest| newest.root == index.root());
+    let started = Cell::new(Point::now());
+    let scan = |again: Option<&DirIndex>| {
+        started.set(Point::now());
+        let keep = Some(Arc::clone(&base));
+        let scan = ScanOptions { keep, ..options.scan.clone() };
+        Ok(DirIndex::scan_with(dir, again.or(indexes.newest()), &scan)?)
+    };
+    let write = |index: &DirIndex, diff: DiffIndex| {
+        if unchanged(index) && !options.full {
+            if !indexes.are_current(index) {
+                put_index(store, index, started.get())?;
+            }
+            return Ok(None);
+        }
+        let point = put_index(store, index, started.get())?;
+        let format = options.archive.format.unwrap_or_default();
+        let name = ArchiveName { to: point, since, format };
+        put_archive(store, &name, dir, &base, &diff, &options.archive)?;
+        Ok(Some((name, diff)))
+    };
+    pack(&base, scan, write)
+}
+
+/// The state that a backup starts from.
+struct Newest {
+    point: Point,
+    way: Vec<StoredArchive>,
+    root: Root,
+}
+
+/// The newest point that can be restored, as far as that can be told by the end of its last archive.
+fn newest(
+    store: &dyn Store,
+    mut points: Points,
+    unusable: &mut Vec<Unusable>,
+) -> Result<Option<Newest>> {
+    loop {
+        let point = points.restorable().next_back();
+        let Some(way) = point.and_then(|point| points.way_to(point)) else { return Ok(None) };
+        let Some(last) = way.last().map(|last| last.name) else { return Ok(None) };
+        match store::open_archive(store, &last) {
+            Ok(archive) => return Ok(Some(Newest { point: last.to, way, root: archive.result() })),
+            Err(error) if is_damage(&error) => {
+                unusable.push(Unusable { name: Name::Archive(last), error: Some(error) });
+                points = points.without(&last);
+            }
+            Err(error) => return Err(error),
+        }
+    }
+}
+
+impl Newest {
+    /// Whether the rules ask for a full backup after this.
+    fn ends_chain(&self, options: &BackupOptions) -> bool {
+        let Some((full, increments)) = self.way.split_first() else { return true };
+        let bytes: u64 = increments.iter().map(|archive| archive.size).sum();
+        options.full_after.is_some_and(|most| increments.len() >= most)
+            || options.full_ratio.is_some_and(|ratio| bytes as f64 >= ratio * full.size as f64)
+    }
+}
+
+/// The indexes in a store that can be read, the newest first.
+struct Indexes(Vec<(Point, Arc<DirIndex>)>);
+
+impl Indexes {
+    fn open(store: &dyn Store, points: &Points, unusable: &mut Vec<Unusable>) -> Result<Indexes> {
+        let mut indexes = Vec::new();
+        for &point in points.indexes().iter().rev() {
+            let name = Name::Index(point);
+            let source = store.open(&name.to_string());
+            let source = source.map_err(|source| failed("open", &name.to_string(), source))?;
+            match DirIndex::from_source(source) {
+                Ok(index) => indexes.push((point, Arc::new(index))),
+                Err(error) => {
+                    unusable.push(Unusable { name, error: Some(error.into()) });
+                }
+            }
+        }
+        Ok(Indexes(indexes))
+    }
+
+    /// What was scanned last, be it backed up or not.
+    fn newest(&self) -> Option<&DirIndex> {
+        self.0.first().map(|(_, index)| &**index)
+    }
+
+    /// The index of the state `newest`: one that is there, or one made from the archives. `None` when
+    /// these are damaged.
+    fn base(
+        &self,
+        store: &dyn Store,
+        newest: &Newest,
+        options: &BackupOptions,
+        unusable: &mut Vec<Unusable>,
+    ) -> Result<Option<Arc<DirIndex>>> {
+        if let Some((_, index)) = self.0.iter().find(|(_, index)| index.root() == newest.root) {
+            return Ok(Some(Arc::clone(index)));
+        }
+        let name = Name::Index(newest.point);
+        match rebuilt(store, &newest.way, options) {
+            Ok(index) => {
+                if !unusable.iter().any(|file| matches!(file.name, Name::Index(_))) {
+                    unusable.push(Unusable { name, error: None });
+                }
+                Ok(Some(Arc::new(index)))
+            }
+            Err(error) if is_damage(&error) => {
+                unusable.push(Unusable { name, error: Some(error) });
+                Ok(None)
+            }
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Whether the newest index there says all that `index` says of the tree, to the next scan too.
+    fn are_current(&self, index: &DirIndex) -> bool {
+        let vouches = |newest: &&DirIndex| {
+            let (old, new) = (newest.records().iter(), index.records());
+            newest.root() == index.root() && old.zip(new).all(|(old, new)| old.trust == new.trust)
+        };
+        self.newest().filter(vouches).is_some()
+    }
+}
+
+/// The index of what the archives of `way` lead to, made from them alone.
+fn rebuilt(store: &dyn Store, way: &[StoredArchive], options: &BackupOptions) -> Result<DirIndex> {
+    let parts = way.iter().map(|archive| Ok(store::open_archive(store, &archive.name)?.load()?));
+    let data = DiffData::squash(&parts.collect::<Result<Vec<DiffData>>>()?)?;
+    Ok(data.signed_diff(&options.scan.signature)?.apply_to(&DirIndex::empty())?)
+}
+
+/// Whether what is in the store is at fault, and not the way to it.
+fn is_damage(error: &Error) -> bool {
+    use archive::Error::{Damaged, Diff, Sign, Unlinked};
+    matches!(
+        error,
+        Error::Diff(_)
+            | Error::Archived(Damaged { .. } | Diff { .. } | Sign { .. } | Unlinked { .. })
+    )
+}
+
+/// Whether an index of the store is at fault, in a part that is read when it is needed.
+fn is_index_damage(error: &Error) -> bool {
+    use dirindex::{Error::Sections, SectionError};
+    matches!(
+        error,
+        Error::Index(Sections(SectionError::Damaged { .. }))
+            | Error::Archived(archive::Error::Signature { .. })
+    )
+}
+
+/// Puts an index of the state seen at `seen` into the store. Gives the point it is named by.
+fn put_index(store: &dyn Store, index: &DirIndex, seen: Point) -> Result<Point> {
+    let point = store::points(store)?.next(seen).ok_or(Error::EndOfTime)?;
+    let name = Name::Index(point).to_string();
+    let mut out = store.put(&name).map_err(|source| failed("put", &name, source))?;
+    index.write_to(&mut out)?;
+    out.commit().map_err(|source| failed("put", &name, source))?;
+    Ok(point)
+}
+
+fn put_archive(
+    store: &dyn Store,
+    name: &ArchiveName,
+    dir: &Dir,
+    base: &DirIndex,
+    diff: &DiffIndex,
+    options: &ArchiveOptions,
+) -> Result<()> {
+    let name = name.to_string();
+    let mut out = store.put(&name).map_err(|source| failed("put", &name, source))?;
+    DiffData::write(dir, base, diff, &mut out, options).map_err(|error| match error {
+        archive::Error::Write(source) => failed("put", &name, source),
+        other => other.into(),
+    })?;
+    out.commit().map_err(|source| failed("put", &name, source))
+}
+
+/// Deletes all indexes but the newest.
+fn clear_indexes(store: &dyn Store) -> Result<()> {
+    let points = store::points(store)?;
+    let Some((_, older)) = points.indexes().split_last() else { return Ok(()) };
+    for &point in older {
+        let name = Name::Index(point).to_string();
+        store.delete(&name).map_err(|source| failed("delete", &name, source))?;
+    }
+    Ok(())
+}
