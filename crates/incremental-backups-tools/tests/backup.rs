@@ -301,6 +301,36 @@ fn what_was_scanned_is_not_read_again() {
     assert!(report.unusable.is_empty() && report.made.unwrap().archive.since.is_some());
 }
 
+/// Damage among the signatures shows late: when a new index is to have them, or a delta be made.
+#[test]
+fn a_flipped_bit_anywhere_in_the_index_stops_no_backup() {
+    let temp = fast_tempdir();
+    let tree = temp.path().join("tree");
+    write(tree.join("a"), noise(1, 100_000));
+    write(tree.join("b"), noise(2, 100_000));
+    settle(&tree);
+    let store = DirStore::create(temp.path().join("store")).unwrap();
+    run(&tree, &store, &BackupOptions::default());
+    let mut damaged = 0;
+    for number in 0..60 {
+        let [index] = store::points(&store).unwrap().indexes()[..] else { panic!("not one index") };
+        let path = store.path().join(Name::Index(index).to_string());
+        let mut bytes = fs::read(&path).unwrap();
+        let at = bytes.len() * number / 60;
+        bytes[at] ^= 1;
+        fs::write(path, bytes).unwrap();
+        let mut content = fs::read(tree.join("b")).unwrap();
+        content[number] ^= 1;
+        write(tree.join("b"), content);
+        let report = run(&tree, &store, &BackupOptions::default());
+        assert!(report.made.is_some_and(|made| made.archive.since.is_some()));
+        damaged += report.unusable.len();
+    }
+    assert!(damaged > 50, "only {damaged} were noticed");
+    let last = store::points(&store).unwrap().restorable().next_back().unwrap();
+    assert!(restored(&store, last) == snapshot(&tree));
+}
+
 #[test]
 fn a_damaged_archive_is_not_built_upon() {
     let temp = fast_tempdir();
