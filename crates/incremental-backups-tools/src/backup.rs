@@ -212,14 +212,12 @@ impl Indexes {
     fn open(store: &dyn Store, points: &Points, unusable: &mut Vec<Unusable>) -> Result<Indexes> {
         let mut indexes = Vec::new();
         for &point in points.indexes().iter().rev() {
-            let name = Name::Index(point);
-            let source = store.open(&name.to_string());
-            let source = source.map_err(|source| failed("open", &name.to_string(), source))?;
-            match DirIndex::from_source(source) {
+            match store::open_index(store, point) {
                 Ok(index) => indexes.push((point, Arc::new(index))),
-                Err(error) => {
-                    unusable.push(Unusable { name, error: Some(error.into()) });
+                Err(error @ Error::Index(_)) => {
+                    unusable.push(Unusable { name: Name::Index(point), error: Some(error) });
                 }
+                Err(error) => return Err(error),
             }
         }
         Ok(Indexes(indexes))

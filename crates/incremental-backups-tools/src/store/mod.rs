@@ -96,10 +96,7 @@ pub fn open_archive(store: &dyn Store, name: &ArchiveName) -> Result<Archive> {
 pub fn open_index(store: &dyn Store, point: Point) -> Result<DirIndex> {
     let name = Name::Index(point).to_string();
     let source = store.open(&name).map_err(|source| failed("open", &name, source))?;
-    let size = source.size().map_err(|source| failed("read", &name, source))?;
-    let mut bytes = vec![0; usize::try_from(size).unwrap_or_default()];
-    source.read_exact_at(&mut bytes, 0).map_err(|source| failed("read", &name, source))?;
-    Ok(DirIndex::from_bytes(bytes)?)
+    Ok(DirIndex::from_source(source)?)
 }
 
 /// [`Store::lock`], with a word for a store that is in use.
