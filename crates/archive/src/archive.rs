@@ -1,5 +1,5 @@
-//! [`Archive`]: an archive of which only the end was read, and what can be told from there: the
-//! changes at some paths, the bytes that restoring them reads. Knows no tar header and no compression.
+//! [`Archive`]: an archive of which only the end was read, and single blocks of its changes. Knows no tar
+//! header and no compression.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::{self, Read};
@@ -8,9 +8,8 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use diffindex::{Change, read_block};
-use dirindex::{DirIndex, Node, RelPath, Root};
+use dirindex::{DirIndex, RelPath, Root};
 
-use crate::body::Stored;
 use crate::error::shown;
 use crate::layout::{Layout, Placed};
 use crate::stream::{Cursor, Stream};
@@ -30,13 +29,6 @@ pub(crate) struct Opened {
     pub(crate) layout: Layout,
     /// The part of the archive that was read to open it.
     pub(crate) end: Range<u64>,
-}
-
-/// Some of an archive's changes, each with the place of its content if it has one, and the blocks that
-/// were read to find them.
-struct Found {
-    changes: BTreeMap<RelPath, (Change, Option<Placed>)>,
-    blocks: BTreeSet<usize>,
 }
 
 impl Archive {
@@ -116,51 +108,6 @@ impl Archive {
         Ok(Blocks::new(&self.0).at(path)?.map(|(change, _)| change))
     }
 
-    /// The part of a full backup at and below `paths`: what brings them back, with the directories
-    /// that they lie in and the files that hard links among them name. Reads the blocks that have
-    /// these.
-    ///
-    /// What comes back has a diff of its own, from nothing to the tree of these paths, and can be
-    /// applied as any.
-    ///
-    /// # Errors
-    /// [`Error::NotFull`] for an increment, which cannot bring back anything by itself;
-    /// [`Error::Missing`] for a path that is not in the archive; and as [`load`](Archive::load).
-    pub fn select(&self, paths: &[RelPath]) -> Result<DiffData, Error> {
-        if !self.is_full() {
-            return Err(Error::NotFull { archive: self.0.stream.name() });
-        }
-        let found = self.0.find(paths)?;
-        if let Some(path) = paths.iter().find(|path| !found.changes.contains_key(path)) {
-            return Err(Error::Missing { archive: self.0.stream.name(), path: path.clone() });
-        }
-        let selected = found.changes.into_values().map(|(change, placed)| {
-            let body = placed.map(|placed| Stored::new(self, &placed, &change));
-            (change, body.into_iter().collect())
-        });
-        DiffData::of_selected([self.clone()].into(), self.0.stream.name(), selected)
-    }
-
-    /// Which bytes of the archive are read by opening it, [`select`](Archive::select)ing `paths` and
-    /// restoring them, in order and without overlaps: for who has the archive far away, and fetches
-    /// these alone. Of an increment: those that hold the changes and contents at and below `paths`.
-    ///
-    /// # Errors
-    /// As [`load`](Archive::load).
-    pub fn plan(&self, paths: &[RelPath]) -> Result<Vec<Range<u64>>, Error> {
-        let found = self.0.find(paths)?;
-        let Opened { stream, layout, end } = &*self.0;
-        let blocks = found.blocks.iter().filter_map(|&number| layout.blocks.get(number));
-        let contents =
-            found.changes.values().filter_map(|(_, stored)| Some(stored.as_ref()?.span()));
-        let spans = blocks.map(|block| block.span.clone()).chain(contents);
-        let mut ranges: Vec<Range<u64>> = spans.map(|span| stream.archive_range(span)).collect();
-        ranges.push(end.clone());
-        Ok(merged(ranges))
-    }
-}
-
-impl Archive {
     /// The numbers, from 1, of the volumes that hold what is at and below `paths` and the directories
     /// above them, told by the last volume alone: before any other is fetched. Changes lie in blocks of
     /// 128, and it is a block's volumes that are named, so there may be one more than is needed; a file
@@ -210,34 +157,6 @@ impl Opened {
             limit => volumes::ends(self.stream.stored_lens(), limit, self.stream.end().stored),
         }
     }
-
-    /// Everything at, above and below `paths`, and what hard links among it name.
-    fn find(&self, paths: &[RelPath]) -> Result<Found, Error> {
-        let mut blocks = Blocks::new(self);
-        let mut changes = BTreeMap::new();
-        let mut wanted = paths.to_vec();
-        for path in paths {
-            blocks.below(path, |change, stored| {
-                if let Some(Node::HardLink { to }) = change.new.as_ref().map(|new| &new.node) {
-                    wanted.push(to.clone());
-                }
-                changes.insert(change.path.clone(), (change.clone(), stored));
-            })?;
-        }
-        while let Some(path) = wanted.pop() {
-            if changes.contains_key(&path) {
-                continue;
-            }
-            wanted.extend(path.parent());
-            if let Some((change, stored)) = blocks.at(&path)? {
-                if let Some(Node::HardLink { to }) = change.new.as_ref().map(|new| &new.node) {
-                    wanted.push(to.clone());
-                }
-                changes.insert(path, (change, stored));
-            }
-        }
-        Ok(Found { changes, blocks: blocks.loaded.into_keys().collect() })
-    }
 }
 
 /// Reads blocks of changes, each once.
@@ -262,7 +181,7 @@ impl<'a> Blocks<'a> {
     }
 
     /// Gives every change below `dir`, and where its content is.
-    fn below(
+    pub(crate) fn below(
         &mut self,
         dir: &RelPath,
         mut give: impl FnMut(&Change, Option<Placed>),
@@ -285,6 +204,11 @@ impl<'a> Blocks<'a> {
         Ok(())
     }
 
+    /// Which blocks were read.
+    pub(crate) fn numbers(&self) -> impl Iterator<Item = usize> {
+        self.loaded.keys().copied()
+    }
+
     fn load(&mut self, number: usize) -> Result<&(Vec<Change>, Vec<Placed>), Error> {
         if !self.loaded.contains_key(&number) {
             let block = self.read(number)?;
@@ -305,17 +229,4 @@ impl<'a> Blocks<'a> {
         let contents = layout.place(number, &changes);
         Ok((changes, contents.map_err(|problem| self.archive.wrong_table(problem))?))
     }
-}
-
-/// The same bytes in as few ranges as can be, in order.
-fn merged(mut ranges: Vec<Range<u64>>) -> Vec<Range<u64>> {
-    ranges.sort_unstable_by_key(|range| (range.start, range.end));
-    let mut merged: Vec<Range<u64>> = Vec::new();
-    for range in ranges {
-        match merged.last_mut() {
-            Some(last) if range.start <= last.end => last.end = last.end.max(range.end),
-            _ => merged.push(range),
-        }
-    }
-    merged
 }

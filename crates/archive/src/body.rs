@@ -2,6 +2,7 @@
 //! is made of them.
 
 use std::io::{self, Read, Seek, SeekFrom};
+use std::ops::Range;
 use std::sync::Arc;
 
 use diffindex::Change;
@@ -41,6 +42,11 @@ impl Stored {
     /// The name of the tar member, when it is read for `change`.
     pub(crate) fn name(&self, change: &Change, whole: bool) -> String {
         paths::content_name(self.path.as_ref().unwrap_or(&change.path), whole)
+    }
+
+    /// The part of the stream that who reads it has to have.
+    pub(crate) fn span(&self) -> Range<u64> {
+        self.at..self.bytes_at() + self.len
     }
 
     /// Where in the stream its bytes begin.

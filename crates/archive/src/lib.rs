@@ -10,7 +10,8 @@
 //!   memory, or anything else that can [`ReadAt`].
 //! - [`Archive::open`] reads the end alone. [`Archive::select`] then finds some paths of a full backup
 //!   by a few KiB of its diff, however large that is, and [`Archive::plan`] tells beforehand which bytes
-//!   that and restoring them will read.
+//!   that and restoring them will read; [`Archive::select_chain`] does so in a full backup and the
+//!   increments after it.
 //! - [`DiffData::create_volumes`] cuts the archive into files of a limited length, of which a restore
 //!   needs those that [`Archive::volumes`] names.
 //! - [`DiffData::signed_diff`] is the diff with the signatures of files stored whole, which an
@@ -72,6 +73,7 @@ mod open;
 mod paths;
 mod read;
 mod repack;
+mod select;
 mod sign;
 mod squash;
 mod stream;

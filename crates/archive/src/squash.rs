@@ -7,7 +7,6 @@ use std::sync::Arc;
 use diffindex::{Change, Content, DiffIndex, New};
 use dirindex::{DirIndex, Entry, Node, Record, RelPath};
 
-use crate::body::Stored;
 use crate::read::{Recipe, names};
 use crate::{Archive, DiffData, Error};
 
@@ -102,31 +101,17 @@ impl DiffData {
             let needed = above.into_iter().chain(named);
             found.extend(needed.filter_map(|path| self.diff.position(&path)));
         }
-        let selected = wanted.iter().filter_map(|&number| {
-            let change = changes.get(number)?.clone();
+        let (mut chosen, mut contents) = (Vec::new(), Vec::new());
+        for number in wanted {
+            let Some(change) = changes.get(number) else { continue };
             let bodies = self.content_of(number).map(|recipe| recipe.bodies.clone());
-            Some((change, bodies.unwrap_or_default()))
-        });
-        DiffData::of_selected(self.archives.clone(), self.name(), selected)
-    }
-
-    /// The full diff that these changes, in path order, make by themselves, with their contents.
-    pub(crate) fn of_selected(
-        archives: Arc<[Archive]>,
-        name: String,
-        selected: impl Iterator<Item = (Change, Vec<Stored>)>,
-    ) -> Result<DiffData, Error> {
-        let (mut changes, mut contents) = (Vec::new(), Vec::new());
-        for (change, bodies) in selected {
-            if !bodies.is_empty() {
-                contents.push(Recipe { change: changes.len(), bodies });
-            }
-            changes.push(change);
+            contents.extend(bodies.map(|bodies| Recipe { change: chosen.len(), bodies }));
+            chosen.push(change.clone());
         }
-        let unusable = |source| Error::Diff { archive: name.clone(), source };
-        let index = tree_of(&changes).map_err(|source| unusable(source.into()))?;
-        let diff = DiffIndex::from_changes(DirIndex::empty().root(), index.root(), changes);
-        let diff = diff.map_err(unusable)?;
+        let unusable = |source| Error::Diff { archive: self.name(), source };
+        let index = tree_of(&chosen).map_err(|source| unusable(source.into()))?;
+        let diff = DiffIndex::from_changes(self.diff.base(), index.root(), chosen);
+        let (archives, diff) = (self.archives.clone(), diff.map_err(unusable)?);
         Ok(DiffData { archives, diff, contents: contents.into(), parts: Arc::default() })
     }
 

@@ -12,8 +12,8 @@ use common::edits::{Edit, edits, perform};
 use common::{assert_same, copy_tree, fast_tempdir, index};
 use incremental_backups_tools::diffindex::{PartContent, Signatures};
 use incremental_backups_tools::{
-    ApplyOptions, ArchiveOptions, DiffData, DiffIndex, Dir, DirIndex, RelPath, SignatureOptions,
-    apply_diff_with,
+    ApplyOptions, Archive, ArchiveOptions, DiffData, DiffIndex, Dir, DirIndex, RelPath,
+    SignatureOptions, apply_diff_with,
 };
 use proptest::prelude::*;
 use tempfile::TempDir;
@@ -199,6 +199,8 @@ proptest! {
             let chosen: Vec<RelPath> = chosen.iter().map(|at| at.get(&paths).clone()).collect();
             let selected = full.select(&chosen).unwrap();
             selected.verify(None).unwrap();
+            let archives: Vec<Archive> = parts.iter().flat_map(DiffData::archives).cloned().collect();
+            assert_same_data(&Archive::select_chain(&archives, &chosen).unwrap(), &selected);
             let copy = index(&history.apply(0, &selected));
             for path in paths.iter().filter(|path| chosen.iter().any(|c| c == *path || path.is_below(c))) {
                 prop_assert_eq!(copy.get(path), history.indexes[last].get(path));

@@ -80,6 +80,42 @@ impl Trees {
     }
 }
 
+/// A tree that changes, and an archive of each change.
+pub(crate) struct Chain {
+    pub(crate) tmp: TempDir,
+    pub(crate) index: DirIndex,
+    pub(crate) archives: Vec<Vec<u8>>,
+}
+
+impl Chain {
+    /// Starts with a full backup.
+    pub(crate) fn new(build: impl FnOnce(&Path)) -> Chain {
+        let tmp = tempfile::tempdir().unwrap();
+        let mut chain = Chain { tmp, index: DirIndex::empty(), archives: Vec::new() };
+        chain.step(build);
+        chain
+    }
+
+    pub(crate) fn step(&mut self, edit: impl FnOnce(&Path)) {
+        edit(self.tmp.path());
+        let dir = Dir::new(self.tmp.path()).unwrap();
+        let new = DirIndex::scan(&dir).unwrap();
+        let diff = DiffIndex::between(&self.index, &new);
+        let mut archive = Vec::new();
+        let options = ArchiveOptions { format: Some(Format::Zstd), ..Default::default() };
+        DiffData::write(&dir, &self.index, &diff, &mut archive, &options).unwrap();
+        self.archives.push(archive);
+        self.index = new;
+    }
+
+    pub(crate) fn parts(&self) -> Vec<DiffData> {
+        let open = |(number, archive): (usize, &Vec<u8>)| {
+            DiffData::from_source(archive.clone(), format!("part {number}")).unwrap()
+        };
+        self.archives.iter().enumerate().map(open).collect()
+    }
+}
+
 /// Reads every content through the public API, and patches where it is a delta.
 pub(crate) fn read_all(data: &DiffData, old: &Path) -> Result<BTreeMap<String, Vec<u8>>, String> {
     let mut contents = BTreeMap::new();

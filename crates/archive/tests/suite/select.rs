@@ -13,7 +13,7 @@ use archive::{Archive, DiffData, Error, Format, ReadAt};
 use diffindex::DiffIndex;
 use dirindex::{DirIndex, RelPath};
 
-use crate::common::{FORMATS, Trees, noise, read_all, small, text, write};
+use crate::common::{Chain, FORMATS, Trees, noise, read_all, small, text, write};
 
 fn path(text: &str) -> RelPath {
     RelPath::new(text).unwrap()
@@ -194,4 +194,74 @@ fn a_stream_is_an_archive_too() {
         let error = Archive::from_stream(&packed[..packed.len() - 1], "a pipe").unwrap_err();
         assert!(error.to_string().starts_with("a pipe: trailer at byte"), "{error}");
     }
+}
+
+/// Several hundred files that change over three backups, one of them moved and edited.
+#[test]
+fn of_a_chain_what_is_planned_is_what_is_read() {
+    let mut chain = Chain::new(|root| {
+        for n in 0..700 {
+            write(root, format!("many/{}/{n}", n % 7), &text(n, 200));
+        }
+        write(root, "large", &noise(1, 3 << 20));
+        write(root, "one", &noise(2, 50_000));
+    });
+    chain.step(|root| {
+        for n in 0..700 {
+            write(root, format!("many/{}/{n}", n % 7), &text(n + 1, 201));
+        }
+        fs::create_dir(root.join("dir")).unwrap();
+        fs::rename(root.join("one"), root.join("dir/moved")).unwrap();
+    });
+    chain.step(|root| {
+        write(root, "large", &[&noise(1, 3 << 20)[..], b"more"].concat());
+        write(root, "dir/moved", &[b"more", &noise(2, 50_000)[..]].concat());
+        fs::hard_link(root.join("dir/moved"), root.join("name")).unwrap();
+    });
+    for (paths, share) in [
+        (vec!["name"], 5),
+        (vec!["dir"], 5),
+        (vec!["many/3/3"], 5),
+        (vec!["many/3", "large", "dir/moved"], 1),
+    ] {
+        let paths: Vec<RelPath> = paths.into_iter().map(path).collect();
+        let open = |only: Option<Vec<Vec<Range<u64>>>>| -> (Vec<Watched>, Vec<Archive>) {
+            let watched =
+                chain.archives.iter().enumerate().map(|(at, bytes)| {
+                    Watched::new(bytes, only.as_ref().map(|only| only[at].clone()))
+                });
+            let watched: Vec<Watched> = watched.collect();
+            let named = |watched: &Watched| Archive::from_source(watched.clone(), "part").unwrap();
+            let archives = watched.iter().map(named).collect();
+            (watched, archives)
+        };
+        let plan = Archive::plan_chain(&open(None).1, &paths).unwrap();
+        let (watched, archives) = open(Some(plan.clone()));
+        let selected = Archive::select_chain(&archives, &paths).unwrap();
+        let contents = read_all(&selected, Path::new("none")).unwrap();
+        for (path, bytes) in &contents {
+            assert!(fs::read(chain.tmp.path().join(path)).unwrap() == *bytes, "{path}");
+        }
+        assert!(paths.iter().all(|path| selected.diff().get(path).is_some()));
+        let seen: usize = watched.iter().map(|watched| watched.seen().len()).sum();
+        let planned: u64 = plan.iter().flatten().map(|range| range.end - range.start).sum();
+        assert_eq!(seen as u64, planned);
+        let all: usize = chain.archives.iter().map(Vec::len).sum();
+        assert!(seen <= all / share, "{seen} bytes of {all} for {paths:?}");
+
+        let whole = DiffData::squash(&chain.parts()).unwrap().select(&paths).unwrap();
+        assert_eq!(whole.diff().result(), selected.diff().result());
+        assert_eq!(contents, read_all(&whole, Path::new("none")).unwrap());
+    }
+    let parts = chain.parts();
+    let archives: Vec<Archive> = parts.iter().flat_map(DiffData::archives).cloned().collect();
+    for wrong in ["one", "none", "dir/one"] {
+        let error = Archive::select_chain(&archives, &[path(wrong)]).unwrap_err();
+        assert!(matches!(error, Error::Missing { .. }), "{wrong}: {error}");
+    }
+    let error = Archive::select_chain(&archives[1..], &[path("large")]).unwrap_err();
+    assert!(matches!(error, Error::NotFull { .. }));
+    let unlinked = [archives[0].clone(), archives[2].clone()];
+    let error = Archive::select_chain(&unlinked, &[path("large")]).unwrap_err();
+    assert!(matches!(error, Error::Unlinked { .. }));
 }

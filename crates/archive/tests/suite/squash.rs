@@ -2,51 +2,13 @@
 
 use std::fs;
 use std::io::Read;
-use std::path::Path;
 
-use crate::common::{FORMATS, large, noise, small, text, write};
+use crate::common::{Chain, FORMATS, large, noise, small, text, write};
 use crate::forge::Forge;
 use archive::{ArchiveOptions, DiffData, Error, Format};
 use diffindex::{Content, DiffIndex};
-use dirindex::{Dir, DirIndex, RelPath};
+use dirindex::{DirIndex, RelPath};
 use rsync_core::SignatureOptions;
-use tempfile::TempDir;
-
-/// A tree that changes, and an archive of each change.
-struct Chain {
-    tmp: TempDir,
-    index: DirIndex,
-    archives: Vec<Vec<u8>>,
-}
-
-impl Chain {
-    /// Starts with a full backup.
-    fn new(build: impl FnOnce(&Path)) -> Chain {
-        let tmp = tempfile::tempdir().unwrap();
-        let mut chain = Chain { tmp, index: DirIndex::empty(), archives: Vec::new() };
-        chain.step(build);
-        chain
-    }
-
-    fn step(&mut self, edit: impl FnOnce(&Path)) {
-        edit(self.tmp.path());
-        let dir = Dir::new(self.tmp.path()).unwrap();
-        let new = DirIndex::scan(&dir).unwrap();
-        let diff = DiffIndex::between(&self.index, &new);
-        let mut archive = Vec::new();
-        let options = ArchiveOptions { format: Some(Format::Zstd), ..Default::default() };
-        DiffData::write(&dir, &self.index, &diff, &mut archive, &options).unwrap();
-        self.archives.push(archive);
-        self.index = new;
-    }
-
-    fn parts(&self) -> Vec<DiffData> {
-        let open = |(number, archive): (usize, &Vec<u8>)| {
-            DiffData::from_source(archive.clone(), format!("part {number}")).unwrap()
-        };
-        self.archives.iter().enumerate().map(open).collect()
-    }
-}
 
 fn path(path: &str) -> RelPath {
     RelPath::new(path).unwrap()
