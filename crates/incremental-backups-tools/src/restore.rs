@@ -90,16 +90,14 @@ pub fn plan_restore(
 
 /// What the archives lead to, from nothing.
 fn source(archives: &[Archive], paths: &[RelPath]) -> Result<DiffData> {
-    let parts = archives.iter().map(Archive::load).collect::<Result<Vec<_>, _>>()?;
-    let data = DiffData::squash(&parts)?;
-    if data.diff().base() != DirIndex::empty().root() {
-        let archive = archives.first().map(|archive| archive.path().to_path_buf());
-        return Err(Error::NoFull { archive: archive.unwrap_or_default() });
+    if let Some(first) = archives.first().filter(|first| !first.is_full()) {
+        return Err(Error::NoFull { archive: first.path().to_path_buf() });
     }
     if !paths.is_empty() {
-        return Ok(data.select(paths)?);
+        return Ok(Archive::select_chain(archives, paths)?);
     }
-    Ok(data)
+    let parts = archives.iter().map(Archive::load).collect::<Result<Vec<_>, _>>()?;
+    Ok(DiffData::squash(&parts)?)
 }
 
 /// What is restored, seen from the directory it is restored into.
