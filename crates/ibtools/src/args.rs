@@ -291,9 +291,12 @@ pub(crate) struct VerifyArgs {
 
 #[derive(Debug, clap::Args)]
 pub(crate) struct SquashArgs {
-    /// The archives, in the order they were made (of one in volumes the last volume)
-    #[arg(required = true, value_name = "ARCHIVE")]
-    pub(crate) archives: Vec<PathBuf>,
+    /// Archives in the order they were made (of one in volumes the last volume), or a store
+    #[arg(required = true, value_name = "STORE|ARCHIVE")]
+    pub(crate) sources: Vec<PathBuf>,
+    /// Of a store: a full backup of the state at this time or with this id [default: the last]
+    #[arg(long, value_name = "TIME|ID")]
+    pub(crate) at: Option<String>,
     /// Where to write the archive (.tgz, or .tar.zst for zstd) that does what all of them do
     #[arg(short, long, value_name = "ARCHIVE")]
     pub(crate) output: PathBuf,

@@ -1,10 +1,10 @@
-//! The verb `squash`: one archive of several that follow one another.
+//! The verb `squash`: one archive of several that follow one another, or of those that lead to a point.
 
 use std::path::Path;
 use std::sync::Arc;
 
 use anyhow::{Context, Result};
-use incremental_backups_tools::{ArchiveOptions, DiffData};
+use incremental_backups_tools::{Archive, ArchiveOptions, DiffData};
 use indicatif::HumanBytes;
 use serde_json::Value;
 
@@ -14,13 +14,14 @@ use crate::changes::Totals;
 use crate::console::{Console, shown};
 use crate::files;
 use crate::json::{object, put_file};
+use crate::source::Source;
 
 /// `ibtools squash`
 pub(crate) fn run(args: &SquashArgs, console: &mut Console) -> Result<Answer> {
-    let inputs: Vec<&Path> = args.archives.iter().map(AsRef::as_ref).collect();
+    let inputs: Vec<&Path> = args.sources.iter().map(AsRef::as_ref).collect();
     files::check_output(&args.output, &inputs, console)?;
-    let open = |path: &&Path| Ok(files::archive(path)?.load()?);
-    let parts: Vec<DiffData> = inputs.iter().map(open).collect::<Result<_>>()?;
+    let source = Source::open(&args.sources, args.at.as_deref())?;
+    let parts = source.archives.iter().map(Archive::load).collect::<Result<Vec<_>, _>>()?;
     let squashed = DiffData::squash(&parts)?;
     let totals = Totals::of(squashed.diff());
     let data = {
@@ -31,9 +32,11 @@ pub(crate) fn run(args: &SquashArgs, console: &mut Console) -> Result<Answer> {
         packed.with_context(|| format!("cannot squash into {}", shown(&args.output)))?
     };
 
-    let part = |(path, part): (&&Path, &DiffData)| {
+    let part = |part: &DiffData| {
         let mut object = object([("archive_bytes", part.size().into())]);
-        put_file(&mut object, "archive", path);
+        if let Some(archive) = part.archives().first() {
+            put_file(&mut object, "archive", archive.path());
+        }
         Value::from(object)
     };
     let mut document = object([
@@ -42,7 +45,7 @@ pub(crate) fn run(args: &SquashArgs, console: &mut Console) -> Result<Answer> {
         ("result", data.diff().result().to_string().into()),
         ("full", data.is_full().into()),
         ("totals", totals.json()),
-        ("parts", inputs.iter().zip(&parts).map(part).collect()),
+        ("parts", parts.iter().map(part).collect()),
     ]);
     put_file(&mut document, "archive", &args.output);
     console.document(document)?;

@@ -119,6 +119,15 @@ fn nothing_is_lost_that_may_not_be() {
 }
 
 #[test]
+fn a_state_of_a_store_becomes_a_full_backup() {
+    let place = stored();
+    place.ibtools("squash store --at 2026-01-02 -o day2.tgz").good();
+    place.ibtools("restore day2.tgz copy").good();
+    assert_eq!(place.snapshot("copy"), place.snapshot("day2"));
+    assert_eq!(fs::read_dir(place.path("store")).unwrap().count(), 4);
+}
+
+#[test]
 fn a_sound_store_is_said_to_be_so() {
     let place = stored();
     let said = place.ibtools("verify store").good();
