@@ -124,6 +124,7 @@ fn tools(program: &Path, work: &Path) -> Result<Vec<Tool>> {
     };
     let all = vec![
         ours(OURS, ""),
+        ours("ibtools --zstd", "--zstd"),
         tool(
             "restic",
             format!("{restic} init"),

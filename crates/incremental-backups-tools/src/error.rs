@@ -180,6 +180,14 @@ pub enum Error {
         /// The point.
         since: Point,
     },
+    /// Two archives of a store lead to one point, and not to one state.
+    #[error("it leads to the tree {found}, and another to the same point to {expected}")]
+    OtherResult {
+        /// The root that the other archive leads to.
+        expected: Root,
+        /// The root that this one leads to.
+        found: Root,
+    },
     /// The index of a point is not of the state that its archives lead to.
     #[error("it is of the tree {found}, and archives lead to {expected}")]
     OtherIndex {

@@ -1,6 +1,7 @@
 //! `cargo xtask crash`: the long sweeps behind `docs/reliability.md`. They kill the built program at
 //! its system calls, fail the calls, cut the power under real file systems, and fill disks; then look
-//! at what is left, run the same command again and look again. Totals go to standard output.
+//! at what is left, run the same command again and look again. One damages stores, and holds verifying against
+//! restoring. Totals go to standard output.
 
 mod calls;
 mod full;
@@ -17,7 +18,7 @@ use anyhow::{Context, Result, bail};
 
 /// Runs the sweeps that `words` name, or all.
 pub(crate) fn run(words: &[&str]) -> Result<()> {
-    let all = ["model", "calls", "power", "full"];
+    let all = ["model", "calls", "power", "full", "chains"];
     let words = if words.is_empty() { &all[..] } else { words };
     if let Some(unknown) = words.iter().find(|word| !all.contains(word)) {
         bail!("there is no sweep {unknown}: there are {}", all.join(", "));
@@ -29,7 +30,8 @@ pub(crate) fn run(words: &[&str]) -> Result<()> {
             "model" => model()?,
             "calls" => calls::run(&program)?,
             "power" => power::run(&program)?,
-            _ => full::run(&program)?,
+            "full" => full::run(&program)?,
+            _ => chains()?,
         };
     }
     if bad > 0 {
@@ -53,8 +55,19 @@ fn build() -> Result<PathBuf> {
 /// The long sweeps inside the facade's test suite: the simulated disk, failing calls, swapped links.
 fn model() -> Result<usize> {
     println!("# the simulated disk, failing calls, swapped links");
+    long_tests("--lib")
+}
+
+/// Damaged stores: verifying against restoring.
+fn chains() -> Result<usize> {
+    println!("# stores with archives dropped, swapped, cut, flipped and of other chains");
+    long_tests("--test=damaged")
+}
+
+/// Runs the long tests of one target of the facade; gives how many targets failed.
+fn long_tests(target: &str) -> Result<usize> {
     let status = Command::new("cargo")
-        .args(["test", "--release", "--package", "incremental-backups-tools", "--lib", "--"])
+        .args(["test", "--release", "--package", "incremental-backups-tools", target, "--"])
         .args(["--ignored", "long_", "--nocapture", "--test-threads=1"])
         .status()?;
     Ok(usize::from(!status.success()))

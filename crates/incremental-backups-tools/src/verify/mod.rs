@@ -97,16 +97,27 @@ pub fn verify_store(store: &dyn Store, progress: Option<&Progress>) -> Result<Ve
     let points = store::points(store)?;
     let mut found = VerifiedStore::default();
     let mut states: BTreeMap<Point, State> = BTreeMap::new();
+    let mut roots: BTreeMap<Point, Root> = BTreeMap::new();
     for &stored in points.archives() {
         let (to, since) = (stored.name.to, stored.name.since);
         let base = since.and_then(|since| states.get(&since));
         let mut verified = match store::open_archive(store, &stored.name) {
-            Ok(archive) => row::verify(&archive, base, progress)?,
+            Ok(archive) => {
+                let mut verified = row::verify(&archive, base, progress)?;
+                let (expected, found) = (roots.get(&to).copied(), archive.result());
+                if let Some(expected) = expected.filter(|expected| *expected != found) {
+                    verified.problems.push(Error::OtherResult { expected, found });
+                }
+                roots.entry(to).or_insert(found);
+                verified
+            }
             Err(error) => Found { problems: vec![error], state: None },
         };
         if let Some(since) = since.filter(|since| points.way_to(*since).is_none()) {
             verified.problems.push(Error::Unlinked { since });
         }
+        // A full backup under the name of an increment leads nowhere by itself.
+        verified.state = verified.state.filter(|_| since.is_none() || base.is_some());
         let result = Some(restorable(verified.state.as_ref()));
         let way = points.way_to(to);
         if way.is_some_and(|way| way.last() == Some(&stored)) {

@@ -74,8 +74,8 @@ fn check(
         lost.extend(unreadable(&data, is_whole, progress).into_keys());
     }
     let all = match (archive.is_full(), base) {
-        (true, _) => Ok(data.clone()),
-        (false, Some(base)) => DiffData::squash(&[base.data.clone(), data.clone()]),
+        (true, None) => Ok(data.clone()),
+        (_, Some(base)) => DiffData::squash(&[base.data.clone(), data.clone()]),
         (false, None) => return None,
     };
     let all = all.map_err(|error| noted(error.into())).ok()?;
@@ -92,7 +92,9 @@ fn check(
         lost.insert(path);
     }
     for change in data.diff().changes() {
-        let from = match change.new.as_ref().map(|new| &new.content) {
+        // Nothing of what was there before is kept for a node without content.
+        let new = change.new.as_ref().filter(|new| !new.node.is_empty());
+        let from = match new.map(|new| &new.content) {
             Some(Content::Copy { base } | Content::Delta { base, .. }) => Some(base),
             Some(Content::Keep) => Some(&change.path),
             Some(Content::Whole) | None => None,
