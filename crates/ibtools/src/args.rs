@@ -82,6 +82,8 @@ pub(crate) enum Verb {
     Squash(SquashArgs),
     /// Check every byte of a store, of archives or of indexes, without restoring anything
     Verify(VerifyArgs),
+    /// Remove points from a store by rule, squashing what the others depend on
+    Prune(PruneArgs),
     /// List what is in an index, an archive, a diff or a store
     Show(ShowArgs),
     /// Tell what has changed in a directory since an index was made
@@ -300,6 +302,38 @@ pub(crate) struct SquashArgs {
     /// Where to write the archive (.tgz, or .tar.zst for zstd) that does what all of them do
     #[arg(short, long, value_name = "ARCHIVE")]
     pub(crate) output: PathBuf,
+}
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct PruneArgs {
+    /// The store
+    pub(crate) store: PathBuf,
+    #[command(flatten)]
+    pub(crate) keep: KeepArgs,
+    /// Say what would be done, and do nothing
+    #[arg(long)]
+    pub(crate) dry_run: bool,
+}
+
+/// What to keep; the newest point always is.
+#[derive(Debug, clap::Args)]
+#[group(required = true, multiple = true)]
+pub(crate) struct KeepArgs {
+    /// Keep the last N points
+    #[arg(long, value_name = "N", default_value_t, hide_default_value = true)]
+    pub(crate) keep_last: usize,
+    /// Keep the last point of each of the last N days that have one, in UTC
+    #[arg(long, value_name = "N", default_value_t, hide_default_value = true)]
+    pub(crate) keep_daily: usize,
+    /// The same of weeks, from Monday
+    #[arg(long, value_name = "N", default_value_t, hide_default_value = true)]
+    pub(crate) keep_weekly: usize,
+    /// The same of months
+    #[arg(long, value_name = "N", default_value_t, hide_default_value = true)]
+    pub(crate) keep_monthly: usize,
+    /// The same of years
+    #[arg(long, value_name = "N", default_value_t, hide_default_value = true)]
+    pub(crate) keep_yearly: usize,
 }
 
 #[derive(Debug, clap::Args)]

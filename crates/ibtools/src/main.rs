@@ -11,6 +11,7 @@ mod diff;
 mod files;
 mod index;
 mod json;
+mod prune;
 mod restore;
 mod rsync;
 mod scan;
@@ -65,6 +66,7 @@ fn run(args: &Args) -> Result<Answer> {
         Verb::Restore(args) => restore::run(args, &mut console),
         Verb::Squash(args) => squash::run(args, &mut console),
         Verb::Verify(args) => verify::run(args, &mut console),
+        Verb::Prune(args) => prune::run(args, &mut console),
         Verb::Show(args) => show::run(args, &mut console),
         Verb::Compare(args) => compare::run(args, &mut console),
     }?;

@@ -217,6 +217,9 @@ pub enum Error {
     /// A tree cannot be scanned, or an index not be read or written.
     #[error(transparent)]
     Index(#[from] dirindex::Error),
+    /// Nothing says which points of a store are to be kept.
+    #[error("no rule says what to keep")]
+    NoRule,
     /// The clock, or a point in the store, is at the end of time.
     #[error("there is no later point in time to name a backup by")]
     EndOfTime,

@@ -78,6 +78,7 @@ mod apply;
 mod backup;
 mod error;
 mod pack;
+mod prune;
 mod repair;
 mod restore;
 pub mod store;
@@ -90,9 +91,10 @@ pub use apply::{
 pub use backup::{BackupOptions, BackupReport, Made, backup};
 pub use error::{Error, Result};
 pub use pack::pack;
+pub use prune::{PruneOptions, PruneReport, Squashed, prune};
 pub use repair::repair;
 pub use restore::{RestoreOptions, plan_restore, restore};
-pub use store::{DirStore, Point, Points, Store};
+pub use store::{DirStore, Keep, Point, Points, Store};
 pub use verify::{Restorable, Verified, VerifiedStore, verify_archives, verify_store};
 
 pub use archive::{Archive, ArchiveOptions, DiffData, Format};

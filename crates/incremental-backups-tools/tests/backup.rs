@@ -5,43 +5,18 @@ mod common;
 
 use std::collections::BTreeMap;
 use std::fs;
-use std::io::{self, Write};
 use std::path::Path;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
 
-use archive::ReadAt;
 use common::edits::{Edit, NAMES, edits, perform};
-use common::{Snapshot, fast_tempdir, noise, snapshot, write};
-use incremental_backups_tools::store::{self, Name, Put, Stored};
+use common::stores::{Failing, check, restored};
+use common::{fast_tempdir, noise, snapshot, write};
+use incremental_backups_tools::store::{self, Name};
 use incremental_backups_tools::{
-    ApplyOptions, BackupOptions, BackupReport, Dir, DirIndex, DirStore, Error, Point, Progress,
-    ScanOptions, Store, apply_diff_with, archive, backup,
+    BackupOptions, BackupReport, Dir, DirIndex, DirStore, Error, Progress, ScanOptions, Store,
+    archive, backup,
 };
 use proptest::prelude::*;
-
-/// The tree that the archives of `store` lead to at `point`, made by applying them one by one.
-fn restored(store: &dyn Store, point: Point) -> Snapshot {
-    let temp = fast_tempdir();
-    let options = ApplyOptions { sync: false, ..ApplyOptions::default() };
-    for archive in store::points(store).unwrap().way_to(point).unwrap() {
-        let data = store::open_archive(store, &archive.name).unwrap().load().unwrap();
-        apply_diff_with(temp.path(), data.diff(), &data, &options).unwrap();
-    }
-    snapshot(temp.path())
-}
-
-/// That every point in `history` is there and is what the tree was then, and that there are no others.
-fn check(store: &dyn Store, history: &BTreeMap<Point, Snapshot>) {
-    let points = store::points(store).unwrap();
-    assert_eq!(
-        points.restorable().collect::<Vec<_>>(),
-        history.keys().copied().collect::<Vec<_>>()
-    );
-    for (point, tree) in history {
-        assert!(restored(store, *point) == *tree, "{point} is not what the tree was");
-    }
-}
 
 fn run(tree: &Path, store: &dyn Store, options: &BackupOptions) -> BackupReport {
     backup(&Dir::new(tree).unwrap(), store, options).unwrap()
@@ -139,70 +114,6 @@ proptest! {
     }
 }
 
-/// A store that fails from some call on, before or after it did what it was asked.
-struct Failing<'a> {
-    inner: &'a DirStore,
-    calls: AtomicUsize,
-    at: usize,
-    after: bool,
-}
-
-impl Failing<'_> {
-    fn call<T>(&self, act: impl FnOnce() -> io::Result<T>) -> io::Result<T> {
-        let number = self.calls.fetch_add(1, Ordering::Relaxed);
-        if number > self.at || (number == self.at && !self.after) {
-            return Err(io::Error::other("the store is gone"));
-        }
-        let done = act()?;
-        if number == self.at { Err(io::Error::other("the store is gone")) } else { Ok(done) }
-    }
-}
-
-impl Store for Failing<'_> {
-    fn list(&self) -> io::Result<Vec<Stored>> {
-        self.call(|| self.inner.list())
-    }
-
-    fn open(&self, name: &str) -> io::Result<Box<dyn ReadAt>> {
-        self.call(|| self.inner.open(name))
-    }
-
-    fn put(&self, name: &str) -> io::Result<Box<dyn Put + '_>> {
-        let put = self.call(|| self.inner.put(name))?;
-        Ok(Box::new(FailingPut { store: self, put }))
-    }
-
-    fn delete(&self, name: &str) -> io::Result<()> {
-        self.call(|| self.inner.delete(name))
-    }
-
-    fn lock(&self) -> io::Result<Box<dyn Send + '_>> {
-        self.call(|| self.inner.lock())
-    }
-}
-
-struct FailingPut<'a> {
-    store: &'a Failing<'a>,
-    put: Box<dyn Put + 'a>,
-}
-
-impl Write for FailingPut<'_> {
-    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        self.store.call(|| self.put.write(bytes))
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        self.put.flush()
-    }
-}
-
-impl Put for FailingPut<'_> {
-    fn commit(self: Box<Self>) -> io::Result<()> {
-        let FailingPut { store, put } = *self;
-        store.call(|| put.commit())
-    }
-}
-
 #[test]
 fn whatever_call_of_the_store_fails_no_point_is_lost_and_the_next_backup_succeeds() {
     let prepare = |root: &Path| {
@@ -221,11 +132,11 @@ fn whatever_call_of_the_store_fails_no_point_is_lost_and_the_next_backup_succeed
                 known.insert(report.point, snapshot(&tree));
                 write(tree.join("a"), noise(step, 3000 + step as usize));
             }
-            let failing = Failing { inner: &store, calls: AtomicUsize::new(0), at, after };
+            let failing = Failing::new(&store, at, after);
             let dir = Dir::new(&tree).unwrap();
             let options = BackupOptions { full: steps == 3, ..BackupOptions::default() };
             let failed = backup(&dir, &failing, &options);
-            let done = failing.calls.into_inner() <= at;
+            let done = failing.calls() <= at;
             assert_eq!(failed.is_ok(), done);
             // What was complete when the store went is a point.
             let points = store::points(&store).unwrap();
@@ -274,8 +185,7 @@ fn what_was_scanned_is_not_read_again() {
     let store = DirStore::create(temp.path().join("store")).unwrap();
     // The first backup is cut off when the index is there and the archive is not.
     for at in 0.. {
-        let calls = AtomicUsize::new(0);
-        let failing = Failing { inner: &store, calls, at, after: false };
+        let failing = Failing::new(&store, at, false);
         assert!(backup(&Dir::new(&tree).unwrap(), &failing, &BackupOptions::default()).is_err());
         if !store::points(&store).unwrap().indexes().is_empty() {
             break;

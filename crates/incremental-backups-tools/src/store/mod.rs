@@ -9,10 +9,12 @@ use dirindex::DirIndex;
 use crate::error::{Error, Result};
 
 mod dir;
+mod keep;
 mod name;
 mod points;
 
 pub use dir::DirStore;
+pub use keep::Keep;
 pub use name::{ArchiveName, Name, NoPoint, Point};
 pub use points::{AtError, Points, StoredArchive};
 

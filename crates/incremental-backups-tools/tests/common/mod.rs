@@ -2,6 +2,7 @@
 #![allow(dead_code, unreachable_pub, reason = "each test binary uses its part")]
 
 pub mod edits;
+pub mod stores;
 
 use std::collections::{BTreeMap, HashMap};
 use std::fs;

@@ -1,0 +1,79 @@
+//! `ibtools prune`, as a user sees it.
+#![allow(clippy::unwrap_used, reason = "a test")]
+
+mod common;
+
+use common::{Place, edit, plant};
+use std::fs;
+
+/// Three points.
+fn backed_up() -> Place {
+    let place = Place::new();
+    plant(&place);
+    place.ibtools("backup tree store").good();
+    edit(&place);
+    place.ibtools("backup tree store").good();
+    place.write("tree/new", "third");
+    place.ibtools("backup tree store").good();
+    place
+}
+
+fn archives(place: &Place) -> Vec<String> {
+    let document = place.ibtools("show store --json").json();
+    let archives = document["archives"].as_array().unwrap().iter();
+    archives.map(|archive| archive["archive"].as_str().unwrap().to_owned()).collect()
+}
+
+#[test]
+fn what_others_depend_on_is_squashed() {
+    let place = backed_up();
+    let before = archives(&place);
+    let out = place.ibtools("prune store --keep-last 2 --dry-run").good();
+    assert_eq!(archives(&place), before);
+    let lines: Vec<&str> = out.lines().collect();
+    assert!(
+        lines[0].starts_with("+ 2") && lines[0].contains("-full.tgz, from 2 archives"),
+        "{out}"
+    );
+    assert!(lines[1].starts_with(&format!("- {} (", before[1])), "{out}");
+    assert!(lines[2].starts_with(&format!("- {} (", before[0])), "{out}");
+    assert_eq!(lines[3], "2 points kept, 1 point removed, if it were done");
+
+    let document = place.ibtools("prune store --keep-last 2 --json").json();
+    assert_eq!(document["kept"].as_array().unwrap().len(), 2);
+    assert_eq!(document["removed"].as_array().unwrap().len(), 1);
+    assert_eq!(document["deleted"], serde_json::json!([before[1], before[0]]));
+    let made = document["squashed"][0]["archive"].as_str().unwrap();
+    assert_eq!(document["squashed"][0]["parts"], serde_json::json!([before[0], before[1]]));
+    assert_eq!(archives(&place), [made, &before[2]]);
+    let bytes: u64 = fs::read_dir(place.path("store"))
+        .unwrap()
+        .map(|entry| entry.unwrap().metadata().unwrap().len())
+        .sum();
+    assert_eq!(document["store_bytes"], bytes);
+    place.ibtools(&format!("apply copy store/{made} store/{}", before[2])).good();
+    assert_eq!(place.snapshot("copy"), place.snapshot("tree"));
+
+    let out = place.ibtools("prune store --keep-daily 5").good();
+    assert!(out.ends_with("B\n") && out.contains("1 point kept, 1 point removed\n"), "{out}");
+    let out = place.ibtools("prune store --keep-yearly 1").good();
+    assert!(out.starts_with("1 point kept, 0 points removed\n"), "{out}");
+    assert!(place.ibtools("backup tree store").good().starts_with("nothing changed"));
+}
+
+#[test]
+fn a_rule_is_needed_and_a_store() {
+    let place = backed_up();
+    let run = place.ibtools("prune store");
+    assert!(run.code == Some(2) && run.err.contains("--keep-last"), "{}", run.err);
+    place.ibtools("prune store --keep-last 0").bad(&["cannot prune store", "no rule"]);
+    place.ibtools("prune none --keep-last 1").bad(&["cannot open the store none"]);
+    let before = archives(&place);
+    let path = place.path("store").join(&before[0]);
+    let mut bytes = fs::read(&path).unwrap();
+    let middle = bytes.len() / 2;
+    bytes[middle] ^= 1;
+    fs::write(path, bytes).unwrap();
+    place.ibtools("prune store --keep-last 1").bad(&["cannot prune store", &before[0]]);
+    assert_eq!(archives(&place), before);
+}
