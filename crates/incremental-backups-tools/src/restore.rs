@@ -2,7 +2,7 @@
 //! there, of which only what differs is written. Finds out what has to change; changing it is
 //! `apply`'s.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::io::ErrorKind;
 use std::path::Path;
 use std::sync::Arc;
@@ -141,15 +141,24 @@ impl Wanted<'_> {
     }
 }
 
-/// Makes files of hard links to what is not among `records`, some of those `found`.
+/// Makes the first of several names that are `records`, some of those `found`, the file of the others,
+/// where the one that has it in `found` is not among them.
 fn name_files(records: &mut [Arc<Record>], found: &DirIndex) {
     let kept: HashSet<RelPath> = records.iter().map(|record| record.entry.path.clone()).collect();
+    let mut firsts: HashMap<RelPath, RelPath> = HashMap::new();
     for record in records {
-        if let Node::HardLink { to } = &record.entry.node
-            && !kept.contains(to)
-            && let Some(file) = found.get(to)
-        {
-            let node = file.node.clone();
+        let Node::HardLink { to } = &record.entry.node else { continue };
+        if kept.contains(to) {
+            continue;
+        }
+        let node = match firsts.get(to) {
+            Some(first) => Some(Node::HardLink { to: first.clone() }),
+            None => {
+                firsts.insert(to.clone(), record.entry.path.clone());
+                found.get(to).map(|file| file.node.clone())
+            }
+        };
+        if let Some(node) = node {
             Arc::make_mut(record).entry.node = node;
         }
     }
