@@ -15,7 +15,8 @@ use rustix::io::Errno;
 use crate::writer::{self, Slot, check_cancelled};
 use crate::{Archive, DiffData, Error, Format, open, volumes};
 
-const BUFFER_LEN: usize = 256 << 10;
+/// So much is read at a time.
+const PIECE_LEN: u64 = 256 << 10;
 
 /// How an archive is written.
 #[derive(Debug, Clone, Default)]
@@ -130,23 +131,29 @@ fn write<W: Write>(
     if old.root() != diff.base() {
         return Err(Error::WrongBase { wanted: diff.base(), found: old.root() });
     }
-    let progress = options.progress.as_deref();
-    let mut tree = Tree { dir, old, progress, buffer: vec![0; BUFFER_LEN] };
-    writer::write(diff, out, options, volume_len, before_table, |change, slot| {
-        tree.content(change, slot)
+    let tree = Tree { dir, old, progress: options.progress.as_deref() };
+    writer::write(diff, out, options, volume_len, before_table, || {
+        let mut buffer = Vec::new();
+        move |change: &Change, slot: &mut Slot<'_>| tree.content(change, slot, &mut buffer)
     })
 }
 
 /// The tree whose contents are read.
+#[derive(Clone, Copy)]
 struct Tree<'a> {
     dir: &'a Dir,
     old: &'a DirIndex,
     progress: Option<&'a Progress>,
-    buffer: Vec<u8>,
 }
 
 impl Tree<'_> {
-    fn content<W: Write>(&mut self, change: &Change, out: &mut Slot<'_, W>) -> Result<(), Error> {
+    /// Writes the content that is stored for `change`. `buffer` is only there to be used again.
+    fn content(
+        &self,
+        change: &Change,
+        out: &mut Slot<'_>,
+        buffer: &mut Vec<u8>,
+    ) -> Result<(), Error> {
         let Some(Node::File { len, digest }) = change.new.as_ref().map(|new| &new.node) else {
             return Ok(());
         };
@@ -154,17 +161,18 @@ impl Tree<'_> {
             Some(Content::Delta { base, digest: base_digest }) => {
                 self.delta(&change.path, out, (*len, *digest), (base, *base_digest))
             }
-            _ => self.whole(&change.path, out, (*len, *digest)),
+            _ => self.whole(&change.path, out, (*len, *digest), buffer),
         }
     }
 
     /// Writes a file as it is. Exactly the indexed length is read: what was appended since does no
     /// harm, since the digest shows that what is before it is what was indexed.
-    fn whole<W: Write>(
-        &mut self,
+    fn whole(
+        &self,
         path: &RelPath,
-        out: &mut Slot<'_, W>,
+        out: &mut Slot<'_>,
         file: (u64, Digest),
+        buffer: &mut Vec<u8>,
     ) -> Result<(), Error> {
         let (len, digest) = file;
         let mut file = self.open(path)?;
@@ -172,8 +180,11 @@ impl Tree<'_> {
         let mut hasher = blake3::Hasher::new();
         let mut left = len;
         while left > 0 {
-            let room = self.buffer.len().min(usize::try_from(left).unwrap_or(usize::MAX));
-            let piece = self.buffer.get_mut(..room).unwrap_or_default();
+            let room = left.min(PIECE_LEN) as usize;
+            if buffer.len() < room {
+                buffer.resize(room, 0);
+            }
+            let piece = buffer.get_mut(..room).unwrap_or_default();
             file.read_exact(piece).map_err(|error| match error.kind() {
                 ErrorKind::UnexpectedEof => Error::Changed { path: path.clone() },
                 _ => Error::io("read", self.dir.path().join(path.as_path()), error),
@@ -193,10 +204,10 @@ impl Tree<'_> {
     }
 
     /// Writes a file as the delta from what `base` has in the old tree.
-    fn delta<W: Write>(
-        &mut self,
+    fn delta(
+        &self,
         path: &RelPath,
-        out: &mut Slot<'_, W>,
+        out: &mut Slot<'_>,
         file: (u64, Digest),
         base: (&RelPath, Digest),
     ) -> Result<(), Error> {

@@ -63,7 +63,6 @@
 mod archive;
 mod body;
 mod codec;
-mod count;
 mod create;
 mod error;
 mod frame;
@@ -71,6 +70,7 @@ mod layout;
 mod members;
 mod open;
 mod paths;
+mod queue;
 mod read;
 mod repack;
 mod select;

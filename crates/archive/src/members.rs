@@ -1,20 +1,20 @@
 //! A byte stream cut into members that are compressed in parallel and written in order. Knows
 //! nothing of tar.
 
-use std::collections::VecDeque;
 use std::io::{self, Write};
-use std::sync::mpsc::{Receiver, TryRecvError, sync_channel};
 
+use rayon::ScopeFifo;
 use serde::{Deserialize, Serialize};
 
 use crate::codec::Packer;
+use crate::queue::Queue;
 
 /// The most bytes of the stream in one member.
 pub(crate) const MEMBER_LEN: usize = 1 << 20;
 /// The most bytes one member may take up: no format enlarges what it cannot compress by this much.
 pub(crate) const MAX_STORED_LEN: usize = MEMBER_LEN + (MEMBER_LEN >> 4);
 /// The most members in memory at once, whatever the number of threads.
-const MAX_IN_FLIGHT: usize = 32;
+const MAX_IN_FLIGHT: usize = 16;
 
 /// The lengths of one member.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -27,29 +27,24 @@ pub(crate) struct Member {
 
 /// Compresses what is written to it. Where the stream is cut depends on the bytes and the calls of
 /// [`cut`](MemberWriter::cut) alone, so the output is the same for any number of threads.
-pub(crate) struct MemberWriter<W> {
+pub(crate) struct MemberWriter<'a, 's, W> {
     out: W,
     packer: Packer,
     chunk: Vec<u8>,
-    in_flight: VecDeque<Packing>,
+    in_flight: Queue<'a, 's, (u32, io::Result<Vec<u8>>)>,
     max_in_flight: usize,
     written: Vec<Member>,
     stored: u64,
 }
 
-/// A member that some thread is compressing.
-struct Packing {
-    len: u32,
-    packed: Receiver<io::Result<Vec<u8>>>,
-}
-
-impl<W: Write> MemberWriter<W> {
-    pub(crate) fn new(out: W, packer: Packer) -> MemberWriter<W> {
+impl<'a, 's, W: Write> MemberWriter<'a, 's, W> {
+    /// Members are compressed by tasks of `scope`.
+    pub(crate) fn new(out: W, packer: Packer, scope: &'a ScopeFifo<'s>) -> MemberWriter<'a, 's, W> {
         MemberWriter {
             out,
             packer,
             chunk: Vec::with_capacity(MEMBER_LEN),
-            in_flight: VecDeque::new(),
+            in_flight: Queue::new(scope),
             max_in_flight: (rayon::current_num_threads() + 2).min(MAX_IN_FLIGHT),
             written: Vec::new(),
             stored: 0,
@@ -62,13 +57,8 @@ impl<W: Write> MemberWriter<W> {
             return Ok(());
         }
         let chunk = std::mem::replace(&mut self.chunk, Vec::with_capacity(MEMBER_LEN));
-        let (packer, len) = (self.packer, chunk.len() as u32);
-        let (sender, packed) = sync_channel(1);
-        rayon::spawn_fifo(move || {
-            // Nobody waits any more when the archive was given up.
-            let _ = sender.send(packer.pack(&chunk));
-        });
-        self.in_flight.push_back(Packing { len, packed });
+        let packer = self.packer;
+        self.in_flight.push(move || (chunk.len() as u32, packer.pack(&chunk)));
         while self.in_flight.len() > self.max_in_flight {
             self.write_oldest()?;
         }
@@ -79,7 +69,7 @@ impl<W: Write> MemberWriter<W> {
     /// compressed length of all of them.
     pub(crate) fn settle(&mut self) -> io::Result<(&[Member], u64)> {
         self.cut()?;
-        while !self.in_flight.is_empty() {
+        while self.in_flight.len() > 0 {
             self.write_oldest()?;
         }
         Ok((&self.written, self.stored))
@@ -91,10 +81,8 @@ impl<W: Write> MemberWriter<W> {
     }
 
     fn write_oldest(&mut self) -> io::Result<()> {
-        let Some(Packing { len, packed }) = self.in_flight.pop_front() else {
-            return Ok(());
-        };
-        let packed = wait(&packed)?;
+        let (len, packed) = self.in_flight.pop()?;
+        let packed = packed?;
         self.out.write_all(&packed)?;
         self.stored += packed.len() as u64;
         self.written.push(Member { stored: packed.len() as u32, len });
@@ -102,24 +90,7 @@ impl<W: Write> MemberWriter<W> {
     }
 }
 
-/// Waits for a task of the current thread pool. A thread of that pool works meanwhile: it may be
-/// the only one.
-fn wait(packed: &Receiver<io::Result<Vec<u8>>>) -> io::Result<Vec<u8>> {
-    let stopped = || io::Error::other("a thread that compressed has stopped");
-    loop {
-        match packed.try_recv() {
-            Ok(packed) => return packed,
-            Err(TryRecvError::Disconnected) => return Err(stopped()),
-            Err(TryRecvError::Empty) => {}
-        }
-        // With no task left to take, ours is being worked on by another thread.
-        if rayon::yield_now() != Some(rayon::Yield::Executed) {
-            return packed.recv().map_err(|_| stopped())?;
-        }
-    }
-}
-
-impl<W: Write> Write for MemberWriter<W> {
+impl<W: Write> Write for MemberWriter<'_, '_, W> {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         let room = MEMBER_LEN - self.chunk.len();
         let now = bytes.get(..room).unwrap_or(bytes);
@@ -152,16 +123,19 @@ mod tests {
 
     fn write(format: Format, stream: &[u8], step: usize) -> (Vec<u8>, Vec<Member>) {
         let mut out = Vec::new();
-        let mut writer = MemberWriter::new(&mut out, Packer::new(format, Some(1)).unwrap());
-        for (n, piece) in stream.chunks(step).enumerate() {
-            writer.write_all(piece).unwrap();
-            if n == 0 {
-                writer.cut().unwrap();
-                writer.cut().unwrap();
+        let packer = Packer::new(format, Some(1)).unwrap();
+        let (members, stored) = rayon::in_place_scope_fifo(|scope| {
+            let mut writer = MemberWriter::new(&mut out, packer, scope);
+            for (n, piece) in stream.chunks(step).enumerate() {
+                writer.write_all(piece).unwrap();
+                if n == 0 {
+                    writer.cut().unwrap();
+                    writer.cut().unwrap();
+                }
             }
-        }
-        let (members, stored) = writer.settle().unwrap();
-        let members = members.to_vec();
+            let (members, stored) = writer.settle().unwrap();
+            (members.to_vec(), stored)
+        });
         assert_eq!(stored, out.len() as u64);
         (out, members)
     }
@@ -211,8 +185,10 @@ mod tests {
                 Ok(())
             }
         }
-        let mut writer = MemberWriter::new(Full, Packer::new(Format::Zstd, None).unwrap());
-        let result = writer.write_all(&noise(40 * MEMBER_LEN));
+        let packer = Packer::new(Format::Zstd, None).unwrap();
+        let result = rayon::in_place_scope_fifo(|scope| {
+            MemberWriter::new(Full, packer, scope).write_all(&noise(40 * MEMBER_LEN))
+        });
         assert_eq!(result.unwrap_err().kind(), io::ErrorKind::StorageFull);
     }
 }

@@ -1,20 +1,36 @@
 //! PATHS: the diff as text, for someone who has tar, rdiff and a shell but not this program. Knows
 //! neither tar nor compression.
 
+use std::fmt;
 use std::io::{self, Write};
 
 use diffindex::{Change, Content, DiffIndex, New};
 use dirindex::{Node, RelPath, Time, escape};
+use rayon::prelude::*;
+use rsync_core::Digest;
 use sha2::{Digest as _, Sha256};
 
 /// The first line: what the columns are.
 const COLUMNS: &str = "#kind\tcontent\tmode\tuid\tgid\tmtime\tfrom\tpath";
 
+/// Changes whose lines one thread makes at a time.
+const RUN: usize = 1024;
+
 /// Writes PATHS. `docs/format.md` says what is in a line.
 pub(crate) fn write(diff: &DiffIndex, mut out: impl Write) -> io::Result<()> {
-    writeln!(out, "{COLUMNS}")?;
-    writeln!(out, "#base {} result {}", diff.base(), diff.result())?;
-    diff.changes().iter().try_for_each(|change| line(change, &mut out))
+    out.write_all(head(diff).as_bytes())?;
+    // So much is in memory at a time, and no more.
+    for changes in diff.changes().chunks(RUN * 2 * rayon::current_num_threads()) {
+        let texts: Vec<String> = changes.par_chunks(RUN).map(lines).collect();
+        texts.iter().try_for_each(|text| out.write_all(text.as_bytes()))?;
+    }
+    Ok(())
+}
+
+/// How many bytes [`write`] writes.
+pub(crate) fn byte_len(diff: &DiffIndex) -> u64 {
+    let texts = diff.changes().par_chunks(RUN).map(|changes| lines(changes).len() as u64);
+    head(diff).len() as u64 + texts.sum::<u64>()
 }
 
 /// The name of the tar member that holds the change's content, if any does.
@@ -26,12 +42,22 @@ pub(crate) fn member_name(change: &Change) -> Option<String> {
 /// The name of the tar member that holds the content of `path`, or a delta that makes it.
 pub(crate) fn content_name(path: &RelPath, whole: bool) -> String {
     let hash: [u8; 32] = Sha256::digest(path.as_bytes()).into();
-    let mut name = if whole { "created/".to_owned() } else { "updated/".to_owned() };
-    hash.iter().for_each(|byte| name.push_str(&format!("{byte:02x}")));
-    name
+    // Its text is that of any 32 bytes.
+    format!("{}/{}", if whole { "created" } else { "updated" }, Digest(hash))
 }
 
-fn line(change: &Change, out: &mut impl Write) -> io::Result<()> {
+fn head(diff: &DiffIndex) -> String {
+    format!("{COLUMNS}\n#base {} result {}\n", diff.base(), diff.result())
+}
+
+fn lines(changes: &[Change]) -> String {
+    let mut text = String::new();
+    // Writing into a string cannot fail.
+    let _ = changes.iter().try_for_each(|change| line(change, &mut text));
+    text
+}
+
+fn line(change: &Change, out: &mut impl fmt::Write) -> fmt::Result {
     let Some(New { node, meta, content, .. }) = &change.new else {
         return writeln!(out, "gone\t-\t-\t-\t-\t-\t-\t{}", change.path);
     };

@@ -43,25 +43,22 @@ impl DiffData {
     /// # Errors
     /// As [`repack`](DiffData::repack), and [`Error::Write`] when `out` fails.
     pub fn repack_to(&self, out: impl Write, options: &ArchiveOptions) -> Result<(), Error> {
-        let mut reader = self.reader();
-        let mut buffer = vec![0; BUFFER_LEN];
         let progress = options.progress.as_deref();
-        writer::write(
-            &self.diff,
-            out,
-            options,
-            0,
-            |_| Ok(()),
-            |change, slot| self.pass_on(&mut reader, change, slot, &mut buffer, progress),
-        )
+        let reader = || {
+            let (mut reader, mut buffer) = (self.reader(), vec![0; BUFFER_LEN]);
+            move |change: &Change, slot: &mut Slot<'_>| {
+                self.pass_on(&mut reader, change, slot, &mut buffer, progress)
+            }
+        };
+        writer::write(&self.diff, out, options, 0, |_| Ok(()), reader)
     }
 
     /// Writes the content of `change` to `out`.
-    fn pass_on<W: Write>(
+    fn pass_on(
         &self,
         reader: &mut ContentReader<'_>,
         change: &Change,
-        out: &mut Slot<'_, W>,
+        out: &mut Slot<'_>,
         buffer: &mut [u8],
         progress: Option<&Progress>,
     ) -> Result<(), Error> {

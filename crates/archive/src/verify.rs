@@ -9,7 +9,7 @@ use rsync_core::{Digest, Progress};
 use crate::open::PATHS;
 use crate::read::{ContentReader, Recipe, is_whole};
 use crate::stream::{Cursor, as_io};
-use crate::{Archive, DiffData, Error, count, paths};
+use crate::{Archive, DiffData, Error, paths};
 
 /// Contents are checked in parallel in runs of about this much of the tar stream.
 const RUN_LEN: u64 = 16 << 20;
@@ -51,8 +51,7 @@ impl DiffData {
         cursor.header(PATHS, paths_len)?;
         let offset = cursor.archive_offset();
         let damaged = || stream.damaged(PATHS, offset, "it does not say what the diff says");
-        let len = count::length(|out| paths::write(&self.diff, out));
-        if len.ok() != Some(paths_len) {
+        if paths::byte_len(&self.diff) != paths_len {
             return Err(damaged());
         }
         paths::write(&self.diff, Compare(&mut cursor)).map_err(|error| match error.downcast() {

@@ -5,58 +5,82 @@ use std::io::{self, Write};
 
 use diffindex::{Change, Content, DiffIndex, Encoded, Signatures};
 use dirindex::SectionError;
-use dirindex::sections::Seal;
+use rayon::ScopeFifo;
 use rsync_core::Progress;
 
 use crate::codec::Packer;
 use crate::members::MemberWriter;
 use crate::open::{DIFF, PATHS};
+use crate::queue::Queue;
 use crate::table::{BlockRow, Head, Table, Trailer};
-use crate::{ArchiveOptions, Error, count, frame, paths};
+use crate::{ArchiveOptions, Error, frame, paths};
+
+/// The contents that one task of the thread pool makes ready have this many bytes at most: two members, so
+/// that contents which come from an archive are unpacked one and a half times, not three times.
+const RUN_LEN: u64 = 2 << 20;
+/// The most runs in memory at once, whatever the number of threads.
+const MAX_RUNS_AHEAD: usize = 10;
 
 /// Writes the archive of `diff` to `out`, each compressed member in one call of [`Write::write`] if that
-/// takes it, and TABLE with the trailer in one call after `before_table`. `content` is called for each
-/// stored content, in path order, with where it goes.
-pub(crate) fn write<W: Write>(
+/// takes it, and TABLE with the trailer in one call after `before_table`.
+///
+/// `reader` makes what reads contents: that is called, for each stored content, with the change and where
+/// it goes. Several read at the same time, each some contents in path order.
+pub(crate) fn write<W: Write, R>(
     diff: &DiffIndex,
     out: W,
     options: &ArchiveOptions,
     volume_len: u64,
     before_table: impl FnOnce(&mut W) -> io::Result<()>,
-    mut content: impl FnMut(&Change, &mut Slot<'_, W>) -> Result<(), Error>,
-) -> Result<(), Error> {
+    reader: impl Fn() -> R + Sync,
+) -> Result<(), Error>
+where
+    R: FnMut(&Change, &mut Slot<'_>) -> Result<(), Error>,
+{
     let packer = Packer::new(options.format.unwrap_or_default(), options.level)?;
     let progress = options.progress.as_deref();
-    let tar = MemberWriter::new(out, packer);
-    let mut writing = Writing { tar, progress, deltas: Vec::new() };
     // What is stored whole can be signed again by who needs it: see `sign`.
     let encoded = diff.encode(Signatures::OfDeltas).map_err(Error::Encode)?;
-    let head = writing.head(diff, &encoded, volume_len)?;
-    let blocks = encoded.blocks().map(|(changes, seal)| writing.block(changes, seal, &mut content));
-    let blocks = blocks.collect::<Result<Vec<BlockRow>, Error>>()?;
-    writing.finish(head, blocks, packer, before_table)
+    let contents = |changes: &[Change], out: &mut dyn Write| {
+        let mut read = reader();
+        let write = |change| content(change, out, &mut read, progress);
+        Stored::sum(changes.iter().map(write))
+    };
+    rayon::in_place_scope_fifo(|scope| {
+        let mut tar = MemberWriter::new(out, packer, scope);
+        let head = write_head(&mut tar, diff, &encoded, volume_len)?;
+        let (blocks, deltas) = write_contents(&mut tar, &encoded, &contents, scope)?;
+        let (members, table_offset) = tar.settle().map_err(Error::Write)?;
+        let table = Table { head, members: members.to_vec(), blocks, deltas };
+        let end = table_and_trailer(&table, table_offset, packer)?;
+        let out = tar.get_mut();
+        before_table(out)
+            .and_then(|()| out.write_all(&end))
+            .and_then(|()| out.flush())
+            .map_err(Error::Write)
+    })
 }
 
 /// Where one content goes: first its length, by [`begin`](Slot::begin), then just as many bytes.
-pub(crate) struct Slot<'w, W> {
-    tar: &'w mut MemberWriter<W>,
+pub(crate) struct Slot<'w> {
+    out: &'w mut dyn Write,
     name: String,
     len: u64,
     left: u64,
 }
 
-impl<W: Write> Slot<'_, W> {
+impl Slot<'_> {
     pub(crate) fn begin(&mut self, len: u64) -> Result<(), Error> {
         (self.len, self.left) = (len, len);
-        self.tar.write_all(&frame::header(&self.name, len)).map_err(Error::Write)
+        self.out.write_all(&frame::header(&self.name, len)).map_err(Error::Write)
     }
 }
 
-impl<W: Write> Write for Slot<'_, W> {
+impl Write for Slot<'_> {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         let left = self.left.checked_sub(bytes.len() as u64);
         self.left = left.ok_or_else(|| io::Error::other("a content longer than it was to be"))?;
-        self.tar.write_all(bytes)?;
+        self.out.write_all(bytes)?;
         Ok(bytes.len())
     }
 
@@ -70,112 +94,182 @@ pub(crate) fn check_cancelled(progress: Option<&Progress>) -> Result<(), Error> 
     progress.map_or(Ok(()), Progress::check).map_err(|_| Error::Cancelled)
 }
 
-/// An archive that is being written.
-struct Writing<'a, W> {
-    tar: MemberWriter<W>,
-    progress: Option<&'a Progress>,
+/// What the contents of some changes are in the stream.
+#[derive(Default)]
+struct Stored {
+    /// Bytes, headers and padding included.
+    len: u64,
+    /// The length of each delta among them.
     deltas: Vec<u64>,
 }
 
-impl<W: Write> Writing<'_, W> {
-    /// Writes `diff.index`, each block of changes in a member of its own, and PATHS.
-    fn head(
-        &mut self,
-        diff: &DiffIndex,
-        encoded: &Encoded<'_>,
-        volume_len: u64,
-    ) -> Result<Head, Error> {
-        let failed = |error| match error {
-            diffindex::Error::Sections(SectionError::Write(error)) => Error::Write(error),
-            other => Error::Encode(other),
-        };
-        let diff_len = encoded.byte_len();
-        self.header(DIFF, diff_len)?;
-        encoded.write_to(&mut self.tar, |tar| tar.cut()).map_err(failed)?;
-        self.end_body(diff_len)?;
-        self.tar.cut().map_err(Error::Write)?;
-
-        let paths_len = count::length(|out| paths::write(diff, out)).map_err(Error::Write)?;
-        self.header(PATHS, paths_len)?;
-        paths::write(diff, &mut self.tar).map_err(Error::Write)?;
-        self.end_body(paths_len)?;
-        self.tar.cut().map_err(Error::Write)?;
-        let (base, result, blocks_at) = (diff.base(), diff.result(), encoded.blocks_at());
-        Ok(Head { base, result, diff_len, blocks_at, paths_len, volume_len })
+impl Stored {
+    fn sum(parts: impl Iterator<Item = Result<Stored, Error>>) -> Result<Stored, Error> {
+        let mut sum = Stored::default();
+        for part in parts {
+            let mut part = part?;
+            sum.len = sum.len.saturating_add(part.len);
+            sum.deltas.append(&mut part.deltas);
+        }
+        Ok(sum)
     }
+}
 
-    /// Writes the contents that are stored for a block of changes.
-    fn block(
-        &mut self,
-        changes: &[Change],
-        seal: Seal,
-        content: &mut impl FnMut(&Change, &mut Slot<'_, W>) -> Result<(), Error>,
-    ) -> Result<BlockRow, Error> {
+/// Writes the content that is stored for a change, if any is.
+fn content(
+    change: &Change,
+    out: &mut dyn Write,
+    read: &mut impl FnMut(&Change, &mut Slot<'_>) -> Result<(), Error>,
+    progress: Option<&Progress>,
+) -> Result<Stored, Error> {
+    check_cancelled(progress)?;
+    let (Some(stored), Some(name)) = (change.stored_content(), paths::member_name(change)) else {
+        return Ok(Stored::default());
+    };
+    let mut slot = Slot { out, name, len: 0, left: 0 };
+    read(change, &mut slot)?;
+    let Slot { out, len, left, .. } = slot;
+    if left > 0 {
+        let short = io::Error::other("a content shorter than it was to be");
+        return Err(Error::Write(short));
+    }
+    out.write_all(frame::padding(len)).map_err(Error::Write)?;
+    if let Some(progress) = progress {
+        progress.add_item();
+    }
+    let deltas = if matches!(stored, Content::Delta { .. }) { vec![len] } else { Vec::new() };
+    Ok(Stored { len: frame::footprint(len).unwrap_or(u64::MAX), deltas })
+}
+
+/// Writes `diff.index`, each block of changes in a member of its own, and PATHS.
+fn write_head<W: Write>(
+    tar: &mut MemberWriter<'_, '_, W>,
+    diff: &DiffIndex,
+    encoded: &Encoded<'_>,
+    volume_len: u64,
+) -> Result<Head, Error> {
+    let failed = |error| match error {
+        diffindex::Error::Sections(SectionError::Write(error)) => Error::Write(error),
+        other => Error::Encode(other),
+    };
+    let diff_len = encoded.byte_len();
+    tar.write_all(&frame::header(DIFF, diff_len)).map_err(Error::Write)?;
+    encoded.write_to(&mut *tar, |tar| tar.cut()).map_err(failed)?;
+    tar.write_all(frame::padding(diff_len)).and_then(|()| tar.cut()).map_err(Error::Write)?;
+
+    let paths_len = paths::byte_len(diff);
+    tar.write_all(&frame::header(PATHS, paths_len)).map_err(Error::Write)?;
+    paths::write(diff, &mut *tar).map_err(Error::Write)?;
+    tar.write_all(frame::padding(paths_len)).and_then(|()| tar.cut()).map_err(Error::Write)?;
+    let (base, result, blocks_at) = (diff.base(), diff.result(), encoded.blocks_at());
+    Ok(Head { base, result, diff_len, blocks_at, paths_len, volume_len })
+}
+
+/// Writes the contents of all changes, in path order. Gives a row for each block, and the length of each
+/// delta.
+///
+/// Most files are small, and to open, read and hash them takes as long as to compress them: so the thread
+/// pool does it, a run of changes a task, a few runs ahead. A file that is longer than a run
+/// streams through here.
+fn write_contents<'s, W: Write>(
+    tar: &mut MemberWriter<'_, 's, W>,
+    encoded: &Encoded<'s>,
+    contents: &'s (impl Fn(&[Change], &mut dyn Write) -> Result<Stored, Error> + Sync),
+    scope: &ScopeFifo<'s>,
+) -> Result<(Vec<BlockRow>, Vec<u64>), Error> {
+    let (mut rows, mut deltas) = (Vec::new(), Vec::new());
+    let mut ahead = Queue::new(scope);
+    let most_ahead = (rayon::current_num_threads() + 2).min(MAX_RUNS_AHEAD);
+    let all = encoded.blocks().flat_map(|(changes, _)| runs(changes));
+    let mut to_begin = all.filter(|run| is_short(run));
+    for (changes, seal) in encoded.blocks() {
+        let mut block = Stored::sum(runs(changes).map(|run| {
+            while ahead.len() < most_ahead
+                && let Some(run) = to_begin.next()
+            {
+                ahead.push(move || {
+                    let mut bytes = Vec::new();
+                    contents(run, &mut bytes).map(|stored| (stored, bytes))
+                });
+            }
+            if !is_short(run) {
+                return contents(run, tar);
+            }
+            let (stored, bytes) = ahead.pop().map_err(Error::Write)??;
+            tar.write_all(&bytes).map_err(Error::Write)?;
+            Ok(stored)
+        }))?;
         let first = changes.first().map(|change| change.path.clone());
         let first = first.ok_or_else(|| Error::Write(io::Error::other("an empty block")))?;
-        let (deltas, mut contents) = (self.deltas.len(), 0);
-        for change in changes {
-            contents += self.content(change, content)?;
-        }
-        Ok(BlockRow { first, seal, contents, deltas: (self.deltas.len() - deltas) as u64 })
+        let count = block.deltas.len() as u64;
+        rows.push(BlockRow { first, seal, contents: block.len, deltas: count });
+        deltas.append(&mut block.deltas);
+    }
+    Ok((rows, deltas))
+}
+
+/// `changes` cut into runs whose files have [`RUN_LEN`] bytes at most; one that is longer is a run by
+/// itself.
+fn runs(changes: &[Change]) -> impl Iterator<Item = &[Change]> {
+    let mut rest = changes;
+    std::iter::from_fn(move || {
+        let mut len = 0u64;
+        let short = rest.iter().take_while(|change| {
+            len = len.saturating_add(content_len(change));
+            len <= RUN_LEN
+        });
+        let count = short.count().max(1).min(rest.len());
+        let (run, after) = rest.split_at(count);
+        rest = after;
+        (!run.is_empty()).then_some(run)
+    })
+}
+
+fn is_short(run: &[Change]) -> bool {
+    run.iter().map(content_len).fold(0, u64::saturating_add) <= RUN_LEN
+}
+
+/// The length of the file to be read for a change.
+fn content_len(change: &Change) -> u64 {
+    let stored = change.stored_content().and(change.new.as_ref());
+    stored.map_or(0, |new| new.node.len())
+}
+
+/// TABLE's members, which begin at `table_offset` of the archive, and the trailer.
+fn table_and_trailer(table: &Table, table_offset: u64, packer: Packer) -> Result<Vec<u8>, Error> {
+    let body = table.to_bytes().map_err(Error::EncodeTable)?;
+    let packed = Table::pack(packer, &body).map_err(Error::Write)?;
+    let trailer = Trailer::new(table_offset, body.len() as u64, &packed);
+    Ok([packed, trailer.to_bytes(packer.format)].concat())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use diffindex::New;
+    use dirindex::{Meta, Node, RelPath, Time};
+    use rsync_core::Digest;
+
+    fn change(len: u64) -> Change {
+        let mtime = Time { secs: 0, nanos: 0 };
+        let meta = Meta { mode: 0o644, uid: 0, gid: 0, mtime, xattrs: Vec::new() };
+        let content = if len == 0 { Content::Keep } else { Content::Whole };
+        let node = Node::File { len, digest: Digest([0; 32]) };
+        let new = Some(New { node, meta, content, signature: None });
+        Change { path: RelPath::new("a").unwrap(), old: None, new, excluded: false }
     }
 
-    /// Writes the content that is stored for a change, if any is. Gives what it takes up.
-    fn content(
-        &mut self,
-        change: &Change,
-        content: &mut impl FnMut(&Change, &mut Slot<'_, W>) -> Result<(), Error>,
-    ) -> Result<u64, Error> {
-        check_cancelled(self.progress)?;
-        let (Some(stored), Some(name)) = (change.stored_content(), paths::member_name(change))
-        else {
-            return Ok(0);
+    #[test]
+    fn runs_are_all_changes_and_no_longer_than_they_may_be() {
+        let lens = [0, 1, RUN_LEN - 1, 1, 0, RUN_LEN, 0, RUN_LEN + 1, u64::MAX, 5, 6, 0];
+        let changes: Vec<Change> = lens.into_iter().map(change).collect();
+        let runs: Vec<Vec<u64>> =
+            runs(&changes).map(|run| run.iter().map(content_len).collect()).collect();
+        assert_eq!(runs.concat(), lens);
+        let short = |run: &Vec<u64>| {
+            run.iter().fold(0, |sum, &len| u64::saturating_add(sum, len)) <= RUN_LEN
         };
-        let mut slot = Slot { tar: &mut self.tar, name, len: 0, left: 0 };
-        content(change, &mut slot)?;
-        let Slot { len, left, .. } = slot;
-        if left > 0 {
-            let short = io::Error::other("a content shorter than it was to be");
-            return Err(Error::Write(short));
-        }
-        if matches!(stored, Content::Delta { .. }) {
-            self.deltas.push(len);
-        }
-        self.end_body(len)?;
-        if let Some(progress) = self.progress {
-            progress.add_item();
-        }
-        Ok(frame::footprint(len).unwrap_or(u64::MAX))
-    }
-
-    /// Writes TABLE, the end of the tar stream, and the trailer.
-    fn finish(
-        mut self,
-        head: Head,
-        blocks: Vec<BlockRow>,
-        packer: Packer,
-        before_table: impl FnOnce(&mut W) -> io::Result<()>,
-    ) -> Result<(), Error> {
-        let (members, table_offset) = self.tar.settle().map_err(Error::Write)?;
-        let members = members.to_vec();
-        let table = Table { head, members, blocks, deltas: self.deltas };
-        let body = table.to_bytes().map_err(Error::EncodeTable)?;
-        let packed = Table::pack(packer, &body).map_err(Error::Write)?;
-        let trailer = Trailer::new(table_offset, body.len() as u64, &packed);
-        let end = [packed, trailer.to_bytes(packer.format)].concat();
-        let out = self.tar.get_mut();
-        before_table(out)
-            .and_then(|()| out.write_all(&end))
-            .and_then(|()| out.flush())
-            .map_err(Error::Write)
-    }
-
-    fn header(&mut self, name: &str, size: u64) -> Result<(), Error> {
-        self.tar.write_all(&frame::header(name, size)).map_err(Error::Write)
-    }
-
-    /// Fills up the last block of a body of `size` bytes.
-    fn end_body(&mut self, size: u64) -> Result<(), Error> {
-        self.tar.write_all(frame::padding(size)).map_err(Error::Write)
+        assert!(runs.iter().all(|run| run.len() == 1 || short(run)), "{runs:?}");
+        assert_eq!(runs.len(), 6, "{runs:?}");
     }
 }

@@ -5,6 +5,7 @@ use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
 use dirindex::{DirIndex, Entry, Node, Record, RelPath};
+use rayon::prelude::*;
 use rsync_core::Digest;
 
 use crate::{Change, Content, DiffIndex, New, resemble};
@@ -37,7 +38,7 @@ pub(crate) fn between(old: &DirIndex, new: &DirIndex) -> DiffIndex {
     let pairs = differing(old, new);
     let holders = holders_of_new_content(old, &pairs);
     let bases = bases_of_new_content(old, &pairs, &holders);
-    let changes = pairs.iter().map(|pair| change(pair, &holders, &bases, new)).collect();
+    let changes = pairs.par_iter().map(|pair| change(pair, &holders, &bases, new)).collect();
     DiffIndex::from_parts(old.root(), new.root(), changes)
 }
 
@@ -103,12 +104,15 @@ fn holders_of_new_content<'a>(
     old: &'a DirIndex,
     pairs: &[Pair<'a>],
 ) -> HashMap<Digest, &'a RelPath> {
+    let mut holders = HashMap::new();
+    if old.records().is_empty() {
+        return holders;
+    }
     let wanted: HashSet<Digest> = pairs
         .iter()
         .filter(|pair| !pair.same_node())
         .filter_map(|pair| content_of(&pair.new?.entry))
         .collect();
-    let mut holders = HashMap::new();
     if wanted.is_empty() {
         return holders;
     }

@@ -180,7 +180,13 @@ pub fn escape(bytes: &[u8]) -> String {
     let octal = |text: &mut String, raw: &[u8]| {
         raw.iter().for_each(|byte| text.push_str(&format!("\\0{byte:03o}")));
     };
+    let plain = |byte: &u8| matches!(byte, b' '..=b'~') && *byte != b'\\';
     for chunk in bytes.utf8_chunks() {
+        if chunk.valid().as_bytes().iter().all(plain) {
+            text.push_str(chunk.valid());
+            octal(&mut text, chunk.invalid());
+            continue;
+        }
         for c in chunk.valid().chars() {
             match c {
                 '\\' => text.push_str("\\\\"),
