@@ -1,6 +1,7 @@
 //! One compressed member from some bytes and back, exactly: gzip members and zstd frames. The only
 //! module that knows compression; it knows nothing of tar or of where a member lies.
 
+use std::cell::RefCell;
 use std::io;
 use std::path::Path;
 
@@ -42,7 +43,7 @@ impl Format {
     pub fn default_level(self) -> i32 {
         match self {
             Format::Gzip => 6,
-            Format::Zstd => 3,
+            Format::Zstd => 1,
         }
     }
 }
@@ -72,13 +73,33 @@ impl Packer {
     pub(crate) fn pack(self, chunk: &[u8]) -> io::Result<Vec<u8>> {
         match self.format {
             Format::Gzip => gzip(chunk, self.level),
-            Format::Zstd => {
-                let mut zstd = zstd::bulk::Compressor::new(self.level)?;
-                zstd.set_parameter(zstd_safe::CParameter::ChecksumFlag(true))?;
-                zstd.compress(chunk)
-            }
+            Format::Zstd => zstd(chunk, self.level),
         }
     }
+}
+
+thread_local! {
+    /// A thread's zstd compressor, its level, and room for what it makes: to set them up anew for each
+    /// member took 3% of a full backup's processor time.
+    static ZSTD: RefCell<Option<(i32, zstd::bulk::Compressor<'static>, Vec<u8>)>> =
+        const { RefCell::new(None) };
+}
+
+fn zstd(chunk: &[u8], level: i32) -> io::Result<Vec<u8>> {
+    ZSTD.with_borrow_mut(|kept| {
+        let (_, zstd, room) = match kept.take_if(|(kept, ..)| *kept == level) {
+            Some(kept_one) => kept.insert(kept_one),
+            None => {
+                let mut zstd = zstd::bulk::Compressor::new(level)?;
+                zstd.set_parameter(zstd_safe::CParameter::ChecksumFlag(true))?;
+                kept.insert((level, zstd, Vec::new()))
+            }
+        };
+        room.clear();
+        room.reserve(zstd_safe::compress_bound(chunk.len()));
+        zstd.compress_to_buffer(chunk, room)?;
+        Ok(room.as_slice().to_vec())
+    })
 }
 
 /// Compressed by libdeflate, which at one size is a third faster than zlib's fastest
