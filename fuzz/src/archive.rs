@@ -117,7 +117,7 @@ fn forge(mut input: Input<'_>) -> Option<Vec<u8>> {
             };
             let hash = Digest(Sha256::digest(change.path.as_bytes()).into());
             let body = input.take(len.min(4096) as usize);
-            stream[2].extend(member(&format!("{folder}/{hash}"), body));
+            stream[2].extend(member(&format!("{folder}/{hash:.32}"), body));
         }
         blocks.push((&changes.first()?.path, seal));
         block_numbers.push((stream[2].len() - contents) as u64);

@@ -42,8 +42,8 @@ pub(crate) fn member_name(change: &Change) -> Option<String> {
 /// The name of the tar member that holds the content of `path`, or a delta that makes it.
 pub(crate) fn content_name(path: &RelPath, whole: bool) -> String {
     let hash: [u8; 32] = Sha256::digest(path.as_bytes()).into();
-    // Its text is that of any 32 bytes.
-    format!("{}/{}", if whole { "created" } else { "updated" }, Digest(hash))
+    // Its text is that of any 32 bytes; half of it is name enough.
+    format!("{}/{:.32}", if whole { "created" } else { "updated" }, Digest(hash))
 }
 
 fn head(diff: &DiffIndex) -> String {

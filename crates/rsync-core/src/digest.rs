@@ -34,7 +34,7 @@ impl fmt::Display for Digest {
         let digits = self.0.iter().flat_map(|byte| [byte >> 4, byte & 15]);
         let text =
             digits.filter_map(|digit| char::from_digit(digit.into(), 16)).collect::<String>();
-        f.write_str(&text)
+        f.pad(&text)
     }
 }
 

@@ -55,7 +55,7 @@ const NAMES: &[Case] = &[
     case("another folder", |f| header(f, |h| h.as_old_mut().name[0] = b'u'), "is named \"ureated/"),
     case(
         "upper case",
-        |f| header(f, |h| h.as_mut_bytes()[8..72].make_ascii_uppercase()),
+        |f| header(f, |h| h.as_mut_bytes()[8..40].make_ascii_uppercase()),
         "is named",
     ),
     case(
@@ -63,7 +63,7 @@ const NAMES: &[Case] = &[
         |f| header(f, |h| h.as_mut_bytes()[345] = b'x'),
         "is named \"x/created",
     ),
-    case("a name that is too long", |f| header(f, |h| h.as_mut_bytes()[72] = b'0'), "is named"),
+    case("a name that is too long", |f| header(f, |h| h.as_mut_bytes()[40] = b'0'), "is named"),
     case(
         "diff.index under another name",
         |f| set_name(&mut f.members[0].header, b"diff"),
