@@ -56,8 +56,10 @@ pub(crate) fn run_all(args: &[&str]) -> Result<()> {
     bench.year(days)?;
     bench.restores(days)?;
     bench.every_day()?;
-    bench.prunes(days)?;
+    // What has been measured is worth printing whatever comes of it.
+    let pruned = bench.prunes(days);
     bench.print(days);
+    pruned?;
     output(&format!("rm -rf {}", bench.work.display()))?;
     Ok(())
 }
@@ -117,14 +119,14 @@ fn tools(program: &Path, work: &Path) -> Result<Vec<Tool>> {
         tool(
             name,
             "true".into(),
-            format!("{ib} backup source '{name}/r' {options}"),
-            format!("{ib} restore '{name}/r' back --at $ISO"),
-            Some(format!("{ib} prune '{name}/r' {keep}")),
+            format!("{ib} backup source {name}/r {options}"),
+            format!("{ib} restore {name}/r back --at $ISO"),
+            Some(format!("{ib} prune {name}/r {keep}")),
         )
     };
     let all = vec![
         ours(OURS, ""),
-        ours("ibtools --zstd", "--zstd"),
+        ours("ibtools-zstd", "--zstd"),
         tool(
             "restic",
             format!("{restic} init"),
@@ -233,7 +235,7 @@ impl Bench {
                 let tool = &self.tools[number];
                 if day == 0 {
                     let (work, name, init) = (self.work.display(), tool.name, &tool.init);
-                    output(&format!("cd {work} && mkdir -p '{name}' && {init}"))?;
+                    output(&format!("cd {work} && mkdir -p {name} && {init}"))?;
                 }
                 let sample = self.measure(day, &tool.daily)?;
                 if tool.name.starts_with(OURS) {
