@@ -9,7 +9,9 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
 use common::{assert_same, copy_tree, fast_tempdir, index, noise, write};
-use incremental_backups_tools::{DiffData, DiffIndex, Dir, DirIndex};
+use incremental_backups_tools::{
+    BackupOptions, DiffData, DiffIndex, Dir, DirIndex, DirStore, backup,
+};
 
 const SCRIPT: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../../docs/recover-store.sh");
 
@@ -154,6 +156,27 @@ fn any_point_of_a_store_is_recovered_without_this_program() {
     history.recovers(Some(3), 3);
     let output = history.recover("nowhere", Some(2));
     assert!(!output.status.success() && !history.path("nowhere").exists());
+}
+
+/// Not of archives made one by one, but of what backups leave.
+#[test]
+fn a_store_that_was_backed_up_to_is_recovered() {
+    if missing("rdiff") || missing("tar") {
+        return;
+    }
+    let temp = fast_tempdir();
+    let tree = temp.path().join("tree");
+    fs::create_dir(&tree).unwrap();
+    let store = DirStore::create(temp.path().join("store")).unwrap();
+    let options = BackupOptions { full_after: Some(3), ..BackupOptions::default() };
+    for change in DAYS {
+        change(&tree);
+        backup(&Dir::new(&tree).unwrap(), &store, &options).unwrap();
+    }
+    let to = temp.path().join("recovered");
+    let output = Command::new("sh").arg(SCRIPT).arg(store.path()).arg(&to).output().unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    assert_same(&to, &tree);
 }
 
 #[test]
