@@ -152,10 +152,23 @@ impl DiffData {
         Ok(DiffData { archives, diff, contents: contents.into(), parts: Arc::default() })
     }
 
+    /// That the diff starts from nothing, and takes nothing from there.
     fn check_full(&self) -> Result<(), Error> {
-        match self.is_full() {
-            true => Ok(()),
-            false => Err(Error::NotFull { archive: self.name() }),
+        if !self.is_full() {
+            return Err(Error::NotFull { archive: self.name() });
+        }
+        let takes = |change: &&Change| {
+            let content = change.new.as_ref().map(|new| &new.content);
+            let derived = matches!(content, Some(Content::Copy { .. } | Content::Delta { .. }));
+            derived || change.old.is_some()
+        };
+        match self.diff.changes().iter().find(takes) {
+            None => Ok(()),
+            Some(Change { path, .. }) => {
+                let (path, problem) = (path.clone(), "something taken from where nothing was");
+                let source = diffindex::Error::Unusable { path, problem };
+                Err(Error::Diff { archive: self.name(), source })
+            }
         }
     }
 }

@@ -146,21 +146,23 @@ impl<'a> State<'a> {
         let Some(digest) = content_of(&new.node) else { return Ok(Origin::of(Base::None)) };
         let mut origin = match &new.content {
             Content::Whole => Origin::of(Base::Whole),
-            Content::Keep => return self.at(path, digest),
-            Content::Copy { base } => return self.at(base, digest),
-            Content::Delta { base, digest } => self.at(base, *digest)?,
+            Content::Keep => return self.at(path, digest, Some(new.node.len())),
+            Content::Copy { base } => return self.at(base, digest, Some(new.node.len())),
+            Content::Delta { base, digest } => self.at(base, *digest, None)?,
         };
         origin.contents.push(stored);
         origin.signature = new.signature.as_ref();
         Ok(origin)
     }
 
-    /// Where what is at `path` after the parts so far comes from, which the next one says has this digest.
-    fn at(&self, path: &'a RelPath, digest: Digest) -> Result<Origin<'a>, Error> {
+    /// Where what is at `path` after the parts so far comes from, of which the next one says this digest, and
+    /// the length if it does.
+    fn at(&self, path: &'a RelPath, digest: Digest, len: Option<u64>) -> Result<Origin<'a>, Error> {
         match self.0.get(path) {
             None => Ok(Origin::of(Base::Tree(path, digest))),
             Some(Outcome { new: Some((new, origin)), .. })
-                if content_of(&new.node) == Some(digest) =>
+                if content_of(&new.node) == Some(digest)
+                    && len.is_none_or(|len| len == new.node.len()) =>
             {
                 Ok(origin.clone())
             }

@@ -6,9 +6,9 @@ use std::io::Read;
 use crate::common::{Chain, FORMATS, large, noise, small, text, write};
 use crate::forge::Forge;
 use archive::{ArchiveOptions, DiffData, Error, Format};
-use diffindex::{Content, DiffIndex};
-use dirindex::{DirIndex, RelPath};
-use rsync_core::SignatureOptions;
+use diffindex::{Change, Content, DiffIndex};
+use dirindex::{DirIndex, Node, RelPath};
+use rsync_core::{Digest, SignatureOptions};
 
 fn path(path: &str) -> RelPath {
     RelPath::new(path).unwrap()
@@ -164,20 +164,28 @@ fn parts_that_contradict_one_another() {
     let mut chain = Chain::new(|root| write(root, "a", b"one"));
     chain.step(|root| write(root, "a", b"another"));
     let parts = chain.parts();
-    // A diff that starts from the right tree and says that something else was in it.
-    let mut change = parts[1].diff().changes()[0].clone();
-    change.old = Some(dirindex::Node::Dir);
-    let lie =
-        DiffIndex::from_changes(parts[1].diff().base(), parts[1].diff().result(), vec![change]);
-    let error = DiffIndex::squash(&[parts[0].diff().clone(), lie.unwrap()]).unwrap_err();
-    assert!(error.to_string().contains("do not agree"), "{error}");
-    let mut change = parts[1].diff().changes()[0].clone();
-    let digest = rsync_core::Digest::of(b"what never was there");
-    change.new.as_mut().unwrap().content = Content::Delta { base: path("a"), digest };
-    let lie =
-        DiffIndex::from_changes(parts[1].diff().base(), parts[1].diff().result(), vec![change]);
-    let error = DiffIndex::squash(&[parts[0].diff().clone(), lie.unwrap()]).unwrap_err();
-    assert!(error.to_string().contains("do not agree"), "{error}");
+    let (full, diff) = (parts[0].diff(), parts[1].diff());
+    // From the right tree to the right tree, but it says that something else was in the former.
+    let lies: [fn(&mut Change); 3] = [
+        |change| change.old = Some(Node::Dir),
+        |change| {
+            let digest = Digest::of(b"what never was there");
+            change.new.as_mut().unwrap().content =
+                Content::Delta { base: change.path.clone(), digest };
+        },
+        |change| {
+            let new = change.new.as_mut().unwrap();
+            new.node = Node::File { len: 9, digest: Digest::of(b"one") };
+            (new.content, new.signature) = (Content::Copy { base: change.path.clone() }, None);
+        },
+    ];
+    for lie in lies {
+        let mut change = diff.changes()[0].clone();
+        lie(&mut change);
+        let lying = DiffIndex::from_changes(diff.base(), diff.result(), vec![change]).unwrap();
+        let error = DiffIndex::squash(&[full.clone(), lying]).unwrap_err();
+        assert!(error.to_string().contains("do not agree"), "{error}");
+    }
 }
 
 fn repacked(data: &DiffData, format: Format) -> Result<Vec<u8>, Error> {

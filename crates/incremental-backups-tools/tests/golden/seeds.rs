@@ -97,6 +97,7 @@ fn diffs() {
 }
 
 fn archives() {
+    let mut chain = Vec::new();
     for name in ["full.tgz", "change.tar.zst"] {
         let golden = crate::path(name);
         let data = DiffData::open(&golden).unwrap();
@@ -125,9 +126,14 @@ fn archives() {
             part(&bends),
         ];
         let bodies = contents.into_iter().flat_map(|(_, body)| body);
-        write("archive", name, [head.concat(), bodies.collect()].concat());
+        let seed = [head.concat(), bodies.collect()].concat();
+        write("archive", name, &seed);
+        chain.push(seed);
         write("archive", &format!("{name}.whole"), fs::read(crate::path(name)).unwrap());
     }
+    // The change starts from what the full backup leads to.
+    let [full, change] = chain.as_slice() else { panic!("two archives") };
+    write("squash", "full-change", [part(full), change.clone()].concat());
 }
 
 fn deltas() {
@@ -155,5 +161,7 @@ fn deltas() {
         let mut bytes = Vec::new();
         delta.write_to(new, &mut bytes).unwrap();
         write("patch", &name, [part(base), bytes[4..].to_vec()].concat());
+        let again = part(&bytes[4..]);
+        write("compose", &name, [part(base), again.clone(), again].concat());
     }
 }

@@ -1,0 +1,75 @@
+//! Two archives, made of the fuzzer's bytes, as one: an error, or a diff with data that is packed, read and
+//! taken apart as any.
+#![no_main]
+
+use std::io::Read;
+
+use archive::{Archive, ArchiveOptions, DiffData};
+use diffindex::Signatures;
+use dirindex::{DirIndex, RelPath, Root};
+use libfuzzer_sys::fuzz_target;
+use rsync_core::SignatureOptions;
+
+mod forge;
+mod input;
+use forge::forge;
+use input::Input;
+
+fuzz_target!(|bytes: &[u8]| {
+    let mut input = Input(bytes);
+    let (nothing, between, end) = (DirIndex::empty().root(), Root([0; 32]), Root([1; 32]));
+    let first = forge(Input(input.part()), (nothing, between));
+    let (Some(first), Some(second)) = (first, forge(input, (between, end))) else { return };
+    let open = |bytes, name| Archive::from_source(bytes, name).ok();
+    let (Some(first), Some(second)) = (open(first, "first"), open(second, "second")) else {
+        return;
+    };
+    let (Ok(old), Ok(new)) = (first.load(), second.load()) else { return };
+    let Ok(both) = DiffData::squash(&[old, new]) else { return };
+
+    let sound = both.verify(None).is_ok();
+    let contents = contents(&both);
+    assert!(contents.is_some() || !sound);
+    let signed = both.signed_diff(&SignatureOptions::default());
+    assert!(signed.is_ok() || !sound);
+    // Another root than it names: a lie that no two real trees tell.
+    assert!(both.retarget(&DirIndex::empty()).is_err());
+
+    let mut packed = Vec::new();
+    let repacked = both.repack_to(&mut packed, &ArchiveOptions::default());
+    assert!(repacked.is_ok() || !sound);
+    if repacked.is_ok() && sound {
+        let again = DiffData::from_source(packed, "again").expect("what was packed can be read");
+        again.verify(None).expect("what was packed is sound");
+        assert_eq!(contents, self::contents(&again));
+    }
+
+    let archives = [first, second];
+    for change in both.diff().changes() {
+        let path = std::slice::from_ref(&change.path);
+        let Ok(selected) = both.select(path) else { continue };
+        let found = Archive::select_chain(&archives, path).expect("what all has, a part has");
+        assert_eq!(carried(&found), carried(&selected));
+        assert_eq!(self::contents(&found), self::contents(&selected));
+    }
+});
+
+/// Each content, unless one cannot be read.
+fn contents(data: &DiffData) -> Option<Vec<(RelPath, Vec<u8>)>> {
+    let mut reader = data.reader();
+    let stored = data.diff().changes().iter().filter(|change| change.stored_content().is_some());
+    let read = stored.map(|change| {
+        let (mut body, mut bytes) = (reader.open(change).ok()?, Vec::new());
+        let declared = body.remaining();
+        body.read_to_end(&mut bytes).ok()?;
+        assert_eq!(bytes.len() as u64, declared);
+        Some((change.path.clone(), bytes))
+    });
+    read.collect()
+}
+
+fn carried(data: &DiffData) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    data.diff().write_to(&mut bytes, Signatures::None).expect("what was read can be written");
+    bytes
+}
