@@ -73,8 +73,8 @@ impl Stored {
     }
 }
 
-/// As many archives are read from at once; each takes up to some 2 MiB.
-const MAX_CURSORS: usize = 32;
+/// Cursors hold no more than this, and what the one in use takes.
+const MAX_HELD: usize = 64 << 20;
 
 /// Cursors in the archives that were read from last, the last one last.
 #[derive(Default)]
@@ -87,8 +87,9 @@ impl<'a> Cursors<'a> {
         let cursor = match self.0.iter().rposition(same) {
             Some(at) => self.0.remove(at).1,
             None => {
-                if self.0.len() >= MAX_CURSORS {
-                    self.0.remove(0);
+                let mut held: usize = self.0.iter().map(|(_, cursor)| cursor.held()).sum();
+                while held > MAX_HELD {
+                    held -= self.0.remove(0).1.held();
                 }
                 archive.0.stream.cursor()
             }

@@ -63,6 +63,7 @@
 mod archive;
 mod body;
 mod codec;
+mod content;
 mod create;
 mod error;
 mod frame;
@@ -84,7 +85,8 @@ mod writer;
 
 pub use archive::Archive;
 pub use codec::Format;
+pub use content::Body;
 pub use create::ArchiveOptions;
 pub use dirindex::ReadAt;
 pub use error::Error;
-pub use read::{Body, ContentReader, DiffData};
+pub use read::{ContentReader, DiffData};

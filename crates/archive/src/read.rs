@@ -1,17 +1,17 @@
 //! [`DiffData`]: a diff and where its contents are stored, in one archive or in several; and its
 //! contents one by one. Knows neither compression nor how the table was found.
 
-use std::io::{self, Read};
+use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use diffindex::{Change, Content, DiffIndex};
 use dirindex::{DirIndex, Node, RelPath};
-use rsync_core::{Digest, Extents, Piece, Pieces};
+use rsync_core::Digest;
 
-use crate::body::{Cursors, Stored, StoredDelta};
+use crate::body::{Cursors, Stored};
+use crate::content::Body;
 use crate::error::shown;
-use crate::stream::as_io;
 use crate::{Archive, Error, ReadAt};
 
 /// The data of a diff: an archive of the contents that the new tree has and the old one had not.
@@ -164,8 +164,8 @@ impl std::fmt::Debug for DiffData {
     }
 }
 
-/// Opens contents of a [`DiffData`], at best in path order. Holds two members of about 1 MiB for each
-/// archive that it reads from, and of no more than 32 archives at a time.
+/// Opens contents of a [`DiffData`], at best in path order. Holds a member of about 1 MiB, packed and
+/// unpacked, of each archive that it reads from, and some 64 MiB of such at most.
 pub struct ContentReader<'a> {
     data: &'a DiffData,
     cursors: Cursors<'a>,
@@ -177,7 +177,7 @@ impl<'a> ContentReader<'a> {
     /// [`Content::Delta`](diffindex::Content::Delta).
     ///
     /// A content that is made of several stored ones is composed now: the commands of its deltas are
-    /// read, and for each run of bytes in what they make 24 bytes are held.
+    /// read, and for each run of bytes in what they make 24 bytes are held; it is then read 8 MiB at a time.
     ///
     /// What is read is not yet compared with the digest in the diff: who restores does that, on
     /// the file that results.
@@ -198,120 +198,7 @@ impl<'a> ContentReader<'a> {
             cursor.header(&name, body.len)?;
             names.push(name);
         }
-        let extents = match recipe.bodies.as_slice() {
-            [only] => Extents::of_body(0, only.len),
-            bodies => compose(&mut self.cursors, bodies, &names, whole)?,
-        };
-        let left = extents.encoded_len();
-        let (pieces, at_hand) = (extents.into_pieces(), None);
-        Ok(Body {
-            cursors: &mut self.cursors,
-            bodies: &recipe.bodies,
-            names,
-            pieces,
-            at_hand,
-            left,
-        })
-    }
-}
-
-/// Where the bytes of a content lie that is made of several bodies.
-fn compose<'a>(
-    cursors: &mut Cursors<'a>,
-    bodies: &'a [Stored],
-    names: &[String],
-    whole: bool,
-) -> Result<Extents, Error> {
-    let mut extents = Extents::of_base(u64::MAX);
-    for ((body, name), number) in bodies.iter().zip(names).zip(0..) {
-        if whole && number == 0 {
-            extents = Extents::of_body(0, body.len);
-        } else {
-            let delta = StoredDelta::new(cursors.of(&body.archive), body);
-            let composed = extents.then(delta, number, body.result_len);
-            extents = composed.map_err(|error| body.bad_delta(name, error))?;
-        }
-        if extents.len() != body.result_len {
-            let (found, wanted) = (extents.len(), body.result_len);
-            let problem = format!("it makes {found} bytes, and not {wanted}");
-            return Err(body.damaged(name, problem));
-        }
-    }
-    Ok(extents)
-}
-
-/// The bytes of one content: exactly as many as are declared, or an error.
-pub struct Body<'r, 'a> {
-    cursors: &'r mut Cursors<'a>,
-    bodies: &'a [Stored],
-    /// The tar members that the bodies are.
-    names: Vec<String>,
-    pieces: Pieces<Extents>,
-    /// What is left of the piece at hand, and how much of it was taken.
-    at_hand: Option<(Piece, u64)>,
-    left: u64,
-}
-
-impl Body<'_, '_> {
-    /// How many bytes are still to be read.
-    pub fn remaining(&self) -> u64 {
-        self.left
-    }
-
-    /// Reads the padding after each stored body, wherever reading is.
-    pub(crate) fn padding(&mut self) -> Result<(), Error> {
-        for (body, name) in self.bodies.iter().zip(&self.names) {
-            let cursor = self.cursors.of(&body.archive);
-            cursor.seek(body.bytes_at() + body.len);
-            cursor.padding(name, body.len)?;
-        }
-        Ok(())
-    }
-
-    /// Reads from `piece`, of which `taken` bytes were read. Gives none at its end.
-    fn take(&mut self, piece: &Piece, taken: u64, buffer: &mut [u8]) -> io::Result<usize> {
-        match piece {
-            Piece::Command(command) => {
-                command.as_bytes().get(taken as usize..).unwrap_or_default().read(buffer)
-            }
-            Piece::Body { body, at, len } => {
-                let room = usize::try_from(len - taken).unwrap_or(usize::MAX).min(buffer.len());
-                let buffer = buffer.get_mut(..room).unwrap_or_default();
-                let number = *body as usize;
-                let (Some(body), Some(name)) = (self.bodies.get(number), self.names.get(number))
-                else {
-                    return Ok(0);
-                };
-                let cursor = self.cursors.of(&body.archive);
-                cursor.seek(body.bytes_at() + at + taken);
-                let read = cursor.read(buffer).map_err(|error| as_io(error.of(name)))?;
-                if read == 0 && !buffer.is_empty() {
-                    return Err(io::ErrorKind::UnexpectedEof.into());
-                }
-                Ok(read)
-            }
-        }
-    }
-}
-
-/// Damage comes as [`InvalidData`](io::ErrorKind::InvalidData) around [`Error::Damaged`].
-impl Read for Body<'_, '_> {
-    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        if buffer.is_empty() {
-            return Ok(0);
-        }
-        loop {
-            let Some((piece, taken)) = self.at_hand.or_else(|| Some((self.pieces.next()?, 0)))
-            else {
-                return Ok(0);
-            };
-            let read = self.take(&piece, taken, buffer)?;
-            self.at_hand = (read > 0).then_some((piece, taken + read as u64));
-            self.left -= read as u64;
-            if read > 0 {
-                return Ok(read);
-            }
-        }
+        Body::new(&mut self.cursors, &recipe.bodies, names, whole)
     }
 }
 

@@ -134,6 +134,11 @@ pub(crate) struct Cursor<'a> {
 const READ_LEN: u64 = 1 << 20;
 
 impl<'a> Cursor<'a> {
+    /// How much memory it holds.
+    pub(crate) fn held(&self) -> usize {
+        self.packed.capacity() + self.unpacked.capacity()
+    }
+
     pub(crate) fn seek(&mut self, at: u64) {
         self.at = at;
     }

@@ -268,3 +268,27 @@ fn damage_of_a_part_is_not_packed_again() {
     // What is not refused is PATHS, and framing that reading contents passes by.
     assert!(refused[0] > 30 && refused[1] > 3 && refused[2] > 30, "{refused:?}");
 }
+
+/// A file longer than what is made at a time, of which each backup changed a bit everywhere.
+#[test]
+fn a_large_file_of_scattered_pieces() {
+    let mut file = noise(1, 10 << 20);
+    let mut chain = Chain::new(|root| write(root, "large", &file));
+    for day in 0..4 {
+        for at in (day * 40_000..file.len()).step_by(300_000) {
+            file[at..at + 10].copy_from_slice(&noise(day as u64, 10));
+        }
+        let at = 9 << 20;
+        file.splice(at..at, noise(day as u64, 100));
+        chain.step(|root| write(root, "large", &file));
+    }
+    let parts = chain.parts();
+    let full = DiffData::squash(&parts).unwrap();
+    full.verify(None).unwrap();
+    assert!(bytes(&full, "large").unwrap() == file);
+    let changes = DiffData::squash(&parts[1..]).unwrap();
+    let (delta, mut patched) = (bytes(&changes, "large").unwrap(), Vec::new());
+    let old = std::io::Cursor::new(noise(1, 10 << 20));
+    rsync_core::patch(old, &*delta, &mut patched, file.len() as u64).unwrap();
+    assert!(patched == file);
+}

@@ -1,0 +1,190 @@
+//! [`Body`]: the bytes of one content, which is stored as it is or composed of several stored ones. Knows
+//! no diff and no table.
+
+use std::io::{self, Read};
+use std::ops::Range;
+
+use rsync_core::{Extents, Piece, Pieces};
+
+use crate::Error;
+use crate::body::{Cursors, Stored, StoredDelta};
+use crate::stream::as_io;
+
+/// As much of a composed content is made at a time.
+const WINDOW_LEN: usize = 8 << 20;
+/// Of so many pieces at most.
+const WINDOW_PIECES: usize = 1 << 16;
+
+/// The bytes of one content: exactly as many as are declared, or an error.
+pub struct Body<'r, 'a> {
+    cursors: &'r mut Cursors<'a>,
+    bodies: &'a [Stored],
+    /// The tar members that the bodies are.
+    names: Vec<String>,
+    made: Made,
+    left: u64,
+}
+
+/// How a content is made.
+enum Made {
+    /// It is the one body.
+    One,
+    /// Of pieces of several, a window at a time: what lies in one archive is read in one go then,
+    /// however it is scattered over the content.
+    Composed { pieces: Pieces<Extents>, over: Option<Piece>, window: Vec<u8>, taken: usize },
+}
+
+impl<'r, 'a> Body<'r, 'a> {
+    /// The content that `bodies`, which are tar members of these names, make: the first is the file or
+    /// else a delta, each of the others a delta against what the one before it makes.
+    pub(crate) fn new(
+        cursors: &'r mut Cursors<'a>,
+        bodies: &'a [Stored],
+        names: Vec<String>,
+        whole: bool,
+    ) -> Result<Body<'r, 'a>, Error> {
+        let (made, left) = match bodies {
+            [only] => (Made::One, only.len),
+            _ => {
+                let extents = compose(cursors, bodies, &names, whole)?;
+                let (len, pieces) = (extents.encoded_len(), extents.into_pieces());
+                (Made::Composed { pieces, over: None, window: Vec::new(), taken: 0 }, len)
+            }
+        };
+        Ok(Body { cursors, bodies, names, made, left })
+    }
+
+    /// How many bytes are still to be read.
+    pub fn remaining(&self) -> u64 {
+        self.left
+    }
+
+    /// Reads the padding after each stored body, wherever reading is.
+    pub(crate) fn padding(&mut self) -> Result<(), Error> {
+        for (body, name) in self.bodies.iter().zip(&self.names) {
+            let cursor = self.cursors.of(&body.archive);
+            cursor.seek(body.bytes_at() + body.len);
+            cursor.padding(name, body.len)?;
+        }
+        Ok(())
+    }
+
+    /// Reads on in the one body.
+    fn read_one(&mut self, buffer: &mut [u8]) -> Result<usize, Error> {
+        let (Some(body), Some(name)) = (self.bodies.first(), self.names.first()) else {
+            return Ok(0);
+        };
+        let room = usize::try_from(self.left).unwrap_or(usize::MAX).min(buffer.len());
+        let cursor = self.cursors.of(&body.archive);
+        cursor.seek(body.bytes_at() + (body.len - self.left));
+        let buffer = buffer.get_mut(..room).unwrap_or_default();
+        cursor.read(buffer).map_err(|error| error.of(name))
+    }
+}
+
+/// Damage comes as [`InvalidData`](io::ErrorKind::InvalidData) around [`Error::Damaged`].
+impl Read for Body<'_, '_> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        if buffer.is_empty() || self.left == 0 {
+            return Ok(0);
+        }
+        let read = match &mut self.made {
+            Made::One => self.read_one(buffer).map_err(as_io)?,
+            Made::Composed { pieces, over, window, taken } => {
+                if *taken == window.len() {
+                    *taken = 0;
+                    let reads = lay_out(pieces, over, window);
+                    let filled = fill(self.cursors, self.bodies, &self.names, reads, window);
+                    filled.inspect_err(|_| window.clear()).map_err(as_io)?;
+                }
+                let read = window.get(*taken..).unwrap_or_default().read(buffer)?;
+                *taken += read;
+                read
+            }
+        };
+        if read == 0 {
+            return Err(io::ErrorKind::UnexpectedEof.into());
+        }
+        self.left -= read as u64;
+        Ok(read)
+    }
+}
+
+/// Where the bytes of a content lie that is made of several bodies.
+fn compose<'a>(
+    cursors: &mut Cursors<'a>,
+    bodies: &'a [Stored],
+    names: &[String],
+    whole: bool,
+) -> Result<Extents, Error> {
+    let mut extents = Extents::of_base(u64::MAX);
+    for ((body, name), number) in bodies.iter().zip(names).zip(0..) {
+        if whole && number == 0 {
+            extents = Extents::of_body(0, body.len);
+        } else {
+            let delta = StoredDelta::new(cursors.of(&body.archive), body);
+            let composed = extents.then(delta, number, body.result_len);
+            extents = composed.map_err(|error| body.bad_delta(name, error))?;
+        }
+        if extents.len() != body.result_len {
+            let (found, wanted) = (extents.len(), body.result_len);
+            let problem = format!("it makes {found} bytes, and not {wanted}");
+            return Err(body.damaged(name, problem));
+        }
+    }
+    Ok(extents)
+}
+
+/// A run of a body, and where in the window it belongs.
+struct Run {
+    body: u32,
+    at: u64,
+    to: Range<usize>,
+}
+
+/// Makes room in `window` for the next pieces and puts the commands there. Gives what is to be read.
+fn lay_out(
+    pieces: &mut Pieces<Extents>,
+    over: &mut Option<Piece>,
+    window: &mut Vec<u8>,
+) -> Vec<Run> {
+    let mut runs = Vec::new();
+    window.clear();
+    while window.len() < WINDOW_LEN && runs.len() < WINDOW_PIECES {
+        match over.take().or_else(|| pieces.next()) {
+            None => break,
+            Some(Piece::Command(command)) => window.extend_from_slice(command.as_bytes()),
+            Some(Piece::Body { body, at, len }) => {
+                let room = (WINDOW_LEN - window.len()) as u64;
+                let now = len.min(room);
+                if now < len {
+                    *over = Some(Piece::Body { body, at: at + now, len: len - now });
+                }
+                let to = window.len()..window.len() + now as usize;
+                window.resize(to.end, 0);
+                runs.push(Run { body, at, to });
+            }
+        }
+    }
+    runs
+}
+
+/// Reads runs into the window, one body after the other.
+fn fill<'a>(
+    cursors: &mut Cursors<'a>,
+    bodies: &'a [Stored],
+    names: &[String],
+    mut runs: Vec<Run>,
+    window: &mut [u8],
+) -> Result<(), Error> {
+    runs.sort_unstable_by_key(|run| (run.body, run.at));
+    for run in runs {
+        let number = run.body as usize;
+        let (Some(body), Some(name)) = (bodies.get(number), names.get(number)) else { continue };
+        let cursor = cursors.of(&body.archive);
+        cursor.seek(body.bytes_at() + run.at);
+        let to = window.get_mut(run.to).unwrap_or_default();
+        cursor.read_exact(to).map_err(|error| error.of(name))?;
+    }
+    Ok(())
+}
