@@ -65,6 +65,10 @@
 //! patches), [`dirindex`] (a tree and its index), [`diffindex`] (what changed), [`archive`] (the
 //! files that hold it).
 
+//! # Features
+//!
+//! `object_store`, off by default: `store::ObjectStoreAdapter`, for stores in S3 and its like.
+
 // The tests' helpers name this crate from outside.
 #[cfg(test)]
 extern crate self as incremental_backups_tools;

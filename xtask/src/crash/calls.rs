@@ -8,7 +8,7 @@ use std::sync::Mutex;
 
 use anyhow::{Result, ensure};
 
-use super::jobs::{End, Job, prepare};
+use super::jobs::{End, Job};
 use super::trace::Point;
 use crate::process::installed;
 
@@ -27,23 +27,25 @@ enum Strike {
     Descriptors(u32),
 }
 
+/// Makes the jobs below a directory.
+type Prepare = fn(&Path, &Path) -> Result<Vec<Job>>;
+
 /// Runs the sweeps; the number of runs that did not end as promised.
-pub(super) fn run(program: &Path) -> Result<usize> {
+pub(super) fn run(program: &Path, prepare: Prepare) -> Result<usize> {
     println!("# every command, killed at each call, and with each call failing");
     if !installed("strace") || !installed("setfattr") {
         println!("SKIPPED: strace or setfattr is missing");
         return Ok(0);
     }
     let home = Path::new("/dev/shm").join(format!("xtask-calls-{}", std::process::id()));
-    let outcome = sweep(program, &home);
+    let outcome = prepare(program, &home).and_then(|jobs| sweep(&jobs, &home));
     std::fs::remove_dir_all(home)?;
     outcome
 }
 
-fn sweep(program: &Path, home: &Path) -> Result<usize> {
-    let jobs = prepare(program, home)?;
+fn sweep(jobs: &[Job], home: &Path) -> Result<usize> {
     let (mut kills, mut errors, mut bad) = (0, 0, 0);
-    for job in &jobs {
+    for job in jobs {
         let strikes = strikes(job, &home.join("work"))?;
         let is_kill = |strike: &&Strike| matches!(strike, Strike::Kill(_));
         let killed = strikes.iter().filter(is_kill).count();

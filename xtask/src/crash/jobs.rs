@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Result, bail, ensure};
 
+use super::stores::States;
 use super::trace::Run;
 use super::tree::{self, STAGE, Snapshot, difference, snapshot};
 
@@ -15,15 +16,17 @@ pub(super) struct Job {
     pub(super) name: &'static str,
     pub(super) run: Run,
     /// What the directory it runs in starts as.
-    start: PathBuf,
-    kind: Kind,
+    pub(super) start: PathBuf,
+    pub(super) kind: Kind,
 }
 
-enum Kind {
+pub(super) enum Kind {
     /// Brings the tree `tree` from one of these states to the last.
     Apply(Vec<Snapshot>),
     /// Writes these files; the first cannot be new unless those after it are.
     Write(BTreeMap<PathBuf, Vec<u8>>),
+    /// Changes the store `store`.
+    Store(States),
 }
 
 /// How a run ended, which says what may be left behind.
@@ -134,7 +137,7 @@ impl Job {
 
     /// Whether it makes the calls of another job once more.
     pub(super) fn is_repeat(&self) -> bool {
-        self.is_apply() && self.name != "apply"
+        matches!(self.name, "apply full" | "apply two" | "backup first" | "backup again")
     }
 
     /// Whether the command changes a tree.
@@ -164,6 +167,7 @@ impl Job {
                 let done = state > 0;
                 ensure!(end == End::Killed || done || !stage.exists(), "litter");
             }
+            Kind::Store(states) => states.judge(dir, Some(end))?,
             Kind::Write(outputs) => {
                 let mut all_new = true;
                 for (name, bytes) in outputs {
@@ -210,6 +214,7 @@ impl Job {
                 ensure!(found == *last, "another tree: {}", difference(&found, last));
                 ensure!(!dir.join("tree").join(STAGE).exists(), "the stage is still there");
             }
+            Kind::Store(states) => states.judge(dir, None)?,
             Kind::Write(outputs) => {
                 for (name, bytes) in outputs {
                     ensure!(fs::read(dir.join(name))? == *bytes, "{} is another", name.display());

@@ -8,6 +8,7 @@ mod full;
 mod jobs;
 mod mounted;
 mod power;
+mod stores;
 mod trace;
 mod tree;
 
@@ -18,7 +19,7 @@ use anyhow::{Context, Result, bail};
 
 /// Runs the sweeps that `words` name, or all.
 pub(crate) fn run(words: &[&str]) -> Result<()> {
-    let all = ["model", "calls", "power", "full", "chains"];
+    let all = ["model", "calls", "store", "power", "full", "chains"];
     let words = if words.is_empty() { &all[..] } else { words };
     if let Some(unknown) = words.iter().find(|word| !all.contains(word)) {
         bail!("there is no sweep {unknown}: there are {}", all.join(", "));
@@ -28,7 +29,8 @@ pub(crate) fn run(words: &[&str]) -> Result<()> {
     for word in words {
         bad += match *word {
             "model" => model()?,
-            "calls" => calls::run(&program)?,
+            "calls" => calls::run(&program, jobs::prepare)?,
+            "store" => calls::run(&program, stores::prepare)?,
             "power" => power::run(&program)?,
             "full" => full::run(&program)?,
             _ => chains()?,

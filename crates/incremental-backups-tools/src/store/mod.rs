@@ -11,11 +11,15 @@ use crate::error::{Error, Result};
 mod dir;
 mod keep;
 mod name;
+#[cfg(feature = "object_store")]
+mod object;
 mod points;
 
 pub use dir::DirStore;
 pub use keep::Keep;
 pub use name::{ArchiveName, Name, NoPoint, Point};
+#[cfg(feature = "object_store")]
+pub use object::ObjectStoreAdapter;
 pub use points::{AtError, Points, StoredArchive};
 
 /// A place that keeps files by name: a directory ([`DirStore`]), or anything else that has these five

@@ -1,0 +1,100 @@
+//! `backup` and `prune`, killed before calls that change the store: nothing is lost, and the same
+//! command run again does its work. The long sweep is `cargo xtask crash store`.
+#![allow(clippy::unwrap_used, reason = "a test")]
+
+mod common;
+
+use common::{IBTOOLS, Place, Snapshot, edit, plant, run};
+use std::collections::BTreeMap;
+use std::process::Command;
+
+const CALLS: [&str; 5] = ["write", "fsync", "renameat2", "unlink", "flock"];
+
+/// Three points, and what the tree was at each; edited once more since.
+fn backed_up() -> (Place, BTreeMap<String, Snapshot>) {
+    let place = Place::new();
+    plant(&place);
+    let mut known = BTreeMap::new();
+    for step in 0..3 {
+        if step == 1 {
+            edit(&place);
+        }
+        place.write("tree/step", step.to_string());
+        let made = place.ibtools("backup tree store --json").json();
+        known.insert(made["point"].as_str().unwrap().to_owned(), place.snapshot("tree"));
+    }
+    place.write("tree/step", "last");
+    (place, known)
+}
+
+fn points(place: &Place) -> Vec<String> {
+    let shown = place.ibtools("show store --json").json();
+    let archives = shown["archives"].as_array().unwrap().iter();
+    let mut points: Vec<String> =
+        archives.map(|archive| archive["point"].as_str().unwrap().to_owned()).collect();
+    points.dedup();
+    points
+}
+
+/// That the store verifies, that these points are in it, and that the last `count` of its points are of
+/// `known`, as they were, or of what the tree is `now`.
+fn check(
+    place: &Place,
+    wanted: &[&String],
+    (known, now): (&BTreeMap<String, Snapshot>, &Snapshot),
+    count: usize,
+) {
+    let verified = place.ibtools("verify store");
+    assert_eq!(verified.code, Some(0), "{}{}", verified.out, verified.err);
+    let there = points(place);
+    assert!(wanted.iter().all(|point| there.contains(point)), "{wanted:?} in {there:?}");
+    for point in there.into_iter().rev().take(count) {
+        drop(std::fs::remove_dir_all(place.path("copy")));
+        place.ibtools(&format!("restore store copy --at {point}")).good();
+        let known = known.get(&point).unwrap_or(now);
+        assert!(place.snapshot("copy") == *known, "{point} is another");
+    }
+}
+
+/// Kills `command` before each of the calls in turn, looks, and runs it again. `wanted` are the points
+/// that have to be there in any case.
+fn sweep(command: &str, wanted: impl Fn(&BTreeMap<String, Snapshot>) -> Vec<&String>, least: u32) {
+    let (origin, known) = backed_up();
+    let (wanted, now) = (wanted(&known), origin.snapshot("tree"));
+    let mut kills = 0;
+    for call in CALLS {
+        for when in 1.. {
+            let place = Place::new();
+            let copy = Command::new("cp")
+                .args(["-a", "tree", "store"])
+                .arg(place.path(""))
+                .current_dir(origin.path(""))
+                .status();
+            assert!(copy.unwrap().success());
+            let inject = format!("-f -o trace -e inject={call}:signal=SIGKILL:when={when}");
+            let killed = format!("{inject} {IBTOOLS} --quiet --threads 1 {command}");
+            let Some(killed) = place.other("strace", &killed) else { return };
+            check(&place, &wanted, (&known, &now), usize::MAX);
+            run(Command::new(IBTOOLS).args(command.split(' ')).current_dir(place.path(""))).good();
+            check(&place, &wanted, (&known, &now), 1);
+            let names = std::fs::read_dir(place.path("store")).unwrap();
+            let names = names.map(|entry| entry.unwrap().file_name().into_string().unwrap());
+            assert!(!names.into_iter().any(|name| name.starts_with(".ibtools")), "litter");
+            if killed.code == Some(0) {
+                break;
+            }
+            kills += 1;
+        }
+    }
+    assert!(kills >= least, "{command} was killed only {kills} times");
+}
+
+#[test]
+fn a_killed_backup_loses_nothing_and_is_made_by_the_same_command() {
+    sweep("backup tree store", |known| known.keys().collect(), 10);
+}
+
+#[test]
+fn a_killed_prune_loses_nothing_that_is_kept() {
+    sweep("prune store --keep-last 1", |known| known.keys().next_back().into_iter().collect(), 8);
+}

@@ -1,0 +1,174 @@
+//! The commands that change a store, and what has to be in it whenever they are interrupted: every
+//! point that they are not to remove, as it was.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Result, bail, ensure};
+
+use super::jobs::{End, Job, Kind};
+use super::trace::Run;
+use super::tree::{self, Snapshot, difference, snapshot};
+
+/// What may and must be in a store.
+pub(super) struct States {
+    program: PathBuf,
+    /// The points that have to be there, by id.
+    kept: BTreeMap<String, Snapshot>,
+    /// Those that may be there, until the command has done its work.
+    removed: BTreeMap<String, Snapshot>,
+    /// What a new point has to be, if there is to be one.
+    added: Option<Snapshot>,
+}
+
+/// The jobs, prepared below `home`.
+pub(super) fn prepare(program: &Path, home: &Path) -> Result<Vec<Job>> {
+    fs::create_dir_all(home)?;
+    let at = |name: &str| home.join(name);
+    let run = |args: &[&str]| Run {
+        program: program.to_path_buf(),
+        args: args.iter().map(|&arg| arg.to_owned()).collect(),
+    };
+    // Six states, and a store of all of them in which the first five are of three months.
+    tree::old(&at("old"))?;
+    let states: Vec<PathBuf> = (0..6).map(|number| at(&format!("state-{number}"))).collect();
+    let mut before = at("old");
+    for (number, state) in states.iter().enumerate() {
+        tree::copy(&before, state)?;
+        fs::write(state.join("state"), format!("{number}\n").repeat(500 + number))?;
+        fs::write(state.join(format!("new-{number}")), "new")?;
+        if number == 1 {
+            tree::change(state)?;
+        }
+        before = state.clone();
+    }
+    let dates = ["20260131T000000Z", "20260201T000000Z", "20260228T000000Z", "20260301T000000Z"];
+    let dates = [dates[0], dates[1], dates[2], dates[3], "20260331T000000Z"];
+    let five = at("five");
+    fs::create_dir_all(&five)?;
+    let mut known = BTreeMap::new();
+    for (number, (state, date)) in states.iter().zip(dates).enumerate() {
+        tree::copy(state, &five.join("tree"))?;
+        let (status, errors) = run(&["backup", "tree", "store"]).plain(&five)?;
+        ensure!(status.success(), "backup {number}: {errors}");
+        let before = number.checked_sub(1).and_then(|before| dates.get(before)).copied();
+        rename_newest(&five.join("store"), date, before)?;
+        known.insert(date.to_owned(), snapshot(state)?);
+        if number == 0 {
+            tree::copy(&five, &at("one"))?;
+        }
+    }
+    let [Some(first), Some(second), Some(last)] = [states.first(), states.get(1), states.last()]
+    else {
+        bail!("no states");
+    };
+    fs::create_dir_all(at("none"))?;
+    tree::copy(first, &at("none").join("tree"))?;
+    tree::copy(second, &at("one").join("tree"))?;
+    tree::copy(last, &five.join("tree"))?;
+
+    let job = |name, start: &str, args: &[&str], kept: &[&str], added: Option<Snapshot>| {
+        let part = |keep: bool| {
+            let start = at(start);
+            let there = points(&start.join("store")).unwrap_or_default();
+            let known = known.iter().filter(|(id, _)| there.contains(*id));
+            let known = known.filter(|(id, _)| kept.contains(&id.as_str()) == keep);
+            known.map(|(id, state)| (id.clone(), state.clone())).collect()
+        };
+        let program = program.to_path_buf();
+        let states = States { program, kept: part(true), removed: part(false), added };
+        Job { name, run: run(args), start: at(start), kind: Kind::Store(states) }
+    };
+    let backup = ["backup", "tree", "store"];
+    let prune = ["prune", "store", "--keep-monthly", "9"];
+    let monthly = [dates[0], dates[2], dates[4]];
+    Ok(vec![
+        job("backup first", "none", &backup, &[], Some(snapshot(first)?)),
+        job("backup", "one", &backup, &dates, Some(snapshot(second)?)),
+        job("backup again", "five", &backup, &dates, Some(snapshot(last)?)),
+        job("prune", "five", &prune, &monthly, None),
+    ])
+}
+
+/// Gives the newest point another date; the archive before it has been given one already.
+fn rename_newest(store: &Path, date: &str, before: Option<&str>) -> Result<()> {
+    for name in names(store)? {
+        let id = name.get(..16).unwrap_or_default();
+        let kind = match (name.split_once('-'), before) {
+            (None, _) if name.ends_with(".index") => ".index".to_owned(),
+            (Some((_, "full.tgz")), None) => "-full.tgz".to_owned(),
+            (Some(_), Some(before)) if id > "20260401" => format!("-since-{before}.tgz"),
+            _ => continue,
+        };
+        fs::rename(store.join(&name), store.join(format!("{date}{kind}")))?;
+    }
+    Ok(())
+}
+
+fn names(store: &Path) -> Result<Vec<String>> {
+    let names = fs::read_dir(store)?.map(|entry| Ok(entry?.file_name()));
+    let names = names.collect::<Result<Vec<_>>>()?.into_iter();
+    Ok(names.map(|name| name.to_string_lossy().into_owned()).collect())
+}
+
+/// The points that archives lead to.
+fn points(store: &Path) -> Result<BTreeSet<String>> {
+    let names = names(store)?.into_iter().filter(|name| name.contains("Z-"));
+    Ok(names.filter_map(|name| name.get(..16).map(str::to_owned)).collect())
+}
+
+impl States {
+    /// What is wrong with the store in `dir`, if anything is. `end` is how the command ended; `None`
+    /// when it has done its work.
+    pub(super) fn judge(&self, dir: &Path, end: Option<End>) -> Result<()> {
+        let store = dir.join("store");
+        let names = if store.exists() { names(&store)? } else { Vec::new() };
+        let litter = names.iter().any(|name| name.starts_with(".ibtools"));
+        ensure!(!litter || end == Some(End::Killed), "litter: {names:?}");
+        let there = if store.exists() { points(&store)? } else { BTreeSet::new() };
+        let lost = self.kept.keys().find(|id| !there.contains(*id));
+        ensure!(lost.is_none(), "{lost:?} is lost, there are {there:?}");
+        if there.is_empty() {
+            ensure!(end.is_some(), "no backup");
+            return Ok(());
+        }
+        self.run(dir, &["verify", "store"])?;
+        let mut added = 0;
+        for id in &there {
+            let state = match (self.kept.get(id), self.removed.get(id), &self.added) {
+                (Some(state), ..) => state,
+                (None, Some(state), _) if end.is_some() => state,
+                (None, None, Some(state)) => {
+                    added += 1;
+                    // What could not be read is left out, which was said; the next one has it.
+                    if end == Some(End::Warned) || (end.is_none() && Some(id) != there.last()) {
+                        continue;
+                    }
+                    state
+                }
+                _ => bail!("{id} should not be there"),
+            };
+            let restored = dir.join("restored");
+            if restored.exists() {
+                fs::remove_dir_all(&restored)?;
+            }
+            self.run(dir, &["restore", "store", "restored", "--at", id, "--privileged"])?;
+            let found = snapshot(&restored)?;
+            ensure!(found == *state, "{id} is another: {}", difference(&found, state));
+        }
+        if end.is_none() {
+            ensure!(self.added.is_none() || added > 0, "nothing was added");
+            let indexes = names.iter().filter(|name| name.ends_with(".index")).count();
+            ensure!(indexes == 1, "{indexes} indexes");
+        }
+        Ok(())
+    }
+
+    fn run(&self, dir: &Path, args: &[&str]) -> Result<()> {
+        let words = args.iter().map(|&arg| arg.to_owned()).collect();
+        let (status, errors) = Run { program: self.program.clone(), args: words }.plain(dir)?;
+        ensure!(status.success(), "{args:?} ends with {status}: {errors}");
+        Ok(())
+    }
+}
