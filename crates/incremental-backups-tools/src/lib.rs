@@ -92,7 +92,7 @@ pub use apply::{
     Applied, ApplyOptions, ApplyStatus, Preview, Space, abort, apply_diff, apply_diff_with,
     apply_status, preview_diff, recover,
 };
-pub use backup::{BackupOptions, BackupReport, Made, backup};
+pub use backup::{BackupOptions, BackupReport, Made, Unusable, backup};
 pub use error::{Error, Result};
 pub use pack::pack;
 pub use prune::{PruneOptions, PruneReport, Squashed, prune};
