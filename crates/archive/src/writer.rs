@@ -252,7 +252,7 @@ mod tests {
 
     fn change(len: u64) -> Change {
         let mtime = Time { secs: 0, nanos: 0 };
-        let meta = Meta { mode: 0o644, uid: 0, gid: 0, mtime, xattrs: Vec::new() };
+        let meta = Meta { mode: 0o644, uid: 0, gid: 0, mtime, xattrs: Default::default() };
         let content = if len == 0 { Content::Keep } else { Content::Whole };
         let node = Node::File { len, digest: Digest([0; 32]) };
         let new = Some(New { node, meta, content, signature: None });

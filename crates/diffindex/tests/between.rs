@@ -14,7 +14,7 @@ fn path(text: &str) -> RelPath {
 }
 
 fn meta(mode: u32) -> Meta {
-    Meta { mode, uid: 0, gid: 0, mtime: Time { secs: 1, nanos: 2 }, xattrs: Vec::new() }
+    Meta { mode, uid: 0, gid: 0, mtime: Time { secs: 1, nanos: 2 }, xattrs: Default::default() }
 }
 
 fn record(at: &str, node: Node, mode: u32) -> Record {
@@ -199,7 +199,7 @@ fn tree() -> impl Strategy<Value = DirIndex> {
             record.entry.meta.mode = mode;
             if content == 3 {
                 record.entry.meta.xattrs =
-                    vec![Xattr { name: b"user.x".to_vec(), value: vec![kind] }];
+                    vec![Xattr { name: b"user.x".to_vec(), value: vec![kind] }].into();
             }
             records.insert(path(name), record);
         }

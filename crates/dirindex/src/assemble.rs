@@ -61,7 +61,7 @@ fn position(records: &[Arc<Record>], path: &RelPath) -> Option<usize> {
 pub(crate) fn put_xattrs(records: &mut [Arc<Record>], dir_xattrs: BTreeMap<RelPath, Vec<Xattr>>) {
     for (path, xattrs) in dir_xattrs {
         if let Some(record) = position(records, &path).and_then(|at| records.get_mut(at)) {
-            Arc::make_mut(record).entry.meta.xattrs = xattrs;
+            Arc::make_mut(record).entry.meta.xattrs = xattrs.into();
         }
     }
 }
@@ -139,13 +139,19 @@ mod tests {
 
     fn record(path: &str, node: Node) -> Arc<Record> {
         let mtime = Time { secs: 0, nanos: 0 };
-        let meta = Meta { mode: 0o700, uid: 0, gid: 0, mtime, xattrs: Vec::new() };
+        let meta = Meta { mode: 0o700, uid: 0, gid: 0, mtime, xattrs: Default::default() };
         let entry = Entry { path: RelPath::new(path).unwrap(), node, meta };
         Record { entry, signature: None, trust: None }.into()
     }
 
     fn paths(records: &[Arc<Record>]) -> Vec<String> {
         records.iter().map(|record| record.entry.path.to_string()).collect()
+    }
+
+    #[test]
+    fn a_record_is_small() {
+        // With its two counters one of 176 bytes: a million files are held in 256 MiB.
+        assert!(size_of::<Record>() <= 152);
     }
 
     #[test]

@@ -1,8 +1,10 @@
 //! What an index says of one path: [`Entry`], its [`Node`] (what it is) and [`Meta`] (how it is
 //! kept). Knows nothing of how they are read from a disk or written to a file.
 
+use std::ops::Deref;
+
 use rsync_core::Digest;
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use crate::RelPath;
 
@@ -70,8 +72,8 @@ pub struct Meta {
     pub gid: u32,
     /// Time of last modification.
     pub mtime: Time,
-    /// Extended attributes, sorted by name, each name once.
-    pub xattrs: Vec<Xattr>,
+    /// Extended attributes.
+    pub xattrs: Xattrs,
 }
 
 /// A point in time: seconds since 1970 UTC (negative before) and nanoseconds after that second.
@@ -81,6 +83,38 @@ pub struct Time {
     pub secs: i64,
     /// 0 to 999,999,999.
     pub nanos: u32,
+}
+
+/// Extended attributes, sorted by name, each name once. Few entries have any, and of those that have
+/// none there may be millions: it is one word.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+#[allow(clippy::box_collection, reason = "three words less where there are none")]
+pub struct Xattrs(Option<Box<Vec<Xattr>>>);
+
+impl From<Vec<Xattr>> for Xattrs {
+    fn from(xattrs: Vec<Xattr>) -> Xattrs {
+        Xattrs((!xattrs.is_empty()).then(|| Box::new(xattrs)))
+    }
+}
+
+impl Deref for Xattrs {
+    type Target = [Xattr];
+
+    fn deref(&self) -> &[Xattr] {
+        self.0.as_ref().map_or(&[], |xattrs| xattrs.as_slice())
+    }
+}
+
+impl Serialize for Xattrs {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        (**self).serialize(serializer)
+    }
+}
+
+impl<'de> Deserialize<'de> for Xattrs {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Xattrs, D::Error> {
+        Vec::deserialize(deserializer).map(Xattrs::from)
+    }
 }
 
 /// One extended attribute.

@@ -55,12 +55,20 @@ impl fmt::Debug for Root {
 
 /// What a later scan compares to tell, without reading it, that a file is still the one indexed.
 /// Times and numbers of one disk, so no part of the root.
+// A record is the smaller for each of these fields being where four bytes end, not eight.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[repr(Rust, packed(4))]
 pub struct Trust {
-    /// Time of last change of content or metadata, which programs cannot set.
-    pub ctime: Time,
-    /// Inode number.
-    pub inode: u64,
+    secs: i64,
+    nanos: u32,
+    inode: u64,
+}
+
+impl Trust {
+    /// `ctime`: time of last change of content or metadata, which programs cannot set.
+    pub fn new(ctime: Time, inode: u64) -> Trust {
+        Trust { secs: ctime.secs, nanos: ctime.nanos, inode }
+    }
 }
 
 /// An entry and what the index keeps beside it.

@@ -69,7 +69,7 @@ mod xattr;
 
 pub use beneath::Beneath;
 pub use dir::{Dir, DirOptions};
-pub use entry::{Entry, Meta, Node, Time, Xattr};
+pub use entry::{Entry, Meta, Node, Time, Xattr, Xattrs};
 pub use error::Error;
 pub use index::{DirIndex, Problem, ProblemKind, Record, Root, Trust, replace_file};
 pub use path::{InvalidPath, MAX_NAME_LEN, MAX_PATH_LEN, RelPath, STAGE_DIR, escape};

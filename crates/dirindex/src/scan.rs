@@ -17,7 +17,7 @@ use crate::stored::{self, Pool};
 use crate::walk::{Found, Walk, unreadable, walk};
 use crate::{
     Dir, DirIndex, Entry, Error, Meta, Node, Problem, ProblemKind, Record, RelPath, STAGE_DIR,
-    Time, Trust,
+    Time, Trust, Xattrs,
 };
 
 /// How a tree is scanned.
@@ -159,7 +159,7 @@ impl Scan<'_> {
     fn take(&self, fd: BorrowedFd<'_>, found: Vec<Found>) -> Result<Taken, Error> {
         let mut taken = Taken::default();
         taken.records.reserve_exact(found.len());
-        let (mut buffer, pool) = (Vec::new(), Pool::new());
+        let (mut buffer, mut pool) = (Vec::new(), Pool::default());
         for found in found {
             self.begin(&found.path)?;
             if found.kind() != FileType::RegularFile {
@@ -173,9 +173,10 @@ impl Scan<'_> {
             } else {
                 let name = found.path.name();
                 let open = || Ok(openat(fd, name, READ, Mode::empty())?);
-                taken.add(self.file(&found, open, &mut buffer, &pool));
+                taken.add(self.file(&found, open, &mut buffer, &mut pool));
             }
         }
+        pool.shrink();
         Ok(taken)
     }
 
@@ -216,7 +217,7 @@ impl Scan<'_> {
             Some(record) => taken.records.push(Arc::clone(record)),
             None => {
                 let open = || self.dir.root().open(&found.path, READ);
-                taken.add(self.file(found, open, &mut Vec::new(), &Pool::new()));
+                taken.add(self.file(found, open, &mut Vec::new(), &mut Pool::default()));
             }
         }
         taken
@@ -269,7 +270,7 @@ impl Scan<'_> {
         found: &Found,
         open: impl Fn() -> io::Result<OwnedFd>,
         buffer: &mut Vec<u8>,
-        pool: &Pool,
+        pool: &mut Pool,
     ) -> Outcome {
         let path = &found.path;
         let content = match read::read(open, &found.stat, self.options, buffer) {
@@ -288,7 +289,8 @@ impl Scan<'_> {
         let node = Node::File { len: signature.file_len(), digest };
         let signature = (!node.is_empty()).then(|| pool.keep(signature));
         let trust = (stable && read::settled(&stat, self.started)).then(|| trust(&stat));
-        let entry = Entry { path: path.clone(), node, meta: Meta { xattrs, ..meta(&stat) } };
+        let entry =
+            Entry { path: path.clone(), node, meta: Meta { xattrs: xattrs.into(), ..meta(&stat) } };
         let problem = (!stable).then(|| {
             let detail = format!("changed while it was read, {ATTEMPTS} times");
             Problem::new(path.clone(), ProblemKind::Unstable, detail)
@@ -367,12 +369,12 @@ fn meta(stat: &Stat) -> Meta {
         uid: stat.st_uid,
         gid: stat.st_gid,
         mtime: read::mtime(stat),
-        xattrs: Vec::new(),
+        xattrs: Xattrs::default(),
     }
 }
 
 fn trust(stat: &Stat) -> Trust {
-    Trust { ctime: read::ctime(stat), inode: stat.st_ino }
+    Trust::new(read::ctime(stat), stat.st_ino)
 }
 
 fn now() -> Time {

@@ -1,6 +1,8 @@
 //! [`StoredSignature`]: a handle to one file's signature, in memory or in a container on disk, and
 //! the section stream they are kept in. Knows nothing of which path a signature belongs to.
 
+use std::collections::HashMap;
+use std::collections::hash_map::Entry;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use rsync_core::{Shape, Signature, StrongHash, WeakSum};
@@ -15,17 +17,23 @@ const CHUNK_LEN: usize = 128 << 10;
 /// A signature that is loaded only when somebody needs it. Cheap to clone.
 #[derive(Debug, Clone)]
 pub struct StoredSignature {
-    shape: Shape,
     file_len: u64,
     stream: Arc<Stream>,
     offset: u64,
 }
 
+/// Where signatures of one shape lie.
+#[derive(Debug)]
+struct Stream {
+    shape: Shape,
+    bytes: Bytes,
+}
+
 /// Packed signatures, one after the other.
 #[derive(Debug)]
-enum Stream {
+enum Bytes {
     Memory(Mutex<Vec<u8>>),
-    Sections(Chunks),
+    Sections(Arc<Chunks>),
 }
 
 /// Such a stream in a container, in pieces of [`CHUNK_LEN`].
@@ -39,36 +47,37 @@ struct Chunks {
 
 /// Where signatures that are made together are kept together in memory, which for small ones takes
 /// half of what each by itself would.
-#[derive(Debug)]
-pub(crate) struct Pool(Arc<Stream>);
+#[derive(Debug, Default)]
+pub(crate) struct Pool(Option<Arc<Stream>>);
 
 impl Pool {
-    pub(crate) fn new() -> Pool {
-        Pool(Arc::new(Stream::Memory(Mutex::default())))
+    pub(crate) fn keep(&mut self, signature: Signature) -> StoredSignature {
+        let (shape, file_len) = (signature.shape(), signature.file_len());
+        if let Some(stream) = self.0.as_ref().filter(|stream| stream.shape == shape)
+            && let Bytes::Memory(bytes) = &stream.bytes
+        {
+            let mut bytes = bytes.lock().unwrap_or_else(PoisonError::into_inner);
+            let offset = bytes.len() as u64;
+            bytes.extend_from_slice(signature.packed());
+            return StoredSignature { file_len, stream: Arc::clone(stream), offset };
+        }
+        // The signature of a large file, which has a pool to itself, is large too: it is not copied.
+        let first = StoredSignature::new(signature);
+        self.shrink();
+        self.0 = Some(Arc::clone(&first.stream));
+        first
     }
 
-    pub(crate) fn keep(&self, signature: Signature) -> StoredSignature {
-        let (shape, file_len) = (signature.shape(), signature.file_len());
-        let offset = match &*self.0 {
-            Stream::Memory(bytes) => {
-                let mut bytes = bytes.lock().unwrap_or_else(PoisonError::into_inner);
-                let offset = bytes.len() as u64;
-                if offset == 0 {
-                    // The signature of a large file, which has a pool to itself, is large too.
-                    *bytes = signature.into_packed();
-                } else {
-                    bytes.extend_from_slice(signature.packed());
-                }
-                offset
-            }
-            Stream::Sections(_) => 0,
-        };
-        StoredSignature { shape, file_len, stream: Arc::clone(&self.0), offset }
+    /// Gives back what is left of the room: there may be many pools.
+    pub(crate) fn shrink(&self) {
+        if let Some(Bytes::Memory(bytes)) = self.0.as_ref().map(|stream| &stream.bytes) {
+            bytes.lock().unwrap_or_else(PoisonError::into_inner).shrink_to_fit();
+        }
     }
 }
 
 /// A [`Shape`] as it is encoded.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct ShapeCode {
     block_len: u32,
     /// 0 BLAKE3 with anchors, 1 SHA-256 with rsync's rolling sum.
@@ -106,13 +115,13 @@ impl StoredSignature {
     /// Keeps `signature` in memory.
     pub fn new(signature: Signature) -> StoredSignature {
         let (shape, file_len) = (signature.shape(), signature.file_len());
-        let stream = Arc::new(Stream::Memory(Mutex::new(signature.into_packed())));
-        StoredSignature { shape, file_len, stream, offset: 0 }
+        let bytes = Bytes::Memory(Mutex::new(signature.into_packed()));
+        StoredSignature { file_len, stream: Arc::new(Stream { shape, bytes }), offset: 0 }
     }
 
     /// How the blocks are cut and hashed.
     pub fn shape(&self) -> Shape {
-        self.shape
+        self.stream.shape
     }
 
     /// The length of the file it is of.
@@ -122,16 +131,13 @@ impl StoredSignature {
 
     /// The shape as it is encoded in a container.
     pub fn code(&self) -> ShapeCode {
-        ShapeCode {
-            block_len: self.shape.block_len,
-            strong: u8::from(self.shape.strong == StrongHash::Sha256),
-            strong_len: self.shape.strong_len,
-        }
+        let Shape { block_len, strong, strong_len, .. } = self.shape();
+        ShapeCode { block_len, strong: u8::from(strong == StrongHash::Sha256), strong_len }
     }
 
     /// The packed length in bytes.
     pub fn packed_len(&self) -> u64 {
-        packed_len(&self.shape, self.file_len)
+        packed_len(&self.shape(), self.file_len)
     }
 
     /// Loads the signature.
@@ -139,13 +145,13 @@ impl StoredSignature {
     /// # Errors
     /// [`Error::Sections`](crate::Error::Sections) when it lies in a container that is damaged.
     pub fn load(&self) -> Result<Signature, crate::Error> {
-        Signature::from_packed(self.shape, self.file_len, None, self.part(0, self.packed_len())?)
+        Signature::from_packed(self.shape(), self.file_len, None, self.part(0, self.packed_len())?)
             .map_err(crate::Error::Load)
     }
 
     /// The packed length of one block.
     pub fn bytes_per_block(&self) -> usize {
-        self.shape.bytes_per_block()
+        self.shape().bytes_per_block()
     }
 
     /// The packed form of the first `blocks` blocks, or of all there are.
@@ -160,13 +166,13 @@ impl StoredSignature {
     /// `len` of the packed bytes, from `from` on.
     fn part(&self, from: u64, len: u64) -> Result<Vec<u8>, SectionError> {
         let from = self.offset.saturating_add(from);
-        match &*self.stream {
-            Stream::Memory(bytes) => {
+        match &self.stream.bytes {
+            Bytes::Memory(bytes) => {
                 let bytes = bytes.lock().unwrap_or_else(PoisonError::into_inner);
                 let range = from as usize..from.saturating_add(len) as usize;
                 bytes.get(range).map(<[u8]>::to_vec).ok_or_else(|| out_of_place("a signature"))
             }
-            Stream::Sections(chunks) => chunks.read(from, len),
+            Bytes::Sections(chunks) => chunks.read(from, len),
         }
     }
 }
@@ -257,7 +263,8 @@ pub fn write_signatures<'a, W: std::io::Write>(
 /// Loads none of them.
 #[derive(Debug)]
 pub struct SignatureReader {
-    stream: Arc<Stream>,
+    chunks: Arc<Chunks>,
+    streams: HashMap<ShapeCode, Arc<Stream>>,
     len: u64,
     at: u64,
 }
@@ -274,8 +281,8 @@ impl SignatureReader {
             return Err(out_of_place("a signature section"));
         }
         let len = numbers.iter().map(|&number| sections.raw_len(number) as u64).sum();
-        let chunks = Chunks { sections, numbers, last: Mutex::default() };
-        Ok(SignatureReader { stream: Arc::new(Stream::Sections(chunks)), len, at: 0 })
+        let chunks = Arc::new(Chunks { sections, numbers, last: Mutex::default() });
+        Ok(SignatureReader { chunks, streams: HashMap::new(), len, at: 0 })
     }
 
     /// The signature of the next file, which has `file_len` bytes, if it has one: then its shape is
@@ -289,14 +296,20 @@ impl SignatureReader {
         file_len: u64,
     ) -> Result<Option<StoredSignature>, SectionError> {
         let Some(code) = code else { return Ok(None) };
-        let shape = code.shape()?;
-        let (stream, offset) = (Arc::clone(&self.stream), self.at);
+        let stream = match self.streams.entry(code) {
+            Entry::Occupied(stream) => Arc::clone(stream.get()),
+            Entry::Vacant(none) => {
+                let bytes = Bytes::Sections(Arc::clone(&self.chunks));
+                Arc::clone(none.insert(Arc::new(Stream { shape: code.shape()?, bytes })))
+            }
+        };
+        let offset = self.at;
         self.at = self
             .at
-            .checked_add(packed_len(&shape, file_len))
+            .checked_add(packed_len(&stream.shape, file_len))
             .filter(|&end| end <= self.len)
             .ok_or_else(|| out_of_place("a signature"))?;
-        Ok(Some(StoredSignature { shape, file_len, stream, offset }))
+        Ok(Some(StoredSignature { file_len, stream, offset }))
     }
 
     /// That nothing is left.

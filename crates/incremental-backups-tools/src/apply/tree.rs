@@ -116,7 +116,7 @@ pub(crate) fn replace(
     policy: Policy,
 ) -> io::Result<()> {
     let have = sys.xattrs(of)?;
-    if have != meta.xattrs && !is_link {
+    if *have != *meta.xattrs && !is_link {
         // Who lacks permission to write may not set attributes.
         sys.set_mode(of, policy.mode(meta.mode) | 0o600)?;
     }

@@ -64,14 +64,13 @@ pub(crate) fn wide_index(generation: u8) -> DirIndex {
         Time { secs: 2, nanos: 0 },
     ));
     let kept = records.iter_mut().find(|record| record.entry.path.as_bytes() == b"kept").unwrap();
-    kept.trust = Some(Trust {
-        ctime: Time { secs: 1_700_000_000, nanos: 7 },
-        inode: u64::from(u32::MAX) + 1,
-    });
+    let ctime = Time { secs: 1_700_000_000, nanos: 7 };
+    kept.trust = Some(Trust::new(ctime, u64::from(u32::MAX) + 1));
     let meta = &mut kept.entry.meta;
     (meta.mode, meta.uid, meta.gid) = (0o6755, 1000, 4_000_000_000);
     let xattr = |name: &str, value: &[u8]| Xattr { name: name.into(), value: value.to_vec() };
-    meta.xattrs = vec![xattr("user.comment", &[generation, 0, 255]), xattr("user.empty", b"")];
+    meta.xattrs =
+        vec![xattr("user.comment", &[generation, 0, 255]), xattr("user.empty", b"")].into();
     DirIndex::from_records(records).unwrap()
 }
 
@@ -105,7 +104,7 @@ fn records(generation: u8) -> Vec<Record> {
 
 fn record(path: &[u8], node: Node, mode: u32, mtime: Time) -> Record {
     let path = RelPath::new(path).unwrap();
-    let meta = Meta { mode, uid: 0, gid: 0, mtime, xattrs: vec![] };
+    let meta = Meta { mode, uid: 0, gid: 0, mtime, xattrs: Default::default() };
     Record { entry: Entry { path, node, meta }, signature: None, trust: None }
 }
 
