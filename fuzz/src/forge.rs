@@ -96,8 +96,13 @@ pub(crate) fn forge(mut input: Input<'_>, roots: (Root, Root)) -> Option<Vec<u8>
     let rows = packed.iter().zip(&stream).flat_map(|(packed, part)| [packed.len(), part.len()]);
     let mut rows: Vec<u64> = rows.map(|len| len as u64).collect();
     bends.numbers(ROWS, &mut rows);
-    let rows: Vec<(u32, u32)> =
-        rows.as_chunks().0.iter().map(|&[stored, len]| (stored as u32, len as u32)).collect();
+    let checks = packed.iter().map(|packed| Digest::of(packed).0[..8].to_vec());
+    let rows = rows.as_chunks().0.iter().zip(checks);
+    let rows: Vec<(u32, u32, [u8; 8])> = rows
+        .map(|(&[stored, len], check)| {
+            (stored as u32, len as u32, check.try_into().expect("8 bytes"))
+        })
+        .collect();
     let mut lengths = [diff_bytes.len() as u64, encoded.blocks_at(), paths.len() as u64, 0];
     bends.numbers(LENGTHS, &mut lengths);
     bends.numbers(DELTAS, &mut deltas);

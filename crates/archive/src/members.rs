@@ -16,13 +16,25 @@ pub(crate) const MAX_STORED_LEN: usize = MEMBER_LEN + (MEMBER_LEN >> 4);
 /// The most members in memory at once, whatever the number of threads.
 const MAX_IN_FLIGHT: usize = 16;
 
-/// The lengths of one member.
+/// One member: its lengths, and what it is recognised by.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Member {
     /// Compressed, in the archive.
     pub(crate) stored: u32,
     /// Unpacked, in the stream.
     pub(crate) len: u32,
+    /// [`check_of`] it as it is stored.
+    pub(crate) check: Check,
+}
+
+/// The first 8 bytes of a BLAKE3.
+pub(crate) type Check = [u8; 8];
+
+/// Shows any damage to a member before it is unpacked, also where the compressor's own checksum, of
+/// what comes out, would not.
+pub(crate) fn check_of(packed: &[u8]) -> Check {
+    let [a, b, c, d, e, f, g, h, ..] = *blake3::hash(packed).as_bytes();
+    [a, b, c, d, e, f, g, h]
 }
 
 /// Compresses what is written to it. Where the stream is cut depends on the bytes and the calls of
@@ -31,7 +43,7 @@ pub(crate) struct MemberWriter<'a, 's, W> {
     out: W,
     packer: Packer,
     chunk: Vec<u8>,
-    in_flight: Queue<'a, 's, (u32, io::Result<Vec<u8>>)>,
+    in_flight: Queue<'a, 's, io::Result<(Member, Vec<u8>)>>,
     max_in_flight: usize,
     written: Vec<Member>,
     stored: u64,
@@ -58,7 +70,11 @@ impl<'a, 's, W: Write> MemberWriter<'a, 's, W> {
         }
         let chunk = std::mem::replace(&mut self.chunk, Vec::with_capacity(MEMBER_LEN));
         let packer = self.packer;
-        self.in_flight.push(move || (chunk.len() as u32, packer.pack(&chunk)));
+        self.in_flight.push(move || {
+            let packed = packer.pack(&chunk)?;
+            let (stored, len) = (packed.len() as u32, chunk.len() as u32);
+            Ok((Member { stored, len, check: check_of(&packed) }, packed))
+        });
         while self.in_flight.len() > self.max_in_flight {
             self.write_oldest()?;
         }
@@ -81,11 +97,10 @@ impl<'a, 's, W: Write> MemberWriter<'a, 's, W> {
     }
 
     fn write_oldest(&mut self) -> io::Result<()> {
-        let (len, packed) = self.in_flight.pop()?;
-        let packed = packed?;
+        let (member, packed) = self.in_flight.pop()??;
         self.out.write_all(&packed)?;
         self.stored += packed.len() as u64;
-        self.written.push(Member { stored: packed.len() as u32, len });
+        self.written.push(member);
         Ok(())
     }
 }

@@ -6,7 +6,7 @@ use std::ops::Range;
 use std::path::PathBuf;
 
 use crate::error::shown;
-use crate::members::{MAX_STORED_LEN, MEMBER_LEN, Member};
+use crate::members::{Check, MAX_STORED_LEN, MEMBER_LEN, Member, check_of};
 use crate::table::TABLE;
 use crate::{Error, Format, ReadAt, frame};
 
@@ -17,6 +17,8 @@ pub(crate) struct Stream {
     format: Format,
     /// Where each member begins, and where the last one ends.
     starts: Vec<Place>,
+    /// What each member is recognised by.
+    checks: Vec<Check>,
 }
 
 /// One place, in the archive and in the stream.
@@ -34,7 +36,8 @@ impl Stream {
         format: Format,
         members: &[Member],
     ) -> Result<Stream, Error> {
-        let mut stream = Stream { source, path, format, starts: Vec::new() };
+        let checks = members.iter().map(|member| member.check).collect();
+        let mut stream = Stream { source, path, format, starts: Vec::new(), checks };
         let mut at = Place::default();
         stream.starts.reserve_exact(members.len() + 1);
         stream.starts.push(at);
@@ -215,14 +218,14 @@ impl<'a> Cursor<'a> {
                 return Ok(&[]);
             };
             self.loaded = None;
-            self.load(start, end).map_err(|error| error.of(&format!("member {number}")))?;
+            self.load(number, start, end).map_err(|error| error.of(&format!("member {number}")))?;
             self.loaded = Some((start, end));
         }
         let start = self.loaded.map_or(0, |(start, _)| start.stream);
         Ok(self.unpacked.get((self.at - start) as usize..).unwrap_or_default())
     }
 
-    fn load(&mut self, start: Place, end: Place) -> Result<(), Error> {
+    fn load(&mut self, number: usize, start: Place, end: Place) -> Result<(), Error> {
         let (stored, len) = ((end.stored - start.stored) as usize, end.stream - start.stream);
         let stream = self.stream;
         let packed_end = self.packed_at + self.packed.len() as u64;
@@ -237,6 +240,10 @@ impl<'a> Cursor<'a> {
         }
         let from = (start.stored - self.packed_at) as usize;
         let packed = self.packed.get(from..from + stored).unwrap_or_default();
+        if stream.checks.get(number) != Some(&check_of(packed)) {
+            let problem = "its bytes do not match TABLE's hash";
+            return Err(stream.damaged("", start.stored, problem));
+        }
         match stream.format.unpack(packed, len as usize, &mut self.unpacked) {
             Ok(used) if used == stored && self.unpacked.len() as u64 == len => Ok(()),
             Ok(_) => {

@@ -238,7 +238,7 @@ mod tests {
 
     #[test]
     fn tables_come_back() {
-        let member = |n: u32| Member { stored: n * 3 + 20, len: 1 << 20 };
+        let member = |n: u32| Member { stored: n * 3 + 20, len: 1 << 20, check: [n as u8; 8] };
         let row = |n: u64| BlockRow {
             first: RelPath::new(format!("path {n}")).unwrap(),
             seal: Section::encode(7, &n).unwrap().seal(),
@@ -254,7 +254,7 @@ mod tests {
         let bytes = table.to_bytes().unwrap();
         assert_eq!(Table::from_bytes(bytes, 1 << 20), Ok(table));
 
-        let member = Member { stored: 1 << 20, len: 1 << 20 };
+        let member = Member { stored: 1 << 20, len: 1 << 20, check: [0; 8] };
         let (blocks, deltas) = (Vec::new(), Vec::new());
         let long = Table { head: head(), members: vec![member; 1 << 20], blocks, deltas };
         let error = Table::from_bytes(long.to_bytes().unwrap(), 1000).unwrap_err();

@@ -222,8 +222,8 @@ fn judge(kind: &'static str, path: &Path, chain: &Chain, totals: &mut Totals) {
     let found = verify_store(&store, None).unwrap();
     let points = store::points(&store).unwrap();
     if found.is_sound() {
-        // Some bits of a compressed stream may be either; of two ways one is enough. All comes back, below.
-        let harmless = kind == FLIPPED || (kind == DROPPED && chain.short);
+        // Of two ways one is enough. All comes back, below.
+        let harmless = kind == DROPPED && chain.short;
         assert!(harmless, "{kind}: nothing was found");
         assert!(points.all().eq(chain.states.keys().copied()));
         *totals.harmless.entry(kind).or_default() += 1;
@@ -331,5 +331,4 @@ fn damage_is_found_and_what_is_left_comes_back() {
 fn long_damage_is_found_and_what_is_left_comes_back() {
     let totals = sweep(1000);
     println!("{totals:#?}");
-    assert!(totals.harmless[FLIPPED] * 50 < totals.damaged[FLIPPED], "{totals:?}");
 }

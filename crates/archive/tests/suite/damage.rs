@@ -1,4 +1,4 @@
-//! A damaged archive is an error, or gives exactly what was written: never anything else.
+//! A damaged archive is an error, whichever bit it is.
 
 use std::collections::BTreeSet;
 
@@ -44,21 +44,16 @@ fn every_truncation_is_an_error() {
 }
 
 #[test]
-fn every_flipped_bit_is_noticed_or_harmless() {
+fn every_flipped_bit_is_noticed() {
     let trees = tiny();
     for format in FORMATS {
         let whole = trees.pack(format).unwrap();
-        let mut harmless = 0;
         for bit in 0..whole.len() * 8 {
             let mut flipped = whole.clone();
             flipped[bit / 8] ^= 1 << (bit % 8);
-            match read(&trees, flipped) {
-                Ok(()) => harmless += 1,
-                Err(error) => assert!(error.starts_with("damaged: "), "{error}"),
-            }
+            let error = read(&trees, flipped).unwrap_err();
+            assert!(error.starts_with("damaged: "), "{format:?} {bit}: {error}");
         }
-        // A match of repeated bytes can be told in several ways, and a code that is not used.
-        assert!(harmless * 100 < whole.len() * 8, "{format:?}: {harmless} of {}", whole.len() * 8);
     }
 }
 
@@ -71,7 +66,7 @@ fn messages_name_the_archive_the_member_and_the_place() {
         for at in 0..whole.len() {
             let mut damaged = whole.clone();
             damaged[at] ^= 0xff;
-            let Err(error) = read(&trees, damaged) else { continue };
+            let error = read(&trees, damaged).unwrap_err();
             let part = error.strip_prefix("damaged: ").unwrap();
             let (part, place) = part.split_once(" at byte ").unwrap();
             let offset: usize = place.split(':').next().unwrap().parse().unwrap();

@@ -45,6 +45,7 @@ impl TarMember {
 pub(crate) struct Row {
     pub(crate) stored: u32,
     pub(crate) len: u32,
+    pub(crate) check: [u8; 8],
 }
 
 /// What the table says of the archive as a whole: roots, then the length of `diff.index`, where in it
@@ -170,9 +171,17 @@ impl Forge {
         let row = |(n, packed): (usize, &Vec<u8>)| Row {
             stored: packed.len() as u32,
             len: chunks.get(n).map_or(1 << 20, Vec::len) as u32,
+            check: [0; 8],
         };
         let mut rows: Vec<Row> = packed.iter().enumerate().map(row).collect();
         (self.on_rows)(&mut rows);
+        let (whole, mut at) = (packed.concat(), 0);
+        for row in &mut rows {
+            let end = at + row.stored as usize;
+            let stored = whole.get(at..end).unwrap_or_default();
+            row.check.copy_from_slice(&blake3::hash(stored).as_bytes()[..8]);
+            at = end;
+        }
 
         let Lengths { head, blocks, deltas } = &self.lengths;
         let mut sections = vec![

@@ -365,7 +365,12 @@ const TABLES: &[Case] = &[
     case("no members", |f| f.on_rows = |rows| rows.clear(), "its members end at byte 0"),
     case(
         "more members than fit",
-        |f| f.on_rows = |rows| *rows = vec![rows[0].clone(); 1 << 22],
+        |f| {
+            f.on_sections = |sections| {
+                let row = Row { stored: 1 << 20, len: 1 << 20, check: [0; 8] };
+                sections[1].1 = Section::encode(2, &vec![row; 1 << 18]).unwrap();
+            }
+        },
         "it lists more than the archive can hold",
     ),
     case(
