@@ -28,7 +28,8 @@ pub(crate) fn run(args: &RestoreArgs, console: &mut Console) -> Result<Answer> {
     let failed = || format!("cannot restore {source} into {}", shown(&args.dest));
     let options = RestoreOptions {
         paths: args.path.iter().map(|path| rel_path(path)).collect::<Result<_>>()?,
-        known: source.known_states(),
+        // Only who has something there has a copy.
+        known: if is_empty(&args.dest) { Vec::new() } else { source.known_states() },
         overwrite: args.overwrite || args.delete,
         delete: args.delete,
         apply: ApplyOptions {
@@ -55,6 +56,11 @@ pub(crate) fn run(args: &RestoreArgs, console: &mut Console) -> Result<Answer> {
     };
     report(args, &source, &data, applied.as_ref(), console)?;
     Ok(Answer::Yes)
+}
+
+/// Whether the directory has nothing in it, as one that is not there.
+fn is_empty(dir: &Path) -> bool {
+    fs::read_dir(dir).map_or(true, |mut entries| entries.next().is_none())
 }
 
 fn rel_path(path: &Path) -> Result<RelPath> {

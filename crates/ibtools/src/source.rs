@@ -5,7 +5,7 @@ use std::fmt;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail};
-use incremental_backups_tools::store::{open_archive, points};
+use incremental_backups_tools::store::{open_archive, open_way, points};
 use incremental_backups_tools::{Archive, DirStore, Point, Points, Root};
 
 use serde_json::Value;
@@ -53,15 +53,8 @@ impl Source {
                 None => bail!("there are no backups in {}", shown(path)),
             },
         };
-        let Some(way) = points.way_to(point) else {
-            bail!(
-                "{point} cannot be restored from {}: archives are missing; `ibtools verify` tells more",
-                shown(path)
-            );
-        };
-        let archives = way.iter().map(|stored| Ok(open_archive(&store, &stored.name)?));
-        let archives: Vec<Archive> =
-            archives.collect::<Result<_>>().with_context(|| shown(path).to_string())?;
+        let archives = open_way(&store, &points, point);
+        let archives = archives.with_context(|| format!("cannot read {}", shown(path)))?;
         Ok(Source {
             archives,
             named: vec![path.to_path_buf()],

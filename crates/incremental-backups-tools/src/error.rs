@@ -174,6 +174,12 @@ pub enum Error {
         /// The archive.
         archive: PathBuf,
     },
+    /// A point of a store cannot be restored.
+    #[error("archives are missing on the way to {point}")]
+    NoWay {
+        /// The point.
+        point: Point,
+    },
     /// An archive of a store starts from a point that no archives lead to.
     #[error("it starts from {since}, to which no archives lead")]
     Unlinked {

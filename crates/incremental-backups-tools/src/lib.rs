@@ -52,6 +52,43 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 //!
+//! # Stores
+//!
+//! [`backup`](fn@backup) keeps the states of a tree in a [`Store`], such as a directory;
+//! [`restore`](fn@restore) brings back any of them, or some paths, writing only what differs;
+//! [`verify_store`] finds every damage without restoring; [`prune`](fn@prune) keeps some states, and
+//! [`repair`](fn@repair) takes back what has rotten in the tree. They stand on the blocks above, and
+//! whoever wants another policy leaves them out. `docs/chains.md` has the whole story.
+//!
+//! ```
+//! use incremental_backups_tools::{
+//!     BackupOptions, Dir, DirStore, RestoreOptions, backup, restore, store, verify_store,
+//! };
+//! # use std::fs;
+//! # let temporary = tempfile::tempdir()?;
+//! # let at = |name: &str| temporary.path().join(name);
+//! # fs::create_dir(at("mydir"))?;
+//! # fs::write(at("mydir/file"), "old")?;
+//! # fs::create_dir(at("back"))?;
+//! let (dir, store) = (Dir::new(at("mydir"))?, DirStore::create(at("store"))?);
+//! let first = backup(&dir, &store, &BackupOptions::default())?;
+//! fs::write(at("mydir/file"), "new")?;
+//! let second = backup(&dir, &store, &BackupOptions::default())?;
+//! assert!(verify_store(&store, None)?.is_sound());
+//!
+//! let points = store::points(&store)?;
+//! let archives = store::open_way(&store, &points, second.point)?;
+//! restore(&archives, at("back"), &RestoreOptions::default())?;
+//! assert_eq!(fs::read(at("back/file"))?, b"new");
+//!
+//! // A copy of a state that is known becomes another, both ways.
+//! let known = vec![second.index.root()];
+//! let archives = store::open_way(&store, &points, first.point)?;
+//! restore(&archives, at("back"), &RestoreOptions { known, ..RestoreOptions::default() })?;
+//! assert_eq!(fs::read(at("back/file"))?, b"old");
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
+//!
 //! # What applying promises
 //!
 //! Nothing is replaced before its whole new content is there and verified; a wrong base is found
@@ -64,7 +101,7 @@
 //! This crate has [`apply_diff`] and re-exports the rest: [`rsync_core`] (signatures, deltas,
 //! patches), [`dirindex`] (a tree and its index), [`diffindex`] (what changed), [`archive`] (the
 //! files that hold it).
-
+//!
 //! # Features
 //!
 //! `object_store`, off by default: `store::ObjectStoreAdapter`, for stores in S3 and its like.

@@ -95,6 +95,16 @@ pub fn open_archive(store: &dyn Store, name: &ArchiveName) -> Result<Archive> {
     Ok(Archive::from_source(source, name)?)
 }
 
+/// Opens the archives that lead to `point` from nothing, which is what [`restore`](crate::restore)
+/// wants.
+///
+/// # Errors
+/// [`Error::NoWay`] when some are missing; as [`open_archive`].
+pub fn open_way(store: &dyn Store, points: &Points, point: Point) -> Result<Vec<Archive>> {
+    let way = points.way_to(point).ok_or(Error::NoWay { point })?;
+    way.iter().map(|stored| open_archive(store, &stored.name)).collect()
+}
+
 /// Opens the index of a point in `store`.
 ///
 /// # Errors
