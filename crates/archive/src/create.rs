@@ -6,7 +6,7 @@ use std::io::{self, ErrorKind, Read, Write};
 use std::path::Path;
 use std::sync::Arc;
 
-use diffindex::{Change, Content, DiffIndex};
+use diffindex::{Change, Content, DiffIndex, Signatures};
 use dirindex::{Dir, DirIndex, Node, RelPath};
 use rsync_core::{Delta, Digest, FileBytes, Progress};
 use rustix::fs::OFlags;
@@ -23,8 +23,11 @@ const PIECE_LEN: u64 = 256 << 10;
 pub struct ArchiveOptions {
     /// The compression; `None`: the one the file's name asks for, or else gzip.
     pub format: Option<Format>,
-    /// The compression level, 0 to 12 for gzip and 1 to 19 for zstd; `None`: 6 and 3.
+    /// The compression level, 0 to 12 for gzip and 1 to 19 for zstd; `None`: 6 and 1.
     pub level: Option<i32>,
+    /// Which signatures the archive has: those that an index takes from it which is to be made of the old
+    /// one. Who keeps all archives from the first on can do without, and make them again.
+    pub signatures: Signatures,
     /// Counts the bytes read from the tree and the contents done; its flag stops the work.
     pub progress: Option<Arc<Progress>>,
 }

@@ -3,7 +3,7 @@
 
 use std::io::{self, Write};
 
-use diffindex::{Change, Content, DiffIndex, Encoded, Signatures};
+use diffindex::{Change, Content, DiffIndex, Encoded};
 use dirindex::SectionError;
 use rayon::ScopeFifo;
 use rsync_core::Progress;
@@ -39,8 +39,7 @@ where
 {
     let packer = Packer::new(options.format.unwrap_or_default(), options.level)?;
     let progress = options.progress.as_deref();
-    // What is stored whole can be signed again by who needs it: see `sign`.
-    let encoded = diff.encode(Signatures::OfDeltas).map_err(Error::Encode)?;
+    let encoded = diff.encode(options.signatures).map_err(Error::Encode)?;
     let contents = |changes: &[Change], out: &mut dyn Write| {
         let mut read = reader();
         let write = |change| content(change, out, &mut read, progress);

@@ -27,13 +27,14 @@ const SIGNATURES: u32 = 3;
 pub const BLOCK_ROWS: usize = 128;
 
 /// Which signatures are written with a diff.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Signatures {
     /// Those of all contents that the old tree did not have.
     All,
     /// Those of contents stored as deltas. The others follow from what an archive stores whole.
+    #[default]
     OfDeltas,
-    /// None: for who only applies the diff.
+    /// None: for who only applies the diff, or has all that the contents are made of.
     None,
 }
 

@@ -8,7 +8,7 @@ use std::cell::Cell;
 use std::sync::Arc;
 
 use archive::{ArchiveOptions, DiffData};
-use diffindex::DiffIndex;
+use diffindex::{DiffIndex, Signatures};
 use dirindex::{Dir, DirIndex, Root, ScanOptions};
 
 use crate::error::{Error, Result};
@@ -28,7 +28,7 @@ pub struct BackupOptions {
     /// How the tree is scanned. What is [kept](ScanOptions::keep) of what cannot be read is what was
     /// backed up of it.
     pub scan: ScanOptions,
-    /// How the archive is written.
+    /// How the archive is written; always without signatures, which the store's index has.
     pub archive: ArchiveOptions,
 }
 
@@ -313,7 +313,9 @@ fn put_archive(
 ) -> Result<()> {
     let name = name.to_string();
     let mut out = store.put(&name).map_err(|source| failed("put", &name, source))?;
-    DiffData::write(dir, base, diff, &mut out, options).map_err(|error| match error {
+    // The index has the signatures, and they can be made again of all archives together.
+    let options = ArchiveOptions { signatures: Signatures::None, ..options.clone() };
+    DiffData::write(dir, base, diff, &mut out, &options).map_err(|error| match error {
         archive::Error::Write(source) => failed("put", &name, source),
         other => other.into(),
     })?;

@@ -9,7 +9,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use archive::{ArchiveOptions, DiffData};
-use diffindex::{Change, Content};
+use diffindex::{Change, Content, Signatures};
 use dirindex::RelPath;
 use rsync_core::Progress;
 
@@ -207,7 +207,8 @@ fn squash(store: &dyn Store, edge: &Edge, options: &ArchiveOptions) -> Result<()
     let data = DiffData::squash(&parts.collect::<Result<Vec<DiffData>>>()?)?;
     let name = edge.name.to_string();
     let mut out = store.put(&name).map_err(|source| failed("put", &name, source))?;
-    let options = ArchiveOptions { format: Some(edge.name.format), ..options.clone() };
+    let format = Some(edge.name.format);
+    let options = ArchiveOptions { format, signatures: Signatures::None, ..options.clone() };
     data.repack_to(&mut out, &options).map_err(|error| match error {
         archive::Error::Write(source) => failed("put", &name, source),
         other => other.into(),

@@ -99,7 +99,7 @@ pub(super) fn prepare(program: &Path, home: &Path) -> Result<Vec<Job>> {
         ),
     ];
     // Outputs replace older ones of the same names.
-    let writers: [(&'static str, &[&str], &[&str]); 5] = [
+    let writers: [(&'static str, &[&str], &[&str]); 6] = [
         ("index", &["index", &path("mid"), "-o", "i", "--since", &path("old.index")], &["i"]),
         (
             "diff",
@@ -109,6 +109,7 @@ pub(super) fn prepare(program: &Path, home: &Path) -> Result<Vec<Job>> {
         ("signature", &["signature", &path("old.bytes"), "s"], &["s"]),
         ("delta", &["delta", &path("bytes.sig"), &path("new.bytes"), "d"], &["d"]),
         ("patch", &["patch", &path("old.bytes"), &path("bytes.delta"), "p"], &["p"]),
+        ("squash", &["squash", &a, &b, &c, "-o", "q.tgz"], &["q.tgz"]),
     ];
     for (name, args, outputs) in writers {
         let start = at(&format!("start-{name}"));
