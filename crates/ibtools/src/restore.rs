@@ -6,7 +6,7 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 use std::sync::Arc;
 
-use anyhow::{Context, Result, anyhow};
+use anyhow::{Context, Result, anyhow, bail};
 use incremental_backups_tools::{
     Applied, ApplyOptions, DiffData, Error, RelPath, RestoreOptions, apply_diff_with, plan_restore,
     preview_diff, recover,
@@ -25,6 +25,9 @@ use crate::source::Source;
 /// `ibtools restore`
 pub(crate) fn run(args: &RestoreArgs, console: &mut Console) -> Result<Answer> {
     let source = Source::open(&args.sources, args.at.as_deref())?;
+    if args.delete && source.lies_in(&args.dest) {
+        bail!("{source} lies in {}: --delete would remove it", shown(&args.dest));
+    }
     let failed = || format!("cannot restore {source} into {}", shown(&args.dest));
     let options = RestoreOptions {
         paths: args.path.iter().map(|path| rel_path(path)).collect::<Result<_>>()?,

@@ -74,6 +74,13 @@ impl Source {
         roots
     }
 
+    /// Whether any of it is in the directory.
+    pub(crate) fn lies_in(&self, dir: &Path) -> bool {
+        let Ok(dir) = dir.canonicalize() else { return false };
+        let mut places = self.named.iter().filter_map(|path| path.canonicalize().ok());
+        places.any(|place| place.starts_with(&dir))
+    }
+
     /// Names it in a JSON document.
     pub(crate) fn put_into(&self, document: &mut Object) {
         match (&self.store, self.named.as_slice()) {

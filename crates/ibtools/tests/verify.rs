@@ -114,6 +114,7 @@ fn nothing_is_lost_that_may_not_be() {
 
     place.ibtools("restore store copy --delete --path dir").good();
     assert!(place.path("copy/mine").exists() && !place.path("copy/dir/inner-note").exists());
+    place.ibtools("restore store . --delete").bad(&["store at", "--delete would remove it"]);
     place.ibtools("restore store copy --delete").good();
     assert_eq!(place.snapshot("copy"), tree);
 }
