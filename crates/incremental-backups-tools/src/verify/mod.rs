@@ -96,9 +96,14 @@ pub fn verify_archives(archives: &[Archive], progress: Option<&Progress>) -> Res
 pub fn verify_store(store: &dyn Store, progress: Option<&Progress>) -> Result<VerifiedStore> {
     let points = store::points(store)?;
     let mut found = VerifiedStore::default();
+    // States are large: one is held until the last archive that starts from it.
     let mut states: BTreeMap<Point, State> = BTreeMap::new();
+    let mut reached: BTreeMap<Point, (Root, Restorable)> = BTreeMap::new();
     let mut roots: BTreeMap<Point, Root> = BTreeMap::new();
-    for &stored in points.archives() {
+    let starts = points.archives().iter().enumerate();
+    let last_use: BTreeMap<Point, usize> =
+        starts.filter_map(|(number, archive)| Some((archive.name.since?, number))).collect();
+    for (number, &stored) in points.archives().iter().enumerate() {
         let (to, since) = (stored.name.to, stored.name.since);
         let base = since.and_then(|since| states.get(&since));
         let mut verified = match store::open_archive(store, &stored.name) {
@@ -120,22 +125,31 @@ pub fn verify_store(store: &dyn Store, progress: Option<&Progress>) -> Result<Ve
         verified.state = verified.state.filter(|_| since.is_none() || base.is_some());
         let result = Some(restorable(verified.state.as_ref()));
         let way = points.way_to(to);
-        if way.is_some_and(|way| way.last() == Some(&stored)) {
-            states.extend(verified.state.map(|state| (to, state)));
+        if let Some(state) = verified.state
+            && way.is_some_and(|way| way.last() == Some(&stored))
+        {
+            reached.insert(to, (state.root(), restorable(Some(&state))));
+            states.insert(to, state);
         }
+        states.retain(|point, _| last_use.get(point).is_some_and(|&last| last > number));
         found.archives.push((stored, Verified { problems: verified.problems, result }));
     }
-    found.points = points.all().map(|point| (point, restorable(states.get(&point)))).collect();
+    let root_of = |point: &Point| reached.get(point).map(|(root, _)| *root);
+    let restorable_at = |point: Point| match reached.get(&point) {
+        Some((_, restorable)) => (point, restorable.clone()),
+        None => (point, Restorable::Nothing),
+    };
+    found.points = points.all().map(restorable_at).collect();
     let mut indexed = HashSet::new();
     for &point in points.indexes() {
-        match index_root(store, point, states.get(&point)) {
+        match index_root(store, point, root_of(&point)) {
             Ok(root) => drop(indexed.insert(root)),
             Err(error) => found.indexes.push((point, error)),
         }
     }
     // A backup that was interrupted leaves an index and no archive too, but then that of the state
     // before is still there.
-    let newest = points.all().next_back().and_then(|point| states.get(&point)).map(State::root);
+    let newest = points.all().next_back().and_then(|point| root_of(&point));
     if newest.is_none_or(|root| !indexed.contains(&root)) {
         let missing = points.indexes().iter().filter(|point| !points.all().any(|it| it == **point));
         found.missing.extend(missing);
@@ -151,14 +165,14 @@ fn restorable(state: Option<&State>) -> Restorable {
     }
 }
 
-/// Reads every byte of the index of a point, which has to be of the `state` that archives lead to there.
+/// Reads every byte of the index of a point, which has to be of the tree that archives lead to there.
 /// Gives its root.
-fn index_root(store: &dyn Store, point: Point, state: Option<&State>) -> Result<Root> {
+fn index_root(store: &dyn Store, point: Point, expected: Option<Root>) -> Result<Root> {
     let index = store::open_index(store, point)?;
     for signature in index.records().iter().filter_map(|record| record.signature.as_ref()) {
         signature.load()?;
     }
-    match state.map(State::root) {
+    match expected {
         Some(expected) if expected != index.root() => {
             Err(Error::OtherIndex { expected, found: index.root() })
         }
