@@ -229,6 +229,15 @@ impl DirIndex {
         stored.map(StoredSignature::load).transpose()
     }
 
+    /// Reads every signature, which an index that was opened has not done yet.
+    ///
+    /// # Errors
+    /// [`Error::Sections`] for the first that is damaged.
+    pub fn check_signatures(&self) -> Result<(), Error> {
+        let mut signatures = self.records().iter().filter_map(|record| record.signature.as_ref());
+        signatures.try_for_each(|signature| signature.load().map(drop))
+    }
+
     /// What the scan could not take in as it should, in path order.
     pub fn problems(&self) -> &[Problem] {
         &self.problems

@@ -11,8 +11,8 @@ use std::sync::Arc;
 
 use anyhow::{Context, Result, bail};
 use incremental_backups_tools::{
-    Applied, ApplyOptions, ApplyStatus, DiffData, DiffIndex, Dir, DirIndex, DirOptions, Error,
-    Node, RelPath, ScanOptions, apply_diff_with, apply_status, recover,
+    Applied, ApplyOptions, ApplyStatus, DiffData, Dir, DirOptions, Error, Node, RelPath,
+    ScanOptions, apply_diff_with, apply_status, recover,
 };
 use indicatif::{HumanBytes, HumanCount};
 use serde_json::Value;
@@ -76,7 +76,7 @@ fn open(paths: &[PathBuf]) -> Result<Vec<(&PathBuf, DiffData)>> {
 
 /// Makes the directory for a full backup. Whether it was not there.
 fn make_dir(dir: &Path, archives: &[(&PathBuf, DiffData)]) -> Result<bool> {
-    let full = archives.first().is_some_and(|(_, data)| is_full(data.diff()));
+    let full = archives.first().is_some_and(|(_, data)| data.is_full());
     match fs::symlink_metadata(dir) {
         Err(error) if full && error.kind() == ErrorKind::NotFound => {
             let made = fs::create_dir(dir);
@@ -85,10 +85,6 @@ fn make_dir(dir: &Path, archives: &[(&PathBuf, DiffData)]) -> Result<bool> {
         }
         _ => Ok(false),
     }
-}
-
-fn is_full(diff: &DiffIndex) -> bool {
-    diff.base() == DirIndex::empty().root()
 }
 
 /// What was done for each archive; `None` where the tree was past it.

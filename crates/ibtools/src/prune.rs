@@ -4,9 +4,7 @@ use std::sync::Arc;
 
 use anyhow::{Context, Result};
 use incremental_backups_tools::store::StoredArchive;
-use incremental_backups_tools::{
-    ArchiveOptions, DirStore, Keep, PruneOptions, PruneReport, Squashed, prune,
-};
+use incremental_backups_tools::{ArchiveOptions, Keep, PruneOptions, PruneReport, Squashed, prune};
 use indicatif::HumanBytes;
 use serde_json::Value;
 
@@ -15,11 +13,11 @@ use crate::args::PruneArgs;
 use crate::backup::number_of_points;
 use crate::console::{Console, shown};
 use crate::json::{object, put_file};
+use crate::source::open_dir;
 
 /// `ibtools prune`
 pub(crate) fn run(args: &PruneArgs, console: &mut Console) -> Result<Answer> {
-    let store = DirStore::open(&args.store);
-    let store = store.with_context(|| format!("cannot open the store {}", shown(&args.store)))?;
+    let store = open_dir(&args.store)?;
     let report = {
         let ticker = console.ticker("pruning", None);
         let progress = Some(Arc::clone(ticker.progress()));

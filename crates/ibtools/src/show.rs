@@ -1,9 +1,9 @@
 //! The verb `show`: what is in an index, an archive, a diff or a store.
 
 use anyhow::{Context, Result, bail};
-use incremental_backups_tools::store::{Name, StoredArchive};
+use incremental_backups_tools::store::{StoredArchive, bytes_of};
 use incremental_backups_tools::{
-    DiffData, DiffIndex, DirIndex, DirStore, Entry, Node, Points, Store, Time, dirindex,
+    DiffData, DiffIndex, DirIndex, Entry, Node, Points, Store, Time, dirindex,
 };
 use indicatif::HumanBytes;
 use jiff::Timestamp;
@@ -18,6 +18,7 @@ use crate::files::{self, Kind};
 use crate::index::{self, problems};
 use crate::json::{self, object, put_file};
 use crate::scan;
+use crate::source::open_dir;
 
 /// `ibtools show`
 pub(crate) fn run(args: &ShowArgs, console: &mut Console) -> Result<Answer> {
@@ -39,15 +40,13 @@ pub(crate) fn run(args: &ShowArgs, console: &mut Console) -> Result<Answer> {
 }
 
 fn show_store(args: &ShowArgs, console: &mut Console) -> Result<Answer> {
-    let store = DirStore::open(&args.file);
-    let store = store.with_context(|| format!("cannot open the store {}", shown(&args.file)))?;
+    let store = open_dir(&args.file)?;
     let files = store.list().with_context(|| format!("cannot list {}", shown(&args.file)))?;
     let points = Points::of(&files);
     if points.archives().is_empty() {
         bail!("{} is a directory with no backups in it", shown(&args.file));
     }
-    let ours = files.iter().filter(|file| Name::parse(&file.name).is_some());
-    let bytes: u64 = ours.map(|file| file.size).sum();
+    let bytes = bytes_of(&files);
     let rows = || {
         points
             .archives()

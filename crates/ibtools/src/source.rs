@@ -21,12 +21,16 @@ pub(crate) struct Source {
     store: Option<(DirStore, Points, Point)>,
 }
 
+/// The store in a directory.
+pub(crate) fn open_dir(path: &Path) -> Result<DirStore> {
+    DirStore::open(path).with_context(|| format!("cannot open the store {}", shown(path)))
+}
+
 /// The store in a directory, and what can be restored from it.
 pub(crate) fn open_store(path: &Path) -> Result<(DirStore, Points)> {
-    let failed = || format!("cannot open the store {}", shown(path));
-    let store = DirStore::open(path).with_context(failed)?;
-    let points = points(&store).with_context(failed)?;
-    Ok((store, points))
+    let store = open_dir(path)?;
+    let points = points(&store);
+    Ok((store, points.with_context(|| format!("cannot open the store {}", shown(path)))?))
 }
 
 impl Source {

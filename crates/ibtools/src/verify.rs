@@ -9,8 +9,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail};
 use incremental_backups_tools::{
-    Archive, DirIndex, Error, Restorable, Verified, VerifiedStore, dirindex, verify_archives,
-    verify_store,
+    Archive, DirIndex, Error, Restorable, Verified, VerifiedStore, verify_archives, verify_store,
 };
 use indicatif::{HumanBytes, HumanCount};
 use serde_json::Value;
@@ -109,7 +108,8 @@ fn files(paths: &[PathBuf], console: &mut Console) -> Result<(Object, bool)> {
         match files::kind(path)? {
             Kind::Diff => bail!("{} is a diff: it names contents and has none", shown(path)),
             Kind::Index => {
-                let problem = check_index(path).err().map(Error::from);
+                let checked = DirIndex::from_file(path).and_then(|it| it.check_signatures());
+                let problem = checked.err().map(Error::from);
                 found.push((path, Verified::new(problem.into_iter().collect(), None)));
             }
             Kind::Archive => match Archive::open(path) {
@@ -139,15 +139,6 @@ fn files(paths: &[PathBuf], console: &mut Console) -> Result<(Object, bool)> {
         console.line(format_args!("{count} {files} sound"))?;
     }
     Ok((object([("files", list.collect())]), sound))
-}
-
-/// Reads every byte of an index.
-fn check_index(path: &Path) -> Result<(), dirindex::Error> {
-    let index = DirIndex::from_file(path)?;
-    for signature in index.records().iter().filter_map(|record| record.signature.as_ref()) {
-        signature.load()?;
-    }
-    Ok(())
 }
 
 fn problems(name: &dyn Display, verified: &Verified, console: &mut Console) -> Result<()> {

@@ -113,13 +113,12 @@ pub fn backup(dir: &Dir, store: &dyn Store, options: &BackupOptions) -> Result<B
         index_bytes: size_of(Name::Index(archive.to)),
         diff,
     });
-    let ours = files.iter().filter(|file| Name::parse(&file.name).is_some());
     Ok(BackupReport {
         point: point.ok_or(Error::EndOfTime)?,
         made,
         index,
         points: Points::of(&files).all().count(),
-        store_bytes: ours.map(|file| file.size).sum(),
+        store_bytes: store::bytes_of(&files),
         unusable,
     })
 }

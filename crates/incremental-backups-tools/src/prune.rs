@@ -14,7 +14,7 @@ use dirindex::RelPath;
 use rsync_core::Progress;
 
 use crate::error::{Error, Result};
-use crate::store::{self, ArchiveName, Keep, Name, Point, Points, Store, StoredArchive, failed};
+use crate::store::{self, ArchiveName, Keep, Point, Points, Store, StoredArchive, failed};
 
 /// How a store is pruned.
 #[derive(Debug, Clone, Default)]
@@ -88,14 +88,13 @@ pub fn prune(store: &dyn Store, options: &PruneOptions) -> Result<PruneReport> {
     }
     let restorable: BTreeSet<Point> = points.restorable().collect();
     let files = store.list().map_err(|source| failed("list", "the store", source))?;
-    let ours = files.iter().filter(|file| Name::parse(&file.name).is_some());
     Ok(PruneReport {
         removed: restorable.difference(&plan.kept).copied().collect(),
         lost: points.all().filter(|point| !restorable.contains(point)).collect(),
         kept: plan.kept.into_iter().collect(),
         squashed,
         deleted: plan.deleted,
-        store_bytes: ours.map(|file| file.size).sum(),
+        store_bytes: store::bytes_of(&files),
     })
 }
 

@@ -9,7 +9,7 @@ use incremental_backups_tools::{DiffData, Preview, RelPath, preview_diff};
 use indicatif::{HumanBytes, HumanCount};
 use serde_json::Value;
 
-use super::{counted, explained, is_full, numbers, options};
+use super::{counted, explained, numbers, options};
 use crate::Answer;
 use crate::args::ApplyArgs;
 use crate::changes::{Row, rows};
@@ -66,7 +66,7 @@ pub(super) fn run(
 /// What would be done to the tree; `None` for a full backup that goes where nothing is yet.
 fn look(args: &ApplyArgs, path: &Path, data: &DiffData) -> Result<Option<Preview>> {
     let there = args.dir.symlink_metadata();
-    if is_full(data.diff()) && there.is_err_and(|error| error.kind() == ErrorKind::NotFound) {
+    if data.is_full() && there.is_err_and(|error| error.kind() == ErrorKind::NotFound) {
         return Ok(None);
     }
     let preview = preview_diff(&args.dir, data.diff(), &options(args));

@@ -85,6 +85,12 @@ pub fn points(store: &dyn Store) -> Result<Points> {
     Ok(Points::of(&files))
 }
 
+/// How many bytes the archives and indexes among `files` have together.
+pub fn bytes_of(files: &[Stored]) -> u64 {
+    let ours = files.iter().filter(|file| Name::parse(&file.name).is_some());
+    ours.map(|file| file.size).sum()
+}
+
 /// Opens an archive of `store` by its table.
 ///
 /// # Errors

@@ -169,9 +169,7 @@ fn restorable(state: Option<&State>) -> Restorable {
 /// Gives its root.
 fn index_root(store: &dyn Store, point: Point, expected: Option<Root>) -> Result<Root> {
     let index = store::open_index(store, point)?;
-    for signature in index.records().iter().filter_map(|record| record.signature.as_ref()) {
-        signature.load()?;
-    }
+    index.check_signatures()?;
     match expected {
         Some(expected) if expected != index.root() => {
             Err(Error::OtherIndex { expected, found: index.root() })
