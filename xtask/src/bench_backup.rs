@@ -1,4 +1,6 @@
 //! `bench backup`: the whole flow on a real tree, beside the peers that are installed, in the same run.
+//! Before each step that is measured the disk is synced: no tool pays for the dirty pages of another, or of
+//! the tree that was just unpacked.
 
 use std::fs;
 use std::path::Path;
@@ -6,7 +8,7 @@ use std::path::Path;
 use anyhow::{Context, Result, bail};
 
 use crate::edits;
-use crate::process::{installed, output};
+use crate::process::{installed, output, size};
 use crate::table::{Row, Step, Stored, build, print, run};
 
 const TREE: &str = "/usr/src/linux-source-6.1.tar.xz";
@@ -176,11 +178,17 @@ fn once(work: &Path, tree: &Path, program: &Path, rows: &mut Vec<Row>) -> Result
     same(&source, &work.join("back-ibtools"))?;
 
     let moved = work.join("moved");
-    eprintln!("renamed: {} files", edits::rename(&source, &moved, RENAMED)?);
+    let files = edits::rename(&source, &moved, RENAMED)?;
+    eprintln!("renamed: {files} files");
     let create = format!("{ib} diff moved -o created.tgz");
     run(rows, &[own("delete + create", "ibtools", create, Some("created.tgz"))])?;
     let renamed = format!("{ib} diff source --base index.1 -o renamed.tgz");
-    run(rows, &[own("rename", "ibtools", renamed, Some("renamed.tgz"))])
+    run(rows, &[own("rename", "ibtools", renamed, Some("renamed.tgz"))])?;
+    let a_file =
+        |archive: &str| Ok::<u64, anyhow::Error>(size(&work.join(archive))? / files as u64);
+    let (renamed, created) = (a_file("renamed.tgz")?, a_file("created.tgz")?);
+    eprintln!("stored for each of {files} files: renamed {renamed} bytes, created {created}");
+    Ok(())
 }
 
 fn step(

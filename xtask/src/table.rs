@@ -44,13 +44,15 @@ pub(crate) fn target_dir() -> Result<PathBuf> {
     Ok(Path::new(&target).canonicalize()?)
 }
 
-/// Runs the steps and adds what they took to the rows.
+/// Runs the steps and adds what they took to the rows. `sync` before each, so that none pays for what
+/// another left to be written.
 pub(crate) fn run(rows: &mut Vec<Row>, steps: &[Step]) -> Result<()> {
     for Step { work, tool, command, stored } in steps {
         let before = match stored {
             Stored::Growth(dir) => size(dir)?,
             _ => 0,
         };
+        output("sync")?;
         let sample = measure(command)?;
         let stored = match stored {
             Stored::Nothing => None,

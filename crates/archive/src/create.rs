@@ -7,7 +7,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use diffindex::{Change, Content, DiffIndex, Signatures};
-use dirindex::{Dir, DirIndex, Node, RelPath};
+use dirindex::{Dir, DirIndex, Neighbours, Node, RelPath};
 use rsync_core::{Delta, Digest, FileBytes, Progress};
 use rustix::fs::OFlags;
 use rustix::io::Errno;
@@ -134,29 +134,27 @@ fn write<W: Write>(
     if old.root() != diff.base() {
         return Err(Error::WrongBase { wanted: diff.base(), found: old.root() });
     }
-    let tree = Tree { dir, old, progress: options.progress.as_deref() };
+    let progress = options.progress.as_deref();
     writer::write(diff, out, options, volume_len, before_table, || {
-        let mut buffer = Vec::new();
-        move |change: &Change, slot: &mut Slot<'_>| tree.content(change, slot, &mut buffer)
+        let files = Neighbours::new(dir.root());
+        let mut tree = Tree { dir, old, progress, files, buffer: Vec::new() };
+        move |change: &Change, slot: &mut Slot<'_>| tree.content(change, slot)
     })
 }
 
-/// The tree whose contents are read.
-#[derive(Clone, Copy)]
+/// The tree whose contents are read, by one task.
 struct Tree<'a> {
     dir: &'a Dir,
     old: &'a DirIndex,
     progress: Option<&'a Progress>,
+    files: Neighbours<'a>,
+    /// Only there to be used again.
+    buffer: Vec<u8>,
 }
 
 impl Tree<'_> {
-    /// Writes the content that is stored for `change`. `buffer` is only there to be used again.
-    fn content(
-        &self,
-        change: &Change,
-        out: &mut Slot<'_>,
-        buffer: &mut Vec<u8>,
-    ) -> Result<(), Error> {
+    /// Writes the content that is stored for `change`.
+    fn content(&mut self, change: &Change, out: &mut Slot<'_>) -> Result<(), Error> {
         let Some(Node::File { len, digest }) = change.new.as_ref().map(|new| &new.node) else {
             return Ok(());
         };
@@ -164,18 +162,17 @@ impl Tree<'_> {
             Some(Content::Delta { base, digest: base_digest }) => {
                 self.delta(&change.path, out, (*len, *digest), (base, *base_digest))
             }
-            _ => self.whole(&change.path, out, (*len, *digest), buffer),
+            _ => self.whole(&change.path, out, (*len, *digest)),
         }
     }
 
     /// Writes a file as it is. Exactly the indexed length is read: what was appended since does no
     /// harm, since the digest shows that what is before it is what was indexed.
     fn whole(
-        &self,
+        &mut self,
         path: &RelPath,
         out: &mut Slot<'_>,
         file: (u64, Digest),
-        buffer: &mut Vec<u8>,
     ) -> Result<(), Error> {
         let (len, digest) = file;
         let mut file = self.open(path)?;
@@ -184,14 +181,11 @@ impl Tree<'_> {
         let mut left = len;
         while left > 0 {
             let room = left.min(PIECE_LEN) as usize;
-            if buffer.len() < room {
-                buffer.resize(room, 0);
+            if self.buffer.len() < room {
+                self.buffer.resize(room, 0);
             }
-            let piece = buffer.get_mut(..room).unwrap_or_default();
-            file.read_exact(piece).map_err(|error| match error.kind() {
-                ErrorKind::UnexpectedEof => Error::Changed { path: path.clone() },
-                _ => Error::io("read", self.dir.path().join(path.as_path()), error),
-            })?;
+            let piece = self.buffer.get_mut(..room).unwrap_or_default();
+            file.read_exact(piece).map_err(|error| unread(self.dir, path, &file, error))?;
             hasher.update(piece);
             out.write_all(piece).map_err(Error::Write)?;
             left -= room as u64;
@@ -208,7 +202,7 @@ impl Tree<'_> {
 
     /// Writes a file as the delta from what `base` has in the old tree.
     fn delta(
-        &self,
+        &mut self,
         path: &RelPath,
         out: &mut Slot<'_>,
         file: (u64, Digest),
@@ -223,7 +217,10 @@ impl Tree<'_> {
         let (len, digest) = file;
         let signature = self.signature(path, base)?;
         let file = self.open(path)?;
-        let bytes = FileBytes::open(&file).map_err(failed)?;
+        let bytes = FileBytes::open(&file).map_err(|error| match error {
+            rsync_core::Error::Io { source, .. } => unread(self.dir, path, &file, source),
+            other => failed(other),
+        })?;
         let len = usize::try_from(len).unwrap_or(usize::MAX);
         let new = bytes.get(..len).ok_or_else(changed)?;
         let delta = Delta::compute(&signature, new, self.progress).map_err(failed)?;
@@ -261,22 +258,29 @@ impl Tree<'_> {
             .ok_or_else(no_base)
     }
 
-    /// Opens a regular file of the tree; what is no longer one has changed.
-    fn open(&self, path: &RelPath) -> Result<File, Error> {
-        let changed = || Error::Changed { path: path.clone() };
-        let failed = |error: io::Error| match error.kind() {
-            ErrorKind::NotFound | ErrorKind::NotADirectory => changed(),
+    /// Opens what should be a regular file of the tree.
+    fn open(&mut self, path: &RelPath) -> Result<File, Error> {
+        // Neither a fifo nor a terminal put in its place holds this up.
+        let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::NOCTTY;
+        let file = self.files.open(path, flags).map_err(|error| match error.kind() {
+            ErrorKind::NotFound | ErrorKind::NotADirectory => Error::Changed { path: path.clone() },
             // A link or a socket in its place.
             _ if [Some(Errno::LOOP), Some(Errno::NXIO)].contains(&Errno::from_io_error(&error)) => {
-                changed()
+                Error::Changed { path: path.clone() }
             }
             _ => Error::io("open", self.dir.path().join(path.as_path()), error),
-        };
-        let file = self.dir.root().open(path, OFlags::RDONLY | OFlags::NONBLOCK).map_err(failed)?;
-        let file = File::from(file);
-        let metadata = file
-            .metadata()
-            .map_err(|error| Error::io("stat", self.dir.path().join(path.as_path()), error))?;
-        if metadata.is_file() { Ok(file) } else { Err(changed()) }
+        })?;
+        Ok(File::from(file))
+    }
+}
+
+/// Why `file`, which `path` was, cannot be read. Whether it is a file at all is asked only now: most are
+/// small, and each call of the system counts. What anything else gives is not what was indexed.
+fn unread(dir: &Dir, path: &RelPath, file: &File, error: io::Error) -> Error {
+    let is_file = file.metadata().is_ok_and(|metadata| metadata.is_file());
+    match error.kind() {
+        ErrorKind::UnexpectedEof => Error::Changed { path: path.clone() },
+        _ if !is_file => Error::Changed { path: path.clone() },
+        _ => Error::io("read", dir.path().join(path.as_path()), error),
     }
 }

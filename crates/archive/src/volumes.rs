@@ -10,6 +10,7 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
+use dirindex::Streamed;
 use tempfile::NamedTempFile;
 
 use crate::{Error, ReadAt};
@@ -45,13 +46,13 @@ pub(crate) struct Writer<'a> {
     archive: &'a Path,
     limit: u64,
     done: Vec<NamedTempFile>,
-    file: NamedTempFile,
+    file: Streamed<NamedTempFile>,
     len: u64,
 }
 
 impl<'a> Writer<'a> {
     pub(crate) fn new(archive: &'a Path, limit: u64) -> io::Result<Writer<'a>> {
-        let file = temporary(archive)?;
+        let file = Streamed::new(temporary(archive)?);
         Ok(Writer { archive, limit, done: Vec::new(), file, len: 0 })
     }
 
@@ -61,7 +62,8 @@ impl<'a> Writer<'a> {
     }
 
     fn next(&mut self) -> io::Result<()> {
-        let file = std::mem::replace(&mut self.file, temporary(self.archive)?);
+        let next = Streamed::new(temporary(self.archive)?);
+        let file = std::mem::replace(&mut self.file, next).into_inner();
         file.as_file().sync_all()?;
         self.done.push(file);
         self.len = 0;
@@ -72,8 +74,9 @@ impl<'a> Writer<'a> {
     /// one's.
     pub(crate) fn finish(mut self) -> Result<PathBuf, Error> {
         let failed = |operation, path: &Path, error| Error::io(operation, path, error);
-        self.file.as_file().sync_all().map_err(|error| failed("sync", self.archive, error))?;
-        self.done.push(self.file);
+        let last = self.file.into_inner();
+        last.as_file().sync_all().map_err(|error| failed("sync", self.archive, error))?;
+        self.done.push(last);
         let mut path = self.archive.to_path_buf();
         for (number, file) in (1..).zip(self.done) {
             path = name(self.archive, number);

@@ -187,7 +187,7 @@ fn write_contents<'s, W: Write>(
                 && let Some(run) = to_begin.next()
             {
                 ahead.push(move || {
-                    let mut bytes = Vec::new();
+                    let mut bytes = Vec::with_capacity(stored_len(run));
                     contents(run, &mut bytes).map(|stored| (stored, bytes))
                 });
             }
@@ -226,6 +226,13 @@ fn runs(changes: &[Change]) -> impl Iterator<Item = &[Change]> {
 
 fn is_short(run: &[Change]) -> bool {
     run.iter().map(content_len).fold(0, u64::saturating_add) <= RUN_LEN
+}
+
+/// What the contents of a short run have in the stream, headers and padding included; more than that if
+/// some are stored as deltas.
+fn stored_len(run: &[Change]) -> usize {
+    let stored = run.iter().filter(|change| change.stored_content().is_some());
+    stored.map(|change| frame::footprint(content_len(change)).unwrap_or(0) as usize).sum()
 }
 
 /// The length of the file to be read for a change.

@@ -113,6 +113,38 @@ impl Beneath {
     }
 }
 
+/// Opens files of which most lie in the same directory as the one before: that is held open, so that only
+/// its first file costs the way to it.
+#[derive(Debug)]
+pub struct Neighbours<'a> {
+    root: &'a Beneath,
+    dir: Option<(RelPath, OwnedFd)>,
+}
+
+impl<'a> Neighbours<'a> {
+    /// Files below `root`.
+    pub fn new(root: &'a Beneath) -> Neighbours<'a> {
+        Neighbours { root, dir: None }
+    }
+
+    /// [`Beneath::open`], from the directory as it was when its first file was opened.
+    ///
+    /// # Errors
+    /// As [`Beneath::open`].
+    pub fn open(&mut self, path: &RelPath, flags: OFlags) -> io::Result<OwnedFd> {
+        let Some(parent) = path.parent_bytes() else { return self.root.open(path, flags) };
+        let dir = match self.dir.take().filter(|(held, _)| held.as_bytes() == parent) {
+            Some(held) => self.dir.insert(held),
+            None => {
+                let parent = path.parent().ok_or(Errno::NOENT)?;
+                let fd = self.root.open_dir(Some(&parent))?;
+                self.dir.insert((parent, fd))
+            }
+        };
+        Ok(openat(&dir.1, path.name(), flags | ALWAYS, Mode::empty())?)
+    }
+}
+
 /// A directory that is open already, for reading.
 impl From<OwnedFd> for Beneath {
     fn from(root: OwnedFd) -> Beneath {
@@ -156,6 +188,32 @@ mod tests {
         }
         let link = RelPath::new("last").unwrap();
         assert!(beneath.open(&link, OFlags::PATH).is_ok(), "a link can be looked at");
+    }
+
+    #[test]
+    fn neighbours_are_opened_where_they_lie() {
+        let dir = tempfile::tempdir().unwrap();
+        let root = dir.path().join("root");
+        fs::create_dir_all(root.join("a/b")).unwrap();
+        fs::write(dir.path().join("outside"), "outside").unwrap();
+        for path in ["top", "a/x", "a/y", "a/b/x", "a/b/y"] {
+            fs::write(root.join(path), path).unwrap();
+        }
+        symlink("../../outside", root.join("a/link")).unwrap();
+        symlink("a", root.join("in")).unwrap();
+        symlink("..", root.join("up")).unwrap();
+        let beneath = Beneath::open_root(&root).unwrap();
+        let mut neighbours = Neighbours::new(&beneath);
+        let mut read = |path| {
+            let file = neighbours.open(&RelPath::new(path).unwrap(), OFlags::RDONLY)?;
+            io::read_to_string(fs::File::from(file))
+        };
+        for path in ["a/x", "a/y", "top", "a/b/x", "a/x", "a/b/y", "a/b/x"] {
+            assert_eq!(read(path).unwrap(), path);
+        }
+        for path in ["a/link", "in/x", "up/outside", "a/absent", "absent/x"] {
+            assert!(read(path).is_err(), "{path}");
+        }
     }
 
     #[test]

@@ -3,9 +3,8 @@
 
 use std::collections::HashSet;
 use std::fmt;
-use std::fs::{File, Permissions};
+use std::fs::File;
 use std::io::{BufWriter, Write};
-use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -15,7 +14,7 @@ use serde::{Deserialize, Serialize};
 use crate::codec;
 use crate::sections::{Section, SectionError, Sections, Writer};
 use crate::stored::{self, ShapeCode, SignatureReader, StoredSignature};
-use crate::{Entry, Error, Node, ReadAt, RelPath, Time};
+use crate::{Entry, Error, NewFile, Node, ReadAt, RelPath, Time};
 
 const FILE_KIND: [u8; 4] = *b"INDX";
 const CATALOGUE: u32 = 1;
@@ -277,12 +276,22 @@ impl DirIndex {
     /// [`Error::File`], around what went wrong.
     pub fn to_file(&self, path: impl AsRef<Path>) -> Result<(), Error> {
         let path = path.as_ref();
-        replace_file(path, |file| {
-            let mut out = BufWriter::with_capacity(1 << 20, file);
+        self.to_new_file(path)?.put().map_err(|error| error.in_file(path))
+    }
+
+    /// Writes the index to a new file beside `path`, which has still to be [put](NewFile::put) there: for
+    /// who has something else to finish before there may be such an index.
+    ///
+    /// # Errors
+    /// As [`to_file`](DirIndex::to_file).
+    pub fn to_new_file(&self, path: impl AsRef<Path>) -> Result<NewFile, Error> {
+        let path = path.as_ref();
+        let write = || {
+            let mut out = BufWriter::with_capacity(1 << 20, NewFile::beside(path)?);
             self.write_to(&mut out)?;
-            out.flush().map_err(|error| SectionError::Write(error).into())
-        })
-        .map_err(|error: Error| error.in_file(path))
+            out.into_inner().map_err(|error| SectionError::Write(error.into()).into())
+        };
+        write().map_err(|error: Error| error.in_file(path))
     }
 
     /// Writes the index to `out`.
@@ -468,29 +477,4 @@ fn check_links(records: &[Arc<Record>], links: &[(&RelPath, &RelPath)]) -> Resul
             Err(Error::Entry { path: (*path).clone(), problem: "a hard link to no file before it" })
         }
     }
-}
-
-/// Puts what `write` writes in the place of the file at `path`, in one step: into a new file beside
-/// it, synced, then renamed.
-///
-/// # Errors
-/// What `write` returns, and [`Error::Io`]; the file at `path` is then as it was.
-pub fn replace_file<E: From<Error>>(
-    path: &Path,
-    write: impl FnOnce(&mut File) -> Result<(), E>,
-) -> Result<(), E> {
-    let parent = match path.parent() {
-        Some(parent) if parent != Path::new("") => parent,
-        _ => Path::new("."),
-    };
-    let mut file = tempfile::Builder::new()
-        .prefix(".ibtools-")
-        .permissions(Permissions::from_mode(0o666))
-        .tempfile_in(parent)
-        .map_err(|error| Error::io("create a file in", parent, error))?;
-    write(file.as_file_mut())?;
-    file.as_file().sync_all().map_err(|error| Error::io("sync", path, error))?;
-    file.persist(path).map_err(|error| Error::io("rename a file to", path, error.error))?;
-    let sync_parent = || File::open(parent)?.sync_all();
-    sync_parent().map_err(|error| Error::io("sync", parent, error).into())
 }

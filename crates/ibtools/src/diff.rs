@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use anyhow::{Result, bail};
+use incremental_backups_tools::dirindex::NewFile;
 use incremental_backups_tools::{
     Archive, ArchiveOptions, DiffData, DiffIndex, Dir, DirIndex, ScanOptions,
 };
@@ -24,12 +25,11 @@ pub(crate) fn run(args: &DiffArgs, console: &mut Console) -> Result<Answer> {
         Some(base) => DirIndex::from_file(base)?,
         None => DirIndex::empty(),
     });
-    let (index, data) = pack(args, &dir, &base, console)?;
+    let (index, (data, index_file)) = pack(args, &dir, &base, console)?;
     let output = data.archives().first().map_or(args.output.as_path(), Archive::path);
     let archive_bytes = data.size();
-    if let Some(path) = &args.index {
-        index.to_file(path)?;
-    }
+    // Never an index of what no archive has.
+    index_file.map(NewFile::put).transpose()?;
     scan::warn_of_problems(&index, console);
     let totals = Totals::of(data.diff());
     let mut document = object([
@@ -64,26 +64,37 @@ fn check_outputs(args: &DiffArgs, dir: &Dir, console: &Console) -> Result<()> {
     Ok(())
 }
 
+/// The archive, and the index that it leads to in a file that has still to be put in its place.
+type Packed = (DiffData, Option<NewFile>);
+
 /// Scans the tree and packs what differs from `base`.
 fn pack(
     args: &DiffArgs,
     dir: &Dir,
     base: &Arc<DirIndex>,
     console: &Console,
-) -> Result<(DirIndex, DiffData)> {
+) -> Result<(DirIndex, Packed)> {
     let scan = |again: Option<&DirIndex>| {
         let options = ScanOptions { keep: Some(Arc::clone(base)), ..scan::options(&args.tree) };
         scan::scan(dir, again.or(Some(base)), options, console)
     };
-    let write = |_: &DirIndex, diff: DiffIndex| {
+    let archive = |diff: DiffIndex| {
         let ticker = console.ticker("packing", Some(Totals::of(&diff).content()));
         let progress = Some(Arc::clone(ticker.progress()));
         let options = ArchiveOptions { progress, ..ArchiveOptions::default() };
         let (output, options) = (&args.output, &options);
-        Ok(match args.volume_size {
+        match args.volume_size {
             Some(limit) => DiffData::create_volumes(dir, base, &diff, output, limit, options),
             None => DiffData::create_with(dir, base, &diff, output, options),
-        }?)
+        }
+    };
+    let write = |index: &DirIndex, diff: DiffIndex| {
+        let mut index_file = None;
+        let data = rayon::in_place_scope(|scope| {
+            scope.spawn(|_| index_file = args.index.as_ref().map(|to| index.to_new_file(to)));
+            archive(diff)
+        })?;
+        Ok((data, index_file.transpose()?))
     };
     Ok(incremental_backups_tools::pack(base, scan, write)?)
 }

@@ -6,13 +6,16 @@ use crate::matcher::{Matcher, Run};
 use crate::scan::{Part, scan};
 use crate::tree::{self, PIECE};
 use crate::write::Provable;
-use crate::{Digest, Error, Progress, Result, Signature};
+use crate::{Digest, Error, Progress, Result, Signature, map};
 use blake3::hazmat::ChainingValue;
 use rayon::prelude::*;
 use std::io::Write;
 
 /// Where new data is cut between tasks: a power of two, not under [`PIECE`].
 pub(crate) const SEGMENT: usize = 1 << 20;
+
+/// More pieces are kept only of data so long that they are as long as a segment: 8 MiB of values.
+const MAX_PIECES: usize = 1 << 18;
 
 /// What a delta consists of.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -37,6 +40,8 @@ pub struct Delta {
     copies: Vec<Run>,
     /// Chaining values of the new data's pieces, from which its digest was made.
     pieces: Vec<ChainingValue>,
+    /// Bytes of a piece.
+    piece_len: usize,
     encoded_len: u64,
     stats: DeltaStats,
 }
@@ -87,7 +92,8 @@ impl Delta {
             return Err(Error::Changed);
         }
         let digest = self.stats.new_digest;
-        Provable { new, pieces: &self.pieces, digest }.write(&self.copies, out)
+        let Delta { pieces, piece_len, .. } = self;
+        Provable { new, pieces, piece_len: *piece_len, digest }.write(&self.copies, out)
     }
 }
 
@@ -99,6 +105,7 @@ fn compute(
 ) -> Result<Delta> {
     let matcher = Matcher::new(signature);
     let part = Part { bytes: new, offset: 0 };
+    let piece_len = piece_len(new.len(), cut);
     let range = |index: usize| index * cut..new.len().min((index + 1) * cut);
     let segment = |index: usize| {
         let range = range(index);
@@ -107,7 +114,9 @@ fn compute(
             progress.add_bytes(range.len() as u64);
         }
         let (pieces, own) = hash_segment(&new[range.clone()], range.start as u64, &matcher, cut);
-        Ok((pieces, scan(&matcher, part, range, &own)))
+        let scanned = scan(&matcher, part, range.clone(), &own);
+        map::done(new, range);
+        Ok((tree::raise(pieces, PIECE, piece_len), scanned))
     };
     let count = new.len().div_ceil(cut);
     let segments: Vec<_> = if count < 2 {
@@ -116,10 +125,11 @@ fn compute(
         (0..count).into_par_iter().map(segment).collect::<Result<_>>()?
     };
     let mut joiner = Joiner::new(&matcher);
-    let mut pieces = Vec::with_capacity(new.len().div_ceil(PIECE));
+    let mut pieces = Vec::with_capacity(new.len().div_ceil(piece_len));
     for (index, (values, scanned)) in segments.into_iter().enumerate() {
         pieces.extend(values);
         joiner.add(scanned, part, range(index));
+        map::done(new, range(index));
     }
     joiner.finish(part);
 
@@ -133,7 +143,13 @@ fn compute(
     tally.literal(new.len() as u64 - at);
     let encoded_len = tally.encoded + command::MAGIC.len() as u64 + 1;
     let stats = tally.stats(tree::digest(new, pieces.iter().copied()), joiner.strong_hashes);
-    Ok(Delta { copies: joiner.copies, pieces, encoded_len, stats })
+    Ok(Delta { copies: joiner.copies, pieces, piece_len, encoded_len, stats })
+}
+
+/// The length of the pieces that data of `len` bytes is proven by, at most `longest`: the shortest with which not more than
+/// [`MAX_PIECES`] have to be kept.
+fn piece_len(len: usize, longest: usize) -> usize {
+    len.div_ceil(MAX_PIECES).next_power_of_two().clamp(PIECE, longest)
 }
 
 /// The values of a segment's pieces, and those of the blocks in it, if blocks of the base are hashed in the same way.
@@ -220,6 +236,44 @@ mod tests {
             (20u32..3000).prop_map(move |len| of(len, SignatureOptions::pyrsync())),
             (10u32..16).prop_map(move |bits| of(1 << bits, SignatureOptions::default())),
         ]
+    }
+
+    #[test]
+    fn pieces_are_few_and_whole_segments_at_most() {
+        for (len, want) in [
+            (0, PIECE),
+            (4 << 30, PIECE),
+            ((4 << 30) + 1, 2 * PIECE),
+            (20 << 30, 8 * PIECE),
+            (1 << 40, SEGMENT),
+        ] {
+            assert_eq!(piece_len(len, SEGMENT), want);
+        }
+    }
+
+    /// Data whose pieces are longer than the hash function's own: literals are proven by them, and a change is noticed.
+    #[test]
+    fn longer_pieces_prove_as_well() {
+        let old: Vec<u8> =
+            (0..9 * PIECE as u32 + 77).flat_map(|i| i.wrapping_mul(i).to_le_bytes()).collect();
+        let mut new = old.clone();
+        for at in [5, 7 * PIECE, 8 * PIECE - 1, 20 * PIECE, old.len() - 1] {
+            new[at] ^= 1;
+        }
+        let signature = Signature::of_slice(&old, &SignatureOptions::default()).unwrap();
+        let want = compute(&signature, &new, None, SEGMENT).unwrap();
+        for piece_len in [2 * PIECE, 8 * PIECE, 16 * PIECE] {
+            let values = tree::values(&new, 0, PIECE);
+            let pieces = tree::raise(values, PIECE, piece_len);
+            let delta = Delta { pieces, piece_len, ..want.clone() };
+            let mut bytes = [Vec::new(), Vec::new()];
+            want.write_to(&new, &mut bytes[0]).unwrap();
+            delta.write_to(&new, &mut bytes[1]).unwrap();
+            assert_eq!(bytes[0], bytes[1]);
+            let mut torn = new.clone();
+            torn[20 * PIECE] ^= 1;
+            assert!(matches!(delta.write_to(&torn, Vec::new()), Err(Error::Changed)));
+        }
     }
 
     proptest! {

@@ -1,9 +1,12 @@
 //! The digest of a whole content, BLAKE3, and its text form. Knows nothing of blocks or deltas.
 
+use crate::map;
 use std::{fmt, str::FromStr};
 
 /// From here on hashing one slice is worth several threads.
 const PARALLEL_FROM: usize = 256 << 10;
+/// So much is hashed between two looks at what is done with: a power of two, so that hashing does not slow down.
+const STRETCH: usize = 32 << 20;
 
 /// The BLAKE3 hash of a whole content: what `b3sum` prints.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -17,7 +20,12 @@ impl Digest {
         if data.len() < PARALLEL_FROM {
             hasher.update(data);
         } else {
-            hasher.update_rayon(data);
+            let mut at = 0;
+            for stretch in data.chunks(STRETCH) {
+                hasher.update_rayon(stretch);
+                map::done(data, at..at + stretch.len());
+                at += stretch.len();
+            }
         }
         hasher.finalize().into()
     }

@@ -6,6 +6,9 @@
 //! torn; the thread goes on, reads zeros, and [`FileBytes::check`] says so afterwards. Every other SIGBUS goes where it would
 //! have gone without us.
 //!
+//! The pages of a map that were looked at count as memory of the process until the kernel takes them back. Who goes through
+//! the bytes from front to back says what it is [`done`] with, and of large maps these pages are given back at once.
+//!
 //! Limits: a program that installs its own SIGBUS handler later and does not call ours takes this protection away, and so
 //! does a thread that blocks SIGBUS. Bytes that another process rewrites while they are mapped change under the reader:
 //! whoever uses them must treat every read as if it were a new one (as the delta writer does), and check afterwards.
@@ -15,14 +18,19 @@ use crate::error::During;
 use crate::{Error, Result};
 use std::borrow::Borrow;
 use std::fs::{File, Metadata};
-use std::ops::Deref;
+use std::ops::{Deref, Range};
 use std::os::unix::fs::{FileExt, MetadataExt};
-use std::sync::OnceLock;
 use std::sync::atomic::{AtomicBool, AtomicPtr, AtomicUsize, Ordering::SeqCst};
+use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
 use std::{io, mem, ptr};
 
 /// Files from this length on are mapped; shorter ones are read, which is cheaper than building page tables for them.
 pub const MAP_FROM: u64 = 1 << 20;
+
+/// Maps of at least so many bytes give back what is [`done`]: nothing small pays for it.
+const RELEASE_FROM: usize = 64 << 20;
+/// So much is given back in one call.
+const STRETCH: usize = 4 << 20;
 
 /// The bytes of an open regular file as one slice, and whether they are still the file's.
 ///
@@ -140,6 +148,9 @@ impl Mapped {
                 // Length before address: the handler ignores a slot whose address is not there yet.
                 slot.len.store(len, SeqCst);
                 slot.start.store(map.as_ptr() as usize, SeqCst);
+                if len >= RELEASE_FROM {
+                    large().push(addresses(&map));
+                }
                 Ok(Mapped { map, slot })
             }
             Err(e) => {
@@ -154,6 +165,51 @@ impl Drop for Mapped {
     fn drop(&mut self) {
         // Unlisted before `map` is dropped: nobody reads it any more, and its addresses may soon be someone else's.
         self.slot.release();
+        if self.map.len() >= RELEASE_FROM {
+            let gone = addresses(&self.map);
+            large().retain(|map| *map != gone);
+        }
+    }
+}
+
+fn addresses(bytes: &[u8]) -> Range<usize> {
+    let Range { start, end } = bytes.as_ptr_range();
+    start.addr()..end.addr()
+}
+
+/// The live maps of [`RELEASE_FROM`] bytes and more, as addresses.
+static LARGE: Mutex<Vec<Range<usize>>> = Mutex::new(Vec::new());
+
+fn large() -> MutexGuard<'static, Vec<Range<usize>>> {
+    LARGE.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Says that `range` of `data`, which is gone through from front to back, will hardly be looked at again. If `data` is a large
+/// map, the memory of the stretches that end in `range` is given back; looked at again, they are read from the file again.
+pub(crate) fn done(data: &[u8], range: Range<usize>) {
+    if data.len() < RELEASE_FROM {
+        return;
+    }
+    let end = if range.end == data.len() { range.end } else { range.end / STRETCH * STRETCH };
+    if let Some(bytes) = data.get(range.start / STRETCH * STRETCH..end).filter(|b| !b.is_empty()) {
+        give_back(bytes);
+    }
+}
+
+fn give_back(bytes: &[u8]) {
+    let page = PAGE.load(SeqCst);
+    let Range { start, end } = addresses(bytes);
+    if !large().iter().any(|map| map.start <= start && end <= map.end) {
+        return;
+    }
+    let (from, to) = (start.next_multiple_of(page), end / page * page);
+    if from < to {
+        // SAFETY: [from, to) lies in `bytes`, and those in a map that was live when the list was looked at: they are a part of
+        // it, and as long as they are borrowed it stays. It is a map of a file that nothing is written to, so its pages are
+        // not changed by being dropped: who looks at one again, be it another thread right now, gets it from the file, as at
+        // first, with all that is said of this in `Mapped::new`; and a page of zeros that `mend` put there comes back as one.
+        // It is advice: what the call returns does not matter.
+        unsafe { libc::madvise(from as *mut libc::c_void, to - from, libc::MADV_DONTNEED) };
     }
 }
 

@@ -136,27 +136,29 @@ impl SignatureOptions {
 /// The block length for a stream of unknown length; rdiff's choice too.
 const UNKNOWN_BLOCK_LEN: u32 = 2048;
 
+/// Most blocks of an automatic signature: 24 MiB.
+const MAX_BLOCKS: u64 = 1 << 20;
+
 /// The automatic block length for a file of `file_len` bytes: a power of two from 1024, so that it divides the pages of
 /// databases and disk images, whose edits then spoil one block and not two.
 ///
 /// | file | block | signature (24 bytes a block) |
 /// |---|---|---|
 /// | up to 16 MiB | 1024 | 2.3 % |
-/// | up to 4 GiB | 2048 | 1.2 % |
-/// | up to 64 GiB | 4096 | 0.6 % |
-/// | up to 1 TiB | 8192 | 0.3 % |
-/// | more | 16384 | 0.15 % |
+/// | up to 2 GiB | 2048 | 1.2 %, 24 MiB at most |
+/// | up to 4 GiB | 4096 | 24 MiB at most |
+/// | up to 8 GiB | 8192 | 24 MiB at most |
+/// | twice the length | twice the block, up to [`MAX_BLOCK_LEN`] | 24 MiB at most |
 ///
 /// Short blocks make small deltas: with 1 % of a large file's pages edited by a few bytes, halving the block halves the
-/// delta. rdiff's rule, the square root of the length, makes deltas several times larger on large files.
+/// delta. rdiff's rule, the square root of the length, makes deltas several times larger on large files. But who makes a
+/// delta holds some 70 bytes for each block (two signatures and the tables of one), so of larger files there are no more
+/// blocks than 2²⁰: a file of any length is indexed, stored and applied within 128 MiB.
 pub fn block_len_for(file_len: u64) -> u32 {
-    match file_len {
-        len if len <= 16 << 20 => 1024,
-        len if len <= 4 << 30 => 2048,
-        len if len <= 64 << 30 => 4096,
-        len if len <= 1 << 40 => 8192,
-        _ => 16384,
-    }
+    let least = if file_len <= 16 << 20 { 1024 } else { 2048 };
+    let longest = u64::from(MAX_BLOCK_LEN);
+    let few = file_len.div_ceil(MAX_BLOCKS).min(longest).next_power_of_two();
+    few.max(least) as u32
 }
 
 /// rdiff's rule: the square root rounded down to a multiple of 128, at least 256.
@@ -299,12 +301,19 @@ mod tests {
 
     #[test]
     fn automatic_lengths() {
-        for (len, want) in
-            [(0, 1024), (1 << 24, 1024), ((1 << 24) + 1, 2048), (1 << 32, 2048), (1 << 33, 4096)]
-        {
-            assert_eq!(block_len_for(len), want);
+        for (len, want) in [
+            (0, 1024),
+            (1 << 24, 1024),
+            ((1 << 24) + 1, 2048),
+            (2 << 30, 2048),
+            ((2 << 30) + 1, 4096),
+            (8 << 30, 8192),
+            (20 << 30, 32768),
+            (1 << 40, 1 << 20),
+            (u64::MAX, MAX_BLOCK_LEN),
+        ] {
+            assert_eq!(block_len_for(len), want, "{len}");
         }
-        assert_eq!(block_len_for(u64::MAX), 16384);
         for (len, want) in [
             (0, 256),
             (65536, 256),

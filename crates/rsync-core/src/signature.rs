@@ -3,7 +3,7 @@
 use crate::error::During;
 use crate::shape::{Shape, SignatureOptions};
 use crate::tree::{self, PIECE};
-use crate::{Digest, Error, FileBytes, Progress, Result, SignatureFault};
+use crate::{Digest, Error, FileBytes, Progress, Result, SignatureFault, map};
 use rayon::prelude::*;
 use std::fs::File;
 use std::io::Read;
@@ -89,6 +89,7 @@ impl Signature {
             } else if subtree == block_len {
                 shape.pack_strong(&values, out);
             }
+            map::done(data, range);
             Ok(tree::raise(values, subtree, raised))
         };
         let values: Vec<_> = if tasks.len() < 2 {

@@ -4,20 +4,24 @@
 use crate::command::{self, CommandBytes};
 use crate::error::During;
 use crate::matcher::Run;
-use crate::tree::{self, PIECE};
-use crate::{Digest, Error, Result};
+use crate::tree;
+use crate::{Digest, Error, Result, map};
 use blake3::hazmat::ChainingValue;
 use rayon::prelude::*;
 use std::io::Write;
 
-/// Pieces that are copied and hashed together, while those before them are written.
-const BATCH: usize = 128;
+/// So much is copied and hashed together, while what is before it is written.
+const BATCH_LEN: usize = 2 << 20;
+/// Pieces of that at least, however long they are: work for several threads.
+const MIN_BATCH: usize = 4;
 
 /// New data whose bytes can be proven.
 pub(crate) struct Provable<'a> {
     pub(crate) new: &'a [u8],
     /// The values of its pieces.
     pub(crate) pieces: &'a [ChainingValue],
+    /// Bytes of a piece: a power of two.
+    pub(crate) piece_len: usize,
     pub(crate) digest: Digest,
 }
 
@@ -26,7 +30,7 @@ pub(crate) struct Provable<'a> {
 struct Batch {
     /// Which pieces, in order.
     numbers: Vec<usize>,
-    /// Their bytes, each but the content's last [`PIECE`] long.
+    /// Their bytes, each but the content's last of one length.
     bytes: Vec<u8>,
 }
 
@@ -34,20 +38,23 @@ impl Provable<'_> {
     /// Writes the delta whose copies are `copies`: every literal byte is copied, checked against the hashes and written from
     /// that copy.
     pub(crate) fn write(&self, copies: &[Run], out: impl Write) -> Result<()> {
+        let piece_len = self.piece_len;
+        let most = (BATCH_LEN / piece_len).max(MIN_BATCH);
         let mut needed = gaps(copies, self.new.len() as u64)
-            .flat_map(|(from, to)| from as usize / PIECE..(to as usize).div_ceil(PIECE));
+            .flat_map(|(from, to)| from as usize / piece_len..(to as usize).div_ceil(piece_len));
         // Two literals in one piece need it once.
         let mut last = usize::MAX;
         let mut batch = |batch: &mut Batch| {
             batch.numbers.clear();
             let distinct =
                 needed.by_ref().filter(|&piece| std::mem::replace(&mut last, piece) != piece);
-            batch.numbers.extend(distinct.take(BATCH));
-            self.prove(batch)
+            batch.numbers.extend(distinct.take(most));
+            self.prove(batch, most)
         };
         let mut writer = Writer {
             out: Output::begin(out)?,
             copies,
+            piece_len,
             at: 0,
             literal_end: 0,
             end: self.new.len() as u64,
@@ -55,7 +62,7 @@ impl Provable<'_> {
         let (mut ready, mut next) = (Batch::default(), Batch::default());
         batch(&mut ready)?;
         while !ready.numbers.is_empty() {
-            if ready.numbers.len() < BATCH {
+            if ready.numbers.len() < most {
                 writer.write(&ready)?;
                 break;
             }
@@ -70,24 +77,32 @@ impl Provable<'_> {
         writer.finish()
     }
 
-    fn prove(&self, batch: &mut Batch) -> Result<()> {
+    fn prove(&self, batch: &mut Batch, most: usize) -> Result<()> {
+        let piece_len = self.piece_len;
         let pieces = |number: usize| {
-            let start = (number * PIECE).min(self.new.len());
-            &self.new[start..self.new.len().min(start + PIECE)]
+            let start = (number * piece_len).min(self.new.len());
+            &self.new[start..self.new.len().min(start + piece_len)]
         };
         batch.bytes.resize(batch.numbers.iter().map(|&number| pieces(number).len()).sum(), 0);
         let prove = |(copy, &number): (&mut [u8], &usize)| {
             copy.copy_from_slice(pieces(number));
             let same = match self.pieces {
                 [_] => Digest::of(copy) == self.digest,
-                pieces => pieces.get(number) == Some(&tree::value(copy, (number * PIECE) as u64)),
+                pieces => {
+                    pieces.get(number) == Some(&tree::value(copy, (number * piece_len) as u64))
+                }
             };
             if same { Ok(()) } else { Err(Error::Changed) }
         };
-        if batch.numbers.len() < BATCH {
-            return batch.bytes.chunks_mut(PIECE).zip(&batch.numbers).try_for_each(prove);
+        if batch.numbers.len() < most {
+            batch.bytes.chunks_mut(piece_len).zip(&batch.numbers).try_for_each(prove)?;
+        } else {
+            batch.bytes.par_chunks_mut(piece_len).zip(&batch.numbers).try_for_each(prove)?;
         }
-        batch.bytes.par_chunks_mut(PIECE).zip(&batch.numbers).try_for_each(prove)
+        if let (Some(&first), Some(&last)) = (batch.numbers.first(), batch.numbers.last()) {
+            map::done(self.new, first * piece_len..self.new.len().min((last + 1) * piece_len));
+        }
+        Ok(())
     }
 }
 
@@ -103,6 +118,8 @@ struct Writer<'a, O: Write> {
     out: Output<O>,
     /// Copies that are not yet written.
     copies: &'a [Run],
+    /// Bytes of a piece.
+    piece_len: usize,
     /// How far the new data is written.
     at: u64,
     /// The end of the literal whose head is written last.
@@ -113,8 +130,8 @@ struct Writer<'a, O: Write> {
 impl<O: Write> Writer<'_, O> {
     /// Writes what the batch has bytes for, and the copies before.
     fn write(&mut self, batch: &Batch) -> Result<()> {
-        for (&number, piece) in batch.numbers.iter().zip(batch.bytes.chunks(PIECE)) {
-            let start = (number * PIECE) as u64;
+        for (&number, piece) in batch.numbers.iter().zip(batch.bytes.chunks(self.piece_len)) {
+            let start = (number * self.piece_len) as u64;
             let piece_end = start + piece.len() as u64;
             loop {
                 self.copies_here()?;

@@ -310,6 +310,48 @@ fn truncation_while_mapped_is_an_error() {
     }
 }
 
+/// A map of 64 MiB or more gives back the memory of what is done with, and still has all bytes.
+#[test]
+fn large_maps_are_gone_through_in_little_memory() {
+    const LEN: usize = (160 << 20) + 12_345;
+    let mut old = noise(1 << 20, 1).repeat(LEN >> 20);
+    old.extend(noise(12_345, 2));
+    for (at, byte) in old.iter_mut().step_by(4096).enumerate() {
+        *byte = at as u8 ^ (at >> 8) as u8;
+    }
+    let signature = Signature::of_slice(&old, &SignatureOptions::default()).unwrap();
+    let digest = Digest::of(&old);
+    let mut file = tempfile::tempfile().unwrap();
+    std::io::Write::write_all(&mut file, &old).unwrap();
+    drop(old);
+    let bytes = FileBytes::open(&file).unwrap();
+    let within = |what: &str| {
+        let resident = mapped_file_pages();
+        assert!(resident < 48 << 20, "{resident} bytes resident after {what}");
+    };
+    for _ in 0..2 {
+        assert_eq!(Digest::of(&bytes), digest);
+        within("hashing");
+        assert_eq!(Signature::of_slice(&bytes, &SignatureOptions::default()).unwrap(), signature);
+        within("signing");
+        let delta = Delta::compute(&signature, &bytes, None).unwrap();
+        assert_eq!((delta.stats().copied, delta.new_digest()), (LEN as u64, digest));
+        within("a delta of all copies");
+    }
+    let nothing = Signature::of_slice(b"", &SignatureOptions::default()).unwrap();
+    let delta = Delta::compute(&nothing, &bytes, None).unwrap();
+    delta.write_to(&bytes, std::io::sink()).unwrap();
+    within("a delta of all literals");
+    bytes.check().unwrap();
+}
+
+/// Bytes of files that are mapped and in memory: RssFile of this process.
+fn mapped_file_pages() -> usize {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap();
+    let line = status.lines().find_map(|line| line.strip_prefix("RssFile:")).unwrap();
+    line.trim().trim_end_matches(" kB").parse::<usize>().unwrap() << 10
+}
+
 #[test]
 fn only_regular_files() {
     let dir = tempfile::tempdir().unwrap();

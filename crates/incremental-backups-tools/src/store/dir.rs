@@ -6,6 +6,7 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
 use archive::ReadAt;
+use dirindex::Streamed;
 use rustix::io::Errno;
 use tempfile::NamedTempFile;
 
@@ -118,7 +119,7 @@ impl Store for DirStore {
             .rand_bytes(6)
             .permissions(Permissions::from_mode(0o666))
             .tempfile_in(&self.path)?;
-        let out = BufWriter::with_capacity(BUFFER_LEN, file);
+        let out = BufWriter::with_capacity(BUFFER_LEN, Streamed::new(file));
         Ok(Box::new(NewFile { out, place, dir: &self.path }))
     }
 
@@ -144,7 +145,7 @@ impl Store for DirStore {
 
 /// A file that has no name yet.
 struct NewFile<'a> {
-    out: BufWriter<NamedTempFile>,
+    out: BufWriter<Streamed<NamedTempFile>>,
     place: PathBuf,
     dir: &'a Path,
 }
@@ -162,7 +163,7 @@ impl Write for NewFile<'_> {
 impl Put for NewFile<'_> {
     fn commit(self: Box<Self>) -> io::Result<()> {
         let NewFile { out, place, dir } = *self;
-        let file = out.into_inner().map_err(io::IntoInnerError::into_error)?;
+        let file = out.into_inner().map_err(io::IntoInnerError::into_error)?.into_inner();
         file.as_file().sync_all()?;
         file.persist_noclobber(&place).map_err(|error| error.error)?;
         // A name that is not known to last must not be taken for a file.

@@ -1,0 +1,151 @@
+//! [`NewFile`]: a file on its way to its place, where it comes whole or not at all. Knows nothing of what
+//! is in it.
+
+use std::fs::{File, Permissions};
+use std::io::{self, Write};
+use std::num::NonZeroU64;
+use std::os::fd::AsFd;
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+
+use rustix::fs::{Advice, fadvise};
+use tempfile::NamedTempFile;
+
+use crate::Error;
+
+/// A new file, written from front to back beside the place it is for. Dropped, it leaves nothing.
+#[derive(Debug)]
+pub struct NewFile {
+    out: Streamed<NamedTempFile>,
+    path: PathBuf,
+}
+
+impl NewFile {
+    /// Begins the file that is to be at `path`.
+    ///
+    /// # Errors
+    /// [`Error::Io`].
+    pub fn beside(path: &Path) -> Result<NewFile, Error> {
+        let dir = parent(path);
+        let file = tempfile::Builder::new()
+            .prefix(".ibtools-")
+            .permissions(Permissions::from_mode(0o666))
+            .tempfile_in(dir)
+            .map_err(|error| Error::io("create a file in", dir, error))?;
+        Ok(NewFile { out: Streamed::new(file), path: path.to_path_buf() })
+    }
+
+    /// Puts the file in its place in one step, synced, instead of what is there.
+    ///
+    /// # Errors
+    /// [`Error::Io`].
+    pub fn put(self) -> Result<(), Error> {
+        let (file, path) = (self.out.into_inner(), &self.path);
+        file.as_file().sync_all().map_err(|error| Error::io("sync", path, error))?;
+        let put = file.persist(path);
+        put.map_err(|error| Error::io("rename a file to", path, error.error))?;
+        let dir = parent(path);
+        let sync_dir = || File::open(dir)?.sync_all();
+        sync_dir().map_err(|error| Error::io("sync", dir, error))
+    }
+}
+
+impl Write for NewFile {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.out.write(bytes)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.out.flush()
+    }
+}
+
+fn parent(path: &Path) -> &Path {
+    path.parent().filter(|parent| *parent != Path::new("")).unwrap_or(Path::new("."))
+}
+
+/// So much is written until the kernel is asked to begin taking it to the disk.
+const STRETCH_LEN: u64 = 8 << 20;
+
+/// A file that is written from front to back, whose bytes are on their way to the disk soon after they
+/// came: who syncs it in the end waits for little.
+#[derive(Debug)]
+pub struct Streamed<F> {
+    file: F,
+    written: u64,
+    /// What is before this is on its way.
+    begun: u64,
+}
+
+impl<F: Write + AsFd> Streamed<F> {
+    /// Of a `file` that is empty.
+    pub fn new(file: F) -> Streamed<F> {
+        Streamed { file, written: 0, begun: 0 }
+    }
+
+    /// The file, to be synced.
+    pub fn into_inner(self) -> F {
+        self.file
+    }
+}
+
+impl<F: Write + AsFd> Write for Streamed<F> {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        let written = self.file.write(bytes)?;
+        self.written += written as u64;
+        if self.written - self.begun >= STRETCH_LEN {
+            // Linux starts to write what is dirty in the range, and waits for nothing. It is advice: a
+            // file system that does not take it is asked again by the sync.
+            let len = NonZeroU64::new(self.written - self.begun);
+            let _ = fadvise(self.file.as_fd(), self.begun, len, Advice::DontNeed);
+            self.begun = self.written;
+        }
+        Ok(written)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.file.flush()
+    }
+}
+
+/// Puts what `write` writes in the place of the file at `path`, in one step: into a new file beside
+/// it, synced, then renamed.
+///
+/// # Errors
+/// What `write` returns, and [`Error::Io`]; the file at `path` is then as it was.
+pub fn replace_file<E: From<Error>>(
+    path: &Path,
+    write: impl FnOnce(&mut NewFile) -> Result<(), E>,
+) -> Result<(), E> {
+    let mut file = NewFile::beside(path)?;
+    write(&mut file)?;
+    Ok(file.put()?)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::fs;
+
+    #[test]
+    fn it_comes_whole_or_not_at_all() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("file");
+        let mut bytes = vec![0; 2 * STRETCH_LEN as usize + 5];
+        bytes.iter_mut().enumerate().for_each(|(at, byte)| *byte = (at >> 3) as u8);
+        let mut file = NewFile::beside(&path).unwrap();
+        bytes.chunks(1 << 20).for_each(|piece| file.write_all(piece).unwrap());
+        assert!(!path.exists());
+        file.put().unwrap();
+        assert!(fs::read(&path).unwrap() == bytes);
+
+        NewFile::beside(&path).unwrap().write_all(b"never put").unwrap();
+        let failed = replace_file(&path, |file| {
+            file.write_all(b"never put").unwrap();
+            Err(Error::Cancelled)
+        });
+        assert!(matches!(failed, Err(Error::Cancelled)));
+        assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 1);
+        assert_eq!(fs::metadata(&path).unwrap().len(), bytes.len() as u64);
+    }
+}
