@@ -13,7 +13,7 @@ use dirindex::{Dir, DirIndex, Root, ScanOptions};
 
 use crate::error::{Error, Result};
 use crate::pack::pack;
-use crate::store::{self, ArchiveName, Name, Point, Points, Put, Store, StoredArchive, failed};
+use crate::store::{self, ArchiveName, Name, Point, Points, Store, StoredArchive, failed};
 
 /// How a backup is made.
 #[derive(Debug, Clone, Default)]
@@ -153,22 +153,15 @@ fn add_point(
     let write = |index: &DirIndex, diff: DiffIndex| {
         if unchanged(index) && !options.full {
             if !indexes.are_current(index) {
-                put_index(store, index, next_point(store, started.get())?)?;
+                put_index(store, index, started.get())?;
             }
             return Ok(None);
         }
-        let to = next_point(store, started.get())?;
+        let point = put_index(store, index, started.get())?;
         let format = options.archive.format.unwrap_or_default();
-        let archive = ArchiveName { to, since, format };
-        let name = archive.to_string();
-        let mut indexed = Ok(());
-        let written = rayon::in_place_scope(|scope| {
-            scope.spawn(|_| indexed = put_index(store, index, to));
-            write_archive(store, &name, dir, &base, &diff, &options.archive)
-        });
-        indexed?;
-        written?.commit().map_err(|source| failed("put", &name, source))?;
-        Ok(Some((archive, diff)))
+        let name = ArchiveName { to: point, since, format };
+        put_archive(store, &name, dir, &base, &diff, &options.archive)?;
+        Ok(Some((name, diff)))
     };
     pack(&base, scan, write)
 }
@@ -299,36 +292,33 @@ fn is_index_damage(error: &Error) -> bool {
     )
 }
 
-/// The point that a state seen at `seen` is named by.
-fn next_point(store: &dyn Store, seen: Point) -> Result<Point> {
-    store::points(store)?.next(seen).ok_or(Error::EndOfTime)
-}
-
-/// Puts the index of a point into the store.
-fn put_index(store: &dyn Store, index: &DirIndex, point: Point) -> Result<()> {
+/// Puts an index of the state seen at `seen` into the store. Gives the point it is named by.
+fn put_index(store: &dyn Store, index: &DirIndex, seen: Point) -> Result<Point> {
+    let point = store::points(store)?.next(seen).ok_or(Error::EndOfTime)?;
     let name = Name::Index(point).to_string();
     let mut out = store.put(&name).map_err(|source| failed("put", &name, source))?;
     index.write_to(&mut out)?;
-    out.commit().map_err(|source| failed("put", &name, source))
+    out.commit().map_err(|source| failed("put", &name, source))?;
+    Ok(point)
 }
 
-/// Writes an archive for the store, which has still to be committed.
-fn write_archive<'s>(
-    store: &'s dyn Store,
-    name: &str,
+fn put_archive(
+    store: &dyn Store,
+    name: &ArchiveName,
     dir: &Dir,
     base: &DirIndex,
     diff: &DiffIndex,
     options: &ArchiveOptions,
-) -> Result<Box<dyn Put + 's>> {
-    let mut out = store.put(name).map_err(|source| failed("put", name, source))?;
+) -> Result<()> {
+    let name = name.to_string();
+    let mut out = store.put(&name).map_err(|source| failed("put", &name, source))?;
     // The index has the signatures, and they can be made again of all archives together.
     let options = ArchiveOptions { signatures: Signatures::None, ..options.clone() };
     DiffData::write(dir, base, diff, &mut out, &options).map_err(|error| match error {
-        archive::Error::Write(source) => failed("put", name, source),
+        archive::Error::Write(source) => failed("put", &name, source),
         other => other.into(),
     })?;
-    Ok(out)
+    out.commit().map_err(|source| failed("put", &name, source))
 }
 
 /// Deletes all indexes but the newest.

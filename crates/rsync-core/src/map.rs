@@ -29,7 +29,9 @@ pub const MAP_FROM: u64 = 1 << 20;
 
 /// Maps of at least so many bytes give back what is [`done`]: nothing small pays for it.
 const RELEASE_FROM: usize = 64 << 20;
-/// So much is given back in one call.
+/// A call of the system is worth so much,
+const AT_ONCE: usize = 1 << 20;
+/// and what is done in shorter steps is given back so much at a time.
 const STRETCH: usize = 4 << 20;
 
 /// The bytes of an open regular file as one slice, and whether they are still the file's.
@@ -185,13 +187,18 @@ fn large() -> MutexGuard<'static, Vec<Range<usize>>> {
 }
 
 /// Says that `range` of `data`, which is gone through from front to back, will hardly be looked at again. If `data` is a large
-/// map, the memory of the stretches that end in `range` is given back; looked at again, they are read from the file again.
+/// map, the memory of the range is given back; of one shorter than [`AT_ONCE`], with the stretch that ends in it. Looked at
+/// again, it is read from the file again.
 pub(crate) fn done(data: &[u8], range: Range<usize>) {
     if data.len() < RELEASE_FROM {
         return;
     }
-    let end = if range.end == data.len() { range.end } else { range.end / STRETCH * STRETCH };
-    if let Some(bytes) = data.get(range.start / STRETCH * STRETCH..end).filter(|b| !b.is_empty()) {
+    let Range { mut start, mut end } = range;
+    if end.saturating_sub(start) < AT_ONCE {
+        start = start / STRETCH * STRETCH;
+        end = if end == data.len() { end } else { end / STRETCH * STRETCH };
+    }
+    if let Some(bytes) = data.get(start..end).filter(|bytes| !bytes.is_empty()) {
         give_back(bytes);
     }
 }
