@@ -20,7 +20,12 @@ mkdir "$work" "$work/new"
 tar -xf "$archive" -C "$work"
 # The contents lie in the archive in the order of the lines that need one.
 tar -tf "$archive" | grep -E '^(created|updated)/' >"$work/members" || true
-sed '/^#/d' "$work/PATHS" >"$work/forward"
+# A file that is the same as one before it names its line.
+awk -F "$tab" -v OFS="$tab" '
+    /^#/ { next }
+    { at[$8] = ++number }
+    $2 == "same" { $7 = at[$7] }
+    { print }' "$work/PATHS" >"$work/forward"
 awk '{ line[NR] = $0 } END { for (n = NR; n > 0; n--) print line[n] }' "$work/forward" >"$work/reverse"
 
 # Sets $name to what an escaped name stands for. The dot keeps newlines at the end.
@@ -48,6 +53,7 @@ while IFS=$tab read -r kind content mode uid gid mtime from path; do
     case $kind/$content in
         file/whole) mv "$work/$member" "$new" ;;
         file/delta) locate "$from" && rdiff patch "$path" "$work/$member" "$new" ;;
+        file/same) cp "$work/new/$from" "$new" ;;
         file/copy) locate "$from" && cp "$path" "$new" ;;
         file/empty) : >"$new" ;;
     esac

@@ -111,7 +111,8 @@ impl Archive {
     /// The numbers, from 1, of the volumes that hold what is at and below `paths` and the directories
     /// above them, told by the last volume alone: before any other is fetched. Changes lie in blocks of
     /// 128, and it is a block's volumes that are named, so there may be one more than is needed; a file
-    /// that a hard link among them names can lie in others still.
+    /// that a hard link among them names, or one that is stored for another path with the same content, can
+    /// lie in others still, which [`plan`](Archive::plan) tells.
     pub fn volumes(&self, paths: &[RelPath]) -> Vec<usize> {
         let Opened { stream, layout, .. } = &*self.0;
         let ends = self.0.volume_ends();

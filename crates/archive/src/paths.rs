@@ -77,6 +77,7 @@ fn line(change: &Change, out: &mut impl fmt::Write) -> fmt::Result {
         Content::Whole => ("whole", None),
         Content::Delta { base, .. } => ("delta", Some(base.to_string())),
         Content::Copy { base } => ("copy", Some(base.to_string())),
+        Content::Same { path } => ("same", Some(path.to_string())),
     };
     writeln!(
         out,

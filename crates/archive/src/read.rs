@@ -141,7 +141,7 @@ impl DiffData {
         self.content_of(number).filter(|_| same)
     }
 
-    fn not_stored(&self, path: &RelPath) -> Error {
+    pub(crate) fn not_stored(&self, path: &RelPath) -> Error {
         Error::NotStored { archive: self.name(), path: path.clone() }
     }
 }

@@ -149,8 +149,8 @@ fn find(archives: &[Archive], paths: &[RelPath]) -> Result<Vec<Found>, Error> {
     }
 }
 
-/// The changes below `dirs` and at `needed`, the last archive's first, and before it also at the paths
-/// that the contents of those were made from.
+/// The changes below `dirs` and at `needed`, the last archive's first; with them at the paths that their
+/// contents are stored for, and in the archives before also at those that they were made from.
 fn sweep(
     views: &mut [Blocks<'_>],
     dirs: &[RelPath],
@@ -164,23 +164,40 @@ fn sweep(
                 found.insert(change.path.clone(), (change.clone(), placed));
             })?;
         }
-        for path in &needed {
-            if !found.contains_key(path)
-                && let Some(change) = view.at(path)?
-            {
-                found.insert(path.clone(), change);
-            }
-        }
+        look(view, &needed, &mut found)?;
+        let same = found.values().filter_map(|(change, _)| match &change.new.as_ref()?.content {
+            Content::Same { path } => Some(path),
+            _ => None,
+        });
+        let same: BTreeSet<RelPath> = same.cloned().collect();
+        look(view, &same, &mut found)?;
+        needed.extend(same);
         needed.extend(found.values().filter_map(
             |(change, _)| match &change.new.as_ref()?.content {
                 Content::Copy { base } | Content::Delta { base, .. } => Some(base.clone()),
-                Content::Keep | Content::Whole => None,
+                Content::Keep | Content::Whole | Content::Same { .. } => None,
             },
         ));
         all.push(found);
     }
     all.reverse();
     Ok(all)
+}
+
+/// Adds the changes at `paths` to those that were found.
+fn look(
+    view: &mut Blocks<'_>,
+    paths: &BTreeSet<RelPath>,
+    found: &mut Changes,
+) -> Result<(), Error> {
+    for path in paths {
+        if !found.contains_key(path)
+            && let Some(change) = view.at(path)?
+        {
+            found.insert(path.clone(), change);
+        }
+    }
+    Ok(())
 }
 
 /// A path, and the directories that it lies in.

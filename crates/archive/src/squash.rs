@@ -1,12 +1,13 @@
 //! Diffs with their data as one, a part of one, and what brings another tree to its result: each a
 //! [`DiffData`] whose contents lie where they lay. Reads no contents.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 
 use diffindex::{Change, Content, DiffIndex, New};
 use dirindex::{DirIndex, Entry, Node, Record, RelPath};
 
+use crate::body::Stored;
 use crate::read::{Recipe, names};
 use crate::{Archive, DiffData, Error};
 
@@ -49,10 +50,7 @@ impl DiffData {
                 Some((part.content_of(content.change)?, change))
             });
             let bodies = bodies.flat_map(|(content, change)| {
-                content.bodies.iter().map(|body| match path == Some(&change.path) {
-                    true => body.clone(),
-                    false => body.stored_for(&change.path),
-                })
+                read_for(path.unwrap_or(&change.path), &change.path, &content.bodies)
             });
             Recipe { change: recipe.change, bodies: bodies.collect() }
         });
@@ -102,11 +100,23 @@ impl DiffData {
             found.extend(needed.filter_map(|path| self.diff.position(&path)));
         }
         let (mut chosen, mut contents) = (Vec::new(), Vec::new());
+        // Which of the chosen has the content that all of it has stored for a path.
+        let mut firsts: HashMap<&RelPath, RelPath> = HashMap::new();
         for number in wanted {
-            let Some(change) = changes.get(number) else { continue };
-            let bodies = self.content_of(number).map(|recipe| recipe.bodies.clone());
-            contents.extend(bodies.map(|bodies| Recipe { change: chosen.len(), bodies }));
-            chosen.push(change.clone());
+            let Some(mut change) = changes.get(number).cloned() else { continue };
+            let holder = changes.get(number).and_then(|change| self.diff.holder(change));
+            if let (Some(holder), Some(new)) = (holder, &mut change.new) {
+                if let Some(first) = firsts.get(&holder.path) {
+                    new.content = Content::Same { path: first.clone() };
+                } else {
+                    let signature = holder.new.as_ref().and_then(|new| new.signature.clone());
+                    (new.content, new.signature) = (Content::Whole, signature);
+                    let bodies = self.bodies_for(&change.path)?;
+                    contents.push(Recipe { change: chosen.len(), bodies });
+                    firsts.insert(&holder.path, change.path.clone());
+                }
+            }
+            chosen.push(change);
         }
         let unusable = |source| Error::Diff { archive: self.name(), source };
         let index = tree_of(&chosen).map_err(|source| unusable(source.into()))?;
@@ -139,17 +149,22 @@ impl DiffData {
                 continue;
             };
             *content = Content::Whole;
-            let ours = self.diff.position(&change.path).and_then(|ours| self.content_of(ours));
-            let ours = ours.ok_or_else(|| Error::NotStored {
-                archive: self.name(),
-                path: change.path.clone(),
-            })?;
-            contents.push(Recipe { change: number, bodies: ours.bodies.clone() });
+            contents.push(Recipe { change: number, bodies: self.bodies_for(&change.path)? });
         }
         let diff = DiffIndex::from_changes(current.root(), self.diff.result(), changes);
         let diff = diff.map_err(unusable)?;
         let archives = self.archives.clone();
         Ok(DiffData { archives, diff, contents: contents.into(), parts: Arc::default() })
+    }
+
+    /// What the content of `path` is made of, be it stored for this path or for another.
+    fn bodies_for(&self, path: &RelPath) -> Result<Vec<Stored>, Error> {
+        let holder = self.diff.get(path).and_then(|change| self.diff.holder(change));
+        let holder = holder.and_then(|holder| {
+            Some((&holder.path, self.content_of(self.diff.position(&holder.path)?)?))
+        });
+        let (holder, recipe) = holder.ok_or_else(|| self.not_stored(path))?;
+        Ok(read_for(path, holder, &recipe.bodies).collect())
     }
 
     /// That the diff starts from nothing, and takes nothing from there.
@@ -171,6 +186,18 @@ impl DiffData {
             }
         }
     }
+}
+
+/// What is to be read for `path` of `bodies`, which are stored for `holder`.
+fn read_for<'a>(
+    path: &'a RelPath,
+    holder: &'a RelPath,
+    bodies: &'a [Stored],
+) -> impl Iterator<Item = Stored> + 'a {
+    bodies.iter().map(move |body| match path == holder {
+        true => body.clone(),
+        false => body.stored_for(holder),
+    })
 }
 
 /// The tree that these changes make of nothing, without signatures.

@@ -37,9 +37,41 @@ impl<'a> Pair<'a> {
 pub(crate) fn between(old: &DirIndex, new: &DirIndex) -> DiffIndex {
     let pairs = differing(old, new);
     let holders = holders_of_new_content(old, &pairs);
-    let bases = bases_of_new_content(old, &pairs, &holders);
-    let changes = pairs.par_iter().map(|pair| change(pair, &holders, &bases, new)).collect();
+    let firsts = firsts_of_new_content(&pairs, &holders);
+    let bases = bases_of_new_content(old, &pairs, &holders, &firsts);
+    let sources = Sources { holders, firsts, bases };
+    let changes = pairs.par_iter().map(|pair| change(pair, &sources, new)).collect();
     DiffIndex::from_parts(old.root(), new.root(), changes)
+}
+
+/// Where new contents come from.
+struct Sources<'a> {
+    /// See [`holders_of_new_content`].
+    holders: HashMap<Digest, &'a RelPath>,
+    /// See [`firsts_of_new_content`].
+    firsts: HashMap<&'a RelPath, &'a RelPath>,
+    /// See [`bases_of_new_content`].
+    bases: HashMap<&'a RelPath, &'a Record>,
+}
+
+/// For each path with new content that no path of the old tree has, and an earlier such path has too: the
+/// first of these.
+fn firsts_of_new_content<'a>(
+    pairs: &[Pair<'a>],
+    holders: &HashMap<Digest, &RelPath>,
+) -> HashMap<&'a RelPath, &'a RelPath> {
+    let news = pairs.par_iter().filter(|pair| !pair.same_node()).filter_map(|pair| {
+        let entry = &pair.new?.entry;
+        let digest = content_of(entry).filter(|digest| !holders.contains_key(digest))?;
+        Some((digest, entry.node.len(), pair.path))
+    });
+    let mut news: Vec<(Digest, u64, &RelPath)> = news.collect();
+    news.par_sort_unstable();
+    let alike = news.chunk_by(|(a, a_len, _), (b, b_len, _)| (a, a_len) == (b, b_len));
+    let firsts = alike
+        .filter_map(|alike| alike.split_first())
+        .flat_map(|((.., first), others)| others.iter().map(move |(.., path)| (*path, *first)));
+    firsts.collect()
 }
 
 /// For new content that no path of the old tree has: the file there that it resembles, if that is not
@@ -47,11 +79,13 @@ pub(crate) fn between(old: &DirIndex, new: &DirIndex) -> DiffIndex {
 fn bases_of_new_content<'a>(
     old: &'a DirIndex,
     pairs: &[Pair<'a>],
-    holders: &HashMap<Digest, &'a RelPath>,
+    holders: &HashMap<Digest, &RelPath>,
+    firsts: &HashMap<&RelPath, &RelPath>,
 ) -> HashMap<&'a RelPath, &'a Record> {
     let wanted = pairs.iter().filter(|pair| !pair.same_node()).filter_map(|pair| {
         let new = pair.new.filter(|new| new.signature.is_some())?;
-        let stored = !holders.contains_key(&content_of(&new.entry)?);
+        let stored =
+            !holders.contains_key(&content_of(&new.entry)?) && !firsts.contains_key(pair.path);
         let alike = pair.old.is_some_and(|old| resemble::share_a_block(old, new));
         (stored && !alike).then_some(new)
     });
@@ -135,14 +169,9 @@ fn content_of(entry: &Entry) -> Option<Digest> {
     }
 }
 
-fn change(
-    pair: &Pair<'_>,
-    holders: &HashMap<Digest, &RelPath>,
-    bases: &HashMap<&RelPath, &Record>,
-    tree: &DirIndex,
-) -> Change {
+fn change(pair: &Pair<'_>, sources: &Sources<'_>, tree: &DirIndex) -> Change {
     let new = pair.new.map(|new| {
-        let content = content(pair, &new.entry, holders, bases);
+        let content = content(pair, &new.entry, sources);
         let stored = matches!(content, Content::Whole | Content::Delta { .. });
         New {
             node: new.entry.node.clone(),
@@ -155,21 +184,19 @@ fn change(
     Change { path: pair.path.clone(), old: pair.nodes().0.cloned(), new, excluded }
 }
 
-fn content(
-    pair: &Pair<'_>,
-    new: &Entry,
-    holders: &HashMap<Digest, &RelPath>,
-    bases: &HashMap<&RelPath, &Record>,
-) -> Content {
+fn content(pair: &Pair<'_>, new: &Entry, sources: &Sources<'_>) -> Content {
     let Some(digest) = content_of(new).filter(|_| !pair.same_node()) else {
         return Content::Keep;
     };
-    if let Some(&base) = holders.get(&digest) {
+    if let Some(&base) = sources.holders.get(&digest) {
         return Content::Copy { base: base.clone() };
+    }
+    if let Some(&first) = sources.firsts.get(pair.path) {
+        return Content::Same { path: first.clone() };
     }
     // Without a signature (the old file was empty) there is nothing to make a delta against.
     let own = pair.old.filter(|old| old.signature.is_some());
-    let base = bases.get(pair.path).copied().or(own).map(|old| &old.entry);
+    let base = sources.bases.get(pair.path).copied().or(own).map(|old| &old.entry);
     match base.and_then(|base| Some((&base.path, content_of(base)?))) {
         Some((base, digest)) => Content::Delta { base: base.clone(), digest },
         None => Content::Whole,

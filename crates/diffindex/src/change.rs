@@ -28,8 +28,8 @@ pub struct New {
     pub meta: Meta,
     /// Where the content comes from.
     pub content: Content,
-    /// The signature of content that the old tree did not have ([`Content::Whole`] and
-    /// [`Content::Delta`]); for other content the old index has it.
+    /// The signature of content that is stored ([`Content::Whole`] and [`Content::Delta`]); other
+    /// content has that of the path it comes from.
     pub signature: Option<StoredSignature>,
 }
 
@@ -52,6 +52,13 @@ pub enum Content {
     Copy {
         /// A file of the old tree.
         base: RelPath,
+    },
+    /// Nothing is stored here: the bytes are those that `path` is to have, which are new too and are
+    /// stored for it. So what several new paths have is stored once.
+    Same {
+        /// An earlier path of the same diff, whose content is [`Content::Whole`] or
+        /// [`Content::Delta`].
+        path: RelPath,
     },
 }
 

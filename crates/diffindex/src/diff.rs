@@ -28,7 +28,7 @@ impl DiffIndex {
     /// Compared are contents and metadata as the indexes have them. A file whose content some path
     /// of the old tree has becomes a copy of it; a file that resembles one of the old tree, most often the
     /// one at the same path, becomes a delta against its signature; and only what neither helps is
-    /// stored whole.
+    /// stored whole. What several new paths have is stored for the first of them alone.
     pub fn between(old: &DirIndex, new: &DirIndex) -> DiffIndex {
         crate::between::between(old, new)
     }
@@ -79,6 +79,12 @@ impl DiffIndex {
     /// The number, among [`changes`](DiffIndex::changes), of the change at `path`.
     pub fn position(&self, path: &RelPath) -> Option<usize> {
         self.changes.binary_search_by(|change| change.path.cmp(path)).ok()
+    }
+
+    /// The change with which the content of `change`, one of this diff, is stored: itself, or that of the
+    /// path it is the [same](Content::Same) as. `None` when it is not stored.
+    pub fn holder<'a>(&'a self, change: &'a Change) -> Option<&'a Change> {
+        holder(&self.changes, change)
     }
 
     /// New paths that are not directories.
@@ -171,7 +177,7 @@ impl DiffIndex {
                 return Err(unusable(&change.path, "the base index says something else"));
             }
             if let Some(new) = &change.new {
-                records.push(self.record(old, &change.path, new)?.into());
+                records.push(self.record(old, change, new)?.into());
             }
         }
         records.extend(kept.cloned());
@@ -183,13 +189,14 @@ impl DiffIndex {
         Ok(index)
     }
 
-    fn record(&self, old: &DirIndex, path: &RelPath, new: &New) -> Result<Record, Error> {
-        let holder = match &new.content {
+    fn record(&self, old: &DirIndex, change: &Change, new: &New) -> Result<Record, Error> {
+        let path = &change.path;
+        let base = match &new.content {
             Content::Keep => Some(path),
             Content::Copy { base } => Some(base),
-            Content::Whole | Content::Delta { .. } => None,
+            Content::Whole | Content::Delta { .. } | Content::Same { .. } => None,
         };
-        let held = holder.and_then(|path| old.record(path));
+        let held = base.and_then(|path| old.record(path));
         if let (Content::Copy { base }, held) = (&new.content, held)
             && held.map(|record| &record.entry.node) != Some(&new.node)
         {
@@ -197,7 +204,7 @@ impl DiffIndex {
         }
         let signature = match held {
             Some(record) if !new.node.is_empty() => record.signature.clone(),
-            _ => new.signature.clone(),
+            _ => self.holder(change).and_then(|holder| holder.new.as_ref()?.signature.clone()),
         };
         let entry = Entry { path: path.clone(), node: new.node.clone(), meta: new.meta.clone() };
         Ok(Record { entry, signature, trust: None })
@@ -277,6 +284,17 @@ fn was_dir(change: &Change) -> bool {
     change.old == Some(Node::Dir)
 }
 
+/// [`DiffIndex::holder`], among changes in path order.
+fn holder<'a>(changes: &'a [Change], change: &'a Change) -> Option<&'a Change> {
+    let holder = match &change.new.as_ref()?.content {
+        Content::Same { path } => {
+            changes.get(changes.binary_search_by(|other| other.path.cmp(path)).ok()?)?
+        }
+        _ => change,
+    };
+    holder.stored_content().and(Some(holder))
+}
+
 fn unusable(path: &RelPath, problem: &'static str) -> Error {
     Error::Unusable { path: path.clone(), problem }
 }
@@ -292,6 +310,13 @@ fn check(changes: &[Change]) -> Result<(), Error> {
         }
         if let Some(rule) = change.broken_rule() {
             return Err(unusable(path, rule));
+        }
+        if let Some(New { node, content: Content::Same { .. }, .. }) = &change.new {
+            let earlier = changes.get(..number).unwrap_or_default();
+            let stored = holder(earlier, change).and_then(|holder| holder.new.as_ref());
+            if stored.is_none_or(|stored| stored.node != *node) {
+                return Err(unusable(path, "the same as no earlier path that is stored"));
+            }
         }
         while above.last().is_some_and(|dir| !path.is_below(&dir.path)) {
             above.pop();

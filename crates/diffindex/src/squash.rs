@@ -29,7 +29,7 @@ pub struct Recipe {
 }
 
 /// A content that one of the parts stores.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct PartContent {
     /// The number of the part.
     pub part: usize,
@@ -41,7 +41,7 @@ impl DiffIndex {
     /// `parts`, each of which starts from the tree that the one before it leads to, as one diff.
     ///
     /// A content is followed back through the parts: through copies and moves, and delta after delta, until it is stored
-    /// whole or comes from the first tree. What the first tree is known to have is not stored: a file that is in the end what
+    /// whole or comes from the first tree. What several paths have in the end is stored for the first of them. What the first tree is known to have is not stored: a file that is in the end what
     /// it was in the beginning is kept, though it was edited or gone in between.
     ///
     /// Takes time for the changes of all parts and no contents.
@@ -111,8 +111,8 @@ impl<'a> State<'a> {
     fn follow(&mut self, number: usize, part: &'a DiffIndex) -> Result<(), Error> {
         // Each looks at the state before any of them.
         let outcomes = part.changes().iter().enumerate().map(|(at, change)| {
-            let outcome = self.outcome(change, PartContent { part: number, change: at })?;
-            Ok((&change.path, outcome))
+            let stored = PartContent { part: number, change: at };
+            Ok((&change.path, self.outcome(part, change, stored)?))
         });
         let outcomes = outcomes.collect::<Result<Vec<_>, Error>>()?;
         if self.0.is_empty() {
@@ -123,14 +123,19 @@ impl<'a> State<'a> {
         Ok(())
     }
 
-    fn outcome(&self, change: &'a Change, stored: PartContent) -> Result<Outcome<'a>, Error> {
+    fn outcome(
+        &self,
+        part: &'a DiffIndex,
+        change: &'a Change,
+        stored: PartContent,
+    ) -> Result<Outcome<'a>, Error> {
         let old = match self.0.get(&change.path) {
             None => change.old.as_ref(),
             Some(before) if before.node() == change.old.as_ref() => before.old,
             Some(_) => return Err(disagree(&change.path)),
         };
         let new = match &change.new {
-            Some(new) => Some((new, self.origin(&change.path, new, stored)?)),
+            Some(new) => Some((new, self.origin(part, &change.path, new, stored)?)),
             None => None,
         };
         Ok(Outcome { old, new, excluded: change.excluded })
@@ -139,6 +144,7 @@ impl<'a> State<'a> {
     /// Where the content of `new`, which a part puts at `path`, comes from.
     fn origin(
         &self,
+        part: &'a DiffIndex,
         path: &'a RelPath,
         new: &'a New,
         stored: PartContent,
@@ -149,6 +155,13 @@ impl<'a> State<'a> {
             Content::Keep => return self.at(path, digest, Some(new.node.len())),
             Content::Copy { base } => return self.at(base, digest, Some(new.node.len())),
             Content::Delta { base, digest } => self.at(base, *digest, None)?,
+            Content::Same { path } => {
+                let at = part.position(path).filter(|&at| at < stored.change);
+                let at = at.ok_or_else(|| disagree(path))?;
+                let first = part.changes().get(at).and_then(|first| first.new.as_ref());
+                let first = first.ok_or_else(|| disagree(path))?;
+                return self.origin(part, path, first, PartContent { change: at, ..stored });
+            }
         };
         origin.contents.push(stored);
         origin.signature = new.signature.as_ref();
@@ -173,14 +186,22 @@ impl<'a> State<'a> {
     /// The changes that are left, and the recipes of their contents.
     fn finish(self) -> (Vec<Change>, Vec<Recipe>) {
         let known = self.known();
+        // The path with which each content is stored, by the last of what it is made of.
+        let mut firsts: HashMap<PartContent, &RelPath> = HashMap::new();
         let (mut changes, mut recipes) = (Vec::new(), Vec::new());
         for (path, Outcome { old, new, excluded }) in self.0 {
             if old.is_none() && new.is_none() {
                 continue;
             }
             let new = new.map(|(new, origin)| {
-                let content = content(path, old, &new.node, &origin, &known);
-                let stored = matches!(content, Content::Whole | Content::Delta { .. });
+                let mut content = content(path, old, &new.node, &origin, &known);
+                let mut stored = matches!(content, Content::Whole | Content::Delta { .. });
+                if let Some(last) = origin.contents.last().filter(|_| stored) {
+                    let first = *firsts.entry(*last).or_insert(path);
+                    if first != path {
+                        (content, stored) = (Content::Same { path: first.clone() }, false);
+                    }
+                }
                 let signature = origin.signature.filter(|_| stored).cloned();
                 if stored {
                     recipes.push(Recipe { change: changes.len(), contents: origin.contents });

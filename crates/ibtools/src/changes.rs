@@ -78,7 +78,10 @@ impl Row<'_> {
         match self.change.stored_content() {
             Some(Content::Whole) => format!("{self} ({size})"),
             Some(_) => format!("{self} ({size}, as a delta)"),
-            None => self.to_string(),
+            None => match self.change.new.as_ref().map(|new| &new.content) {
+                Some(Content::Same { path }) => format!("{self} ({size}, the same as {path})"),
+                _ => self.to_string(),
+            },
         }
     }
 
@@ -109,15 +112,16 @@ impl Row<'_> {
 }
 
 fn put_content(object: &mut Object, content: &Content) {
-    let (word, base) = match content {
+    let (word, from) = match content {
         Content::Keep => return,
         Content::Whole => ("whole", None),
-        Content::Delta { base, .. } => ("delta", Some(base)),
-        Content::Copy { base } => ("copy", Some(base)),
+        Content::Delta { base, .. } => ("delta", Some(("base", base))),
+        Content::Copy { base } => ("copy", Some(("base", base))),
+        Content::Same { path } => ("same", Some(("same_as", path))),
     };
     object.insert("content".into(), word.into());
-    if let Some(base) = base {
-        put_path(object, "base", base);
+    if let Some((key, path)) = from {
+        put_path(object, key, path);
     }
 }
 
@@ -148,6 +152,8 @@ pub(crate) struct Totals {
     whole: u64,
     /// Bytes of files that are stored as deltas, which are smaller.
     by_delta: u64,
+    /// Bytes of files that are not stored, since another one that is has the same.
+    same: u64,
 }
 
 impl Totals {
@@ -169,7 +175,12 @@ impl Totals {
             match row.change.stored_content() {
                 Some(Content::Whole) => totals.whole = totals.whole.saturating_add(len),
                 Some(_) => totals.by_delta = totals.by_delta.saturating_add(len),
-                None => {}
+                None => {
+                    let content = row.change.new.as_ref().map(|new| &new.content);
+                    if matches!(content, Some(Content::Same { .. })) {
+                        totals.same = totals.same.saturating_add(len);
+                    }
+                }
             }
         }
         totals
@@ -192,6 +203,7 @@ impl Totals {
             "excluded": self.excluded,
             "whole_bytes": self.whole,
             "delta_bytes": self.by_delta,
+            "same_bytes": self.same,
         })
     }
 }
@@ -216,7 +228,11 @@ impl fmt::Display for Totals {
             return f.write_str("nothing changed");
         }
         f.write_str(&counts.join(", "))?;
-        let bytes = [(self.whole, "in whole files"), (self.by_delta, "in files sent as deltas")];
+        let bytes = [
+            (self.whole, "in whole files"),
+            (self.by_delta, "in files sent as deltas"),
+            (self.same, "in files the same as one of these"),
+        ];
         let there = bytes.iter().filter(|(bytes, _)| *bytes > 0);
         let bytes: Vec<String> =
             there.map(|(bytes, what)| format!("{} {what}", HumanBytes(*bytes))).collect();

@@ -45,12 +45,16 @@ const DAYS: [fn(&Path); 5] = [
         write(tree.join("linked"), "on its own now");
         fs::hard_link(tree.join("edited every day"), tree.join("another name")).unwrap();
         fs::copy(tree.join("directory/moved again"), tree.join("copy")).unwrap();
+        write(tree.join("new"), noise(7, 7000));
+        write(tree.join("directory/new too"), noise(7, 7000));
     },
     |tree| {
         edit(&tree.join("edited every day"), 9000);
         fs::remove_dir_all(tree.join("directory/inner")).unwrap();
         write(tree.join("directory/inner"), "a file");
         fs::rename(tree.join("link"), tree.join("a link")).unwrap();
+        fs::copy(tree.join("directory/new too"), tree.join("a third")).unwrap();
+        fs::remove_file(tree.join("directory/new too")).unwrap();
     },
 ];
 

@@ -42,6 +42,13 @@ fn build(root: &Path) {
 fn edit(root: &Path) {
     write(root, "edited", &[&text(1, 400)[..3000], b"!", &text(1, 400)[3000..]].concat());
     write(root, odd(), &[&noise(1, 6000)[..], b"more"].concat());
+    // Stored for the first of them: whole, and as a delta.
+    for (number, name) in ["twin", "zwin", "-twin dir/twin\\0101"].into_iter().enumerate() {
+        write(root, name, &noise(9, 4000));
+        write(root, Path::new(name).with_extension("edited"), &text(1, 401));
+        let mode = Permissions::from_mode(0o400 + number as u32);
+        fs::set_permissions(root.join(name), mode).unwrap();
+    }
     fs::create_dir(root.join(odd().with_extension("dir"))).unwrap();
     fs::rename(root.join("swap a"), root.join("tmp")).unwrap();
     fs::rename(root.join("swap b"), root.join("swap a")).unwrap();

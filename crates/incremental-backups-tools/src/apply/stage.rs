@@ -1,6 +1,7 @@
 //! Fills the stage: every new file, link and directory of a plan, complete with metadata and
 //! verified, before anything in the tree is touched. It knows the archive; it renames nothing.
 
+use std::collections::HashSet;
 use std::fs::File;
 use std::io::{self, Read, Write};
 
@@ -54,9 +55,13 @@ pub(crate) fn fill(filling: &Filling<'_>) -> Result<()> {
         let parent = slots.parent(&slot).during("stage", path)?;
         sys.make_dir(parent, slot.name()).during("stage", path)?;
     }
-    let files: Vec<&Task<'_>> =
-        staged.iter().filter(|task| !is_dir(task) && !is_link(task)).collect();
-    runs(&files).into_par_iter().try_for_each(|run| filling.run(run))?;
+    let files = staged.iter().filter(|task| !is_dir(task) && !is_link(task));
+    let (same, files): (Vec<&Task<'_>>, _) = files.partition(|task| same_as(task).is_some());
+    let sources: HashSet<&RelPath> = same.iter().filter_map(|task| same_as(task)).collect();
+    runs(&files).into_par_iter().try_for_each(|run| filling.run(run, &sources))?;
+    runs(&same).into_par_iter().try_for_each(|run| filling.run(run, &sources))?;
+    let sources = files.into_par_iter().filter(|task| sources.contains(&task.change.path));
+    sources.try_for_each(|task| filling.set_source(task))?;
     for task in staged.iter().filter(is_link) {
         filling.link(task)?;
     }
@@ -75,6 +80,14 @@ pub(crate) fn fill(filling: &Filling<'_>) -> Result<()> {
 
 fn node<'a>(task: &Task<'a>) -> Option<&'a Node> {
     task.change.new.as_ref().map(|new| &new.node)
+}
+
+/// The other new path whose content this one has.
+fn same_as<'a>(task: &Task<'a>) -> Option<&'a RelPath> {
+    match &task.change.new.as_ref()?.content {
+        Content::Same { path } => Some(path),
+        _ => None,
+    }
 }
 
 fn slot(task: &Task<'_>) -> Result<RelPath> {
@@ -108,7 +121,9 @@ struct Worker<'a> {
 }
 
 impl Filling<'_> {
-    fn run(&self, tasks: &[&Task<'_>]) -> Result<()> {
+    /// Makes files, those that are `sources` of others without their metadata: their mode could keep us
+    /// from reading them.
+    fn run(&self, tasks: &[&Task<'_>], sources: &HashSet<&RelPath>) -> Result<()> {
         let mut worker = Worker {
             slots: self.stage.anchor.dirs(),
             bases: self.target.anchor.dirs(),
@@ -120,7 +135,7 @@ impl Filling<'_> {
                 return Err(Error::Cancelled);
             }
             let Some(new) = &task.change.new else { continue };
-            self.make(&mut worker, task, new)?;
+            self.make(&mut worker, task, new, sources.contains(&task.change.path))?;
             if let Some(progress) = self.progress {
                 progress.add_bytes(new.node.len());
                 progress.add_item();
@@ -129,7 +144,13 @@ impl Filling<'_> {
         Ok(())
     }
 
-    fn make(&self, worker: &mut Worker<'_>, task: &Task<'_>, new: &New) -> Result<()> {
+    fn make(
+        &self,
+        worker: &mut Worker<'_>,
+        task: &Task<'_>,
+        new: &New,
+        is_source: bool,
+    ) -> Result<()> {
         let (slot, path) = (slot(task)?, &task.change.path);
         let dir = worker.slots.parent(&slot).during("stage", path)?;
         let (sys, name) = (self.stage.sys(), slot.name());
@@ -140,6 +161,9 @@ impl Filling<'_> {
                     self.content(worker, task.change, new, &file, (*len, *digest))?;
                 } else if *digest != Digest::of(b"") {
                     return Err(Error::Content { path: path.clone() });
+                }
+                if is_source {
+                    return Ok(());
                 }
                 return tree::set(sys, Handle::opened(&file), &new.meta, false, self.policy)
                     .during("set the metadata of", path);
@@ -158,6 +182,17 @@ impl Filling<'_> {
         let is_link = matches!(new.node, Node::Symlink { .. });
         let held = tree::hold(sys, dir, name).during("stage", path)?;
         let set = tree::set(sys, Handle::held(&held), &new.meta, is_link, self.policy);
+        set.during("set the metadata of", path)
+    }
+
+    /// Sets the metadata of a file that others were copied from.
+    fn set_source(&self, task: &Task<'_>) -> Result<()> {
+        let (slot, path, sys) = (slot(task)?, &task.change.path, self.stage.sys());
+        let Some(new) = &task.change.new else { return Ok(()) };
+        let mut slots = self.stage.anchor.dirs();
+        let dir = slots.parent(&slot).during("stage", path)?;
+        let held = tree::hold(sys, dir, slot.name()).during("stage", path)?;
+        let set = tree::set(sys, Handle::held(&held), &new.meta, false, self.policy);
         set.during("set the metadata of", path)
     }
 
@@ -188,12 +223,15 @@ impl Filling<'_> {
                 (patched.len, patched.digest)
             }
             Content::Copy { base } => {
-                let base = open_base(&mut worker.bases, base)?;
-                tree::copy(self.stage.sys(), &base, file, declared.0).during("copy to", path)?;
-                let unread =
-                    |source| Error::Bytes { operation: "read", path: path.clone(), source };
-                let copied = FileBytes::open(file).map_err(unread)?;
-                (copied.len() as u64, Digest::of(&copied))
+                self.copy(&open_base(&mut worker.bases, base)?, path, file, declared.0)?
+            }
+            Content::Same { path: first } => {
+                let first = match self.plan.staged_at(self.diff, first) {
+                    Some(slot) => open_base(&mut worker.slots, &slot)?,
+                    // It is in place already, and has been looked at.
+                    None => open_base(&mut worker.bases, first)?,
+                };
+                self.copy(&first, path, file, declared.0)?
             }
             Content::Keep => (0, Digest::of(b"")),
         };
@@ -204,6 +242,14 @@ impl Filling<'_> {
             return Err(Error::Content { path: path.clone() });
         }
         Ok(())
+    }
+
+    /// Copies all of `from` to `file`; gives the length and the digest of what is there then.
+    fn copy(&self, from: &File, path: &RelPath, file: &File, len: u64) -> Result<(u64, Digest)> {
+        tree::copy(self.stage.sys(), from, file, len).during("copy to", path)?;
+        let unread = |source| Error::Bytes { operation: "read", path: path.clone(), source };
+        let copied = FileBytes::open(file).map_err(unread)?;
+        Ok((copied.len() as u64, Digest::of(&copied)))
     }
 
     /// Gives the file that a hard link names another name in the stage.

@@ -98,6 +98,13 @@ fn check(
             Some(Content::Copy { base } | Content::Delta { base, .. }) => Some(base),
             Some(Content::Keep) => Some(&change.path),
             Some(Content::Whole) | None => None,
+            Some(Content::Same { path }) => {
+                // Earlier in path order, so all is known of it.
+                if lost.contains(path) {
+                    lost.insert(change.path.clone());
+                }
+                None
+            }
         };
         lost.extend(from.filter(|from| before(from)).map(|_| change.path.clone()));
     }
@@ -117,13 +124,14 @@ fn unreadable(
     wanted: impl Fn(&Change) -> bool,
     progress: Option<&Progress>,
 ) -> BTreeMap<RelPath, Error> {
-    let changes: Vec<&Change> =
-        data.diff().changes().iter().filter(|change| wanted(change)).collect();
-    let unreadable = |run: &&[&Change]| {
+    let changes = data.diff().changes().iter().filter(|change| wanted(change));
+    let changes: Vec<(&Change, &Change)> =
+        changes.map(|change| (change, data.diff().holder(change).unwrap_or(change))).collect();
+    let unreadable = |run: &&[(&Change, &Change)]| {
         let (mut reader, mut buffer) = (data.reader(), vec![0; BUFFER_LEN]);
         let mut failed = Vec::new();
-        for change in *run {
-            if let Err(error) = read(&mut reader, change, &mut buffer, progress) {
+        for (change, holder) in *run {
+            if let Err(error) = read(&mut reader, holder, &mut buffer, progress) {
                 failed.push((change.path.clone(), error));
             }
         }

@@ -18,6 +18,8 @@ pub const NAMES: [&[u8]; 7] =
 #[derive(Debug, Clone)]
 pub enum Edit {
     Write(Vec<usize>, u64, usize),
+    /// The same to two paths.
+    WriteTwice([Vec<usize>; 2], u64, usize),
     /// Changes a few bytes inside.
     Patch(Vec<usize>, usize),
     Append(Vec<usize>, u64),
@@ -40,6 +42,8 @@ pub fn edits(names: usize) -> impl Strategy<Value = Vec<Edit>> {
     let mode = prop_oneof![Just(0o600), Just(0o755), Just(0o1777), Just(0o444), Just(0o555)];
     let edit = prop_oneof![
         4 => (path(), 0..9u64, len).prop_map(|(path, seed, len)| Edit::Write(path, seed, len)),
+        2 => ([path(), path()], 0..9u64, 0..9000usize)
+            .prop_map(|(paths, seed, len)| Edit::WriteTwice(paths, seed, len)),
         2 => (path(), 0..9000usize).prop_map(|(path, at)| Edit::Patch(path, at)),
         1 => (path(), 0..9u64).prop_map(|(path, seed)| Edit::Append(path, seed)),
         2 => path().prop_map(Edit::MakeDir),
@@ -80,6 +84,12 @@ pub fn perform(root: &Path, edit: &Edit) {
         Edit::Write(path, seed, len) => {
             clear(&at(path));
             drop(fs::write(at(path), noise(*seed, *len)));
+        }
+        Edit::WriteTwice(paths, seed, len) => {
+            for path in paths {
+                clear(&at(path));
+                drop(fs::write(at(path), noise(*seed, *len)));
+            }
         }
         Edit::Patch(path, offset) => {
             let path = at(path);

@@ -36,6 +36,7 @@ fn files(generation: u8) -> Vec<(&'static [u8], Vec<u8>, Time)> {
         _ => {
             files.push((b"copy", b"kept\n".to_vec(), at(2_000_000_000, 0)));
             files.push((b"new", b"new\n".to_vec(), at(4_000_000_000, 5)));
+            files.push((b"new dir/the same", b"new\n".to_vec(), at(4_000_000_000, 6)));
         }
     }
     files

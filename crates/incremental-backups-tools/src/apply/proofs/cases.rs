@@ -131,6 +131,22 @@ pub(super) fn all() -> Vec<Named> {
                 },
             )
         }),
+        ("the same twice", || {
+            Case::new(
+                |dir| write(dir.join("z"), noise(6, 9000)),
+                |dir| {
+                    write(dir.join("a"), noise(7, 600));
+                    write(dir.join("dir/b"), noise(7, 600));
+                    // As a delta against what the second of them was.
+                    let edited = [noise(6, 9000), b"more".to_vec()].concat();
+                    write(dir.join("dir/y"), &edited);
+                    write(dir.join("z"), edited);
+                    // Whoever may not read it can restore it all the same.
+                    let closed = Permissions::from_mode(0);
+                    fs::set_permissions(dir.join("a"), closed).unwrap();
+                },
+            )
+        }),
         ("one of everything", everything),
     ]
 }
@@ -163,6 +179,7 @@ pub(in super::super) fn everything() -> Case {
             remove(&dir.join("dir to link"));
             symlink("edited", dir.join("dir to link")).unwrap();
             write(dir.join("new/zeros"), vec![0; 200_000]);
+            write(dir.join("new/zeros too"), vec![0; 200_000]);
             write(dir.join("twin"), "twins");
             fs::set_permissions(dir.join("mode"), Permissions::from_mode(0o400)).unwrap();
             Command::new("mkfifo").arg(dir.join("fifo")).status().unwrap();
