@@ -23,6 +23,19 @@ struct Found {
     blocks: Vec<usize>,
 }
 
+/// Where something is to be in the end: at and below the paths that were asked for, around them, and at
+/// what hard links among these name.
+struct Wanted<'a> {
+    paths: BTreeSet<&'a RelPath>,
+    ends: BTreeSet<RelPath>,
+}
+
+impl Wanted<'_> {
+    fn has(&self, path: &RelPath) -> bool {
+        self.ends.contains(path) || with_above(path).any(|path| self.paths.contains(&path))
+    }
+}
+
 impl Archive {
     /// The part of a full backup at and below `paths`: what brings them back, with the directories
     /// that they lie in and the files that hard links among them name. Reads the blocks that have
@@ -47,7 +60,8 @@ impl Archive {
     /// # Errors
     /// As [`select`](Archive::select); [`Error::Unlinked`] for archives that do not meet.
     pub fn select_chain(archives: &[Archive], paths: &[RelPath]) -> Result<DiffData, Error> {
-        select(archives, find(archives, paths)?, paths)
+        let (found, wanted) = find(archives, paths)?;
+        select(archives, found, &wanted, paths)
     }
 
     /// Which bytes of the archive are read by opening it, [`select`](Archive::select)ing `paths` and
@@ -57,7 +71,7 @@ impl Archive {
     /// # Errors
     /// As [`load`](Archive::load).
     pub fn plan(&self, paths: &[RelPath]) -> Result<Vec<Range<u64>>, Error> {
-        let found = find(std::slice::from_ref(self), paths)?;
+        let (found, _) = find(std::slice::from_ref(self), paths)?;
         let spans = found.iter().flat_map(|found| found.changes.values());
         let spans = spans.filter_map(|(_, placed)| Some(placed.as_ref()?.span()));
         let spans: Vec<Range<u64>> = spans.collect();
@@ -73,9 +87,9 @@ impl Archive {
         archives: &[Archive],
         paths: &[RelPath],
     ) -> Result<Vec<Vec<Range<u64>>>, Error> {
-        let found = find(archives, paths)?;
+        let (found, wanted) = find(archives, paths)?;
         let blocks: Vec<Vec<usize>> = found.iter().map(|found| found.blocks.clone()).collect();
-        let selected = select(archives, found, paths)?;
+        let selected = select(archives, found, &wanted, paths)?;
         let bodies = || selected.contents.iter().flat_map(|recipe| &recipe.bodies);
         let plan = archives.iter().zip(blocks).map(|(archive, blocks)| {
             let own = bodies().filter(|body| Arc::ptr_eq(&body.archive.0, &archive.0));
@@ -96,12 +110,19 @@ impl Archive {
 }
 
 /// What `paths` are after `archives`, of which `found` was found.
-fn select(archives: &[Archive], found: Vec<Found>, paths: &[RelPath]) -> Result<DiffData, Error> {
+fn select(
+    archives: &[Archive],
+    found: Vec<Found>,
+    wanted: &Wanted<'_>,
+    paths: &[RelPath],
+) -> Result<DiffData, Error> {
     if !archives.first().is_some_and(Archive::is_full) {
         return Err(Error::NotFull { archive: names(archives) });
     }
     let parts = archives.iter().zip(found).map(|(archive, found)| part(archive, found.changes));
-    DiffData::squash(&parts.collect::<Result<Vec<DiffData>, Error>>()?)?.select(paths)
+    let parts = parts.collect::<Result<Vec<DiffData>, Error>>()?;
+    // Of the other paths, not all of what became of them is known.
+    DiffData::squash_at(&parts, |path| wanted.has(path))?.select(paths)
 }
 
 /// Some changes of an archive's diff as one that names the same trees, though it does not lead from the
@@ -127,7 +148,7 @@ fn part(archive: &Archive, found: Changes) -> Result<DiffData, Error> {
 
 /// Of each archive, what has to do with what stands at, above and below `paths` after the last one, and
 /// with what hard links among that name.
-fn find(archives: &[Archive], paths: &[RelPath]) -> Result<Vec<Found>, Error> {
+fn find<'a>(archives: &[Archive], paths: &'a [RelPath]) -> Result<(Vec<Found>, Wanted<'a>), Error> {
     let mut views: Vec<Blocks<'_>> =
         archives.iter().map(|archive| Blocks::new(&archive.0)).collect();
     let mut ends: BTreeSet<RelPath> = paths.iter().flat_map(with_above).collect();
@@ -144,7 +165,8 @@ fn find(archives: &[Archive], paths: &[RelPath]) -> Result<Vec<Found>, Error> {
             let found = found.into_iter().zip(&views);
             let found =
                 found.map(|(changes, view)| Found { changes, blocks: view.numbers().collect() });
-            return Ok(found.collect());
+            let wanted = Wanted { paths: paths.iter().collect(), ends };
+            return Ok((found.collect(), wanted));
         }
     }
 }

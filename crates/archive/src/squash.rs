@@ -24,6 +24,14 @@ impl DiffData {
     /// [`Error::Unlinked`] for parts that do not meet; [`Error::Diff`] for parts that contradict one
     /// another or themselves, and for no parts at all.
     pub fn squash(parts: &[DiffData]) -> Result<DiffData, Error> {
+        DiffData::squash_at(parts, |_| true)
+    }
+
+    /// [`squash`](DiffData::squash), of which only the changes at the `wanted` paths are told.
+    pub(crate) fn squash_at(
+        parts: &[DiffData],
+        wanted: impl Fn(&RelPath) -> bool,
+    ) -> Result<DiffData, Error> {
         let parts: Vec<&DiffData> = parts.iter().flat_map(DiffData::parts).collect();
         if let [only] = parts.as_slice() {
             return Ok(DiffData::clone(only));
@@ -41,7 +49,8 @@ impl DiffData {
             parts.iter().flat_map(|part| part.archives.iter().cloned()).collect();
         let unusable = |source| Error::Diff { archive: names(&archives), source };
         let diffs: Vec<DiffIndex> = parts.iter().map(|part| part.diff.clone()).collect();
-        let diffindex::Squashed { diff, recipes } = DiffIndex::squash(&diffs).map_err(unusable)?;
+        let diffindex::Squashed { diff, recipes } =
+            DiffIndex::squash_at(&diffs, wanted).map_err(unusable)?;
         let contents = recipes.into_iter().map(|recipe| {
             let path = diff.changes().get(recipe.change).map(|change| &change.path);
             let bodies = recipe.contents.iter().filter_map(|content| {

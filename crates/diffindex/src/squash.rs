@@ -50,6 +50,18 @@ impl DiffIndex {
     /// [`Error::NoParts`]; [`Error::Apart`] when two parts do not meet, by their roots or, though these are the same, by
     /// what they say of a path; [`Error::Unusable`] for parts that are not what two trees can differ by.
     pub fn squash(parts: &[DiffIndex]) -> Result<Squashed, Error> {
+        DiffIndex::squash_at(parts, |_| true)
+    }
+
+    /// [`squash`](DiffIndex::squash), of which only the changes at the `wanted` paths are told. So of `parts`
+    /// no more is needed than what each has at these and at the paths that their contents come from.
+    ///
+    /// # Errors
+    /// As [`squash`](DiffIndex::squash).
+    pub fn squash_at(
+        parts: &[DiffIndex],
+        wanted: impl Fn(&RelPath) -> bool,
+    ) -> Result<Squashed, Error> {
         let (Some(first), Some(last)) = (parts.first(), parts.last()) else {
             return Err(Error::NoParts);
         };
@@ -63,7 +75,7 @@ impl DiffIndex {
             met = part.result();
             state.follow(number, part)?;
         }
-        let (changes, recipes) = state.finish();
+        let (changes, recipes) = state.finish(wanted);
         let diff = DiffIndex::from_changes(first.base(), last.result(), changes)?;
         Ok(Squashed { diff, recipes })
     }
@@ -184,13 +196,13 @@ impl<'a> State<'a> {
     }
 
     /// The changes that are left, and the recipes of their contents.
-    fn finish(self) -> (Vec<Change>, Vec<Recipe>) {
+    fn finish(self, wanted: impl Fn(&RelPath) -> bool) -> (Vec<Change>, Vec<Recipe>) {
         let known = self.known();
         // The path with which each content is stored, by the last of what it is made of.
         let mut firsts: HashMap<PartContent, &RelPath> = HashMap::new();
         let (mut changes, mut recipes) = (Vec::new(), Vec::new());
         for (path, Outcome { old, new, excluded }) in self.0 {
-            if old.is_none() && new.is_none() {
+            if (old.is_none() && new.is_none()) || !wanted(path) {
                 continue;
             }
             let new = new.map(|(new, origin)| {

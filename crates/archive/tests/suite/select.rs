@@ -13,7 +13,7 @@ use archive::{Archive, DiffData, Error, Format, ReadAt};
 use diffindex::DiffIndex;
 use dirindex::{DirIndex, RelPath};
 
-use crate::common::{Chain, FORMATS, Trees, noise, read_all, small, text, write};
+use crate::common::{Chain, FORMATS, Trees, carried, noise, read_all, small, text, write};
 
 fn path(text: &str) -> RelPath {
     RelPath::new(text).unwrap()
@@ -32,6 +32,9 @@ fn many() -> Trees {
             fs::create_dir(root.join("none")).unwrap();
             fs::hard_link(root.join("many/2/51"), root.join("name")).unwrap();
             symlink("name", root.join("tail")).unwrap();
+            // Stored far from here, for another path.
+            write(root, "the same", &text(5, 25));
+            write(root, "the same again", &text(5, 25));
         },
     )
 }
@@ -110,6 +113,9 @@ fn what_is_planned_is_what_is_read() {
             vec!["many/5", "tail"],
             vec!["none"],
             vec!["name"],
+            vec!["the same again"],
+            vec!["the same", "the same again"],
+            vec!["the same again", "many/5/5"],
             vec!["many", "large", "name", "none", "tail"],
         ] {
             let paths: Vec<RelPath> = paths.into_iter().map(path).collect();
@@ -134,6 +140,10 @@ fn what_is_planned_is_what_is_read() {
                 trees.diff.changes().iter().map(|c| &c.path).filter(|at| wanted(at)).collect();
             let found: Vec<&RelPath> = data.diff().changes().iter().map(|c| &c.path).collect();
             assert_eq!(found, expected);
+            // Once, for the first of them that is wanted.
+            let stored = contents.keys().filter(|name| name.starts_with("the same")).count();
+            let has = |at: &str| paths.contains(&path(at));
+            assert_eq!(stored, usize::from(has("the same again") && !has("many/5/5")));
             for (name, content) in contents {
                 assert!(content == fs::read(trees.new_path().join(name)).unwrap());
             }
@@ -264,4 +274,34 @@ fn of_a_chain_what_is_planned_is_what_is_read() {
     let unlinked = [archives[0].clone(), archives[2].clone()];
     let error = Archive::select_chain(&unlinked, &[path("large")]).unwrap_err();
     assert!(matches!(error, Error::Unlinked { .. }));
+}
+
+/// Contents that came from below a directory whose place a file has taken since: what the paths say
+/// that nobody asked for does not get in the way.
+#[test]
+fn what_contents_came_from_need_not_be_there_any_more() {
+    let mut chain = Chain::new(|root| {
+        write(root, "dir/copied", &noise(1, 500));
+        write(root, "dir/first", &noise(2, 500));
+        write(root, "same", &noise(2, 500));
+    });
+    chain.step(|root| {
+        write(root, "copy", &noise(1, 500));
+        fs::remove_dir_all(root.join("dir")).unwrap();
+        write(root, "dir", &noise(3, 500));
+    });
+    chain.step(|root| {
+        fs::rename(root.join("dir"), root.join("moved")).unwrap();
+    });
+    let parts = chain.parts();
+    let archives: Vec<Archive> = parts.iter().flat_map(DiffData::archives).cloned().collect();
+    let full = DiffData::squash(&parts).unwrap();
+    for paths in [["copy", "moved"], ["same", "moved"], ["copy", "same"]] {
+        let paths = paths.map(path);
+        let selected = Archive::select_chain(&archives, &paths).unwrap();
+        assert_eq!(carried(selected.diff()), carried(full.select(&paths).unwrap().diff()));
+        for (at, bytes) in read_all(&selected, Path::new("none")).unwrap() {
+            assert!(fs::read(chain.tmp.path().join(&at)).unwrap() == bytes, "{at}");
+        }
+    }
 }

@@ -35,9 +35,9 @@ const FILES: [&str; 8] = [
 
 const EMPTY_ROOT: &str = "3f1d4fdd8de1e9c2910eb87ca948825bb007fa15317706ef60186be95de599ad";
 const ROOT_1: &str = "0b8245356a6d6c5939e242a265b3ad0772195170c1a568bd576e5bad7b389e13";
-const ROOT_2: &str = "a079b7a006393e1375197c63a5bffa4a1af67a8b2160210477db697761d71b7c";
+const ROOT_2: &str = "d86784b2d954f995b9cdc01240e7399ccd6538ad5b4de57f84a6bff9a7ae675e";
 const WIDE_ROOT_1: &str = "d5b297a01ecb51eca6dacafb2eb5e59cff22bdbb42b3c792a85587d70bee694b";
-const WIDE_ROOT_2: &str = "38b8a15b162635915538ba4f810d9002f13391f090d3400b281e1c89ee7977de";
+const WIDE_ROOT_2: &str = "e55d7f3297f082596a4dda6f0d4fb925ee953ae231b6cc64496b70aeb996cec0";
 
 fn path(name: &str) -> PathBuf {
     Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/../../testdata/v1")).join(name)
@@ -180,7 +180,7 @@ fn the_diff_is_read_and_written_as_before() {
     assert_eq!(sections(diff.to_bytes().unwrap(), *b"DIFF"), now);
 }
 
-const WIDE_SUMMARY: &str = r#"created: ["copy", "dir/inner/after", "new"]
+const WIDE_SUMMARY: &str = r#"created: ["copy", "dir/inner/after", "new", "new dir/the same"]
 updated: ["device-b", "edited", "link"]
 metadata: ["dir/inner", "kept", "twin"]
 deleted: ["dir/before", "gone"]
