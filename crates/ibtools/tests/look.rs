@@ -54,8 +54,12 @@ fn show_tells_files_by_their_content() {
     assert_eq!(summary.lines().count(), 3);
     assert!(place.ibtools("show --summary a-name --json").json().get("changes").is_none());
     edit(&place);
+    place.write("tree/twin", "twins");
+    place.write("tree/twin 2", "twins");
     place.ibtools("diff tree --base another-name -o inc").good();
     let archive = place.ibtools("show inc").good();
+    assert!(archive.contains("A twin 2 (5 B, the same as twin)"), "{archive}");
+    assert!(archive.contains("5 B in files the same as one of these"), "{archive}");
     assert!(archive.contains("M dir/large (292.98 KiB, as a delta)"), "{archive}");
     let json = place.ibtools("show inc --json").json();
     let changes = json["changes"].as_array().unwrap();
@@ -67,6 +71,9 @@ fn show_tells_files_by_their_content() {
     );
     assert_eq!(change("becomes-dir")["old_kind"], "file");
     assert_eq!(change("dir/large")["base"], "dir/large");
+    assert_eq!(change("twin 2")["content"], "same");
+    assert_eq!(change("twin 2")["same_as"], "twin");
+    assert_eq!(json["totals"]["same_bytes"], 5);
     assert_eq!(change("link")["target"], "new");
     assert_eq!(change("gone")["change"], "deleted");
 }

@@ -560,3 +560,26 @@ fn every_damaged_byte_is_an_error_or_without_effect() {
     }
     assert!(refused > archive.len() / 2, "{refused} of {}", archive.len());
 }
+
+/// A file is made as the same as another, wherever that is by then: staged, in place already, or there
+/// with other metadata.
+#[test]
+fn what_is_the_same_as_another_new_file() {
+    let same = noise(1, 300_000);
+    let twins = ["a", "dir/b", "dir/c"];
+    let make = |root: &Path| {
+        twins.iter().for_each(|name| write(root.join(name), &same));
+        chmod(root.join("a"), 0);
+    };
+    let case = Case::new(|_| {}, make);
+    let stored = case.diff.changes().iter().filter(|change| change.stored_content().is_some());
+    assert_eq!(stored.count(), 1);
+    assert!(case.data.size() < 310_000);
+    for there in [vec![], vec!["a"], vec!["dir/b"], vec!["a", "dir/c"], twins.to_vec()] {
+        let tree = case.copy_of_old();
+        there.iter().for_each(|name| write(tree.join(name), &same));
+        let applied = apply_diff(&tree, &case.diff, &case.data).unwrap();
+        assert_same(&tree, &case.new);
+        assert_eq!(applied.bytes, same.len() as u64 * (3 - there.len() as u64), "{there:?}");
+    }
+}
