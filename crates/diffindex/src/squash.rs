@@ -41,8 +41,9 @@ impl DiffIndex {
     /// `parts`, each of which starts from the tree that the one before it leads to, as one diff.
     ///
     /// A content is followed back through the parts: through copies and moves, and delta after delta, until it is stored
-    /// whole or comes from the first tree. What several paths have in the end is stored for the first of them. What the first tree is known to have is not stored: a file that is in the end what
-    /// it was in the beginning is kept, though it was edited or gone in between.
+    /// whole or comes from the first tree. What several paths have in the end is stored for the first of them. What the first
+    /// tree is known to have is not stored: a file that is in the end what it was in the beginning is kept, though it was
+    /// edited or gone in between.
     ///
     /// Takes time for the changes of all parts and no contents.
     ///

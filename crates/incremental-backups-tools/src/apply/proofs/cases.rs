@@ -142,7 +142,7 @@ pub(super) fn all() -> Vec<Named> {
                     write(dir.join("dir/y"), &edited);
                     write(dir.join("z"), edited);
                     // Whoever may not read it can restore it all the same.
-                    let closed = Permissions::from_mode(0);
+                    let closed = Permissions::from_mode(0o000);
                     fs::set_permissions(dir.join("a"), closed).unwrap();
                 },
             )
