@@ -13,13 +13,13 @@
 
 use crate::sample::{SEEN, Samples};
 use crate::weak::{Rolling, RollingSum};
+use crate::wide::{self, FACTOR};
 
 /// Bytes of a context: those that make it a sample.
 pub(crate) const CONTEXT: usize = SEEN;
 /// How many samples a block of random data has. Fewer cost less to look up, but text, which repeats itself, would be left
 /// with many blocks that have none.
 const SAMPLES_PER_BLOCK: u32 = 8;
-const MULTIPLIER: u64 = 0x9E37_79B9_7F4A_7C15;
 
 /// How blocks of one length are anchored.
 #[derive(Debug, Clone, Copy)]
@@ -62,7 +62,7 @@ impl Anchoring {
     pub(crate) fn word(&self, offset: usize, context: u32, sum: RollingSum) -> u64 {
         let low = (u64::from(context) << self.offset_bits | offset as u64) << 1;
         let used = 1 + self.offset_bits + Self::CONTEXT_BITS;
-        sum.value().wrapping_mul(MULTIPLIER) >> used << used | low
+        sum.value().wrapping_mul(FACTOR) >> used << used | low
     }
 
     pub(crate) fn anchor(&self, word: u64) -> Anchor {
@@ -96,10 +96,10 @@ pub(crate) fn context(data: &[u8], at: usize) -> Option<u32> {
     let bytes = data.get(at..)?.first_chunk::<CONTEXT>()?;
     let (words, _) = bytes.as_chunks::<8>();
     let hash = words.iter().fold(0u64, |hash, word| {
-        let mixed = (hash ^ u64::from_le_bytes(*word)).wrapping_mul(MULTIPLIER);
+        let mixed = (hash ^ u64::from_le_bytes(*word)).wrapping_mul(FACTOR);
         mixed ^ mixed >> 32
     });
-    Some((hash.wrapping_mul(MULTIPLIER) >> (64 - Anchoring::CONTEXT_BITS)) as u32)
+    Some((hash.wrapping_mul(FACTOR) >> (64 - Anchoring::CONTEXT_BITS)) as u32)
 }
 
 /// The word of a block or window without a sample: a polynomial over its bytes, Σ xᵢ·Mⁿ⁻¹⁻ⁱ modulo 2⁶⁴, whose bit 0 is set
@@ -114,25 +114,14 @@ pub(crate) struct Unanchored {
 
 impl Rolling for Unanchored {
     fn of(window: &[u8]) -> Self {
-        // Eight polynomials in M⁸ side by side: the processor works at all of them at once.
-        let (groups, rest) = window.as_chunks::<8>();
-        let mut sums = [0u64; 8];
-        for group in groups {
-            for (sum, &x) in sums.iter_mut().zip(group) {
-                *sum =
-                    sum.wrapping_mul(const { MULTIPLIER.wrapping_pow(8) }).wrapping_add(x.into());
-            }
-        }
-        let step = |sum: u64, x: u64| sum.wrapping_mul(MULTIPLIER).wrapping_add(x);
-        let sum = sums.into_iter().fold(0, step);
-        let sum = rest.iter().fold(sum, |sum, &x| step(sum, x.into()));
-        Unanchored { sum, power: MULTIPLIER.wrapping_pow(window.len() as u32) }
+        let sum = wide::polynomial(window);
+        Unanchored { sum, power: FACTOR.wrapping_pow(window.len() as u32) }
     }
     #[inline(always)]
     fn roll(&mut self, out: u8, in_: u8) {
         // What does not depend on the sum is gathered first, so that the chain from byte to byte is short.
         let gain = u64::from(in_).wrapping_sub(self.power.wrapping_mul(out.into()));
-        self.sum = self.sum.wrapping_mul(MULTIPLIER).wrapping_add(gain);
+        self.sum = self.sum.wrapping_mul(FACTOR).wrapping_add(gain);
     }
     #[inline(always)]
     fn value(self) -> u64 {
