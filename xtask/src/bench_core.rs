@@ -15,6 +15,8 @@ use crate::table::{OURS, Row, Step, Stored, print, print_ratios, run, target_dir
 const TAR: &str = "/usr/src/linux-source-6.1.tar.xz";
 const LEN: usize = 1 << 30;
 const BLOCK: usize = 4096;
+/// The row that stands for what is not compared.
+const PREPARATION: &str = "(preparation)";
 
 /// Runs the benchmark and prints its tables.
 pub(crate) fn run_all(args: &[&str]) -> Result<()> {
@@ -76,10 +78,18 @@ impl Programs {
                 name => Stored::File(work.join(name)),
             };
             let command = format!("cd {} && {command}", work.display());
+            // Nobody waits for what others have written.
+            let sync = format!("sync -f {}", work.display());
+            steps.push(Step {
+                work: PREPARATION,
+                tool: "all",
+                command: sync,
+                stored: Stored::Nothing,
+            });
             steps.push(Step { work: name, tool, command, stored });
         };
         // What lay untouched for a while costs whoever comes first.
-        step("(preparation)", "all", "cat base edited half random > /dev/null".into(), "");
+        step(PREPARATION, "all", "cat base edited half random > /dev/null".into(), "");
         let name = "signature and digest, 16 KiB";
         step(name, OURS, format!("{ours} signature 16384 base sig16"), "sig16");
         step(name, "b3sum", "b3sum base".into(), "");
@@ -95,7 +105,7 @@ impl Programs {
                  && rdiff -f -b 4096 -S 16 signature {base} rdiff.sig && cat {new} > /dev/null \
                  && rm -f *.delta *.new"
             );
-            step("(preparation)", "all", signatures, "");
+            step(PREPARATION, "all", signatures, "");
             step(name, OURS, format!("{ours} delta ours.sig {new} ours.delta"), "ours.delta");
             let rolling = "rsync-core, rdiff's signature";
             step(name, rolling, format!("{ours} delta rdiff.sig {new} roll.delta"), "roll.delta");
@@ -120,7 +130,7 @@ impl Programs {
         delta("delta, nothing in common, 512 MiB", "half", "random");
         delta("delta, 1% edited", "base", "edited");
         let name = "patch, 1% edited";
-        step("(preparation)", "all", "rm -f *.new".into(), "");
+        step(PREPARATION, "all", "rm -f *.new".into(), "");
         step(name, OURS, format!("{ours} patch base ours.delta ours.new"), "");
         step(name, "rdiff", "rdiff -f patch base rdiff.delta rdiff.new".into(), "");
         step(name, "fast_rsync", format!("{fast_rsync} patch base fast.delta fast.new"), "");
@@ -135,11 +145,11 @@ impl Programs {
             ("delta, 512 MiB: both of equal blocks", "equal", "equal"),
         ] {
             let touch = format!("{ours} signature 4096 {base} ours.sig && cat {new} > /dev/null");
-            step("(preparation)", "all", touch, "");
+            step(PREPARATION, "all", touch, "");
             step(name, OURS, format!("{ours} delta ours.sig {new} /dev/null"), "");
             if base == "half" {
                 let signature = format!("rdiff -f -b 4096 -S 16 signature {base} rdiff.sig");
-                step("(preparation)", "all", signature, "");
+                step(PREPARATION, "all", signature, "");
                 step(name, "rdiff", format!("rdiff -f delta rdiff.sig {new} /dev/null"), "");
                 let rolling = "rsync-core, rdiff's signature";
                 step(name, rolling, format!("{ours} delta rdiff.sig {new} /dev/null"), "");

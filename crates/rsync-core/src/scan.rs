@@ -6,7 +6,7 @@
 //! and passed wrongly only by chance: a bitmap filter, a table of weak sums, the strong hash.
 //!
 //! Bounds against crafted input: work that ends in no match may cost [`WASTE_PER_BYTE`] bytes of hashing for each byte of
-//! data passed (plus [`WASTE_FREE`] windows); beyond it windows are passed over, and the data stays literal, until that is
+//! data passed (plus a few windows, [`waste_free`]); beyond it windows are passed over, and the data stays literal, until that is
 //! made up for. The bound depends on the input alone.
 
 use crate::WeakSum;
@@ -19,7 +19,6 @@ use blake3::hazmat::ChainingValue;
 use std::ops::Range;
 
 const WASTE_PER_BYTE: u64 = 1;
-const WASTE_FREE: u64 = 64;
 /// What one look-up costs, in bytes of hashing.
 const LOOK_UP_COST: u64 = 16;
 /// How many bytes are summed at the cost of hashing one.
@@ -251,8 +250,8 @@ impl<'a, 's> Scan<'a, 's> {
 
     /// The first window that work may be spent on: as much as was in vain has to be made up for by bytes passed.
     fn affordable(&self) -> usize {
-        let free = WASTE_FREE * self.matcher.block_len() as u64;
-        self.start + (self.found.work.wasted.saturating_sub(free) / WASTE_PER_BYTE) as usize
+        let beyond = self.found.work.wasted.saturating_sub(waste_free(self.matcher.block_len()));
+        self.start + (beyond / WASTE_PER_BYTE) as usize
     }
 
     /// Rolls over the windows, a block's length of them at a time; windows in a run of one byte are equal, and one of them is
@@ -397,6 +396,11 @@ impl<'a, 's> Scan<'a, 's> {
         let block = self.matcher.look_up(weak, window, on_diagonal, &mut self.found.work)?;
         Some(Match { at, block })
     }
+}
+
+/// What a scan may waste before any data has been passed: 64 windows of short blocks, four of long ones.
+fn waste_free(block_len: usize) -> u64 {
+    (64 * block_len).min(512 << 10).max(4 * block_len) as u64
 }
 
 /// How many bytes at the beginning of `data` are equal.

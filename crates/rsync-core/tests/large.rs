@@ -242,6 +242,26 @@ fn strong_hashes_are_bounded() {
     }
 }
 
+/// Nor do long blocks buy more of it: each task of a parallel delta has a few windows free, not a fixed number of them.
+#[test]
+fn strong_hashes_of_long_blocks_are_bounded() {
+    const BLOCK: usize = 256 << 10;
+    const LEN: usize = 4 << 20;
+    // Threes, with +1, −2, +1 at some places: every window that cuts none of these has one sum.
+    let threes = |places: &mut dyn Iterator<Item = usize>| {
+        let mut data = vec![3u8; LEN];
+        places.for_each(|at| data[at..at + 3].copy_from_slice(&[4, 1, 4]));
+        data
+    };
+    let old = threes(&mut (0..LEN / BLOCK).map(|i| i * BLOCK + 1000 * i));
+    let new = threes(&mut (0..LEN - 3).step_by(1009));
+    let signature = Signature::of_slice(&old, &rolling(BLOCK as u32)).unwrap();
+    let (bytes, stats) = delta_bytes(&signature, &new);
+    let windows = (LEN / BLOCK) as u64;
+    assert!(stats.strong_hashes <= 3 * windows, "{stats:?}");
+    assert_eq!(patched(&old, &bytes), new);
+}
+
 /// The same for anchors: contexts that every block shares, samples at every byte, and what has none.
 #[test]
 fn strong_hashes_of_anchored_blocks_are_bounded() {
