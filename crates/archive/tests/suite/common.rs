@@ -137,6 +137,17 @@ pub(crate) fn read_all(data: &DiffData, old: &Path) -> Result<BTreeMap<String, V
     Ok(contents)
 }
 
+/// The error and what it came of.
+pub(crate) fn chain(error: archive::Error) -> String {
+    let mut text = error.to_string();
+    let mut source = std::error::Error::source(&error);
+    while let Some(error) = source {
+        text = format!("{text}: {error}");
+        source = error.source();
+    }
+    text
+}
+
 /// A diff as an archive carries it.
 pub(crate) fn carried(diff: &DiffIndex) -> Vec<u8> {
     let mut bytes = Vec::new();

@@ -10,9 +10,7 @@
 
 mod common;
 mod create;
-mod damage;
 mod forge;
-mod hostile;
 mod interop;
 mod recover;
 mod round_trip;

@@ -3,7 +3,7 @@
 use std::fs;
 use std::io::Read;
 
-use crate::common::{Chain, FORMATS, large, noise, small, text, write};
+use crate::common::{Chain, FORMATS, chain, large, noise, small, text, write};
 use crate::forge::Forge;
 use archive::{ArchiveOptions, DiffData, Error, Format};
 use diffindex::{Change, Content, DiffIndex};
@@ -24,16 +24,6 @@ fn bytes(data: &DiffData, at: &str) -> Result<Vec<u8>, String> {
     let mut body = reader.open(data.diff().get(&path(at)).unwrap()).map_err(chain)?;
     body.read_to_end(&mut bytes).map_err(|error| error.to_string())?;
     Ok(bytes)
-}
-
-fn chain(error: Error) -> String {
-    let mut text = error.to_string();
-    let mut source = std::error::Error::source(&error);
-    while let Some(error) = source {
-        text = format!("{text}: {error}");
-        source = error.source();
-    }
-    text
 }
 
 /// A few bytes other than they were, in a file of 80 KB.

@@ -5,6 +5,7 @@ use std::collections::BTreeSet;
 use archive::DiffData;
 
 use crate::common::{FORMATS, Trees, carried, read_all, small, write};
+use crate::limits::Meter;
 
 /// As small as can be while every part is there.
 fn tiny() -> Trees {
@@ -17,8 +18,12 @@ fn tiny() -> Trees {
     )
 }
 
-/// Opens, reads everything, verifies. `Ok` only when all that comes out is as it was.
-fn read(trees: &Trees, bytes: Vec<u8>) -> Result<(), String> {
+/// Opens, reads everything, verifies, within the limits. `Ok` only when all that comes out is as it was.
+fn read(meter: &Meter, trees: &Trees, bytes: Vec<u8>) -> Result<(), String> {
+    meter.within_limits("damaged", || read_unmeasured(trees, bytes))
+}
+
+fn read_unmeasured(trees: &Trees, bytes: Vec<u8>) -> Result<(), String> {
     let data = DiffData::from_source(bytes, "damaged").map_err(|error| error.to_string())?;
     let diff = carried(data.diff());
     assert_eq!(diff, trees.carried_diff());
@@ -29,29 +34,31 @@ fn read(trees: &Trees, bytes: Vec<u8>) -> Result<(), String> {
 
 #[test]
 fn every_truncation_is_an_error() {
+    let meter = Meter::alone();
     for trees in [tiny(), small()] {
         for format in FORMATS {
             let whole = trees.pack(format).unwrap();
             for len in 0..whole.len() {
-                let error = read(&trees, whole[..len].to_vec()).unwrap_err();
+                let error = read(&meter, &trees, whole[..len].to_vec()).unwrap_err();
                 assert!(error.starts_with("damaged: "), "{error}");
             }
-            assert!(read(&trees, [&whole[..], &[0]].concat()).is_err(), "a byte more");
-            assert!(read(&trees, [&whole[..], &whole].concat()).is_err(), "twice");
-            assert!(read(&trees, whole).is_ok());
+            assert!(read(&meter, &trees, [&whole[..], &[0]].concat()).is_err(), "a byte more");
+            assert!(read(&meter, &trees, [&whole[..], &whole].concat()).is_err(), "twice");
+            assert!(read(&meter, &trees, whole).is_ok());
         }
     }
 }
 
 #[test]
 fn every_flipped_bit_is_noticed() {
+    let meter = Meter::alone();
     let trees = tiny();
     for format in FORMATS {
         let whole = trees.pack(format).unwrap();
         for bit in 0..whole.len() * 8 {
             let mut flipped = whole.clone();
             flipped[bit / 8] ^= 1 << (bit % 8);
-            let error = read(&trees, flipped).unwrap_err();
+            let error = read(&meter, &trees, flipped).unwrap_err();
             assert!(error.starts_with("damaged: "), "{format:?} {bit}: {error}");
         }
     }
@@ -59,6 +66,7 @@ fn every_flipped_bit_is_noticed() {
 
 #[test]
 fn messages_name_the_archive_the_member_and_the_place() {
+    let meter = Meter::alone();
     let trees = small();
     for format in FORMATS {
         let whole = trees.pack(format).unwrap();
@@ -66,7 +74,7 @@ fn messages_name_the_archive_the_member_and_the_place() {
         for at in 0..whole.len() {
             let mut damaged = whole.clone();
             damaged[at] ^= 0xff;
-            let error = read(&trees, damaged).unwrap_err();
+            let error = read(&meter, &trees, damaged).unwrap_err();
             let part = error.strip_prefix("damaged: ").unwrap();
             let (part, place) = part.split_once(" at byte ").unwrap();
             let offset: usize = place.split(':').next().unwrap().parse().unwrap();

@@ -1,0 +1,71 @@
+//! A case: how an honest archive is bent, and what is to be said of it. Every checksum is right.
+
+use archive::DiffData;
+
+use crate::common::{FORMATS, Trees, read_all, small};
+use crate::forge::Forge;
+use crate::limits::Meter;
+
+/// Opens, reads everything, verifies.
+pub(crate) fn read(trees: &Trees, archive: Vec<u8>) -> Result<(), String> {
+    let data = DiffData::from_source(archive, "hostile").map_err(|error| error.to_string())?;
+    read_all(&data, &trees.old_path())?;
+    data.verify(None).map_err(|error| error.to_string())
+}
+
+/// The contents of [`small`] in the order of the archive: after `diff.index` and PATHS.
+pub(crate) const CREATED: usize = 2;
+
+/// The compressed members of [`small`]: `diff.index` up to its one block, that block, the rest of
+/// `diff.index`, PATHS, the contents.
+pub(crate) const PATHS: usize = 3;
+pub(crate) const CONTENTS: usize = 4;
+
+#[derive(Clone, Copy)]
+pub(crate) struct Case {
+    name: &'static str,
+    bend: fn(&mut Forge),
+    expected: &'static str,
+}
+
+pub(crate) const fn case(name: &'static str, bend: fn(&mut Forge), expected: &'static str) -> Case {
+    Case { name, bend, expected }
+}
+
+/// Changes a header of the first content.
+pub(crate) fn header(forge: &mut Forge, change: impl FnOnce(&mut tar::Header)) {
+    change(&mut forge.members[CREATED].header);
+}
+
+/// Each case's archive must be refused by who reads all of it, with the error that is expected and within
+/// the [limits](Meter).
+pub(crate) fn check(cases: &[Case]) {
+    check_by(cases, read);
+}
+
+pub(crate) fn check_by(cases: &[Case], read: fn(&Trees, Vec<u8>) -> Result<(), String>) {
+    let meter = Meter::alone();
+    let trees = small();
+    for format in FORMATS {
+        let honest = trees.pack(format).unwrap();
+        for Case { name, bend, expected } in cases {
+            let mut forge = Forge::take_apart(format, &honest);
+            bend(&mut forge);
+            let archive = forge.build();
+            let error = meter.within_limits(name, || read(&trees, archive)).expect_err(name);
+            assert!(error.starts_with("hostile: "), "{format:?}, {name}: {error}");
+            assert!(error.contains(expected), "{format:?}, {name}: {error}");
+        }
+    }
+}
+
+#[test]
+fn what_is_put_together_unbent_is_the_archive() {
+    let trees = small();
+    for format in FORMATS {
+        let honest = trees.pack(format).unwrap();
+        let forged = Forge::take_apart(format, &honest).build();
+        assert!(read(&trees, forged.clone()).is_ok());
+        assert!(forged == honest, "docs/format.md says another thing than the code does");
+    }
+}
