@@ -61,6 +61,7 @@ pub(crate) fn check_by(cases: &[Case], read: fn(&Trees, Vec<u8>) -> Result<(), S
 
 #[test]
 fn what_is_put_together_unbent_is_the_archive() {
+    let _alone = Meter::alone();
     let trees = small();
     for format in FORMATS {
         let honest = trees.pack(format).unwrap();
