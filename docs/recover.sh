@@ -4,8 +4,8 @@
 #     sh recover.sh ARCHIVE TREE
 #
 # TREE is a copy of the tree that the diff starts from, or an empty directory for a full backup.
-# A chain of diffs is recovered one archive after another. What the columns of PATHS are is in
-# docs/format.md. Extended attributes are not recovered; the digests in diff.index are not checked.
+# A chain of diffs is recovered one archive after another. Of volumes an archive is made first:
+# `cat NAME.*.tgz >NAME.tgz`. What the columns of PATHS are is in docs/format.md. Extended attributes are not recovered; the digests in diff.index are not checked.
 # Besides POSIX, touch has to know `-d @SECONDS` and `-h`, as those of GNU and busybox do.
 set -eu
 LC_ALL=C
@@ -18,14 +18,15 @@ tab=$(printf '\t')
 
 mkdir "$work" "$work/new"
 tar -xf "$archive" -C "$work"
-# The contents lie in the archive in the order of the lines that need one.
-tar -tf "$archive" | grep -E '^(created|updated)/' >"$work/members" || true
+# The contents lie in the archive in the order of the lines that need one. In volumes, long ones are in
+# parts: NAME.00000001 and so on.
+tar -tf "$archive" | grep -E '^(created|updated)/' | sed 's/\..*//' | uniq >"$work/members"
 # A file that is the same as one before it names its line.
-awk -F "$tab" -v OFS="$tab" '
+cat "$work"/PATHS* | awk -F "$tab" -v OFS="$tab" '
     /^#/ { next }
     { at[$8] = ++number }
     $2 == "same" { $7 = at[$7] }
-    { print }' "$work/PATHS" >"$work/forward"
+    { print }' >"$work/forward"
 awk '{ line[NR] = $0 } END { for (n = NR; n > 0; n--) print line[n] }' "$work/forward" >"$work/reverse"
 
 # Sets $name to what an escaped name stands for. The dot keeps newlines at the end.
@@ -48,7 +49,13 @@ while IFS=$tab read -r kind content mode uid gid mtime from path; do
     number=$((number + 1))
     new=$work/new/$number
     case $kind/$content in
-        file/whole | file/delta) read -r member <&3 ;;
+        file/whole | file/delta)
+            read -r member <&3
+            if [ ! -f "$work/$member" ]; then
+                cat "$work/$member".* >"$work/$member"
+                rm "$work/$member".*
+            fi
+            ;;
     esac
     case $kind/$content in
         file/whole) mv "$work/$member" "$new" ;;

@@ -12,6 +12,7 @@ use dirindex::{DirIndex, RelPath, Root};
 
 use crate::error::shown;
 use crate::layout::{Layout, Placed};
+use crate::members::MEMBER_LEN;
 use crate::stream::{Cursor, Stream};
 use crate::table::TABLE;
 use crate::{DiffData, Error, ReadAt, open, volumes};
@@ -155,7 +156,13 @@ impl Opened {
     pub(crate) fn volume_ends(&self) -> Vec<u64> {
         match self.layout.head.volume_len {
             0 => vec![u64::MAX],
-            limit => volumes::ends(self.stream.stored_lens(), limit, self.stream.end().stored),
+            limit => {
+                // Between the headers of `diff.index` there are cuts before its blocks too.
+                let begins_part = |at| at >= self.layout.diff.end || at % MEMBER_LEN as u64 == 0;
+                let members = self.stream.members();
+                let members = members.map(|(at, stored)| (stored, begins_part(at)));
+                volumes::ends(members, limit, self.stream.end().stored)
+            }
         }
     }
 }
@@ -222,9 +229,8 @@ impl<'a> Blocks<'a> {
         let Opened { stream, layout, .. } = self.archive;
         let block = layout.blocks.get(number);
         let block = block.ok_or_else(|| self.archive.wrong_table("a block is missing"))?;
-        self.cursor.seek(block.span.start);
-        let mut stored = vec![0; (block.span.end - block.span.start) as usize];
-        self.cursor.read_exact(&mut stored).map_err(|error| error.of(open::DIFF))?;
+        let mut stored = vec![0; block.seal.stored_len as usize];
+        self.cursor.read_body_exact(open::DIFF, &layout.diff, block.offset, &mut stored)?;
         let changes = read_block(&block.seal, stored)
             .map_err(|source| Error::Diff { archive: shown(stream.path()), source })?;
         let contents = layout.place(number, &changes);

@@ -8,18 +8,17 @@ use std::sync::Arc;
 use diffindex::Change;
 use dirindex::RelPath;
 
+use crate::frame::Framed;
 use crate::layout::Placed;
 use crate::stream::{Cursor, as_io};
-use crate::{Archive, Error, frame, paths};
+use crate::{Archive, Error, paths};
 
 /// The body of a tar member.
 #[derive(Debug, Clone)]
 pub(crate) struct Stored {
     pub(crate) archive: Archive,
-    /// Where in the archive's stream its header begins.
-    pub(crate) at: u64,
-    /// Its length.
-    pub(crate) len: u64,
+    /// Where in the archive's stream it lies.
+    pub(crate) body: Framed,
     /// The length of the file that it leads to: its own, or that which a delta makes.
     pub(crate) result_len: u64,
     /// The path it was stored for, if that is another than the one it is read for.
@@ -30,8 +29,7 @@ impl Stored {
     /// What `archive` stores for `change`.
     pub(crate) fn new(archive: &Archive, placed: &Placed, change: &Change) -> Stored {
         let result_len = change.new.as_ref().map_or(0, |new| new.node.len());
-        let Placed { at, len, .. } = *placed;
-        Stored { archive: archive.clone(), at, len, result_len, path: None }
+        Stored { archive: archive.clone(), body: placed.body, result_len, path: None }
     }
 
     /// The same, read for another path than `path`, or once more for it.
@@ -46,18 +44,13 @@ impl Stored {
 
     /// The part of the stream that who reads it has to have.
     pub(crate) fn span(&self) -> Range<u64> {
-        self.at..self.bytes_at() + self.len
-    }
-
-    /// Where in the stream its bytes begin.
-    pub(crate) fn bytes_at(&self) -> u64 {
-        self.at + frame::HEADER_LEN as u64
+        self.body.span(0..self.body.len)
     }
 
     /// That something is wrong with it.
     pub(crate) fn damaged(&self, name: &str, problem: String) -> Error {
         let mut cursor = self.archive.0.stream.cursor();
-        cursor.seek(self.at);
+        cursor.seek(self.body.at);
         cursor.damaged(name, problem)
     }
 
@@ -103,24 +96,26 @@ impl<'a> Cursors<'a> {
 /// A stored delta to be read once, literals passed over.
 pub(crate) struct StoredDelta<'r, 'a> {
     cursor: &'r mut Cursor<'a>,
-    start: u64,
-    len: u64,
+    body: Framed,
+    name: &'r str,
     at: u64,
 }
 
 impl<'r, 'a> StoredDelta<'r, 'a> {
-    pub(crate) fn new(cursor: &'r mut Cursor<'a>, body: &Stored) -> StoredDelta<'r, 'a> {
-        StoredDelta { cursor, start: body.bytes_at(), len: body.len, at: 0 }
+    /// `stored`, a tar member called `name`.
+    pub(crate) fn new(
+        cursor: &'r mut Cursor<'a>,
+        stored: &Stored,
+        name: &'r str,
+    ) -> StoredDelta<'r, 'a> {
+        StoredDelta { cursor, body: stored.body, name, at: 0 }
     }
 }
 
 impl Read for StoredDelta<'_, '_> {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        let left = self.len.saturating_sub(self.at);
-        let room = usize::try_from(left).unwrap_or(usize::MAX).min(buffer.len());
-        self.cursor.seek(self.start.saturating_add(self.at));
-        let read = self.cursor.read(buffer.get_mut(..room).unwrap_or_default()).map_err(as_io)?;
-        if read == 0 && room > 0 {
+        let read = self.cursor.read_body(self.name, &self.body, self.at, buffer).map_err(as_io)?;
+        if read == 0 && self.at < self.body.len && !buffer.is_empty() {
             return Err(io::ErrorKind::UnexpectedEof.into());
         }
         self.at += read as u64;
@@ -132,7 +127,7 @@ impl Seek for StoredDelta<'_, '_> {
     fn seek(&mut self, to: SeekFrom) -> io::Result<u64> {
         let at = match to {
             SeekFrom::Start(at) => Some(at),
-            SeekFrom::End(by) => self.len.checked_add_signed(by),
+            SeekFrom::End(by) => self.body.len.checked_add_signed(by),
             SeekFrom::Current(by) => self.at.checked_add_signed(by),
         };
         self.at = at.ok_or(io::ErrorKind::InvalidInput)?;

@@ -44,7 +44,7 @@ impl<'r, 'a> Body<'r, 'a> {
         whole: bool,
     ) -> Result<Body<'r, 'a>, Error> {
         let (made, left) = match bodies {
-            [only] => (Made::One, only.len),
+            [only] => (Made::One, only.body.len),
             _ => {
                 let extents = compose(cursors, bodies, &names, whole)?;
                 let (len, pieces) = (extents.encoded_len(), extents.into_pieces());
@@ -62,23 +62,19 @@ impl<'r, 'a> Body<'r, 'a> {
     /// Reads the padding after each stored body, wherever reading is.
     pub(crate) fn padding(&mut self) -> Result<(), Error> {
         for (body, name) in self.bodies.iter().zip(&self.names) {
-            let cursor = self.cursors.of(&body.archive);
-            cursor.seek(body.bytes_at() + body.len);
-            cursor.padding(name, body.len)?;
+            self.cursors.of(&body.archive).padding(name, &body.body)?;
         }
         Ok(())
     }
 
     /// Reads on in the one body.
     fn read_one(&mut self, buffer: &mut [u8]) -> Result<usize, Error> {
-        let (Some(body), Some(name)) = (self.bodies.first(), self.names.first()) else {
+        let (Some(Stored { archive, body, .. }), Some(name)) =
+            (self.bodies.first(), self.names.first())
+        else {
             return Ok(0);
         };
-        let room = usize::try_from(self.left).unwrap_or(usize::MAX).min(buffer.len());
-        let cursor = self.cursors.of(&body.archive);
-        cursor.seek(body.bytes_at() + (body.len - self.left));
-        let buffer = buffer.get_mut(..room).unwrap_or_default();
-        cursor.read(buffer).map_err(|error| error.of(name))
+        self.cursors.of(archive).read_body(name, body, body.len - self.left, buffer)
     }
 }
 
@@ -120,9 +116,9 @@ fn compose<'a>(
     let mut extents = Extents::of_base(u64::MAX);
     for ((body, name), number) in bodies.iter().zip(names).zip(0..) {
         if whole && number == 0 {
-            extents = Extents::of_body(0, body.len);
+            extents = Extents::of_body(0, body.body.len);
         } else {
-            let delta = StoredDelta::new(cursors.of(&body.archive), body);
+            let delta = StoredDelta::new(cursors.of(&body.archive), body, name);
             let composed = extents.then(delta, number, body.result_len);
             extents = composed.map_err(|error| body.bad_delta(name, error))?;
         }
@@ -181,10 +177,8 @@ fn fill<'a>(
     for run in runs {
         let number = run.body as usize;
         let (Some(body), Some(name)) = (bodies.get(number), names.get(number)) else { continue };
-        let cursor = cursors.of(&body.archive);
-        cursor.seek(body.bytes_at() + run.at);
         let to = window.get_mut(run.to).unwrap_or_default();
-        cursor.read_exact(to).map_err(|error| error.of(name))?;
+        cursors.of(&body.archive).read_body_exact(name, &body.body, run.at, to)?;
     }
     Ok(())
 }

@@ -92,10 +92,10 @@ impl DiffData {
     }
 
     /// [`create_with`](DiffData::create_with), into several files of at most `limit` bytes: `NAME.001.tgz`
-    /// and so on for `NAME.tgz`. Each is a sound compressed file by itself, and all of them one after the
-    /// other (`cat`) are the archive. The last one has its table alone, and is what
-    /// [`Archive::open`](crate::Archive::open) wants. An archive that fits into one file is one,
-    /// `NAME.001.tgz`.
+    /// and so on for `NAME.tgz`. To other programs each is an archive by itself, and all of them one after the
+    /// other (`cat`) are the archive; what is longer than 1 MiB is in them in parts. The last one has its table
+    /// alone, and is what [`Archive::open`](crate::Archive::open) wants. An archive that fits into one file is
+    /// one, `NAME.001.tgz`.
     ///
     /// No limit is lower than 2 MiB, and the table is not cut whatever its length.
     ///

@@ -1,7 +1,11 @@
 //! The tar stream's framing: headers, padding, the end. Knows no compression and none of the
 //! members' meaning.
 
+use std::ops::Range;
+
 use tar::{EntryType, Header};
+
+use crate::members::MEMBER_LEN;
 
 /// Headers and bodies fill whole blocks of this many bytes.
 pub(crate) const BLOCK: u64 = 512;
@@ -42,10 +46,82 @@ pub(crate) fn end() -> &'static [u8] {
     &ZEROS
 }
 
-/// The bytes that a member of `size` takes up: header, body and padding. `None` when no stream
-/// could be that long.
-pub(crate) fn footprint(size: u64) -> Option<u64> {
-    size.checked_next_multiple_of(BLOCK)?.checked_add(HEADER_LEN as u64)
+/// How bodies are framed: in an archive in one file each is a tar member, whatever its length. In an archive
+/// of volumes one that is long is cut into parts, each a tar member that with its header fills a compressed
+/// member, so that a volume can begin with any of them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Framing {
+    /// The length of each part but the last.
+    part_len: u64,
+}
+
+impl Framing {
+    /// One tar member for each.
+    pub(crate) const WHOLE: Framing = Framing { part_len: u64::MAX };
+    /// One for each part.
+    pub(crate) const PARTS: Framing = Framing { part_len: (MEMBER_LEN - HEADER_LEN) as u64 };
+
+    /// That of an archive whose head gives this length of a volume.
+    pub(crate) fn of(volume_len: u64) -> Framing {
+        if volume_len == 0 { Framing::WHOLE } else { Framing::PARTS }
+    }
+
+    /// The body of `len` bytes whose first header is at `at` in the stream. `None` when no stream could be
+    /// that long.
+    pub(crate) fn body(self, at: u64, len: u64) -> Option<Framed> {
+        let headers = len.div_ceil(self.part_len).max(1).checked_mul(HEADER_LEN as u64)?;
+        let end = len.checked_next_multiple_of(BLOCK)?.checked_add(headers)?.checked_add(at)?;
+        Some(Framed { at, len, end, part_len: self.part_len })
+    }
+}
+
+/// A body in the stream.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Framed {
+    /// Where in the stream its first header begins.
+    pub(crate) at: u64,
+    /// Its length.
+    pub(crate) len: u64,
+    /// Where in the stream its padding ends.
+    pub(crate) end: u64,
+    part_len: u64,
+}
+
+impl Framed {
+    /// Where in the stream its byte `offset` is.
+    pub(crate) fn place(&self, offset: u64) -> u64 {
+        // Whoever asks for a byte beyond the body reads nothing there.
+        let headers = (offset / self.part_len + 1).saturating_mul(HEADER_LEN as u64);
+        self.at.saturating_add(offset).saturating_add(headers)
+    }
+
+    /// The part of the stream that who reads these bytes has to have, the first header too if they are
+    /// the first.
+    pub(crate) fn span(&self, bytes: Range<u64>) -> Range<u64> {
+        let start = if bytes.start == 0 { self.at } else { self.place(bytes.start) };
+        let end = bytes.end.checked_sub(1).map(|last| self.place(last) + 1);
+        start..end.unwrap_or(self.at + HEADER_LEN as u64)
+    }
+
+    /// Whether a header precedes byte `offset`.
+    pub(crate) fn begins_part(&self, offset: u64) -> bool {
+        offset.is_multiple_of(self.part_len)
+    }
+
+    /// How many bytes from `offset` on follow without a header between them.
+    pub(crate) fn run_at(&self, offset: u64) -> u64 {
+        (self.part_len - offset % self.part_len).min(self.len.saturating_sub(offset))
+    }
+
+    /// The name and the size in the header before byte `offset`, which begins a part, of a body called
+    /// `name`.
+    pub(crate) fn header(&self, name: &str, offset: u64) -> (String, u64) {
+        let name = match self.len > self.part_len {
+            true => format!("{name}.{:08}", offset / self.part_len + 1),
+            false => name.to_owned(),
+        };
+        (name, self.run_at(offset))
+    }
 }
 
 /// What tells `found` from the header that must be there, in words; `None` if nothing does.
@@ -113,12 +189,53 @@ mod tests {
     }
 
     #[test]
-    fn footprints() {
-        for (size, whole) in [(0, 512), (1, 1024), (512, 1024), (513, 1536)] {
-            assert_eq!(footprint(size), Some(whole));
-            assert_eq!(512 + size + padding(size).len() as u64, whole);
+    fn bodies() {
+        for (len, whole) in [(0, 512), (1, 1024), (512, 1024), (513, 1536)] {
+            for framing in [Framing::WHOLE, Framing::PARTS] {
+                let body = framing.body(7, len).unwrap();
+                assert_eq!((body.end, body.place(0)), (7 + whole, 519));
+                assert_eq!(512 + len + padding(len).len() as u64, whole);
+                assert_eq!(body.header("x", 0), ("x".to_owned(), len));
+            }
         }
-        assert_eq!(footprint(u64::MAX), None);
+        for framing in [Framing::WHOLE, Framing::PARTS] {
+            assert_eq!(framing.body(0, u64::MAX), None);
+            assert_eq!(framing.body(u64::MAX - 1000, 600), None);
+        }
+    }
+
+    #[test]
+    fn parts() {
+        const PART: u64 = (1 << 20) - 512;
+        for parts in 1..4u64 {
+            for len in [parts * PART - 1, parts * PART, parts * PART + 1] {
+                let body = Framing::PARTS.body(512, len).unwrap();
+                // The stream, a header or byte after the other.
+                let (mut at, mut offset) = (512, 0);
+                while offset < len {
+                    assert!(body.begins_part(offset));
+                    let (name, size) = body.header("x", offset);
+                    let number = offset / PART + 1;
+                    assert_eq!(
+                        name,
+                        if len > PART { format!("x.{number:08}") } else { "x".into() }
+                    );
+                    assert_eq!(size, PART.min(len - offset));
+                    assert_eq!(at, 512 + offset / PART * (1 << 20));
+                    at += 512;
+                    for to in [0, 1, size / 2, size - 1] {
+                        assert_eq!(body.place(offset + to), at + to);
+                        assert_eq!(body.run_at(offset + to), size - to);
+                        assert_eq!(body.begins_part(offset + to), to == 0);
+                    }
+                    at += size.next_multiple_of(512);
+                    offset += size;
+                }
+                assert_eq!(body.end, at);
+                assert_eq!(body.span(0..len), 512..body.place(len - 1) + 1);
+                assert_eq!(Framing::WHOLE.body(512, len).unwrap().place(len), 1024 + len);
+            }
+        }
     }
 
     #[test]

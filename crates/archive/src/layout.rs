@@ -7,7 +7,7 @@ use diffindex::{BLOCK_ROWS, Change, Content, DiffIndex};
 use dirindex::sections::{MAX_SECTION_LEN, Seal};
 use dirindex::{Node, RelPath};
 
-use crate::frame;
+use crate::frame::{Framed, Framing};
 use crate::table::{BlockRow, Head};
 
 /// Where a content is in the stream.
@@ -15,17 +15,8 @@ use crate::table::{BlockRow, Head};
 pub(crate) struct Placed {
     /// Which change it belongs to: its number in the block, or in the diff.
     pub(crate) change: usize,
-    /// Where its header begins.
-    pub(crate) at: u64,
-    /// Its length.
-    pub(crate) len: u64,
-}
-
-impl Placed {
-    /// The part of the stream that who reads the content has to have.
-    pub(crate) fn span(&self) -> Range<u64> {
-        self.at..self.at + frame::HEADER_LEN as u64 + self.len
-    }
+    /// Where it lies.
+    pub(crate) body: Framed,
 }
 
 /// A block of changes.
@@ -33,6 +24,8 @@ impl Placed {
 pub(crate) struct Block {
     pub(crate) first: RelPath,
     pub(crate) seal: Seal,
+    /// Where in `diff.index` it begins.
+    pub(crate) offset: u64,
     /// Where in the stream its bytes are.
     pub(crate) span: Range<u64>,
     /// Where in the stream its contents are.
@@ -47,10 +40,11 @@ pub(crate) struct Layout {
     pub(crate) head: Head,
     pub(crate) blocks: Vec<Block>,
     deltas: Vec<u64>,
-    /// Where PATHS begins.
-    pub(crate) paths_at: u64,
-    /// Where the first content begins.
-    pub(crate) contents_at: u64,
+    framing: Framing,
+    /// `diff.index`.
+    pub(crate) diff: Framed,
+    /// PATHS. The first content follows.
+    pub(crate) paths: Framed,
 }
 
 const TOO_MUCH: &str = "it declares more than any archive can hold";
@@ -66,11 +60,10 @@ impl Layout {
         deltas: Vec<u64>,
         end: u64,
     ) -> Result<Layout, String> {
-        let paths_at = frame::footprint(head.diff_len).ok_or(TOO_MUCH)?;
-        let paths = frame::footprint(head.paths_len).ok_or(TOO_MUCH)?;
-        let contents_at = paths_at.checked_add(paths).ok_or(TOO_MUCH)?;
-        let blocks_at = head.blocks_at.checked_add(frame::HEADER_LEN as u64).ok_or(TOO_MUCH)?;
-        let (mut block_at, mut content_at, mut delta) = (blocks_at, contents_at, 0);
+        let framing = Framing::of(head.volume_len);
+        let diff = framing.body(0, head.diff_len).ok_or(TOO_MUCH)?;
+        let paths = framing.body(diff.end, head.paths_len).ok_or(TOO_MUCH)?;
+        let (mut block_at, mut content_at, mut delta) = (head.blocks_at, paths.end, 0);
         let mut blocks: Vec<Block> = Vec::with_capacity(rows.len());
         for BlockRow { first, seal, contents, deltas: count } in rows {
             if blocks.last().is_some_and(|last| last.first >= first) {
@@ -83,11 +76,12 @@ impl Layout {
             let content_end = content_at.checked_add(contents).ok_or(TOO_MUCH)?;
             let delta_end = usize::try_from(count).ok().and_then(|count| count.checked_add(delta));
             let delta_end = delta_end.ok_or(TOO_MUCH)?;
-            let (span, contents) = (block_at..block_end, content_at..content_end);
-            blocks.push(Block { first, seal, span, contents, deltas: delta..delta_end });
+            let (span, contents) = (diff.span(block_at..block_end), content_at..content_end);
+            let deltas = delta..delta_end;
+            blocks.push(Block { first, seal, offset: block_at, span, contents, deltas });
             (block_at, content_at, delta) = (block_end, content_end, delta_end);
         }
-        if block_at > paths_at {
+        if block_at > head.diff_len {
             return Err("its blocks reach beyond diff.index".to_owned());
         }
         if content_at != end {
@@ -96,7 +90,7 @@ impl Layout {
         if delta != deltas.len() {
             return Err(format!("its blocks have {delta} deltas, not {}", deltas.len()));
         }
-        Ok(Layout { head, blocks, deltas, paths_at, contents_at })
+        Ok(Layout { head, blocks, deltas, framing, diff, paths })
     }
 
     /// The number of the block that has `path`, if any has.
@@ -128,9 +122,9 @@ impl Layout {
                 (Some(_), Some(new)) => Node::len(&new.node),
                 _ => continue,
             };
-            contents.push(Placed { change: number, at, len });
-            let end = frame::footprint(len).and_then(|whole| at.checked_add(whole));
-            at = end.ok_or(TOO_MUCH)?;
+            let body = self.framing.body(at, len).ok_or(TOO_MUCH)?;
+            contents.push(Placed { change: number, body });
+            at = body.end;
         }
         if deltas.next().is_some() {
             return Err("it lists more deltas than the diff".to_owned());

@@ -38,15 +38,26 @@ pub(crate) fn check_of(packed: &[u8]) -> Check {
 }
 
 /// Compresses what is written to it. Where the stream is cut depends on the bytes and the calls of
-/// [`cut`](MemberWriter::cut) alone, so the output is the same for any number of threads.
+/// [`cut`](MemberWriter::cut) and [`fit`](MemberWriter::fit) alone, so the output is the same for any
+/// number of threads.
 pub(crate) struct MemberWriter<'a, 's, W> {
     out: W,
     packer: Packer,
     chunk: Vec<u8>,
-    in_flight: Queue<'a, 's, io::Result<(Member, Vec<u8>)>>,
+    /// Whether the current member must follow the one before it in one [`Write::write`].
+    joined: bool,
+    in_flight: Queue<'a, 's, io::Result<Packed>>,
     max_in_flight: usize,
+    /// What goes to `out` next: a member and those that are joined to it.
+    group: Vec<u8>,
     written: Vec<Member>,
     stored: u64,
+}
+
+struct Packed {
+    member: Member,
+    bytes: Vec<u8>,
+    joined: bool,
 }
 
 impl<'a, 's, W: Write> MemberWriter<'a, 's, W> {
@@ -56,8 +67,10 @@ impl<'a, 's, W: Write> MemberWriter<'a, 's, W> {
             out,
             packer,
             chunk: Vec::with_capacity(MEMBER_LEN),
+            joined: false,
             in_flight: Queue::new(scope),
             max_in_flight: (rayon::current_num_threads() + 2).min(MAX_IN_FLIGHT),
+            group: Vec::new(),
             written: Vec::new(),
             stored: 0,
         }
@@ -69,14 +82,32 @@ impl<'a, 's, W: Write> MemberWriter<'a, 's, W> {
             return Ok(());
         }
         let chunk = std::mem::replace(&mut self.chunk, Vec::with_capacity(MEMBER_LEN));
-        let packer = self.packer;
+        let (packer, joined) = (self.packer, std::mem::take(&mut self.joined));
         self.in_flight.push(move || {
-            let packed = packer.pack(&chunk)?;
-            let (stored, len) = (packed.len() as u32, chunk.len() as u32);
-            Ok((Member { stored, len, check: check_of(&packed) }, packed))
+            let bytes = packer.pack(&chunk)?;
+            let (stored, len) = (bytes.len() as u32, chunk.len() as u32);
+            let member = Member { stored, len, check: check_of(&bytes) };
+            Ok(Packed { member, bytes, joined })
         });
         while self.in_flight.len() > self.max_in_flight {
             self.write_oldest()?;
+        }
+        Ok(())
+    }
+
+    /// Ends the current member here, and joins the next one to it.
+    pub(crate) fn cut_joined(&mut self) -> io::Result<()> {
+        self.cut()?;
+        self.joined = true;
+        Ok(())
+    }
+
+    /// Ends the current member here if it has no room for `len` bytes or is joined to the one before it. The
+    /// next one will not be.
+    pub(crate) fn fit(&mut self, len: u64) -> io::Result<()> {
+        if self.joined || self.chunk.len() as u64 + len > MEMBER_LEN as u64 {
+            self.cut()?;
+            self.joined = false;
         }
         Ok(())
     }
@@ -88,6 +119,7 @@ impl<'a, 's, W: Write> MemberWriter<'a, 's, W> {
         while self.in_flight.len() > 0 {
             self.write_oldest()?;
         }
+        self.out.write_all(&std::mem::take(&mut self.group))?;
         Ok((&self.written, self.stored))
     }
 
@@ -97,10 +129,14 @@ impl<'a, 's, W: Write> MemberWriter<'a, 's, W> {
     }
 
     fn write_oldest(&mut self) -> io::Result<()> {
-        let (member, packed) = self.in_flight.pop()??;
-        self.out.write_all(&packed)?;
-        self.stored += packed.len() as u64;
+        let Packed { member, bytes, joined } = self.in_flight.pop()??;
+        self.stored += bytes.len() as u64;
         self.written.push(member);
+        if joined {
+            self.group.extend(bytes);
+        } else {
+            self.out.write_all(&std::mem::replace(&mut self.group, bytes))?;
+        }
         Ok(())
     }
 }

@@ -16,7 +16,7 @@ use crate::read::Recipe;
 use crate::stream::Stream;
 use crate::table::{MAX_TRAILER_LEN, TABLE, Table, Trailer};
 use crate::volumes::Volumes;
-use crate::{Archive, DiffData, Error, Format, ReadAt, frame};
+use crate::{Archive, DiffData, Error, Format, ReadAt};
 
 /// The tar members that are no contents.
 pub(crate) const DIFF: &str = "diff.index";
@@ -70,7 +70,7 @@ pub(crate) fn open(source: Box<dyn ReadAt>, path: PathBuf, from: u64) -> Result<
         return Err(stream.damaged(DIFF, 0, problem));
     }
     let layout = Layout::new(head, blocks, deltas, stream.end().stream).map_err(wrong)?;
-    if ![layout.paths_at, layout.contents_at].iter().all(|&at| stream.is_cut_at(at)) {
+    if ![layout.diff.end, layout.paths.end].iter().all(|&at| stream.is_cut_at(at)) {
         return Err(wrong("its members are not cut where they must be".to_owned()));
     }
     Ok(Archive(Arc::new(Opened { stream, layout, end: read })))
@@ -161,19 +161,17 @@ impl End<'_> {
 
 fn read_diff(archive: &Opened) -> Result<DiffIndex, Error> {
     let Opened { stream, layout, .. } = archive;
-    let len = layout.head.diff_len;
+    let body = &layout.diff;
     let mut cursor = stream.cursor();
-    cursor.seek_all(0..layout.paths_at);
-    cursor.header(DIFF, len)?;
-    let mut bytes = vec![0; len as usize];
-    cursor.read_exact(&mut bytes).map_err(|error| error.of(DIFF))?;
-    cursor.padding(DIFF, len)?;
+    cursor.will_read(body.at..body.end);
+    cursor.header(DIFF, body, 0)?;
+    let mut bytes = vec![0; body.len as usize];
+    cursor.read_body_exact(DIFF, body, 0, &mut bytes)?;
+    cursor.padding(DIFF, body)?;
     let (diff, blocks) = DiffIndex::from_bytes_in_blocks(bytes)
         .map_err(|source| Error::Diff { archive: shown(stream.path()), source })?;
     // What is found block by block has to be what is found here.
-    let listed = layout.blocks.iter();
-    let listed = listed.map(|block| (block.span.start - frame::HEADER_LEN as u64, block.seal));
-    if !listed.eq(blocks) {
+    if !layout.blocks.iter().map(|block| (block.offset, block.seal)).eq(blocks) {
         return Err(archive.wrong_table("it lists other blocks than the diff has"));
     }
     if (layout.head.base, layout.head.result) != (diff.base(), diff.result()) {

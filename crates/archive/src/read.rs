@@ -46,7 +46,9 @@ pub(crate) struct Recipe {
 impl Recipe {
     /// How many bytes of tar streams it takes at most to read it.
     pub(crate) fn cost(&self) -> u64 {
-        self.bodies.iter().fold(0, |sum, body| sum.saturating_add(body.len).saturating_add(512))
+        self.bodies
+            .iter()
+            .fold(0, |sum, body| sum.saturating_add(body.body.len).saturating_add(512))
     }
 }
 
@@ -193,9 +195,7 @@ impl<'a> ContentReader<'a> {
         let mut names = Vec::with_capacity(recipe.bodies.len());
         for (number, body) in recipe.bodies.iter().enumerate() {
             let name = body.name(ours, number == 0 && whole);
-            let cursor = self.cursors.of(&body.archive);
-            cursor.seek(body.at);
-            cursor.header(&name, body.len)?;
+            self.cursors.of(&body.archive).header(&name, &body.body, 0)?;
             names.push(name);
         }
         Body::new(&mut self.cursors, &recipe.bodies, names, whole)

@@ -6,6 +6,7 @@ use std::ops::Range;
 use std::path::PathBuf;
 
 use crate::error::shown;
+use crate::frame::Framed;
 use crate::members::{Check, MAX_STORED_LEN, MEMBER_LEN, Member, check_of};
 use crate::table::TABLE;
 use crate::{Error, Format, ReadAt, frame};
@@ -86,12 +87,10 @@ impl Stream {
         first..last
     }
 
-    /// The compressed length of each member.
-    pub(crate) fn stored_lens(&self) -> impl Iterator<Item = u64> {
-        self.starts.windows(2).map(|pair| match pair {
-            [start, end] => end.stored - start.stored,
-            _ => 0,
-        })
+    /// Where in the stream each member begins, and its compressed length.
+    pub(crate) fn members(&self) -> impl Iterator<Item = (u64, u64)> {
+        let ends = self.starts.iter().skip(1);
+        self.starts.iter().zip(ends).map(|(at, end)| (at.stream, end.stored - at.stored))
     }
 
     /// The archive's name, for messages.
@@ -146,9 +145,8 @@ impl<'a> Cursor<'a> {
         self.at = at;
     }
 
-    /// Goes to the start of `span`, all of which will be read.
-    pub(crate) fn seek_all(&mut self, span: Range<u64>) {
-        self.at = span.start;
+    /// Says that all of `span` will be read, in order.
+    pub(crate) fn will_read(&mut self, span: Range<u64>) {
         self.ahead = self.stream.archive_range(span).end;
     }
 
@@ -186,20 +184,62 @@ impl<'a> Cursor<'a> {
         Ok(())
     }
 
-    /// Reads a header, which must be that of the tar member `name` of `size` bytes.
-    pub(crate) fn header(&mut self, name: &str, size: u64) -> Result<(), Error> {
+    /// Reads the header before byte `offset`, which begins a part, of `body`, called `name`.
+    pub(crate) fn header(&mut self, name: &str, body: &Framed, offset: u64) -> Result<(), Error> {
+        let (name, size) = body.header(name, offset);
+        self.seek(body.place(offset).saturating_sub(frame::HEADER_LEN as u64));
         let mut found = [0; frame::HEADER_LEN];
         let offset = self.archive_offset();
-        self.read_exact(&mut found).map_err(|error| error.of(name))?;
-        match frame::difference(&found, name, size) {
+        self.read_exact(&mut found).map_err(|error| error.of(&name))?;
+        match frame::difference(&found, &name, size) {
             None => Ok(()),
-            Some(problem) => Err(self.stream.damaged(name, offset, problem)),
+            Some(problem) => Err(self.stream.damaged(&name, offset, problem)),
         }
     }
 
-    /// Reads the padding after a body of `size` bytes.
-    pub(crate) fn padding(&mut self, name: &str, size: u64) -> Result<(), Error> {
-        let padding = frame::padding(size);
+    /// Reads from byte `offset` of `body`, called `name`, on, as `Read::read`; where another part of it
+    /// begins there, its header too.
+    pub(crate) fn read_body(
+        &mut self,
+        name: &str,
+        body: &Framed,
+        offset: u64,
+        buffer: &mut [u8],
+    ) -> Result<usize, Error> {
+        let run = usize::try_from(body.run_at(offset)).unwrap_or(usize::MAX).min(buffer.len());
+        let Some(buffer) = buffer.get_mut(..run).filter(|buffer| !buffer.is_empty()) else {
+            return Ok(0);
+        };
+        if offset > 0 && body.begins_part(offset) {
+            self.header(name, body, offset)?;
+        }
+        self.seek(body.place(offset));
+        self.read(buffer).map_err(|error| error.of(name))
+    }
+
+    /// [`read_body`](Cursor::read_body) until `buffer` is full.
+    pub(crate) fn read_body_exact(
+        &mut self,
+        name: &str,
+        body: &Framed,
+        mut offset: u64,
+        mut buffer: &mut [u8],
+    ) -> Result<(), Error> {
+        while !buffer.is_empty() {
+            let len = self.read_body(name, body, offset, buffer)?;
+            if len == 0 {
+                return Err(self.damaged(name, "it ends too soon"));
+            }
+            offset += len as u64;
+            buffer = buffer.get_mut(len..).unwrap_or_default();
+        }
+        Ok(())
+    }
+
+    /// Reads the padding after `body`, called `name`.
+    pub(crate) fn padding(&mut self, name: &str, body: &Framed) -> Result<(), Error> {
+        let padding = frame::padding(body.len);
+        self.seek(body.end - padding.len() as u64);
         let mut found = [0; frame::HEADER_LEN];
         let found = found.get_mut(..padding.len()).unwrap_or_default();
         let offset = self.archive_offset();

@@ -6,6 +6,7 @@ use std::io::{self, Read, Write};
 use rayon::prelude::*;
 use rsync_core::{Digest, Progress};
 
+use crate::frame::Framed;
 use crate::open::PATHS;
 use crate::read::{ContentReader, Recipe, is_whole};
 use crate::stream::{Cursor, as_io};
@@ -45,20 +46,19 @@ impl DiffData {
     fn verify_paths(&self, archive: &Archive) -> Result<(), Error> {
         let stream = &archive.0.stream;
         let mut cursor = stream.cursor();
-        let layout = &archive.0.layout;
-        let paths_len = layout.head.paths_len;
-        cursor.seek(layout.paths_at);
-        cursor.header(PATHS, paths_len)?;
+        let body = archive.0.layout.paths;
+        cursor.header(PATHS, &body, 0)?;
         let offset = cursor.archive_offset();
         let damaged = || stream.damaged(PATHS, offset, "it does not say what the diff says");
-        if paths::byte_len(&self.diff) != paths_len {
+        if paths::byte_len(&self.diff) != body.len {
             return Err(damaged());
         }
-        paths::write(&self.diff, Compare(&mut cursor)).map_err(|error| match error.downcast() {
+        let compare = Compare { cursor: &mut cursor, body: &body, at: 0 };
+        paths::write(&self.diff, compare).map_err(|error| match error.downcast() {
             Ok(ours) => ours,
             Err(_) => damaged(),
         })?;
-        cursor.padding(PATHS, paths_len)
+        cursor.padding(PATHS, &body)
     }
 }
 
@@ -105,13 +105,19 @@ fn verify_content(
     Ok(())
 }
 
-/// Takes only the bytes that the cursor is at.
-struct Compare<'r, 'a>(&'r mut Cursor<'a>);
+/// Takes only the bytes that PATHS has.
+struct Compare<'r, 'a> {
+    cursor: &'r mut Cursor<'a>,
+    body: &'r Framed,
+    at: u64,
+}
 
 impl Write for Compare<'_, '_> {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         let mut found = vec![0; bytes.len()];
-        self.0.read_exact(&mut found).map_err(|error| as_io(error.of(PATHS)))?;
+        let read = self.cursor.read_body_exact(PATHS, self.body, self.at, &mut found);
+        read.map_err(as_io)?;
+        self.at += bytes.len() as u64;
         if found == bytes { Ok(bytes.len()) } else { Err(io::ErrorKind::InvalidData.into()) }
     }
 

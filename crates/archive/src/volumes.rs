@@ -15,7 +15,7 @@ use tempfile::NamedTempFile;
 
 use crate::{Error, ReadAt};
 
-/// No volume is limited to less, so that a member fits.
+/// No volume is limited to less, so that what is not cut fits.
 pub(crate) const MIN_LEN: u64 = 2 << 20;
 
 /// The name of volume `number`: `NAME.001.tgz` for `NAME.tgz`.
@@ -40,8 +40,8 @@ fn sibling(volume: &Path, number: usize) -> Option<PathBuf> {
     Some(volume.with_file_name(OsString::from_vec(name)))
 }
 
-/// Writes an archive into as many files as it takes. Each [`write`](Write::write) is a member, and
-/// stays whole.
+/// Writes an archive into as many files as it takes. What is written by one [`write`](Write::write) stays
+/// together.
 pub(crate) struct Writer<'a> {
     archive: &'a Path,
     limit: u64,
@@ -91,13 +91,13 @@ impl<'a> Writer<'a> {
 }
 
 impl Write for Writer<'_> {
-    fn write(&mut self, member: &[u8]) -> io::Result<usize> {
-        if self.len > 0 && self.len + member.len() as u64 > self.limit {
+    fn write(&mut self, group: &[u8]) -> io::Result<usize> {
+        if self.len > 0 && self.len + group.len() as u64 > self.limit {
             self.next()?;
         }
-        self.file.write_all(member)?;
-        self.len += member.len() as u64;
-        Ok(member.len())
+        self.file.write_all(group)?;
+        self.len += group.len() as u64;
+        Ok(group.len())
     }
 
     fn flush(&mut self) -> io::Result<()> {
@@ -115,16 +115,23 @@ fn parent(path: &Path) -> &Path {
     path.parent().filter(|parent| *parent != Path::new("")).unwrap_or(Path::new("."))
 }
 
-/// Where in the archive each volume ends, the last one too, when members of these lengths were written
-/// with this limit and TABLE begins at `table_at`.
-pub(crate) fn ends(members: impl Iterator<Item = u64>, limit: u64, table_at: u64) -> Vec<u64> {
-    let (mut ends, mut start, mut at) = (Vec::new(), 0, 0);
-    for member in members {
-        if at > start && at - start + member > limit {
-            ends.push(at);
-            start = at;
+/// Where in the archive each volume ends, the last one too, when members of these lengths, each of which
+/// may begin a volume or not, were written with this limit and TABLE begins at `table_at`.
+pub(crate) fn ends(
+    members: impl Iterator<Item = (u64, bool)>,
+    limit: u64,
+    table_at: u64,
+) -> Vec<u64> {
+    let (mut ends, mut start, mut group, mut at) = (Vec::new(), 0, 0, 0);
+    for (member, may_begin) in members {
+        if may_begin {
+            group = at;
         }
         at += member;
+        if at - start > limit && group > start {
+            ends.push(group);
+            start = group;
+        }
     }
     if !ends.is_empty() {
         ends.push(table_at);
@@ -215,7 +222,15 @@ mod tests {
 
     #[test]
     fn volumes_end_where_the_next_member_does_not_fit() {
-        assert_eq!(ends([3, 3, 3].into_iter(), 10, 9), [u64::MAX]);
-        assert_eq!(ends([3, 3, 5, 20, 1].into_iter(), 10, 32), [6, 11, 31, 32, u64::MAX]);
+        let all = |members: &[u64], limit| {
+            let end = members.iter().sum();
+            ends(members.iter().map(|&member| (member, true)), limit, end)
+        };
+        assert_eq!(all(&[3, 3, 3], 10), [u64::MAX]);
+        assert_eq!(all(&[3, 3, 5, 20, 1], 10), [6, 11, 31, 32, u64::MAX]);
+        // The second and third stay with the first.
+        let joined = [(9, true), (3, true), (4, false), (4, false), (1, true)];
+        assert_eq!(ends(joined.into_iter(), 11, 21), [9, 20, 21, u64::MAX]);
+        assert_eq!(ends(joined.into_iter(), 2, 21), [9, 20, 21, u64::MAX]);
     }
 }

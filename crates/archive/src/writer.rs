@@ -9,6 +9,7 @@ use rayon::ScopeFifo;
 use rsync_core::Progress;
 
 use crate::codec::Packer;
+use crate::frame::{Framed, Framing};
 use crate::members::MemberWriter;
 use crate::open::{DIFF, PATHS};
 use crate::queue::Queue;
@@ -21,8 +22,9 @@ const RUN_LEN: u64 = 2 << 20;
 /// The most runs in memory at once, whatever the number of threads.
 const MAX_RUNS_AHEAD: usize = 10;
 
-/// Writes the archive of `diff` to `out`, each compressed member in one call of [`Write::write`] if that
-/// takes it, and TABLE with the trailer in one call after `before_table`.
+/// Writes the archive of `diff` to `out`, and TABLE with the trailer in one call after `before_table`. When
+/// `volume_len` is not 0, what else comes in one call of [`Write::write`], if that takes it, begins with a
+/// tar header and is less than [`MIN_LEN`](crate::volumes::MIN_LEN).
 ///
 /// `reader` makes what reads contents: that is called, for each stored content, with the change and where
 /// it goes. Several read at the same time, each some contents in path order.
@@ -40,9 +42,10 @@ where
     let packer = Packer::new(options.format.unwrap_or_default(), options.level)?;
     let progress = options.progress.as_deref();
     let encoded = diff.encode(options.signatures).map_err(Error::Encode)?;
-    let contents = |changes: &[Change], out: &mut dyn Write| {
+    let framing = Framing::of(volume_len);
+    let contents = |changes: &[Change], out: &mut dyn Sink| {
         let mut read = reader();
-        let write = |change| content(change, out, &mut read, progress);
+        let write = |change| content(change, framing, &mut *out, &mut read, progress);
         Stored::sum(changes.iter().map(write))
     };
     rayon::in_place_scope_fifo(|scope| {
@@ -60,27 +63,108 @@ where
     })
 }
 
-/// Where one content goes: first its length, by [`begin`](Slot::begin), then just as many bytes.
-pub(crate) struct Slot<'w> {
-    out: &'w mut dyn Write,
-    name: String,
-    len: u64,
-    left: u64,
+/// Where tar members go.
+pub(crate) trait Sink: Write {
+    /// What comes next is a tar member of `len` bytes, header and padding included, in which no volume ends.
+    fn whole(&mut self, len: u64) -> io::Result<()>;
 }
 
-impl Slot<'_> {
-    pub(crate) fn begin(&mut self, len: u64) -> Result<(), Error> {
-        (self.len, self.left) = (len, len);
-        self.out.write_all(&frame::header(&self.name, len)).map_err(Error::Write)
+impl<W: Write> Sink for MemberWriter<'_, '_, W> {
+    fn whole(&mut self, len: u64) -> io::Result<()> {
+        self.fit(len)
     }
 }
 
-impl Write for Slot<'_> {
+/// Some contents as tar members, kept until it is their turn.
+#[derive(Default)]
+struct Run {
+    bytes: Vec<u8>,
+    /// The lengths of the tar members, where those matter.
+    whole: Vec<u64>,
+}
+
+impl Run {
+    fn write_to(&self, out: &mut impl Sink) -> io::Result<()> {
+        let mut rest = self.bytes.as_slice();
+        for &len in &self.whole {
+            let (member, after) = rest.split_at_checked(len as usize).unwrap_or((rest, &[]));
+            out.whole(len)?;
+            out.write_all(member)?;
+            rest = after;
+        }
+        out.write_all(rest)
+    }
+}
+
+impl Write for Run {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        let left = self.left.checked_sub(bytes.len() as u64);
-        self.left = left.ok_or_else(|| io::Error::other("a content longer than it was to be"))?;
-        self.out.write_all(bytes)?;
-        Ok(bytes.len())
+        self.bytes.write(bytes)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+impl Sink for Run {
+    fn whole(&mut self, len: u64) -> io::Result<()> {
+        self.whole.push(len);
+        Ok(())
+    }
+}
+
+/// Where one body goes: first its length, by [`begin`](Slot::begin), then just as many bytes.
+pub(crate) struct Slot<'w, S: ?Sized = dyn Sink + 'w> {
+    out: &'w mut S,
+    name: String,
+    framing: Framing,
+    body: Option<Framed>,
+    at: u64,
+}
+
+impl<'w, S: Sink + ?Sized> Slot<'w, S> {
+    fn new(out: &'w mut S, name: String, framing: Framing) -> Slot<'w, S> {
+        Slot { out, name, framing, body: None, at: 0 }
+    }
+
+    pub(crate) fn begin(&mut self, len: u64) -> Result<(), Error> {
+        let too_long = || Error::Write(io::Error::other("a content longer than any archive"));
+        let body = self.framing.body(0, len).ok_or_else(too_long)?;
+        self.body = Some(body);
+        self.header(&body).map_err(Error::Write)
+    }
+
+    fn header(&mut self, body: &Framed) -> io::Result<()> {
+        let (name, size) = body.header(&self.name, self.at);
+        if self.framing == Framing::PARTS {
+            let padded = size + frame::padding(size).len() as u64;
+            self.out.whole(padded + frame::HEADER_LEN as u64)?;
+        }
+        self.out.write_all(&frame::header(&name, size))
+    }
+
+    /// Writes the padding, and gives the length and what it all takes up.
+    fn finish(self) -> Result<(u64, u64), Error> {
+        let body = self.body.filter(|body| body.len == self.at);
+        let short = || Error::Write(io::Error::other("a content shorter than it was to be"));
+        let body = body.ok_or_else(short)?;
+        self.out.write_all(frame::padding(body.len)).map_err(Error::Write)?;
+        Ok((body.len, body.end))
+    }
+}
+
+impl<S: Sink + ?Sized> Write for Slot<'_, S> {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        let body = self.body.filter(|body| bytes.is_empty() || self.at < body.len);
+        let body = body.ok_or_else(|| io::Error::other("a content longer than it was to be"))?;
+        if self.at > 0 && body.begins_part(self.at) {
+            self.header(&body)?;
+        }
+        let run = usize::try_from(body.run_at(self.at)).unwrap_or(usize::MAX);
+        let now = bytes.get(..run).unwrap_or(bytes);
+        self.out.write_all(now)?;
+        self.at += now.len() as u64;
+        Ok(now.len())
     }
 
     fn flush(&mut self) -> io::Result<()> {
@@ -117,7 +201,8 @@ impl Stored {
 /// Writes the content that is stored for a change, if any is.
 fn content(
     change: &Change,
-    out: &mut dyn Write,
+    framing: Framing,
+    out: &mut dyn Sink,
     read: &mut impl FnMut(&Change, &mut Slot<'_>) -> Result<(), Error>,
     progress: Option<&Progress>,
 ) -> Result<Stored, Error> {
@@ -125,19 +210,14 @@ fn content(
     let (Some(stored), Some(name)) = (change.stored_content(), paths::member_name(change)) else {
         return Ok(Stored::default());
     };
-    let mut slot = Slot { out, name, len: 0, left: 0 };
+    let mut slot = Slot::new(out, name, framing);
     read(change, &mut slot)?;
-    let Slot { out, len, left, .. } = slot;
-    if left > 0 {
-        let short = io::Error::other("a content shorter than it was to be");
-        return Err(Error::Write(short));
-    }
-    out.write_all(frame::padding(len)).map_err(Error::Write)?;
+    let (len, footprint) = slot.finish()?;
     if let Some(progress) = progress {
         progress.add_item();
     }
     let deltas = if matches!(stored, Content::Delta { .. }) { vec![len] } else { Vec::new() };
-    Ok(Stored { len: frame::footprint(len).unwrap_or(u64::MAX), deltas })
+    Ok(Stored { len: footprint, deltas })
 }
 
 /// Writes `diff.index`, each block of changes in a member of its own, and PATHS.
@@ -151,15 +231,24 @@ fn write_head<W: Write>(
         diffindex::Error::Sections(SectionError::Write(error)) => Error::Write(error),
         other => Error::Encode(other),
     };
+    let framing = Framing::of(volume_len);
     let diff_len = encoded.byte_len();
-    tar.write_all(&frame::header(DIFF, diff_len)).map_err(Error::Write)?;
-    encoded.write_to(&mut *tar, |tar| tar.cut()).map_err(failed)?;
-    tar.write_all(frame::padding(diff_len)).and_then(|()| tar.cut()).map_err(Error::Write)?;
+    let mut slot = Slot::new(&mut *tar, DIFF.to_owned(), framing);
+    slot.begin(diff_len)?;
+    let cut = |slot: &mut &mut Slot<'_, MemberWriter<'_, '_, W>>| match framing {
+        Framing::PARTS => slot.out.cut_joined(),
+        _ => slot.out.cut(),
+    };
+    encoded.write_to(&mut slot, cut).map_err(failed)?;
+    slot.finish()?;
+    tar.cut().map_err(Error::Write)?;
 
     let paths_len = paths::byte_len(diff);
-    tar.write_all(&frame::header(PATHS, paths_len)).map_err(Error::Write)?;
-    paths::write(diff, &mut *tar).map_err(Error::Write)?;
-    tar.write_all(frame::padding(paths_len)).and_then(|()| tar.cut()).map_err(Error::Write)?;
+    let mut slot = Slot::new(&mut *tar, PATHS.to_owned(), framing);
+    slot.begin(paths_len)?;
+    paths::write(diff, &mut slot).map_err(Error::Write)?;
+    slot.finish()?;
+    tar.cut().map_err(Error::Write)?;
     let (base, result, blocks_at) = (diff.base(), diff.result(), encoded.blocks_at());
     Ok(Head { base, result, diff_len, blocks_at, paths_len, volume_len })
 }
@@ -173,7 +262,7 @@ fn write_head<W: Write>(
 fn write_contents<'s, W: Write>(
     tar: &mut MemberWriter<'_, 's, W>,
     encoded: &Encoded<'s>,
-    contents: &'s (impl Fn(&[Change], &mut dyn Write) -> Result<Stored, Error> + Sync),
+    contents: &'s (impl Fn(&[Change], &mut dyn Sink) -> Result<Stored, Error> + Sync),
     scope: &ScopeFifo<'s>,
 ) -> Result<(Vec<BlockRow>, Vec<u64>), Error> {
     let (mut rows, mut deltas) = (Vec::new(), Vec::new());
@@ -187,15 +276,16 @@ fn write_contents<'s, W: Write>(
                 && let Some(run) = to_begin.next()
             {
                 ahead.push(move || {
-                    let mut bytes = Vec::with_capacity(stored_len(run));
-                    contents(run, &mut bytes).map(|stored| (stored, bytes))
+                    let bytes = Vec::with_capacity(stored_len(run));
+                    let mut kept = Run { bytes, ..Run::default() };
+                    contents(run, &mut kept).map(|stored| (stored, kept))
                 });
             }
             if !is_short(run) {
                 return contents(run, tar);
             }
-            let (stored, bytes) = ahead.pop().map_err(Error::Write)??;
-            tar.write_all(&bytes).map_err(Error::Write)?;
+            let (stored, kept) = ahead.pop().map_err(Error::Write)??;
+            kept.write_to(tar).map_err(Error::Write)?;
             Ok(stored)
         }))?;
         let first = changes.first().map(|change| change.path.clone());
@@ -228,11 +318,11 @@ fn is_short(run: &[Change]) -> bool {
     run.iter().map(content_len).fold(0, u64::saturating_add) <= RUN_LEN
 }
 
-/// What the contents of a short run have in the stream, headers and padding included; more than that if
-/// some are stored as deltas.
+/// About what the contents of a short run have in the stream, headers and padding included.
 fn stored_len(run: &[Change]) -> usize {
     let stored = run.iter().filter(|change| change.stored_content().is_some());
-    stored.map(|change| frame::footprint(content_len(change)).unwrap_or(0) as usize).sum()
+    let body = |change| Framing::WHOLE.body(0, content_len(change));
+    stored.filter_map(body).map(|body| body.end as usize).sum()
 }
 
 /// The length of the file to be read for a change.

@@ -30,7 +30,7 @@ pub(crate) const READ: &[Case] = &[
                 ..f.lengths.blocks[0].clone()
             });
         },
-        "it lists other blocks than the diff has",
+        "its blocks reach beyond diff.index",
     ),
     case(
         "an empty block that the diff has not",

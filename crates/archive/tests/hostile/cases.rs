@@ -1,6 +1,6 @@
 //! A case: how an honest archive is bent, and what is to be said of it. Every checksum is right.
 
-use archive::DiffData;
+use archive::{DiffData, Format};
 
 use crate::common::{FORMATS, Trees, read_all, small};
 use crate::forge::Forge;
@@ -43,11 +43,23 @@ pub(crate) fn check(cases: &[Case]) {
     check_by(cases, read);
 }
 
+/// [`check`], with another way to read.
 pub(crate) fn check_by(cases: &[Case], read: fn(&Trees, Vec<u8>) -> Result<(), String>) {
+    let pack = |trees: &Trees, format| trees.pack(format).unwrap();
+    check_of(small, pack, cases, read);
+}
+
+/// [`check_by`], of other archives.
+pub(crate) fn check_of(
+    trees: fn() -> Trees,
+    pack: impl Fn(&Trees, Format) -> Vec<u8>,
+    cases: &[Case],
+    read: fn(&Trees, Vec<u8>) -> Result<(), String>,
+) {
     let meter = Meter::alone();
-    let trees = small();
+    let trees = trees();
     for format in FORMATS {
-        let honest = trees.pack(format).unwrap();
+        let honest = pack(&trees, format);
         for Case { name, bend, expected } in cases {
             let mut forge = Forge::take_apart(format, &honest);
             bend(&mut forge);

@@ -26,6 +26,7 @@ mod limits;
 mod names;
 mod order;
 mod tables;
+mod volumes;
 
 /// As many as the project asks for, each with an error of its own.
 #[test]
@@ -40,6 +41,7 @@ fn there_are_a_hundred_cases_and_more() {
         blocks::READ,
         blocks::LOOKED_UP,
         ends::CASES,
+        volumes::CASES,
     ]
     .concat();
     assert!(all.len() >= 100, "{}", all.len());

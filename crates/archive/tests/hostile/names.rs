@@ -44,7 +44,7 @@ pub(crate) const CASES: &[Case] = &[
     ),
 ];
 
-fn set_name(header: &mut tar::Header, name: &[u8]) {
+pub(crate) fn set_name(header: &mut tar::Header, name: &[u8]) {
     let field = &mut header.as_old_mut().name;
     field.fill(0);
     field[..name.len()].copy_from_slice(name);

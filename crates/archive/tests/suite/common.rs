@@ -66,6 +66,20 @@ impl Trees {
         Ok(bytes)
     }
 
+    /// The archive in volumes of `limit` bytes, in a directory of its own, and their names in order.
+    pub(crate) fn pack_volumes(&self, format: Format, limit: u64) -> (DiffData, Vec<PathBuf>) {
+        let dir = tempfile::tempdir_in(self.tmp.path()).unwrap().keep();
+        let ending = if format == Format::Gzip { "tgz" } else { "tar.zst" };
+        let path = dir.join(format!("all.{ending}"));
+        let options = ArchiveOptions::default();
+        let (from, old, diff) = (self.dir(), &self.old, &self.diff);
+        let data = DiffData::create_volumes(&from, old, diff, path, limit, &options).unwrap();
+        let names = fs::read_dir(dir).unwrap().map(|entry| entry.unwrap().path());
+        let mut names: Vec<PathBuf> = names.collect();
+        names.sort();
+        (data, names)
+    }
+
     /// Every content that the diff stores must come back from `data` as it is in the new tree.
     pub(crate) fn check_contents(&self, data: &DiffData) {
         let contents = read_all(data, &self.old_path()).unwrap();
@@ -153,6 +167,11 @@ pub(crate) fn carried(diff: &DiffIndex) -> Vec<u8> {
     let mut bytes = Vec::new();
     diff.write_to(&mut bytes, Signatures::OfDeltas).unwrap();
     bytes
+}
+
+/// Files one after the other.
+pub(crate) fn cat(paths: &[PathBuf]) -> Vec<u8> {
+    paths.iter().flat_map(|path| fs::read(path).unwrap()).collect()
 }
 
 /// Bytes that do not compress, the same each time.

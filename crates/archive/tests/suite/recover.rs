@@ -6,11 +6,11 @@ use std::os::unix::fs::{PermissionsExt, symlink};
 use std::path::Path;
 use std::time::{Duration, UNIX_EPOCH};
 
-use archive::DiffData;
+use archive::{DiffData, Format};
 use diffindex::DiffIndex;
 use dirindex::{Dir, DirIndex};
 
-use crate::common::{Trees, agree, fifo, noise, peer, text, write};
+use crate::common::{Trees, agree, cat, fifo, noise, peer, text, write};
 
 const SCRIPT: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../../docs/recover.sh");
 
@@ -119,6 +119,38 @@ fn an_incremental_and_a_full_backup_are_recovered_without_this_program() {
         let dir = trees.path(name).join("read-only");
         fs::set_permissions(dir, Permissions::from_mode(0o755)).unwrap();
     }
+}
+
+/// In parts: a file, a delta, and PATHS itself.
+#[test]
+fn volumes_are_recovered_one_after_the_other() {
+    if missing("rdiff") || missing("tar") {
+        return;
+    }
+    let trees = Trees::new(
+        |root| write(root, "edited", &noise(1, 3 << 20)),
+        |root| {
+            write(root, "edited", &[noise(1, 3 << 20), noise(2, 3 << 20)].concat());
+            write(root, "long", &noise(3, 3 << 20));
+            write(root, "short", b"short");
+            for n in 0..400 {
+                symlink("x".repeat(3000), root.join(format!("link {n}"))).unwrap();
+            }
+        },
+    );
+    let (_, names) = trees.pack_volumes(Format::Gzip, 2 << 20);
+    assert!(names.len() > 3, "{names:?}");
+    let path = trees.path("all.tgz");
+    fs::write(&path, cat(&names)).unwrap();
+    let listed = agree("tar", &["-tf", path.to_str().unwrap()]).unwrap();
+    for part in ["PATHS.00000002", "created/", "updated/"] {
+        let in_parts = |name: &str| name.starts_with(part) && name.ends_with("02");
+        assert!(listed.lines().any(in_parts), "{part}: {listed}");
+    }
+    let tree = trees.old_path();
+    recover(&path, &tree);
+    let found = DirIndex::scan(&Dir::new(&tree).unwrap()).unwrap();
+    differences(&found, &trees.new);
 }
 
 fn differences(found: &DirIndex, wanted: &DirIndex) {

@@ -13,7 +13,9 @@ use archive::{Archive, DiffData, Error, Format, ReadAt};
 use diffindex::DiffIndex;
 use dirindex::{DirIndex, RelPath};
 
-use crate::common::{Chain, FORMATS, Trees, carried, noise, read_all, small, text, write};
+use crate::common::{
+    Chain, FORMATS, Trees, carried, cat, noise, read_all, small, text, write,
+};
 
 fn path(text: &str) -> RelPath {
     RelPath::new(text).unwrap()
@@ -105,8 +107,9 @@ fn a_lookup_finds_what_the_whole_diff_has() {
 #[test]
 fn what_is_planned_is_what_is_read() {
     let trees = many();
-    for format in FORMATS {
-        let packed = trees.pack(format).unwrap();
+    let whole = FORMATS.map(|format| trees.pack(format).unwrap());
+    let volumes = FORMATS.map(|format| cat(&trees.pack_volumes(format, 2 << 20).1));
+    for packed in whole.into_iter().chain(volumes) {
         for paths in [
             vec!["large"],
             vec!["many/5/5"],
