@@ -18,7 +18,7 @@ use crate::{Archive, Error, paths};
 pub(crate) struct Stored {
     pub(crate) archive: Archive,
     /// Where in the archive's stream it lies.
-    pub(crate) body: Framed,
+    pub(crate) framed: Framed,
     /// The length of the file that it leads to: its own, or that which a delta makes.
     pub(crate) result_len: u64,
     /// The path it was stored for, if that is another than the one it is read for.
@@ -29,7 +29,7 @@ impl Stored {
     /// What `archive` stores for `change`.
     pub(crate) fn new(archive: &Archive, placed: &Placed, change: &Change) -> Stored {
         let result_len = change.new.as_ref().map_or(0, |new| new.node.len());
-        Stored { archive: archive.clone(), body: placed.body, result_len, path: None }
+        Stored { archive: archive.clone(), framed: placed.framed, result_len, path: None }
     }
 
     /// The same, read for another path than `path`, or once more for it.
@@ -44,13 +44,13 @@ impl Stored {
 
     /// The part of the stream that who reads it has to have.
     pub(crate) fn span(&self) -> Range<u64> {
-        self.body.span(0..self.body.len)
+        self.framed.span(0..self.framed.len)
     }
 
     /// That something is wrong with it.
     pub(crate) fn damaged(&self, name: &str, problem: String) -> Error {
         let mut cursor = self.archive.0.stream.cursor();
-        cursor.seek(self.body.at);
+        cursor.seek(self.framed.at);
         cursor.damaged(name, problem)
     }
 
@@ -108,7 +108,7 @@ impl<'r, 'a> StoredDelta<'r, 'a> {
         stored: &Stored,
         name: &'r str,
     ) -> StoredDelta<'r, 'a> {
-        StoredDelta { cursor, body: stored.body, name, at: 0 }
+        StoredDelta { cursor, body: stored.framed, name, at: 0 }
     }
 }
 

@@ -44,7 +44,7 @@ impl<'r, 'a> Body<'r, 'a> {
         whole: bool,
     ) -> Result<Body<'r, 'a>, Error> {
         let (made, left) = match bodies {
-            [only] => (Made::One, only.body.len),
+            [only] => (Made::One, only.framed.len),
             _ => {
                 let extents = compose(cursors, bodies, &names, whole)?;
                 let (len, pieces) = (extents.encoded_len(), extents.into_pieces());
@@ -62,19 +62,19 @@ impl<'r, 'a> Body<'r, 'a> {
     /// Reads the padding after each stored body, wherever reading is.
     pub(crate) fn padding(&mut self) -> Result<(), Error> {
         for (body, name) in self.bodies.iter().zip(&self.names) {
-            self.cursors.of(&body.archive).padding(name, &body.body)?;
+            self.cursors.of(&body.archive).padding(name, &body.framed)?;
         }
         Ok(())
     }
 
     /// Reads on in the one body.
     fn read_one(&mut self, buffer: &mut [u8]) -> Result<usize, Error> {
-        let (Some(Stored { archive, body, .. }), Some(name)) =
+        let (Some(Stored { archive, framed, .. }), Some(name)) =
             (self.bodies.first(), self.names.first())
         else {
             return Ok(0);
         };
-        self.cursors.of(archive).read_body(name, body, body.len - self.left, buffer)
+        self.cursors.of(archive).read_body(name, framed, framed.len - self.left, buffer)
     }
 }
 
@@ -116,7 +116,7 @@ fn compose<'a>(
     let mut extents = Extents::of_base(u64::MAX);
     for ((body, name), number) in bodies.iter().zip(names).zip(0..) {
         if whole && number == 0 {
-            extents = Extents::of_body(0, body.body.len);
+            extents = Extents::of_body(0, body.framed.len);
         } else {
             let delta = StoredDelta::new(cursors.of(&body.archive), body, name);
             let composed = extents.then(delta, number, body.result_len);
@@ -178,7 +178,7 @@ fn fill<'a>(
         let number = run.body as usize;
         let (Some(body), Some(name)) = (bodies.get(number), names.get(number)) else { continue };
         let to = window.get_mut(run.to).unwrap_or_default();
-        cursors.of(&body.archive).read_body_exact(name, &body.body, run.at, to)?;
+        cursors.of(&body.archive).read_body_exact(name, &body.framed, run.at, to)?;
     }
     Ok(())
 }

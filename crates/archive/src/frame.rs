@@ -99,7 +99,7 @@ impl Framed {
     /// the first.
     pub(crate) fn span(&self, bytes: Range<u64>) -> Range<u64> {
         let start = if bytes.start == 0 { self.at } else { self.place(bytes.start) };
-        let end = bytes.end.checked_sub(1).map(|last| self.place(last) + 1);
+        let end = bytes.end.checked_sub(1).map(|last| self.place(last).saturating_add(1));
         start..end.unwrap_or(self.at + HEADER_LEN as u64)
     }
 

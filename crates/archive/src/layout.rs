@@ -16,7 +16,7 @@ pub(crate) struct Placed {
     /// Which change it belongs to: its number in the block, or in the diff.
     pub(crate) change: usize,
     /// Where it lies.
-    pub(crate) body: Framed,
+    pub(crate) framed: Framed,
 }
 
 /// A block of changes.
@@ -122,9 +122,9 @@ impl Layout {
                 (Some(_), Some(new)) => Node::len(&new.node),
                 _ => continue,
             };
-            let body = self.framing.body(at, len).ok_or(TOO_MUCH)?;
-            contents.push(Placed { change: number, body });
-            at = body.end;
+            let framed = self.framing.body(at, len).ok_or(TOO_MUCH)?;
+            contents.push(Placed { change: number, framed });
+            at = framed.end;
         }
         if deltas.next().is_some() {
             return Err("it lists more deltas than the diff".to_owned());

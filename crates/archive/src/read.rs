@@ -48,7 +48,7 @@ impl Recipe {
     pub(crate) fn cost(&self) -> u64 {
         self.bodies
             .iter()
-            .fold(0, |sum, body| sum.saturating_add(body.body.len).saturating_add(512))
+            .fold(0, |sum, body| sum.saturating_add(body.framed.len).saturating_add(512))
     }
 }
 
@@ -195,7 +195,7 @@ impl<'a> ContentReader<'a> {
         let mut names = Vec::with_capacity(recipe.bodies.len());
         for (number, body) in recipe.bodies.iter().enumerate() {
             let name = body.name(ours, number == 0 && whole);
-            self.cursors.of(&body.archive).header(&name, &body.body, 0)?;
+            self.cursors.of(&body.archive).header(&name, &body.framed, 0)?;
             names.push(name);
         }
         Body::new(&mut self.cursors, &recipe.bodies, names, whole)

@@ -73,7 +73,7 @@ impl Archive {
     pub fn plan(&self, paths: &[RelPath]) -> Result<Vec<Range<u64>>, Error> {
         let (found, _) = find(std::slice::from_ref(self), paths)?;
         let spans = found.iter().flat_map(|found| found.changes.values());
-        let spans = spans.filter_map(|(_, placed)| placed.map(|placed| placed.body));
+        let spans = spans.filter_map(|(_, placed)| placed.map(|placed| placed.framed));
         let spans = spans.map(|body| body.span(0..body.len));
         let spans: Vec<Range<u64>> = spans.collect();
         Ok(found.iter().flat_map(|found| self.ranges(&found.blocks, &spans)).collect())

@@ -87,6 +87,11 @@ pub(crate) const READ: &[Case] = &[
         "it declares more than any archive can hold",
     ),
     case(
+        "blocks that end at 2^64",
+        |f| f.lengths.head.blocks_at = u64::MAX - f.lengths.blocks[0].seal.stored_len,
+        "its blocks reach beyond diff.index",
+    ),
+    case(
         "blocks that begin elsewhere, as who reads all could overlook",
         |f| f.lengths.head.blocks_at -= 1,
         "it lists other blocks than the diff has",
