@@ -3,7 +3,7 @@
 
 mod common;
 
-use common::{Place, edit, noise, plant, run, unprivileged};
+use common::{Place, backed_up, edit, noise, plant, run, unprivileged};
 use std::fs::{self, File, Permissions};
 use std::os::unix::fs::PermissionsExt;
 
@@ -20,16 +20,6 @@ fn indexes(place: &Place) -> Vec<String> {
     let names = fs::read_dir(place.path("store")).unwrap();
     let names = names.map(|entry| entry.unwrap().file_name().into_string().unwrap());
     names.filter(|name| name.ends_with(".index")).collect()
-}
-
-/// A tree, backed up twice with edits in between.
-fn backed_up() -> Place {
-    let place = Place::new();
-    plant(&place);
-    place.ibtools("backup tree store").good();
-    edit(&place);
-    place.ibtools("backup tree store").good();
-    place
 }
 
 #[test]

@@ -3,16 +3,12 @@
 
 mod common;
 
-use common::{Place, edit, plant};
+use common::{Place, backed_up};
 use std::fs;
 
 /// Three points.
-fn backed_up() -> Place {
-    let place = Place::new();
-    plant(&place);
-    place.ibtools("backup tree store").good();
-    edit(&place);
-    place.ibtools("backup tree store").good();
+fn three_points() -> Place {
+    let place = backed_up();
     place.write("tree/new", "third");
     place.ibtools("backup tree store").good();
     place
@@ -26,7 +22,7 @@ fn archives(place: &Place) -> Vec<String> {
 
 #[test]
 fn what_others_depend_on_is_squashed() {
-    let place = backed_up();
+    let place = three_points();
     let before = archives(&place);
     let out = place.ibtools("prune store --keep-last 2 --dry-run").good();
     assert_eq!(archives(&place), before);
@@ -63,7 +59,7 @@ fn what_others_depend_on_is_squashed() {
 
 #[test]
 fn a_rule_is_needed_and_a_store() {
-    let place = backed_up();
+    let place = three_points();
     let run = place.ibtools("prune store");
     assert!(run.code == Some(2) && run.err.contains("--keep-last"), "{}", run.err);
     place.ibtools("prune store --keep-last 0").bad(&["cannot prune store", "no rule"]);

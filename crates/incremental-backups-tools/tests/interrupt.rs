@@ -7,11 +7,10 @@
 mod common;
 
 use std::fs;
-use std::os::unix::fs::{PermissionsExt, symlink};
 use std::path::Path;
 use std::process::{Command, Stdio};
 
-use common::{Case, assert_same, noise, snapshot, write};
+use common::{assert_same, everything, snapshot};
 use incremental_backups_tools::{
     ApplyStatus, DiffData, Dir, DirIndex, apply_diff, apply_status, recover,
 };
@@ -48,40 +47,6 @@ fn child() {
     apply_diff(tree, data.diff(), &data).unwrap();
 }
 
-fn case() -> Case {
-    Case::new(
-        |dir| {
-            write(dir.join("copied"), noise(1, 3000));
-            write(dir.join("edited"), noise(2, 9000));
-            write(dir.join("gone/deep/file"), "gone");
-            write(dir.join("kept dir/edited"), "old");
-            write(dir.join("file to dir"), "file");
-            write(dir.join("dir to file/a"), "a");
-            write(dir.join("dir to link/a"), "a");
-            write(dir.join("mode"), "mode");
-            write(dir.join("twin"), "twin");
-            fs::hard_link(dir.join("twin"), dir.join("twin 2")).unwrap();
-        },
-        |dir| {
-            fs::rename(dir.join("copied"), dir.join("moved")).unwrap();
-            write(dir.join("edited"), [noise(2, 9000), b"more".to_vec()].concat());
-            fs::remove_dir_all(dir.join("gone")).unwrap();
-            write(dir.join("kept dir/edited"), "new");
-            fs::remove_file(dir.join("file to dir")).unwrap();
-            write(dir.join("file to dir/new/file"), "file");
-            fs::remove_dir_all(dir.join("dir to file")).unwrap();
-            write(dir.join("dir to file"), "file");
-            fs::remove_dir_all(dir.join("dir to link")).unwrap();
-            symlink("edited", dir.join("dir to link")).unwrap();
-            write(dir.join("new/zeros"), vec![0; 200_000]);
-            write(dir.join("twin"), "twins");
-            let closed = fs::Permissions::from_mode(0o400);
-            fs::set_permissions(dir.join("mode"), closed).unwrap();
-            Command::new("mkfifo").arg(dir.join("fifo")).status().unwrap();
-        },
-    )
-}
-
 /// Runs the child on `tree` with `fault` instead of (or, a signal, just before) its `nth` `call`;
 /// whether it failed.
 fn fails(tree: &Path, archive: &Path, call: &str, fault: &str, nth: usize) -> bool {
@@ -115,7 +80,7 @@ fn strace_is_missing() -> bool {
 /// Lets `fault` strike at each of the calls in turn, looks at what is left, and goes on. Gives the
 /// number of points, and of those after the commit.
 fn sweep(calls: &[&str], fault: &str) -> (usize, usize) {
-    let case = case();
+    let case = everything();
     let (before, after) = (snapshot(&case.old), snapshot(&case.new));
     let (mut points, mut unfinished) = (0, 0);
     for &call in calls {

@@ -199,3 +199,13 @@ pub(crate) fn edit(place: &Place) {
     fs::remove_file(place.path("tree/link")).unwrap();
     symlink("new", place.path("tree/link")).unwrap();
 }
+
+/// A tree, backed up into the store `store` twice with edits in between.
+pub(crate) fn backed_up() -> Place {
+    let place = Place::new();
+    plant(&place);
+    place.ibtools("backup tree store").good();
+    edit(&place);
+    place.ibtools("backup tree store").good();
+    place
+}

@@ -2,10 +2,8 @@
 
 use std::fs::{self, Permissions};
 use std::os::unix::fs::{PermissionsExt, symlink};
-use std::path::Path;
-use std::process::Command;
 
-use super::super::common::{Case, noise, write};
+use super::super::common::{Case, attribute, everything, noise, remove, write};
 
 /// A name, and what makes the case.
 pub(super) type Named = (&'static str, fn() -> Case);
@@ -149,52 +147,4 @@ pub(super) fn all() -> Vec<Named> {
         }),
         ("one of everything", everything),
     ]
-}
-
-/// One of every kind of change at once.
-pub(in super::super) fn everything() -> Case {
-    Case::new(
-        |dir| {
-            write(dir.join("copied"), noise(1, 3000));
-            write(dir.join("edited"), noise(2, 9000));
-            write(dir.join("gone/deep/file"), "gone");
-            write(dir.join("kept dir/edited"), "old");
-            write(dir.join("file to dir"), "file");
-            write(dir.join("dir to file/a"), "a");
-            write(dir.join("dir to link/a"), "a");
-            write(dir.join("mode"), "mode");
-            write(dir.join("twin"), "twin");
-            fs::hard_link(dir.join("twin"), dir.join("twin 2")).unwrap();
-        },
-        |dir| {
-            fs::rename(dir.join("copied"), dir.join("moved")).unwrap();
-            write(dir.join("edited"), [noise(2, 9000), b"more".to_vec()].concat());
-            remove(&dir.join("gone"));
-            write(dir.join("kept dir/edited"), "new");
-            remove(&dir.join("file to dir"));
-            write(dir.join("file to dir/new/file"), "file");
-            attribute(&dir.join("file to dir/new/file"), "new");
-            remove(&dir.join("dir to file"));
-            write(dir.join("dir to file"), "file");
-            remove(&dir.join("dir to link"));
-            symlink("edited", dir.join("dir to link")).unwrap();
-            write(dir.join("new/zeros"), vec![0; 200_000]);
-            write(dir.join("new/zeros too"), vec![0; 200_000]);
-            write(dir.join("twin"), "twins");
-            fs::set_permissions(dir.join("mode"), Permissions::from_mode(0o400)).unwrap();
-            Command::new("mkfifo").arg(dir.join("fifo")).status().unwrap();
-        },
-    )
-}
-
-fn remove(path: &Path) {
-    match path.symlink_metadata().unwrap().is_dir() {
-        true => fs::remove_dir_all(path).unwrap(),
-        false => fs::remove_file(path).unwrap(),
-    }
-}
-
-fn attribute(path: &Path, name: &str) {
-    let flags = rustix::fs::XattrFlags::empty();
-    _ = rustix::fs::setxattr(path, format!("user.{name}"), b"value", flags);
 }

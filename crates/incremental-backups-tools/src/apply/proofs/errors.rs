@@ -7,10 +7,9 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use rustix::io::Errno;
 
-use super::super::common::{Case, Snapshot, snapshot};
+use super::super::common::{Case, Snapshot, everything, snapshot};
 use super::super::system::{Linux, System};
 use super::super::{ApplyOptions, ApplyStatus, apply_on, apply_status, recover};
-use super::cases;
 use super::meddler::{Call, Fate, Meddler};
 use crate::{Applied, apply_diff};
 
@@ -127,7 +126,7 @@ fn sweep(case: &Case, step: usize, in_place: bool) -> (usize, Vec<String>) {
 
 #[test]
 fn a_failing_call_leaves_the_old_tree_or_a_way_to_the_new_one() {
-    let (runs, bad) = sweep(&cases::everything(), 11, false);
+    let (runs, bad) = sweep(&everything(), 11, false);
     assert_eq!(bad, Vec::<String>::new());
     assert!(runs > 200, "{runs}");
 }
@@ -135,7 +134,7 @@ fn a_failing_call_leaves_the_old_tree_or_a_way_to_the_new_one() {
 #[test]
 #[ignore = "minutes; cargo xtask crash"]
 fn long_every_call_fails_with_every_error() {
-    let (runs, bad) = sweep(&cases::everything(), 1, false);
+    let (runs, bad) = sweep(&everything(), 1, false);
     assert_eq!(bad, Vec::<String>::new());
     assert!(runs > 4000, "{runs}");
 }

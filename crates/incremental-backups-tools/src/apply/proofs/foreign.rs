@@ -5,15 +5,14 @@ use std::fs;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
-use super::super::common::snapshot;
+use super::super::common::{everything, snapshot};
 use super::super::system::{Linux, System};
 use super::super::{ApplyOptions, ApplyStatus, apply_on, apply_status};
-use super::cases;
 use super::meddler::{Fate, Meddler};
 
 #[test]
 fn a_change_by_another_program_is_noticed_and_kept() {
-    let case = cases::everything();
+    let case = everything();
     let after = snapshot(&case.new);
     let (mut noticed, mut late) = (0, 0);
     for at in 0.. {

@@ -10,10 +10,9 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 use rustix::fs::{CWD, RenameFlags, renameat_with};
 
-use super::super::common::{Case, Snapshot, copy_tree, snapshot};
+use super::super::common::{Case, Snapshot, copy_tree, everything, snapshot};
 use super::super::system::{Linux, System};
 use super::super::{ApplyOptions, apply_on};
-use super::cases;
 use super::meddler::{Fate, Meddler};
 use crate::apply_diff;
 
@@ -27,7 +26,7 @@ struct Trap {
 
 impl Trap {
     fn new() -> Trap {
-        let inner = cases::everything();
+        let inner = everything();
         let (old, new) = (inner.old.clone(), inner.new.clone());
         let outside = inner.temp.path().join("outside");
         copy_tree(&old, &outside);
