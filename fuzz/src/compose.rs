@@ -4,7 +4,7 @@
 use std::io::Cursor;
 
 use libfuzzer_sys::fuzz_target;
-use rsync_core::{Extents, Piece, Result, patch};
+use rsync_core::{Extents, Piece, patch};
 
 mod input;
 use input::Input;
@@ -19,10 +19,9 @@ fn patched(base: &[u8], delta: &[u8]) -> Option<Vec<u8>> {
 /// `start`, which is made of the first `first` of `bodies`, and all the others after it.
 fn composed(start: Extents, bodies: &[&[u8]], first: usize) -> Option<Vec<u8>> {
     let deltas = bodies.iter().zip(0..).skip(first);
-    let extents = deltas.fold(Ok(start), |extents: Result<Extents>, (delta, number)| {
-        extents?.then(Cursor::new(delta), number, LIMIT)
-    });
-    let extents = extents.ok()?;
+    let mut deltas = deltas.map(|(delta, number)| (Cursor::new(delta), number));
+    let extents = deltas
+        .try_fold(start, |extents, (delta, number)| extents.then(delta, number, LIMIT).ok())?;
     let (len, mut bytes) = (extents.encoded_len(), Vec::new());
     for piece in extents.into_pieces() {
         match piece {
