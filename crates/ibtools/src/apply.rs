@@ -22,6 +22,7 @@ use crate::args::ApplyArgs;
 use crate::changes::Totals;
 use crate::console::{Console, shown};
 use crate::json::{Object, object, put_file};
+use crate::restore::is_empty;
 use crate::{files, scan};
 
 /// `ibtools apply`
@@ -43,15 +44,26 @@ pub(crate) fn run(args: &ApplyArgs, console: &mut Console) -> Result<Answer> {
         drop(fs::remove_dir(&args.dir));
     }
     let applied = applied?;
+    let (skipped, rest) = archives.split_at(applied.skipped.min(archives.len()));
+    let document = |archives: &[(&PathBuf, DiffData)], skipped: bool| {
+        archives.iter().map(|archive| document(archive, skipped)).collect::<Vec<Value>>()
+    };
+    let rows = [document(skipped, true), document(rest, false)].concat();
+    let mut document = numbers(&applied.total);
     let result = archives.last().map(|(_, data)| data.diff().result().to_string());
-    let mut document = object([
-        ("result", result.into()),
-        ("archives", applied.iter().zip(&archives).map(document).collect::<Value>()),
-    ]);
+    document.extend(object([("result", result.into()), ("archives", rows.into())]));
     put_file(&mut document, "directory", &args.dir);
     console.document(document)?;
-    for (applied, (path, _)) in applied.iter().zip(&archives) {
-        console.line(format_args!("{}: {}", shown(path), sentence(applied)))?;
+    for (path, _) in skipped {
+        console.line(format_args!("{}: was applied already", shown(path)))?;
+    }
+    let sentence = sentence(&applied.total);
+    match rest {
+        [] => {}
+        [(only, _)] => console.line(format_args!("{}: {sentence}", shown(only)))?,
+        [(first, _), .., (last, _)] => {
+            console.line(format_args!("{} to {}: {sentence}", shown(first), shown(last)))?;
+        }
     }
     Ok(Answer::Yes)
 }
@@ -87,44 +99,77 @@ fn make_dir(dir: &Path, archives: &[(&PathBuf, DiffData)]) -> Result<bool> {
     }
 }
 
-/// What was done for each archive; `None` where the tree was past it.
-fn apply(
-    args: &ApplyArgs,
-    archives: &[(&PathBuf, DiffData)],
-    console: &Console,
-) -> Result<Vec<Option<Applied>>> {
-    let mut applied = resume(args, archives)?;
-    while let Some((path, data)) = archives.get(applied.len()) {
+/// What was done with a row of archives.
+#[derive(Default)]
+struct Done {
+    /// How many of the first ones the tree was past.
+    skipped: usize,
+    /// How many the tree is past now.
+    reached: usize,
+    /// What those after the skipped ones did, together.
+    total: Applied,
+}
+
+impl Done {
+    fn add(&mut self, archives: usize, applied: Applied) {
+        self.reached += archives;
+        let total = &mut self.total;
+        total.created += applied.created;
+        total.updated += applied.updated;
+        total.metadata += applied.metadata;
+        total.deleted += applied.deleted;
+        total.unchanged += applied.unchanged;
+        total.bytes += applied.bytes;
+        total.finished |= applied.finished;
+    }
+}
+
+fn apply(args: &ApplyArgs, archives: &[(&PathBuf, DiffData)], console: &Console) -> Result<Done> {
+    let mut done = resume(args, archives)?;
+    if let ([(path, first), _, ..], 0) = (archives, done.reached)
+        && first.is_full()
+        && is_empty(&args.dir)
+    {
+        // None of the states in between need ever be there. (In a tree of which the archives tell only
+        // a part, those in between could leave what none of the ends has.)
+        let parts: Vec<DiffData> = archives.iter().map(|(_, data)| data.clone()).collect();
+        let whole = DiffData::squash(&parts)?;
+        let applied = apply_one(args, &whole, console);
+        done.add(archives.len(), applied.map_err(|error| explained(error, args, path))?);
+    }
+    while let Some((path, data)) = archives.get(done.reached) {
         match apply_one(args, data, console) {
-            Ok(done) => applied.push(Some(done)),
-            Err(error) if applied.is_empty() && is_mismatch(&error) => {
+            Ok(applied) => done.add(1, applied),
+            Err(error) if done.reached == 0 && is_mismatch(&error) => {
                 // Applying the one it is at changes nothing but what may be amiss with metadata.
                 match reached(args, archives, console) {
-                    Some(number) => applied.resize(number, None),
+                    Some(number) => (done.skipped, done.reached) = (number, number),
                     None => return Err(explained(error, args, path)),
                 }
             }
             Err(error) => return Err(explained(error, args, path)),
         }
     }
-    Ok(applied)
+    Ok(done)
 }
 
 /// Finishes an earlier run of the same command that was interrupted while it changed the tree.
-fn resume(args: &ApplyArgs, archives: &[(&PathBuf, DiffData)]) -> Result<Vec<Option<Applied>>> {
+fn resume(args: &ApplyArgs, archives: &[(&PathBuf, DiffData)]) -> Result<Done> {
+    let mut done = Done::default();
     let ApplyStatus::Unfinished { base, result } = apply_status(&args.dir)? else {
-        return Ok(Vec::new());
+        return Ok(done);
     };
-    let roots = |data: &DiffData| (data.diff().base(), data.diff().result());
-    let Some(number) = archives.iter().position(|(_, data)| roots(data) == (base, result)) else {
+    let from = archives.iter().position(|(_, data)| data.diff().base() == base);
+    let to = archives.iter().rposition(|(_, data)| data.diff().result() == result);
+    let (Some(from), Some(to)) = (from, to) else {
         // Some other archive's: applying the first of these finishes that before anything else.
-        return Ok(Vec::new());
+        return Ok(done);
     };
     let finished = recover(&args.dir)
         .with_context(|| format!("cannot finish the interrupted apply in {}", shown(&args.dir)))?;
-    let mut applied = vec![None; number];
-    applied.push(finished);
-    Ok(applied)
+    (done.skipped, done.reached) = (from, from);
+    done.add((to + 1).saturating_sub(from), finished.unwrap_or_default());
+    Ok(done)
 }
 
 fn apply_one(args: &ApplyArgs, data: &DiffData, console: &Console) -> Result<Applied, Error> {
@@ -176,16 +221,13 @@ fn explained(error: Error, args: &ApplyArgs, archive: &Path) -> anyhow::Error {
     anyhow::Error::new(error).context(context)
 }
 
-fn document((applied, (path, data)): (&Option<Applied>, &(&PathBuf, DiffData))) -> Value {
+fn document((path, data): &(&PathBuf, DiffData), skipped: bool) -> Value {
     let mut document = object([
         ("base", data.diff().base().to_string().into()),
         ("result", data.diff().result().to_string().into()),
-        ("skipped", applied.is_none().into()),
+        ("skipped", skipped.into()),
     ]);
     put_file(&mut document, "archive", path);
-    if let Some(applied) = applied {
-        document.extend(numbers(applied));
-    }
     document.into()
 }
 
@@ -201,8 +243,7 @@ pub(crate) fn numbers(applied: &Applied) -> Object {
     ])
 }
 
-fn sentence(applied: &Option<Applied>) -> String {
-    let Some(applied) = applied else { return "was applied already".to_owned() };
+fn sentence(applied: &Applied) -> String {
     let finished = if applied.finished { " (an interrupted apply was finished)" } else { "" };
     format!("{}; {} written{finished}", counted(applied), HumanBytes(applied.bytes))
 }

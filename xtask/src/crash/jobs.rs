@@ -90,7 +90,8 @@ pub(super) fn prepare(program: &Path, home: &Path) -> Result<Vec<Job>> {
     };
     let mut jobs = vec![
         apply("apply", with_tree("start-1", &old)?, &[&b], vec![shot("old")?, shot("mid")?]),
-        apply("apply full", empty, &[&a], vec![Snapshot::new(), shot("old")?]),
+        apply("apply full", empty.clone(), &[&a], vec![Snapshot::new(), shot("old")?]),
+        apply("apply full and more", empty, &[&a, &b], vec![Snapshot::new(), shot("mid")?]),
         apply(
             "apply two",
             with_tree("start-2", &old)?,
@@ -138,7 +139,10 @@ impl Job {
 
     /// Whether it makes the calls of another job once more.
     pub(super) fn is_repeat(&self) -> bool {
-        matches!(self.name, "apply full" | "apply two" | "backup first" | "backup again")
+        matches!(
+            self.name,
+            "apply full" | "apply full and more" | "apply two" | "backup first" | "backup again"
+        )
     }
 
     /// Whether the command changes a tree.

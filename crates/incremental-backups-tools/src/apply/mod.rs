@@ -13,6 +13,7 @@ mod state;
 mod system;
 mod target;
 mod tree;
+mod writeback;
 
 #[cfg(test)]
 #[path = "../../tests/common/mod.rs"]
@@ -184,8 +185,9 @@ fn apply_on(
     }
     let stage = target.make_stage()?;
     let progress = options.progress.as_deref();
-    let filling = Filling { target: &target, stage: &stage, diff, plan, data, policy, progress };
     let sync = options.sync;
+    let filling =
+        Filling { target: &target, stage: &stage, diff, plan, data, policy, progress, sync };
     let staged = stage::fill(&filling)
         .and_then(|()| journal::draft(&target, &stage, diff, plan, (options.privileged, sync)))
         .and_then(|()| check::unchanged(&target, diff, &checked))

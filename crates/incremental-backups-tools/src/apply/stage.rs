@@ -17,6 +17,7 @@ use super::plan::{Plan, SLOTS, Task};
 use super::system::{Handle, System};
 use super::target::{Stage, Target};
 use super::tree::{self, Policy};
+use super::writeback::{self, Writeback};
 use crate::error::{During, Error, Result};
 
 /// Content one task of the thread pool stages: much more than a member of the archive, since what
@@ -37,6 +38,8 @@ pub(crate) struct Filling<'a> {
     pub(crate) data: &'a DiffData,
     pub(crate) policy: Policy,
     pub(crate) progress: Option<&'a Progress>,
+    /// Whether the disk is to have it all before the commit.
+    pub(crate) sync: bool,
 }
 
 /// Fills the empty stage.
@@ -58,8 +61,12 @@ pub(crate) fn fill(filling: &Filling<'_>) -> Result<()> {
     let files = staged.iter().filter(|task| !is_dir(task) && !is_link(task));
     let (same, files): (Vec<&Task<'_>>, _) = files.partition(|task| same_as(task).is_some());
     let sources: HashSet<&RelPath> = same.iter().filter_map(|task| same_as(task)).collect();
-    runs(&files).into_par_iter().try_for_each(|run| filling.run(run, &sources))?;
-    runs(&same).into_par_iter().try_for_each(|run| filling.run(run, &sources))?;
+    let sync_error = |error| target.error("sync", error);
+    writeback::beside(writeback::EVERY, stage, filling.sync, sync_error, |writeback| {
+        let run = |run: &[&Task<'_>]| filling.run(run, &sources, writeback);
+        runs(&files).into_par_iter().try_for_each(run)?;
+        runs(&same).into_par_iter().try_for_each(run)
+    })?;
     let sources = files.into_par_iter().filter(|task| sources.contains(&task.change.path));
     sources.try_for_each(|task| filling.set_source(task))?;
     for task in staged.iter().filter(is_link) {
@@ -118,17 +125,24 @@ struct Worker<'a> {
     bases: Dirs<'a>,
     contents: ContentReader<'a>,
     buffer: Vec<u8>,
+    writeback: &'a Writeback,
 }
 
 impl Filling<'_> {
     /// Makes files, those that are `sources` of others without their metadata: their mode could keep us
     /// from reading them.
-    fn run(&self, tasks: &[&Task<'_>], sources: &HashSet<&RelPath>) -> Result<()> {
+    fn run(
+        &self,
+        tasks: &[&Task<'_>],
+        sources: &HashSet<&RelPath>,
+        writeback: &Writeback,
+    ) -> Result<()> {
         let mut worker = Worker {
             slots: self.stage.anchor.dirs(),
             bases: self.target.anchor.dirs(),
             contents: self.data.reader(),
             buffer: vec![0; BUFFER_LEN],
+            writeback,
         };
         for task in tasks {
             if self.progress.is_some_and(Progress::is_cancelled) {
@@ -207,7 +221,8 @@ impl Filling<'_> {
     ) -> Result<()> {
         let path = &change.path;
         let archive = |source| Error::Archive { path: path.clone(), source };
-        let mut out = Holes { sys: self.stage.sys(), file, at: 0, end: 0 };
+        let (sys, writeback) = (self.stage.sys(), worker.writeback);
+        let mut out = Holes { sys, writeback, file, at: 0, end: 0 };
         let written = match &new.content {
             Content::Whole => {
                 let body = worker.contents.open(change).map_err(archive)?;
@@ -237,6 +252,8 @@ impl Filling<'_> {
         };
         if matches!(new.content, Content::Whole | Content::Delta { .. }) {
             out.finish().during("stage", path)?;
+        } else {
+            writeback.wrote(written.0);
         }
         if written != declared {
             return Err(Error::Content { path: path.clone() });
@@ -313,6 +330,7 @@ fn fill_buffer(body: &mut impl Read, buffer: &mut [u8]) -> io::Result<usize> {
 /// Writes a file from its start and leaves holes where long stretches are zero.
 struct Holes<'f> {
     sys: &'f dyn System,
+    writeback: &'f Writeback,
     file: &'f File,
     at: u64,
     /// The end of what was written last.
@@ -331,6 +349,7 @@ impl Write for Holes<'_> {
         if bytes.len() < BUFFER_LEN / 2 || bytes.iter().any(|&byte| byte != 0) {
             self.sys.write(self.file, bytes, self.at)?;
             self.end = self.at + bytes.len() as u64;
+            self.writeback.wrote(bytes.len() as u64);
         }
         self.at += bytes.len() as u64;
         Ok(bytes.len())

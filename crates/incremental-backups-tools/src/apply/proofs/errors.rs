@@ -9,6 +9,8 @@ use rustix::io::Errno;
 
 use super::super::common::{Case, Snapshot, everything, snapshot};
 use super::super::system::{Linux, System};
+use super::super::target::Target;
+use super::super::writeback;
 use super::super::{ApplyOptions, ApplyStatus, apply_on, apply_status, recover};
 use super::meddler::{Call, Fate, Meddler};
 use crate::{Applied, apply_diff};
@@ -129,6 +131,26 @@ fn a_failing_call_leaves_the_old_tree_or_a_way_to_the_new_one() {
     let (runs, bad) = sweep(&everything(), 11, false);
     assert_eq!(bad, Vec::<String>::new());
     assert!(runs > 200, "{runs}");
+}
+
+/// The system tells of what could not be written once, and not again when all is synced at the end.
+#[test]
+fn an_error_of_a_sync_while_staging_is_not_lost() {
+    let dir = super::super::common::fast_tempdir();
+    let fate = |call| if call == Call::SyncAll { Fate::Fails(Errno::IO) } else { Fate::Made };
+    let target = Target::open(Arc::new(Meddler::new(Arc::new(Linux), fate)), dir.path()).unwrap();
+    let stage = target.make_stage().unwrap();
+    let beside = |sync, bytes: [u64; 2], done: Result<(), Errno>| {
+        let error = |error| Errno::from_io_error(&error).unwrap();
+        writeback::beside(10, &stage, sync, error, |writeback| {
+            bytes.map(|bytes| writeback.wrote(bytes));
+            done
+        })
+    };
+    assert_eq!(beside(true, [4, 7], Ok(())), Err(Errno::IO));
+    assert_eq!(beside(true, [4, 5], Ok(())), Ok(()), "nothing to sync yet");
+    assert_eq!(beside(true, [4, 7], Err(Errno::NOSPC)), Err(Errno::NOSPC));
+    assert_eq!(beside(false, [4, 7], Ok(())), Ok(()), "no sync is wanted");
 }
 
 #[test]

@@ -257,6 +257,30 @@ fn long_power_cuts_after_power_cuts() {
     all_good(&tally);
 }
 
+/// What was staged may be on the disk before the rest is written: then it is the rest alone that can be
+/// lost.
+#[test]
+fn so_does_one_when_staging_is_synced_on_the_way() {
+    let tally = each_case(|_, trial| {
+        let start = History { start: trial.start.clone(), events: vec![] };
+        let history = trial.record(start, |disk| {
+            let calls = AtomicUsize::new(0);
+            let eager = Arc::clone(&disk);
+            let fate = move |call| {
+                // As often as not: what is lost is sought between the syncs as well.
+                if call == Call::Change && calls.fetch_add(1, Ordering::Relaxed) % 5 == 4 {
+                    eager.sync_all(&eager.open_root(Path::new("/")).unwrap()).unwrap();
+                }
+                Fate::Made
+            };
+            Arc::new(Meddler::new(disk, fate))
+        });
+        trial.sweep(&history, 0, QUICK)
+    });
+    all_good(&tally);
+    assert!(tally.states > 1000 && tally.with_journal > 100, "{tally:?}");
+}
+
 /// The sweep of one case with a first run that is not honest. It has to notice.
 #[track_caller]
 fn notices(case: &str, variant: Variant) {
