@@ -143,7 +143,7 @@ fn an_error_of_a_sync_while_staging_is_not_lost() {
     let beside = |sync, bytes: [u64; 2], done: Result<(), Errno>| {
         let error = |error| Errno::from_io_error(&error).unwrap();
         writeback::beside(10, &stage, sync, error, |writeback| {
-            bytes.map(|bytes| writeback.wrote(bytes));
+            bytes.into_iter().for_each(|bytes| writeback.wrote(bytes));
             done
         })
     };
