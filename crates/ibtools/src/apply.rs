@@ -161,14 +161,14 @@ fn resume(args: &ApplyArgs, archives: &[(&PathBuf, DiffData)]) -> Result<Done> {
     };
     let from = archives.iter().position(|(_, data)| data.diff().base() == base);
     let to = archives.iter().rposition(|(_, data)| data.diff().result() == result);
-    let (Some(from), Some(to)) = (from, to) else {
+    let Some((from, to)) = from.zip(to).filter(|(from, to)| from <= to) else {
         // Some other archive's: applying the first of these finishes that before anything else.
         return Ok(done);
     };
     let finished = recover(&args.dir)
         .with_context(|| format!("cannot finish the interrupted apply in {}", shown(&args.dir)))?;
     (done.skipped, done.reached) = (from, from);
-    done.add((to + 1).saturating_sub(from), finished.unwrap_or_default());
+    done.add(to + 1 - from, finished.unwrap_or_default());
     Ok(done)
 }
 
