@@ -13,9 +13,7 @@ use archive::{Archive, DiffData, Error, Format, ReadAt};
 use diffindex::DiffIndex;
 use dirindex::{DirIndex, RelPath};
 
-use crate::common::{
-    Chain, FORMATS, Trees, carried, cat, noise, read_all, small, text, write,
-};
+use crate::common::{Chain, FORMATS, Trees, carried, cat, noise, read_all, small, text, write};
 
 fn path(text: &str) -> RelPath {
     RelPath::new(text).unwrap()
