@@ -29,6 +29,11 @@ impl<'a> Pair<'a> {
         old == new
     }
 
+    /// Whether a file is to stand here that did not.
+    fn is_new_file(&self) -> bool {
+        matches!(self.nodes().1, Some(Node::File { .. })) && !self.same_node()
+    }
+
     fn same_entry(&self) -> bool {
         self.old.map(|old| &old.entry) == self.new.map(|new| &new.entry)
     }
@@ -82,6 +87,9 @@ fn bases_of_new_content<'a>(
     holders: &HashMap<Digest, &RelPath>,
     firsts: &HashMap<&RelPath, &RelPath>,
 ) -> HashMap<&'a RelPath, &'a Record> {
+    if old.records().is_empty() {
+        return HashMap::new();
+    }
     let wanted = pairs.iter().filter(|pair| !pair.same_node()).filter_map(|pair| {
         let new = pair.new.filter(|new| new.signature.is_some())?;
         let stored =
@@ -96,15 +104,13 @@ fn bases_of_new_content<'a>(
 
 /// The paths whose entries differ, in path order, and the hard links that are to be made anew.
 fn differing<'a>(old: &'a DirIndex, new: &'a DirIndex) -> Vec<Pair<'a>> {
-    let mut replaced: HashSet<&RelPath> = HashSet::new();
-    let mut pairs = Vec::new();
+    let mut pairs: Vec<Pair<'_>> = Vec::new();
     for pair in merge(old.records(), new.records()) {
-        // The file a link names sorts before it, so `replaced` is complete for it by now.
+        // The file a link names sorts before it, so it is among the pairs by now if it was replaced.
         let relink = match pair.nodes().1 {
-            Some(Node::HardLink { to }) => replaced.contains(to),
-            Some(Node::File { .. }) if !pair.same_node() => {
-                replaced.insert(pair.path);
-                false
+            Some(Node::HardLink { to }) => {
+                let found = pairs.binary_search_by(|pair| pair.path.cmp(to)).ok();
+                found.and_then(|at| pairs.get(at)).is_some_and(Pair::is_new_file)
             }
             _ => false,
         };

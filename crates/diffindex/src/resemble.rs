@@ -30,9 +30,6 @@ pub(crate) fn bases<'a>(
     gone: &[&'a Record],
     old: &'a [Arc<Record>],
 ) -> HashMap<&'a RelPath, &'a Record> {
-    if old.is_empty() {
-        return HashMap::new();
-    }
     let some = wanted.iter().take(MAX_FILES);
     let blocks: Vec<Vec<Block>> = some.map(|record| leading_blocks(record)).collect();
     let mut holders: HashMap<Block, Vec<usize>> = HashMap::new();
