@@ -135,7 +135,8 @@ impl DiffData {
     }
 
     /// What brings the tree of `current`, whatever that is, to the result of this full diff: from
-    /// `current` it copies and moves what it has, and takes the rest from here.
+    /// `current` it copies and moves what it has, and takes the rest from here. What this was squashed from
+    /// is no longer held.
     ///
     /// # Errors
     /// [`Error::NotFull`] for a diff that starts from some tree; [`Error::Diff`].
@@ -146,6 +147,9 @@ impl DiffData {
         if wanted.root() != self.diff.result() {
             let (expected, found) = (self.diff.result(), wanted.root());
             return Err(unusable(diffindex::Error::WrongResult { expected, found }));
+        }
+        if current.records().is_empty() {
+            return Ok(DiffData { parts: Arc::default(), ..self.clone() });
         }
         let diff = DiffIndex::between(current, &wanted);
         let mut contents = Vec::new();

@@ -11,8 +11,8 @@ use std::sync::Arc;
 
 use anyhow::{Context, Result, bail};
 use incremental_backups_tools::{
-    Applied, ApplyOptions, ApplyStatus, DiffData, Dir, DirOptions, Error, Node, RelPath,
-    ScanOptions, apply_diff_with, apply_status, recover,
+    Applied, ApplyOptions, ApplyStatus, DiffData, Dir, DirIndex, DirOptions, Error, Node, RelPath,
+    Root, ScanOptions, apply_diff_with, apply_status, recover,
 };
 use indicatif::{HumanBytes, HumanCount};
 use serde_json::Value;
@@ -38,31 +38,33 @@ pub(crate) fn run(args: &ApplyArgs, console: &mut Console) -> Result<Answer> {
         return preview::run(args, &archives, console);
     }
     let made = make_dir(&args.dir, &archives)?;
-    let applied = apply(args, &archives, console);
+    let links: Vec<Link<'_>> = archives.iter().map(Link::of).collect();
+    let applied = apply(args, archives, console);
     if made && applied.is_err() {
         // It goes only if it is empty: an archive before the one that failed may have filled it.
         drop(fs::remove_dir(&args.dir));
     }
     let applied = applied?;
-    let (skipped, rest) = archives.split_at(applied.skipped.min(archives.len()));
-    let document = |archives: &[(&PathBuf, DiffData)], skipped: bool| {
-        archives.iter().map(|archive| document(archive, skipped)).collect::<Vec<Value>>()
+    let (skipped, rest) = links.split_at(applied.skipped.min(links.len()));
+    let document = |links: &[Link<'_>], skipped: bool| {
+        links.iter().map(|link| link.document(skipped)).collect::<Vec<Value>>()
     };
     let rows = [document(skipped, true), document(rest, false)].concat();
     let mut document = numbers(&applied.total);
-    let result = archives.last().map(|(_, data)| data.diff().result().to_string());
+    let result = links.last().map(|link| link.result.to_string());
     document.extend(object([("result", result.into()), ("archives", rows.into())]));
     put_file(&mut document, "directory", &args.dir);
     console.document(document)?;
-    for (path, _) in skipped {
-        console.line(format_args!("{}: was applied already", shown(path)))?;
+    for link in skipped {
+        console.line(format_args!("{}: was applied already", shown(link.path)))?;
     }
     let sentence = sentence(&applied.total);
     match rest {
         [] => {}
-        [(only, _)] => console.line(format_args!("{}: {sentence}", shown(only)))?,
-        [(first, _), .., (last, _)] => {
-            console.line(format_args!("{} to {}: {sentence}", shown(first), shown(last)))?;
+        [only] => console.line(format_args!("{}: {sentence}", shown(only.path)))?,
+        [first, .., last] => {
+            let (first, last) = (shown(first.path), shown(last.path));
+            console.line(format_args!("{first} to {last}: {sentence}"))?;
         }
     }
     Ok(Answer::Yes)
@@ -124,25 +126,29 @@ impl Done {
     }
 }
 
-fn apply(args: &ApplyArgs, archives: &[(&PathBuf, DiffData)], console: &Console) -> Result<Done> {
-    let mut done = resume(args, archives)?;
-    if let ([(path, first), _, ..], 0) = (archives, done.reached)
+fn apply(args: &ApplyArgs, archives: Vec<(&PathBuf, DiffData)>, console: &Console) -> Result<Done> {
+    let mut done = resume(args, &archives)?;
+    if let ([(path, first), _, ..], 0) = (archives.as_slice(), done.reached)
         && first.is_full()
         && is_empty(&args.dir)
     {
         // None of the states in between need ever be there. (In a tree of which the archives tell only
         // a part, those in between could leave what none of the ends has.)
-        let parts: Vec<DiffData> = archives.iter().map(|(_, data)| data.clone()).collect();
-        let whole = DiffData::squash(&parts)?;
+        let (path, count) = (*path, archives.len());
+        let parts: Vec<DiffData> = archives.into_iter().map(|(_, data)| data).collect();
+        let whole = DiffData::squash(&parts)?.retarget(&DirIndex::empty())?;
+        // Diffs of large trees are large, and only that of all is needed from here on.
+        drop(parts);
         let applied = apply_one(args, &whole, console);
-        done.add(archives.len(), applied.map_err(|error| explained(error, args, path))?);
+        done.add(count, applied.map_err(|error| explained(error, args, path))?);
+        return Ok(done);
     }
     while let Some((path, data)) = archives.get(done.reached) {
         match apply_one(args, data, console) {
             Ok(applied) => done.add(1, applied),
             Err(error) if done.reached == 0 && is_mismatch(&error) => {
                 // Applying the one it is at changes nothing but what may be amiss with metadata.
-                match reached(args, archives, console) {
+                match reached(args, &archives, console) {
                     Some(number) => (done.skipped, done.reached) = (number, number),
                     None => return Err(explained(error, args, path)),
                 }
@@ -221,14 +227,27 @@ fn explained(error: Error, args: &ApplyArgs, archive: &Path) -> anyhow::Error {
     anyhow::Error::new(error).context(context)
 }
 
-fn document((path, data): &(&PathBuf, DiffData), skipped: bool) -> Value {
-    let mut document = object([
-        ("base", data.diff().base().to_string().into()),
-        ("result", data.diff().result().to_string().into()),
-        ("skipped", skipped.into()),
-    ]);
-    put_file(&mut document, "archive", path);
-    document.into()
+/// An archive, and the trees that it leads from and to.
+struct Link<'a> {
+    path: &'a Path,
+    base: Root,
+    result: Root,
+}
+
+impl<'a> Link<'a> {
+    fn of((path, data): &(&'a PathBuf, DiffData)) -> Link<'a> {
+        Link { path: path.as_path(), base: data.diff().base(), result: data.diff().result() }
+    }
+
+    fn document(&self, skipped: bool) -> Value {
+        let mut document = object([
+            ("base", self.base.to_string().into()),
+            ("result", self.result.to_string().into()),
+            ("skipped", skipped.into()),
+        ]);
+        put_file(&mut document, "archive", self.path);
+        document.into()
+    }
 }
 
 pub(crate) fn numbers(applied: &Applied) -> Object {

@@ -66,7 +66,6 @@ pub fn plan_restore(
 ) -> Result<DiffData> {
     let dest = dest.as_ref();
     let source = source(archives, &options.paths)?;
-    let target = source.diff().apply_to(&DirIndex::empty())?;
     let rules = DirOptions { only: options.paths.clone(), ..DirOptions::everything() };
     let scan = ScanOptions { progress: options.apply.progress.clone(), ..ScanOptions::default() };
     let found = match Dir::with_options(dest, &rules) {
@@ -80,6 +79,11 @@ pub fn plan_restore(
         return Err(Error::Unreadable { path, detail });
     }
     let known = options.known.contains(&found.root());
+    // Where nothing is, nothing is asked of it.
+    let target = match found.records() {
+        [] => DirIndex::empty(),
+        _ => source.diff().apply_to(&DirIndex::empty())?,
+    };
     let wanted = Wanted { target: &target, paths: &options.paths, delete: known || options.delete };
     let data = source.retarget(&wanted.concerns(&found)?)?;
     if !known && !options.overwrite {
