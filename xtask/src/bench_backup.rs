@@ -1,6 +1,6 @@
 //! `bench backup`: the whole flow on a real tree, beside the peers that are installed, in the same run.
-//! Before each step that is measured the disk is synced: no tool pays for the dirty pages of another, or of
-//! the tree that was just unpacked.
+//! Before each step that is measured the disk is synced and the tree read: no tool pays for the dirty pages of
+//! another, or finds less of the tree in memory.
 
 use std::fs;
 use std::path::Path;
@@ -199,7 +199,8 @@ fn step(
     stored: Stored,
 ) -> Step {
     let command = format!("cd {} && {command}", work.display());
-    Step { work: kind, tool, command, stored }
+    let warm = Some(work.join("source"));
+    Step { work: kind, tool, command, stored, warm }
 }
 
 /// That both trees have the same names, kinds, contents, modes, owners, times and links.

@@ -78,15 +78,7 @@ impl Programs {
                 name => Stored::File(work.join(name)),
             };
             let command = format!("cd {} && {command}", work.display());
-            // Nobody waits for what others have written.
-            let sync = format!("sync -f {}", work.display());
-            steps.push(Step {
-                work: PREPARATION,
-                tool: "all",
-                command: sync,
-                stored: Stored::Nothing,
-            });
-            steps.push(Step { work: name, tool, command, stored });
+            steps.push(Step { work: name, tool, command, stored, ..Step::default() });
         };
         // What lay untouched for a while costs whoever comes first.
         step(PREPARATION, "all", "cat base edited half random > /dev/null".into(), "");

@@ -106,7 +106,7 @@ fn source_tree(work: &Path, tree: &Path, program: &Path, runs: u32) -> Result<()
             if needs.is_empty() || has(needs) {
                 run(
                     &mut rows,
-                    &[Step { work, tool, command: command.clone(), stored: Stored::Nothing }],
+                    &[Step { work, tool, command: command.clone(), ..Step::default() }],
                 )?;
             }
         }
@@ -154,7 +154,7 @@ fn growing(work: &Path, program: &Path) -> Result<()> {
             let content = format!("{number:<100}");
             fs::write(inside.join(format!("file{number:07}.txt")), content)?;
         }
-        let step = |tool, command| Step { work: name, tool, command, stored: Stored::Nothing };
+        let step = |tool, command| Step { work: name, tool, command, ..Step::default() };
         let steps = [
             step("find -printf", format!("find {dir}/grown -printf '%p %s %T@ %C@ %i\\n'")),
             step(BARE, format!("{} bare {dir}/grown", xtask.display())),
@@ -206,6 +206,7 @@ fn hard(work: &Path, program: &Path) -> Result<()> {
         tool: OURS,
         command: format!("ulimit -n 64 && {ib} index {dir}/{tree} -o {dir}/{tree}.index"),
         stored: Stored::File(work.join(format!("{tree}.index"))),
+        warm: None,
     };
     let mut rows = Vec::new();
     run(

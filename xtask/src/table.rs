@@ -15,15 +15,20 @@ pub(crate) struct Row {
 }
 
 /// One step of one tool: the command, and what it leaves on disk.
+#[derive(Default)]
 pub(crate) struct Step {
     pub(crate) work: &'static str,
     pub(crate) tool: &'static str,
     pub(crate) command: String,
     pub(crate) stored: Stored,
+    /// A tree that is read just before, so that every tool finds it in memory.
+    pub(crate) warm: Option<PathBuf>,
 }
 
 /// What counts as stored by a step.
+#[derive(Default)]
 pub(crate) enum Stored {
+    #[default]
     Nothing,
     /// All of this file or directory.
     File(PathBuf),
@@ -47,12 +52,15 @@ pub(crate) fn target_dir() -> Result<PathBuf> {
 /// Runs the steps and adds what they took to the rows. `sync` before each, so that none pays for what
 /// another left to be written.
 pub(crate) fn run(rows: &mut Vec<Row>, steps: &[Step]) -> Result<()> {
-    for Step { work, tool, command, stored } in steps {
+    for Step { work, tool, command, stored, warm } in steps {
         let before = match stored {
             Stored::Growth(dir) => size(dir)?,
             _ => 0,
         };
         output("sync")?;
+        if let Some(tree) = warm {
+            output(&format!("find {} -type f -print0 | xargs -0 cat >/dev/null", tree.display()))?;
+        }
         let sample = measure(command)?;
         let stored = match stored {
             Stored::Nothing => None,

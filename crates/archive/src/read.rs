@@ -29,7 +29,8 @@ pub struct DiffData {
     pub(crate) diff: DiffIndex,
     /// The contents, in path order.
     pub(crate) contents: Arc<[Recipe]>,
-    /// What this was squashed from, none of which was squashed itself; else nothing.
+    /// What this was squashed from, none of which was squashed itself, if it starts from some tree; else
+    /// nothing.
     pub(crate) parts: Arc<[DiffData]>,
 }
 

@@ -64,8 +64,12 @@ impl DiffData {
             Recipe { change: recipe.change, bodies: bodies.collect() }
         });
         let contents = contents.collect();
-        let parts = parts.into_iter().cloned().collect();
-        Ok(DiffData { archives, diff, contents, parts })
+        let squashed = DiffData { archives, diff, contents, parts: Arc::default() };
+        // Of what nothing is taken from, nothing has to be left out later.
+        if squashed.is_full() {
+            return Ok(squashed);
+        }
+        Ok(DiffData { parts: parts.into_iter().cloned().collect(), ..squashed })
     }
 
     /// What this was squashed from, or itself.
@@ -135,8 +139,7 @@ impl DiffData {
     }
 
     /// What brings the tree of `current`, whatever that is, to the result of this full diff: from
-    /// `current` it copies and moves what it has, and takes the rest from here. What this was squashed from
-    /// is no longer held.
+    /// `current` it copies and moves what it has, and takes the rest from here.
     ///
     /// # Errors
     /// [`Error::NotFull`] for a diff that starts from some tree; [`Error::Diff`].
@@ -149,7 +152,7 @@ impl DiffData {
             return Err(unusable(diffindex::Error::WrongResult { expected, found }));
         }
         if current.records().is_empty() {
-            return Ok(DiffData { parts: Arc::default(), ..self.clone() });
+            return Ok(self.clone());
         }
         let diff = DiffIndex::between(current, &wanted);
         let mut contents = Vec::new();

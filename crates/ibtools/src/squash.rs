@@ -23,6 +23,17 @@ pub(crate) fn run(args: &SquashArgs, console: &mut Console) -> Result<Answer> {
     let source = Source::open(&args.sources, args.at.as_deref())?;
     let parts = source.archives.iter().map(Archive::load).collect::<Result<Vec<_>, _>>()?;
     let squashed = DiffData::squash(&parts)?;
+    let part = |part: &DiffData| {
+        let mut object = object([("archive_bytes", part.size().into())]);
+        if let Some(archive) = part.archives().first() {
+            put_file(&mut object, "archive", archive.path());
+        }
+        Value::from(object)
+    };
+    let (rows, count) = (parts.iter().map(part).collect::<Value>(), parts.len());
+    let apart: u64 = parts.iter().map(DiffData::size).sum();
+    // Diffs of large trees are large.
+    drop(parts);
     let totals = Totals::of(squashed.diff());
     let data = {
         let ticker = console.ticker("packing", Some(totals.content()));
@@ -32,26 +43,17 @@ pub(crate) fn run(args: &SquashArgs, console: &mut Console) -> Result<Answer> {
         packed.with_context(|| format!("cannot squash into {}", shown(&args.output)))?
     };
 
-    let part = |part: &DiffData| {
-        let mut object = object([("archive_bytes", part.size().into())]);
-        if let Some(archive) = part.archives().first() {
-            put_file(&mut object, "archive", archive.path());
-        }
-        Value::from(object)
-    };
     let mut document = object([
         ("archive_bytes", data.size().into()),
         ("base", data.diff().base().to_string().into()),
         ("result", data.diff().result().to_string().into()),
         ("full", data.is_full().into()),
         ("totals", totals.json()),
-        ("parts", parts.iter().map(part).collect()),
+        ("parts", rows),
     ]);
     put_file(&mut document, "archive", &args.output);
     console.document(document)?;
-    let apart: u64 = parts.iter().map(DiffData::size).sum();
     let (output, len, apart) = (shown(&args.output), HumanBytes(data.size()), HumanBytes(apart));
-    let count = parts.len();
     console.line(format_args!("{output} ({len}): {totals}; from {count} archives ({apart})"))?;
     Ok(Answer::Yes)
 }
