@@ -55,7 +55,8 @@ impl Archive {
 
     /// Opens the archive that comes out of `stream`, such as a pipe, from which it is read once. It is
     /// kept meanwhile in a temporary file without a name, since what an archive holds is told
-    /// by its end, and nothing of it is to be used before all of it is there.
+    /// by its end, and nothing of it is to be used before all of it is there. (Who can do with one pass, and
+    /// believe what was read once all of it was, takes a [`DiffStream`](crate::DiffStream), which keeps nothing.)
     ///
     /// # Errors
     /// As [`open`](Archive::open), and [`Error::Io`] when there is no room for it.

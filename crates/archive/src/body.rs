@@ -93,26 +93,22 @@ impl<'a> Cursors<'a> {
     }
 }
 
-/// A stored delta to be read once, literals passed over.
-pub(crate) struct StoredDelta<'r, 'a> {
+/// The bytes of one body, front to back or from any place on.
+pub(crate) struct BodyReader<'r, 'a> {
     cursor: &'r mut Cursor<'a>,
     body: Framed,
     name: &'r str,
     at: u64,
 }
 
-impl<'r, 'a> StoredDelta<'r, 'a> {
-    /// `stored`, a tar member called `name`.
-    pub(crate) fn new(
-        cursor: &'r mut Cursor<'a>,
-        stored: &Stored,
-        name: &'r str,
-    ) -> StoredDelta<'r, 'a> {
-        StoredDelta { cursor, body: stored.framed, name, at: 0 }
+impl<'r, 'a> BodyReader<'r, 'a> {
+    /// `body`, called `name`, whose first header has been read.
+    pub(crate) fn new(cursor: &'r mut Cursor<'a>, body: Framed, name: &'r str) -> Self {
+        BodyReader { cursor, body, name, at: 0 }
     }
 }
 
-impl Read for StoredDelta<'_, '_> {
+impl Read for BodyReader<'_, '_> {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         let read = self.cursor.read_body(self.name, &self.body, self.at, buffer).map_err(as_io)?;
         if read == 0 && self.at < self.body.len && !buffer.is_empty() {
@@ -123,7 +119,7 @@ impl Read for StoredDelta<'_, '_> {
     }
 }
 
-impl Seek for StoredDelta<'_, '_> {
+impl Seek for BodyReader<'_, '_> {
     fn seek(&mut self, to: SeekFrom) -> io::Result<u64> {
         let at = match to {
             SeekFrom::Start(at) => Some(at),

@@ -39,6 +39,12 @@ impl Format {
         }
     }
 
+    /// The format whose member `input` begins with, if it is one of ours.
+    pub(crate) fn of(input: &[u8]) -> Option<Format> {
+        let begins = |magic: &[u8], format| input.starts_with(magic).then_some(format);
+        begins(&GZIP_HEADER, Format::Gzip).or_else(|| begins(&ZSTD_MAGIC, Format::Zstd))
+    }
+
     /// The level used unless another is asked for.
     pub fn default_level(self) -> i32 {
         match self {

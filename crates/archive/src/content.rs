@@ -7,7 +7,7 @@ use std::ops::Range;
 use rsync_core::{Extents, Piece, Pieces};
 
 use crate::Error;
-use crate::body::{Cursors, Stored, StoredDelta};
+use crate::body::{BodyReader, Cursors, Stored};
 use crate::stream::as_io;
 
 /// As much of a composed content is made at a time.
@@ -118,7 +118,7 @@ fn compose<'a>(
         if whole && number == 0 {
             extents = Extents::of_body(0, body.framed.len);
         } else {
-            let delta = StoredDelta::new(cursors.of(&body.archive), body, name);
+            let delta = BodyReader::new(cursors.of(&body.archive), body.framed, name);
             let composed = extents.then(delta, number, body.result_len);
             extents = composed.map_err(|error| body.bad_delta(name, error))?;
         }

@@ -11,6 +11,9 @@ use crate::members::MEMBER_LEN;
 pub(crate) const BLOCK: u64 = 512;
 /// A header's length.
 pub(crate) const HEADER_LEN: usize = 512;
+/// The length of each part but the last of a body that is cut into parts: with its header it fills a
+/// compressed member.
+pub(crate) const PART_LEN: u64 = (MEMBER_LEN - HEADER_LEN) as u64;
 /// Two blocks of zeros close a tar stream.
 pub(crate) const END_LEN: usize = 1024;
 
@@ -59,7 +62,7 @@ impl Framing {
     /// One tar member for each.
     pub(crate) const WHOLE: Framing = Framing { part_len: u64::MAX };
     /// One for each part.
-    pub(crate) const PARTS: Framing = Framing { part_len: (MEMBER_LEN - HEADER_LEN) as u64 };
+    pub(crate) const PARTS: Framing = Framing { part_len: PART_LEN };
 
     /// That of an archive whose head gives this length of a volume.
     pub(crate) fn of(volume_len: u64) -> Framing {
@@ -117,11 +120,21 @@ impl Framed {
     /// `name`.
     pub(crate) fn header(&self, name: &str, offset: u64) -> (String, u64) {
         let name = match self.len > self.part_len {
-            true => format!("{name}.{:08}", offset / self.part_len + 1),
+            true => part_name(name, offset / self.part_len + 1),
             false => name.to_owned(),
         };
         (name, self.run_at(offset))
     }
+}
+
+/// What part `number`, counted from 1, of a body called `name` is called.
+pub(crate) fn part_name(name: &str, number: u64) -> String {
+    format!("{name}.{number:08}")
+}
+
+/// The size that the header `found` declares, whatever else is wrong with it.
+pub(crate) fn declared_size(found: &[u8; HEADER_LEN]) -> Option<u64> {
+    Header::from_byte_slice(found).entry_size().ok()
 }
 
 /// What tells `found` from the header that must be there, in words; `None` if nothing does.

@@ -8,6 +8,7 @@
 //! - [`DiffData::open`] reads the end of an archive and its diff. A [`ContentReader`] then gives single
 //!   contents, reading no more than the compressed members they lie in. The archive may be a file,
 //!   memory, or anything else that can [`ReadAt`].
+//! - [`DiffStream`] reads an archive that cannot be read at any place, such as a pipe: once, front to back.
 //! - [`Archive::open`] reads the end alone. [`Archive::select`] then finds some paths of a full backup
 //!   by a few KiB of its diff, however large that is, and [`Archive::plan`] tells beforehand which bytes
 //!   that and restoring them will read; [`Archive::select_chain`] does so in a full backup and the
@@ -65,7 +66,9 @@ mod body;
 mod codec;
 mod content;
 mod create;
+mod diff_stream;
 mod error;
+mod forward;
 mod frame;
 mod layout;
 mod members;
@@ -87,6 +90,7 @@ pub use archive::Archive;
 pub use codec::Format;
 pub use content::Body;
 pub use create::ArchiveOptions;
+pub use diff_stream::DiffStream;
 pub use dirindex::ReadAt;
 pub use error::Error;
 pub use read::{ContentReader, DiffData};

@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use diffindex::DiffIndex;
+use dirindex::sections::Seal;
 
 use crate::archive::Opened;
 use crate::body::Stored;
@@ -26,11 +27,11 @@ pub(crate) const PATHS: &str = "PATHS";
 /// more, it reads the rest of TABLE and no more.
 const TAIL_LEN: u64 = 16 << 10;
 /// TABLE takes up no more than this: enough for an archive of some 50 TiB.
-const MAX_TABLE_LEN: u64 = 256 << 20;
+pub(crate) const MAX_TABLE_LEN: u64 = 256 << 20;
 
 /// The longest `diff.index` that is believed. It hardly compresses, being packed already, but for
 /// the signatures of long runs of equal blocks.
-fn max_diff_len(archive_len: u64) -> u64 {
+pub(crate) fn max_diff_len(archive_len: u64) -> u64 {
     archive_len.saturating_mul(64).saturating_add(64 << 20)
 }
 
@@ -170,12 +171,23 @@ fn read_diff(archive: &Opened) -> Result<DiffIndex, Error> {
     cursor.padding(DIFF, body)?;
     let (diff, blocks) = DiffIndex::from_bytes_in_blocks(bytes)
         .map_err(|source| Error::Diff { archive: shown(stream.path()), source })?;
-    // What is found block by block has to be what is found here.
+    check_diff(archive, &diff, blocks)?;
+    Ok(diff)
+}
+
+/// What is found block by block has to be what is found in `diff`, which has been read as a whole and
+/// has these blocks.
+pub(crate) fn check_diff(
+    archive: &Opened,
+    diff: &DiffIndex,
+    blocks: Vec<(u64, Seal)>,
+) -> Result<(), Error> {
+    let Opened { layout, .. } = archive;
     if !layout.blocks.iter().map(|block| (block.offset, block.seal)).eq(blocks) {
         return Err(archive.wrong_table("it lists other blocks than the diff has"));
     }
     if (layout.head.base, layout.head.result) != (diff.base(), diff.result()) {
         return Err(archive.wrong_table("it names other trees than the diff"));
     }
-    Ok(diff)
+    Ok(())
 }

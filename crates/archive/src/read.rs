@@ -137,16 +137,20 @@ impl DiffData {
     }
 
     fn find(&self, change: &Change) -> Option<&Recipe> {
-        let number = self.diff.position(&change.path)?;
-        let ours = self.diff.changes().get(number)?.new.as_ref()?;
-        let theirs = change.new.as_ref()?;
-        let same = ours.node == theirs.node && ours.content == theirs.content;
-        self.content_of(number).filter(|_| same)
+        self.content_of(number_of(&self.diff, change)?)
     }
 
     pub(crate) fn not_stored(&self, path: &RelPath) -> Error {
         Error::NotStored { archive: self.name(), path: path.clone() }
     }
+}
+
+/// The number of the change of `diff` that leads to the same content at the same path as `change`.
+pub(crate) fn number_of(diff: &DiffIndex, change: &Change) -> Option<usize> {
+    let number = diff.position(&change.path)?;
+    let ours = diff.changes().get(number)?.new.as_ref()?;
+    let theirs = change.new.as_ref()?;
+    (ours.node == theirs.node && ours.content == theirs.content).then_some(number)
 }
 
 /// The name of an archive, or of the first and the last of several.

@@ -66,6 +66,18 @@ impl Stream {
         self.starts.binary_search_by_key(&at, |place| place.stream).is_ok()
     }
 
+    /// Whether its members are these, and compressed so.
+    pub(crate) fn is_made_of(&self, format: Format, members: &[Member]) -> bool {
+        let ends = self.starts.windows(2).zip(&self.checks);
+        let ours = ends.filter_map(|(place, &check)| {
+            let [start, end] = place else { return None };
+            let len = |from: u64, to: u64| (to - from) as u32;
+            let (stored, len) = (len(start.stored, end.stored), len(start.stream, end.stream));
+            Some(Member { stored, len, check })
+        });
+        self.format == format && ours.eq(members.iter().copied())
+    }
+
     /// A cursor at the start of the stream.
     pub(crate) fn cursor(&self) -> Cursor<'_> {
         Cursor {

@@ -3,13 +3,13 @@
 
 use std::io::{self, Read, Write};
 
+use diffindex::DiffIndex;
 use rayon::prelude::*;
 use rsync_core::{Digest, Progress};
 
-use crate::frame::Framed;
+use crate::body::BodyReader;
 use crate::open::PATHS;
 use crate::read::{ContentReader, Recipe, is_whole};
-use crate::stream::{Cursor, as_io};
 use crate::{Archive, DiffData, Error, paths};
 
 /// Contents are checked in parallel in runs of about this much of the tar stream.
@@ -48,16 +48,11 @@ impl DiffData {
         let mut cursor = stream.cursor();
         let body = archive.0.layout.paths;
         cursor.header(PATHS, &body, 0)?;
-        let offset = cursor.archive_offset();
-        let damaged = || stream.damaged(PATHS, offset, "it does not say what the diff says");
+        let differs = cursor.damaged(PATHS, PATHS_DIFFER);
         if paths::byte_len(&self.diff) != body.len {
-            return Err(damaged());
+            return Err(differs);
         }
-        let compare = Compare { cursor: &mut cursor, body: &body, at: 0 };
-        paths::write(&self.diff, compare).map_err(|error| match error.downcast() {
-            Ok(ours) => ours,
-            Err(_) => damaged(),
-        })?;
+        compare_paths(&self.diff, BodyReader::new(&mut cursor, body, PATHS), differs)?;
         cursor.padding(PATHS, &body)
     }
 }
@@ -105,19 +100,27 @@ fn verify_content(
     Ok(())
 }
 
-/// Takes only the bytes that PATHS has.
-struct Compare<'r, 'a> {
-    cursor: &'r mut Cursor<'a>,
-    body: &'r Framed,
-    at: u64,
+pub(crate) const PATHS_DIFFER: &str = "it does not say what the diff says";
+
+/// Reads as many bytes of `paths` as PATHS has for `diff`, and gives `differs` where they are others.
+pub(crate) fn compare_paths(
+    diff: &DiffIndex,
+    paths: impl Read,
+    differs: Error,
+) -> Result<(), Error> {
+    paths::write(diff, Compare(paths)).map_err(|error| match error.downcast() {
+        Ok(ours) => ours,
+        Err(_) => differs,
+    })
 }
 
-impl Write for Compare<'_, '_> {
+/// Takes only the bytes that are read from another place.
+struct Compare<R>(R);
+
+impl<R: Read> Write for Compare<R> {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         let mut found = vec![0; bytes.len()];
-        let read = self.cursor.read_body_exact(PATHS, self.body, self.at, &mut found);
-        read.map_err(as_io)?;
-        self.at += bytes.len() as u64;
+        self.0.read_exact(&mut found)?;
         if found == bytes { Ok(bytes.len()) } else { Err(io::ErrorKind::InvalidData.into()) }
     }
 

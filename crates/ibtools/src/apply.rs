@@ -5,14 +5,14 @@ mod unfinished;
 
 use std::collections::HashMap;
 use std::fs;
-use std::io::ErrorKind;
+use std::io::{self, ErrorKind};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use anyhow::{Context, Result, bail};
 use incremental_backups_tools::{
-    Applied, ApplyOptions, ApplyStatus, DiffData, Dir, DirIndex, DirOptions, Error, Node, RelPath,
-    Root, ScanOptions, apply_diff_with, apply_status, recover,
+    Applied, ApplyOptions, ApplyStatus, DiffData, DiffIndex, Dir, DirIndex, DirOptions, Error,
+    Node, RelPath, Root, ScanOptions, apply_diff_with, apply_status, apply_stream, recover,
 };
 use indicatif::{HumanBytes, HumanCount};
 use serde_json::Value;
@@ -20,7 +20,7 @@ use serde_json::Value;
 use crate::Answer;
 use crate::args::ApplyArgs;
 use crate::changes::Totals;
-use crate::console::{Console, shown};
+use crate::console::{Console, is_dash, shown};
 use crate::json::{Object, object, put_file};
 use crate::restore::is_empty;
 use crate::{files, scan};
@@ -33,25 +33,47 @@ pub(crate) fn run(args: &ApplyArgs, console: &mut Console) -> Result<Answer> {
     if args.abort {
         return unfinished::abort(&args.dir, console);
     }
+    if let ([only], false) = (args.archives.as_slice(), args.dry_run)
+        && is_dash(only)
+    {
+        return run_stream(args, only, console);
+    }
     let archives = open(&args.archives)?;
     if args.dry_run {
         return preview::run(args, &archives, console);
     }
-    let made = make_dir(&args.dir, &archives)?;
-    let links: Vec<Link<'_>> = archives.iter().map(Link::of).collect();
-    let applied = apply(args, archives, console);
-    if made && applied.is_err() {
-        // It goes only if it is empty: an archive before the one that failed may have filled it.
-        drop(fs::remove_dir(&args.dir));
-    }
-    let applied = applied?;
-    let (skipped, rest) = links.split_at(applied.skipped.min(links.len()));
+    let full = archives.first().is_some_and(|(_, data)| data.is_full());
+    let links: Vec<Link<'_>> =
+        archives.iter().map(|(path, data)| Link::new(path, data.diff())).collect();
+    let applied = with_dir(&args.dir, full, || apply(args, archives, console))?;
+    report(args, &links, &applied, console)
+}
+
+/// Applies the one archive that comes out of standard input, as it comes.
+fn run_stream(args: &ApplyArgs, path: &Path, console: &mut Console) -> Result<Answer> {
+    let stream = files::archive_stream()?;
+    let (diff, full) = (stream.diff().clone(), stream.is_full());
+    let total = with_dir(&args.dir, full, || {
+        let apply = |options: &ApplyOptions| apply_stream(&args.dir, stream, options);
+        with_progress(args, &diff, console, apply).map_err(|error| explained(error, args, path))
+    })?;
+    report(args, &[Link::new(path, &diff)], &Done { total, ..Done::default() }, console)
+}
+
+/// Says what was done with these archives.
+fn report(
+    args: &ApplyArgs,
+    archives: &[Link<'_>],
+    applied: &Done,
+    console: &mut Console,
+) -> Result<Answer> {
+    let (skipped, rest) = archives.split_at(applied.skipped.min(archives.len()));
     let document = |links: &[Link<'_>], skipped: bool| {
         links.iter().map(|link| link.document(skipped)).collect::<Vec<Value>>()
     };
     let rows = [document(skipped, true), document(rest, false)].concat();
     let mut document = numbers(&applied.total);
-    let result = links.last().map(|link| link.result.to_string());
+    let result = archives.last().map(|link| link.result.to_string());
     document.extend(object([("result", result.into()), ("archives", rows.into())]));
     put_file(&mut document, "directory", &args.dir);
     console.document(document)?;
@@ -88,17 +110,20 @@ fn open(paths: &[PathBuf]) -> Result<Vec<(&PathBuf, DiffData)>> {
     Ok(archives)
 }
 
-/// Makes the directory for a full backup. Whether it was not there.
-fn make_dir(dir: &Path, archives: &[(&PathBuf, DiffData)]) -> Result<bool> {
-    let full = archives.first().is_some_and(|(_, data)| data.is_full());
-    match fs::symlink_metadata(dir) {
-        Err(error) if full && error.kind() == ErrorKind::NotFound => {
-            let made = fs::create_dir(dir);
-            made.with_context(|| format!("cannot create the directory {}", shown(dir)))?;
-            Ok(true)
-        }
-        _ => Ok(false),
+/// Does `apply` to the directory, which is made for a `full` backup if it is not there.
+fn with_dir<T>(dir: &Path, full: bool, apply: impl FnOnce() -> Result<T>) -> Result<T> {
+    let absent = |error: io::Error| error.kind() == ErrorKind::NotFound;
+    let make = full && fs::symlink_metadata(dir).is_err_and(absent);
+    if make {
+        let made = fs::create_dir(dir);
+        made.with_context(|| format!("cannot create the directory {}", shown(dir)))?;
     }
+    let applied = apply();
+    if make && applied.is_err() {
+        // It goes only if it is empty: an archive before the one that failed may have filled it.
+        drop(fs::remove_dir(dir));
+    }
+    applied
 }
 
 /// What was done with a row of archives.
@@ -179,9 +204,19 @@ fn resume(args: &ApplyArgs, archives: &[(&PathBuf, DiffData)]) -> Result<Done> {
 }
 
 fn apply_one(args: &ApplyArgs, data: &DiffData, console: &Console) -> Result<Applied, Error> {
-    let ticker = console.ticker("applying", Some(Totals::of(data.diff()).content()));
-    let options = ApplyOptions { progress: Some(Arc::clone(ticker.progress())), ..options(args) };
-    apply_diff_with(&args.dir, data.diff(), data, &options)
+    let apply = |options: &ApplyOptions| apply_diff_with(&args.dir, data.diff(), data, options);
+    with_progress(args, data.diff(), console, apply)
+}
+
+/// Does `apply`, and shows how far it has come with `diff`.
+fn with_progress(
+    args: &ApplyArgs,
+    diff: &DiffIndex,
+    console: &Console,
+    apply: impl FnOnce(&ApplyOptions) -> Result<Applied, Error>,
+) -> Result<Applied, Error> {
+    let ticker = console.ticker("applying", Some(Totals::of(diff).content()));
+    apply(&ApplyOptions { progress: Some(Arc::clone(ticker.progress())), ..options(args) })
 }
 
 fn options(args: &ApplyArgs) -> ApplyOptions {
@@ -235,8 +270,8 @@ struct Link<'a> {
 }
 
 impl<'a> Link<'a> {
-    fn of((path, data): &(&'a PathBuf, DiffData)) -> Link<'a> {
-        Link { path: path.as_path(), base: data.diff().base(), result: data.diff().result() }
+    fn new(path: &'a Path, diff: &DiffIndex) -> Link<'a> {
+        Link { path, base: diff.base(), result: diff.result() }
     }
 
     fn document(&self, skipped: bool) -> Value {

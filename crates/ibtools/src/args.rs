@@ -224,7 +224,7 @@ pub(crate) struct ApplyArgs {
     /// The directory; made if it does not exist and the first archive is a full backup
     pub(crate) dir: PathBuf,
     /// The archives, in the order they were made (of one in volumes the last volume); - is standard
-    /// input
+    /// input, applied as it comes if it is the only one
     #[arg(required_unless_present_any = ["status", "abort"], value_name = "ARCHIVE")]
     pub(crate) archives: Vec<PathBuf>,
     /// Bring back owners, setuid bits and devices too: as root, from backups that you trust

@@ -7,7 +7,7 @@ use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail};
-use incremental_backups_tools::{Archive, dirindex};
+use incremental_backups_tools::{Archive, DiffStream, dirindex};
 
 use crate::console::{Console, is_dash, shown};
 
@@ -16,12 +16,20 @@ pub(crate) fn open(path: &Path) -> Result<File> {
     File::open(path).with_context(|| format!("cannot open {}", shown(path)))
 }
 
-/// Opens an archive; `-` is standard input.
+/// What messages call an archive on standard input.
+const STDIN: &str = "standard input";
+
+/// Opens an archive; `-` is standard input, which is kept in a temporary file then.
 pub(crate) fn archive(path: &Path) -> Result<Archive> {
     Ok(match is_dash(path) {
-        true => Archive::from_stream(std::io::stdin().lock(), "standard input")?,
+        true => Archive::from_stream(std::io::stdin().lock(), STDIN)?,
         false => Archive::open(path)?,
     })
+}
+
+/// The archive on standard input, to be read front to back.
+pub(crate) fn archive_stream() -> Result<DiffStream<'static>> {
+    Ok(DiffStream::open(std::io::stdin().lock(), STDIN)?)
 }
 
 /// What a file can be.

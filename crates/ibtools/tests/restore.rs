@@ -2,9 +2,8 @@
 
 mod common;
 
-use common::{IBTOOLS, Place, edit, plant};
+use common::{Place, edit, plant};
 use std::path::PathBuf;
-use std::process::{Command, Stdio};
 
 fn backed_up() -> Place {
     let place = Place::new();
@@ -70,18 +69,37 @@ fn what_cannot_come_back_is_said_and_nothing_is_written() {
 #[test]
 fn an_archive_comes_out_of_a_pipe() {
     let place = backed_up();
-    for command in ["restore - copy --path dir", "apply all -"] {
-        let stdin = std::fs::File::open(place.path("full.tgz")).unwrap();
-        let mut cat = Command::new("cat");
-        let mut cat = cat.stdin(stdin).stdout(Stdio::piped()).spawn().unwrap();
-        let mut ibtools = Command::new(IBTOOLS);
-        ibtools.args(command.split(' ')).current_dir(place.path(""));
-        let output = ibtools.stdin(cat.stdout.take().unwrap()).output().unwrap();
-        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
-        assert!(cat.wait().unwrap().success());
-    }
-    assert_eq!(place.snapshot("all"), place.snapshot("tree"));
+    let old = place.snapshot("tree");
+    place.piped("full.tgz", "restore - copy --path dir", "/tmp").good();
     assert!(place.path("copy/dir/large").exists() && !place.path("copy/text").exists());
+
+    // Applied as it comes: nothing is kept.
+    let out = place.piped("full.tgz", "apply all -", "/nowhere").good();
+    assert!(out.starts_with("-: "), "{out}");
+    assert_eq!(place.snapshot("all"), old);
+    edit(&place);
+    place.ibtools("diff tree --base old.index -o inc.tar.zst").good();
+    let archive = std::fs::read(place.path("inc.tar.zst")).unwrap();
+    place.write("cut.tar.zst", &archive[..archive.len() - 100]);
+    place
+        .piped("cut.tar.zst", "apply all -", "/nowhere")
+        .bad(&["cannot apply - to all", "cut short"]);
+    assert_eq!(place.snapshot("all"), old);
+    let document = place.piped("inc.tar.zst", "--json apply all -", "/nowhere").json();
+    assert_eq!(document["archives"][0]["result"], document["result"]);
+    assert_eq!(place.snapshot("all"), place.snapshot("tree"));
+
+    // A directory that was made for nothing goes.
+    let full = std::fs::read(place.path("full.tgz")).unwrap();
+    place.write("cut.tgz", &full[..full.len() - 100]);
+    place.piped("cut.tgz", "apply none -", "/nowhere").bad(&["cannot apply - to none"]);
+    assert!(!place.path("none").exists());
+
+    // Of several, or before anything is to be done, any place is read.
+    place.piped("full.tgz", "apply both - inc.tar.zst", "/tmp").good();
+    assert_eq!(place.snapshot("both"), place.snapshot("tree"));
+    place.piped("full.tgz", "apply dry - --dry-run", "/tmp").good();
+    assert!(!place.path("dry").exists());
 }
 
 #[test]
@@ -94,6 +112,8 @@ fn volumes_are_given_by_their_last_one() {
     assert!(document["archive_bytes"].as_u64().unwrap() > 5_000_000);
     place.ibtools("apply copy full.003.tgz").good();
     assert_eq!(place.snapshot("tree"), place.snapshot("copy"));
+    place.piped("full.001.tgz full.002.tgz full.003.tgz", "apply piped -", "/nowhere").good();
+    assert_eq!(place.snapshot("tree"), place.snapshot("piped"));
     std::fs::remove_file(place.path("full.002.tgz")).unwrap();
     place.ibtools("restore full.003.tgz one --path text").good();
     let words = ["cannot restore", "volume full.002.tgz"];

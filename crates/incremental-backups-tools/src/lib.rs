@@ -12,7 +12,8 @@
 //! - A [`DiffIndex`] is what changed between two indexes. Old index + diff = new index.
 //! - [`DiffData`] is the archive of a diff: the diff, new files whole, changed files as rsync
 //!   deltas. It is an ordinary `.tar.gz` or `.tar.zst`.
-//! - [`apply_diff`] turns a copy of the old tree into the new one. [`DirIndex::empty`] makes a
+//! - [`apply_diff`] turns a copy of the old tree into the new one; [`apply_stream`] does so by an archive
+//!   that comes out of a pipe, a [`DiffStream`]. [`DirIndex::empty`] makes a
 //!   full backup an ordinary diff, and an empty directory an ordinary copy of the old tree.
 //!
 //! # Example
@@ -127,7 +128,7 @@ mod verify;
 
 pub use apply::{
     Applied, ApplyOptions, ApplyStatus, Preview, Space, abort, apply_diff, apply_diff_with,
-    apply_status, preview_diff, recover,
+    apply_status, apply_stream, preview_diff, recover,
 };
 pub use backup::{BackupOptions, BackupReport, Made, Unusable, backup};
 pub use error::{Error, Result};
@@ -138,7 +139,7 @@ pub use restore::{RestoreOptions, plan_restore, restore};
 pub use store::{DirStore, Keep, Point, Points, Store};
 pub use verify::{Restorable, Verified, VerifiedStore, verify_archives, verify_store};
 
-pub use archive::{Archive, ArchiveOptions, DiffData, Format};
+pub use archive::{Archive, ArchiveOptions, DiffData, DiffStream, Format};
 pub use diffindex::{Change, Class, Content, DiffIndex, New};
 pub use dirindex::{
     Dir, DirIndex, DirOptions, Entry, Meta, Node, Problem, ProblemKind, RelPath, Root, ScanOptions,

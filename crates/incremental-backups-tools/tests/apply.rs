@@ -9,10 +9,11 @@ use std::path::Path;
 use std::process::Command;
 use std::sync::Arc;
 
-use common::{Case, assert_same, copy_tree, is_root, noise, snapshot, write};
+use common::{Case, assert_same, copy_tree, everything, is_root, noise, snapshot, write};
 use incremental_backups_tools::{
-    ApplyOptions, ApplyStatus, DiffData, DiffIndex, Dir, DirIndex, Error, Progress, apply_diff,
-    apply_diff_with, apply_status, recover,
+    Applied, ApplyOptions, ApplyStatus, ArchiveOptions, DiffData, DiffIndex, DiffStream, Dir,
+    DirIndex, Error, Format, Progress, apply_diff, apply_diff_with, apply_status, apply_stream,
+    recover,
 };
 
 fn chmod(path: impl AsRef<Path>, mode: u32) {
@@ -518,9 +519,9 @@ fn a_journal_of_no_sense_stops_everything() {
     assert!(DirIndex::scan(&Dir::new(&copy).unwrap()).is_err(), "nor is the tree indexed");
 }
 
-#[test]
-fn every_damaged_byte_is_an_error_or_without_effect() {
-    let case = Case::new(
+/// An old tree of two files, one of which is edited.
+fn two_files() -> Case {
+    Case::new(
         |dir| {
             write(dir.join("edited"), noise(1, 20_000));
             write(dir.join("gone"), "gone");
@@ -530,7 +531,12 @@ fn every_damaged_byte_is_an_error_or_without_effect() {
             write(dir.join("new"), "brand new");
             fs::remove_file(dir.join("gone")).unwrap();
         },
-    );
+    )
+}
+
+#[test]
+fn every_damaged_byte_is_an_error_or_without_effect() {
+    let case = two_files();
     let archive = fs::read(case.archive()).unwrap();
     let damaged = case.temp.path().join("damaged.tgz");
     let copy = case.copy_of_old();
@@ -582,4 +588,59 @@ fn what_is_the_same_as_another_new_file() {
         assert_same(&tree, &case.new);
         assert_eq!(applied.bytes, same.len() as u64 * (3 - there.len() as u64), "{there:?}");
     }
+}
+
+/// Applies an archive that comes front to back.
+fn apply_bytes(tree: &Path, archive: &[u8], options: &ApplyOptions) -> Result<Applied, Error> {
+    apply_stream(tree, DiffStream::open(archive, "a stream")?, options)
+}
+
+#[test]
+fn a_stream_does_what_a_file_does() {
+    let same =
+        |dir: &Path| ["x/a", "b"].iter().for_each(|to| write(dir.join(to), noise(3, 50_000)));
+    let options = ApplyOptions { privileged: is_root(), ..ApplyOptions::default() };
+    for case in
+        [Case::new(sample, edit), Case::new(|_| {}, sample), Case::new(sample, same), everything()]
+    {
+        for format in [Format::Gzip, Format::Zstd] {
+            let mut archive = Vec::new();
+            let how = ArchiveOptions { format: Some(format), ..ArchiveOptions::default() };
+            let dir = Dir::new(&case.new).unwrap();
+            DiffData::write(&dir, &case.old_index, &case.diff, &mut archive, &how).unwrap();
+            let (one, other) = (case.copy_of_old(), case.copy_of_old());
+            let expected = apply_diff_with(&one, &case.diff, &case.data, &options).unwrap();
+            assert_eq!(apply_bytes(&other, &archive, &options).unwrap(), expected);
+            assert_same(&other, &one);
+            assert_same(&other, &case.new);
+
+            // What is there already is looked at, and the archive too.
+            let again = apply_bytes(&other, &archive, &options).unwrap();
+            assert_eq!(again.unchanged, case.diff.changes().len() as u64);
+            assert!(apply_bytes(&other, &archive[..archive.len() - 1], &options).is_err());
+            assert_same(&other, &case.new);
+        }
+    }
+}
+
+#[test]
+fn no_damaged_stream_touches_anything() {
+    let case = two_files();
+    let archive = fs::read(case.archive()).unwrap();
+    let copy = case.copy_of_old();
+    let before = snapshot(&copy);
+    let options = ApplyOptions { sync: false, ..ApplyOptions::default() };
+    let refuse = |bytes: &[u8], at: usize| {
+        assert!(apply_bytes(&copy, bytes, &options).is_err(), "byte {at}");
+        assert_eq!(snapshot(&copy), before, "byte {at}");
+    };
+    for at in 0..archive.len() {
+        let mut flipped = archive.clone();
+        flipped[at] ^= 1 << (at % 8);
+        refuse(&flipped, at);
+        refuse(&archive[..at], at);
+    }
+    refuse(&[&archive[..], b"more"].concat(), archive.len());
+    apply_bytes(&copy, &archive, &options).unwrap();
+    assert_same(&copy, &case.new);
 }

@@ -1,8 +1,10 @@
 //! A case: how an honest archive is bent, and what is to be said of it. Every checksum is right.
 
 use archive::{DiffData, Format};
+use dirindex::Node;
+use rsync_core::Digest;
 
-use crate::common::{FORMATS, Trees, read_all, small};
+use crate::common::{FORMATS, Trees, read_all, read_stream, small};
 use crate::forge::Forge;
 use crate::limits::Meter;
 
@@ -11,6 +13,21 @@ pub(crate) fn read(trees: &Trees, archive: Vec<u8>) -> Result<(), String> {
     let data = DiffData::from_source(archive, "hostile").map_err(|error| error.to_string())?;
     read_all(&data, &trees.old_path())?;
     data.verify(None).map_err(|error| error.to_string())
+}
+
+/// Reads front to back, and compares what is stored whole with its digest, as who applies it does.
+fn read_forward(trees: &Trees, archive: &[u8]) -> Result<(), String> {
+    let (diff, contents) = read_stream(archive, "hostile", &trees.old_path())?;
+    for change in diff.changes() {
+        let content = contents.get(&change.path.to_string());
+        let new = change.new.as_ref().map(|new| &new.node);
+        if let (Some(content), Some(Node::File { digest, .. })) = (content, new)
+            && Digest::of(content) != *digest
+        {
+            return Err(format!("hostile: {} has another content", change.path));
+        }
+    }
+    Ok(())
 }
 
 /// The contents of [`small`] in the order of the archive: after `diff.index` and PATHS.
@@ -37,7 +54,7 @@ pub(crate) fn header(forge: &mut Forge, change: impl FnOnce(&mut tar::Header)) {
     change(&mut forge.members[CREATED].header);
 }
 
-/// Each case's archive must be refused by who reads all of it, with the error that is expected and within
+/// Each case's archive must be refused by who reads all of it, from its end or front to back, with the error that is expected and within
 /// the [limits](Meter).
 pub(crate) fn check(cases: &[Case]) {
     check_by(cases, read);
@@ -64,6 +81,9 @@ pub(crate) fn check_of(
             let mut forge = Forge::take_apart(format, &honest);
             bend(&mut forge);
             let archive = forge.build();
+            let forward = meter.within_limits(name, || read_forward(&trees, &archive));
+            let error = forward.expect_err(name);
+            assert!(error.starts_with("hostile: "), "{format:?}, {name}, forward: {error}");
             let error = meter.within_limits(name, || read(&trees, archive)).expect_err(name);
             assert!(error.starts_with("hostile: "), "{format:?}, {name}: {error}");
             assert!(error.contains(expected), "{format:?}, {name}: {error}");
@@ -79,6 +99,7 @@ fn what_is_put_together_unbent_is_the_archive() {
         let honest = trees.pack(format).unwrap();
         let forged = Forge::take_apart(format, &honest).build();
         assert!(read(&trees, forged.clone()).is_ok());
+        assert!(read_forward(&trees, &forged).is_ok());
         assert!(forged == honest, "docs/format.md says another thing than the code does");
     }
 }

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use archive::DiffData;
 
-use crate::common::{FORMATS, Trees, carried, read_all, small, write};
+use crate::common::{FORMATS, Trees, carried, read_all, read_stream, small, write};
 use crate::limits::Meter;
 
 /// As small as can be while every part is there.
@@ -18,8 +18,24 @@ fn tiny() -> Trees {
     )
 }
 
-/// Opens, reads everything, verifies, within the limits. `Ok` only when all that comes out is as it was.
+/// Opens, reads everything, verifies, within the limits. `Ok` only when all that comes out is as it was. What is
+/// refused has to be refused by who reads front to back, too.
 fn read(meter: &Meter, trees: &Trees, bytes: Vec<u8>) -> Result<(), String> {
+    let forward: Result<(), String> = meter.within_limits("damaged", || {
+        let (diff, contents) = read_stream(&bytes[..], "damaged", &trees.old_path())?;
+        assert_eq!(carried(&diff), trees.carried_diff());
+        assert_eq!(contents, trees.contents());
+        Ok(())
+    });
+    let read = read_from_end(meter, trees, bytes);
+    assert_eq!(forward.is_ok(), read.is_ok(), "{forward:?}, {read:?}");
+    if let Err(error) = forward {
+        assert!(error.starts_with("damaged: "), "{error}");
+    }
+    read
+}
+
+fn read_from_end(meter: &Meter, trees: &Trees, bytes: Vec<u8>) -> Result<(), String> {
     meter.within_limits("damaged", || read_unmeasured(trees, bytes))
 }
 

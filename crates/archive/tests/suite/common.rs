@@ -8,8 +8,8 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 use std::time::{Duration, UNIX_EPOCH};
 
-use archive::{ArchiveOptions, DiffData, Format};
-use diffindex::{Content, DiffIndex, Signatures};
+use archive::{ArchiveOptions, DiffData, DiffStream, Format};
+use diffindex::{Change, Content, DiffIndex, Signatures};
 use dirindex::{Dir, DirIndex};
 use tempfile::TempDir;
 
@@ -86,6 +86,13 @@ impl Trees {
         assert_eq!(contents, self.contents());
     }
 
+    /// [`check_contents`](Trees::check_contents), of an archive that comes front to back, a bit at a time.
+    pub(crate) fn check_stream(&self, archive: &[u8]) {
+        let (diff, contents) = read_stream(Trickle(archive), "stream", &self.old_path()).unwrap();
+        assert_eq!(carried(&diff), self.carried_diff());
+        assert!(contents == self.contents());
+    }
+
     /// Every content that the diff stores, from the new tree.
     pub(crate) fn contents(&self) -> BTreeMap<String, Vec<u8>> {
         let stored = self.diff.changes().iter().filter(|change| change.stored_content().is_some());
@@ -132,13 +139,40 @@ impl Chain {
 
 /// Reads every content through the public API, and patches where it is a delta.
 pub(crate) fn read_all(data: &DiffData, old: &Path) -> Result<BTreeMap<String, Vec<u8>>, String> {
-    let mut contents = BTreeMap::new();
     let mut reader = data.reader();
-    for change in data.diff().changes() {
-        let Some(content) = change.stored_content() else { continue };
+    read_each(data.diff(), old, |change, bytes| {
         let mut body = reader.open(change).map_err(|error| error.to_string())?;
+        body.read_to_end(bytes).map_err(|error| error.to_string())
+    })
+}
+
+/// The diff and every content of an archive that is read once, front to back, and found sound.
+pub(crate) fn read_stream(
+    archive: impl Read,
+    name: &str,
+    old: &Path,
+) -> Result<(DiffIndex, BTreeMap<String, Vec<u8>>), String> {
+    let mut stream = DiffStream::open(archive, name).map_err(|error| error.to_string())?;
+    let diff = stream.diff().clone();
+    let contents = read_each(&diff, old, |change, bytes| {
+        let mut body = stream.content(change).map_err(|error| error.to_string())?;
+        body.read_to_end(bytes).map_err(|error| error.to_string())
+    })?;
+    stream.finish().map_err(|error| error.to_string())?;
+    Ok((diff, contents))
+}
+
+/// What `read` appends for each stored content, patched where it is a delta.
+fn read_each(
+    diff: &DiffIndex,
+    old: &Path,
+    mut read: impl FnMut(&Change, &mut Vec<u8>) -> Result<usize, String>,
+) -> Result<BTreeMap<String, Vec<u8>>, String> {
+    let mut contents = BTreeMap::new();
+    for change in diff.changes() {
+        let Some(content) = change.stored_content() else { continue };
         let mut bytes = Vec::new();
-        body.read_to_end(&mut bytes).map_err(|error| error.to_string())?;
+        read(change, &mut bytes)?;
         if let Content::Delta { base, .. } = content {
             let base = File::open(old.join(base.as_path())).unwrap();
             let mut new = Vec::new();
@@ -149,6 +183,16 @@ pub(crate) fn read_all(data: &DiffData, old: &Path) -> Result<BTreeMap<String, V
         contents.insert(change.path.to_string(), bytes);
     }
     Ok(contents)
+}
+
+/// Gives some bytes at a time, as a pipe does.
+struct Trickle<'a>(&'a [u8]);
+
+impl Read for Trickle<'_> {
+    fn read(&mut self, buffer: &mut [u8]) -> std::io::Result<usize> {
+        let most = buffer.len().min(977);
+        self.0.read(&mut buffer[..most])
+    }
 }
 
 /// The error and what it came of.

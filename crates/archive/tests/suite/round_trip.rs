@@ -4,9 +4,9 @@ use std::fs;
 use std::io::Read;
 use std::path::Path;
 
-use crate::common::{FORMATS, Trees, large, noise, read_all, small, text, write};
+use crate::common::{FORMATS, Trees, large, noise, read_all, read_stream, small, text, write};
 use crate::forge::Forge;
-use archive::{ArchiveOptions, DiffData, Error, Format};
+use archive::{ArchiveOptions, DiffData, DiffStream, Error, Format};
 use diffindex::DiffIndex;
 use dirindex::{Dir, DirIndex, RelPath};
 use proptest::prelude::*;
@@ -20,6 +20,7 @@ fn contents_come_back_from_a_file() {
             let data = DiffData::create(&trees.dir(), &trees.old, &trees.diff, &path).unwrap();
             trees.check_contents(&data);
             trees.check_contents(&DiffData::open(&path).unwrap());
+            trees.check_stream(&fs::read(&path).unwrap());
             data.verify(None).unwrap();
             let start = fs::read(&path).unwrap()[..4].to_vec();
             let zstd = name.ends_with("zst");
@@ -72,6 +73,9 @@ fn a_full_backup_is_a_diff_from_the_empty_index() {
     data.verify(None).unwrap();
     let contents = read_all(&data, Path::new("none")).unwrap();
     assert_eq!(contents.len(), 203);
+    // More than is in memory at once of a stream.
+    let archive = fs::File::open(&path).unwrap();
+    assert!(read_stream(archive, "stream", Path::new("none")).unwrap().1 == contents);
     for (path, bytes) in contents {
         assert!(fs::read(trees.new_path().join(&path)).unwrap() == bytes, "{path}");
     }
@@ -82,7 +86,9 @@ fn an_empty_diff_has_an_archive() {
     let trees = Trees::new(|root| write(root, "same", b"same"), |_| ());
     assert!(trees.diff.is_empty());
     for format in FORMATS {
-        let data = DiffData::from_source(trees.pack(format).unwrap(), "memory").unwrap();
+        let archive = trees.pack(format).unwrap();
+        trees.check_stream(&archive);
+        let data = DiffData::from_source(archive, "memory").unwrap();
         data.verify(None).unwrap();
         assert!(data.diff().is_empty());
     }
@@ -140,6 +146,37 @@ fn only_stored_contents_of_this_diff_open() {
 }
 
 /// One file of a large archive costs the members it lies in, and opening costs the ends.
+/// Of a stream contents come in path order; those that nobody asks for are passed over, and looked at all
+/// the same.
+#[test]
+fn a_stream_gives_each_content_once() {
+    let trees = small();
+    let other = Trees::new(|_| (), |root| write(root, "created", b"another"));
+    for format in FORMATS {
+        let archive = trees.pack(format).unwrap();
+        let stored = trees.diff.changes().iter().filter(|c| c.stored_content().is_some());
+        let stored: Vec<_> = stored.collect();
+        let whole = stored.iter().position(|c| c.path.to_string() == "created").unwrap();
+        let [first, created, last] = [stored[0], stored[whole], stored[stored.len() - 1]];
+
+        let mut stream = DiffStream::open(&archive[..], "stream").unwrap();
+        let refused = |stream: &mut DiffStream<'_>, change| {
+            let error = stream.content(change).err();
+            assert!(matches!(error, Some(Error::NotStored { .. })), "{error:?}");
+        };
+        refused(&mut stream, &other.diff.changes()[0]);
+        let mut bytes = [0; 3];
+        stream.content(created).unwrap().read_exact(&mut bytes).unwrap();
+        assert_eq!(&bytes, b"cre");
+        refused(&mut stream, created);
+        refused(&mut stream, first);
+        drop(stream.content(last).unwrap());
+        stream.finish().unwrap();
+
+        DiffStream::open(&archive[..], "stream").unwrap().finish().unwrap();
+    }
+}
+
 #[test]
 fn little_is_read_for_one_file() {
     use std::sync::Arc;
@@ -194,6 +231,7 @@ fn members_of_any_length_are_read() {
         }
     };
     let archive = forge.build();
+    trees.check_stream(&archive);
     let data = DiffData::from_source(archive, "memory").unwrap();
     trees.check_contents(&data);
     data.verify(None).unwrap();
@@ -258,7 +296,9 @@ proptest! {
             |root| after.iter().for_each(|step| edit(root, step)),
         );
         for format in FORMATS {
-            let data = DiffData::from_source(trees.pack(format).unwrap(), "memory").unwrap();
+            let archive = trees.pack(format).unwrap();
+            trees.check_stream(&archive);
+            let data = DiffData::from_source(archive, "memory").unwrap();
             trees.check_contents(&data);
             data.verify(None).unwrap();
             prop_assert_eq!(data.diff().apply_to(&trees.old).unwrap(), trees.new.clone());

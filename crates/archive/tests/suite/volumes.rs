@@ -116,6 +116,7 @@ fn check(trees: &Trees, format: Format, limit: u64) -> Vec<PathBuf> {
         assert!(body == bytes || name == "TABLE", "{name}");
     }
 
+    trees.check_stream(&whole);
     trees.check_contents(&data);
     data.verify(None).unwrap();
     for data in

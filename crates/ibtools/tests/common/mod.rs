@@ -49,7 +49,11 @@ impl Run {
 }
 
 pub(crate) fn run(command: &mut Command) -> Run {
-    let output = command.stdin(Stdio::null()).output().unwrap();
+    run_with(command, Stdio::null())
+}
+
+fn run_with(command: &mut Command, stdin: impl Into<Stdio>) -> Run {
+    let output = command.stdin(stdin).output().unwrap();
     Run {
         code: output.status.code(),
         out: String::from_utf8(output.stdout).unwrap(),
@@ -72,6 +76,20 @@ impl Place {
     /// Runs ibtools here; the arguments are separated by blanks.
     pub(crate) fn ibtools(&self, args: &str) -> Run {
         run(Command::new(IBTOOLS).args(args.split_whitespace()).current_dir(self.0.path()))
+    }
+
+    /// Runs ibtools here with these files, one after the other, coming out of a pipe, and no other place for
+    /// temporary files than `temporary`.
+    pub(crate) fn piped(&self, files: &str, args: &str, temporary: &str) -> Run {
+        let mut cat = Command::new("cat");
+        cat.args(files.split_whitespace()).current_dir(self.0.path()).stdout(Stdio::piped());
+        let mut cat = cat.spawn().unwrap();
+        let mut ibtools = Command::new(IBTOOLS);
+        ibtools.args(args.split_whitespace()).current_dir(self.0.path());
+        let stdin = cat.stdout.take().unwrap();
+        let ran = run_with(ibtools.env("TMPDIR", temporary), stdin);
+        cat.wait().unwrap();
+        ran
     }
 
     /// Runs another program here, or says loudly that it is not there (and fails in CI).

@@ -24,7 +24,7 @@ mod proofs;
 use std::path::Path;
 use std::sync::Arc;
 
-use archive::DiffData;
+use archive::{DiffData, DiffStream};
 use diffindex::{Change, DiffIndex};
 use dirindex::{Node, Root};
 use rsync_core::Progress;
@@ -32,7 +32,7 @@ use rsync_core::Progress;
 use self::plan::{Plan, Step};
 use self::redo::Redo;
 pub use self::space::Space;
-use self::stage::Filling;
+use self::stage::{Filling, Source};
 use self::system::{Linux, System};
 use self::target::{Stage, Target};
 use self::tree::Policy;
@@ -150,19 +150,58 @@ pub fn apply_diff_with(
     data: &DiffData,
     options: &ApplyOptions,
 ) -> Result<Applied> {
-    apply_on(Arc::new(Linux), path.as_ref(), diff, data, options)
+    apply_on(Arc::new(Linux), path.as_ref(), diff, Source::Data(data), options)
 }
 
-/// [`apply_diff_with`] on any system.
+/// [`apply_diff_with`] with an archive that is read once, front to back, as it comes out of a pipe. Each content
+/// is staged as it comes, by one thread; nothing of the archive is kept.
+///
+/// The archive is always read to its end, also when the tree has everything already.
+///
+/// # Errors
+/// As [`apply_diff`]. An archive that turns out to be damaged or cut short, wherever that is, leaves the
+/// tree untouched.
+///
+/// ```
+/// use incremental_backups_tools::{
+///     ApplyOptions, Dir, DirIndex, DiffData, DiffIndex, DiffStream, apply_stream,
+/// };
+/// # let temporary = tempfile::tempdir()?;
+/// # let at = |name: &str| temporary.path().join(name);
+/// # std::fs::create_dir(at("mydir"))?;
+/// # std::fs::create_dir(at("copy"))?;
+/// # std::fs::write(at("mydir/file"), "content")?;
+/// let (dir, nothing) = (Dir::new(at("mydir"))?, DirIndex::empty());
+/// let diff = DiffIndex::between(&nothing, &DirIndex::scan(&dir)?);
+/// let (from, to) = std::io::pipe()?;
+/// std::thread::scope(|scope| {
+///     scope.spawn(|| DiffData::write(&dir, &nothing, &diff, to, &Default::default()));
+///     let stream = DiffStream::open(from, "a pipe")?;
+///     apply_stream(at("copy"), stream, &ApplyOptions::default())
+/// })?;
+/// assert_eq!(std::fs::read(at("copy/file"))?, b"content");
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+pub fn apply_stream(
+    path: impl AsRef<Path>,
+    stream: DiffStream<'_>,
+    options: &ApplyOptions,
+) -> Result<Applied> {
+    let diff = stream.diff().clone();
+    let source = Source::Stream(Box::new(stream));
+    apply_on(Arc::new(Linux), path.as_ref(), &diff, source, options)
+}
+
+/// [`apply_diff_with`] on any system, from any source.
 fn apply_on(
     sys: Arc<dyn System>,
     path: &Path,
     diff: &DiffIndex,
-    data: &DiffData,
+    mut source: Source<'_, '_>,
     options: &ApplyOptions,
 ) -> Result<Applied> {
     let target = Target::open(sys, path)?.lock()?;
-    if !same(diff, data.diff()) {
+    if !same(diff, source.diff()) {
         return Err(Error::OtherArchive);
     }
     let finished = finish(&target)?.is_some();
@@ -181,14 +220,15 @@ fn apply_on(
         target.remove_stage(&garbage)?;
     }
     if plan.is_empty() {
+        source.finish()?;
         return Ok(applied);
     }
     let stage = target.make_stage()?;
     let progress = options.progress.as_deref();
     let sync = options.sync;
-    let filling =
-        Filling { target: &target, stage: &stage, diff, plan, data, policy, progress, sync };
-    let staged = stage::fill(&filling)
+    let filling = Filling { target: &target, stage: &stage, diff, plan, policy, progress, sync };
+    let staged = stage::fill(&filling, &mut source)
+        .and_then(|()| source.finish())
         .and_then(|()| journal::draft(&target, &stage, diff, plan, (options.privileged, sync)))
         .and_then(|()| check::unchanged(&target, diff, &checked))
         .and_then(|()| journal::commit(&target, &stage, sync));

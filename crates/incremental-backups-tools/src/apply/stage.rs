@@ -1,11 +1,11 @@
 //! Fills the stage: every new file, link and directory of a plan, complete with metadata and
-//! verified, before anything in the tree is touched. It knows the archive; it renames nothing.
+//! verified, before anything in the tree is touched. It knows where contents come from; it renames nothing.
 
 use std::collections::HashSet;
 use std::fs::File;
 use std::io::{self, Read, Write};
 
-use archive::{ContentReader, DiffData};
+use archive::{ContentReader, DiffData, DiffStream};
 use diffindex::{Change, Content, DiffIndex, New};
 use dirindex::{Node, RelPath};
 use rayon::prelude::*;
@@ -35,15 +35,41 @@ pub(crate) struct Filling<'a> {
     pub(crate) stage: &'a Stage,
     pub(crate) diff: &'a DiffIndex,
     pub(crate) plan: &'a Plan,
-    pub(crate) data: &'a DiffData,
     pub(crate) policy: Policy,
     pub(crate) progress: Option<&'a Progress>,
     /// Whether the disk is to have it all before the commit.
     pub(crate) sync: bool,
 }
 
+/// Where the contents of a diff come from.
+pub(crate) enum Source<'a, 'r> {
+    /// An archive that can be read at any place, by several threads at once.
+    Data(&'a DiffData),
+    /// One that is read once, front to back.
+    Stream(Box<DiffStream<'r>>),
+}
+
+impl Source<'_, '_> {
+    /// The diff that it comes with.
+    pub(crate) fn diff(&self) -> &DiffIndex {
+        match self {
+            Source::Data(data) => data.diff(),
+            Source::Stream(stream) => stream.diff(),
+        }
+    }
+
+    /// Sees that what was taken from it is to be trusted. Of an archive that was told by its end before
+    /// anything was taken; of a stream that comes now.
+    pub(crate) fn finish(self) -> Result<()> {
+        match self {
+            Source::Data(_) => Ok(()),
+            Source::Stream(stream) => Ok(stream.finish()?),
+        }
+    }
+}
+
 /// Fills the empty stage.
-pub(crate) fn fill(filling: &Filling<'_>) -> Result<()> {
+pub(crate) fn fill(filling: &Filling<'_>, source: &mut Source<'_, '_>) -> Result<()> {
     let Filling { target, stage, diff, plan, .. } = filling;
     let sys = stage.sys();
     sys.make_dir(*stage, SLOTS.as_bytes())
@@ -63,9 +89,16 @@ pub(crate) fn fill(filling: &Filling<'_>) -> Result<()> {
     let sources: HashSet<&RelPath> = same.iter().filter_map(|task| same_as(task)).collect();
     let sync_error = |error| target.error("sync", error);
     writeback::beside(writeback::EVERY, stage, filling.sync, sync_error, |writeback| {
-        let run = |run: &[&Task<'_>]| filling.run(run, &sources, writeback);
-        runs(&files).into_par_iter().try_for_each(run)?;
-        runs(&same).into_par_iter().try_for_each(run)
+        let run = |run: &[&Task<'_>], contents: Contents<'_, '_>| {
+            filling.run(run, &sources, contents, writeback)
+        };
+        // Those that are the same as others come when those are there.
+        [&files, &same].into_iter().try_for_each(|tasks| match source {
+            Source::Data(data) => runs(tasks)
+                .into_par_iter()
+                .try_for_each(|tasks| run(tasks, Contents::Data(data.reader()))),
+            Source::Stream(stream) => run(tasks, Contents::Stream(stream)),
+        })
     })?;
     let sources = files.into_par_iter().filter(|task| sources.contains(&task.change.path));
     sources.try_for_each(|task| filling.set_source(task))?;
@@ -119,11 +152,27 @@ fn runs<'s, 'a>(mut tasks: &'s [&'a Task<'a>]) -> Vec<&'s [&'a Task<'a>]> {
     runs
 }
 
-/// What one task of the thread pool works with.
-struct Worker<'a> {
+/// Gives the contents of changes, which are asked for in path order.
+enum Contents<'a, 'r> {
+    Data(ContentReader<'a>),
+    Stream(&'a mut DiffStream<'r>),
+}
+
+impl Contents<'_, '_> {
+    fn open(&mut self, change: &Change) -> Result<Box<dyn Read + '_>> {
+        let opened = match self {
+            Contents::Data(reader) => reader.open(change).map(|body| Box::new(body) as _),
+            Contents::Stream(stream) => stream.content(change).map(|body| Box::new(body) as _),
+        };
+        opened.map_err(|source| Error::Archive { path: change.path.clone(), source })
+    }
+}
+
+/// What works through a run of tasks.
+struct Worker<'a, 'r> {
     slots: Dirs<'a>,
     bases: Dirs<'a>,
-    contents: ContentReader<'a>,
+    contents: Contents<'a, 'r>,
     buffer: Vec<u8>,
     writeback: &'a Writeback,
 }
@@ -135,12 +184,13 @@ impl Filling<'_> {
         &self,
         tasks: &[&Task<'_>],
         sources: &HashSet<&RelPath>,
+        contents: Contents<'_, '_>,
         writeback: &Writeback,
     ) -> Result<()> {
         let mut worker = Worker {
             slots: self.stage.anchor.dirs(),
             bases: self.target.anchor.dirs(),
-            contents: self.data.reader(),
+            contents,
             buffer: vec![0; BUFFER_LEN],
             writeback,
         };
@@ -160,7 +210,7 @@ impl Filling<'_> {
 
     fn make(
         &self,
-        worker: &mut Worker<'_>,
+        worker: &mut Worker<'_, '_>,
         task: &Task<'_>,
         new: &New,
         is_source: bool,
@@ -213,25 +263,24 @@ impl Filling<'_> {
     /// Writes the content of a file and makes sure that it is what the diff declares.
     fn content(
         &self,
-        worker: &mut Worker<'_>,
+        worker: &mut Worker<'_, '_>,
         change: &Change,
         new: &New,
         file: &File,
         declared: (u64, Digest),
     ) -> Result<()> {
         let path = &change.path;
-        let archive = |source| Error::Archive { path: path.clone(), source };
         let (sys, writeback) = (self.stage.sys(), worker.writeback);
         let mut out = Holes { sys, writeback, file, at: 0, end: 0 };
         let written = match &new.content {
             Content::Whole => {
-                let body = worker.contents.open(change).map_err(archive)?;
+                let body = worker.contents.open(change)?;
                 pour(body, &mut out, &mut worker.buffer)
                     .during("unpack the new content of", path)?
             }
             Content::Delta { base, .. } => {
                 let base = open_base(&mut worker.bases, base)?;
-                let delta = worker.contents.open(change).map_err(archive)?;
+                let delta = worker.contents.open(change)?;
                 let patched = patch(base, delta, &mut out, declared.0).map_err(|source| {
                     Error::Bytes { operation: "patch", path: path.clone(), source }
                 })?;

@@ -8,6 +8,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use rustix::io::Errno;
 
 use super::super::common::{Case, Snapshot, everything, snapshot};
+use super::super::stage::Source;
 use super::super::system::{Linux, System};
 use super::super::target::Target;
 use super::super::writeback;
@@ -52,7 +53,7 @@ fn faulty(
     let options =
         ApplyOptions { privileged: super::super::common::is_root(), ..ApplyOptions::default() };
     let system: Arc<dyn System> = Arc::new(system);
-    let done = apply_on(system, tree, &case.diff, &case.data, &options);
+    let done = apply_on(system, tree, &case.diff, Source::Data(&case.data), &options);
     (done, made.load(Ordering::Relaxed) > nth)
 }
 

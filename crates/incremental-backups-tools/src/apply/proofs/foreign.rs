@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 use super::super::common::{everything, snapshot};
+use super::super::stage::Source;
 use super::super::system::{Linux, System};
 use super::super::{ApplyOptions, ApplyStatus, apply_on, apply_status};
 use super::meddler::{Fate, Meddler};
@@ -30,7 +31,7 @@ fn a_change_by_another_program_is_noticed_and_kept() {
         });
         let system: Arc<dyn System> = Arc::new(system);
         let options = ApplyOptions::default();
-        let done = apply_on(system, &tree, &case.diff, &case.data, &options);
+        let done = apply_on(system, &tree, &case.diff, Source::Data(&case.data), &options);
         let kept = fs::read(tree.join("edited")).unwrap() == b"precious";
         assert_eq!(apply_status(&tree).unwrap(), ApplyStatus::Clean);
         match done {

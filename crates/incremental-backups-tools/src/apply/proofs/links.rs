@@ -11,6 +11,7 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use rustix::fs::{CWD, RenameFlags, renameat_with};
 
 use super::super::common::{Case, Snapshot, copy_tree, everything, snapshot};
+use super::super::stage::Source;
 use super::super::system::{Linux, System};
 use super::super::{ApplyOptions, apply_on};
 use super::meddler::{Fate, Meddler};
@@ -74,7 +75,7 @@ impl Trap {
         let options = ApplyOptions { sync: false, ..ApplyOptions::default() };
         let system: Arc<dyn System> = Arc::new(system);
         // That it fails is no news: it finds a link where a directory is to be.
-        drop(apply_on(system, tree, &self.case.diff, &self.case.data, &options));
+        drop(apply_on(system, tree, &self.case.diff, Source::Data(&self.case.data), &options));
         let calls = calls.load(Ordering::SeqCst);
         if calls > at && calls <= back {
             exchange(tree);
@@ -165,7 +166,7 @@ fn race(rounds: usize) {
                     Arc::clone(&system),
                     &tree,
                     &trap.case.diff,
-                    &trap.case.data,
+                    Source::Data(&trap.case.data),
                     &options,
                 );
                 failed += usize::from(applied.is_err());

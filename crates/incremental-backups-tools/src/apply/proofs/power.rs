@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use super::super::common::Case;
+use super::super::stage::Source;
 use super::super::system::System;
 use super::super::{ApplyOptions, apply_on, recover_on};
 use super::cases;
@@ -68,7 +69,8 @@ impl Trial {
         if recover {
             recover_on(Arc::clone(&disk), Path::new("/"))?;
         }
-        apply_on(disk, Path::new("/"), &self.case.diff, &self.case.data, &options).map(drop)
+        apply_on(disk, Path::new("/"), &self.case.diff, Source::Data(&self.case.data), &options)
+            .map(drop)
     }
 
     /// What happens on a disk that starts with `history` while the diff is applied.

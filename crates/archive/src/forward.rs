@@ -1,0 +1,301 @@
+//! [`Forward`]: the tar stream of an archive that comes front to back, as from a pipe. Each compressed member
+//! is unpacked once, and the bodies are read one after the other. Knows neither which bodies there should be
+//! nor TABLE.
+
+use std::io::{self, Read};
+use std::path::PathBuf;
+
+use crate::error::shown;
+use crate::frame::{HEADER_LEN, PART_LEN};
+use crate::members::{MAX_STORED_LEN, MEMBER_LEN, Member, check_of};
+use crate::stream::{Place, as_io};
+use crate::{Error, Format, ReadAt, frame};
+
+/// This much of the archive is in memory at most, always with the whole of the member at hand.
+const BUFFER_LEN: usize = 4 * MEMBER_LEN;
+
+/// An archive of which nothing is known but what has come so far.
+pub(crate) struct Forward<'r> {
+    source: Box<dyn Read + 'r>,
+    path: PathBuf,
+    format: Format,
+    /// What was read of the archive, and from where on it is still needed: the member at hand begins there.
+    buffer: Vec<u8>,
+    from: usize,
+    /// The member at hand, unpacked, and how far in it reading is.
+    unpacked: Vec<u8>,
+    at: usize,
+    /// Where the member at hand begins, and its compressed length; 0 when there is none.
+    start: Place,
+    stored: usize,
+    /// The members before it.
+    members: Vec<Member>,
+    /// The body at hand.
+    body: Option<Body>,
+    /// The length of each body before it, and where in the stream that ends.
+    bodies: Vec<(u64, u64)>,
+}
+
+/// A body that is being read.
+struct Body {
+    name: String,
+    /// How long it is to be, where that is known.
+    wanted: Option<u64>,
+    /// How long it is, as far as its headers have been read.
+    len: u64,
+    /// How much of that is still to be read.
+    left: u64,
+    /// The part of it that is being read; 0 where it is not in parts.
+    part: u64,
+}
+
+/// What there was, to be compared with what should have been.
+pub(crate) struct Past {
+    pub(crate) format: Format,
+    pub(crate) members: Vec<Member>,
+    /// The length of each body, and where in the stream it ends. Each begins where the one before it ends.
+    pub(crate) bodies: Vec<(u64, u64)>,
+    /// What comes after the last of them.
+    pub(crate) rest: Rest,
+}
+
+impl<'r> Forward<'r> {
+    /// The archive that comes out of `source`. `path` is what messages call it.
+    pub(crate) fn new(source: impl Read + 'r, path: PathBuf) -> Result<Forward<'r>, Error> {
+        let mut forward = Forward {
+            source: Box::new(source),
+            path,
+            format: Format::Gzip,
+            buffer: Vec::new(),
+            from: 0,
+            unpacked: Vec::new(),
+            at: 0,
+            start: Place::default(),
+            stored: 0,
+            members: Vec::new(),
+            body: None,
+            bodies: Vec::new(),
+        };
+        forward.fill()?;
+        match Format::of(&forward.buffer) {
+            Some(format) => Ok(Forward { format, ..forward }),
+            None => Err(forward.damaged("member 0", "not one of an archive of this program")),
+        }
+    }
+
+    /// How much of the archive has been read.
+    pub(crate) fn read_so_far(&self) -> u64 {
+        self.start.stored + (self.buffer.len() - self.from) as u64
+    }
+
+    pub(crate) fn path(&self) -> &PathBuf {
+        &self.path
+    }
+
+    /// The archive's name, for messages.
+    pub(crate) fn name(&self) -> String {
+        shown(&self.path)
+    }
+
+    /// An error with `part`, at this place.
+    pub(crate) fn damaged(&self, part: &str, problem: impl Into<String>) -> Error {
+        let (archive, part, problem) = (self.name(), part.to_owned(), problem.into());
+        Error::Damaged { archive, part, offset: self.start.stored, problem }
+    }
+
+    /// Reads what the body at hand still has, and the first header of the next, called `name`. Of a length
+    /// that is not given only the headers know.
+    pub(crate) fn begin(&mut self, name: &str, wanted: Option<u64>) -> Result<(), Error> {
+        self.end()?;
+        let mut found = [0; HEADER_LEN];
+        self.read_stream(name, &mut found)?;
+        let size = wanted.or_else(|| frame::declared_size(&found)).unwrap_or_default();
+        let is_part = || {
+            wanted.is_none_or(|wanted| wanted > PART_LEN)
+                && frame::difference(&found, &frame::part_name(name, 1), PART_LEN).is_none()
+        };
+        let (len, part) = match frame::difference(&found, name, size) {
+            None => (size, 0),
+            Some(_) if is_part() => (PART_LEN, 1),
+            Some(problem) => return Err(self.damaged(name, problem)),
+        };
+        self.body = Some(Body { name: name.to_owned(), wanted, len, left: len, part });
+        Ok(())
+    }
+
+    /// Reads what the body at hand still has and its padding, and notes it down.
+    fn end(&mut self) -> Result<(), Error> {
+        while self.pass(usize::MAX, |_| ())? > 0 {}
+        let Some(body) = self.body.take() else { return Ok(()) };
+        if body.wanted.is_some_and(|wanted| wanted != body.len) {
+            return Err(self.damaged(&body.name, format!("it has {} bytes", body.len)));
+        }
+        let padding = frame::padding(body.len);
+        let mut found = [0; HEADER_LEN];
+        let found = found.get_mut(..padding.len()).unwrap_or_default();
+        self.read_stream(&body.name, found)?;
+        if found != padding {
+            return Err(self.damaged(&body.name, "its padding is not zero"));
+        }
+        self.bodies.push((body.len, self.start.stream + self.at as u64));
+        Ok(())
+    }
+
+    /// Reads in the body at hand, as `Read::read`.
+    pub(crate) fn read_body(&mut self, buffer: &mut [u8]) -> Result<usize, Error> {
+        let most = buffer.len();
+        self.pass(most, |bytes| {
+            if let Some(to) = buffer.get_mut(..bytes.len()) {
+                to.copy_from_slice(bytes);
+            }
+        })
+    }
+
+    /// Goes on in the body at hand by what can be given in one piece, up to `most` bytes. Gives how much
+    /// that is: nothing at the body's end.
+    fn pass(&mut self, most: usize, give: impl FnOnce(&[u8])) -> Result<usize, Error> {
+        if most == 0 {
+            return Ok(0);
+        }
+        if self.body.as_ref().is_some_and(|body| body.left == 0) {
+            self.next_part()?;
+        }
+        let Some(mut body) = self.body.take_if(|body| body.left > 0) else { return Ok(0) };
+        let most = usize::try_from(body.left).unwrap_or(usize::MAX).min(most);
+        let available = self.available(&body.name)?;
+        let given = available.get(..most).unwrap_or(available);
+        give(given);
+        let len = given.len();
+        self.at += len;
+        body.left -= len as u64;
+        self.body = Some(body);
+        Ok(len)
+    }
+
+    /// Reads the header of the next part of the body at hand, if that has one: after a part of full length a
+    /// member begins, with the next part or with what comes after the body.
+    fn next_part(&mut self) -> Result<(), Error> {
+        let Some(mut body) = self.body.take_if(|body| body.part > 0) else { return Ok(()) };
+        if body.len.is_multiple_of(PART_LEN) {
+            let found = self.available(&body.name)?.first_chunk().copied();
+            if self.at > 0 {
+                return Err(self.damaged(&body.name, "no member ends where a part of it does"));
+            }
+            let (found, part) = (found.unwrap_or([0; HEADER_LEN]), body.part + 1);
+            let size = frame::declared_size(&found).filter(|size| (1..=PART_LEN).contains(size));
+            let name = frame::part_name(&body.name, part);
+            if let Some(size) =
+                size.filter(|&size| frame::difference(&found, &name, size).is_none())
+            {
+                self.at = HEADER_LEN;
+                body = Body { len: body.len + size, left: size, part, ..body };
+            }
+            if body.wanted.is_some_and(|wanted| body.len > wanted) {
+                return Err(self.damaged(&body.name, "it has more parts than its length takes"));
+            }
+        }
+        self.body = Some(body);
+        Ok(())
+    }
+
+    /// Ends the last body and reads the archive to its end, which takes no more than `most` bytes.
+    pub(crate) fn finish(mut self, part: &str, most: u64) -> Result<Past, Error> {
+        self.end()?;
+        if self.at == self.unpacked.len() {
+            self.leave();
+        } else if self.at > 0 {
+            return Err(self.damaged(part, "no member begins with it"));
+        }
+        let at = self.start.stored;
+        self.buffer.drain(..self.from);
+        let left = (most + 1).saturating_sub(self.buffer.len() as u64);
+        let read = self.source.by_ref().take(left).read_to_end(&mut self.buffer);
+        read.map_err(|error| Error::io("read", &self.path, error))?;
+        if self.buffer.len() as u64 > most {
+            return Err(self.damaged(part, format!("it has more than {most} bytes")));
+        }
+        let Forward { format, members, bodies, buffer: bytes, .. } = self;
+        Ok(Past { format, members, bodies, rest: Rest { at, bytes } })
+    }
+
+    /// Fills `buffer` with what comes next in the stream.
+    fn read_stream(&mut self, name: &str, mut buffer: &mut [u8]) -> Result<(), Error> {
+        while !buffer.is_empty() {
+            let len = self.available(name)?.read(buffer).unwrap_or_default();
+            self.at += len;
+            buffer = buffer.get_mut(len..).unwrap_or_default();
+        }
+        Ok(())
+    }
+
+    /// What the member at hand still has; of the next one, when that is nothing. Never nothing.
+    fn available(&mut self, name: &str) -> Result<&[u8], Error> {
+        if self.at == self.unpacked.len() {
+            self.leave();
+            self.fill()?;
+            let packed = self.buffer.get(self.from..).unwrap_or_default();
+            if packed.is_empty() {
+                return Err(self.damaged(name, "the archive ends before it does"));
+            }
+            let packed = packed.get(..MAX_STORED_LEN).unwrap_or(packed);
+            match self.format.unpack(packed, MEMBER_LEN, &mut self.unpacked) {
+                Ok(stored) if !self.unpacked.is_empty() => self.stored = stored,
+                Ok(_) => return Err(self.damaged(name, "a member has nothing in it")),
+                Err(problem) => {
+                    self.unpacked.clear();
+                    return Err(self.damaged(name, problem));
+                }
+            }
+        }
+        Ok(self.unpacked.get(self.at..).unwrap_or_default())
+    }
+
+    /// Notes down the member at hand, and is then before the next one.
+    fn leave(&mut self) {
+        if self.stored > 0 {
+            let packed = self.buffer.get(self.from..self.from + self.stored).unwrap_or_default();
+            let (stored, len) = (self.stored as u32, self.unpacked.len() as u32);
+            self.members.push(Member { stored, len, check: check_of(packed) });
+            self.from += self.stored;
+            self.start.stored += u64::from(stored);
+            self.start.stream += u64::from(len);
+        }
+        (self.stored, self.at) = (0, 0);
+        self.unpacked.clear();
+    }
+
+    /// Sees to it that the whole of the next member is in the buffer, as far as the archive goes.
+    fn fill(&mut self) -> Result<(), Error> {
+        if self.buffer.len() - self.from < MAX_STORED_LEN {
+            self.buffer.drain(..self.from);
+            self.from = 0;
+            let room = (BUFFER_LEN - self.buffer.len()) as u64;
+            let read = self.source.by_ref().take(room).read_to_end(&mut self.buffer);
+            read.map_err(|error| Error::io("read", &self.path, error))?;
+        }
+        Ok(())
+    }
+}
+
+impl Read for Forward<'_> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        self.read_body(buffer).map_err(as_io)
+    }
+}
+
+/// The end of an archive, whose first bytes are gone.
+pub(crate) struct Rest {
+    pub(crate) at: u64,
+    bytes: Vec<u8>,
+}
+
+impl ReadAt for Rest {
+    fn size(&self) -> io::Result<u64> {
+        Ok(self.at + self.bytes.len() as u64)
+    }
+
+    fn read_exact_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<()> {
+        let gone = || io::Error::from(io::ErrorKind::UnexpectedEof);
+        self.bytes.read_exact_at(buffer, offset.checked_sub(self.at).ok_or_else(gone)?)
+    }
+}
