@@ -5,7 +5,6 @@ use std::io::Read;
 use std::path::PathBuf;
 
 use diffindex::{Change, DiffIndex};
-use dirindex::DirIndex;
 use dirindex::sections::Seal;
 
 use crate::forward::{Forward, Past};
@@ -63,11 +62,6 @@ impl<'r> DiffStream<'r> {
     /// What changed, and what each content must be.
     pub fn diff(&self) -> &DiffIndex {
         &self.diff
-    }
-
-    /// Whether the diff starts from nothing.
-    pub fn is_full(&self) -> bool {
-        self.diff.base() == DirIndex::empty().root()
     }
 
     /// The content that is stored for `change`, as [`ContentReader::open`](crate::ContentReader::open) gives it.

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use diffindex::{Change, Content, DiffIndex};
-use dirindex::{DirIndex, Node, RelPath};
+use dirindex::{Node, RelPath};
 use rsync_core::Digest;
 
 use crate::body::{Cursors, Stored};
@@ -91,7 +91,7 @@ impl DiffData {
 
     /// Whether the diff starts from nothing.
     pub fn is_full(&self) -> bool {
-        self.diff.base() == DirIndex::empty().root()
+        self.diff.is_full()
     }
 
     /// A reader of single contents. One reader opens contents that follow one another without

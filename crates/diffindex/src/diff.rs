@@ -61,6 +61,11 @@ impl DiffIndex {
         self.result
     }
 
+    /// Whether this starts from nothing.
+    pub fn is_full(&self) -> bool {
+        self.base == DirIndex::empty().root()
+    }
+
     /// Every change, in path order.
     pub fn changes(&self) -> &[Change] {
         &self.changes

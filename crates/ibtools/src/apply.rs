@@ -52,7 +52,7 @@ pub(crate) fn run(args: &ApplyArgs, console: &mut Console) -> Result<Answer> {
 /// Applies the one archive that comes out of standard input, as it comes.
 fn run_stream(args: &ApplyArgs, path: &Path, console: &mut Console) -> Result<Answer> {
     let stream = files::archive_stream()?;
-    let (diff, full) = (stream.diff().clone(), stream.is_full());
+    let (diff, full) = (stream.diff().clone(), stream.diff().is_full());
     let total = with_dir(&args.dir, full, || {
         let apply = |options: &ApplyOptions| apply_stream(&args.dir, stream, options);
         with_progress(args, &diff, console, apply).map_err(|error| explained(error, args, path))
@@ -161,6 +161,7 @@ fn apply(args: &ApplyArgs, archives: Vec<(&PathBuf, DiffData)>, console: &Consol
         // a part, those in between could leave what none of the ends has.)
         let (path, count) = (*path, archives.len());
         let parts: Vec<DiffData> = archives.into_iter().map(|(_, data)| data).collect();
+        // Not only squashed: that it leads to the tree that the last one names is seen on the way.
         let whole = DiffData::squash(&parts)?.retarget(&DirIndex::empty())?;
         // Diffs of large trees are large, and only that of all is needed from here on.
         drop(parts);

@@ -123,7 +123,7 @@ fn show_diff(
     bytes: u64,
     console: &mut Console,
 ) -> Result<()> {
-    let full = diff.base() == DirIndex::empty().root();
+    let full = diff.is_full();
     let totals = changes::Totals::of(diff);
     if console.json() {
         let mut document = object([

@@ -4,7 +4,7 @@
 use std::collections::{HashMap, HashSet};
 
 use diffindex::{Change, Content, DiffIndex};
-use dirindex::{DirIndex, Node, RelPath, STAGE_DIR};
+use dirindex::{Node, RelPath, STAGE_DIR};
 use rayon::prelude::*;
 use rsync_core::Digest;
 use rustix::fs::FileType;
@@ -40,7 +40,7 @@ pub(crate) fn check(target: &Target, diff: &DiffIndex, policy: Policy) -> Result
 
 /// A full backup goes into a directory that has nothing but (some of) what the backup brings.
 pub(crate) fn nothing_else(target: &Target, diff: &DiffIndex) -> Result<()> {
-    if diff.base() != DirIndex::empty().root() {
+    if !diff.is_full() {
         return Ok(());
     }
     for name in
