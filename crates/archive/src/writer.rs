@@ -49,9 +49,12 @@ where
         Stored::sum(changes.iter().map(write))
     };
     rayon::in_place_scope_fifo(|scope| {
+        let all = encoded.blocks().flat_map(|(changes, _)| runs(changes));
+        let mut ahead = Ahead::new(all.filter(|run| is_short(run)), &contents, scope);
+        ahead.begin();
         let mut tar = MemberWriter::new(out, packer, scope);
         let head = write_head(&mut tar, diff, &encoded, volume_len)?;
-        let (blocks, deltas) = write_contents(&mut tar, &encoded, &contents, scope)?;
+        let (blocks, deltas) = write_contents(&mut tar, &encoded, &contents, ahead)?;
         let (members, table_offset) = tar.settle().map_err(Error::Write)?;
         let table = Table { head, members: members.to_vec(), blocks, deltas };
         let end = table_and_trailer(&table, table_offset, packer)?;
@@ -253,38 +256,63 @@ fn write_head<W: Write>(
     Ok(Head { base, result, diff_len, blocks_at, paths_len, volume_len })
 }
 
+/// The short runs that are made ready before it is their turn. Most files are small, and to open, read and
+/// hash them takes as long as to compress them: so the thread pool does it, a run a task, a few runs ahead.
+struct Ahead<'a, 's, I, C> {
+    to_begin: I,
+    contents: &'s C,
+    begun: Queue<'a, 's, Result<(Stored, Run), Error>>,
+}
+
+impl<'a, 's, I, C> Ahead<'a, 's, I, C>
+where
+    I: Iterator<Item = &'s [Change]>,
+    C: Fn(&[Change], &mut dyn Sink) -> Result<Stored, Error> + Sync,
+{
+    fn new(to_begin: I, contents: &'s C, scope: &'a ScopeFifo<'s>) -> Ahead<'a, 's, I, C> {
+        Ahead { to_begin, contents, begun: Queue::new(scope) }
+    }
+
+    /// Begins as many as may be in memory.
+    fn begin(&mut self) {
+        let most = (rayon::current_num_threads() + 2).min(MAX_RUNS_AHEAD);
+        while self.begun.len() < most
+            && let Some(run) = self.to_begin.next()
+        {
+            let contents = self.contents;
+            self.begun.push(move || {
+                let bytes = Vec::with_capacity(stored_len(run));
+                let mut kept = Run { bytes, ..Run::default() };
+                contents(run, &mut kept).map(|stored| (stored, kept))
+            });
+        }
+    }
+
+    /// The next one, when it is ready.
+    fn next(&mut self) -> Result<(Stored, Run), Error> {
+        self.begun.pop().map_err(Error::Write)?
+    }
+}
+
 /// Writes the contents of all changes, in path order. Gives a row for each block, and the length of each
-/// delta.
-///
-/// Most files are small, and to open, read and hash them takes as long as to compress them: so the thread
-/// pool does it, a run of changes a task, a few runs ahead. A file that is longer than a run
-/// streams through here.
-fn write_contents<'s, W: Write>(
+/// delta. A file that is longer than a run streams through here.
+fn write_contents<'s, W: Write, C>(
     tar: &mut MemberWriter<'_, 's, W>,
     encoded: &Encoded<'s>,
-    contents: &'s (impl Fn(&[Change], &mut dyn Sink) -> Result<Stored, Error> + Sync),
-    scope: &ScopeFifo<'s>,
-) -> Result<(Vec<BlockRow>, Vec<u64>), Error> {
+    contents: &'s C,
+    mut ahead: Ahead<'_, 's, impl Iterator<Item = &'s [Change]>, C>,
+) -> Result<(Vec<BlockRow>, Vec<u64>), Error>
+where
+    C: Fn(&[Change], &mut dyn Sink) -> Result<Stored, Error> + Sync,
+{
     let (mut rows, mut deltas) = (Vec::new(), Vec::new());
-    let mut ahead = Queue::new(scope);
-    let most_ahead = (rayon::current_num_threads() + 2).min(MAX_RUNS_AHEAD);
-    let all = encoded.blocks().flat_map(|(changes, _)| runs(changes));
-    let mut to_begin = all.filter(|run| is_short(run));
     for (changes, seal) in encoded.blocks() {
         let mut block = Stored::sum(runs(changes).map(|run| {
-            while ahead.len() < most_ahead
-                && let Some(run) = to_begin.next()
-            {
-                ahead.push(move || {
-                    let bytes = Vec::with_capacity(stored_len(run));
-                    let mut kept = Run { bytes, ..Run::default() };
-                    contents(run, &mut kept).map(|stored| (stored, kept))
-                });
-            }
+            ahead.begin();
             if !is_short(run) {
                 return contents(run, tar);
             }
-            let (stored, kept) = ahead.pop().map_err(Error::Write)??;
+            let (stored, kept) = ahead.next()?;
             kept.write_to(tar).map_err(Error::Write)?;
             Ok(stored)
         }))?;

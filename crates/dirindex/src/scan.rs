@@ -20,6 +20,12 @@ use crate::{
     Time, Trust, Xattrs,
 };
 
+/// Of the files that are left for later, those from this length on are read one by one, by all threads; in the
+/// others a thread that waits for another goes on to the next file,
+const ALONE: u64 = 4 << 20;
+/// but there are never more than so many open.
+const AT_ONCE: usize = 16;
+
 /// How a tree is scanned.
 #[derive(Debug, Clone)]
 pub struct ScanOptions {
@@ -185,7 +191,7 @@ impl Scan<'_> {
         let mut later = std::mem::take(&mut *self.later());
         later.sort_unstable_by(|a, b| a.path.cmp(&b.path));
         let mut firsts: HashMap<(u64, u64), RelPath> = HashMap::new();
-        let (mut small, mut large) = (Vec::new(), Vec::new());
+        let (mut several, mut alone) = (Vec::new(), Vec::new());
         for found in later {
             let id = (found.stat.st_dev, found.stat.st_ino);
             if found.stat.st_nlink > 1 {
@@ -200,13 +206,15 @@ impl Scan<'_> {
                 }
                 firsts.insert(id, found.path.clone());
             }
-            let list = if read::len(&found.stat) < LARGE { &mut small } else { &mut large };
+            let list = if read::len(&found.stat) < ALONE { &mut several } else { &mut alone };
             list.push(found);
         }
-        taken.par_extend(small.par_iter().map(|found| self.again(found)));
-        for found in &large {
-            self.begin(&found.path)?;
-            taken.push(self.again(found));
+        for found in several.chunks(AT_ONCE).chain(alone.chunks(1)) {
+            self.check()?;
+            if let (Some(progress), Some(found)) = (&self.options.progress, found.last()) {
+                progress.set_in_hand(found.path.as_bytes());
+            }
+            taken.par_extend(found.par_iter().map(|found| self.again(found)));
         }
         Ok(())
     }

@@ -17,10 +17,10 @@ use crate::scan;
 /// `ibtools compare`
 pub(crate) fn run(args: &CompareArgs, console: &mut Console) -> Result<Answer> {
     let dir = scan::open(&args.tree)?;
-    let old = DirIndex::from_file(&args.index)?;
+    let old = scan::for_good(DirIndex::from_file(&args.index)?);
     let options = ScanOptions { verify: args.verify, ..scan::options(&args.tree) };
-    let new = scan::scan(&dir, Some(&old), options, console)?;
-    let diff = DiffIndex::between(&old, &new);
+    let new = scan::for_good(scan::scan(&dir, Some(&old), options, console)?);
+    let diff = scan::for_good(DiffIndex::between(&old, &new));
     scan::warn_of_problems(&new, console);
     if let (true, Some(path)) = (diff.is_empty(), newly_unreadable(&old, &new)) {
         let (dir, index) = (shown(dir.path()), shown(&args.index));

@@ -21,11 +21,12 @@ use crate::{files, scan};
 pub(crate) fn run(args: &DiffArgs, console: &mut Console) -> Result<Answer> {
     let dir = scan::open(&args.tree)?;
     check_outputs(args, &dir, console)?;
-    let base = Arc::new(match &args.base {
+    let base = scan::for_good(Arc::new(match &args.base {
         Some(base) => DirIndex::from_file(base)?,
         None => DirIndex::empty(),
-    });
+    }));
     let (index, (data, index_file)) = pack(args, &dir, &base, console)?;
+    let (index, data) = (scan::for_good(index), scan::for_good(data));
     let output = data.archives().first().map_or(args.output.as_path(), Archive::path);
     let archive_bytes = data.size();
     // Never an index of what no archive has.
