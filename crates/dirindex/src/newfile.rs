@@ -1,7 +1,7 @@
 //! [`NewFile`]: a file on its way to its place, where it comes whole or not at all. Knows nothing of what
 //! is in it.
 
-use std::fs::{File, Permissions};
+use std::fs::{self, File, Permissions};
 use std::io::{self, Write};
 use std::num::NonZeroU64;
 use std::os::fd::AsFd;
@@ -24,8 +24,11 @@ impl NewFile {
     /// Begins the file that is to be at `path`.
     ///
     /// # Errors
-    /// [`Error::Io`].
+    /// [`Error::Io`]; also when a directory, a device or a pipe is there, which no file is to replace.
     pub fn beside(path: &Path) -> Result<NewFile, Error> {
+        if fs::metadata(path).is_ok_and(|there| !there.is_file()) {
+            return Err(Error::io("replace", path, io::Error::other("it is no regular file")));
+        }
         let dir = parent(path);
         let file = tempfile::Builder::new()
             .prefix(".ibtools-")
@@ -125,7 +128,19 @@ pub fn replace_file<E: From<Error>>(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::fs;
+    use rustix::fs::{FileType, Mode, mknodat};
+
+    #[test]
+    fn only_files_are_replaced() {
+        let dir = tempfile::tempdir().unwrap();
+        let pipe = dir.path().join("pipe");
+        mknodat(rustix::fs::CWD, &pipe, FileType::Fifo, Mode::from_raw_mode(0o600), 0).unwrap();
+        for path in [dir.path(), &pipe] {
+            let error = NewFile::beside(path).unwrap_err().to_string();
+            assert_eq!(error, format!("cannot replace {}", path.display()));
+        }
+        assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 1);
+    }
 
     #[test]
     fn it_comes_whole_or_not_at_all() {

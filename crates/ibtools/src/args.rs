@@ -185,9 +185,12 @@ pub(crate) struct DiffArgs {
     /// The index of the last backup; without it, everything is backed up
     #[arg(long, value_name = "OLD_INDEX")]
     pub(crate) base: Option<PathBuf>,
-    /// Where to write the archive (.tgz, or .tar.zst for zstd)
+    /// Where to write the archive (.tgz, or .tar.zst for zstd), or - for standard output
     #[arg(short, long, value_name = "ARCHIVE")]
     pub(crate) output: PathBuf,
+    /// Compress with zstd, whatever the archive is called
+    #[arg(long)]
+    pub(crate) zstd: bool,
     /// Cut the archive into volumes of at most this many bytes (with K, M or G): NAME.001.tgz and so on
     #[arg(long, value_name = "SIZE", value_parser = large_size)]
     pub(crate) volume_size: Option<u64>,
@@ -299,9 +302,13 @@ pub(crate) struct SquashArgs {
     /// Of a store: a full backup of the state at this time or with this id [default: the last]
     #[arg(long, value_name = "TIME|ID")]
     pub(crate) at: Option<String>,
-    /// Where to write the archive (.tgz, or .tar.zst for zstd) that does what all of them do
+    /// Where to write the archive (.tgz, or .tar.zst for zstd) that does what all of them do, or - for
+    /// standard output
     #[arg(short, long, value_name = "ARCHIVE")]
     pub(crate) output: PathBuf,
+    /// Compress with zstd, whatever the archive is called
+    #[arg(long)]
+    pub(crate) zstd: bool,
 }
 
 #[derive(Debug, clap::Args)]

@@ -2,12 +2,12 @@
 //! nothing of what is in them.
 
 use std::fs::{self, File, OpenOptions};
-use std::io::{BufWriter, Read, Write};
+use std::io::{self, BufWriter, IsTerminal, Read, Write};
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail};
-use incremental_backups_tools::{Archive, DiffStream, dirindex};
+use incremental_backups_tools::{Archive, DiffStream, Progress, dirindex};
 
 use crate::console::{Console, is_dash, shown};
 
@@ -74,8 +74,7 @@ pub(crate) fn write<T>(
         out.flush().with_context(failed)?;
         return Ok(done);
     }
-    // Through a link to the file it names, so that the link stays one.
-    let place = fs::canonicalize(path).unwrap_or_else(|_| path.to_path_buf());
+    let place = behind_link(path);
     let mut done = None;
     let replaced = dirindex::replace_file(&place, |file| {
         let mut out = BufWriter::with_capacity(256 << 10, file);
@@ -88,6 +87,36 @@ pub(crate) fn write<T>(
         false => error,
     })?;
     done.with_context(failed)
+}
+
+/// The file that an output which is a link names, so that the link stays one.
+pub(crate) fn behind_link(path: &Path) -> PathBuf {
+    let named = if path.is_symlink() { fs::canonicalize(path).ok() } else { None };
+    named.unwrap_or_else(|| path.to_path_buf())
+}
+
+/// Whether the output `path` is written to as it is: standard output, a pipe, a device.
+pub(crate) fn is_stream(path: &Path) -> bool {
+    let there = || fs::metadata(path).map(|there| there.file_type());
+    is_dash(path) || there().is_ok_and(|kind| !kind.is_file() && !kind.is_dir())
+}
+
+/// Counts the bytes that go to `out`.
+pub(crate) struct Counted<'a> {
+    pub(crate) out: &'a mut dyn Write,
+    pub(crate) progress: &'a Progress,
+}
+
+impl Write for Counted<'_> {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        let written = self.out.write(bytes)?;
+        self.progress.add_bytes(written as u64);
+        Ok(written)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.out.flush()
+    }
 }
 
 fn parent(path: &Path) -> &Path {
@@ -103,10 +132,14 @@ pub(crate) fn place(path: &Path) -> Option<PathBuf> {
     Some(dir.join(path.file_name()?))
 }
 
-/// Refuses an output that would overwrite one of the files that are read, or be mixed with JSON.
+/// Refuses an output that would overwrite one of the files that are read, be mixed with JSON, or fill a
+/// terminal.
 pub(crate) fn check_output(output: &Path, inputs: &[&Path], console: &Console) -> Result<()> {
     if is_dash(output) && console.json() {
         bail!("--json and `-` both want standard output: name a file");
+    }
+    if is_dash(output) && io::stdout().is_terminal() {
+        bail!("standard output is a terminal: name a file, or give it to another program");
     }
     for input in inputs {
         if !is_dash(output) && !is_dash(input) && same(output, input) {
@@ -114,6 +147,15 @@ pub(crate) fn check_output(output: &Path, inputs: &[&Path], console: &Console) -
         }
     }
     Ok(())
+}
+
+/// Refuses, before any work is done, what [`dirindex::NewFile`] would refuse after it: a directory, a pipe or a
+/// device where a file is to be put.
+pub(crate) fn check_replaceable(path: &Path) -> Result<()> {
+    match fs::metadata(path).is_ok_and(|there| !there.is_file()) {
+        true => bail!("cannot replace {}: it is no regular file", shown(path)),
+        false => Ok(()),
+    }
 }
 
 /// Whether both paths name one regular file, there or to be.

@@ -17,10 +17,11 @@ use crate::{files, scan};
 pub(crate) fn run(args: &IndexArgs, console: &mut Console) -> Result<Answer> {
     let dir = scan::open(&args.tree)?;
     scan::check_output(&dir, &args.output)?;
+    files::check_replaceable(&args.output)?;
     let previous = args.since.as_ref().map(DirIndex::from_file).transpose()?.map(scan::for_good);
     let options = ScanOptions { verify: args.verify, ..scan::options(&args.tree) };
     let index = scan::for_good(scan::scan(&dir, previous.as_deref(), options, console)?);
-    index.to_file(&args.output)?;
+    index.to_file(files::behind_link(&args.output))?;
     scan::warn_of_problems(&index, console);
     let totals = Totals::of(&index);
     let mut document = object([

@@ -2,18 +2,18 @@
 //! and what to say of them; the work is rsync-core's.
 
 use std::fs::File;
-use std::io::{self, BufReader, Read, Write};
+use std::io::{self, BufReader, Read};
 use std::path::Path;
 
 use anyhow::{Context, Result, bail};
 use incremental_backups_tools::rsync_core::{self, Delta, DeltaStats, FileBytes, StrongHash};
-use incremental_backups_tools::{Progress, Signature, SignatureOptions};
+use incremental_backups_tools::{Signature, SignatureOptions};
 use indicatif::{HumanBytes, HumanCount};
 
 use crate::Answer;
 use crate::args::{DeltaArgs, Hash, PatchArgs, SignatureArgs};
 use crate::console::{Console, is_dash, shown};
-use crate::files;
+use crate::files::{self, Counted};
 use crate::json::{object, put_file};
 
 /// `ibtools signature`
@@ -141,24 +141,6 @@ pub(crate) fn patch(args: &PatchArgs, console: &mut Console) -> Result<Answer> {
     put_file(&mut document, "new", &args.new);
     console.document(document)?;
     say(console, &args.new, || format!("{}, BLAKE3 {}", HumanBytes(patched.len), patched.digest))
-}
-
-/// Counts the bytes that go to `out`.
-struct Counted<'a> {
-    out: &'a mut dyn Write,
-    progress: &'a Progress,
-}
-
-impl Write for Counted<'_> {
-    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        let written = self.out.write(bytes)?;
-        self.progress.add_bytes(written as u64);
-        Ok(written)
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        self.out.flush()
-    }
 }
 
 /// Says what was written to `output`, unless that is where it would be said.

@@ -92,7 +92,7 @@ const RANGES_SHOWN: usize = 8;
 /// is no file.
 pub(crate) fn check_output(dir: &Dir, output: &Path) -> Result<()> {
     if is_dash(output) {
-        bail!("archives and indexes cannot be written to standard output: name a file");
+        bail!("an index or a store cannot be standard output: name a file");
     }
     let Ok(root) = std::fs::canonicalize(dir.path()) else { return Ok(()) };
     let Some(place) = files::place(output) else { return Ok(()) };

@@ -4,15 +4,15 @@ use std::path::Path;
 use std::sync::Arc;
 
 use anyhow::{Context, Result};
-use incremental_backups_tools::{Archive, ArchiveOptions, DiffData};
+use incremental_backups_tools::{Archive, ArchiveOptions, DiffData, Format, Progress};
 use indicatif::HumanBytes;
 use serde_json::Value;
 
 use crate::Answer;
 use crate::args::SquashArgs;
 use crate::changes::Totals;
-use crate::console::{Console, shown};
-use crate::files;
+use crate::console::{Console, is_dash, shown};
+use crate::files::{self, Counted};
 use crate::json::{object, put_file};
 use crate::source::Source;
 
@@ -35,25 +35,45 @@ pub(crate) fn run(args: &SquashArgs, console: &mut Console) -> Result<Answer> {
     // Diffs of large trees are large.
     drop(parts);
     let totals = Totals::of(squashed.diff());
-    let data = {
-        let ticker = console.ticker("packing", Some(totals.content()));
-        let progress = Some(Arc::clone(ticker.progress()));
-        let options = ArchiveOptions { progress, ..ArchiveOptions::default() };
-        let packed = squashed.repack(&args.output, &options);
-        packed.with_context(|| format!("cannot squash into {}", shown(&args.output)))?
-    };
+    let packed = pack(args, &squashed, &totals, console);
+    let len = packed.with_context(|| format!("cannot squash into {}", shown(&args.output)))?;
 
     let mut document = object([
-        ("archive_bytes", data.size().into()),
-        ("base", data.diff().base().to_string().into()),
-        ("result", data.diff().result().to_string().into()),
-        ("full", data.is_full().into()),
+        ("archive_bytes", len.into()),
+        ("base", squashed.diff().base().to_string().into()),
+        ("result", squashed.diff().result().to_string().into()),
+        ("full", squashed.is_full().into()),
         ("totals", totals.json()),
         ("parts", rows),
     ]);
     put_file(&mut document, "archive", &args.output);
     console.document(document)?;
-    let (output, len, apart) = (shown(&args.output), HumanBytes(data.size()), HumanBytes(apart));
-    console.line(format_args!("{output} ({len}): {totals}; from {count} archives ({apart})"))?;
+    if !is_dash(&args.output) {
+        let (output, len, apart) = (shown(&args.output), HumanBytes(len), HumanBytes(apart));
+        console
+            .line(format_args!("{output} ({len}): {totals}; from {count} archives ({apart})"))?;
+    }
     Ok(Answer::Yes)
+}
+
+/// Packs what was squashed, and gives the length of the archive.
+fn pack(
+    args: &SquashArgs,
+    squashed: &DiffData,
+    totals: &Totals,
+    console: &mut Console,
+) -> Result<u64> {
+    let output = &args.output;
+    let ticker = console.ticker("packing", Some(totals.content()));
+    let progress = Some(Arc::clone(ticker.progress()));
+    let format = args.zstd.then_some(Format::Zstd);
+    let options = ArchiveOptions { format, progress, ..ArchiveOptions::default() };
+    if !files::is_stream(output) {
+        return Ok(squashed.repack(files::behind_link(output), &options)?.size());
+    }
+    let written = Progress::default();
+    files::write(output, console, |out| {
+        Ok(squashed.repack_to(Counted { out, progress: &written }, &options)?)
+    })?;
+    Ok(written.bytes())
 }
