@@ -13,6 +13,7 @@ use dirindex::stored::{
     ShapeCode, SignatureReader, StoredSignature, section_lens, write_signatures,
 };
 use dirindex::{Meta, Node, RelPath};
+use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 
 use crate::{Change, Content, DiffIndex, Error, New};
@@ -25,6 +26,10 @@ const SIGNATURES: u32 = 3;
 /// How many changes a block has; the last one may have fewer. So few that reading one path's change
 /// costs some 6 KiB, so many that compression loses 4% against blocks of 4,096.
 pub const BLOCK_ROWS: usize = 128;
+
+/// So many are decoded at a time: enough for all threads, and so few that little more than the changes
+/// themselves is held of a large diff.
+const BLOCKS_AT_ONCE: usize = 256;
 
 /// Which signatures are written with a diff.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -176,15 +181,19 @@ fn from_sections(sections: Sections) -> Result<(DiffIndex, Vec<(u64, Seal)>), Er
     let roots = sections.of_kind(ROOTS).next().unwrap_or(usize::MAX);
     let (base, result) = sections.decode(roots)?;
     let blocks = sections.of_kind(CHANGES).filter_map(|number| sections.place(number)).collect();
-    let rows: Vec<RowRead> = sections.decode_all(CHANGES)?;
-    let mut signatures = SignatureReader::new(Arc::new(sections), SIGNATURES)?;
-    let mut changes = Vec::with_capacity(rows.len());
-    for row in rows {
-        let signature = match &row.2 {
-            Outcome::New((node, _, _, code)) => signatures.next(*code, node.len())?,
-            Outcome::Gone | Outcome::Excluded => None,
-        };
-        changes.push(change(row, signature));
+    let numbers: Vec<usize> = sections.of_kind(CHANGES).collect();
+    let sections = Arc::new(sections);
+    let mut signatures = SignatureReader::new(Arc::clone(&sections), SIGNATURES)?;
+    let mut changes = Vec::new();
+    for numbers in numbers.chunks(BLOCKS_AT_ONCE) {
+        let rows = numbers.par_iter().map(|&number| sections.decode::<Vec<RowRead>>(number));
+        for row in rows.collect::<Result<Vec<_>, _>>()?.into_iter().flatten() {
+            let signature = match &row.2 {
+                Outcome::New((node, _, _, code)) => signatures.next(*code, node.len())?,
+                Outcome::Gone | Outcome::Excluded => None,
+            };
+            changes.push(change(row, signature));
+        }
     }
     signatures.finish()?;
     Ok((DiffIndex::from_changes(base, result, changes)?, blocks))
