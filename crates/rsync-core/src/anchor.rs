@@ -13,10 +13,12 @@
 
 use crate::sample::{SEEN, Samples};
 use crate::weak::{Rolling, RollingSum};
-use crate::wide::{self, FACTOR};
+use crate::wide;
 
 /// Bytes of a context: those that make it a sample.
 pub(crate) const CONTEXT: usize = SEEN;
+/// The base of polynomials and the multiplier of hashes: 2⁶⁴ by the golden ratio, made odd.
+const FACTOR: u64 = 0x9E37_79B9_7F4A_7C15;
 /// How many samples a block of random data has. Fewer cost less to look up, but text, which repeats itself, would be left
 /// with many blocks that have none.
 const SAMPLES_PER_BLOCK: u32 = 8;
@@ -113,15 +115,23 @@ pub(crate) struct Unanchored {
 }
 
 impl Rolling for Unanchored {
+    const FACTOR: u64 = FACTOR;
+
     fn of(window: &[u8]) -> Self {
-        let sum = wide::polynomial(window);
+        let sum = wide::polynomial(window, FACTOR);
         Unanchored { sum, power: FACTOR.wrapping_pow(window.len() as u32) }
     }
     #[inline(always)]
-    fn roll(&mut self, out: u8, in_: u8) {
-        // What does not depend on the sum is gathered first, so that the chain from byte to byte is short.
-        let gain = u64::from(in_).wrapping_sub(self.power.wrapping_mul(out.into()));
-        self.sum = self.sum.wrapping_mul(FACTOR).wrapping_add(gain);
+    fn sum(self) -> u64 {
+        self.sum
+    }
+    #[inline(always)]
+    fn with_sum(self, sum: u64) -> Self {
+        Unanchored { sum, ..self }
+    }
+    #[inline(always)]
+    fn gain(self, out: u8, in_: u8) -> u64 {
+        u64::from(in_).wrapping_sub(self.power.wrapping_mul(out.into()))
     }
     #[inline(always)]
     fn value(self) -> u64 {

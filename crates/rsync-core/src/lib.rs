@@ -69,6 +69,7 @@ mod contexts;
 mod delta;
 mod digest;
 mod error;
+mod filter;
 mod join;
 mod map;
 mod matcher;

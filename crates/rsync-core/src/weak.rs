@@ -35,13 +35,7 @@ impl RollingSum {
     /// Moves the window on by one byte: `out` leaves at the front, `in_` enters at the back.
     #[inline(always)]
     pub fn roll(&mut self, out: u8, in_: u8) {
-        const BOTH: u64 = 1 << 32 | 1;
-        let (out, in_) = (u64::from(out), u64::from(in_));
-        // a gains x = in − out, and b gains that new a, less n·out. In terms of value: + x + (a + x)·2³² − n·out·2³². What
-        // does not depend on the value is gathered first: the chain from one byte to the next is a shift and an addition.
-        let gain =
-            in_.wrapping_mul(BOTH).wrapping_sub(out.wrapping_mul(self.len.wrapping_add(BOTH)));
-        self.value = self.value.wrapping_add(gain).wrapping_add(self.value << 32);
+        Rolling::roll(self, out, in_);
     }
 
     /// Both words as one: b in the upper 32 bits, a in the lower.
@@ -68,11 +62,36 @@ impl RollingSum {
     }
 }
 
-/// A sum over a window that can be moved in constant time.
+/// A sum over a window that can be moved in constant time. Moved on by one byte it becomes [`FACTOR`](Self::FACTOR) times
+/// itself and what the two bytes gain it, modulo 2⁶⁴: so all sums are rolled by the same vector code.
 pub(crate) trait Rolling: Copy {
+    const FACTOR: u64;
+
     fn of(window: &[u8]) -> Self;
-    fn roll(&mut self, out: u8, in_: u8);
+
+    /// What is rolled.
+    fn sum(self) -> u64;
+
+    /// The same for another window of this length.
+    fn with_sum(self, sum: u64) -> Self;
+
+    /// What the sum gains besides when `out` leaves and `in_` enters, in any window of this length.
+    fn gain(self, out: u8, in_: u8) -> u64;
+
+    /// What is looked up.
     fn value(self) -> u64;
+
+    /// Moves the window on by one byte.
+    #[inline(always)]
+    fn roll(&mut self, out: u8, in_: u8) {
+        *self = self.with_sum(next_sum::<Self>(self.sum(), self.gain(out, in_)));
+    }
+}
+
+/// The sum of the next window.
+#[inline(always)]
+pub(crate) fn next_sum<W: Rolling>(sum: u64, gain: u64) -> u64 {
+    sum.wrapping_mul(W::FACTOR).wrapping_add(gain)
 }
 
 /// A sum whose window can also grow by one byte at its front.
@@ -81,12 +100,24 @@ pub(crate) trait Growing: Rolling {
 }
 
 impl Rolling for RollingSum {
+    const FACTOR: u64 = 1 << 32 | 1;
+
     fn of(window: &[u8]) -> Self {
         RollingSum::of(window)
     }
     #[inline(always)]
-    fn roll(&mut self, out: u8, in_: u8) {
-        RollingSum::roll(self, out, in_);
+    fn sum(self) -> u64 {
+        self.value
+    }
+    #[inline(always)]
+    fn with_sum(self, value: u64) -> Self {
+        RollingSum { value, ..self }
+    }
+    /// a gains x = in − out, and b gains that new a, less n·out: + x + (a + x)·2³² − n·out·2³² in all.
+    #[inline(always)]
+    fn gain(self, out: u8, in_: u8) -> u64 {
+        let leaving = u64::from(out).wrapping_mul(self.len.wrapping_add(Self::FACTOR));
+        u64::from(in_).wrapping_mul(Self::FACTOR).wrapping_sub(leaving)
     }
     #[inline(always)]
     fn value(self) -> u64 {
@@ -118,12 +149,22 @@ impl Rollsum {
 }
 
 impl Rolling for Rollsum {
+    const FACTOR: u64 = RollingSum::FACTOR;
+
     fn of(window: &[u8]) -> Self {
         Rollsum::new(RollingSum::of(window))
     }
     #[inline(always)]
-    fn roll(&mut self, out: u8, in_: u8) {
-        self.plain.roll(out, in_);
+    fn sum(self) -> u64 {
+        self.plain.value
+    }
+    #[inline(always)]
+    fn with_sum(self, sum: u64) -> Self {
+        Rollsum { plain: self.plain.with_sum(sum), ..self }
+    }
+    #[inline(always)]
+    fn gain(self, out: u8, in_: u8) -> u64 {
+        self.plain.gain(out, in_)
     }
     #[inline(always)]
     fn value(self) -> u64 {
@@ -142,55 +183,51 @@ impl Growing for Rollsum {
     }
 }
 
-/// librsync's second sum, a polynomial over the bytes modulo 2³²: h = Mⁿ + Σ xᵢ·Mⁿ⁻¹⁻ⁱ.
+/// librsync's second sum, a polynomial over the bytes: h = Mⁿ + Σ xᵢ·Mⁿ⁻¹⁻ⁱ, of which the lower 32 bits count.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct RabinKarp {
-    hash: u32,
+    hash: u64,
     /// Mⁿ for the window's length n.
-    power: u32,
+    power: u64,
 }
 
-const M: u32 = 0x0810_4225;
-const M_POWERS: [u32; 9] = {
-    let mut powers = [1u32; 9];
-    let mut i = 1;
-    while i < 9 {
-        powers[i] = powers[i - 1].wrapping_mul(M);
-        i += 1;
+impl RabinKarp {
+    /// What a byte at the front of the window stands for, in units of the power of its place.
+    #[inline(always)]
+    fn front(x: u8) -> u64 {
+        u64::from(x) + (Self::FACTOR - 1)
     }
-    powers
-};
+}
 
 impl Rolling for RabinKarp {
+    const FACTOR: u64 = 0x0810_4225;
+
     fn of(window: &[u8]) -> Self {
-        let mut hash = 1u32;
-        let (groups, rest) = window.as_chunks::<8>();
-        for group in groups {
-            let terms = group.iter().zip(M_POWERS.iter().rev().skip(1));
-            let tail = terms
-                .fold(0u32, |sum, (&x, &power)| sum.wrapping_add(power.wrapping_mul(x.into())));
-            hash = hash.wrapping_mul(M_POWERS[8]).wrapping_add(tail);
-        }
-        for &x in rest {
-            hash = hash.wrapping_mul(M).wrapping_add(x.into());
-        }
-        RabinKarp { hash, power: M.wrapping_pow(window.len() as u32) }
+        let power = Self::FACTOR.wrapping_pow(window.len() as u32);
+        RabinKarp { hash: wide::polynomial(window, Self::FACTOR).wrapping_add(power), power }
     }
     #[inline(always)]
-    fn roll(&mut self, out: u8, in_: u8) {
-        let leaving = self.power.wrapping_mul(u32::from(out) + (M - 1));
-        self.hash = self.hash.wrapping_mul(M).wrapping_add(in_.into()).wrapping_sub(leaving);
+    fn sum(self) -> u64 {
+        self.hash
+    }
+    #[inline(always)]
+    fn with_sum(self, hash: u64) -> Self {
+        RabinKarp { hash, ..self }
+    }
+    #[inline(always)]
+    fn gain(self, out: u8, in_: u8) -> u64 {
+        u64::from(in_).wrapping_sub(self.power.wrapping_mul(Self::front(out)))
     }
     #[inline(always)]
     fn value(self) -> u64 {
-        self.hash.into()
+        self.hash & 0xFFFF_FFFF
     }
 }
 
 impl Growing for RabinKarp {
     fn prepend(&mut self, x: u8) {
-        self.hash = self.hash.wrapping_add(self.power.wrapping_mul(u32::from(x) + (M - 1)));
-        self.power = self.power.wrapping_mul(M);
+        self.hash = self.hash.wrapping_add(self.power.wrapping_mul(Self::front(x)));
+        self.power = self.power.wrapping_mul(Self::FACTOR);
     }
 }
 

@@ -1,13 +1,21 @@
-//! The three loops that are worth the widest vectors the processor has. Knows bytes and sums; nothing of what they are for.
+//! The loops that are worth the widest vectors the processor has. Knows bytes and sums; nothing of what they are for.
 //!
 //! They are plain loops, written so that compilers turn them into vector code. A program is compiled for the least processor
 //! of its kind; here each loop is compiled again for processors with more, and which of them runs is decided when it runs.
 #![allow(unsafe_code, reason = "calls of functions that need more than the least processor")]
 
+use crate::filter::Filter;
 use crate::sample::{SEEN, WEIGHTS};
+use crate::weak::Rolling;
 
 /// Positions that are looked at together.
 pub(crate) const TOGETHER: usize = 64;
+
+/// Windows that a sum is moved over at a time.
+pub(crate) const ROLLED: usize = RUN * RUNS;
+/// Windows of a run: as many as a word has bytes. Two registers of eight runs keep the processor busier than one.
+const RUN: usize = 8;
+const RUNS: usize = 16;
 
 /// Makes `$name`, which is `$plain` compiled for the processor at hand.
 macro_rules! widest {
@@ -24,11 +32,8 @@ macro_rules! widest {
                 fn avx2($($arg: $type),*) -> $out {
                     $plain($($arg),*)
                 }
-                if is_x86_feature_detected!("avx512bw")
-                    && is_x86_feature_detected!("avx512dq")
-                    && is_x86_feature_detected!("bmi2")
-                {
-                    // SAFETY: the processor was just asked; both AVX-512BW and -DQ include AVX-512F.
+                if has_avx512() {
+                    // SAFETY: the processor was just asked.
                     return unsafe { avx512($($arg),*) };
                 }
                 if is_x86_feature_detected!("avx2") {
@@ -53,12 +58,47 @@ widest! {
 }
 
 widest! {
-    /// Σ xᵢ·[`FACTOR`]ⁿ⁻¹⁻ⁱ modulo 2⁶⁴ over the window's n bytes.
-    polynomial is polynomial_plain(window: &[u8]) -> u64
+    /// Σ xᵢ·`factor`ⁿ⁻¹⁻ⁱ modulo 2⁶⁴ over the window's n bytes.
+    polynomial is polynomial_plain(window: &[u8], factor: u64) -> u64
 }
 
-/// The polynomial's base: 2⁶⁴ by the golden ratio, made odd.
-pub(crate) const FACTOR: u64 = 0x9E37_79B9_7F4A_7C15;
+/// Moves `sum` over [`ROLLED`] windows, given the bytes that leave and those that enter. Adds to `found` which of these windows,
+/// counted from 0, have a value that the filter may contain, and that value.
+pub(crate) fn roll<W: Rolling>(
+    sum: &mut W,
+    leaving: &[u8; ROLLED],
+    entering: &[u8; ROLLED],
+    filter: &Filter,
+    found: &mut Vec<(usize, u64)>,
+) {
+    // Vectors that cannot multiply words of 64 bits are slower here than none.
+    #[cfg(target_arch = "x86_64")]
+    {
+        #[target_feature(enable = "avx512f,avx512bw,avx512dq,bmi2")]
+        fn avx512<W: Rolling>(
+            sum: &mut W,
+            leaving: &[u8; ROLLED],
+            entering: &[u8; ROLLED],
+            filter: &Filter,
+            found: &mut Vec<(usize, u64)>,
+        ) {
+            roll_side_by_side(sum, leaving, entering, filter, found);
+        }
+        if has_avx512() {
+            // SAFETY: the processor was just asked.
+            return unsafe { avx512(sum, leaving, entering, filter, found) };
+        }
+    }
+    roll_one_by_one(sum, leaving, entering, filter, found);
+}
+
+/// Whether the processor has what functions here mean by AVX-512; -BW and -DQ both include -F.
+#[cfg(target_arch = "x86_64")]
+fn has_avx512() -> bool {
+    is_x86_feature_detected!("avx512bw")
+        && is_x86_feature_detected!("avx512dq")
+        && is_x86_feature_detected!("bmi2")
+}
 
 #[inline(always)]
 fn search_plain(data: &[u8], mut at: usize, threshold: u16) -> Option<(usize, u64)> {
@@ -133,20 +173,99 @@ fn rolling_sum_plain(window: &[u8]) -> (u32, u32) {
     (a, b)
 }
 
-/// Thirty-two polynomials in FACTOR³² side by side: the processor works at all of them at once.
+/// Thirty-two polynomials in factor³² side by side: the processor works at all of them at once.
 #[inline(always)]
-fn polynomial_plain(window: &[u8]) -> u64 {
+fn polynomial_plain(window: &[u8], factor: u64) -> u64 {
     let (groups, rest) = window.as_chunks::<LANES>();
+    let step = |sum: u64, factor: u64, x: u64| sum.wrapping_mul(factor).wrapping_add(x);
     let mut sums = [0u64; LANES];
+    let leap = factor.wrapping_pow(LANES as u32);
     for group in groups {
         for (sum, &x) in sums.iter_mut().zip(group) {
-            *sum = sum.wrapping_mul(const { FACTOR.wrapping_pow(LANES as u32) });
-            *sum = sum.wrapping_add(x.into());
+            *sum = step(*sum, leap, x.into());
         }
     }
-    let step = |sum: u64, x: u64| sum.wrapping_mul(FACTOR).wrapping_add(x);
-    let sum = sums.into_iter().fold(0, step);
-    rest.iter().fold(sum, |sum, &x| step(sum, x.into()))
+    let sum = sums.into_iter().fold(0, |sum, x| step(sum, factor, x));
+    rest.iter().fold(sum, |sum, &x| step(sum, factor, x.into()))
+}
+
+/// Window after window.
+fn roll_one_by_one<W: Rolling>(
+    sum: &mut W,
+    leaving: &[u8; ROLLED],
+    entering: &[u8; ROLLED],
+    filter: &Filter,
+    found: &mut Vec<(usize, u64)>,
+) {
+    let mut rolling = *sum;
+    for (index, (&out, &in_)) in leaving.iter().zip(entering).enumerate() {
+        let value = rolling.value();
+        if filter.may_contain(value) {
+            found.push((index, value));
+        }
+        rolling.roll(out, in_);
+    }
+    *sum = rolling;
+}
+
+/// The windows are cut into runs of [`RUN`], which are rolled over side by side. What each run gains by itself tells the sums
+/// that they begin with.
+#[inline(always)]
+fn roll_side_by_side<W: Rolling>(
+    sum: &mut W,
+    leaving: &[u8; ROLLED],
+    entering: &[u8; ROLLED],
+    filter: &Filter,
+    found: &mut Vec<(usize, u64)>,
+) {
+    let start = *sum;
+    let next = |sum: u64, factor: u64, gain: u64| sum.wrapping_mul(factor).wrapping_add(gain);
+    let (leaving, entering) = (words(leaving), words(entering));
+    let (mut gains, mut totals) = ([[0; RUNS]; RUN], [0; RUNS]);
+    for (step, gains) in gains.iter_mut().enumerate() {
+        for run in 0..RUNS {
+            let byte = |words: &[u64; RUNS]| (words[run] >> (8 * step)) as u8;
+            gains[run] = start.gain(byte(&leaving), byte(&entering));
+            totals[run] = next(totals[run], W::FACTOR, gains[run]);
+        }
+    }
+    let (mut begin, mut sums) = (start.sum(), [0; RUNS]);
+    for run in 0..RUNS {
+        sums[run] = begin;
+        begin = next(begin, const { W::FACTOR.wrapping_pow(RUN as u32) }, totals[run]);
+    }
+    *sum = start.with_sum(begin);
+    let mut values = [0; ROLLED];
+    let (steps, _) = values.as_chunks_mut::<RUNS>();
+    for (values, gains) in steps.iter_mut().zip(gains) {
+        for run in 0..RUNS {
+            values[run] = start.with_sum(sums[run]).value();
+            sums[run] = next(sums[run], W::FACTOR, gains[run]);
+        }
+    }
+    let before = found.len();
+    for (part, values) in values.as_chunks::<TOGETHER>().0.iter().enumerate() {
+        let mut hits = filter.hits(values);
+        while hits != 0 {
+            let index = hits.trailing_zeros() as usize;
+            hits &= hits - 1;
+            let (step, run) = ((TOGETHER * part + index) / RUNS, index % RUNS);
+            found.push((RUN * run + step, values[index]));
+        }
+    }
+    if let Some(added) = found.get_mut(before..) {
+        added.sort_unstable();
+    }
+}
+
+/// The runs' bytes, a word each.
+#[inline(always)]
+fn words(bytes: &[u8; ROLLED]) -> [u64; RUNS] {
+    let mut words = [0; RUNS];
+    for (word, bytes) in words.iter_mut().zip(bytes.as_chunks::<RUN>().0) {
+        *word = u64::from_le_bytes(*bytes);
+    }
+    words
 }
 
 const LANES: usize = 32;
@@ -155,18 +274,22 @@ const ROWS: usize = 16;
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::RollingSum;
+    use crate::anchor::Unanchored;
+    use crate::weak::{RabinKarp, Rollsum};
     use proptest::prelude::*;
 
     proptest! {
         #[test]
         fn the_widest_is_the_plain_one(
             data in prop::collection::vec(any::<u8>(), 0..2000), at in 0usize..100, threshold in any::<u16>(),
+            factor: u64,
         ) {
             prop_assert_eq!(search(&data, at, threshold), search_plain(&data, at, threshold));
             prop_assert_eq!(rolling_sum(&data), rolling_sum_plain(&data));
-            let sum = data.iter().fold(0u64, |sum, &x| sum.wrapping_mul(FACTOR).wrapping_add(x.into()));
-            prop_assert_eq!(polynomial(&data), sum);
-            prop_assert_eq!(polynomial_plain(&data), sum);
+            let sum = data.iter().fold(0u64, |sum, &x| sum.wrapping_mul(factor).wrapping_add(x.into()));
+            prop_assert_eq!(polynomial(&data, factor), sum);
+            prop_assert_eq!(polynomial_plain(&data, factor), sum);
             #[cfg(target_arch = "x86_64")]
             if is_x86_feature_detected!("avx2") {
                 #[target_feature(enable = "avx2")]
@@ -178,6 +301,36 @@ mod tests {
                 prop_assert_eq!(found, search_plain(&data, at, threshold));
                 prop_assert_eq!(sums, rolling_sum_plain(&data));
             }
+        }
+
+        /// Whatever rolls, it goes over the sums of the windows, and finds those in the filter: few, or all.
+        #[test]
+        fn rolling_finds_what_the_filter_has(
+            data in prop::collection::vec(any::<u8>(), ROLLED + 1..ROLLED + 300),
+            known in prop::collection::vec(0..ROLLED, 0..9), all: bool,
+        ) {
+            rolls_over::<Unanchored>(&data, &known, all);
+            rolls_over::<RollingSum>(&data, &known, all);
+            rolls_over::<Rollsum>(&data, &known, all);
+            rolls_over::<RabinKarp>(&data, &known, all);
+        }
+    }
+
+    fn rolls_over<W: Rolling>(data: &[u8], known: &[usize], all: bool) {
+        let len = data.len() - ROLLED;
+        let value = |at: usize| W::of(&data[at..at + len]).value();
+        let mut filter = Filter::new(known.len());
+        known.iter().for_each(|&at| filter.insert(value(at)));
+        (0..ROLLED).filter(|_| all).for_each(|at| filter.insert(value(at)));
+        let values = (0..ROLLED).map(|at| (at, value(at)));
+        let want: Vec<_> = values.filter(|&(_, value)| filter.may_contain(value)).collect();
+        let leaving = data.first_chunk().unwrap();
+        let entering = data[len..].first_chunk().unwrap();
+        for roll in [roll, roll_side_by_side, roll_one_by_one] {
+            let (mut sum, mut found) = (W::of(&data[..len]), Vec::new());
+            roll(&mut sum, leaving, entering, &filter, &mut found);
+            assert_eq!(sum.value(), value(ROLLED));
+            assert_eq!(found, want);
         }
     }
 }
