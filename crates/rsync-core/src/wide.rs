@@ -19,17 +19,20 @@ const RUNS: usize = 16;
 
 /// Makes `$name`, which is `$plain` compiled for the processor at hand.
 macro_rules! widest {
-    ($(#[$doc:meta])* $name:ident is $plain:ident($($arg:ident: $type:ty),*) -> $out:ty) => {
+    (
+        $(#[$doc:meta])*
+        $name:ident$(<$kind:ident: $trait:ident>)? is $plain:ident($($arg:ident: $type:ty),*) -> $out:ty
+    ) => {
         $(#[$doc])*
-        pub(crate) fn $name($($arg: $type),*) -> $out {
+        pub(crate) fn $name$(<$kind: $trait>)?($($arg: $type),*) -> $out {
             #[cfg(target_arch = "x86_64")]
             {
                 #[target_feature(enable = "avx512f,avx512bw,avx512dq,bmi2")]
-                fn avx512($($arg: $type),*) -> $out {
+                fn avx512$(<$kind: $trait>)?($($arg: $type),*) -> $out {
                     $plain($($arg),*)
                 }
                 #[target_feature(enable = "avx2")]
-                fn avx2($($arg: $type),*) -> $out {
+                fn avx2$(<$kind: $trait>)?($($arg: $type),*) -> $out {
                     $plain($($arg),*)
                 }
                 if has_avx512() {
@@ -72,32 +75,28 @@ pub(crate) fn roll<W: Rolling>(
     found: &mut Vec<(usize, u64)>,
 ) {
     // Vectors that cannot multiply words of 64 bits are slower here than none.
-    #[cfg(target_arch = "x86_64")]
-    {
-        #[target_feature(enable = "avx512f,avx512bw,avx512dq,bmi2")]
-        fn avx512<W: Rolling>(
-            sum: &mut W,
-            leaving: &[u8; ROLLED],
-            entering: &[u8; ROLLED],
-            filter: &Filter,
-            found: &mut Vec<(usize, u64)>,
-        ) {
-            roll_side_by_side(sum, leaving, entering, filter, found);
-        }
-        if has_avx512() {
-            // SAFETY: the processor was just asked.
-            return unsafe { avx512(sum, leaving, entering, filter, found) };
-        }
+    if has_avx512() {
+        roll_side_by_side(sum, leaving, entering, filter, found);
+    } else {
+        roll_one_by_one(sum, leaving, entering, filter, found);
     }
-    roll_one_by_one(sum, leaving, entering, filter, found);
+}
+
+widest! {
+    /// [`roll`], many windows at once.
+    roll_side_by_side<W: Rolling> is roll_side_by_side_plain(
+        sum: &mut W, leaving: &[u8; ROLLED], entering: &[u8; ROLLED], filter: &Filter, found: &mut Vec<(usize, u64)>
+    ) -> ()
 }
 
 /// Whether the processor has what functions here mean by AVX-512; -BW and -DQ both include -F.
-#[cfg(target_arch = "x86_64")]
 fn has_avx512() -> bool {
-    is_x86_feature_detected!("avx512bw")
+    #[cfg(target_arch = "x86_64")]
+    return is_x86_feature_detected!("avx512bw")
         && is_x86_feature_detected!("avx512dq")
-        && is_x86_feature_detected!("bmi2")
+        && is_x86_feature_detected!("bmi2");
+    #[cfg(not(target_arch = "x86_64"))]
+    false
 }
 
 #[inline(always)]
@@ -211,7 +210,7 @@ fn roll_one_by_one<W: Rolling>(
 /// The windows are cut into runs of [`RUN`], which are rolled over side by side. What each run gains by itself tells the sums
 /// that they begin with.
 #[inline(always)]
-fn roll_side_by_side<W: Rolling>(
+fn roll_side_by_side_plain<W: Rolling>(
     sum: &mut W,
     leaving: &[u8; ROLLED],
     entering: &[u8; ROLLED],
@@ -326,7 +325,7 @@ mod tests {
         let want: Vec<_> = values.filter(|&(_, value)| filter.may_contain(value)).collect();
         let leaving = data.first_chunk().unwrap();
         let entering = data[len..].first_chunk().unwrap();
-        for roll in [roll, roll_side_by_side, roll_one_by_one] {
+        for roll in [roll, roll_side_by_side, roll_side_by_side_plain, roll_one_by_one] {
             let (mut sum, mut found) = (W::of(&data[..len]), Vec::new());
             roll(&mut sum, leaving, entering, &filter, &mut found);
             assert_eq!(sum.value(), value(ROLLED));
