@@ -6,10 +6,10 @@ use crate::error::During;
 use crate::{Digest, Error, Result};
 use std::io::{self, Read, Seek, SeekFrom, Write};
 
-/// Output is hashed and written in batches of this size.
-const BATCH: usize = 1 << 20;
-/// Hashing a batch from this size on is worth another thread.
-const PARALLEL_FROM: usize = 128 << 10;
+/// Output is hashed and written in batches of this size: they stay in a processor's own cache from reading to writing, and
+/// Linux finds pages for them quickly. For longer writes it wants larger pieces of memory at once, and sometimes looks for
+/// them for longer than everything else here takes.
+const BATCH: usize = 128 << 10;
 
 /// The result of a patch.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -106,20 +106,10 @@ impl<O: Write> Output<O> {
     }
 
     fn flush(&mut self) -> Result<()> {
-        let Output { out, batch, filled, hasher, .. } = self;
-        let bytes = &batch[..*filled];
-        if bytes.len() < PARALLEL_FROM {
-            hasher.update(bytes);
-            out.write_all(bytes).during("write the output")?;
-        } else {
-            rayon::in_place_scope(|scope| {
-                scope.spawn(|_| {
-                    hasher.update(bytes);
-                });
-                out.write_all(bytes).during("write the output")
-            })?;
-        }
-        *filled = 0;
+        let bytes = &self.batch[..self.filled];
+        self.hasher.update(bytes);
+        self.out.write_all(bytes).during("write the output")?;
+        self.filled = 0;
         Ok(())
     }
 }
