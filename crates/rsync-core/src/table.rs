@@ -6,6 +6,7 @@ use hashbrown::HashTable;
 
 /// How many blocks with one weak sum and different strong hashes are kept.
 pub(crate) const CANDIDATES: usize = 16;
+
 /// The weak sums of blocks.
 pub(crate) struct Table {
     pub(crate) filter: Filter,

@@ -84,14 +84,9 @@ pub(crate) trait Rolling: Copy {
     /// Moves the window on by one byte.
     #[inline(always)]
     fn roll(&mut self, out: u8, in_: u8) {
-        *self = self.with_sum(next_sum::<Self>(self.sum(), self.gain(out, in_)));
+        let sum = self.sum().wrapping_mul(Self::FACTOR).wrapping_add(self.gain(out, in_));
+        *self = self.with_sum(sum);
     }
-}
-
-/// The sum of the next window.
-#[inline(always)]
-pub(crate) fn next_sum<W: Rolling>(sum: u64, gain: u64) -> u64 {
-    sum.wrapping_mul(W::FACTOR).wrapping_add(gain)
 }
 
 /// A sum whose window can also grow by one byte at its front.

@@ -65,8 +65,8 @@ widest! {
     polynomial is polynomial_plain(window: &[u8], factor: u64) -> u64
 }
 
-/// Moves `sum` over [`ROLLED`] windows, given the bytes that leave and those that enter. Adds to `found` which of these windows,
-/// counted from 0, have a value that the filter may contain, and that value.
+/// Moves `sum` over [`ROLLED`] windows, given the bytes that leave and those that enter. `found` becomes those of these windows,
+/// counted from 0 and in order, whose values the filter may contain, and these values.
 pub(crate) fn roll<W: Rolling>(
     sum: &mut W,
     leaving: &[u8; ROLLED],
@@ -74,6 +74,7 @@ pub(crate) fn roll<W: Rolling>(
     filter: &Filter,
     found: &mut Vec<(usize, u64)>,
 ) {
+    found.clear();
     // Vectors that cannot multiply words of 64 bits are slower here than none.
     if has_avx512() {
         roll_side_by_side(sum, leaving, entering, filter, found);
@@ -176,19 +177,18 @@ fn rolling_sum_plain(window: &[u8]) -> (u32, u32) {
 #[inline(always)]
 fn polynomial_plain(window: &[u8], factor: u64) -> u64 {
     let (groups, rest) = window.as_chunks::<LANES>();
-    let step = |sum: u64, factor: u64, x: u64| sum.wrapping_mul(factor).wrapping_add(x);
     let mut sums = [0u64; LANES];
     let leap = factor.wrapping_pow(LANES as u32);
     for group in groups {
         for (sum, &x) in sums.iter_mut().zip(group) {
-            *sum = step(*sum, leap, x.into());
+            *sum = times_plus(*sum, leap, x.into());
         }
     }
-    let sum = sums.into_iter().fold(0, |sum, x| step(sum, factor, x));
-    rest.iter().fold(sum, |sum, &x| step(sum, factor, x.into()))
+    let sum = sums.into_iter().fold(0, |sum, x| times_plus(sum, factor, x));
+    rest.iter().fold(sum, |sum, &x| times_plus(sum, factor, x.into()))
 }
 
-/// Window after window.
+/// [`roll`], window after window.
 fn roll_one_by_one<W: Rolling>(
     sum: &mut W,
     leaving: &[u8; ROLLED],
@@ -218,20 +218,20 @@ fn roll_side_by_side_plain<W: Rolling>(
     found: &mut Vec<(usize, u64)>,
 ) {
     let start = *sum;
-    let next = |sum: u64, factor: u64, gain: u64| sum.wrapping_mul(factor).wrapping_add(gain);
     let (leaving, entering) = (words(leaving), words(entering));
     let (mut gains, mut totals) = ([[0; RUNS]; RUN], [0; RUNS]);
     for (step, gains) in gains.iter_mut().enumerate() {
         for run in 0..RUNS {
             let byte = |words: &[u64; RUNS]| (words[run] >> (8 * step)) as u8;
             gains[run] = start.gain(byte(&leaving), byte(&entering));
-            totals[run] = next(totals[run], W::FACTOR, gains[run]);
+            totals[run] = times_plus(totals[run], W::FACTOR, gains[run]);
         }
     }
+    let leap = W::FACTOR.wrapping_pow(RUN as u32);
     let (mut begin, mut sums) = (start.sum(), [0; RUNS]);
     for run in 0..RUNS {
         sums[run] = begin;
-        begin = next(begin, const { W::FACTOR.wrapping_pow(RUN as u32) }, totals[run]);
+        begin = times_plus(begin, leap, totals[run]);
     }
     *sum = start.with_sum(begin);
     let mut values = [0; ROLLED];
@@ -239,10 +239,9 @@ fn roll_side_by_side_plain<W: Rolling>(
     for (values, gains) in steps.iter_mut().zip(gains) {
         for run in 0..RUNS {
             values[run] = start.with_sum(sums[run]).value();
-            sums[run] = next(sums[run], W::FACTOR, gains[run]);
+            sums[run] = times_plus(sums[run], W::FACTOR, gains[run]);
         }
     }
-    let before = found.len();
     for (part, values) in values.as_chunks::<TOGETHER>().0.iter().enumerate() {
         let mut hits = filter.hits(values);
         while hits != 0 {
@@ -252,9 +251,13 @@ fn roll_side_by_side_plain<W: Rolling>(
             found.push((RUN * run + step, values[index]));
         }
     }
-    if let Some(added) = found.get_mut(before..) {
-        added.sort_unstable();
-    }
+    // The values lie step by step, not window by window.
+    found.sort_unstable();
+}
+
+#[inline(always)]
+fn times_plus(sum: u64, factor: u64, gain: u64) -> u64 {
+    sum.wrapping_mul(factor).wrapping_add(gain)
 }
 
 /// The runs' bytes, a word each.

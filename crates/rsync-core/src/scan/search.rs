@@ -75,7 +75,7 @@ impl Scan<'_, '_> {
         let groups = leaving.as_chunks::<ROLLED>().0.iter().zip(entering.as_chunks::<ROLLED>().0);
         for (leaving, entering) in groups {
             wide::roll(sum, leaving, entering, filter, &mut hits);
-            for (index, weak) in hits.drain(..) {
+            for &(index, weak) in &hits {
                 if at + index >= self.affordable()
                     && let Some(found) = self.look_up(at + index, weak)
                 {
