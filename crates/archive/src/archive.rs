@@ -28,6 +28,8 @@ pub struct Archive(pub(crate) Arc<Opened>);
 pub(crate) struct Opened {
     pub(crate) stream: Stream,
     pub(crate) layout: Layout,
+    /// The most that the diff may take in memory.
+    pub(crate) max_held: u64,
     /// The part of the archive that was read to open it.
     pub(crate) end: Range<u64>,
 }

@@ -5,7 +5,7 @@ use std::io::Read;
 use std::path::PathBuf;
 
 use diffindex::{Change, DiffIndex};
-use dirindex::sections::Seal;
+use dirindex::sections::{Seal, max_held};
 
 use crate::forward::{Forward, Past};
 use crate::open::{self, DIFF, MAX_TABLE_LEN, PATHS, max_diff_len};
@@ -33,7 +33,7 @@ impl<'r> DiffStream<'r> {
     /// in volumes is one, too, when they come one after the other.
     ///
     /// A diff that takes more than 64 MiB is believed only when it takes no more than 64 times of what has come
-    /// of the archive.
+    /// of the archive; unpacked, no more than [`max_held`] of that.
     ///
     /// # Errors
     /// [`Error::Io`], [`Error::Damaged`], [`Error::Diff`].
@@ -51,7 +51,9 @@ impl<'r> DiffStream<'r> {
                 return Err(forward.damaged(DIFF, "it is too large for so short an archive"));
             }
         }
-        let (diff, blocks) = DiffIndex::from_bytes_in_blocks(bytes)
+        forward.end()?;
+        let most = max_held(forward.member_end());
+        let (diff, blocks) = DiffIndex::from_bytes_in_blocks(bytes, most)
             .map_err(|source| Error::Diff { archive: forward.name(), source })?;
         forward.begin(PATHS, Some(paths::byte_len(&diff)))?;
         let differs = forward.damaged(PATHS, PATHS_DIFFER);

@@ -88,6 +88,11 @@ impl<'r> Forward<'r> {
         self.start.stored + (self.buffer.len() - self.from) as u64
     }
 
+    /// Where in the archive the member at hand ends.
+    pub(crate) fn member_end(&self) -> u64 {
+        self.start.stored + self.stored as u64
+    }
+
     pub(crate) fn path(&self) -> &PathBuf {
         &self.path
     }
@@ -124,7 +129,7 @@ impl<'r> Forward<'r> {
     }
 
     /// Reads what the body at hand still has and its padding, and notes it down.
-    fn end(&mut self) -> Result<(), Error> {
+    pub(crate) fn end(&mut self) -> Result<(), Error> {
         while self.pass(usize::MAX, |_| ())? > 0 {}
         let Some(body) = self.body.take() else { return Ok(()) };
         if body.wanted.is_some_and(|wanted| wanted != body.len) {

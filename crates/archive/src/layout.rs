@@ -3,7 +3,7 @@
 
 use std::ops::Range;
 
-use diffindex::{BLOCK_ROWS, Change, Content, DiffIndex};
+use diffindex::{BLOCK, BLOCK_ROWS, Change, Content, DiffIndex};
 use dirindex::sections::{MAX_SECTION_LEN, Seal};
 use dirindex::{Node, RelPath};
 
@@ -91,6 +91,11 @@ impl Layout {
             return Err(format!("its blocks have {delta} deltas, not {}", deltas.len()));
         }
         Ok(Layout { head, blocks, deltas, framing, diff, paths })
+    }
+
+    /// What the blocks take in memory, all of them together.
+    pub(crate) fn held(&self) -> u64 {
+        self.blocks.iter().map(|block| BLOCK.held(&block.seal)).fold(0, u64::saturating_add)
     }
 
     /// The number of the block that has `path`, if any has.

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use diffindex::DiffIndex;
-use dirindex::sections::Seal;
+use dirindex::sections::{Seal, max_held, too_much};
 
 use crate::archive::Opened;
 use crate::body::Stored;
@@ -71,10 +71,15 @@ pub(crate) fn open(source: Box<dyn ReadAt>, path: PathBuf, from: u64) -> Result<
         return Err(stream.damaged(DIFF, 0, problem));
     }
     let layout = Layout::new(head, blocks, deltas, stream.end().stream).map_err(wrong)?;
-    if ![layout.diff.end, layout.paths.end].iter().all(|&at| stream.is_cut_at(at)) {
+    let cuts = stream.cut_at(layout.diff.end).zip(stream.cut_at(layout.paths.end));
+    let Some((diff_end, _)) = cuts else {
         return Err(wrong("its members are not cut where they must be".to_owned()));
+    };
+    let max_held = max_held(diff_end);
+    if let Some(problem) = too_much(layout.held(), max_held) {
+        return Err(stream.damaged(DIFF, 0, problem));
     }
-    Ok(Archive(Arc::new(Opened { stream, layout, end: read })))
+    Ok(Archive(Arc::new(Opened { stream, layout, max_held, end: read })))
 }
 
 /// The archive with all of its diff. Who has that at hand saves reading it.
@@ -161,7 +166,7 @@ impl End<'_> {
 }
 
 fn read_diff(archive: &Opened) -> Result<DiffIndex, Error> {
-    let Opened { stream, layout, .. } = archive;
+    let Opened { stream, layout, max_held, .. } = archive;
     let body = &layout.diff;
     let mut cursor = stream.cursor();
     cursor.will_read(body.at..body.end);
@@ -169,7 +174,7 @@ fn read_diff(archive: &Opened) -> Result<DiffIndex, Error> {
     let mut bytes = vec![0; body.len as usize];
     cursor.read_body_exact(DIFF, body, 0, &mut bytes)?;
     cursor.padding(DIFF, body)?;
-    let (diff, blocks) = DiffIndex::from_bytes_in_blocks(bytes)
+    let (diff, blocks) = DiffIndex::from_bytes_in_blocks(bytes, *max_held)
         .map_err(|source| Error::Diff { archive: shown(stream.path()), source })?;
     check_diff(archive, &diff, blocks)?;
     Ok(diff)

@@ -101,7 +101,7 @@ impl Archive {
 
     /// The bytes that opening the archive and reading these blocks and parts of its stream takes.
     fn ranges(&self, blocks: &[usize], spans: &[Range<u64>]) -> Vec<Range<u64>> {
-        let Opened { stream, layout, end } = &*self.0;
+        let Opened { stream, layout, end, .. } = &*self.0;
         let blocks = blocks.iter().filter_map(|&number| layout.blocks.get(number));
         let spans = blocks.map(|block| &block.span).chain(spans);
         let mut ranges: Vec<_> = spans.map(|span| stream.archive_range(span.clone())).collect();

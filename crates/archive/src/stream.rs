@@ -61,9 +61,10 @@ impl Stream {
         self.starts.last().copied().unwrap_or_default()
     }
 
-    /// Whether a member begins, or the last one ends, at `at` in the stream.
-    pub(crate) fn is_cut_at(&self, at: u64) -> bool {
-        self.starts.binary_search_by_key(&at, |place| place.stream).is_ok()
+    /// Where in the archive a member begins, or the last one ends, at `at` in the stream, if one does.
+    pub(crate) fn cut_at(&self, at: u64) -> Option<u64> {
+        let number = self.starts.binary_search_by_key(&at, |place| place.stream).ok()?;
+        self.starts.get(number).map(|place| place.stored)
     }
 
     /// Whether its members are these, and compressed so.

@@ -5,6 +5,7 @@ use std::io::{self, Write};
 
 use diffindex::{Change, Content, DiffIndex, Encoded};
 use dirindex::SectionError;
+use dirindex::sections::max_held;
 use rayon::ScopeFifo;
 use rsync_core::Progress;
 
@@ -245,6 +246,10 @@ fn write_head<W: Write>(
     encoded.write_to(&mut slot, cut).map_err(failed)?;
     slot.finish()?;
     tar.cut().map_err(Error::Write)?;
+    if encoded.held() > max_held(0) {
+        let (_, stored) = tar.settle().map_err(Error::Write)?;
+        encoded.check_held(stored).map_err(Error::Encode)?;
+    }
 
     let paths_len = paths::byte_len(diff);
     let mut slot = Slot::new(&mut *tar, PATHS.to_owned(), framing);

@@ -244,9 +244,12 @@ impl DiffIndex {
     /// Writes the diff to `out`. The bytes depend on the two trees alone.
     ///
     /// # Errors
-    /// [`Error::Sections`].
+    /// [`Error::Sections`], also before anything is written, when the diff takes so much more memory than
+    /// bytes that no reader would believe it.
     pub fn write_to(&self, out: impl Write, signatures: Signatures) -> Result<(), Error> {
-        self.encode(signatures)?.write_to(out, |_| Ok(()))
+        let encoded = self.encode(signatures)?;
+        encoded.check_held(encoded.byte_len())?;
+        encoded.write_to(out, |_| Ok(()))
     }
 
     /// Reads what [`to_bytes`](DiffIndex::to_bytes) wrote.
@@ -254,7 +257,7 @@ impl DiffIndex {
     /// # Errors
     /// [`Error::Sections`] for damage, [`Error::Unusable`] for what no two trees can give.
     pub fn from_bytes(bytes: Vec<u8>) -> Result<DiffIndex, Error> {
-        Ok(DiffIndex::from_bytes_in_blocks(bytes)?.0)
+        DiffIndex::from_file_bytes(bytes)
     }
 
     /// Writes the diff to `path`, in one step.

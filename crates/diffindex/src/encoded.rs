@@ -7,7 +7,8 @@ use std::path::Path;
 use std::sync::Arc;
 
 use dirindex::sections::{
-    HEADER_LEN, Seal, Section, SectionError, Sections, Writer, container_len, encode_all,
+    FileKind, HEADER_LEN, List, Seal, Section, SectionError, Sections, Writer, container_len,
+    encode_all, max_held, too_much,
 };
 use dirindex::stored::{
     ShapeCode, SignatureReader, StoredSignature, section_lens, write_signatures,
@@ -18,7 +19,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::{Change, Content, DiffIndex, Error, New};
 
-const FILE_KIND: [u8; 4] = *b"DIFF";
+const FILE_KIND: FileKind = FileKind { letters: *b"DIFF", lists: &[BLOCK] };
 const ROOTS: u32 = 1;
 const CHANGES: u32 = 2;
 const SIGNATURES: u32 = 3;
@@ -30,6 +31,9 @@ pub const BLOCK_ROWS: usize = 128;
 /// So many are decoded at a time: enough for all threads, and so few that little more than the changes
 /// themselves is held of a large diff.
 const BLOCKS_AT_ONCE: usize = 256;
+
+/// What a block is, and takes in memory.
+pub const BLOCK: List = List { kind: CHANGES, rows: BLOCK_ROWS, row_room: 256 };
 
 /// Which signatures are written with a diff.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -95,12 +99,20 @@ impl DiffIndex {
     }
 
     /// [`from_bytes`](DiffIndex::from_bytes), and where in the bytes each block of [`BLOCK_ROWS`]
-    /// changes begins and what it can be read with by itself.
+    /// changes begins and what it can be read with by itself. For a diff that is a part of a larger file,
+    /// which may take `most` bytes of memory.
     ///
     /// # Errors
     /// As [`from_bytes`](DiffIndex::from_bytes).
-    pub fn from_bytes_in_blocks(bytes: Vec<u8>) -> Result<(DiffIndex, Vec<(u64, Seal)>), Error> {
-        from_sections(Sections::from_bytes(bytes, FILE_KIND)?)
+    pub fn from_bytes_in_blocks(
+        bytes: Vec<u8>,
+        most: u64,
+    ) -> Result<(DiffIndex, Vec<(u64, Seal)>), Error> {
+        from_sections(Sections::from_bytes_within(bytes, FILE_KIND, most)?)
+    }
+
+    pub(crate) fn from_file_bytes(bytes: Vec<u8>) -> Result<DiffIndex, Error> {
+        Ok(from_sections(Sections::from_bytes(bytes, FILE_KIND)?)?.0)
     }
 
     pub(crate) fn open(path: &Path) -> Result<DiffIndex, Error> {
@@ -117,6 +129,23 @@ impl<'a> Encoded<'a> {
         container_len([roots].into_iter().chain(blocks).chain(section_lens(self.kept())))
     }
 
+    /// What it takes in memory for who reads all of it. See [`max_held`].
+    pub fn held(&self) -> u64 {
+        let blocks = self.blocks.iter().map(|block| BLOCK.held(&block.seal()));
+        let signatures = section_lens(self.kept());
+        let all = [self.roots.seal().raw_len].into_iter().chain(blocks).chain(signatures);
+        all.fold(0, u64::saturating_add)
+    }
+
+    /// That who reads it believes it, when `len` bytes are stored for it.
+    ///
+    /// # Errors
+    /// [`Error::Sections`].
+    pub fn check_held(&self, len: u64) -> Result<(), Error> {
+        let problem = too_much(self.held(), max_held(len));
+        problem.map_or(Ok(()), |problem| Err(SectionError::Encode(problem).into()))
+    }
+
     /// Where in the bytes the first block of changes begins. The others follow without gaps.
     pub fn blocks_at(&self) -> u64 {
         HEADER_LEN as u64 + self.roots.seal().stored_len
@@ -127,7 +156,8 @@ impl<'a> Encoded<'a> {
         self.diff.changes().chunks(BLOCK_ROWS).zip(self.blocks.iter().map(Section::seal))
     }
 
-    /// Writes the bytes to `out`. Calls `cut` before each block and after the last one.
+    /// Writes the bytes to `out`. Calls `cut` before each block and after the last one. Of a diff that holds
+    /// [too much](Encoded::check_held) no reader takes them.
     ///
     /// # Errors
     /// [`Error::Sections`], when `out` or `cut` fails or a signature cannot be loaded.
@@ -144,7 +174,7 @@ impl<'a> Encoded<'a> {
         }
         cut(writer.get_mut()).map_err(SectionError::Write)?;
         write_signatures(&mut writer, SIGNATURES, self.kept())?;
-        writer.finish()?;
+        writer.finish_part()?;
         Ok(())
     }
 
@@ -161,7 +191,7 @@ impl<'a> Encoded<'a> {
 /// [`Error::Unusable`] for a change that cannot be, or out of order; [`Error::Block`] when the bytes
 /// are not those that were sealed.
 pub fn read_block(seal: &Seal, stored: Vec<u8>) -> Result<Vec<Change>, Error> {
-    let rows: Vec<RowRead> = seal.decode(stored).map_err(Error::Block)?;
+    let rows: Vec<RowRead> = seal.decode_list(stored, &BLOCK).map_err(Error::Block)?;
     let changes: Vec<Change> = rows.into_iter().map(|row| change(row, None)).collect();
     let mut previous: Option<&RelPath> = None;
     for Change { path, .. } in &changes {
@@ -186,7 +216,7 @@ fn from_sections(sections: Sections) -> Result<(DiffIndex, Vec<(u64, Seal)>), Er
     let mut signatures = SignatureReader::new(Arc::clone(&sections), SIGNATURES)?;
     let mut changes = Vec::new();
     for numbers in numbers.chunks(BLOCKS_AT_ONCE) {
-        let rows = numbers.par_iter().map(|&number| sections.decode::<Vec<RowRead>>(number));
+        let rows = numbers.par_iter().map(|&number| sections.decode_list::<RowRead>(number));
         for row in rows.collect::<Result<Vec<_>, _>>()?.into_iter().flatten() {
             let signature = match &row.2 {
                 Outcome::New((node, _, _, code)) => signatures.next(*code, node.len())?,

@@ -42,6 +42,6 @@ use dirindex::Entry;
 
 pub use change::{Change, Class, Content, New};
 pub use diff::DiffIndex;
-pub use encoded::{BLOCK_ROWS, Encoded, Signatures, read_block};
+pub use encoded::{BLOCK, BLOCK_ROWS, Encoded, Signatures, read_block};
 pub use error::Error;
 pub use squash::{PartContent, Recipe, Squashed};

@@ -30,3 +30,16 @@ pub(crate) fn decode<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, String> {
         Err(error) => Err(error.to_string()),
     }
 }
+
+/// Decodes a list of at most `most` rows that takes up all of `bytes`. A row may take far more memory than
+/// bytes: so how many there are is looked at first.
+pub(crate) fn decode_list<T: DeserializeOwned>(
+    bytes: &[u8],
+    most: usize,
+) -> Result<Vec<T>, String> {
+    let rows: Result<(u64, usize), _> = bincode::serde::decode_from_slice(bytes, config());
+    match rows {
+        Ok((rows, _)) if rows > most as u64 => Err(format!("a list of {rows} rows")),
+        _ => decode(bytes),
+    }
+}

@@ -12,11 +12,20 @@ use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 
 use crate::codec;
-use crate::sections::{Section, SectionError, Sections, Writer};
+use crate::sections::{FileKind, List, Section, SectionError, Sections, Writer};
 use crate::stored::{self, ShapeCode, SignatureReader, StoredSignature};
 use crate::{Entry, Error, NewFile, Node, ReadAt, RelPath, Time};
 
-const FILE_KIND: [u8; 4] = *b"INDX";
+const FILE_KIND: FileKind = FileKind {
+    letters: *b"INDX",
+    lists: &[
+        List { kind: CATALOGUE, rows: ROWS_PER_SECTION, row_room: 256 },
+        // They go into the records.
+        List { kind: TRUST, rows: ROWS_PER_SECTION, row_room: 0 },
+        List { kind: PROBLEMS, rows: ROWS_PER_SECTION, row_room: 256 },
+        List { kind: EXCLUDED, rows: ROWS_PER_SECTION, row_room: 64 },
+    ],
+};
 const CATALOGUE: u32 = 1;
 const TRUST: u32 = 2;
 const SIGNATURES: u32 = 3;
@@ -304,8 +313,8 @@ impl DirIndex {
             (&record.entry, record.signature.as_ref().map(StoredSignature::code))
         })?;
         self.write_rows(&mut writer, TRUST, |record| record.trust)?;
-        if !self.problems.is_empty() {
-            writer.section(&Section::encode(PROBLEMS, &self.problems)?)?;
+        for chunk in self.problems.chunks(ROWS_PER_SECTION) {
+            writer.section(&Section::encode(PROBLEMS, &chunk)?)?;
         }
         for chunk in self.excluded.chunks(ROWS_PER_SECTION) {
             writer.section(&Section::encode(EXCLUDED, &chunk)?)?;
@@ -382,8 +391,8 @@ impl DirIndex {
         let pairs: Vec<(usize, usize)> = catalogue.into_iter().zip(trust).collect();
         for pairs in pairs.chunks(sections_at_once()) {
             let decode = |&(rows, trust): &(usize, usize)| {
-                let rows: Vec<Row<Entry>> = sections.decode(rows)?;
-                let trusts: Vec<Option<Trust>> = sections.decode(trust)?;
+                let rows: Vec<Row<Entry>> = sections.decode_list(rows)?;
+                let trusts: Vec<Option<Trust>> = sections.decode_list(trust)?;
                 if rows.len() == trusts.len() {
                     Ok((rows, trusts))
                 } else {

@@ -26,6 +26,65 @@ const ROW_LEN: usize = 56;
 const FOOTER_LEN: usize = 48;
 const ZSTD_LEVEL: i32 = 3;
 
+/// A kind of container, and what is known of its sections before any is unpacked. Four ASCII letters alone are
+/// one without lists.
+#[derive(Debug, Clone, Copy)]
+pub struct FileKind {
+    /// Four ASCII letters.
+    pub letters: [u8; 4],
+    /// Which of its sections are lists.
+    pub lists: &'static [List],
+}
+
+/// A kind of section that is a list.
+#[derive(Debug, Clone, Copy)]
+pub struct List {
+    /// The section's kind.
+    pub kind: u32,
+    /// The most rows that one section has.
+    pub rows: usize,
+    /// What a row takes in memory beside the bytes that it is encoded in: these may be few.
+    pub row_room: usize,
+}
+
+impl From<[u8; 4]> for FileKind {
+    fn from(letters: [u8; 4]) -> FileKind {
+        FileKind { letters, lists: &[] }
+    }
+}
+
+impl FileKind {
+    fn list(&self, kind: u32) -> Option<&'static List> {
+        self.lists.iter().find(|list| list.kind == kind)
+    }
+
+    /// What a section of `kind` takes in memory.
+    fn held(&self, kind: u32, seal: &Seal) -> u64 {
+        self.list(kind).map_or(seal.raw_len, |list| list.held(seal))
+    }
+}
+
+impl List {
+    /// What the list in a section takes in memory: its bytes, and room for as many rows as it may have.
+    pub fn held(&self, seal: &Seal) -> u64 {
+        seal.raw_len.saturating_add(self.rows as u64 * self.row_room as u64)
+    }
+}
+
+/// The most that the sections of a container may take in memory, all together, when `len` bytes are stored
+/// for them. No honest tree needs as much (`docs/format.md` has the figures), and who writes a few bytes that
+/// unpack to many cannot make a reader take more.
+pub fn max_held(len: u64) -> u64 {
+    len.saturating_mul(128).saturating_add(512 << 20)
+}
+
+/// What is wrong with sections that take `held` bytes in memory, if `most` are allowed.
+pub fn too_much(held: u64, most: u64) -> Option<String> {
+    (held > most).then(|| {
+        format!("it takes {held} bytes in memory, where what is stored for it allows {most}")
+    })
+}
+
 /// How a section's bytes are kept.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Packing {
@@ -103,12 +162,16 @@ impl Seal {
         if raw.len() != raw_len { Err("it has another length".to_owned()) } else { Ok(raw) }
     }
 
-    /// The value in the section whose stored bytes are `stored`.
+    /// The list in the section whose stored bytes are `stored`.
     ///
     /// # Errors
-    /// As [`open`](Seal::open).
-    pub fn decode<T: DeserializeOwned>(&self, stored: Vec<u8>) -> Result<T, String> {
-        codec::decode(&self.open(stored)?)
+    /// As [`open`](Seal::open); a list of more rows than `list` may have is one.
+    pub fn decode_list<T: DeserializeOwned>(
+        &self,
+        stored: Vec<u8>,
+        list: &List,
+    ) -> Result<Vec<T>, String> {
+        codec::decode_list(&self.open(stored)?, list.rows)
     }
 }
 
@@ -117,7 +180,7 @@ fn head(digest: &Digest) -> [u8; 16] {
 }
 
 /// A section ready to be written: encoded, compressed, hashed.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct Section {
     kind: u32,
     seal: Seal,
@@ -182,23 +245,26 @@ pub fn container_len(stored: impl Iterator<Item = u64>) -> u64 {
 #[derive(Debug)]
 pub struct Writer<W> {
     out: W,
+    kind: FileKind,
     header: [u8; HEADER_LEN],
     table: Vec<u8>,
     at: u64,
+    held: u64,
 }
 
 impl<W: Write> Writer<W> {
-    /// Starts a container. `file_kind` tells one kind of file from another: four ASCII letters.
+    /// Starts a container.
     ///
     /// # Errors
     /// [`SectionError::Write`].
-    pub fn new(mut out: W, file_kind: [u8; 4]) -> Result<Writer<W>, SectionError> {
+    pub fn new(mut out: W, kind: impl Into<FileKind>) -> Result<Writer<W>, SectionError> {
+        let kind = kind.into();
         let mut header = [0; HEADER_LEN];
         header[..4].copy_from_slice(&MAGIC);
-        header[4..8].copy_from_slice(&file_kind);
+        header[4..8].copy_from_slice(&kind.letters);
         header[8..].copy_from_slice(&VERSION.to_le_bytes());
         out.write_all(&header).map_err(SectionError::Write)?;
-        Ok(Writer { out, header, table: Vec::new(), at: HEADER_LEN as u64 })
+        Ok(Writer { out, kind, header, table: Vec::new(), at: HEADER_LEN as u64, held: 0 })
     }
 
     /// Appends a section.
@@ -214,6 +280,7 @@ impl<W: Write> Writer<W> {
         self.table.extend(raw_len.to_le_bytes());
         self.table.extend(section.digest.0);
         self.at += stored_len;
+        self.held = self.held.saturating_add(self.kind.held(section.kind, &section.seal));
         Ok(())
     }
 
@@ -225,8 +292,22 @@ impl<W: Write> Writer<W> {
     /// Writes the table and the footer and gives the writer back.
     ///
     /// # Errors
+    /// [`SectionError::Write`]; [`SectionError::Encode`] for what no reader would take, being more than
+    /// [`max_held`] of so short a file.
+    pub fn finish(self) -> Result<W, SectionError> {
+        let len = self.at + (self.table.len() + FOOTER_LEN) as u64;
+        match too_much(self.held, max_held(len)) {
+            Some(problem) => Err(SectionError::Encode(problem)),
+            None => self.finish_part(),
+        }
+    }
+
+    /// [`finish`](Writer::finish), of a container that is a part of a larger file. How much it may
+    /// hold is for the caller to see to.
+    ///
+    /// # Errors
     /// [`SectionError::Write`].
-    pub fn finish(mut self) -> Result<W, SectionError> {
+    pub fn finish_part(mut self) -> Result<W, SectionError> {
         let mut footer = Vec::with_capacity(FOOTER_LEN);
         footer.extend(self.at.to_le_bytes());
         let digest = self.table_digest(&footer);
@@ -257,6 +338,7 @@ struct Row {
 pub struct Sections {
     bytes: Backing,
     len: usize,
+    kind: FileKind,
     rows: Vec<Row>,
 }
 
@@ -302,18 +384,19 @@ impl Backing {
 }
 
 impl Sections {
-    /// Opens the container in `file`, which must be of `file_kind`. A file that is
+    /// Opens the container in `file`, which must be of `kind`. A file that is
     /// changed while it is open gives errors, never other values.
     ///
     /// # Errors
-    /// [`SectionError::Damaged`], [`SectionError::Read`].
-    pub fn open(file: File, file_kind: [u8; 4]) -> Result<Sections, SectionError> {
+    /// [`SectionError::Damaged`], also for one that holds more than [`max_held`] of its length;
+    /// [`SectionError::Read`].
+    pub fn open(file: File, kind: impl Into<FileKind>) -> Result<Sections, SectionError> {
         let metadata = file.metadata().map_err(SectionError::Read)?;
         if !metadata.is_file() {
             let error = io::Error::new(io::ErrorKind::InvalidInput, "not a regular file");
             return Err(SectionError::Read(error));
         }
-        Sections::from_source(Box::new(file), file_kind)
+        Sections::from_source(Box::new(file), kind)
     }
 
     /// [`open`](Sections::open) of anything that can be read at any place.
@@ -322,23 +405,44 @@ impl Sections {
     /// As [`open`](Sections::open).
     pub fn from_source(
         source: Box<dyn ReadAt>,
-        file_kind: [u8; 4],
+        kind: impl Into<FileKind>,
     ) -> Result<Sections, SectionError> {
         let len = source.size().map_err(SectionError::Read)?;
+        let most = max_held(len);
         let len = usize::try_from(len).map_err(io::Error::other).map_err(SectionError::Read)?;
-        Sections::parse(Backing::Source(source), len, file_kind)
+        Sections::parse(Backing::Source(source), len, kind.into(), most)
     }
 
     /// Opens the container that `bytes` are.
     ///
     /// # Errors
     /// [`SectionError::Damaged`].
-    pub fn from_bytes(bytes: Vec<u8>, file_kind: [u8; 4]) -> Result<Sections, SectionError> {
-        let len = bytes.len();
-        Sections::parse(Backing::Memory(bytes), len, file_kind)
+    pub fn from_bytes(bytes: Vec<u8>, kind: impl Into<FileKind>) -> Result<Sections, SectionError> {
+        let most = max_held(bytes.len() as u64);
+        Sections::from_bytes_within(bytes, kind, most)
     }
 
-    fn parse(bytes: Backing, len: usize, file_kind: [u8; 4]) -> Result<Sections, SectionError> {
+    /// [`from_bytes`](Sections::from_bytes), of a container that is a part of a larger file and may hold
+    /// `most` bytes, whatever its own length.
+    ///
+    /// # Errors
+    /// [`SectionError::Damaged`].
+    pub fn from_bytes_within(
+        bytes: Vec<u8>,
+        kind: impl Into<FileKind>,
+        most: u64,
+    ) -> Result<Sections, SectionError> {
+        let len = bytes.len();
+        Sections::parse(Backing::Memory(bytes), len, kind.into(), most)
+    }
+
+    fn parse(
+        bytes: Backing,
+        len: usize,
+        kind: FileKind,
+        most: u64,
+    ) -> Result<Sections, SectionError> {
+        let letters = kind.letters;
         if len < HEADER_LEN {
             return Err(damaged(len, "the file ends inside its header"));
         }
@@ -346,8 +450,8 @@ impl Sections {
         if header[..4] != MAGIC {
             return Err(damaged(0, "not a file of incremental-backups-tools"));
         }
-        if header[4..8] != file_kind {
-            let (found, wanted) = (header[4..8].escape_ascii(), file_kind.escape_ascii());
+        if header[4..8] != letters {
+            let (found, wanted) = (header[4..8].escape_ascii(), letters.escape_ascii());
             return Err(damaged(4, format!("a file of kind {found}, not {wanted}")));
         }
         if header[8..] != VERSION.to_le_bytes() {
@@ -358,7 +462,7 @@ impl Sections {
             .filter(|&at| at >= HEADER_LEN)
             .ok_or_else(|| damaged(len, "the file ends before its footer"))?;
         let footer = bytes.read(footer_at, FOOTER_LEN)?;
-        if footer[40..44] != MAGIC || footer[44..] != file_kind {
+        if footer[40..44] != MAGIC || footer[44..] != letters {
             return Err(damaged(footer_at, "no footer: the file was cut short or added to"));
         }
         let table_offset = u64::from_le_bytes(*footer.first_chunk().unwrap_or(&[0; 8]));
@@ -374,7 +478,11 @@ impl Sections {
         }
         let rows = parse_rows(&table, table_at - HEADER_LEN)?;
         drop((header, footer, table));
-        Ok(Sections { bytes, len, rows })
+        let held = rows.iter().map(|row| kind.held(row.kind, &row.seal));
+        match too_much(held.fold(0, u64::saturating_add), most) {
+            Some(problem) => Err(damaged(table_at, problem)),
+            None => Ok(Sections { bytes, len, kind, rows }),
+        }
     }
 
     /// How many sections there are.
@@ -416,6 +524,17 @@ impl Sections {
         codec::decode(&raw).map_err(|problem| damaged(offset, problem))
     }
 
+    /// The list in section `number`.
+    ///
+    /// # Errors
+    /// [`SectionError::Damaged`], also when it has more rows than a list of its [kind](FileKind) may have.
+    pub fn decode_list<T: DeserializeOwned>(&self, number: usize) -> Result<Vec<T>, SectionError> {
+        let raw = self.raw(number)?;
+        let row = self.row(number)?;
+        let most = self.kind.list(row.kind).map_or(usize::MAX, |list| list.rows);
+        codec::decode_list(&raw, most).map_err(|problem| damaged(row.offset, problem))
+    }
+
     /// The values in all sections of `kind`, each a list, joined; decoded in parallel.
     ///
     /// # Errors
@@ -427,8 +546,8 @@ impl Sections {
         let numbers: Vec<usize> = self.of_kind(kind).collect();
         let lists = numbers
             .into_par_iter()
-            .map(|number| self.decode::<Vec<T>>(number))
-            .collect::<Result<Vec<_>, _>>()?;
+            .map(|number| self.decode_list(number))
+            .collect::<Result<Vec<Vec<T>>, _>>()?;
         Ok(lists.into_iter().flatten().collect())
     }
 
@@ -530,6 +649,52 @@ mod tests {
             assert!(read(bytes).is_err(), "bit {bit}");
         }
         assert!(read([whole, vec![0]].concat()).is_err());
+    }
+
+    /// A kind of file whose lists take much: two hold as much as any file may.
+    const ROOMY: FileKind = {
+        let row_room = (512 << 20) / 4 + 3000;
+        FileKind { letters: KIND, lists: &[List { kind: 1, rows: 2, row_room }] }
+    };
+
+    fn lists(kind: FileKind, count: usize) -> Writer<Vec<u8>> {
+        let mut writer = Writer::new(Vec::new(), kind).unwrap();
+        let list = Section::encode(1, &vec![1u64, 2]).unwrap();
+        (0..count).for_each(|_| writer.section(&list).unwrap());
+        writer
+    }
+
+    #[test]
+    fn what_holds_too_much_is_neither_written_nor_read() {
+        let whole = lists(ROOMY, 2).finish().unwrap();
+        let held = 4 * ((512 << 20) / 4 + 3000) + 2 * 3;
+        assert!((max_held(0)..=max_held(whole.len() as u64)).contains(&held));
+        let sections = Sections::from_bytes_within(whole.clone(), ROOMY, held).unwrap();
+        assert_eq!(sections.decode_all::<u64>(1).unwrap(), [1, 2, 1, 2]);
+        assert!(Sections::from_bytes(whole.clone(), ROOMY).is_ok());
+        let error = Sections::from_bytes_within(whole, ROOMY, held - 1).unwrap_err().to_string();
+        assert!(error.contains(&format!("it takes {held} bytes in memory")), "{error}");
+
+        let error = lists(ROOMY, 3).finish().unwrap_err().to_string();
+        assert!(error.starts_with("cannot encode a section: it takes 805"), "{error}");
+        let part = lists(ROOMY, 3).finish_part().unwrap();
+        assert!(Sections::from_bytes(part.clone(), ROOMY).is_err());
+        assert!(Sections::from_bytes_within(part, ROOMY, u64::MAX).is_ok());
+    }
+
+    #[test]
+    fn a_list_of_more_rows_than_there_may_be_is_refused() {
+        let mut writer = Writer::new(Vec::new(), KIND).unwrap();
+        let list = Section::encode(1, &vec![1u64, 2, 3]).unwrap();
+        writer.section(&list).unwrap();
+        let sections = Sections::from_bytes(writer.finish().unwrap(), ROOMY).unwrap();
+        let error = sections.decode_all::<u64>(1).unwrap_err().to_string();
+        assert!(error.ends_with("a list of 3 rows"), "{error}");
+        let decode = |rows| {
+            list.seal().decode_list(list.stored.clone(), &List { kind: 1, rows, row_room: 0 })
+        };
+        assert_eq!(decode(3), Ok(vec![1u64, 2, 3]));
+        assert_eq!(decode(2), Err("a list of 3 rows".to_owned()));
     }
 
     #[test]

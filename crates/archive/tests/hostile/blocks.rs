@@ -129,8 +129,13 @@ pub(crate) const LOOKED_UP: &[Case] = &[
     ),
     case(
         "a block that declares 64 MiB and more",
+        |f| f.lengths.blocks[0].seal.raw_len = (64 << 20) + 1,
+        "it declares 67108865 bytes",
+    ),
+    case(
+        "a block that declares 2^64",
         |f| f.lengths.blocks[0].seal.raw_len = u64::MAX,
-        "it declares 18446744073709551615 bytes",
+        "diff.index at byte 0: it takes 18446744073709551615 bytes",
     ),
     case(
         "a block that declares less than it has",

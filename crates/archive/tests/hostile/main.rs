@@ -22,6 +22,7 @@ mod ends;
 #[path = "../suite/forge.rs"]
 mod forge;
 mod headers;
+mod held;
 mod limits;
 mod names;
 mod order;
@@ -40,6 +41,8 @@ fn there_are_a_hundred_cases_and_more() {
         tables::CASES,
         blocks::READ,
         blocks::LOOKED_UP,
+        held::READ,
+        held::LOOKED_UP,
         ends::CASES,
         volumes::CASES,
     ]

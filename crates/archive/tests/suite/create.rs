@@ -6,9 +6,11 @@ use std::path::Path;
 use std::sync::Arc;
 
 use archive::{ArchiveOptions, DiffData, Error};
+use diffindex::{Change, Content, DiffIndex, New, Signatures};
+use dirindex::{Dir, DirIndex, Meta, Node, RelPath, Root, Time};
 use rsync_core::Progress;
 
-use crate::common::{FORMATS, Trees, fifo, noise, small, text, write};
+use crate::common::{FORMATS, Trees, chain, fifo, noise, small, text, write};
 
 /// Creates an archive, which must fail and leave the directory as it was.
 fn fails(trees: &Trees, options: &ArchiveOptions) -> Error {
@@ -22,6 +24,37 @@ fn fails(trees: &Trees, options: &ArchiveOptions) -> Error {
     assert_eq!(left, ["diff.tgz"]);
     assert_eq!(fs::read(path).unwrap(), b"the archive of before");
     made.unwrap_err()
+}
+
+/// 1,100 paths of 500 KiB: so much that no reader would take it.
+#[test]
+fn a_diff_that_takes_too_much_memory_is_not_written() {
+    let mtime = Time { secs: 0, nanos: 0 };
+    let meta = Meta { mode: 0o755, uid: 0, gid: 0, mtime, xattrs: Default::default() };
+    let below = "/d".repeat(250 << 10);
+    let change = |number: u32| {
+        let path = RelPath::new(format!("{number:04}{below}")).unwrap();
+        let (node, meta) = (Node::Dir, meta.clone());
+        let new = Some(New { node, meta, content: Content::Keep, signature: None });
+        Change { path, old: None, new, excluded: false }
+    };
+    let old = DirIndex::empty();
+    let changes = (0..1100).map(change).collect();
+    let diff = DiffIndex::from_changes(old.root(), Root([1; 32]), changes).unwrap();
+    let tmp = tempfile::tempdir().unwrap();
+    let dir = Dir::new(tmp.path()).unwrap();
+    for format in FORMATS {
+        let options = ArchiveOptions { format: Some(format), ..Default::default() };
+        let mut out = Vec::new();
+        let error = DiffData::write(&dir, &old, &diff, &mut out, &options).unwrap_err();
+        assert!(matches!(error, Error::Encode(_)), "{error}");
+        assert!(chain(error).contains("bytes in memory"));
+        assert!(out.len() < 1 << 20, "{}", out.len());
+    }
+    let mut out = Vec::new();
+    let error = diff.write_to(&mut out, Signatures::All).unwrap_err();
+    assert!(matches!(error, diffindex::Error::Sections(_)), "{error}");
+    assert!(out.is_empty());
 }
 
 #[test]

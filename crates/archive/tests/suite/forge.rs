@@ -4,7 +4,7 @@
 use std::io::Read;
 
 use archive::Format;
-use dirindex::sections::{Seal, Section, Sections, Writer};
+use dirindex::sections::{Packing, Seal, Section, Sections, Writer};
 use dirindex::{RelPath, Root};
 use flate2::read::MultiGzDecoder;
 use libdeflater::{CompressionLvl, Compressor};
@@ -137,6 +137,31 @@ impl Forge {
             on_trailer: |_| (),
             before_trailer: Vec::new(),
         }
+    }
+
+    /// Makes `diff.index` one of these blocks and other sections, of any kinds, and says so wherever it is said. The first
+    /// block is to have all contents.
+    pub(crate) fn set_sections(&mut self, blocks: &[Section], others: &[Section]) {
+        let roots = Sections::from_bytes(self.members[0].body.clone(), *b"DIFF").unwrap();
+        let roots = Section::new(1, roots.raw(0).unwrap(), Packing::Zstd).unwrap();
+        let mut writer = Writer::new(Vec::new(), *b"DIFF").unwrap();
+        let all = [&roots].into_iter().chain(blocks).chain(others);
+        all.for_each(|section| writer.section(section).unwrap());
+        let body = writer.finish_part().unwrap();
+        let (mut contents, mut deltas) = (0, 0);
+        for row in &self.lengths.blocks {
+            (contents, deltas) = (contents + row.contents, deltas + row.deltas);
+        }
+        let row = |(number, block): (usize, &Section)| {
+            let first = RelPath::new(format!("!{number:08}")).unwrap();
+            let mine = |all: u64| if number == 0 { all } else { 0 };
+            let (contents, deltas) = (mine(contents), mine(deltas));
+            BlockRow { first, seal: block.seal(), contents, deltas }
+        };
+        self.lengths.blocks = blocks.iter().enumerate().map(row).collect();
+        self.honest = self.lengths.blocks.clone();
+        self.lengths.head.diff = body.len() as u64;
+        self.members[0] = TarMember::new("diff.index", &body);
     }
 
     /// `diff.index`, header and all, cut before each block and after the last one.

@@ -10,6 +10,7 @@
 
 mod common;
 mod create;
+#[allow(dead_code, reason = "hostile archives use the rest")]
 mod forge;
 mod interop;
 mod recover;
