@@ -8,8 +8,8 @@ use std::sync::Arc;
 
 use anyhow::{Context, Result, anyhow, bail};
 use incremental_backups_tools::{
-    Applied, ApplyOptions, DiffData, Error, RelPath, RestoreOptions, apply_diff_with, plan_restore,
-    preview_diff, recover,
+    Applied, ApplyOptions, Archive, DiffData, Error, RelPath, RestoreOptions, apply_diff_with,
+    plan_restore, preview_diff, recover,
 };
 use indicatif::HumanBytes;
 use serde_json::Value;
@@ -45,18 +45,15 @@ pub(crate) fn run(args: &RestoreArgs, console: &mut Console) -> Result<Answer> {
     if !args.dry_run && args.dest.exists() {
         recover(&args.dest).with_context(failed)?;
     }
-    let data = plan(args, &source, options.clone(), console).map_err(explained);
-    let data = data.with_context(failed)?;
-    let applied = if args.dry_run {
-        preview(args, &data, &options.apply).with_context(failed)?
-    } else {
-        let made = make_dir(&args.dest)?;
-        let applied = apply(args, &data, options.apply, console);
-        if made && applied.is_err() {
-            drop(fs::remove_dir(&args.dest));
-        }
-        Some(applied.with_context(failed)?)
-    };
+    let done = source.with_archives(console, |archives| {
+        let data = plan(args, archives, options.clone(), console)?;
+        let applied = match args.dry_run {
+            true => preview(args, &data, &options.apply)?,
+            false => Some(apply(args, &data, &options.apply, console)?),
+        };
+        Ok((data, applied))
+    });
+    let (data, applied) = done.map_err(explained).with_context(failed)?;
     report(args, &source, &data, applied.as_ref(), console)?;
     Ok(Answer::Yes)
 }
@@ -75,13 +72,13 @@ fn rel_path(path: &Path) -> Result<RelPath> {
 /// What has to change in the directory.
 fn plan(
     args: &RestoreArgs,
-    source: &Source,
+    archives: &[Archive],
     mut options: RestoreOptions,
     console: &Console,
 ) -> Result<DiffData, Error> {
     let ticker = console.ticker("looking", None);
     options.apply.progress = Some(Arc::clone(ticker.progress()));
-    plan_restore(&source.archives, &args.dest, &options)
+    plan_restore(archives, &args.dest, &options)
 }
 
 fn explained(error: Error) -> anyhow::Error {
@@ -94,29 +91,41 @@ fn explained(error: Error) -> anyhow::Error {
 }
 
 /// Makes the directory if it is not there. Whether it was not.
-fn make_dir(dir: &Path) -> Result<bool> {
+fn make_dir(dir: &Path) -> Result<bool, Error> {
     match fs::create_dir(dir) {
         Ok(()) => Ok(true),
         Err(error) if error.kind() == ErrorKind::AlreadyExists => Ok(false),
-        Err(error) => {
-            Err(error).with_context(|| format!("cannot create the directory {}", shown(dir)))
+        Err(source) => {
+            let (operation, path) = ("create the directory", dir.to_path_buf());
+            Err(Error::Root { operation, path, source })
         }
     }
 }
 
+/// Does it. A directory that was made for nothing goes.
 fn apply(
     args: &RestoreArgs,
     data: &DiffData,
-    mut options: ApplyOptions,
+    options: &ApplyOptions,
     console: &Console,
 ) -> Result<Applied, Error> {
+    let made = make_dir(&args.dest)?;
     let ticker = console.ticker("restoring", Some(Totals::of(data.diff()).content()));
-    options.progress = Some(Arc::clone(ticker.progress()));
-    apply_diff_with(&args.dest, data.diff(), data, &options)
+    let progress = Some(Arc::clone(ticker.progress()));
+    let options = ApplyOptions { progress, ..options.clone() };
+    let applied = apply_diff_with(&args.dest, data.diff(), data, &options);
+    if made && applied.is_err() {
+        drop(fs::remove_dir(&args.dest));
+    }
+    applied
 }
 
 /// What would be done; `None` where the directory is not there: all of it.
-fn preview(args: &RestoreArgs, data: &DiffData, options: &ApplyOptions) -> Result<Option<Applied>> {
+fn preview(
+    args: &RestoreArgs,
+    data: &DiffData,
+    options: &ApplyOptions,
+) -> Result<Option<Applied>, Error> {
     match args.dest.exists() {
         true => Ok(Some(preview_diff(&args.dest, data.diff(), options)?.applied)),
         false => Ok(None),

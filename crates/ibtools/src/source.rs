@@ -5,20 +5,26 @@ use std::fmt;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail};
-use incremental_backups_tools::store::{open_archive, open_way, points};
-use incremental_backups_tools::{Archive, DirStore, Point, Points, Root};
+use incremental_backups_tools::store::{by_any_way, open_archive, points};
+use incremental_backups_tools::{Archive, DirStore, Error, Point, Points, Root};
 
 use serde_json::Value;
 
-use crate::console::shown;
+use crate::console::{Console, in_words, shown};
 use crate::files;
 use crate::json::{Object, put_file};
 
 /// Archives of which the first is a full backup, as far as the command line tells.
 pub(crate) struct Source {
-    pub(crate) archives: Vec<Archive>,
     named: Vec<PathBuf>,
-    store: Option<(DirStore, Points, Point)>,
+    kind: Kind,
+}
+
+enum Kind {
+    /// These.
+    Archives(Vec<Archive>),
+    /// Those that lead to a point.
+    Store(DirStore, Points, Point),
 }
 
 /// The store in a directory.
@@ -43,7 +49,7 @@ impl Source {
             _ => {
                 let archives = named.iter().map(|path| files::archive(path));
                 let archives = archives.collect::<Result<_>>()?;
-                Ok(Source { archives, named: named.to_vec(), store: None })
+                Ok(Source { named: named.to_vec(), kind: Kind::Archives(archives) })
             }
         }
     }
@@ -57,25 +63,40 @@ impl Source {
                 None => bail!("there are no backups in {}", shown(path)),
             },
         };
-        let archives = open_way(&store, &points, point);
-        let archives = archives.with_context(|| format!("cannot read {}", shown(path)))?;
-        Ok(Source {
-            archives,
-            named: vec![path.to_path_buf()],
-            store: Some((store, points, point)),
-        })
+        Ok(Source { named: vec![path.to_path_buf()], kind: Kind::Store(store, points, point) })
+    }
+
+    /// Has `attempt` done with the archives; in a store with those of another way to the point, and a warning, when one
+    /// turns out to be damaged before anything was changed.
+    pub(crate) fn with_archives<T>(
+        &self,
+        console: &Console,
+        mut attempt: impl FnMut(&[Archive]) -> Result<T, Error>,
+    ) -> Result<T, Error> {
+        let (store, points, point) = match &self.kind {
+            Kind::Archives(archives) => return attempt(archives),
+            Kind::Store(store, points, point) => (store, points, *point),
+        };
+        let mut passed = Vec::new();
+        let done = by_any_way(store, points, point, &mut passed, attempt);
+        for passed in &passed {
+            let (archive, error) = (passed.archive, in_words(&passed.error));
+            console.warn(format_args!("{archive}: {error}; another way to {point} was tried"));
+        }
+        done
     }
 
     /// The states of trees of which these are the backups: what is in one of them is a copy, and may
     /// be changed into another.
     pub(crate) fn known_states(&self) -> Vec<Root> {
-        let mut roots: Vec<Root> = self.archives.iter().map(Archive::result).collect();
-        if let Some((store, points, _)) = &self.store {
-            let others = points.archives().iter();
-            let others = others.filter_map(|stored| open_archive(store, &stored.name).ok());
-            roots.extend(others.map(|archive| archive.result()));
+        match &self.kind {
+            Kind::Archives(archives) => archives.iter().map(Archive::result).collect(),
+            Kind::Store(store, points, _) => {
+                let archives = points.archives().iter();
+                let archives = archives.filter_map(|it| open_archive(store, &it.name).ok());
+                archives.map(|archive| archive.result()).collect()
+            }
         }
-        roots
     }
 
     /// Whether any of it is in the directory.
@@ -87,8 +108,8 @@ impl Source {
 
     /// Names it in a JSON document.
     pub(crate) fn put_into(&self, document: &mut Object) {
-        match (&self.store, self.named.as_slice()) {
-            (Some((_, _, point)), [store]) => {
+        match (&self.kind, self.named.as_slice()) {
+            (Kind::Store(_, _, point), [store]) => {
                 put_file(document, "store", store);
                 document.insert("point".into(), point.to_string().into());
             }
@@ -109,10 +130,10 @@ impl fmt::Display for Source {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Some((first, others)) = self.named.split_first() else { return Ok(()) };
         shown(first).fmt(f)?;
-        match (&self.store, others.last()) {
-            (Some((_, _, point)), _) => write!(f, " at {point}"),
-            (None, Some(last)) => write!(f, " to {}", shown(last)),
-            (None, None) => Ok(()),
+        match (&self.kind, others.last()) {
+            (Kind::Store(_, _, point), _) => write!(f, " at {point}"),
+            (_, Some(last)) => write!(f, " to {}", shown(last)),
+            (_, None) => Ok(()),
         }
     }
 }

@@ -4,7 +4,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use anyhow::{Context, Result};
-use incremental_backups_tools::{Archive, ArchiveOptions, DiffData, Format, Progress};
+use incremental_backups_tools::{Archive, ArchiveOptions, DiffData, Error, Format, Progress};
 use indicatif::HumanBytes;
 use serde_json::Value;
 
@@ -20,23 +20,30 @@ use crate::source::Source;
 pub(crate) fn run(args: &SquashArgs, console: &mut Console) -> Result<Answer> {
     let inputs: Vec<&Path> = args.sources.iter().map(AsRef::as_ref).collect();
     files::check_output(&args.output, &inputs, console)?;
+    let failed = || format!("cannot squash into {}", shown(&args.output));
     let source = Source::open(&args.sources, args.at.as_deref())?;
-    let parts = source.archives.iter().map(Archive::load).collect::<Result<Vec<_>, _>>()?;
-    let squashed = DiffData::squash(&parts)?;
-    let part = |part: &DiffData| {
-        let mut object = object([("archive_bytes", part.size().into())]);
-        if let Some(archive) = part.archives().first() {
-            put_file(&mut object, "archive", archive.path());
-        }
-        Value::from(object)
+    let made = source.with_archives(console, |archives| {
+        let squashed = squash(archives)?;
+        // What has gone into a pipe cannot be taken back: so that is written when a way has been chosen.
+        let len = match files::is_stream(&args.output) {
+            true => None,
+            false => Some(pack(args, &squashed, console)?),
+        };
+        Ok((squashed, archives.to_vec(), len))
+    });
+    let (squashed, parts, len) = made.with_context(failed)?;
+    let len = match len {
+        Some(len) => len,
+        None => stream(args, &squashed, console).with_context(failed)?,
     };
-    let (rows, count) = (parts.iter().map(part).collect::<Value>(), parts.len());
-    let apart: u64 = parts.iter().map(DiffData::size).sum();
-    // Diffs of large trees are large.
-    drop(parts);
     let totals = Totals::of(squashed.diff());
-    let packed = pack(args, &squashed, &totals, console);
-    let len = packed.with_context(|| format!("cannot squash into {}", shown(&args.output)))?;
+    let apart: u64 = parts.iter().map(Archive::size).sum();
+    let rows = parts.iter().map(|part| {
+        let mut object = object([("archive_bytes", part.size().into())]);
+        put_file(&mut object, "archive", part.path());
+        Value::from(object)
+    });
+    let (rows, count) = (rows.collect::<Value>(), parts.len());
 
     let mut document = object([
         ("archive_bytes", len.into()),
@@ -56,24 +63,31 @@ pub(crate) fn run(args: &SquashArgs, console: &mut Console) -> Result<Answer> {
     Ok(Answer::Yes)
 }
 
-/// Packs what was squashed, and gives the length of the archive.
-fn pack(
-    args: &SquashArgs,
-    squashed: &DiffData,
-    totals: &Totals,
-    console: &mut Console,
-) -> Result<u64> {
-    let output = &args.output;
-    let ticker = console.ticker("packing", Some(totals.content()));
-    let progress = Some(Arc::clone(ticker.progress()));
-    let format = args.zstd.then_some(Format::Zstd);
-    let options = ArchiveOptions { format, progress, ..ArchiveOptions::default() };
-    if !files::is_stream(output) {
-        return Ok(squashed.repack(files::behind_link(output), &options)?.size());
-    }
-    let written = Progress::default();
-    files::write(output, console, |out| {
+/// What the archives come to. Their own diffs, which are large for large trees, are let go of.
+fn squash(archives: &[Archive]) -> Result<DiffData, Error> {
+    let parts = archives.iter().map(Archive::load).collect::<Result<Vec<_>, _>>()?;
+    Ok(DiffData::squash(&parts)?)
+}
+
+/// Packs what was squashed into a file, and gives the length of the archive.
+fn pack(args: &SquashArgs, squashed: &DiffData, console: &Console) -> Result<u64, Error> {
+    let ticker = console.ticker("packing", Some(Totals::of(squashed.diff()).content()));
+    let options = options(args, ticker.progress());
+    Ok(squashed.repack(files::behind_link(&args.output), &options)?.size())
+}
+
+/// Packs what was squashed into what is no file, and gives the length of the archive.
+fn stream(args: &SquashArgs, squashed: &DiffData, console: &mut Console) -> Result<u64> {
+    let ticker = console.ticker("packing", Some(Totals::of(squashed.diff()).content()));
+    let (options, written) = (options(args, ticker.progress()), Progress::default());
+    files::write(&args.output, console, |out| {
         Ok(squashed.repack_to(Counted { out, progress: &written }, &options)?)
     })?;
     Ok(written.bytes())
+}
+
+fn options(args: &SquashArgs, progress: &Arc<Progress>) -> ArchiveOptions {
+    let format = args.zstd.then_some(Format::Zstd);
+    let progress = Some(Arc::clone(progress));
+    ArchiveOptions { format, progress, ..ArchiveOptions::default() }
 }

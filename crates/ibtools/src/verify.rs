@@ -8,6 +8,7 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail};
+use incremental_backups_tools::store::ArchiveName;
 use incremental_backups_tools::{
     Archive, DirIndex, Error, Restorable, Verified, VerifiedStore, verify_archives, verify_store,
 };
@@ -53,7 +54,7 @@ fn store(path: &Path, console: &mut Console) -> Result<(Object, bool)> {
         let found = verify_store(&store, Some(ticker.progress().as_ref()));
         found.with_context(|| format!("cannot verify the store {}", shown(path)))?
     };
-    let VerifiedStore { archives, points, indexes, missing, .. } = &found;
+    let VerifiedStore { archives, points, passed, indexes, missing, .. } = &found;
     for (stored, verified) in archives {
         problems(&stored.name, verified, console)?;
     }
@@ -65,6 +66,10 @@ fn store(path: &Path, console: &mut Console) -> Result<(Object, bool)> {
         console.line(format_args!(
             "{point}: there is an index and no archive: that is lost, or no backup was ever finished"
         ))?;
+    }
+    for (point, past) in passed {
+        let past = names(past).join(", ");
+        console.line(format_args!("{point} does not need {past}: another way leads there"))?;
     }
     for (point, restorable) in points {
         lost(point, restorable, console)?;
@@ -82,6 +87,9 @@ fn store(path: &Path, console: &mut Console) -> Result<(Object, bool)> {
     let points = points.iter().map(|(point, restorable)| {
         let mut object = object([("point", point.to_string().into())]);
         put_restorable(&mut object, restorable);
+        if let Some((_, past)) = passed.iter().find(|(passed, _)| passed == point) {
+            object.insert("passed".into(), names(past).into());
+        }
         Value::from(object)
     });
     let indexes = indexes.iter().map(|(point, error)| {
@@ -99,6 +107,10 @@ fn store(path: &Path, console: &mut Console) -> Result<(Object, bool)> {
     ]);
     put_file(&mut document, "store", path);
     Ok((document, found.is_sound()))
+}
+
+fn names(archives: &[ArchiveName]) -> Vec<String> {
+    archives.iter().map(|name| name.to_string()).collect()
 }
 
 /// Verifies archives, each of which starts where the one before it ends, and indexes.

@@ -179,6 +179,50 @@ fn damage_is_told_with_what_it_costs() {
 }
 
 #[test]
+fn what_another_way_leads_to_is_not_lost() {
+    let place = stored();
+    let short = "store/20260103T000000Z-since-20260101T000000Z.tgz";
+    let named = short.trim_start_matches("store/");
+    place.ibtools(&format!("squash {SECOND} {THIRD} -o {short}")).good();
+    place.ibtools("verify store").good();
+    let len = fs::metadata(place.path(short)).unwrap().len() as usize;
+    flip(place.path(short), len * 3 / 4);
+
+    let text = place.ibtools("verify store");
+    assert_eq!(text.code, Some(1));
+    let said = format!("20260103T000000Z does not need {named}: another way leads there\n");
+    assert!(text.out.contains(&said) && text.out.contains("3 of 3 states whole"), "{}", text.out);
+    let document = place.ibtools("--json verify store").json();
+    let point = &document["points"][2];
+    assert_eq!((&point["restorable"], &point["passed"][0]), (&"whole".into(), &named.into()));
+    assert_eq!(document["points"][1]["passed"], serde_json::Value::Null);
+
+    let restored = place.ibtools("restore store copy");
+    assert_eq!(restored.code, Some(0), "{}", restored.err);
+    let warning = format!("ibtools: warning: {named}: ");
+    assert!(restored.err.starts_with(&warning), "{}", restored.err);
+    assert!(restored.err.ends_with("another way to 20260103T000000Z was tried\n"));
+    assert_eq!(place.snapshot("copy"), place.snapshot("tree"));
+    let squashed = place.ibtools("squash store -o whole.tgz");
+    assert!(squashed.code == Some(0) && squashed.err.starts_with(&warning), "{}", squashed.err);
+    place.ibtools("restore whole.tgz again").good();
+    assert_eq!(place.snapshot("again"), place.snapshot("tree"));
+
+    // What is on no way that is taken is not even looked at.
+    let other = place.ibtools("restore store day1-again --at 2026-01-01");
+    assert_eq!((other.code, other.err.as_str()), (Some(0), ""));
+
+    flip(place.path(SECOND), 1000);
+    let failed = place.ibtools("restore store none");
+    assert_eq!(failed.code, Some(2));
+    let lines: Vec<&str> = failed.err.lines().collect();
+    assert!(lines.len() == 2 && lines[0].starts_with(&warning), "{}", failed.err);
+    let words = "ibtools: cannot restore store at 20260103T000000Z into none: ";
+    assert!(lines[1].starts_with(words) && lines[1].contains(&SECOND[6..]), "{}", failed.err);
+    assert!(!place.path("none").exists());
+}
+
+#[test]
 fn what_is_missing_is_told() {
     let place = stored();
     for (name, word) in [

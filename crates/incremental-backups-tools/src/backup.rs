@@ -7,13 +7,15 @@
 use std::cell::Cell;
 use std::sync::Arc;
 
-use archive::{ArchiveOptions, DiffData};
+use archive::{Archive, ArchiveOptions, DiffData};
 use diffindex::{DiffIndex, Signatures};
 use dirindex::{Dir, DirIndex, Root, ScanOptions};
 
 use crate::error::{Error, Result};
 use crate::pack::pack;
-use crate::store::{self, ArchiveName, Name, Point, Points, Store, StoredArchive, failed};
+use crate::store::{
+    self, ArchiveName, Name, PassedOver, Point, Points, Store, StoredArchive, failed,
+};
 
 /// How a backup is made.
 #[derive(Debug, Clone, Default)]
@@ -171,6 +173,8 @@ struct Newest {
     point: Point,
     way: Vec<StoredArchive>,
     root: Root,
+    /// All there is, but for newer archives that are damaged.
+    points: Points,
 }
 
 /// The newest point that can be restored, as far as that can be told by the end of its last archive.
@@ -184,7 +188,10 @@ fn newest(
         let Some(way) = point.and_then(|point| points.way_to(point)) else { return Ok(None) };
         let Some(last) = way.last().map(|last| last.name) else { return Ok(None) };
         match store::open_archive(store, &last) {
-            Ok(archive) => return Ok(Some(Newest { point: last.to, way, root: archive.result() })),
+            Ok(archive) => {
+                let (point, root) = (last.to, archive.result());
+                return Ok(Some(Newest { point, way, root, points }));
+            }
             Err(error) if is_damage(&error) => {
                 unusable.push(Unusable { name: Name::Archive(last), error: Some(error) });
                 points = points.without(&last);
@@ -240,7 +247,15 @@ impl Indexes {
             return Ok(Some(Arc::clone(index)));
         }
         let name = Name::Index(newest.point);
-        match rebuilt(store, &newest.way, options) {
+        let mut passed = Vec::new();
+        let rebuilt = rebuilt(store, newest, options, &mut passed);
+        for PassedOver { archive, error } in passed {
+            let name = Name::Archive(archive);
+            if unusable.iter().all(|file| file.name != name) {
+                unusable.push(Unusable { name, error: Some(error) });
+            }
+        }
+        match rebuilt {
             Ok(index) => {
                 if !unusable.iter().any(|file| matches!(file.name, Name::Index(_))) {
                     unusable.push(Unusable { name, error: None });
@@ -265,11 +280,22 @@ impl Indexes {
     }
 }
 
-/// The index of what the archives of `way` lead to, made from them alone.
-fn rebuilt(store: &dyn Store, way: &[StoredArchive], options: &BackupOptions) -> Result<DirIndex> {
-    let parts = way.iter().map(|archive| Ok(store::open_archive(store, &archive.name)?.load()?));
-    let data = DiffData::squash(&parts.collect::<Result<Vec<DiffData>>>()?)?;
-    Ok(data.signed_diff(&options.scan.signature)?.apply_to(&DirIndex::empty())?)
+/// The index of the state `newest`, made from archives alone; by another way when some on the first turn out to be damaged.
+fn rebuilt(
+    store: &dyn Store,
+    newest: &Newest,
+    options: &BackupOptions,
+    passed: &mut Vec<PassedOver>,
+) -> Result<DirIndex> {
+    store::by_any_way(store, &newest.points, newest.point, passed, |archives| {
+        let parts = archives.iter().map(Archive::load).collect::<Result<Vec<_>, _>>()?;
+        let data = DiffData::squash(&parts)?;
+        let index = data.signed_diff(&options.scan.signature)?.apply_to(&DirIndex::empty())?;
+        match index.root() {
+            root if root == newest.root => Ok(index),
+            found => Err(Error::OtherResult { expected: newest.root, found }),
+        }
+    })
 }
 
 /// Whether what is in the store is at fault, and not the way to it.
@@ -278,6 +304,8 @@ fn is_damage(error: &Error) -> bool {
     matches!(
         error,
         Error::Diff(_)
+            | Error::NoFull { .. }
+            | Error::OtherResult { .. }
             | Error::Archived(Damaged { .. } | Diff { .. } | Sign { .. } | Unlinked { .. })
     )
 }

@@ -77,15 +77,21 @@
 //! let second = backup(&dir, &store, &BackupOptions::default())?;
 //! assert!(verify_store(&store, None)?.is_sound());
 //!
-//! let points = store::points(&store)?;
-//! let archives = store::open_way(&store, &points, second.point)?;
-//! restore(&archives, at("back"), &RestoreOptions::default())?;
+//! // Where several ways lead to a point, one without damaged archives is taken.
+//! let (points, mut passed) = (store::points(&store)?, Vec::new());
+//! let options = RestoreOptions::default();
+//! store::by_any_way(&store, &points, second.point, &mut passed, |archives| {
+//!     restore(archives, at("back"), &options)
+//! })?;
+//! assert!(passed.is_empty());
 //! assert_eq!(fs::read(at("back/file"))?, b"new");
 //!
 //! // A copy of a state that is known becomes another, both ways.
 //! let known = vec![second.index.root()];
-//! let archives = store::open_way(&store, &points, first.point)?;
-//! restore(&archives, at("back"), &RestoreOptions { known, ..RestoreOptions::default() })?;
+//! let options = RestoreOptions { known, ..RestoreOptions::default() };
+//! store::by_any_way(&store, &points, first.point, &mut passed, |archives| {
+//!     restore(archives, at("back"), &options)
+//! })?;
 //! assert_eq!(fs::read(at("back/file"))?, b"old");
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```

@@ -13,8 +13,8 @@ use common::edits::{Edit, NAMES, edits, perform};
 use common::{fast_tempdir, index};
 use incremental_backups_tools::store::{self, ArchiveName, Name, Point, Points};
 use incremental_backups_tools::{
-    ApplyOptions, Archive, DiffData, DiffIndex, Dir, DirIndex, DirStore, Format, RelPath,
-    Restorable, RestoreOptions, Root, Store, restore, verify_store,
+    ApplyOptions, Archive, ArchiveOptions, DiffData, DiffIndex, Dir, DirIndex, DirStore, Format,
+    RelPath, Restorable, RestoreOptions, Root, Store, restore, verify_store,
 };
 use proptest::prelude::*;
 use proptest::sample::Index;
@@ -24,7 +24,7 @@ use proptest::test_runner::{RngAlgorithm, TestCaseError, TestRng, TestRunner};
 struct Chain {
     place: tempfile::TempDir,
     states: BTreeMap<Point, DirIndex>,
-    /// Whether two ways lead to the newest.
+    /// Whether several ways lead to a point.
     short: bool,
 }
 
@@ -76,6 +76,27 @@ impl Chain {
         let base = since.map_or_else(DirIndex::empty, |since| self.states[&since].clone());
         let name = ArchiveName { to: *newest, since, format: Format::Gzip };
         self.put(name, &base, &self.states[newest]);
+        self.short = true;
+    }
+
+    /// Adds an archive squashed of those from one point, or from nothing, to another: as an interrupted prune leaves it.
+    fn squash(&mut self, (from, count): &(Index, Index)) {
+        let names = self.archives();
+        let first = from.index(names.len());
+        let after = first + count.index(names.len() - first);
+        let parts = &names[first..=after];
+        // A shortcut is not part of the row, and one archive is not squashed.
+        let follow = parts.windows(2).all(|pair| pair[1].since == Some(pair[0].to));
+        let name = ArchiveName { since: parts[0].since, ..parts[parts.len() - 1] };
+        let path = self.store().join(name.to_string());
+        if parts.len() < 2 || !follow || path.exists() {
+            return;
+        }
+        let load = |name: &ArchiveName| {
+            Archive::open(self.store().join(name.to_string())).unwrap().load().unwrap()
+        };
+        let data = DiffData::squash(&parts.iter().map(load).collect::<Vec<_>>()).unwrap();
+        data.repack(path, &ArchiveOptions::default()).unwrap();
         self.short = true;
     }
 
@@ -171,16 +192,19 @@ struct Totals {
     otherwise: usize,
     refused: usize,
     partly: usize,
+    /// Points that were come to past damaged archives.
+    passed: usize,
 }
 
-/// A chain, from where a second way leads to its newest point if there is one, another chain, and where to
+/// A chain, from where a second way leads to its newest point if there is one, what of it is squashed, another chain, and where to
 /// hit.
-type Case = (Vec<Vec<Edit>>, Option<Index>, Vec<Vec<Edit>>, Vec<Pick>);
+type Case = (Vec<Vec<Edit>>, Option<Index>, Vec<(Index, Index)>, Vec<Vec<Edit>>, Vec<Pick>);
 
 fn cases() -> impl Strategy<Value = Case> {
     let days = |count| proptest::collection::vec(edits(NAMES.len()), count);
     let picks = proptest::collection::vec(any::<Pick>(), DAMAGES.len());
-    (days(2..9), proptest::option::of(any::<Index>()), days(1..4), picks)
+    let squashed = proptest::collection::vec(any::<(Index, Index)>(), 0..4);
+    (days(2..9), proptest::option::of(any::<Index>()), squashed, days(1..4), picks)
 }
 
 fn sweep(count: u32) -> Totals {
@@ -197,11 +221,12 @@ fn sweep(count: u32) -> Totals {
     totals.into_inner()
 }
 
-fn check((days, shortcut, others, picks): &Case, totals: &mut Totals) {
+fn check((days, shortcut, squashed, others, picks): &Case, totals: &mut Totals) {
     let (mut chain, other) = (Chain::new("ours", days), Chain::new("another's", others));
     if let Some(since) = shortcut {
         chain.shorten(since);
     }
+    squashed.iter().for_each(|part| chain.squash(part));
     totals.chains += 1;
     let sound = verify_store(&DirStore::open(chain.store()).unwrap(), None).unwrap();
     assert!(sound.is_sound(), "{sound:?}");
@@ -229,6 +254,7 @@ fn judge(kind: &'static str, path: &Path, chain: &Chain, totals: &mut Totals) {
         *totals.harmless.entry(kind).or_default() += 1;
     }
     assert_eq!(found.points.len(), points.all().count());
+    totals.passed += found.passed.len();
     for (point, verdict) in &found.points {
         let place = fast_tempdir();
         let dest = place.path().join("dest");
@@ -276,14 +302,13 @@ fn bring_back(
     paths: &[RelPath],
     dest: &Path,
 ) -> Result<Root, Failure> {
-    let way = points.way_to(point).ok_or("no way leads there")?;
-    let archives: Result<Vec<Archive>, _> =
-        way.iter().map(|step| store::open_archive(store, &step.name)).collect();
-    let archives = archives?;
     let apply = ApplyOptions { sync: false, ..ApplyOptions::default() };
     let options = RestoreOptions { paths: paths.to_vec(), apply, ..RestoreOptions::default() };
-    restore(&archives, dest, &options)?;
-    Ok(archives.last().ok_or("an empty way")?.result())
+    let result = store::by_any_way(store, points, point, &mut Vec::new(), |archives| {
+        restore(archives, dest, &options)?;
+        Ok(archives.last().map(Archive::result))
+    });
+    Ok(result?.ok_or("an empty way")?)
 }
 
 /// All files but those that are said to be lost can be restored by name.
@@ -324,6 +349,7 @@ fn damage_is_found_and_what_is_left_comes_back() {
     let totals = sweep(16);
     assert_eq!(totals.damaged.len(), DAMAGES.len(), "{totals:?}");
     assert!(totals.restored > 0 && totals.refused > 0 && totals.partly > 0, "{totals:?}");
+    assert!(totals.passed > 0, "{totals:?}");
 }
 
 #[test]

@@ -6,7 +6,7 @@ use std::path::Path;
 use anyhow::{Context, Result, bail};
 use incremental_backups_tools::store::open_index;
 use incremental_backups_tools::{
-    ApplyOptions, Archive, DiffIndex, Dir, DirOptions, ScanOptions, repair,
+    ApplyOptions, Archive, DiffIndex, Dir, DirOptions, Error, ScanOptions, repair,
 };
 use indicatif::HumanCount;
 use serde_json::Value;
@@ -48,10 +48,13 @@ pub(super) fn run(
     let mut repaired = false;
     if repairs && rotten {
         let source = Source::open(&[path.to_path_buf()], None)?;
-        if source.archives.last().map(Archive::result) != Some(index.root()) {
-            bail!("cannot repair {}: the last state in {} is another", shown(dir), shown(path));
-        }
-        let applied = repair(&source.archives, dir, &found, &ApplyOptions::default());
+        let applied =
+            source.with_archives(console, |archives| match archives.last().map(Archive::result) {
+                Some(found) if found != index.root() => {
+                    Err(Error::OtherResult { expected: index.root(), found })
+                }
+                _ => repair(archives, dir, &found, &ApplyOptions::default()),
+            });
         let applied = applied.with_context(|| format!("cannot repair {}", shown(dir)))?;
         let count = HumanCount(applied.updated);
         console.line(format_args!("{}: {count} taken back from {source}", shown(dir)))?;

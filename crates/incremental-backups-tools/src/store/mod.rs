@@ -14,6 +14,7 @@ mod name;
 #[cfg(feature = "object_store")]
 mod object;
 mod points;
+mod ways;
 
 pub use dir::DirStore;
 pub use keep::Keep;
@@ -21,6 +22,7 @@ pub use name::{ArchiveName, Name, NoPoint, Point};
 #[cfg(feature = "object_store")]
 pub use object::ObjectStoreAdapter;
 pub use points::{AtError, Points, StoredArchive};
+pub use ways::{PassedOver, by_any_way};
 
 /// A place that keeps files by name: a directory ([`DirStore`]), or anything else that has these five
 /// verbs. What is in it never changes: files come whole and go whole.
@@ -99,16 +101,6 @@ pub fn open_archive(store: &dyn Store, name: &ArchiveName) -> Result<Archive> {
     let name = name.to_string();
     let source = store.open(&name).map_err(|source| failed("open", &name, source))?;
     Ok(Archive::from_source(source, name)?)
-}
-
-/// Opens the archives that lead to `point` from nothing, which is what [`restore`](crate::restore)
-/// wants.
-///
-/// # Errors
-/// [`Error::NoWay`] when some are missing; as [`open_archive`].
-pub fn open_way(store: &dyn Store, points: &Points, point: Point) -> Result<Vec<Archive>> {
-    let way = points.way_to(point).ok_or(Error::NoWay { point })?;
-    way.iter().map(|stored| open_archive(store, &stored.name)).collect()
 }
 
 /// Opens the index of a point in `store`.

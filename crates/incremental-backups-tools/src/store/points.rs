@@ -1,7 +1,7 @@
 //! [`Points`]: which moments a store can bring back, and by which archives. Pure: knows the names and
 //! sizes of files, not what is in them.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use jiff::civil::DateTime;
 use jiff::tz::TimeZone;
@@ -17,8 +17,12 @@ use super::{ArchiveName, Name, Point, Stored};
 pub struct Points {
     archives: Vec<StoredArchive>,
     indexes: Vec<Point>,
-    /// Every point, with the last step of its best way from nothing.
-    ways: BTreeMap<Point, Option<Step>>,
+    /// Archives of which the second does not start from the state that the first leads to.
+    apart: BTreeSet<(ArchiveName, ArchiveName)>,
+    /// The best way from nothing by each archive, that included.
+    steps: Vec<Option<Step>>,
+    /// Every point, with the number of the last archive of its best way.
+    ways: BTreeMap<Point, Option<usize>>,
 }
 
 /// An archive in a store.
@@ -30,10 +34,11 @@ pub struct StoredArchive {
     pub size: u64,
 }
 
-/// How a point is best reached.
+/// How an archive is best come to.
 #[derive(Debug, Clone, Copy)]
 struct Step {
-    archive: StoredArchive,
+    /// The number of the archive before it.
+    before: Option<usize>,
     /// The sizes of all archives up to here.
     bytes: u64,
 }
@@ -73,31 +78,58 @@ impl Points {
                 None => {}
             }
         }
-        Points::new(archives, indexes)
-    }
-
-    fn new(mut archives: Vec<StoredArchive>, mut indexes: Vec<Point>) -> Points {
         indexes.sort_unstable();
         // All that lead to a point come before those that start there.
         archives.sort_unstable_by_key(|archive| archive.name);
-        let mut ways: BTreeMap<Point, Option<Step>> = BTreeMap::new();
-        for &archive in &archives {
-            let before = match archive.name.since {
-                None => Some(0),
-                Some(since) => ways.get(&since).copied().flatten().map(|step| step.bytes),
+        Points::new(archives, indexes, BTreeSet::new())
+    }
+
+    /// `archives` and `indexes` are in order.
+    fn new(
+        archives: Vec<StoredArchive>,
+        indexes: Vec<Point>,
+        apart: BTreeSet<(ArchiveName, ArchiveName)>,
+    ) -> Points {
+        let mut steps: Vec<Option<Step>> = Vec::with_capacity(archives.len());
+        let mut ways: BTreeMap<Point, Option<usize>> = BTreeMap::new();
+        let bytes_to = |steps: &[Option<Step>], number: usize| Some((*steps.get(number)?)?.bytes);
+        for (number, archive) in archives.iter().enumerate() {
+            let before = archive.name.since.map(|since| {
+                let leading = numbers_to(&archives, since).filter(|&number| {
+                    let before = archives.get(number).map(|before| (before.name, archive.name));
+                    before.is_some_and(|pair| !apart.contains(&pair))
+                });
+                let leading = leading.filter_map(|n| Some((n, bytes_to(&steps, n)?)));
+                leading.min_by_key(|(_, bytes)| *bytes)
+            });
+            let step = match before {
+                None => Some(Step { before: None, bytes: archive.size }),
+                Some(None) => None,
+                Some(Some((before, bytes))) => {
+                    let bytes = bytes.saturating_add(archive.size);
+                    Some(Step { before: Some(before), bytes })
+                }
             };
-            let step =
-                before.map(|bytes| Step { archive, bytes: bytes.saturating_add(archive.size) });
+            steps.push(step);
             let best = ways.entry(archive.name.to).or_default();
-            *best = [*best, step].into_iter().flatten().min_by_key(|step| step.bytes);
+            let both = [*best, step.map(|_| number)].into_iter().flatten();
+            *best = both.min_by_key(|&number| bytes_to(&steps, number));
         }
-        Points { archives, indexes, ways }
+        Points { archives, indexes, apart, steps, ways }
     }
 
     /// These points as they are without the archive `name`, as when it turns out to be damaged.
     pub fn without(&self, name: &ArchiveName) -> Points {
         let archives = self.archives.iter().filter(|archive| archive.name != *name);
-        Points::new(archives.copied().collect(), self.indexes.clone())
+        Points::new(archives.copied().collect(), self.indexes.clone(), self.apart.clone())
+    }
+
+    /// These points as they are when `after` cannot follow `before`, though their names say so: as when it turns out to
+    /// start from another state.
+    pub fn apart(&self, before: ArchiveName, after: ArchiveName) -> Points {
+        let mut apart = self.apart.clone();
+        apart.insert((before, after));
+        Points::new(self.archives.clone(), self.indexes.clone(), apart)
     }
 
     /// Every point that an archive leads to, in order.
@@ -107,7 +139,7 @@ impl Points {
 
     /// The points that there is a way to, in order.
     pub fn restorable(&self) -> impl DoubleEndedIterator<Item = Point> {
-        self.ways.iter().filter(|(_, step)| step.is_some()).map(|(point, _)| *point)
+        self.ways.iter().filter(|(_, last)| last.is_some()).map(|(point, _)| *point)
     }
 
     /// Every archive, by where they lead, then where they start.
@@ -124,14 +156,13 @@ impl Points {
     /// with the fewest bytes. `None` when there is none.
     pub fn way_to(&self, point: Point) -> Option<Vec<StoredArchive>> {
         let mut way = Vec::new();
-        let mut at = Some(point);
-        while let Some(point) = at {
-            let Step { archive, .. } = (*self.ways.get(&point)?)?;
-            way.push(archive);
-            at = archive.name.since;
+        let mut at = *self.ways.get(&point)?;
+        while let Some(number) = at {
+            way.push(*self.archives.get(number)?);
+            at = (*self.steps.get(number)?)?.before;
         }
         way.reverse();
-        Some(way)
+        (!way.is_empty()).then_some(way)
     }
 
     /// The point that a state seen at `now` gets: that moment, unless a file of a later one is there
@@ -165,6 +196,12 @@ impl Points {
         let last = self.all().take_while(|point| point.secs() <= until).last();
         last.ok_or_else(|| AtError::TooEarly(at.into()))
     }
+}
+
+/// The numbers of the archives that lead to `point`, of all in order.
+fn numbers_to(archives: &[StoredArchive], point: Point) -> std::ops::Range<usize> {
+    archives.partition_point(|archive| archive.name.to < point)
+        ..archives.partition_point(|archive| archive.name.to <= point)
 }
 
 /// The last second of the time that `at` names.
@@ -252,6 +289,22 @@ mod tests {
         let last = points.way_to(point(3)).unwrap()[0].name;
         let without = points.without(&last);
         assert_eq!(way(&without, 4), Some(vec![full(1), inc(3, 1), inc(4, 3)]));
+    }
+
+    #[test]
+    fn archives_that_do_not_meet_are_on_no_way() {
+        let points = graph(&[(full(1), 9), (inc(2, 1), 5), (full(2), 20), (inc(3, 2), 1)]);
+        assert_eq!(way(&points, 3), Some(vec![full(1), inc(2, 1), inc(3, 2)]));
+        let name = |number: usize| points.archives()[number].name;
+        let [cheap, last] = [inc(2, 1), inc(3, 2)].map(|wanted| {
+            points.archives().iter().find(|it| it.name.to_string() == wanted).unwrap().name
+        });
+        let apart = points.apart(cheap, last);
+        assert_eq!(way(&apart, 3), Some(vec![full(2), inc(3, 2)]));
+        assert_eq!(way(&apart, 2), Some(vec![full(1), inc(2, 1)]));
+        let none = apart.apart(name(1), last).apart(name(2), last);
+        assert_eq!((way(&none, 3), way(&none, 2).is_some()), (None, true));
+        assert!(none.without(&cheap).all().eq(points.all()));
     }
 
     #[test]

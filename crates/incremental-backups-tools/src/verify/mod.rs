@@ -1,6 +1,7 @@
 //! Verifying backups without restoring them: archives one after the other, or all of a store. Knows
 //! which archive follows which; what is looked at in each is `row`'s.
 
+mod reached;
 mod row;
 
 use std::collections::{BTreeMap, HashSet};
@@ -9,9 +10,10 @@ use archive::Archive;
 use dirindex::{RelPath, Root};
 use rsync_core::Progress;
 
+use self::reached::{Reached, Start};
 use self::row::{Found, State};
 use crate::error::{Error, Result};
-use crate::store::{self, Point, Store, StoredArchive};
+use crate::store::{self, ArchiveName, Point, Points, Store, StoredArchive};
 
 /// What verifying an archive found.
 #[derive(Debug)]
@@ -48,8 +50,11 @@ pub enum Restorable {
 pub struct VerifiedStore {
     /// Each archive, in the order of where they lead.
     pub archives: Vec<(StoredArchive, Verified)>,
-    /// What can be restored of each point, by the way that is taken to it.
+    /// What can be restored of each point, by the way on which the least is lost.
     pub points: Vec<(Point, Restorable)>,
+    /// Points that are come to past archives with which something is wrong, though these are on the way with the fewest bytes,
+    /// and past which: they do not matter to these points.
+    pub passed: Vec<(Point, Vec<ArchiveName>)>,
     /// Each index that is damaged or of another state than its point, and why. That costs nothing
     /// but time: it is made again from the archives.
     pub indexes: Vec<(Point, Error)>,
@@ -96,24 +101,29 @@ pub fn verify_archives(archives: &[Archive], progress: Option<&Progress>) -> Res
 pub fn verify_store(store: &dyn Store, progress: Option<&Progress>) -> Result<VerifiedStore> {
     let points = store::points(store)?;
     let mut found = VerifiedStore::default();
-    // States are large: one is held until the last archive that starts from it.
-    let mut states: BTreeMap<Point, State> = BTreeMap::new();
-    let mut reached: BTreeMap<Point, (Root, Restorable)> = BTreeMap::new();
+    let mut reached = Reached::default();
     let mut roots: BTreeMap<Point, Root> = BTreeMap::new();
     let starts = points.archives().iter().enumerate();
     let last_use: BTreeMap<Point, usize> =
         starts.filter_map(|(number, archive)| Some((archive.name.since?, number))).collect();
     for (number, &stored) in points.archives().iter().enumerate() {
         let (to, since) = (stored.name.to, stored.name.since);
-        let base = since.and_then(|since| states.get(&since));
+        let mut before = None;
         let mut verified = match store::open_archive(store, &stored.name) {
             Ok(archive) => {
-                let mut verified = row::verify(&archive, base, progress)?;
+                let base = since.and_then(|since| reached.start(since, archive.base()));
+                before = base.map(Start::as_before);
+                let state = base.map(|base| &base.state);
+                let mut verified = row::verify(&archive, state, progress)?;
                 let (expected, found) = (roots.get(&to).copied(), archive.result());
                 if let Some(expected) = expected.filter(|expected| *expected != found) {
                     verified.problems.push(Error::OtherResult { expected, found });
                 }
                 roots.entry(to).or_insert(found);
+                if since.is_none() && !archive.is_full() {
+                    let archive = archive.path().to_path_buf();
+                    verified.problems.push(Error::NoFull { archive });
+                }
                 verified
             }
             Err(error) => Found { problems: vec![error], state: None },
@@ -122,39 +132,52 @@ pub fn verify_store(store: &dyn Store, progress: Option<&Progress>) -> Result<Ve
             verified.problems.push(Error::Unlinked { since });
         }
         // A full backup under the name of an increment leads nowhere by itself.
-        verified.state = verified.state.filter(|_| since.is_none() || base.is_some());
+        verified.state = verified.state.filter(|_| since.is_none() || before.is_some());
         let result = Some(restorable(verified.state.as_ref()));
-        let way = points.way_to(to);
-        if let Some(state) = verified.state
-            && way.is_some_and(|way| way.last() == Some(&stored))
-        {
-            reached.insert(to, (state.root(), restorable(Some(&state))));
-            states.insert(to, state);
+        if let Some(state) = verified.state {
+            reached.add(stored, before, state);
         }
-        states.retain(|point, _| last_use.get(point).is_some_and(|&last| last > number));
+        reached.keep(|point| last_use.get(&point).is_some_and(|&last| last > number));
         found.archives.push((stored, Verified { problems: verified.problems, result }));
     }
-    let root_of = |point: &Point| reached.get(point).map(|(root, _)| *root);
-    let restorable_at = |point: Point| match reached.get(&point) {
-        Some((_, restorable)) => (point, restorable.clone()),
-        None => (point, Restorable::Nothing),
-    };
-    found.points = points.all().map(restorable_at).collect();
+    found.points = points.all().map(|point| (point, reached.restorable(point))).collect();
+    found.passed = passed(&points, &reached, &found.archives);
     let mut indexed = HashSet::new();
     for &point in points.indexes() {
-        match index_root(store, point, root_of(&point)) {
+        match index_root(store, point, reached.root(point)) {
             Ok(root) => drop(indexed.insert(root)),
             Err(error) => found.indexes.push((point, error)),
         }
     }
     // A backup that was interrupted leaves an index and no archive too, but then that of the state
     // before is still there.
-    let newest = points.all().next_back().and_then(|point| root_of(&point));
+    let newest = points.all().next_back().and_then(|point| reached.root(point));
     if newest.is_none_or(|root| !indexed.contains(&root)) {
         let missing = points.indexes().iter().filter(|point| !points.all().any(|it| it == **point));
         found.missing.extend(missing);
     }
     Ok(found)
+}
+
+/// Past which archives with which something is wrong each point is come to, though they are on its way by names and sizes alone.
+fn passed(
+    points: &Points,
+    reached: &Reached,
+    archives: &[(StoredArchive, Verified)],
+) -> Vec<(Point, Vec<ArchiveName>)> {
+    let wrong = archives.iter().filter(|(_, verified)| !verified.problems.is_empty());
+    let wrong: HashSet<ArchiveName> = wrong.map(|(stored, _)| stored.name).collect();
+    let past = |point: Point| {
+        let first = points.way_to(point)?.into_iter().map(|step| step.name);
+        let first: Vec<ArchiveName> = first.filter(|name| wrong.contains(name)).collect();
+        let taken = match first.is_empty() {
+            true => return None,
+            false => reached.way_to(point),
+        };
+        let past: Vec<ArchiveName> = first.into_iter().filter(|it| !taken.contains(it)).collect();
+        (!taken.is_empty() && !past.is_empty()).then_some((point, past))
+    };
+    points.all().filter_map(past).collect()
 }
 
 fn restorable(state: Option<&State>) -> Restorable {

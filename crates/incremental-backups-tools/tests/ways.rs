@@ -1,0 +1,169 @@
+//! Several ways to a point: one that is damaged is left for another before anything is changed, and it is told.
+#![allow(clippy::unwrap_used, clippy::panic, reason = "a test")]
+
+mod common;
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use common::{Snapshot, fast_tempdir, noise, snapshot, write};
+use incremental_backups_tools::store::{self, ArchiveName, Name, PassedOver, Point};
+use incremental_backups_tools::{
+    Applied, ApplyOptions, Archive, ArchiveOptions, BackupOptions, DiffData, Dir, DirStore, Error,
+    Restorable, RestoreOptions, Store, backup, restore, verify_store,
+};
+use tempfile::TempDir;
+
+/// A store with a full backup and three increments, and one archive squashed of the last two, which has fewer bytes than
+/// these.
+struct Ways {
+    temp: TempDir,
+    store: DirStore,
+    tree: Snapshot,
+    points: Vec<Point>,
+}
+
+impl Ways {
+    fn new() -> Ways {
+        let temp = fast_tempdir();
+        let tree = temp.path().join("tree");
+        let store = DirStore::create(temp.path().join("store")).unwrap();
+        let dir = || Dir::new(&tree).unwrap();
+        let mut points = Vec::new();
+        for step in 0..4 {
+            write(tree.join("dir/edited"), [noise(7, 40_000), noise(step, 200)].concat());
+            write(tree.join(format!("new-{step}")), noise(step, 5000));
+            // So that the squashed archive has fewer bytes.
+            write(tree.join("each time another"), noise(100 + step, 20_000));
+            points.push(backup(&dir(), &store, &BackupOptions::default()).unwrap().point);
+        }
+        let ways = Ways { tree: snapshot(&tree), temp, store, points };
+        let [third, fourth] = [ways.name(2, 1), ways.name(3, 2)];
+        let load = |name| Archive::open(ways.path(name)).unwrap().load().unwrap();
+        let squashed = DiffData::squash(&[load(&third), load(&fourth)]).unwrap();
+        let name = ArchiveName { since: third.since, ..fourth };
+        squashed.repack(ways.path(&name), &ArchiveOptions::default()).unwrap();
+        ways
+    }
+
+    fn archives(&self) -> Vec<ArchiveName> {
+        let points = store::points(&self.store).unwrap();
+        points.archives().iter().map(|archive| archive.name).collect()
+    }
+
+    /// The archive from one point to another.
+    fn name(&self, to: usize, since: usize) -> ArchiveName {
+        let wanted = (self.points[to], Some(self.points[since]));
+        let archives = self.archives();
+        *archives.iter().find(|name| (name.to, name.since) == wanted).unwrap()
+    }
+
+    fn path(&self, name: &ArchiveName) -> PathBuf {
+        self.store.path().join(name.to_string())
+    }
+
+    fn restore(&self, dest: &Path, passed: &mut Vec<PassedOver>) -> Result<Applied, Error> {
+        let points = store::points(&self.store).unwrap();
+        let apply = ApplyOptions { sync: false, ..ApplyOptions::default() };
+        let options = RestoreOptions { apply, ..RestoreOptions::default() };
+        store::by_any_way(&self.store, &points, self.points[3], passed, |archives| {
+            restore(archives, dest, &options)
+        })
+    }
+
+    fn dest(&self, name: &str) -> PathBuf {
+        let dest = self.temp.path().join(name);
+        fs::create_dir(&dest).unwrap();
+        dest
+    }
+}
+
+fn flip(path: &Path, at: usize) -> Vec<u8> {
+    let sound = fs::read(path).unwrap();
+    let mut bytes = sound.clone();
+    bytes[at] ^= 1;
+    fs::write(path, bytes).unwrap();
+    sound
+}
+
+#[test]
+fn damage_on_the_cheapest_way_costs_nothing_when_there_is_another() {
+    let ways = Ways::new();
+    let cheapest = store::points(&ways.store).unwrap().way_to(ways.points[3]).unwrap();
+    let short = ways.name(3, 1);
+    assert!(cheapest.iter().any(|step| step.name == short), "{cheapest:?}");
+    let path = ways.path(&short);
+    let len = fs::metadata(&path).unwrap().len() as usize;
+    let mut passed = 0;
+    for at in (0..len).step_by(len / 40) {
+        let sound = flip(&path, at);
+        let found = verify_store(&ways.store, None).unwrap();
+        assert!(!found.is_sound());
+        assert!(found.points.iter().all(|(_, it)| *it == Restorable::Whole), "{at}: {found:?}");
+        let damaged = found.archives.iter().filter(|(_, verified)| !verified.problems.is_empty());
+        assert_eq!(damaged.map(|(stored, _)| stored.name).collect::<Vec<_>>(), [short]);
+
+        let (dest, mut past) = (ways.dest(&at.to_string()), Vec::new());
+        ways.restore(&dest, &mut past).unwrap();
+        let past: Vec<ArchiveName> = past.iter().map(|it| it.archive).collect();
+        // Damage in PATHS, which is for people, is no reason to go another way.
+        match past.is_empty() {
+            true => assert_eq!(found.passed, [], "{at}"),
+            false => assert_eq!(found.passed, [(ways.points[3], past)], "{at}"),
+        }
+        passed += found.passed.len();
+        assert!(snapshot(&dest) == ways.tree, "{at}");
+        fs::write(&path, sound).unwrap();
+    }
+    assert!(passed > 30, "{passed}");
+    let found = verify_store(&ways.store, None).unwrap();
+    assert!(found.is_sound() && found.passed.is_empty());
+}
+
+#[test]
+fn when_no_way_is_sound_nothing_is_written_and_all_is_told() {
+    let ways = Ways::new();
+    let [short, third] = [ways.name(3, 1), ways.name(2, 1)];
+    for name in [short, third] {
+        let len = fs::metadata(ways.path(&name)).unwrap().len();
+        fs::File::options().write(true).open(ways.path(&name)).unwrap().set_len(len - 9).unwrap();
+    }
+    let (dest, mut passed) = (ways.dest("dest"), Vec::new());
+    let error = ways.restore(&dest, &mut passed).unwrap_err();
+    assert_eq!(fs::read_dir(&dest).unwrap().count(), 0);
+    assert_eq!(passed.iter().map(|it| it.archive).collect::<Vec<_>>(), [short]);
+    assert!(error.to_string().contains(&third.to_string()), "{error}");
+    let found = verify_store(&ways.store, None).unwrap();
+    let verdicts: Vec<bool> =
+        found.points.iter().map(|(_, verdict)| *verdict == Restorable::Whole).collect();
+    assert_eq!(verdicts, [true, true, false, false]);
+    assert!(found.passed.is_empty());
+}
+
+/// What is in the way is no archive's fault.
+#[test]
+fn other_failures_are_not_tried_again() {
+    let ways = Ways::new();
+    let dest = ways.dest("dest");
+    write(dest.join("new-0"), "mine");
+    let mut passed = Vec::new();
+    let error = ways.restore(&dest, &mut passed).unwrap_err();
+    assert!(matches!(error, Error::Occupied { .. }), "{error}");
+    assert!(passed.is_empty());
+}
+
+/// A state that cannot be read by one way is read by the other, and what has changed since is backed up.
+#[test]
+fn a_lost_index_is_made_again_by_another_way() {
+    let ways = Ways::new();
+    let short = ways.path(&ways.name(3, 1));
+    flip(&short, fs::metadata(&short).unwrap().len() as usize / 2);
+    ways.store.delete(&Name::Index(ways.points[3]).to_string()).unwrap();
+    let tree = ways.temp.path().join("tree");
+    write(tree.join("more"), "more");
+    let dir = Dir::new(&tree).unwrap();
+    let report = backup(&dir, &ways.store, &BackupOptions::default()).unwrap();
+    assert_eq!(report.made.unwrap().archive.since, Some(ways.points[3]));
+    let unusable: Vec<Name> = report.unusable.iter().map(|file| file.name).collect();
+    assert_eq!(unusable, [Name::Archive(ways.name(3, 1)), Name::Index(ways.points[3])]);
+}
