@@ -140,6 +140,29 @@ fn when_no_way_is_sound_nothing_is_written_and_all_is_told() {
     assert!(found.passed.is_empty());
 }
 
+/// An archive of another state in the place of one is sound by itself: it is what follows that does not fit. That fits
+/// the state as it comes by another way.
+#[test]
+fn what_does_not_follow_one_archive_may_follow_another() {
+    let ways = Ways::new();
+    let [first, second] = [ways.archives()[0], ways.name(1, 0)];
+    let full = ArchiveName { to: ways.points[1], since: None, ..first };
+    fs::copy(ways.path(&first), ways.path(&full)).unwrap();
+    let points = store::points(&ways.store).unwrap();
+    let cheapest = points.way_to(ways.points[3]).unwrap();
+    assert_eq!(cheapest[0].name, full, "the first archive alone is shorter than with the second");
+
+    let (dest, mut passed) = (ways.dest("dest"), Vec::new());
+    ways.restore(&dest, &mut passed).unwrap();
+    assert!(snapshot(&dest) == ways.tree);
+    let passed: Vec<ArchiveName> = passed.iter().map(|it| it.archive).collect();
+    assert_eq!(passed, [ways.name(3, 1), ways.name(2, 1)], "which do not follow the exchanged one");
+    let found = verify_store(&ways.store, None).unwrap();
+    assert!(found.points.iter().all(|(_, it)| *it == Restorable::Whole), "{found:?}");
+    let wrong = found.archives.iter().filter(|(_, verified)| !verified.problems.is_empty());
+    assert_eq!(wrong.map(|(stored, _)| stored.name).collect::<Vec<_>>(), [second]);
+}
+
 /// What is in the way is no archive's fault.
 #[test]
 fn other_failures_are_not_tried_again() {
