@@ -1,9 +1,11 @@
 //! What an index says of one path: [`Entry`], its [`Node`] (what it is) and [`Meta`] (how it is
 //! kept). Knows nothing of how they are read from a disk or written to a file.
 
-use std::ops::Deref;
+use std::fmt;
 
 use rsync_core::Digest;
+use serde::de::{SeqAccess, Visitor};
+use serde::ser::SerializeSeq;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use crate::RelPath;
@@ -86,34 +88,104 @@ pub struct Time {
 }
 
 /// Extended attributes, sorted by name, each name once. Few entries have any, and of those that have
-/// none there may be millions: it is one word.
+/// none there may be millions: it is one word. Those of an entry are kept in one piece, so that many small ones
+/// take little more than their bytes.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
-#[allow(clippy::box_collection, reason = "three words less where there are none")]
-pub struct Xattrs(Option<Box<Vec<Xattr>>>);
+#[allow(clippy::redundant_allocation, reason = "a word less where there are none")]
+pub struct Xattrs(Option<Box<Box<[u8]>>>);
 
-impl From<Vec<Xattr>> for Xattrs {
-    fn from(xattrs: Vec<Xattr>) -> Xattrs {
-        Xattrs((!xattrs.is_empty()).then(|| Box::new(xattrs)))
+impl Xattrs {
+    /// Whether there are none.
+    pub fn is_empty(&self) -> bool {
+        self.0.is_none()
+    }
+
+    /// The name and the value of each.
+    pub fn iter(&self) -> impl Iterator<Item = (&[u8], &[u8])> {
+        let mut rest: &[u8] = self.0.as_ref().map_or(&[], |packed| packed);
+        let mut part = move || {
+            let (&short, mut after) = rest.split_first()?;
+            let mut len = usize::from(short);
+            if short == u8::MAX {
+                let (long, parts) = after.split_first_chunk()?;
+                (len, after) = (usize::from_le_bytes(*long), parts);
+            }
+            let (part, after) = after.split_at_checked(len)?;
+            rest = after;
+            Some(part)
+        };
+        std::iter::from_fn(move || Some((part()?, part()?)))
+    }
+
+    /// Each by itself.
+    pub fn to_vec(&self) -> Vec<Xattr> {
+        let own = |(name, value): (&[u8], &[u8])| Xattr { name: name.into(), value: value.into() };
+        self.iter().map(own).collect()
+    }
+
+    /// Names and values one after the other, each behind its length: in one byte, or in those after a byte 255.
+    fn pack(packed: &mut Vec<u8>, xattr: &Xattr) {
+        for part in [&xattr.name, &xattr.value] {
+            match u8::try_from(part.len()) {
+                Ok(len) if len < u8::MAX => packed.push(len),
+                _ => {
+                    packed.push(u8::MAX);
+                    packed.extend(part.len().to_le_bytes());
+                }
+            }
+            packed.extend_from_slice(part);
+        }
+    }
+
+    fn packed(packed: Vec<u8>) -> Xattrs {
+        Xattrs((!packed.is_empty()).then(|| Box::new(packed.into_boxed_slice())))
     }
 }
 
-impl Deref for Xattrs {
-    type Target = [Xattr];
-
-    fn deref(&self) -> &[Xattr] {
-        self.0.as_ref().map_or(&[], |xattrs| xattrs.as_slice())
+impl From<Vec<Xattr>> for Xattrs {
+    fn from(xattrs: Vec<Xattr>) -> Xattrs {
+        let mut packed = Vec::new();
+        xattrs.iter().for_each(|xattr| Xattrs::pack(&mut packed, xattr));
+        Xattrs::packed(packed)
     }
 }
 
 impl Serialize for Xattrs {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        (**self).serialize(serializer)
+        /// [`Xattr`], borrowed.
+        #[derive(Serialize)]
+        struct Row<'a>(
+            #[serde(with = "crate::bytes")] &'a [u8],
+            #[serde(with = "crate::bytes")] &'a [u8],
+        );
+
+        let mut list = serializer.serialize_seq(Some(self.iter().count()))?;
+        self.iter().try_for_each(|(name, value)| list.serialize_element(&Row(name, value)))?;
+        list.end()
     }
 }
 
 impl<'de> Deserialize<'de> for Xattrs {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Xattrs, D::Error> {
-        Vec::deserialize(deserializer).map(Xattrs::from)
+        struct Packing;
+
+        impl<'de> Visitor<'de> for Packing {
+            type Value = Xattrs;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("a list of extended attributes")
+            }
+
+            fn visit_seq<A: SeqAccess<'de>>(self, mut list: A) -> Result<Xattrs, A::Error> {
+                let mut packed = Vec::new();
+                while let Some(xattr) = list.next_element()? {
+                    Xattrs::pack(&mut packed, &xattr);
+                }
+                Ok(Xattrs::packed(packed))
+            }
+        }
+
+        deserializer.deserialize_seq(Packing)
     }
 }
 
@@ -181,12 +253,36 @@ impl Meta {
         if self.mtime.nanos >= 1_000_000_000 {
             return Some("over 999,999,999 nanoseconds");
         }
-        if !self.xattrs.is_sorted_by(|a, b| a.name < b.name) {
+        if !self.xattrs.iter().map(|(name, _)| name).is_sorted_by(|a, b| a < b) {
             return Some("extended attributes out of order");
         }
-        if self.xattrs.iter().any(|xattr| xattr.name.is_empty() || xattr.name.contains(&0)) {
+        if self.xattrs.iter().any(|(name, _)| name.is_empty() || name.contains(&0)) {
             return Some("an unusable extended attribute name");
         }
         None
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::codec;
+
+    fn xattr(name: usize, value: usize) -> Xattr {
+        Xattr { name: vec![1; name], value: vec![2; value] }
+    }
+
+    #[test]
+    fn attributes_of_any_length_come_back() {
+        for lens in [&[][..], &[(1, 0)], &[(254, 255), (255, 254), (256, 65536), (0, 0), (3, 70)]] {
+            let list: Vec<Xattr> = lens.iter().map(|&(name, value)| xattr(name, value)).collect();
+            let xattrs = Xattrs::from(list.clone());
+            assert_eq!((xattrs.to_vec(), xattrs.is_empty()), (list.clone(), list.is_empty()));
+            let (mut bytes, mut plain) = (Vec::new(), Vec::new());
+            codec::encode_into(&xattrs, &mut bytes).unwrap();
+            codec::encode_into(&list, &mut plain).unwrap();
+            assert!(bytes == plain, "another encoding than that of a list");
+            assert_eq!(codec::decode::<Xattrs>(&bytes), Ok(xattrs));
+        }
     }
 }

@@ -71,7 +71,7 @@ pub(crate) fn put_meta(object: &mut Object, meta: &Meta) {
     object.insert("gid".into(), meta.gid.into());
     object.insert("mtime".into(), json!({"secs": meta.mtime.secs, "nanos": meta.mtime.nanos}));
     if !meta.xattrs.is_empty() {
-        let names = meta.xattrs.iter().map(|xattr| String::from_utf8_lossy(&xattr.name));
+        let names = meta.xattrs.iter().map(|(name, _)| String::from_utf8_lossy(name));
         object.insert("xattrs".into(), names.collect());
     }
 }

@@ -24,6 +24,7 @@ pub(crate) const READ: &[Case] = &[
         "diff.index cannot be used",
     ),
     case("a block of 2,000,000 rows", many_rows, "diff.index cannot be used"),
+    case("an entry with 2,000,000 attributes", many_attributes, "diff.index cannot be used"),
     case(
         "blocks that take too much with what their rows become, not without that",
         |f| f.set_sections(&vec![rows_of(2, 128, &[b'a'; 200]); 15_000], &[]),
@@ -39,10 +40,15 @@ pub(crate) const LOOKED_UP: &[Case] = &[
         "diff.index at byte 0: it takes 11",
     ),
     case("a block of 2,000,000 rows", many_rows, "a list of 2000000 rows"),
+    case("an entry with 2,000,000 attributes", many_attributes, "extended attributes out of order"),
 ];
 
 fn many_rows(forge: &mut Forge) {
     forge.set_sections(&[rows(2, 2_000_000)], &[]);
+}
+
+fn many_attributes(forge: &mut Forge) {
+    forge.set_sections(&[attributes(2_000_000)], &[]);
 }
 
 /// A section of as many rows, each a path of a quarter of a MiB and more: paths that were no directories and are gone.
@@ -71,6 +77,13 @@ fn rows(kind: u32, rows: usize) -> Section {
 fn rows_of(kind: u32, rows: usize, path: &[u8]) -> Section {
     let row = [&[path.len() as u8], path, &[0, 0]].concat();
     Section::new(kind, [count(rows), row.repeat(rows)].concat(), Packing::Zstd).unwrap()
+}
+
+/// A block of a new directory with as many extended attributes.
+fn attributes(number: usize) -> Section {
+    let row = [&[1, 1, b'a', 0, 1, 0, 0, 0, 0, 0, 0][..], &count(number)].concat();
+    let raw = [row, [1, b'x', 0].repeat(number), vec![0, 0]].concat();
+    Section::new(2, raw, Packing::Zstd).unwrap()
 }
 
 /// A section of nothing.

@@ -111,7 +111,7 @@ impl Seen<'_> {
         };
         let have = xattrs().during("read the attributes of", self.path)?;
         let kept = have.iter().filter(|xattr| policy.keeps(xattr));
-        Ok(kept.eq(meta.xattrs.iter().filter(|xattr| policy.keeps(xattr))))
+        Ok(kept.eq(meta.xattrs.to_vec().iter().filter(|xattr| policy.keeps(xattr))))
     }
 
     /// In words, for a message beside `expected`.

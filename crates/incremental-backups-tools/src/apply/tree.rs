@@ -99,7 +99,8 @@ pub(crate) fn set(
     if policy.privileged {
         sys.set_owner(of, meta.uid, meta.gid)?;
     }
-    let mut kept = meta.xattrs.iter().filter(|xattr| policy.keeps(xattr));
+    let wanted = meta.xattrs.to_vec();
+    let mut kept = wanted.iter().filter(|xattr| policy.keeps(xattr));
     kept.try_for_each(|xattr| sys.set_xattr(of, xattr))?;
     if !is_link {
         sys.set_mode(of, policy.mode(meta.mode))?;
@@ -116,11 +117,11 @@ pub(crate) fn replace(
     policy: Policy,
 ) -> io::Result<()> {
     let have = sys.xattrs(of)?;
-    if *have != *meta.xattrs && !is_link {
+    if have != meta.xattrs.to_vec() && !is_link {
         // Who lacks permission to write may not set attributes.
         sys.set_mode(of, policy.mode(meta.mode) | 0o600)?;
     }
-    let wanted = |name: &[u8]| meta.xattrs.iter().any(|xattr| xattr.name == name);
+    let wanted = |name: &[u8]| meta.xattrs.iter().any(|(wanted, _)| wanted == name);
     for xattr in have.iter().filter(|xattr| policy.keeps(xattr) && !wanted(&xattr.name)) {
         sys.remove_xattr(of, &xattr.name)?;
     }
