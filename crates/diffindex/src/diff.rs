@@ -6,7 +6,7 @@ use std::io::{BufWriter, Write};
 use std::path::Path;
 use std::sync::Arc;
 
-use dirindex::sections::SectionError;
+use dirindex::sections::{SectionError, max_held};
 use dirindex::stored::StoredSignature;
 use dirindex::{DirIndex, Node, Record, RelPath, Root, replace_file};
 
@@ -257,7 +257,8 @@ impl DiffIndex {
     /// # Errors
     /// [`Error::Sections`] for damage, [`Error::Unusable`] for what no two trees can give.
     pub fn from_bytes(bytes: Vec<u8>) -> Result<DiffIndex, Error> {
-        DiffIndex::from_file_bytes(bytes)
+        let most = max_held(bytes.len() as u64);
+        Ok(DiffIndex::from_bytes_in_blocks(bytes, most)?.0)
     }
 
     /// Writes the diff to `path`, in one step.

@@ -111,10 +111,6 @@ impl DiffIndex {
         from_sections(Sections::from_bytes_within(bytes, FILE_KIND, most)?)
     }
 
-    pub(crate) fn from_file_bytes(bytes: Vec<u8>) -> Result<DiffIndex, Error> {
-        Ok(from_sections(Sections::from_bytes(bytes, FILE_KIND)?)?.0)
-    }
-
     pub(crate) fn open(path: &Path) -> Result<DiffIndex, Error> {
         let file = File::open(path).map_err(Error::Open)?;
         Ok(from_sections(Sections::open(file, FILE_KIND)?)?.0)

@@ -72,8 +72,8 @@ impl List {
 }
 
 /// The most that the sections of a container may take in memory, all together, when `len` bytes are stored
-/// for them. No honest tree needs as much (`docs/format.md` has the figures), and who writes a few bytes that
-/// unpack to many cannot make a reader take more.
+/// for them: more than honest trees need (`docs/format.md` has the figures), and all that who writes few bytes that
+/// unpack to many can make a reader take.
 pub fn max_held(len: u64) -> u64 {
     len.saturating_mul(128).saturating_add(512 << 20)
 }
