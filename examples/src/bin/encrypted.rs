@@ -11,7 +11,7 @@ use std::sync::{Mutex, PoisonError};
 
 use age::stream::{StreamReader, StreamWriter};
 use age::x25519::Identity;
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, ensure};
 use incremental_backups_tools::archive::ReadAt;
 use incremental_backups_tools::store::{self, DirStore, Put, Store, Stored};
 use incremental_backups_tools::{
@@ -153,12 +153,14 @@ fn change(tree: &Path) -> Result<()> {
 fn bring_back(store: &dyn Store, to: &Path, paths: &[RelPath]) -> Result<()> {
     let points = store::points(store)?;
     let newest = points.restorable().next_back().context("an empty store")?;
-    let way = points.way_to(newest).context("no way leads there")?;
-    let archives = way.iter().map(|step| store::open_archive(store, &step.name));
-    let archives = archives.collect::<Result<Vec<_>, _>>()?;
     fs::create_dir(to)?;
     let options = RestoreOptions { paths: paths.to_vec(), ..RestoreOptions::default() };
-    restore(&archives, to, &options)?;
+    let mut passed = Vec::new();
+    store::by_any_way(store, &points, newest, &mut passed, |archives| {
+        restore(archives, to, &options)
+    })?;
+    // A store that only grows has one way to each point.
+    ensure!(passed.is_empty(), "there are damaged archives: {passed:?}");
     Ok(())
 }
 
