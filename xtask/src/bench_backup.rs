@@ -15,6 +15,8 @@ const TREE: &str = "/usr/src/linux-source-6.1.tar.xz";
 /// How many files are renamed, and about how long the one is that is restored by itself.
 const RENAMED: usize = 10_000;
 const ONE_FILE: u64 = 10_000;
+/// How many times a full backup is made in turn by the tools that ours are held against.
+const IN_TURN: usize = 5;
 
 /// Runs the benchmark and prints its table.
 pub(crate) fn run_all(args: &[&str]) -> Result<()> {
@@ -166,6 +168,9 @@ fn once(work: &Path, tree: &Path, program: &Path, rows: &mut Vec<Row>) -> Result
     run(rows, &steps("full", |tool| &tool.full, true))?;
     let zstd = format!("{ib} diff source -o full.tar.zst");
     run(rows, &[own("full", "ibtools, zstd", zstd, Some("full.tar.zst"))])?;
+    for number in 1..=IN_TURN {
+        run(rows, &again(work, &ib, number)?)?;
+    }
     run(rows, &steps("one file", |tool| &tool.one, false))?;
     let since = format!("{ib} index source --since index -o same.index");
     let compare = format!("{ib} compare source index");
@@ -189,6 +194,23 @@ fn once(work: &Path, tree: &Path, program: &Path, rows: &mut Vec<Row>) -> Result
     let (renamed, created) = (a_file("renamed.tgz")?, a_file("created.tgz")?);
     eprintln!("stored for each of {files} files: renamed {renamed} bytes, created {created}");
     Ok(())
+}
+
+/// A full backup once more by those tools that ours are held against, for times that are medians.
+fn again(work: &Path, ib: &str, number: usize) -> Result<Vec<Step>> {
+    let mut commands = vec![
+        ("ibtools", format!("{ib} diff source -o again.tgz")),
+        ("tar", "tar -C source -cf - . | pigz -6 > again.tar.gz".to_owned()),
+        ("ibtools, zstd", format!("{ib} diff source -o again.tar.zst")),
+    ];
+    if installed("restic") {
+        let restic = format!("RESTIC_PASSWORD=x restic --quiet --repo ../again-{number}");
+        output(&format!("cd {}/source && {restic} init", work.display()))?;
+        commands.push(("restic", format!("cd source && {restic} backup .")));
+    }
+    let step =
+        |(tool, command): (_, String)| step(work, "full, in turn", tool, &command, Stored::Nothing);
+    Ok(commands.into_iter().map(step).collect())
 }
 
 fn step(
