@@ -45,8 +45,8 @@ pub(crate) fn scan(
     Ok(DirIndex::scan_with(dir, previous, &ScanOptions { progress, ..options })?)
 }
 
-/// Leaves it to the end of the process to give back what `value` takes up: record by record that takes
-/// as long as a tenth of a scan that finds nothing changed.
+/// Leaves it to the end of the process, which is near, to give back what `value` takes up: the records of a large
+/// tree are many.
 pub(crate) fn for_good<T>(value: T) -> ManuallyDrop<T> {
     ManuallyDrop::new(value)
 }
