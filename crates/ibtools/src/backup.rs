@@ -7,12 +7,12 @@ use incremental_backups_tools::store::Name;
 use incremental_backups_tools::{
     ArchiveOptions, BackupOptions, BackupReport, DirStore, Format, ProblemKind, ScanOptions, backup,
 };
-use indicatif::{HumanBytes, HumanCount};
+use indicatif::HumanBytes;
 
 use crate::Answer;
 use crate::args::BackupArgs;
 use crate::changes::Totals;
-use crate::console::{Console, shown};
+use crate::console::{Console, number_of, shown};
 use crate::index::problems;
 use crate::json::{self, object, put_file};
 use crate::scan;
@@ -49,14 +49,6 @@ pub(crate) fn run(args: &BackupArgs, console: &mut Console) -> Result<Answer> {
     Ok(if args.strict && missed { Answer::No } else { Answer::Yes })
 }
 
-/// `1 point`, `2 points`
-pub(crate) fn number_of_points(points: usize) -> String {
-    match points {
-        1 => "1 point".to_owned(),
-        _ => format!("{} points", HumanCount(points as u64)),
-    }
-}
-
 fn warn(report: &BackupReport, console: &Console) {
     for file in &report.unusable {
         match (&file.error, file.name) {
@@ -85,7 +77,7 @@ fn say(args: &BackupArgs, report: &BackupReport, console: &mut Console) -> Resul
     ]);
     put_file(&mut document, "store", &args.store);
     let (store, total) = (shown(&args.store), HumanBytes(*store_bytes));
-    let total = format!("{store}: {}, {total}", number_of_points(*points));
+    let total = format!("{store}: {}, {total}", number_of(*points, "point"));
     let problems = problems(index);
     let Some(made) = made else {
         console.document(document)?;

@@ -185,6 +185,12 @@ pub(crate) fn shown(path: impl AsRef<Path>) -> String {
     dirindex::escape(path.as_ref().as_os_str().as_bytes())
 }
 
+/// `1 point`, `2 points`
+pub(crate) fn number_of(count: usize, what: &str) -> String {
+    let ending = if count == 1 { "" } else { "s" };
+    format!("{} {what}{ending}", HumanCount(count as u64))
+}
+
 /// Whether an argument stands for standard input or output.
 pub(crate) fn is_dash(path: &Path) -> bool {
     path.as_os_str() == OsStr::new("-")

@@ -10,8 +10,7 @@ use serde_json::Value;
 
 use crate::Answer;
 use crate::args::PruneArgs;
-use crate::backup::number_of_points;
-use crate::console::{Console, shown};
+use crate::console::{Console, number_of, shown};
 use crate::json::{object, put_file};
 use crate::source::open_dir;
 
@@ -38,7 +37,7 @@ pub(crate) fn run(args: &PruneArgs, console: &mut Console) -> Result<Answer> {
     if !report.lost.is_empty() {
         console.warn(format_args!(
             "{} cannot be restored, since what they start from is missing; they are left alone",
-            number_of_points(report.lost.len())
+            number_of(report.lost.len(), "point")
         ));
     }
     console.document(document(args, &report))?;
@@ -52,7 +51,7 @@ pub(crate) fn run(args: &PruneArgs, console: &mut Console) -> Result<Answer> {
         console.line(format_args!("- {name} ({})", HumanBytes(*size)))?;
     }
     let would = if args.dry_run { ", if it were done" } else { "" };
-    let (kept, removed) = (number_of_points(kept.len()), number_of_points(removed.len()));
+    let (kept, removed) = (number_of(kept.len(), "point"), number_of(removed.len(), "point"));
     console.line(format_args!("{kept} kept, {removed} removed{would}"))?;
     console.line(format_args!("{}: {}", shown(&args.store), HumanBytes(*store_bytes)))?;
     Ok(Answer::Yes)

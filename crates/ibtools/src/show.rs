@@ -11,9 +11,8 @@ use serde_json::Value;
 
 use crate::Answer;
 use crate::args::ShowArgs;
-use crate::backup::number_of_points;
 use crate::changes::{self, rows};
-use crate::console::{Console, shown};
+use crate::console::{Console, number_of, shown};
 use crate::files::{self, Kind};
 use crate::index::{self, problems};
 use crate::json::{self, object, put_file};
@@ -88,7 +87,7 @@ fn show_store(args: &ShowArgs, console: &mut Console) -> Result<Answer> {
             ))?;
         }
     }
-    let count = number_of_points(points.all().count());
+    let count = number_of(points.all().count(), "point");
     console.line(format_args!("{count}, {}", HumanBytes(bytes)))?;
     Ok(Answer::Yes)
 }

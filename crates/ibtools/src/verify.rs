@@ -17,7 +17,7 @@ use serde_json::Value;
 
 use crate::Answer;
 use crate::args::VerifyArgs;
-use crate::console::{Console, in_words, shown};
+use crate::console::{Console, in_words, number_of, shown};
 use crate::files::{self, Kind};
 use crate::json::{Object, object, put_bytes, put_file, put_path};
 use crate::source::open_store;
@@ -75,12 +75,10 @@ fn store(path: &Path, console: &mut Console) -> Result<(Object, bool)> {
         lost(point, restorable, console)?;
     }
     let whole = points.iter().filter(|(_, restorable)| *restorable == Restorable::Whole).count();
-    let (count, total) = (HumanCount(archives.len() as u64), HumanCount(points.len() as u64));
-    let whole = HumanCount(whole as u64);
+    let (whole, total) = (HumanCount(whole as u64), number_of(points.len(), "state"));
+    let count = number_of(archives.len(), "archive");
     let (named, bytes) = (shown(path), HumanBytes(bytes));
-    console.line(format_args!(
-        "{named}: {count} archives, {bytes}: {whole} of {total} states whole"
-    ))?;
+    console.line(format_args!("{named}: {count}, {bytes}: {whole} of {total} whole"))?;
     let archives = archives
         .iter()
         .map(|(stored, found)| verified("archive", stored.name.to_string().as_bytes(), found));
