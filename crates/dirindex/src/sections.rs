@@ -3,6 +3,9 @@
 //!
 //! The bytes are written down in `docs/format.md`, "The section container".
 
+mod held;
+mod section;
+
 use std::borrow::Cow;
 use std::fmt;
 use std::fs::File;
@@ -11,8 +14,9 @@ use std::io::{self, Write};
 use rayon::prelude::*;
 use rsync_core::Digest;
 use serde::de::DeserializeOwned;
-use serde::{Deserialize, Serialize};
 
+pub use self::held::{FileKind, List, max_held, too_much};
+pub use self::section::{Packing, Seal, Section, encode_all};
 use crate::{ReadAt, codec};
 
 /// The most one section may hold before compression.
@@ -24,75 +28,6 @@ const VERSION: u32 = 1;
 pub const HEADER_LEN: usize = 12;
 const ROW_LEN: usize = 56;
 const FOOTER_LEN: usize = 48;
-const ZSTD_LEVEL: i32 = 3;
-
-/// A kind of container, and what is known of its sections before any is unpacked. Four ASCII letters alone are
-/// one without lists.
-#[derive(Debug, Clone, Copy)]
-pub struct FileKind {
-    /// Four ASCII letters.
-    pub letters: [u8; 4],
-    /// Which of its sections are lists.
-    pub lists: &'static [List],
-}
-
-/// A kind of section that is a list.
-#[derive(Debug, Clone, Copy)]
-pub struct List {
-    /// The section's kind.
-    pub kind: u32,
-    /// The most rows that one section has.
-    pub rows: usize,
-    /// What a row takes in memory beside the bytes that it is encoded in: these may be few.
-    pub row_room: usize,
-}
-
-impl From<[u8; 4]> for FileKind {
-    fn from(letters: [u8; 4]) -> FileKind {
-        FileKind { letters, lists: &[] }
-    }
-}
-
-impl FileKind {
-    fn list(&self, kind: u32) -> Option<&'static List> {
-        self.lists.iter().find(|list| list.kind == kind)
-    }
-
-    /// What a section of `kind` takes in memory.
-    fn held(&self, kind: u32, seal: &Seal) -> u64 {
-        self.list(kind).map_or(seal.raw_len, |list| list.held(seal))
-    }
-}
-
-impl List {
-    /// What the list in a section takes in memory: its bytes, and room for as many rows as it may have.
-    pub fn held(&self, seal: &Seal) -> u64 {
-        seal.raw_len.saturating_add(self.rows as u64 * self.row_room as u64)
-    }
-}
-
-/// The most that the sections of a container may take in memory, all together, when `len` bytes are stored
-/// for them: more than honest trees need (`docs/format.md` has the figures), and all that who writes few bytes that
-/// unpack to many can make a reader take.
-pub fn max_held(len: u64) -> u64 {
-    len.saturating_mul(128).saturating_add(512 << 20)
-}
-
-/// What is wrong with sections that take `held` bytes in memory, if `most` are allowed.
-pub fn too_much(held: u64, most: u64) -> Option<String> {
-    (held > most).then(|| {
-        format!("it takes {held} bytes in memory, where what is stored for it allows {most}")
-    })
-}
-
-/// How a section's bytes are kept.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-pub enum Packing {
-    /// As they are: for hashes, which do not compress.
-    Stored,
-    /// As one zstd frame.
-    Zstd,
-}
 
 /// What is wrong with a container, and where.
 #[derive(Debug, thiserror::Error)]
@@ -119,120 +54,6 @@ pub enum SectionError {
 
 fn damaged(offset: usize, problem: impl Into<String>) -> SectionError {
     SectionError::Damaged { offset: offset as u64, problem: problem.into() }
-}
-
-/// What proves that some bytes are a section's, and how to unpack them: all that is needed to read a
-/// section apart from its container.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Seal {
-    /// How the bytes are kept.
-    pub packing: Packing,
-    /// How many there are.
-    pub stored_len: u64,
-    /// How many they are once unpacked.
-    pub raw_len: u64,
-    /// The first 16 bytes of the BLAKE3 of the bytes as they are kept: enough against damage, and who
-    /// could make others fit could do so with any length.
-    pub hash: [u8; 16],
-}
-
-impl Seal {
-    /// The section whose stored bytes are `stored`, verified and unpacked.
-    ///
-    /// # Errors
-    /// What is wrong with it, in words.
-    pub fn open(&self, stored: Vec<u8>) -> Result<Vec<u8>, String> {
-        if !Digest::of(&stored).0.starts_with(&self.hash) {
-            return Err("it does not match its hash".to_owned());
-        }
-        self.unpack(stored)
-    }
-
-    fn unpack(&self, stored: Vec<u8>) -> Result<Vec<u8>, String> {
-        let raw_len = usize::try_from(self.raw_len).unwrap_or(usize::MAX);
-        if raw_len > MAX_SECTION_LEN {
-            return Err(format!("it declares {raw_len} bytes"));
-        }
-        let raw = match self.packing {
-            Packing::Stored => stored,
-            Packing::Zstd => {
-                zstd::bulk::decompress(&stored, raw_len).map_err(|error| error.to_string())?
-            }
-        };
-        if raw.len() != raw_len { Err("it has another length".to_owned()) } else { Ok(raw) }
-    }
-
-    /// The list in the section whose stored bytes are `stored`.
-    ///
-    /// # Errors
-    /// As [`open`](Seal::open); a list of more rows than `list` may have is one.
-    pub fn decode_list<T: DeserializeOwned>(
-        &self,
-        stored: Vec<u8>,
-        list: &List,
-    ) -> Result<Vec<T>, String> {
-        codec::decode_list(&self.open(stored)?, list.rows)
-    }
-}
-
-fn head(digest: &Digest) -> [u8; 16] {
-    *digest.0.first_chunk().unwrap_or(&[0; 16])
-}
-
-/// A section ready to be written: encoded, compressed, hashed.
-#[derive(Debug, Clone)]
-pub struct Section {
-    kind: u32,
-    seal: Seal,
-    digest: Digest,
-    stored: Vec<u8>,
-}
-
-impl Section {
-    /// A section of `raw` bytes.
-    ///
-    /// # Errors
-    /// [`SectionError::Encode`] over [`MAX_SECTION_LEN`].
-    pub fn new(kind: u32, raw: Vec<u8>, packing: Packing) -> Result<Section, SectionError> {
-        if raw.len() > MAX_SECTION_LEN {
-            return Err(SectionError::Encode(format!("{} bytes are over the limit", raw.len())));
-        }
-        let raw_len = raw.len() as u64;
-        let stored = match packing {
-            Packing::Stored => raw,
-            Packing::Zstd => zstd::bulk::compress(&raw, ZSTD_LEVEL)
-                .map_err(|error| SectionError::Encode(error.to_string()))?,
-        };
-        let (stored_len, digest) = (stored.len() as u64, Digest::of(&stored));
-        let seal = Seal { packing, stored_len, raw_len, hash: head(&digest) };
-        Ok(Section { kind, seal, digest, stored })
-    }
-
-    /// What it can be read with apart from its container.
-    pub fn seal(&self) -> Seal {
-        self.seal
-    }
-
-    /// A compressed section of one encoded value.
-    ///
-    /// # Errors
-    /// As [`new`](Section::new).
-    pub fn encode<T: Serialize>(kind: u32, value: &T) -> Result<Section, SectionError> {
-        let mut raw = Vec::new();
-        codec::encode_into(value, &mut raw).map_err(SectionError::Encode)?;
-        Section::new(kind, raw, Packing::Zstd)
-    }
-}
-
-/// Encodes `chunks` in parallel, each as a section of `kind`, in order.
-///
-/// # Errors
-/// As [`Section::encode`].
-pub fn encode_all<T: Serialize + Sync>(
-    kind: u32,
-    chunks: &[&[T]],
-) -> Result<Vec<Section>, SectionError> {
-    chunks.par_iter().map(|chunk| Section::encode(kind, chunk)).collect()
 }
 
 /// How long a container is whose sections are stored in these lengths.
