@@ -26,9 +26,7 @@ impl NewFile {
     /// # Errors
     /// [`Error::Io`]; also when a directory, a device or a pipe is there, which no file is to replace.
     pub fn beside(path: &Path) -> Result<NewFile, Error> {
-        if fs::metadata(path).is_ok_and(|there| !there.is_file()) {
-            return Err(Error::io("replace", path, io::Error::other("it is no regular file")));
-        }
+        NewFile::check_place(path)?;
         let dir = parent(path);
         let file = tempfile::Builder::new()
             .prefix(".ibtools-")
@@ -36,6 +34,17 @@ impl NewFile {
             .tempfile_in(dir)
             .map_err(|error| Error::io("create a file in", dir, error))?;
         Ok(NewFile { out: Streamed::new(file), path: path.to_path_buf() })
+    }
+
+    /// That a file may be put at `path`: for who wants to know before there is something to put there.
+    ///
+    /// # Errors
+    /// [`Error::Io`] when a directory, a device or a pipe is there.
+    pub fn check_place(path: &Path) -> Result<(), Error> {
+        match fs::metadata(path).is_ok_and(|there| !there.is_file()) {
+            true => Err(Error::io("replace", path, io::Error::other("it is no regular file"))),
+            false => Ok(()),
+        }
     }
 
     /// Puts the file in its place in one step, synced, instead of what is there.

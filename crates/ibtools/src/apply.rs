@@ -4,8 +4,6 @@ mod preview;
 mod unfinished;
 
 use std::collections::HashMap;
-use std::fs;
-use std::io::{self, ErrorKind};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -45,7 +43,7 @@ pub(crate) fn run(args: &ApplyArgs, console: &mut Console) -> Result<Answer> {
     let full = archives.first().is_some_and(|(_, data)| data.is_full());
     let links: Vec<Link<'_>> =
         archives.iter().map(|(path, data)| Link::new(path, data.diff())).collect();
-    let applied = with_dir(&args.dir, full, || apply(args, archives, console))?;
+    let applied = files::in_dir(&args.dir, full, || apply(args, archives, console))?;
     report(args, &links, &applied, console)
 }
 
@@ -53,7 +51,7 @@ pub(crate) fn run(args: &ApplyArgs, console: &mut Console) -> Result<Answer> {
 fn run_stream(args: &ApplyArgs, path: &Path, console: &mut Console) -> Result<Answer> {
     let stream = files::archive_stream()?;
     let (diff, full) = (stream.diff().clone(), stream.diff().is_full());
-    let total = with_dir(&args.dir, full, || {
+    let total = files::in_dir(&args.dir, full, || {
         let apply = |options: &ApplyOptions| apply_stream(&args.dir, stream, options);
         with_progress(args, &diff, console, apply).map_err(|error| explained(error, args, path))
     })?;
@@ -108,22 +106,6 @@ fn open(paths: &[PathBuf]) -> Result<Vec<(&PathBuf, DiffData)>> {
         archives.push((path, data));
     }
     Ok(archives)
-}
-
-/// Does `apply` to the directory, which is made for a `full` backup if it is not there.
-fn with_dir<T>(dir: &Path, full: bool, apply: impl FnOnce() -> Result<T>) -> Result<T> {
-    let absent = |error: io::Error| error.kind() == ErrorKind::NotFound;
-    let make = full && fs::symlink_metadata(dir).is_err_and(absent);
-    if make {
-        let made = fs::create_dir(dir);
-        made.with_context(|| format!("cannot create the directory {}", shown(dir)))?;
-    }
-    let applied = apply();
-    if make && applied.is_err() {
-        // It goes only if it is empty: an archive before the one that failed may have filled it.
-        drop(fs::remove_dir(dir));
-    }
-    applied
 }
 
 /// What was done with a row of archives.

@@ -68,7 +68,7 @@ fn check_outputs(args: &DiffArgs, dir: &Dir, console: &Console) -> Result<()> {
     }
     if let Some(index) = &args.index {
         scan::check_output(dir, index)?;
-        files::check_replaceable(index)?;
+        NewFile::check_place(index)?;
         if files::same(&args.output, index) {
             bail!("{} cannot be both the archive and the index", shown(index));
         }

@@ -7,7 +7,7 @@ use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail};
-use incremental_backups_tools::{Archive, DiffStream, Progress, dirindex};
+use incremental_backups_tools::{Archive, DiffStream, Error, Progress, dirindex};
 
 use crate::console::{Console, is_dash, shown};
 
@@ -119,6 +119,29 @@ impl Write for Counted<'_> {
     }
 }
 
+/// Does `work` in the directory `dir`, which is made first when it is not there and `make` says so. If that was for
+/// nothing it goes again, unless something was left in it.
+pub(crate) fn in_dir<T, E: From<Error>>(
+    dir: &Path,
+    make: bool,
+    work: impl FnOnce() -> Result<T, E>,
+) -> Result<T, E> {
+    let made = match make.then(|| fs::create_dir(dir)) {
+        None => false,
+        Some(Ok(())) => true,
+        Some(Err(error)) if error.kind() == io::ErrorKind::AlreadyExists => false,
+        Some(Err(source)) => {
+            let (operation, path) = ("create the directory", dir.to_path_buf());
+            return Err(Error::Root { operation, path, source }.into());
+        }
+    };
+    let done = work();
+    if made && done.is_err() {
+        drop(fs::remove_dir(dir));
+    }
+    done
+}
+
 fn parent(path: &Path) -> &Path {
     match path.parent() {
         Some(parent) if parent != Path::new("") => parent,
@@ -147,15 +170,6 @@ pub(crate) fn check_output(output: &Path, inputs: &[&Path], console: &Console) -
         }
     }
     Ok(())
-}
-
-/// Refuses, before any work is done, what [`dirindex::NewFile`] would refuse after it: a directory, a pipe or a
-/// device where a file is to be put.
-pub(crate) fn check_replaceable(path: &Path) -> Result<()> {
-    match fs::metadata(path).is_ok_and(|there| !there.is_file()) {
-        true => bail!("cannot replace {}: it is no regular file", shown(path)),
-        false => Ok(()),
-    }
 }
 
 /// Whether both paths name one regular file, there or to be.

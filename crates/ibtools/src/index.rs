@@ -3,6 +3,7 @@
 use std::fmt;
 
 use anyhow::Result;
+use incremental_backups_tools::dirindex::NewFile;
 use incremental_backups_tools::{DirIndex, Node, ProblemKind, ScanOptions};
 use indicatif::{HumanBytes, HumanCount};
 use serde_json::{Value, json};
@@ -17,7 +18,7 @@ use crate::{files, scan};
 pub(crate) fn run(args: &IndexArgs, console: &mut Console) -> Result<Answer> {
     let dir = scan::open(&args.tree)?;
     scan::check_output(&dir, &args.output)?;
-    files::check_replaceable(&args.output)?;
+    NewFile::check_place(&args.output)?;
     let previous = args.since.as_ref().map(DirIndex::from_file).transpose()?.map(scan::for_good);
     let options = ScanOptions { verify: args.verify, ..scan::options(&args.tree) };
     let index = scan::for_good(scan::scan(&dir, previous.as_deref(), options, console)?);

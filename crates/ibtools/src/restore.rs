@@ -1,7 +1,6 @@
 //! The verb `restore`: the state at some point, or single paths of it, into a directory.
 
 use std::fs;
-use std::io::ErrorKind;
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 use std::sync::Arc;
@@ -19,6 +18,7 @@ use crate::apply::{counted, numbers};
 use crate::args::RestoreArgs;
 use crate::changes::{Totals, rows};
 use crate::console::{Console, shown};
+use crate::files;
 use crate::json::{object, put_file};
 use crate::source::Source;
 
@@ -90,34 +90,17 @@ fn explained(error: Error) -> anyhow::Error {
     }
 }
 
-/// Makes the directory if it is not there. Whether it was not.
-fn make_dir(dir: &Path) -> Result<bool, Error> {
-    match fs::create_dir(dir) {
-        Ok(()) => Ok(true),
-        Err(error) if error.kind() == ErrorKind::AlreadyExists => Ok(false),
-        Err(source) => {
-            let (operation, path) = ("create the directory", dir.to_path_buf());
-            Err(Error::Root { operation, path, source })
-        }
-    }
-}
-
-/// Does it. A directory that was made for nothing goes.
+/// Does it, in the directory, which is made if it is not there.
 fn apply(
     args: &RestoreArgs,
     data: &DiffData,
     options: &ApplyOptions,
     console: &Console,
 ) -> Result<Applied, Error> {
-    let made = make_dir(&args.dest)?;
     let ticker = console.ticker("restoring", Some(Totals::of(data.diff()).content()));
     let progress = Some(Arc::clone(ticker.progress()));
     let options = ApplyOptions { progress, ..options.clone() };
-    let applied = apply_diff_with(&args.dest, data.diff(), data, &options);
-    if made && applied.is_err() {
-        drop(fs::remove_dir(&args.dest));
-    }
-    applied
+    files::in_dir(&args.dest, true, || apply_diff_with(&args.dest, data.diff(), data, &options))
 }
 
 /// What would be done; `None` where the directory is not there: all of it.
