@@ -71,6 +71,7 @@ fn line(change: &Change, out: &mut impl fmt::Write) -> fmt::Result {
         Node::BlockDevice { major, minor } => ("block", Some(format!("{major} {minor}"))),
     };
     let (content, base) = match content {
+        Content::Tree { base, .. } => ("tree", Some(base.to_string())),
         _ if kind != "file" => ("-", None),
         Content::Keep if change.old.as_ref() == Some(node) => ("keep", None),
         Content::Keep => ("empty", None),

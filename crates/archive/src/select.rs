@@ -198,7 +198,9 @@ fn sweep(
         needed.extend(found.values().filter_map(
             |(change, _)| match &change.new.as_ref()?.content {
                 Content::Copy { base } | Content::Delta { base, .. } => Some(base.clone()),
-                Content::Keep | Content::Whole | Content::Same { .. } => None,
+                Content::Keep | Content::Whole | Content::Same { .. } | Content::Tree { .. } => {
+                    None
+                }
             },
         ));
         all.push(found);

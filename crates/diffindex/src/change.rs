@@ -60,6 +60,18 @@ pub enum Content {
         /// [`Content::Delta`].
         path: RelPath,
     },
+    /// For a directory that comes to be: below it is all that is below `base` in the old tree, contents and
+    /// metadata, and nothing else. The same diff makes `base` go, as a directory, and lists nothing below
+    /// either. So a move costs no more than its two ends, however much is moved.
+    Tree {
+        /// A directory of the old tree.
+        base: RelPath,
+        /// The [content hash](dirindex::DirIndex::content_hash) of what is below `base`, as if `base` had been
+        /// scanned by itself.
+        hash: Digest,
+        /// How many paths are below it, at least one.
+        entries: u64,
+    },
 }
 
 /// The ways in which a path can differ.
@@ -112,6 +124,11 @@ impl Change {
         match (&new.node, &new.content) {
             (Node::HardLink { to }, _) if *to >= self.path => {
                 Some("a hard link to no earlier path")
+            }
+            (Node::Dir, Content::Tree { base, entries, .. }) => {
+                let fits = self.old.is_none() && *entries > 0 && !self.path.is_below(base);
+                (!fits || new.signature.is_some())
+                    .then_some("a directory moved where none can come")
             }
             (node, Content::Keep) if !node.is_empty() && self.old.as_ref() != Some(node) => {
                 Some("content kept that was not there")

@@ -10,7 +10,7 @@ use dirindex::sections::{SectionError, max_held};
 use dirindex::stored::StoredSignature;
 use dirindex::{DirIndex, Node, Record, RelPath, Root, replace_file};
 
-use crate::{Change, Class, Content, Entry, Error, New, Signatures};
+use crate::{Change, Class, Content, Entry, Error, MovedTree, New, Signatures, fold};
 
 /// What changed between two trees: from the one whose root is [`base`](DiffIndex::base) to the one
 /// whose root is [`result`](DiffIndex::result).
@@ -28,7 +28,8 @@ impl DiffIndex {
     /// Compared are contents and metadata as the indexes have them. A file whose content some path
     /// of the old tree has becomes a copy of it; a file that resembles one of the old tree, most often the
     /// one at the same path, becomes a delta against its signature; and only what neither helps is
-    /// stored whole. What several new paths have is stored for the first of them alone.
+    /// stored whole. What several new paths have is stored for the first of them alone. A directory that
+    /// moved with all that is in it is one change ([`moved_trees`](DiffIndex::moved_trees)).
     pub fn between(old: &DirIndex, new: &DirIndex) -> DiffIndex {
         crate::between::between(old, new)
     }
@@ -136,7 +137,7 @@ impl DiffIndex {
     /// Moves: where a file was, and where it is now. What was moved may have been edited too: then
     /// its content is a delta. Each new path is in [`created`](DiffIndex::created) too, each old one in
     /// [`deleted`](DiffIndex::deleted); of several new paths that one gone file came to, the first
-    /// counts as the move and the others as copies.
+    /// counts as the move and the others as copies. A directory that moved as a whole is one of them.
     pub fn moved(&self) -> impl Iterator<Item = (&RelPath, &RelPath)> {
         self.derived().filter(|(_, _, moved)| *moved).map(|(from, to, _)| (from, to))
     }
@@ -150,6 +151,7 @@ impl DiffIndex {
     fn derived(&self) -> impl Iterator<Item = (&RelPath, &RelPath, bool)> {
         let mut left: HashSet<&RelPath> = HashSet::new();
         self.changes.iter().filter_map(move |change| match &change.new.as_ref()?.content {
+            Content::Tree { base, .. } => Some((base, &change.path, true)),
             Content::Copy { base } | Content::Delta { base, .. } if change.old.is_none() => {
                 let gone = self.get(base).is_some_and(|at_base| at_base.new.is_none());
                 Some((base, &change.path, gone && left.insert(base)))
@@ -171,6 +173,16 @@ impl DiffIndex {
         if old.root() != self.base {
             return Err(Error::WrongBase { expected: self.base, found: old.root() });
         }
+        let whole = self.unfold(|tree| {
+            let entries = fold::below(old.records(), tree.from);
+            let elsewhere = || unusable(tree.from, "the base index says something else");
+            entries.filter(|entries| tree.is(entries)).ok_or_else(elsewhere)
+        })?;
+        whole.apply_each_to(old)
+    }
+
+    /// [`apply_to`](DiffIndex::apply_to), of changes that list every path.
+    fn apply_each_to(&self, old: &DirIndex) -> Result<DirIndex, Error> {
         let mut records = Vec::with_capacity(old.records().len() + self.changes.len());
         let mut kept = old.records().iter().peekable();
         for change in self.changes.iter() {
@@ -199,7 +211,10 @@ impl DiffIndex {
         let base = match &new.content {
             Content::Keep => Some(path),
             Content::Copy { base } => Some(base),
-            Content::Whole | Content::Delta { .. } | Content::Same { .. } => None,
+            Content::Whole
+            | Content::Delta { .. }
+            | Content::Same { .. }
+            | Content::Tree { .. } => None,
         };
         let held = base.and_then(|path| old.record(path));
         if let (Content::Copy { base }, held) = (&new.content, held)
@@ -312,6 +327,7 @@ fn unusable(path: &RelPath, problem: &'static str) -> Error {
 fn check(changes: &[Change]) -> Result<(), Error> {
     // The changes that the one at hand lies below, outermost first.
     let mut above: Vec<&Change> = Vec::new();
+    let mut bases: HashSet<&RelPath> = HashSet::new();
     for (number, change) in changes.iter().enumerate() {
         let path = &change.path;
         if number > 0 && changes.get(number - 1).is_some_and(|previous| previous.path >= *path) {
@@ -336,7 +352,22 @@ fn check(changes: &[Change]) -> Result<(), Error> {
         if above.iter().any(|dir| change.new.is_some() && !makes_dir(dir)) {
             return Err(unusable(path, "something new inside what is to be no directory"));
         }
+        if above.last().is_some_and(|dir| MovedTree::of(dir).is_some()) {
+            return Err(unusable(path, "a change inside a directory that moved as a whole"));
+        }
+        if let Some(tree) = MovedTree::of(change)
+            && !(leaves_whole(changes, tree.from) && bases.insert(tree.from))
+        {
+            return Err(unusable(tree.from, "a directory that moves as a whole, and does not"));
+        }
         above.push(change);
     }
     Ok(())
+}
+
+/// Whether `changes`, which are in path order, let the directory at `path` go and list nothing below it.
+fn leaves_whole(changes: &[Change], path: &RelPath) -> bool {
+    let Ok(at) = changes.binary_search_by(|other| other.path.cmp(path)) else { return false };
+    let goes = changes.get(at).is_some_and(|change| was_dir(change) && !makes_dir(change));
+    goes && changes.get(at + 1).is_none_or(|next| !next.path.is_below(path))
 }

@@ -38,6 +38,14 @@ pub enum Error {
         /// Where it starts.
         base: Root,
     },
+    /// A diff moves a directory as a whole, and what was below it is not known.
+    #[error("diff {} moves {path} as a whole: what is below it, only who knows the old tree can tell", part + 1)]
+    Folded {
+        /// The number of the diff, from 0.
+        part: usize,
+        /// The directory, where it was.
+        path: RelPath,
+    },
     /// The diff says something of a path that cannot be true.
     #[error("the diff is unusable: {problem} at {path}")]
     Unusable {

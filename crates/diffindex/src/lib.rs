@@ -35,6 +35,7 @@ mod change;
 mod diff;
 mod encoded;
 mod error;
+mod fold;
 mod resemble;
 mod squash;
 
@@ -44,4 +45,5 @@ pub use change::{Change, Class, Content, New};
 pub use diff::DiffIndex;
 pub use encoded::{BLOCK, BLOCK_ROWS, Encoded, Signatures, read_block};
 pub use error::Error;
+pub use fold::MovedTree;
 pub use squash::{PartContent, Recipe, Squashed};

@@ -1,13 +1,15 @@
 //! Neighbouring diffs as one: what becomes of each path in the end, and of which stored contents its own is made. Pure; knows
 //! nothing of where contents are stored.
 
+use std::cell::OnceCell;
 use std::collections::{BTreeMap, HashMap};
+use std::ops::Bound;
 
 use dirindex::stored::StoredSignature;
-use dirindex::{Node, RelPath};
+use dirindex::{DirIndex, Entry, Node, RelPath};
 use rsync_core::Digest;
 
-use crate::{Change, Content, DiffIndex, Error, New};
+use crate::{Change, Content, DiffIndex, Error, MovedTree, New, fold};
 
 /// Several diffs as one.
 #[derive(Debug, Clone)]
@@ -49,13 +51,39 @@ impl DiffIndex {
     ///
     /// # Errors
     /// [`Error::NoParts`]; [`Error::Apart`] when two parts do not meet, by their roots or, though these are the same, by
-    /// what they say of a path; [`Error::Unusable`] for parts that are not what two trees can differ by.
+    /// what they say of a path; [`Error::Folded`] when a part moves a directory as a whole and the first part does not
+    /// start from nothing: then [`squash_from`](DiffIndex::squash_from) helps; [`Error::Unusable`] for parts that are not
+    /// what two trees can differ by.
     pub fn squash(parts: &[DiffIndex]) -> Result<Squashed, Error> {
-        DiffIndex::squash_at(parts, |_| true)
+        squash(None, parts, Extent::Whole, |_| true)
+    }
+
+    /// [`squash`](DiffIndex::squash) for who has the index of the tree that the first part starts from. What is in the end
+    /// what it was is not told, and directories that moved as a whole are told so again.
+    ///
+    /// # Errors
+    /// As [`squash`](DiffIndex::squash), and [`Error::WrongBase`] when `old` is another tree.
+    pub fn squash_from(old: &DirIndex, parts: &[DiffIndex]) -> Result<Squashed, Error> {
+        let Squashed { diff, recipes } = squash(Some(old), parts, Extent::Whole, |_| true)?;
+        let listed = diff.clone();
+        let new = diff.apply_to(old)?;
+        let differs = |change: &&Change| {
+            let (was, is) = (old.get(&change.path), new.get(&change.path));
+            was != is || is.is_some_and(|entry| matches!(entry.node, Node::HardLink { .. }))
+        };
+        let changes = diff.changes().iter().filter(differs).cloned().collect();
+        let diff = DiffIndex::from_parts(diff.base(), diff.result(), changes).folded(old, &new);
+        let number = |recipe: Recipe| {
+            let change = &listed.changes().get(recipe.change)?.path;
+            Some(Recipe { change: diff.position(change)?, ..recipe })
+        };
+        let recipes = recipes.into_iter().filter_map(number).collect();
+        Ok(Squashed { diff, recipes })
     }
 
     /// [`squash`](DiffIndex::squash), of which only the changes at the `wanted` paths are told. So of `parts`
-    /// no more is needed than what each has at these and at the paths that their contents come from.
+    /// no more is needed than what each has at these and at the paths that their contents come from, and what
+    /// moved as a whole need not be all there.
     ///
     /// # Errors
     /// As [`squash`](DiffIndex::squash).
@@ -63,28 +91,69 @@ impl DiffIndex {
         parts: &[DiffIndex],
         wanted: impl Fn(&RelPath) -> bool,
     ) -> Result<Squashed, Error> {
-        let (Some(first), Some(last)) = (parts.first(), parts.last()) else {
-            return Err(Error::NoParts);
-        };
-        let mut state = State::default();
-        let mut met = first.base();
-        for (number, part) in parts.iter().enumerate() {
-            if part.base() != met {
-                let (result, base) = (met, part.base());
-                return Err(Error::Apart { part: number, result, base });
-            }
-            met = part.result();
-            state.follow(number, part)?;
-        }
-        let (changes, recipes) = state.finish(wanted);
-        let diff = DiffIndex::from_changes(first.base(), last.result(), changes)?;
-        Ok(Squashed { diff, recipes })
+        squash(None, parts, Extent::Part, wanted)
     }
 }
 
-/// What becomes of each path that the parts so far list.
-#[derive(Default)]
-struct State<'a>(BTreeMap<&'a RelPath, Outcome<'a>>);
+/// How much of the parts is there.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Extent {
+    Whole,
+    Part,
+}
+
+fn squash(
+    old: Option<&DirIndex>,
+    parts: &[DiffIndex],
+    extent: Extent,
+    wanted: impl Fn(&RelPath) -> bool,
+) -> Result<Squashed, Error> {
+    let (Some(first), Some(last)) = (parts.first(), parts.last()) else {
+        return Err(Error::NoParts);
+    };
+    let nothing = DirIndex::empty();
+    let old = old.or(first.is_full().then_some(&nothing));
+    if let Some(old) = old.filter(|old| old.root() != first.base()) {
+        return Err(Error::WrongBase { expected: first.base(), found: old.root() });
+    }
+    // Of the parts that move directories as a whole, what they say of each path.
+    let listed: Vec<OnceCell<DiffIndex>> = parts.iter().map(|_| OnceCell::new()).collect();
+    let mut state = State { old, paths: BTreeMap::new() };
+    let mut met = first.base();
+    for ((number, part), listed) in parts.iter().enumerate().zip(&listed) {
+        if part.base() != met {
+            let (result, base) = (met, part.base());
+            return Err(Error::Apart { part: number, result, base });
+        }
+        met = part.result();
+        let part = match part.moved_trees().next() {
+            None => part,
+            Some(_) => {
+                let whole = part.unfold(|tree| state.below(number, tree, extent))?;
+                listed.get_or_init(|| whole)
+            }
+        };
+        state.follow(number, part)?;
+    }
+    let (changes, mut recipes) = state.finish(wanted);
+    for content in recipes.iter_mut().flat_map(|recipe| &mut recipe.contents) {
+        // The numbers that the parts themselves have.
+        let listed = listed.get(content.part).and_then(OnceCell::get);
+        let change = listed.and_then(|listed| listed.changes().get(content.change));
+        let number = change.and_then(|change| parts.get(content.part)?.position(&change.path));
+        content.change = number.unwrap_or(content.change);
+    }
+    let diff = DiffIndex::from_changes(first.base(), last.result(), changes)?;
+    Ok(Squashed { diff, recipes })
+}
+
+/// What the parts so far lead to.
+struct State<'a> {
+    /// The first tree, if it is known.
+    old: Option<&'a DirIndex>,
+    /// What becomes of each path that the parts list.
+    paths: BTreeMap<&'a RelPath, Outcome<'a>>,
+}
 
 /// What becomes of one path.
 struct Outcome<'a> {
@@ -128,12 +197,40 @@ impl<'a> State<'a> {
             Ok((&change.path, self.outcome(part, change, stored)?))
         });
         let outcomes = outcomes.collect::<Result<Vec<_>, Error>>()?;
-        if self.0.is_empty() {
-            self.0 = outcomes.into_iter().collect();
+        if self.paths.is_empty() {
+            self.paths = outcomes.into_iter().collect();
         } else {
-            self.0.extend(outcomes);
+            self.paths.extend(outcomes);
         }
         Ok(())
+    }
+
+    /// What is below a directory that part `number`, the next one, moves as a whole.
+    fn below(
+        &self,
+        number: usize,
+        tree: &MovedTree<'_>,
+        extent: Extent,
+    ) -> Result<Vec<Entry>, Error> {
+        let dir = tree.from;
+        let old = self.old.ok_or_else(|| Error::Folded { part: number, path: dir.clone() })?;
+        let old = fold::slice(old.records(), dir).iter().map(|record| &record.entry);
+        let kept = old.filter(|entry| !self.paths.contains_key(&entry.path)).map(Entry::clone);
+        let from = (Bound::Excluded(dir), Bound::Unbounded);
+        let listed = self.paths.range::<RelPath, _>(from);
+        let listed = listed.take_while(|(path, _)| path.is_below(dir));
+        let brought = listed.filter_map(|(path, outcome)| {
+            let (New { node, meta, .. }, _) = outcome.new.as_ref()?;
+            Some(Entry { path: (*path).clone(), node: node.clone(), meta: meta.clone() })
+        });
+        let entries = kept.chain(brought).map(|entry| fold::within(&entry, dir));
+        let entries: Option<Vec<Entry>> = entries.collect();
+        let mut entries = entries.ok_or_else(|| disagree(dir))?;
+        entries.sort_unstable_by(|a, b| a.path.cmp(&b.path));
+        match extent {
+            Extent::Whole if !tree.is(&entries) => Err(disagree(dir)),
+            _ => Ok(entries),
+        }
     }
 
     fn outcome(
@@ -142,7 +239,7 @@ impl<'a> State<'a> {
         change: &'a Change,
         stored: PartContent,
     ) -> Result<Outcome<'a>, Error> {
-        let old = match self.0.get(&change.path) {
+        let old = match self.paths.get(&change.path) {
             None => change.old.as_ref(),
             Some(before) if before.node() == change.old.as_ref() => before.old,
             Some(_) => return Err(disagree(&change.path)),
@@ -175,6 +272,7 @@ impl<'a> State<'a> {
                 let first = first.ok_or_else(|| disagree(path))?;
                 return self.origin(part, path, first, PartContent { change: at, ..stored });
             }
+            Content::Tree { .. } => return Err(disagree(path)),
         };
         origin.contents.push(stored);
         origin.signature = new.signature.as_ref();
@@ -184,7 +282,7 @@ impl<'a> State<'a> {
     /// Where what is at `path` after the parts so far comes from, of which the next one says this digest, and
     /// the length if it does.
     fn at(&self, path: &'a RelPath, digest: Digest, len: Option<u64>) -> Result<Origin<'a>, Error> {
-        match self.0.get(path) {
+        match self.paths.get(path) {
             None => Ok(Origin::of(Base::Tree(path, digest))),
             Some(Outcome { new: Some((new, origin)), .. })
                 if content_of(&new.node) == Some(digest)
@@ -202,7 +300,7 @@ impl<'a> State<'a> {
         // The path with which each content is stored, by the last of what it is made of.
         let mut firsts: HashMap<PartContent, &RelPath> = HashMap::new();
         let (mut changes, mut recipes) = (Vec::new(), Vec::new());
-        for (path, Outcome { old, new, excluded }) in self.0 {
+        for (path, Outcome { old, new, excluded }) in self.paths {
             if (old.is_none() && new.is_none()) || !wanted(path) {
                 continue;
             }
@@ -235,9 +333,9 @@ impl<'a> State<'a> {
                 let old = outcome.old.filter(|_| outcome.new.is_none() == going)?;
                 Some((content_of(old)?, *path))
             };
-            self.0.iter().filter_map(of)
+            self.paths.iter().filter_map(of)
         };
-        let bases = self.0.values().filter_map(|outcome| match outcome.new.as_ref()?.1.base {
+        let bases = self.paths.values().filter_map(|outcome| match outcome.new.as_ref()?.1.base {
             Base::Tree(path, digest) => Some((digest, path)),
             _ => None,
         });

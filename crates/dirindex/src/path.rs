@@ -60,10 +60,10 @@ impl RelPath {
         }
     }
 
-    /// The path of `name` inside this directory.
+    /// The path of `name`, or of several names with slashes between them, inside this directory.
     ///
     /// # Errors
-    /// [`InvalidPath`] when `name` is not a single usable name.
+    /// [`InvalidPath`] when a name in it is not usable.
     pub fn join(&self, name: &[u8]) -> Result<RelPath, InvalidPath> {
         RelPath::new([&self.0, &b"/"[..], name].concat())
     }
@@ -95,6 +95,13 @@ impl RelPath {
     pub(crate) fn parent_bytes(&self) -> Option<&[u8]> {
         let slash = self.0.iter().rposition(|&byte| byte == b'/')?;
         self.0.get(..slash)
+    }
+
+    /// This path, which lies below `dir`, as it is called from there. `None` when it does not, or may not
+    /// be called so.
+    pub fn within(&self, dir: &RelPath) -> Option<RelPath> {
+        let below = self.0.get(dir.0.len() + 1..).filter(|_| self.is_below(dir))?;
+        RelPath::new(below).ok()
     }
 
     /// The names, from the top down.

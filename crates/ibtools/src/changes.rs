@@ -118,6 +118,7 @@ fn put_content(object: &mut Object, content: &Content) {
         Content::Delta { base, .. } => ("delta", Some(("base", base))),
         Content::Copy { base } => ("copy", Some(("base", base))),
         Content::Same { path } => ("same", Some(("same_as", path))),
+        Content::Tree { base, .. } => ("tree", Some(("base", base))),
     };
     object.insert("content".into(), word.into());
     if let Some((key, path)) = from {

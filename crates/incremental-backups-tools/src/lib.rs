@@ -146,7 +146,7 @@ pub use store::{DirStore, Keep, Point, Points, Store};
 pub use verify::{Restorable, Verified, VerifiedStore, verify_archives, verify_store};
 
 pub use archive::{Archive, ArchiveOptions, DiffData, DiffStream, Format};
-pub use diffindex::{Change, Class, Content, DiffIndex, New};
+pub use diffindex::{Change, Class, Content, DiffIndex, MovedTree, New};
 pub use dirindex::{
     Dir, DirIndex, DirOptions, Entry, Meta, Node, Problem, ProblemKind, RelPath, Root, ScanOptions,
     Time, Xattr,

@@ -297,7 +297,7 @@ impl Filling<'_> {
                 };
                 self.copy(&first, path, file, declared.0)?
             }
-            Content::Keep => (0, Digest::of(b"")),
+            Content::Keep | Content::Tree { .. } => (0, Digest::of(b"")),
         };
         if matches!(new.content, Content::Whole | Content::Delta { .. }) {
             out.finish().during("stage", path)?;

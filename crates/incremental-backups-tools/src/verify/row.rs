@@ -97,7 +97,7 @@ fn check(
         let from = match new.map(|new| &new.content) {
             Some(Content::Copy { base } | Content::Delta { base, .. }) => Some(base),
             Some(Content::Keep) => Some(&change.path),
-            Some(Content::Whole) | None => None,
+            Some(Content::Whole | Content::Tree { .. }) | None => None,
             Some(Content::Same { path }) => {
                 // Earlier in path order, so all is known of it.
                 if lost.contains(path) {
@@ -108,8 +108,13 @@ fn check(
         };
         lost.extend(from.filter(|from| before(from)).map(|_| change.path.clone()));
     }
+    let moved = |path: &RelPath| {
+        let trees = &mut data.diff().moved_trees();
+        trees.find_map(|tree| tree.after(path)).unwrap_or_else(|| path.clone())
+    };
     let untouched = |path: &&RelPath| data.diff().get(path).is_none();
-    lost.extend(base.iter().flat_map(|base| base.lost.iter().filter(untouched).cloned()));
+    let kept = base.iter().flat_map(|base| base.lost.iter().filter(untouched));
+    lost.extend(kept.map(moved));
     Some(State { data: all, lost })
 }
 

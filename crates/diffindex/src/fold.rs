@@ -1,0 +1,264 @@
+//! Directories that moved with all that is in them: told as one change, and told path by path again by who
+//! knows the old tree. Pure; knows nothing of where the old tree is looked up.
+
+use std::collections::{BTreeSet, HashMap, HashSet};
+use std::sync::Arc;
+
+use dirindex::{DirIndex, Entry, Node, Record, RelPath};
+use rsync_core::Digest;
+
+use crate::{Change, Content, DiffIndex, Error, New};
+
+/// A directory with fewer paths below it is told path by path: that costs little, and such a diff can be
+/// squashed and looked at by who does not know the old tree.
+const FOLD_FROM: usize = 16;
+/// Of so many gone directories that look alike at the first glance, one is compared with a new one.
+const MAX_TRIES: usize = 16;
+
+/// A directory that moved with all that is in it: a change whose content is [`Content::Tree`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct MovedTree<'a> {
+    /// Where it was.
+    pub from: &'a RelPath,
+    /// Where it is to be.
+    pub to: &'a RelPath,
+    /// How many paths are below it.
+    pub entries: u64,
+    hash: &'a Digest,
+}
+
+impl<'a> MovedTree<'a> {
+    pub(crate) fn of(change: &'a Change) -> Option<MovedTree<'a>> {
+        match &change.new.as_ref()?.content {
+            Content::Tree { base, hash, entries } => {
+                Some(MovedTree { from: base, to: &change.path, entries: *entries, hash })
+            }
+            _ => None,
+        }
+    }
+
+    /// Where what is at `path` in the old tree, below [`from`](MovedTree::from), is to be.
+    pub fn after(&self, path: &RelPath) -> Option<RelPath> {
+        self.to.join(path.within(self.from)?.as_bytes()).ok()
+    }
+
+    /// Where what is to be at `path`, below [`to`](MovedTree::to), is in the old tree.
+    pub fn before(&self, path: &RelPath) -> Option<RelPath> {
+        self.from.join(path.within(self.to)?.as_bytes()).ok()
+    }
+
+    /// Whether `entries`, whose paths are counted from the directory and in path order, are those below it, as
+    /// far as names, kinds and contents go.
+    pub fn is(&self, entries: &[Entry]) -> bool {
+        entries.len() as u64 == self.entries && hash_of(entries).is_some_and(|it| it == *self.hash)
+    }
+}
+
+impl DiffIndex {
+    /// The directories that moved as a whole: nothing below them is listed. [`unfold`](DiffIndex::unfold)
+    /// lists it.
+    pub fn moved_trees(&self) -> impl Iterator<Item = MovedTree<'_>> {
+        self.changes().iter().filter_map(MovedTree::of)
+    }
+
+    /// The same diff with a change for each path below the directories that moved as a whole. `below` gives
+    /// what is below such a directory: its entries, with paths counted from it, in path order.
+    ///
+    /// # Errors
+    /// Those of `below`, and [`Error::Unusable`] for entries that cannot be there.
+    pub fn unfold<E: From<Error>>(
+        &self,
+        mut below: impl FnMut(&MovedTree<'_>) -> Result<Vec<Entry>, E>,
+    ) -> Result<DiffIndex, E> {
+        let mut ends: HashMap<&RelPath, (MovedTree<'_>, Arc<[Entry]>)> = HashMap::new();
+        for tree in self.moved_trees() {
+            let entries: Arc<[Entry]> = below(&tree)?.into();
+            ends.insert(tree.from, (tree, Arc::clone(&entries)));
+            ends.insert(tree.to, (tree, entries));
+        }
+        if ends.is_empty() {
+            return Ok(self.clone());
+        }
+        let mut changes = Vec::with_capacity(self.changes().len());
+        for change in self.changes() {
+            let mut own = change.clone();
+            let end = ends.get(&change.path);
+            let comes = end.is_some_and(|(tree, _)| *tree.to == change.path);
+            if let (Some(new), true) = (&mut own.new, comes) {
+                new.content = Content::Keep;
+            }
+            changes.push(own);
+            let Some((tree, entries)) = end else { continue };
+            for entry in entries.iter() {
+                let listed = match comes {
+                    true => arrival(tree, entry),
+                    false => departure(tree, entry, change.excluded),
+                };
+                changes.push(listed.ok_or_else(|| too_long(tree))?);
+            }
+        }
+        Ok(DiffIndex::from_changes(self.base(), self.result(), changes)?)
+    }
+
+    /// The same diff, from the tree of `old` to that of `new`, with one change for each directory that moved as
+    /// a whole.
+    pub(crate) fn folded(self, old: &DirIndex, new: &DirIndex) -> DiffIndex {
+        let trees = trees(old, new, self.changes());
+        if trees.is_empty() {
+            return self;
+        }
+        let bases: HashSet<&RelPath> = trees.values().map(|(base, ..)| *base).collect();
+        let mut inside: Option<&RelPath> = None;
+        let mut changes = Vec::new();
+        for change in self.changes() {
+            if inside.is_some_and(|dir| change.path.is_below(dir)) {
+                continue;
+            }
+            let tree = trees.get(&change.path);
+            inside = (tree.is_some() || bases.contains(&change.path)).then_some(&change.path);
+            let mut change = change.clone();
+            if let (Some(new), Some((base, hash, entries))) = (&mut change.new, tree) {
+                let (base, hash, entries) = ((*base).clone(), *hash, *entries);
+                new.content = Content::Tree { base, hash, entries };
+            }
+            changes.push(change);
+        }
+        DiffIndex::from_parts(self.base(), self.result(), changes)
+    }
+}
+
+/// What is below `dir` among `records`, with paths counted from it. `None` when something there could not be
+/// there by itself: a hard link to a file elsewhere.
+pub(crate) fn below(records: &[Arc<Record>], dir: &RelPath) -> Option<Vec<Entry>> {
+    slice(records, dir).iter().map(|record| within(&record.entry, dir)).collect()
+}
+
+/// `entry`, which lies below `dir`, as it is called from there.
+pub(crate) fn within(entry: &Entry, dir: &RelPath) -> Option<Entry> {
+    let node = match &entry.node {
+        Node::HardLink { to } => Node::HardLink { to: to.within(dir)? },
+        node => node.clone(),
+    };
+    Some(Entry { path: entry.path.within(dir)?, node, meta: entry.meta.clone() })
+}
+
+/// `node`, which lies below a directory and is called as from there, as it is when that one is at `dir`.
+fn seen_from_root(node: &Node, dir: &RelPath) -> Option<Node> {
+    match node {
+        Node::HardLink { to } => Some(Node::HardLink { to: dir.join(to.as_bytes()).ok()? }),
+        node => Some(node.clone()),
+    }
+}
+
+/// The change that puts `entry`, as it is below `tree`, to its new place.
+fn arrival(tree: &MovedTree<'_>, entry: &Entry) -> Option<Change> {
+    let Entry { path, node, meta } = entry;
+    let content = match node.is_empty() {
+        true => Content::Keep,
+        false => Content::Copy { base: tree.from.join(path.as_bytes()).ok()? },
+    };
+    let node = seen_from_root(node, tree.to)?;
+    let new = New { node, meta: meta.clone(), content, signature: None };
+    let path = tree.to.join(path.as_bytes()).ok()?;
+    Some(Change { path, old: None, new: Some(new), excluded: false })
+}
+
+/// The change that takes `entry` from its old place.
+fn departure(tree: &MovedTree<'_>, entry: &Entry, excluded: bool) -> Option<Change> {
+    let path = tree.from.join(entry.path.as_bytes()).ok()?;
+    let old = Some(seen_from_root(&entry.node, tree.from)?);
+    Some(Change { path, old, new: None, excluded })
+}
+
+fn too_long(tree: &MovedTree<'_>) -> Error {
+    let problem = "a path below it becomes too long";
+    Error::Unusable { path: tree.to.clone(), problem }
+}
+
+fn hash_of(entries: &[Entry]) -> Option<Digest> {
+    let record = |entry: &Entry| Record { entry: entry.clone(), signature: None, trust: None };
+    DirIndex::from_records(entries.iter().map(record)).ok()?.content_hash().ok()
+}
+
+/// The records below `dir`.
+pub(crate) fn slice<'a>(records: &'a [Arc<Record>], dir: &RelPath) -> &'a [Arc<Record>] {
+    let start = records.partition_point(|record| record.entry.path <= *dir);
+    let rest = records.get(start..).unwrap_or_default();
+    let len = rest.partition_point(|record| record.entry.path.is_below(dir));
+    rest.get(..len).unwrap_or_default()
+}
+
+/// For each directory that moved as a whole, by where it is now: where it was, and the hash and number of what
+/// is below it. None lies in another.
+fn trees<'a>(
+    old: &'a DirIndex,
+    new: &'a DirIndex,
+    changes: &'a [Change],
+) -> HashMap<&'a RelPath, (&'a RelPath, Digest, u64)> {
+    let was_dir = |change: &&Change| change.old == Some(Node::Dir);
+    let is_dir = |change: &&Change| change.new.as_ref().is_some_and(|new| new.node == Node::Dir);
+    let gone = changes.iter().filter(|change| was_dir(change) && !is_dir(change));
+    // By what can be seen at once: how much is below it, and what comes first there.
+    let mut alike: HashMap<(usize, &[u8]), Vec<&RelPath>> = HashMap::new();
+    for change in gone {
+        let below = slice(old.records(), &change.path);
+        if below.len() >= FOLD_FROM {
+            alike.entry(sight(below)).or_default().push(&change.path);
+        }
+    }
+    let mut trees = HashMap::new();
+    if alike.is_empty() {
+        return trees;
+    }
+    let made = changes.iter().filter(|change| change.old.is_none() && is_dir(change));
+    let mut made: Vec<(&RelPath, &[Arc<Record>])> =
+        made.map(|change| (&change.path, slice(new.records(), &change.path))).collect();
+    made.retain(|(_, below)| below.len() >= FOLD_FROM);
+    // The largest first, so that none that is taken lies in one that could be.
+    made.sort_by_key(|(_, below)| std::cmp::Reverse(below.len()));
+    let mut taken: BTreeSet<&RelPath> = BTreeSet::new();
+    for (to, after) in made {
+        let lies_in = |taken: &BTreeSet<&RelPath>, path: &RelPath| {
+            std::iter::successors(Some(path.clone()), RelPath::parent)
+                .any(|dir| taken.contains(&dir))
+        };
+        if lies_in(&taken, to) {
+            continue;
+        }
+        let candidates = alike.get(&sight(after)).into_iter().flatten().copied();
+        let mut candidates = candidates.filter(|from| !lies_in(&taken, from)).take(MAX_TRIES);
+        let found = candidates.find(|from| same(slice(old.records(), from), from, after, to));
+        if let Some(from) = found
+            && let Some(hash) = below(new.records(), to).and_then(|entries| hash_of(&entries))
+        {
+            taken.extend([from, to]);
+            trees.insert(to, (from, hash, after.len() as u64));
+        }
+    }
+    trees
+}
+
+/// What two directories that hold the same have in common for certain.
+fn sight(below: &[Arc<Record>]) -> (usize, &[u8]) {
+    (below.len(), below.first().map_or(&[], |record| record.entry.path.name()))
+}
+
+/// Whether what is below two directories is the same, metadata included.
+fn same(old: &[Arc<Record>], from: &RelPath, new: &[Arc<Record>], to: &RelPath) -> bool {
+    let same = |(old, new): (&Arc<Record>, &Arc<Record>)| {
+        let (old, new) = (&old.entry, &new.entry);
+        let nodes = match (&old.node, &new.node) {
+            (Node::HardLink { to: old }, Node::HardLink { to: new }) => {
+                old.is_below(from) && new.is_below(to) && tail(old, from) == tail(new, to)
+            }
+            (old, new) => old == new,
+        };
+        nodes && tail(&old.path, from) == tail(&new.path, to) && old.meta == new.meta
+    };
+    old.len() == new.len() && old.iter().zip(new).all(same)
+}
+
+/// The bytes of `path` after those of `dir`.
+fn tail<'a>(path: &'a RelPath, dir: &RelPath) -> Option<&'a [u8]> {
+    path.as_bytes().get(dir.as_bytes().len()..)
+}
