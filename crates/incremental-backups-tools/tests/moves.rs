@@ -3,11 +3,13 @@
 
 mod common;
 
-use std::fs;
+use std::fs::{self, Permissions};
+use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink};
 use std::path::Path;
+use std::process::Command;
 
-use common::{Case, assert_same, noise, write};
-use incremental_backups_tools::{Content, apply_diff};
+use common::{Case, assert_same, attribute, noise, snapshot, write};
+use incremental_backups_tools::{ApplyOptions, Content, apply_diff, preview_diff};
 
 /// The old tree and the archive make the new tree; the archive's length.
 fn check(case: &Case) -> u64 {
@@ -136,8 +138,100 @@ fn ten_thousand_renamed_files() {
         },
         |root| fs::rename(root.join("dir"), root.join("other name")).unwrap(),
     );
-    assert_eq!(case.diff.moved().count(), 10_000);
+    assert_eq!(case.diff.moved().count(), 1);
     let stored = check(&case);
-    // They do not compress: delete and create would cost what they weigh.
-    assert!(stored * 100 < 10_000 * (6 << 10) * 2, "{stored}");
+    assert!(stored < 2000, "{stored}");
+}
+
+/// A directory of 20 paths that nothing keeps from moving as a whole.
+fn dir_with_everything(root: &Path) {
+    for n in 0..12 {
+        write(root.join(format!("d/{n:02}")), noise(n, 2000 + n as usize));
+    }
+    write(root.join("d/sub/empty"), "");
+    write(root.join("d/sub/deep/file"), "deep");
+    symlink("../03", root.join("d/sub/link")).unwrap();
+    fs::hard_link(root.join("d/03"), root.join("d/sub/again")).unwrap();
+    attribute(&root.join("d/04"), "name");
+    Command::new("mkfifo").arg(root.join("d/fifo")).status().unwrap();
+    fs::set_permissions(root.join("d/05"), Permissions::from_mode(0o400)).unwrap();
+    fs::set_permissions(root.join("d/sub"), Permissions::from_mode(0o711)).unwrap();
+    fs::hard_link(root.join("d/06"), root.join("outside")).unwrap();
+    write(root.join("other"), noise(50, 9000));
+}
+
+fn moved(change: impl FnOnce(&Path)) -> Case {
+    let case = Case::new(dir_with_everything, change);
+    assert_eq!(case.diff.moved_trees().count(), 1);
+    case
+}
+
+#[test]
+fn a_directory_that_moves_as_a_whole() {
+    let case = moved(|root| {
+        fs::create_dir(root.join("new")).unwrap();
+        fs::rename(root.join("d"), root.join("new/name")).unwrap();
+        fs::set_permissions(root.join("new/name"), Permissions::from_mode(0o700)).unwrap();
+        symlink("new/name", root.join("d")).unwrap();
+        // What is made of a file below it, and what is put where it was.
+        write(root.join("copy"), noise(7, 2007));
+        write(root.join("edited"), [noise(8, 2008), b"more".to_vec()].concat());
+    });
+    assert_eq!(case.diff.changes().len(), 6);
+    let copy = case.copy_of_old();
+    let preview = preview_diff(&copy, &case.diff, &ApplyOptions::default()).unwrap();
+    let applied = apply_diff(&copy, &case.diff, &case.data).unwrap();
+    assert_same(&copy, &case.new);
+    assert_eq!(preview.applied, applied);
+    // Both ends and 19 paths below each, what is new beside them, and the other name of a file.
+    assert_eq!(preview.pending.len(), 2 + 2 * 19 + 4);
+    assert_eq!(apply_diff(&copy, &case.diff, &case.data).unwrap().unchanged, 44);
+    assert_same(&copy, &case.new);
+}
+
+#[test]
+fn a_directory_that_moves_and_is_not_what_it_was() {
+    let case = moved(|root| fs::rename(root.join("d"), root.join("e")).unwrap());
+    type Meddle = fn(&Path);
+    let cases: [(Meddle, &str); 6] = [
+        (|dir| write(dir.join("d/extra"), "extra"), "more than that"),
+        (|dir| fs::remove_file(dir.join("d/fifo")).unwrap(), "18 paths below it"),
+        (
+            |dir| write(dir.join("d/03"), noise(3, 2003)[1..].to_vec()),
+            "other names or contents below it",
+        ),
+        (
+            |dir| fs::rename(dir.join("d/03"), dir.join("d/3")).unwrap(),
+            "other names or contents below it",
+        ),
+        (|dir| fs::rename(dir.join("d"), dir.join("f")).unwrap(), "nothing"),
+        (
+            |dir| {
+                fs::rename(dir.join("d"), dir.join("f")).unwrap();
+                symlink("f", dir.join("d")).unwrap();
+            },
+            "a symbolic link",
+        ),
+    ];
+    for (meddle, found) in cases {
+        let copy = case.copy_of_old();
+        meddle(&copy);
+        let before = snapshot(&copy);
+        let error = apply_diff(&copy, &case.diff, &case.data).unwrap_err();
+        let expected = format!(
+            "d is not as the diff expects: expected a directory with 19 known paths below it, found {found}"
+        );
+        assert_eq!(error.to_string(), expected);
+        assert_eq!(snapshot(&copy), before);
+    }
+}
+
+#[test]
+fn metadata_below_a_directory_that_moves_stays_as_it_is() {
+    let case = moved(|root| fs::rename(root.join("d"), root.join("e")).unwrap());
+    let copy = case.copy_of_old();
+    let file = fs::File::open(copy.join("d/07")).unwrap();
+    file.set_modified(std::time::UNIX_EPOCH).unwrap();
+    apply_diff(&copy, &case.diff, &case.data).unwrap();
+    assert_eq!(fs::metadata(copy.join("e/07")).unwrap().mtime(), 0);
 }

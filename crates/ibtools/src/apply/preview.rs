@@ -26,10 +26,8 @@ pub(super) fn run(
     let Some(((path, data), later)) = archives.split_first() else { return Ok(Answer::Yes) };
     let preview = look(args, path, data)?;
     let diff = data.diff();
-    let pending: Option<HashSet<&RelPath>> = preview.as_ref().map(|preview| {
-        let changes = preview.pending.iter().filter_map(|&at| diff.changes().get(at));
-        changes.map(|change| &change.path).collect()
-    });
+    let pending: Option<HashSet<&RelPath>> =
+        preview.as_ref().map(|preview| preview.pending.iter().collect());
     let to_do = |row: &Row<'_>| pending.as_ref().is_none_or(|paths| paths.contains(row.path()));
     let rows = || rows(diff).filter(to_do);
     let mut document = object([

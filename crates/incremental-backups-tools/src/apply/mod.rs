@@ -4,6 +4,7 @@
 mod check;
 mod dirs;
 mod journal;
+mod listed;
 mod observe;
 mod plan;
 mod redo;
@@ -26,7 +27,7 @@ use std::sync::Arc;
 
 use archive::{DiffData, DiffStream};
 use diffindex::{Change, DiffIndex};
-use dirindex::{Node, Root};
+use dirindex::{Node, RelPath, Root};
 use rsync_core::Progress;
 
 use self::plan::{Plan, Step};
@@ -98,8 +99,9 @@ pub struct Applied {
 pub struct Preview {
     /// What it would report.
     pub applied: Applied,
-    /// The changes that are still to be made, as positions in [`DiffIndex::changes`].
-    pub pending: Vec<usize>,
+    /// The paths where something is still to be done, in order; also those below a directory that moves as a
+    /// whole.
+    pub pending: Vec<RelPath>,
     /// What staging takes, and what there is.
     pub space: Space,
 }
@@ -209,6 +211,7 @@ fn apply_on(
     if !options.beside {
         check::nothing_else(&target, diff)?;
     }
+    let diff = &listed::listed(&target, diff)?;
     let checked = check::check(&target, diff, policy)?;
     let plan = &checked.plan;
     let space = Space::of(&target, diff, plan)?;
@@ -259,13 +262,14 @@ pub fn preview_diff(
     if !options.beside {
         check::nothing_else(&target, diff)?;
     }
+    let diff = &listed::listed(&target, diff)?;
     let plan = check::check(&target, diff, Policy { privileged: options.privileged })?.plan;
     let space = Space::of(&target, diff, &plan)?;
     if options.check_space {
         space.check(&target)?;
     }
-    let steps = plan.steps.iter().enumerate();
-    let pending = steps.filter(|(_, step)| **step != Step::Done).map(|(number, _)| number);
+    let pending = plan.tasks(diff).filter(|task| task.step != Step::Done);
+    let pending = pending.map(|task| task.change.path.clone());
     Ok(Preview { applied: count(diff, &plan), pending: pending.collect(), space })
 }
 

@@ -3,7 +3,7 @@
 use std::cell::OnceCell;
 use std::io;
 
-use dirindex::{Meta, Node, RelPath, Time, escape};
+use dirindex::{Meta, Node, RelPath, Time, Xattr, escape};
 use rsync_core::{Digest, FileBytes};
 use rustix::fs::{FileType, Stat};
 use rustix::io::Errno;
@@ -83,6 +83,26 @@ impl Seen<'_> {
         })
     }
 
+    /// What an index would have for it, every file as one of its own; `None` for what no index has.
+    pub(crate) fn node(&self) -> Result<Option<Node>> {
+        let (major, minor) =
+            (rustix::fs::major(self.stat.st_rdev), rustix::fs::minor(self.stat.st_rdev));
+        Ok(Some(match self.kind() {
+            FileType::Directory => Node::Dir,
+            FileType::Fifo => Node::Fifo,
+            FileType::RegularFile => {
+                Node::File { len: self.stat.st_size as u64, digest: self.digest()? }
+            }
+            FileType::Symlink => {
+                let target = self.parent.sys.read_link(self.parent, self.path.name());
+                Node::Symlink { target: target.during("read the link", self.path)? }
+            }
+            FileType::CharacterDevice => Node::CharDevice { major, minor },
+            FileType::BlockDevice => Node::BlockDevice { major, minor },
+            _ => return Ok(None),
+        }))
+    }
+
     fn digest(&self) -> Result<Digest> {
         if let Some(digest) = self.digest.get() {
             return Ok(*digest);
@@ -105,13 +125,18 @@ impl Seen<'_> {
         {
             return Ok(false);
         }
+        let have = self.xattrs()?;
+        let kept = have.iter().filter(|xattr| policy.keeps(xattr));
+        Ok(kept.eq(meta.xattrs.to_vec().iter().filter(|xattr| policy.keeps(xattr))))
+    }
+
+    /// The extended attributes.
+    pub(crate) fn xattrs(&self) -> Result<Vec<Xattr>> {
         let xattrs = || -> io::Result<_> {
             let held = hold(self.parent.sys, self.parent, self.path.name())?;
             self.parent.sys.xattrs(Handle::held(&held))
         };
-        let have = xattrs().during("read the attributes of", self.path)?;
-        let kept = have.iter().filter(|xattr| policy.keeps(xattr));
-        Ok(kept.eq(meta.xattrs.to_vec().iter().filter(|xattr| policy.keeps(xattr))))
+        xattrs().during("read the attributes of", self.path)
     }
 
     /// In words, for a message beside `expected`.

@@ -24,6 +24,8 @@ pub enum Edit {
     Patch(Vec<usize>, usize),
     Append(Vec<usize>, u64),
     MakeDir(Vec<usize>),
+    /// A directory with so much in it that a move of it is one change.
+    Fill(Vec<usize>, u64),
     Symlink(Vec<usize>, usize),
     HardLink(Vec<usize>, Vec<usize>),
     Remove(Vec<usize>),
@@ -47,10 +49,11 @@ pub fn edits(names: usize) -> impl Strategy<Value = Vec<Edit>> {
         2 => (path(), 0..9000usize).prop_map(|(path, at)| Edit::Patch(path, at)),
         1 => (path(), 0..9u64).prop_map(|(path, seed)| Edit::Append(path, seed)),
         2 => path().prop_map(Edit::MakeDir),
+        2 => (path(), 0..9u64).prop_map(|(path, seed)| Edit::Fill(path, seed)),
         2 => (path(), 0..names).prop_map(|(path, to)| Edit::Symlink(path, to)),
         2 => (path(), path()).prop_map(|(a, b)| Edit::HardLink(a, b)),
         3 => path().prop_map(Edit::Remove),
-        2 => (path(), path()).prop_map(|(a, b)| Edit::Rename(a, b)),
+        3 => (path(), path()).prop_map(|(a, b)| Edit::Rename(a, b)),
         1 => (path(), path()).prop_map(|(a, b)| Edit::Swap(a, b)),
         1 => (path(), path()).prop_map(|(a, b)| Edit::Copy(a, b)),
         1 => (path(), mode).prop_map(|(path, mode)| Edit::Mode(path, mode)),
@@ -111,6 +114,15 @@ pub fn perform(root: &Path, edit: &Edit) {
         Edit::MakeDir(path) => {
             clear(&at(path));
             drop(fs::create_dir(at(path)));
+        }
+        Edit::Fill(path, seed) => {
+            clear(&at(path));
+            let inner = at(path).join(OsStr::from_bytes(NAMES[0]));
+            drop(fs::create_dir_all(&inner));
+            for number in 0..16 {
+                let dir = if number % 4 == 0 { &inner } else { &at(path) };
+                drop(fs::write(dir.join(number.to_string()), noise(*seed + number, 3)));
+            }
         }
         Edit::Symlink(path, to) => {
             clear(&at(path));
