@@ -12,6 +12,7 @@ use crate::archive::{Blocks, Opened};
 use crate::body::Stored;
 use crate::layout::Placed;
 use crate::read::{Recipe, names};
+use crate::squash::squash_by;
 use crate::{Archive, DiffData, Error};
 
 /// Some of an archive's changes, each with the place of its content if it has one.
@@ -123,7 +124,7 @@ fn select(
     let parts = archives.iter().zip(found).map(|(archive, found)| part(archive, found.changes));
     let parts = parts.collect::<Result<Vec<DiffData>, Error>>()?;
     // Of the other paths, not all of what became of them is known.
-    DiffData::squash_at(&parts, |path| wanted.has(path))?.select(paths)
+    squash_by(&parts, |diffs| DiffIndex::squash_at(diffs, |path| wanted.has(path)))?.select(paths)
 }
 
 /// Some changes of an archive's diff as one that names the same trees, though it does not lead from the

@@ -22,54 +22,31 @@ impl DiffData {
     ///
     /// # Errors
     /// [`Error::Unlinked`] for parts that do not meet; [`Error::Diff`] for parts that contradict one
-    /// another or themselves, and for no parts at all.
+    /// another or themselves, and for no parts at all. The same, around
+    /// [`Folded`](diffindex::Error::Folded), when the first part does not start from nothing and one moves a
+    /// directory as a whole: what is below that one, the parts do not say. Then
+    /// [`squash_from`](DiffData::squash_from) helps, or the parts before these, back to the full backup.
     pub fn squash(parts: &[DiffData]) -> Result<DiffData, Error> {
-        DiffData::squash_at(parts, |_| true)
+        match parts {
+            [only] => Ok(only.clone()),
+            _ => squash_by(parts, DiffIndex::squash),
+        }
     }
 
-    /// [`squash`](DiffData::squash), of which only the changes at the `wanted` paths are told.
-    pub(crate) fn squash_at(
-        parts: &[DiffData],
-        wanted: impl Fn(&RelPath) -> bool,
-    ) -> Result<DiffData, Error> {
-        let parts: Vec<&DiffData> = parts.iter().flat_map(DiffData::parts).collect();
-        if let [only] = parts.as_slice() {
-            return Ok(DiffData::clone(only));
+    /// [`squash`](DiffData::squash) for who has the index of the tree that the first part starts from. What
+    /// is in the end what it was is left out, and a directory that moved as a whole is one change again.
+    /// It is squashed further as any.
+    ///
+    /// # Errors
+    /// As [`squash`](DiffData::squash), but for directories that move as a whole; [`Error::WrongBase`] when
+    /// `old` is the index of another tree.
+    pub fn squash_from(old: &DirIndex, parts: &[DiffData]) -> Result<DiffData, Error> {
+        if let Some(first) = parts.first()
+            && first.diff.base() != old.root()
+        {
+            return Err(Error::WrongBase { wanted: first.diff.base(), found: old.root() });
         }
-        for pair in parts.windows(2) {
-            if let [before, after] = pair
-                && before.diff.result() != after.diff.base()
-            {
-                let roots = Box::new((before.diff.result(), after.diff.base()));
-                let (before, after) = (before.name(), after.name());
-                return Err(Error::Unlinked { before, after, roots });
-            }
-        }
-        let archives: Arc<[Archive]> =
-            parts.iter().flat_map(|part| part.archives.iter().cloned()).collect();
-        let unusable = |source| Error::Diff { archive: names(&archives), source };
-        let diffs: Vec<DiffIndex> = parts.iter().map(|part| part.diff.clone()).collect();
-        let diffindex::Squashed { diff, recipes } =
-            DiffIndex::squash_at(&diffs, wanted).map_err(unusable)?;
-        let contents = recipes.into_iter().map(|recipe| {
-            let path = diff.changes().get(recipe.change).map(|change| &change.path);
-            let bodies = recipe.contents.iter().filter_map(|content| {
-                let part = parts.get(content.part)?;
-                let change = part.diff.changes().get(content.change)?;
-                Some((part.content_of(content.change)?, change))
-            });
-            let bodies = bodies.flat_map(|(content, change)| {
-                read_for(path.unwrap_or(&change.path), &change.path, &content.bodies)
-            });
-            Recipe { change: recipe.change, bodies: bodies.collect() }
-        });
-        let contents = contents.collect();
-        let squashed = DiffData { archives, diff, contents, parts: Arc::default() };
-        // Of what nothing is taken from, nothing has to be left out later.
-        if squashed.is_full() {
-            return Ok(squashed);
-        }
-        Ok(DiffData { parts: parts.into_iter().cloned().collect(), ..squashed })
+        squash_by(parts, |diffs| DiffIndex::squash_from(old, diffs))
     }
 
     /// What this was squashed from, or itself.
@@ -190,6 +167,7 @@ impl DiffData {
         }
         let takes = |change: &&Change| {
             let content = change.new.as_ref().map(|new| &new.content);
+            // A directory that moved shows by its old place.
             let derived = matches!(content, Some(Content::Copy { .. } | Content::Delta { .. }));
             derived || change.old.is_some()
         };
@@ -202,6 +180,56 @@ impl DiffData {
             }
         }
     }
+}
+
+/// `parts` as one, of whose diffs `squash` makes one.
+pub(crate) fn squash_by(
+    parts: &[DiffData],
+    squash: impl FnOnce(&[DiffIndex]) -> Result<diffindex::Squashed, diffindex::Error>,
+) -> Result<DiffData, Error> {
+    let parts: Vec<&DiffData> = parts.iter().flat_map(DiffData::parts).collect();
+    if let [only] = parts.as_slice() {
+        return Ok(DiffData::clone(only));
+    }
+    for pair in parts.windows(2) {
+        if let [before, after] = pair
+            && before.diff.result() != after.diff.base()
+        {
+            let roots = Box::new((before.diff.result(), after.diff.base()));
+            let (before, after) = (before.name(), after.name());
+            return Err(Error::Unlinked { before, after, roots });
+        }
+    }
+    let archives: Arc<[Archive]> =
+        parts.iter().flat_map(|part| part.archives.iter().cloned()).collect();
+    let unusable = |source| {
+        let moves = match &source {
+            diffindex::Error::Folded { part, .. } => parts.get(*part).map(|part| part.name()),
+            _ => None,
+        };
+        Error::Diff { archive: moves.unwrap_or_else(|| names(&archives)), source }
+    };
+    let diffs: Vec<DiffIndex> = parts.iter().map(|part| part.diff.clone()).collect();
+    let diffindex::Squashed { diff, recipes } = squash(&diffs).map_err(unusable)?;
+    let contents = recipes.into_iter().map(|recipe| {
+        let path = diff.changes().get(recipe.change).map(|change| &change.path);
+        let bodies = recipe.contents.iter().filter_map(|content| {
+            let part = parts.get(content.part)?;
+            let change = part.diff.changes().get(content.change)?;
+            Some((part.content_of(content.change)?, change))
+        });
+        let bodies = bodies.flat_map(|(content, change)| {
+            read_for(path.unwrap_or(&change.path), &change.path, &content.bodies)
+        });
+        Recipe { change: recipe.change, bodies: bodies.collect() }
+    });
+    let contents = contents.collect();
+    let squashed = DiffData { archives, diff, contents, parts: Arc::default() };
+    // Of what nothing is taken from, nothing has to be left out later.
+    if squashed.is_full() {
+        return Ok(squashed);
+    }
+    Ok(DiffData { parts: parts.into_iter().cloned().collect(), ..squashed })
 }
 
 /// What is to be read for `path` of `bodies`, which are stored for `holder`.

@@ -39,7 +39,11 @@ pub enum Error {
         base: Root,
     },
     /// A diff moves a directory as a whole, and what was below it is not known.
-    #[error("diff {} moves {path} as a whole: what is below it, only who knows the old tree can tell", part + 1)]
+    #[error(
+        "diff {} moves {path} as a whole, and what is in there is told by an index of the tree that the first \
+         starts from, or by all diffs before it, back to a full one",
+        part + 1
+    )]
     Folded {
         /// The number of the diff, from 0.
         part: usize,

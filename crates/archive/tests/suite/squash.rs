@@ -3,7 +3,7 @@
 use std::fs;
 use std::io::Read;
 
-use crate::common::{Chain, FORMATS, chain, large, noise, small, text, write};
+use crate::common::{Chain, FORMATS, carried, chain, large, noise, small, text, write};
 use crate::forge::Forge;
 use archive::{ArchiveOptions, DiffData, Error, Format};
 use diffindex::{Change, Content, DiffIndex};
@@ -281,4 +281,96 @@ fn a_large_file_of_scattered_pieces() {
     let old = std::io::Cursor::new(noise(1, 10 << 20));
     rsync_core::patch(old, &*delta, &mut patched, file.len() as u64).unwrap();
     assert!(patched == file);
+}
+
+/// A directory of 20 files that is edited, moved, and edited and moved again.
+fn moving() -> Chain {
+    let mut chain = Chain::new(|root| {
+        for n in 0..20 {
+            write(root, format!("d/{n}"), &text(n, 30 + n as usize));
+        }
+        write(root, "d/edited", &edited(&[]));
+    });
+    chain.step(|root| write(root, "d/edited", &edited(&[1000])));
+    chain.step(|root| fs::rename(root.join("d"), root.join("e")).unwrap());
+    chain.step(|root| write(root, "e/edited", &edited(&[1000, 50_000])));
+    chain.step(|root| fs::rename(root.join("e"), root.join("f")).unwrap());
+    chain
+}
+
+#[test]
+fn increments_alone_do_not_say_what_moved() {
+    let parts = moving().parts();
+    let error = DiffData::squash(&parts[1..]).unwrap_err();
+    let folded = |error: &Error| {
+        matches!(error, Error::Diff { source: diffindex::Error::Folded { .. }, .. })
+    };
+    assert!(folded(&error));
+    assert_eq!(
+        chain(error),
+        "part 2: diff.index cannot be used: diff 2 moves d as a whole, and what is in there is told by an index of the tree \
+         that the first starts from, or by all diffs before it, back to a full one"
+    );
+    // By itself each is what it is, and where nothing moves nothing is missing.
+    for part in &parts {
+        assert!(DiffData::squash(std::slice::from_ref(part)).is_ok());
+    }
+    let first = DiffData::squash(&parts).unwrap();
+    assert!(bytes(&first, "f/edited").unwrap() == edited(&[1000, 50_000]));
+    assert_eq!(first.diff().moved_trees().count(), 0);
+}
+
+#[test]
+fn with_the_tree_before_increments_can_be_squashed() {
+    let chain = moving();
+    let parts = chain.parts();
+    let mut trees = vec![DirIndex::empty()];
+    for part in &parts {
+        trees.push(part.diff().apply_to(&trees[trees.len() - 1]).unwrap());
+    }
+    for (from, to) in
+        (0..parts.len()).flat_map(|from| (from..parts.len()).map(move |to| (from, to)))
+    {
+        let squash = |from: usize, to: usize| {
+            DiffData::squash_from(&trees[from], &parts[from..=to]).unwrap()
+        };
+        let squashed = squash(from, to);
+        assert_eq!(squashed.diff().apply_to(&trees[from]).unwrap(), trees[to + 1]);
+        squashed.verify(None).unwrap();
+        for format in FORMATS {
+            let packed = DiffData::from_source(repacked(&squashed, format).unwrap(), "m").unwrap();
+            packed.verify(None).unwrap();
+            assert_eq!(packed.diff().to_bytes().unwrap(), carried(squashed.diff()));
+        }
+        // Squashed further it is what all at once is.
+        for cut in from..to {
+            let halves = [squash(from, cut), squash(cut + 1, to)];
+            let again = DiffData::squash_from(&trees[from], &halves).unwrap();
+            assert_eq!(carried(again.diff()), carried(squashed.diff()));
+        }
+    }
+    let edits = DiffData::squash_from(&trees[1], &parts[1..]).unwrap();
+    let delta = bytes(&edits, "f/edited").unwrap();
+    let (new, mut patched) = (edited(&[1000, 50_000]), Vec::new());
+    let old = std::io::Cursor::new(edited(&[]));
+    rsync_core::patch(old, &*delta, &mut patched, new.len() as u64).unwrap();
+    assert!(patched == new);
+
+    // The directory moved twice is one that moved once.
+    let mut twice = chain;
+    twice.step(|root| fs::rename(root.join("f"), root.join("g")).unwrap());
+    let parts = twice.parts();
+    let squashed = DiffData::squash_from(&trees[4], &parts[4..]).unwrap();
+    let ends = |data: &DiffData| -> Vec<(String, String)> {
+        data.diff().moved_trees().map(|tree| (tree.from.to_string(), tree.to.to_string())).collect()
+    };
+    assert_eq!(ends(&squashed), [("e".to_owned(), "g".to_owned())]);
+    assert!(squashed.diff().changes().len() == 2);
+    assert_eq!(ends(&DiffData::squash(std::slice::from_ref(&squashed)).unwrap()), ends(&squashed));
+
+    for one in [&parts[1..2], &parts[1..]] {
+        let error = DiffData::squash_from(&trees[2], one).unwrap_err();
+        assert!(matches!(error, Error::WrongBase { .. }), "{error}");
+    }
+    assert!(matches!(DiffData::squash_from(&trees[2], &[]), Err(Error::Diff { .. })));
 }
