@@ -10,7 +10,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use archive::{ArchiveOptions, DiffData};
 use diffindex::{Change, Content, Signatures};
-use dirindex::RelPath;
+use dirindex::{DirIndex, RelPath};
 use rsync_core::Progress;
 
 use crate::error::{Error, Result};
@@ -75,7 +75,7 @@ pub fn prune(store: &dyn Store, options: &PruneOptions) -> Result<PruneReport> {
     for edge in &plan.edges {
         let size = match options.dry_run {
             true => None,
-            false => plan.carry_out(store, edge, &options.archive)?,
+            false => plan.carry_out(store, &points, edge, &options.archive)?,
         };
         if edge.is_new() {
             squashed.push(Squashed { name: edge.name, size, parts: edge.parts.clone() });
@@ -138,6 +138,7 @@ impl Plan {
     fn carry_out(
         &self,
         store: &dyn Store,
+        points: &Points,
         edge: &Edge,
         options: &ArchiveOptions,
     ) -> Result<Option<u64>> {
@@ -148,7 +149,7 @@ impl Plan {
             }
             return Ok(None);
         }
-        squash(store, edge, options)?;
+        squash(store, points, edge, options)?;
         let verified = self.verify(store, edge, options.progress.as_deref());
         // What is not fit to take the place of others must not be taken for an archive.
         let size = verified.inspect_err(|_| drop(store.delete(&edge.name.to_string())))?;
@@ -200,10 +201,18 @@ fn edge_to(
 }
 
 /// Puts the archive of `edge` into the store, made of its parts.
-fn squash(store: &dyn Store, edge: &Edge, options: &ArchiveOptions) -> Result<()> {
-    let parts = edge.parts.iter();
-    let parts = parts.map(|part| Ok(store::open_archive(store, &part.name)?.load()?));
-    let data = DiffData::squash(&parts.collect::<Result<Vec<DiffData>>>()?)?;
+fn squash(store: &dyn Store, points: &Points, edge: &Edge, options: &ArchiveOptions) -> Result<()> {
+    let parts = load(store, &edge.parts)?;
+    // What is below a directory that moved as a whole, only the archives before tell.
+    let folded = parts.iter().any(|part| part.diff().moved_trees().next().is_some());
+    let before = edge.name.since.filter(|_| folded).and_then(|since| points.way_to(since));
+    let data = match before {
+        None => DiffData::squash(&parts)?,
+        Some(way) => {
+            let before = DiffData::squash(&load(store, &way)?)?;
+            DiffData::squash_from(&before.diff().apply_to(&DirIndex::empty())?, &parts)?
+        }
+    };
     let name = edge.name.to_string();
     let mut out = store.put(&name).map_err(|source| failed("put", &name, source))?;
     let format = Some(edge.name.format);
@@ -213,6 +222,11 @@ fn squash(store: &dyn Store, edge: &Edge, options: &ArchiveOptions) -> Result<()
         other => other.into(),
     })?;
     out.commit().map_err(|source| failed("put", &name, source))
+}
+
+fn load(store: &dyn Store, archives: &[StoredArchive]) -> Result<Vec<DiffData>> {
+    let load = |archive: &StoredArchive| Ok(store::open_archive(store, &archive.name)?.load()?);
+    archives.iter().map(load).collect()
 }
 
 fn delete(store: &dyn Store, name: &ArchiveName) -> Result<()> {
