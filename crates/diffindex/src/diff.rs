@@ -176,7 +176,7 @@ impl DiffIndex {
         let whole = self.unfold(|tree| {
             let entries = fold::below(old.records(), tree.from);
             let elsewhere = || unusable(tree.from, "the base index says something else");
-            entries.filter(|entries| tree.is(entries)).ok_or_else(elsewhere)
+            entries.filter(|entries| tree.holds(entries)).ok_or_else(elsewhere)
         })?;
         whole.apply_each_to(old)
     }

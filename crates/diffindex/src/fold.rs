@@ -4,7 +4,7 @@
 use std::collections::{BTreeSet, HashMap, HashSet};
 use std::sync::Arc;
 
-use dirindex::{DirIndex, Entry, Node, Record, RelPath};
+use dirindex::{DirIndex, Entry, Node, Record, RelPath, content_hash};
 use rsync_core::Digest;
 
 use crate::{Change, Content, DiffIndex, Error, New};
@@ -47,10 +47,14 @@ impl<'a> MovedTree<'a> {
         self.from.join(path.within(self.to)?.as_bytes()).ok()
     }
 
-    /// Whether `entries`, whose paths are counted from the directory and in path order, are those below it, as
-    /// far as names, kinds and contents go.
-    pub fn is(&self, entries: &[Entry]) -> bool {
-        entries.len() as u64 == self.entries && hash_of(entries).is_some_and(|it| it == *self.hash)
+    /// Whether below the directory are these nodes, at paths that are counted from it, in path order.
+    pub fn is<'n>(&self, nodes: impl ExactSizeIterator<Item = (&'n RelPath, &'n Node)>) -> bool {
+        nodes.len() as u64 == self.entries && content_hash(nodes).is_ok_and(|it| it == *self.hash)
+    }
+
+    /// [`is`](MovedTree::is), of entries.
+    pub(crate) fn holds(&self, entries: &[Entry]) -> bool {
+        self.is(entries.iter().map(|entry| (&entry.path, &entry.node)))
     }
 }
 
@@ -176,8 +180,7 @@ fn too_long(tree: &MovedTree<'_>) -> Error {
 }
 
 fn hash_of(entries: &[Entry]) -> Option<Digest> {
-    let record = |entry: &Entry| Record { entry: entry.clone(), signature: None, trust: None };
-    DirIndex::from_records(entries.iter().map(record)).ok()?.content_hash().ok()
+    content_hash(entries.iter().map(|entry| (&entry.path, &entry.node))).ok()
 }
 
 /// The records below `dir`.

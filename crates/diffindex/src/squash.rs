@@ -228,7 +228,7 @@ impl<'a> State<'a> {
         let mut entries = entries.ok_or_else(|| disagree(dir))?;
         entries.sort_unstable_by(|a, b| a.path.cmp(&b.path));
         match extent {
-            Extent::Whole if !tree.is(&entries) => Err(disagree(dir)),
+            Extent::Whole if !tree.holds(&entries) => Err(disagree(dir)),
             _ => Ok(entries),
         }
     }

@@ -267,15 +267,7 @@ impl DirIndex {
 
     /// A fingerprint of names, kinds and contents alone, whatever the modes, owners and times.
     pub fn content_hash(&self) -> Result<rsync_core::Digest, Error> {
-        let mut hasher = blake3::Hasher::new();
-        let mut buffer = Vec::new();
-        for entry in self.entries() {
-            buffer.clear();
-            codec::encode_into(&(&entry.path, &entry.node), &mut buffer)
-                .map_err(SectionError::Encode)?;
-            hasher.update(&buffer);
-        }
-        Ok(rsync_core::Digest(*hasher.finalize().as_bytes()))
+        content_hash(self.entries().map(|entry| (&entry.path, &entry.node)))
     }
 
     /// Writes the index to `path`: a new file is written beside it, synced, and put in its place,
@@ -418,6 +410,23 @@ impl PartialEq for DirIndex {
     fn eq(&self, other: &DirIndex) -> bool {
         self.root == other.root
     }
+}
+
+/// [`DirIndex::content_hash`] of an index with these paths, which are in path order, and what is there.
+///
+/// # Errors
+/// [`Error::Sections`] for what cannot be encoded.
+pub fn content_hash<'a>(
+    nodes: impl IntoIterator<Item = (&'a RelPath, &'a Node)>,
+) -> Result<rsync_core::Digest, Error> {
+    let mut hasher = blake3::Hasher::new();
+    let mut buffer = Vec::new();
+    for row in nodes {
+        buffer.clear();
+        codec::encode_into(&row, &mut buffer).map_err(SectionError::Encode)?;
+        hasher.update(&buffer);
+    }
+    Ok(rsync_core::Digest(*hasher.finalize().as_bytes()))
 }
 
 fn root_of(records: &[Arc<Record>]) -> Result<Root, Error> {

@@ -72,7 +72,7 @@ pub use beneath::{Beneath, Neighbours};
 pub use dir::{Dir, DirOptions};
 pub use entry::{Entry, Meta, Node, Time, Xattr, Xattrs};
 pub use error::Error;
-pub use index::{DirIndex, Problem, ProblemKind, Record, Root, Trust};
+pub use index::{DirIndex, Problem, ProblemKind, Record, Root, Trust, content_hash};
 pub use newfile::{NewFile, Streamed, replace_file};
 pub use path::{InvalidPath, MAX_NAME_LEN, MAX_PATH_LEN, RelPath, STAGE_DIR, escape};
 pub use scan::ScanOptions;

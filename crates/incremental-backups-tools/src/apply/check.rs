@@ -10,6 +10,7 @@ use rsync_core::Digest;
 use rustix::fs::FileType;
 
 use super::dirs::Held;
+use super::moved;
 use super::observe::{Found, find, mode, mtime};
 use super::plan::{Kept, Plan, Step, makes_dir, was_dir};
 use super::state::{RUN, Stamp, State, states};
@@ -22,11 +23,14 @@ pub(crate) struct Checked {
     pub(crate) plan: Plan,
     /// For each change whose old state was found: what to recognise it by.
     stamps: Vec<Option<Stamp>>,
+    /// The same for what is below directories that move as a whole.
+    moving: Vec<(RelPath, Stamp)>,
 }
 
 /// Checks that `diff` can be applied to `target` and says how.
 pub(crate) fn check(target: &Target, diff: &DiffIndex, policy: Policy) -> Result<Checked> {
     allowed(diff, policy)?;
+    let moving = moved::check(target, diff)?;
     let states = states(target, diff, policy)?;
     directories(target, diff, &states)?;
     bases(target, diff, &states)?;
@@ -35,7 +39,7 @@ pub(crate) fn check(target: &Target, diff: &DiffIndex, policy: Policy) -> Result
         State::Old(stamp) => *stamp,
         _ => None,
     });
-    Ok(Checked { plan, stamps: stamps.collect() })
+    Ok(Checked { plan, stamps: stamps.collect(), moving })
 }
 
 /// A full backup goes into a directory that has nothing but (some of) what the backup brings.
@@ -73,15 +77,17 @@ fn allowed(diff: &DiffIndex, policy: Policy) -> Result<()> {
 }
 
 /// A directory to be removed holds only what is removed with it; one that is new already, only
-/// what the diff brings.
+/// what the diff brings. What those hold that move as a whole is known.
 fn directories(target: &Target, diff: &DiffIndex, states: &[State]) -> Result<()> {
+    let moving: HashSet<&RelPath> =
+        diff.moved_trees().flat_map(|tree| [tree.from, tree.to]).collect();
     let run = |changes: &[(&Change, &State)]| -> Result<()> {
         let mut dirs = target.anchor.dirs();
         for (change, state) in changes {
             let goes =
                 matches!(state, State::Old(Some(_))) && was_dir(change) && !makes_dir(change);
             let came = matches!(state, State::New { .. }) && !was_dir(change) && makes_dir(change);
-            if !goes && !came {
+            if (!goes && !came) || moving.contains(&change.path) {
                 continue;
             }
             let names = dirs
@@ -244,20 +250,22 @@ fn keep(target: &Target, diff: &DiffIndex, steps: &mut [Step]) -> Result<Vec<Kep
 /// Looks again, after the contents were staged, at every path that stood: whether it still is what
 /// it was when it was read.
 pub(crate) fn unchanged(target: &Target, diff: &DiffIndex, checked: &Checked) -> Result<()> {
-    let pairs: Vec<(&Change, &Option<Stamp>)> =
-        diff.changes().iter().zip(&checked.stamps).filter(|(_, stamp)| stamp.is_some()).collect();
-    let run = |pairs: &[(&Change, &Option<Stamp>)]| -> Result<()> {
+    let listed = diff.changes().iter().map(|change| &change.path).zip(&checked.stamps);
+    let listed = listed.filter_map(|(path, stamp)| Some((path, stamp.as_ref()?)));
+    let moving = checked.moving.iter().map(|(path, stamp)| (path, stamp));
+    let stamps: Vec<(&RelPath, &Stamp)> = listed.chain(moving).collect();
+    let run = |stamps: &[(&RelPath, &Stamp)]| -> Result<()> {
         let mut dirs = target.anchor.dirs();
-        for (change, stamp) in pairs {
-            let now = match find(&mut dirs, &change.path, target.dev)? {
-                Found::Something(seen) => Some(Stamp::of(&seen.stat)),
-                _ => None,
+        for &(path, stamp) in stamps {
+            let same = match find(&mut dirs, path, target.dev)? {
+                Found::Something(seen) => Stamp::of(&seen.stat) == *stamp,
+                _ => false,
             };
-            if now != **stamp {
-                return Err(Error::Changed { path: change.path.clone() });
+            if !same {
+                return Err(Error::Changed { path: path.clone() });
             }
         }
         Ok(())
     };
-    pairs.par_chunks(RUN).try_for_each(run)
+    stamps.par_chunks(RUN).try_for_each(run)
 }

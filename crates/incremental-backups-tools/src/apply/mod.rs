@@ -4,7 +4,7 @@
 mod check;
 mod dirs;
 mod journal;
-mod listed;
+mod moved;
 mod observe;
 mod plan;
 mod redo;
@@ -99,8 +99,7 @@ pub struct Applied {
 pub struct Preview {
     /// What it would report.
     pub applied: Applied,
-    /// The paths where something is still to be done, in order; also those below a directory that moves as a
-    /// whole.
+    /// The paths where something is still to be done, in order.
     pub pending: Vec<RelPath>,
     /// What staging takes, and what there is.
     pub space: Space,
@@ -211,7 +210,6 @@ fn apply_on(
     if !options.beside {
         check::nothing_else(&target, diff)?;
     }
-    let diff = &listed::listed(&target, diff)?;
     let checked = check::check(&target, diff, policy)?;
     let plan = &checked.plan;
     let space = Space::of(&target, diff, plan)?;
@@ -262,7 +260,6 @@ pub fn preview_diff(
     if !options.beside {
         check::nothing_else(&target, diff)?;
     }
-    let diff = &listed::listed(&target, diff)?;
     let plan = check::check(&target, diff, Policy { privileged: options.privileged })?.plan;
     let space = Space::of(&target, diff, &plan)?;
     if options.check_space {
@@ -382,6 +379,16 @@ fn same(a: &DiffIndex, b: &DiffIndex) -> bool {
 
 fn count(diff: &DiffIndex, plan: &Plan) -> Applied {
     let mut applied = Applied::default();
+    for tree in diff.moved_trees() {
+        let step = diff.position(tree.to).and_then(|at| plan.steps.get(at));
+        match step {
+            Some(Step::Place | Step::Inside) => {
+                applied.created += tree.entries;
+                applied.deleted += tree.entries;
+            }
+            _ => applied.unchanged += 2 * tree.entries,
+        }
+    }
     for task in plan.tasks(diff) {
         match (task.step, &task.change.old) {
             (Step::Done, _) => applied.unchanged += 1,

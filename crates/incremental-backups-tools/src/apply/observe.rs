@@ -3,7 +3,7 @@
 use std::cell::OnceCell;
 use std::io;
 
-use dirindex::{Meta, Node, RelPath, Time, Xattr, escape};
+use dirindex::{Meta, Node, RelPath, Time, escape};
 use rsync_core::{Digest, FileBytes};
 use rustix::fs::{FileType, Stat};
 use rustix::io::Errno;
@@ -125,18 +125,13 @@ impl Seen<'_> {
         {
             return Ok(false);
         }
-        let have = self.xattrs()?;
-        let kept = have.iter().filter(|xattr| policy.keeps(xattr));
-        Ok(kept.eq(meta.xattrs.to_vec().iter().filter(|xattr| policy.keeps(xattr))))
-    }
-
-    /// The extended attributes.
-    pub(crate) fn xattrs(&self) -> Result<Vec<Xattr>> {
         let xattrs = || -> io::Result<_> {
             let held = hold(self.parent.sys, self.parent, self.path.name())?;
             self.parent.sys.xattrs(Handle::held(&held))
         };
-        xattrs().during("read the attributes of", self.path)
+        let have = xattrs().during("read the attributes of", self.path)?;
+        let kept = have.iter().filter(|xattr| policy.keeps(xattr));
+        Ok(kept.eq(meta.xattrs.to_vec().iter().filter(|xattr| policy.keeps(xattr))))
     }
 
     /// In words, for a message beside `expected`.

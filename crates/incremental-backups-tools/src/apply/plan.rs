@@ -1,7 +1,7 @@
 //! [`Plan`]: what is to be done for each change of a diff, and where its new content is staged.
 //! Pure: it looks at no disk. The plan is part of the journal.
 
-use diffindex::{Change, DiffIndex};
+use diffindex::{Change, DiffIndex, MovedTree};
 use dirindex::{Node, RelPath, Time};
 use serde::{Deserialize, Serialize};
 
@@ -80,6 +80,19 @@ impl Plan {
         }
     }
 
+    /// Where what is to be at `path` stands before the commit, if it is not staged: at the same path, or
+    /// below a directory that is to move.
+    pub(crate) fn stands_at(&self, diff: &DiffIndex, path: &RelPath) -> RelPath {
+        let mut above = std::iter::successors(path.parent(), RelPath::parent);
+        let moved = above.find_map(|dir| {
+            let at = diff.position(&dir)?;
+            let tree = diff.changes().get(at)?.moved_tree()?;
+            let moves = matches!(self.steps.get(at)?, Step::Place | Step::Inside);
+            tree.before(path).filter(|_| moves)
+        });
+        moved.unwrap_or_else(|| path.clone())
+    }
+
     /// Whether the plan is to do nothing.
     pub(crate) fn is_empty(&self) -> bool {
         self.steps.iter().all(|&step| step == Step::Done)
@@ -87,9 +100,15 @@ impl Plan {
 }
 
 impl<'a> Task<'a> {
-    /// Whether new content is staged for it.
+    /// Whether it is staged, with new content.
     pub(crate) fn is_staged(&self) -> bool {
-        self.unit.is_some()
+        self.unit.is_some() && self.change.moved_tree().is_none()
+    }
+
+    /// The directory that is staged for it, with all that is in it, by taking it from its old place: not
+    /// before the commit.
+    pub(crate) fn takes(&self) -> Option<MovedTree<'a>> {
+        self.change.moved_tree().filter(|_| self.unit.is_some())
     }
 
     /// Whether it is renamed into place by itself.

@@ -1,13 +1,16 @@
 //! Redo: carries out a committed plan. Each step looks whether it has been done and may be repeated
 //! after any interruption. It knows no archive: what is new lies in the stage.
 
-use diffindex::DiffIndex;
+use std::collections::HashSet;
+
+use diffindex::{DiffIndex, MovedTree};
 use dirindex::{Node, RelPath, Time};
 use rayon::prelude::*;
 use rustix::fs::FileType;
 use rustix::io::Errno;
 
 use super::dirs::{Dirs, Held};
+use super::moved;
 use super::observe::{Found, Seen, describe, find, mode};
 use super::plan::{Plan, Step, Task, was_dir};
 use super::system::Handle;
@@ -42,6 +45,9 @@ impl Redo<'_> {
         if task.step == Step::Done {
             return Ok(());
         }
+        if let Some(tree) = task.takes() {
+            return self.check_tree(task, &tree);
+        }
         let mut staged = false;
         if let (Some(slot), Some(new)) = (task.slot(), new)
             && let Found::Something(seen) = find(slots, &slot, self.target.dev)?
@@ -71,9 +77,33 @@ impl Redo<'_> {
         Err(Error::Unexpected { path: change.path.clone(), expected: describe(expected), found })
     }
 
+    /// A directory that moves as a whole is where it was, in its slot, or where it is to be, and all there.
+    fn check_tree(&self, task: &Task<'_>, tree: &MovedTree<'_>) -> Result<()> {
+        let dev = self.target.dev;
+        let mut slots = self.stage.anchor.dirs();
+        let slot = task.slot();
+        let staged = match &slot {
+            Some(slot) => matches!(find(&mut slots, slot, dev)?, Found::Something(_)),
+            None => false,
+        };
+        let whole = match slot.filter(|_| staged) {
+            Some(slot) => moved::is_whole(&self.stage.anchor, dev, &slot, tree)?,
+            None => {
+                moved::is_whole(&self.target.anchor, dev, tree.from, tree)?
+                    || moved::is_whole(&self.target.anchor, dev, tree.to, tree)?
+            }
+        };
+        if whole {
+            return Ok(());
+        }
+        let (path, expected) = (tree.from.clone(), moved::named(tree));
+        Err(Error::Unexpected { path, expected, found: "something else".into() })
+    }
+
     /// Carries out what is left of the plan, and drops the journal.
     pub(crate) fn run(&self) -> Result<()> {
         let tasks: Vec<Task<'_>> = self.plan.tasks(self.diff).collect();
+        self.take(&tasks)?;
         self.remove(&tasks)?;
         self.place(&tasks)?;
         self.set_metadata(&tasks)?;
@@ -90,6 +120,37 @@ impl Redo<'_> {
         drop_journal().map_err(root("drop the journal in"))?;
         self.target.remove_stage(self.stage)?;
         if self.sync { self.target.sys().sync(self.target).map_err(root("sync")) } else { Ok(()) }
+    }
+
+    /// Takes directories that move as a whole from where they were to where they would have been staged. From there
+    /// on they are as what was.
+    fn take(&self, tasks: &[Task<'_>]) -> Result<()> {
+        let (mut slots, mut dirs) = (self.stage.anchor.dirs(), self.target.anchor.dirs());
+        let mut any = false;
+        for task in tasks {
+            let (Some(tree), Some(slot)) = (task.takes(), task.slot()) else { continue };
+            any = true;
+            // The diff puts no directory there, so what is one has not been taken yet.
+            match find(&mut dirs, tree.from, self.target.dev)? {
+                Found::Something(seen) if seen.kind() == FileType::Directory => {}
+                _ => continue,
+            }
+            // It gets a new parent, which is a change of itself.
+            let own = dirs.dir(tree.from).during("open the directory", tree.from)?;
+            open_up(own).during("make room in the directory", tree.from)?;
+            let staged = slots.parent(&slot).during("stage", tree.to)?;
+            open_up(staged).during("stage", tree.to)?;
+            let dir = self.writable(&mut dirs, tree.from)?;
+            dir.sys
+                .rename(dir, tree.from.name(), staged, slot.name(), true)
+                .during("take away", tree.from)?;
+        }
+        // They must not be lost with the directories they were in, nor appear twice.
+        match any && self.sync {
+            true => self.target.sys().sync_all(self.target),
+            false => Ok(()),
+        }
+        .map_err(|error| self.target.error("sync", error))
     }
 
     /// What goes, and what makes room for another kind: innermost first.
@@ -159,11 +220,8 @@ impl Redo<'_> {
     /// themselves. What it was is set again at the end.
     fn writable<'d, 'a>(&self, dirs: &'d mut Dirs<'a>, path: &RelPath) -> Result<&'d Held<'a>> {
         let dir = dirs.parent(path).during("open the directory of", path)?;
-        let closed = dir.stat.st_mode & 0o300 != 0o300;
-        if closed && path.parent().is_some() && !rustix::process::geteuid().is_root() {
-            let mode = mode(&dir.stat) | 0o700;
-            let opened = dir.sys.set_mode(Handle::opened(dir), mode);
-            opened.during("make room in the directory of", path)?;
+        if path.parent().is_some() {
+            open_up(dir).during("make room in the directory of", path)?;
         }
         Ok(dir)
     }
@@ -191,9 +249,16 @@ impl Redo<'_> {
     fn set_directories(&self, tasks: &[Task<'_>]) -> Result<()> {
         let mut dirs = self.target.anchor.dirs();
         let mut kept = self.plan.kept.iter().rev().peekable();
+        let takers: HashSet<RelPath> = tasks
+            .iter()
+            .filter(|task| task.step == Step::Inside && task.takes().is_some())
+            .filter_map(|task| task.change.path.parent())
+            .collect();
         let listed = tasks.iter().rev().filter_map(|task| {
             let new = task.change.new.as_ref().filter(|new| new.node == Node::Dir)?;
-            let sets = task.step == Step::Meta || task.is_unit();
+            // What was taken has the metadata that it had; what it was taken into has another time.
+            let taken = task.takes().is_some() || takers.contains(&task.change.path);
+            let sets = task.step == Step::Meta || task.is_unit() || taken;
             sets.then_some((&task.change.path, &new.meta))
         });
         for (path, meta) in listed {
@@ -217,6 +282,7 @@ impl Redo<'_> {
             let path = &task.change.path;
             let new = task.change.new.as_ref().map(|new| &new.node);
             let found = match task.step {
+                Step::Inside if task.takes().is_some() => find(&mut dirs, path, self.target.dev)?,
                 Step::Place | Step::Remove => find(&mut dirs, path, self.target.dev)?,
                 Step::Done | Step::Meta | Step::Inside => continue,
             };
@@ -233,6 +299,15 @@ impl Redo<'_> {
             }
         }
         Ok(())
+    }
+}
+
+/// Lets names come and go in `dir`, which its owner may have closed even to themselves.
+fn open_up(dir: &Held<'_>) -> std::io::Result<()> {
+    let closed = dir.stat.st_mode & 0o300 != 0o300;
+    match closed && !rustix::process::geteuid().is_root() {
+        true => dir.sys.set_mode(Handle::opened(dir), mode(&dir.stat) | 0o700),
+        false => Ok(()),
     }
 }
 

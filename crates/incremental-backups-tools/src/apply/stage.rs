@@ -324,7 +324,7 @@ impl Filling<'_> {
         let Some(Node::HardLink { to }) = node(task) else { return Ok(()) };
         let (mut from, from_path) = match self.plan.staged_at(self.diff, to) {
             Some(slot) => (self.stage.anchor.dirs(), slot),
-            None => (self.target.anchor.dirs(), to.clone()),
+            None => (self.target.anchor.dirs(), self.plan.stands_at(self.diff, to)),
         };
         let from = from.parent(&from_path).during("link to", to)?;
         let is_file = from

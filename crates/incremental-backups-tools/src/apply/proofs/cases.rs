@@ -2,6 +2,7 @@
 
 use std::fs::{self, Permissions};
 use std::os::unix::fs::{PermissionsExt, symlink};
+use std::path::Path;
 
 use super::super::common::{Case, attribute, everything, noise, remove, write};
 
@@ -41,6 +42,31 @@ pub(super) fn all() -> Vec<Named> {
             Case::new(
                 |dir| write(dir.join("from/a"), noise(3, 700)),
                 |dir| fs::rename(dir.join("from"), dir.join("to")).unwrap(),
+            )
+        }),
+        ("directory moved as a whole", || {
+            Case::new(
+                |dir| fill(&dir.join("from")),
+                |dir| fs::rename(dir.join("from"), dir.join("to")).unwrap(),
+            )
+        }),
+        ("directory moved as a whole out of one that goes", || {
+            Case::new(
+                |dir| {
+                    fill(&dir.join("gone/from"));
+                    write(dir.join("gone/other"), noise(8, 700));
+                    fs::hard_link(dir.join("gone/from/03"), dir.join("link")).unwrap();
+                },
+                |dir| {
+                    fs::create_dir_all(dir.join("new/deep")).unwrap();
+                    fs::rename(dir.join("gone/from"), dir.join("new/deep/to")).unwrap();
+                    remove(&dir.join("gone"));
+                    symlink("new", dir.join("gone")).unwrap();
+                    write(dir.join("new/copy"), noise(5, 700));
+                    write(dir.join("new/deep/edited"), [noise(9, 6000), b"x".to_vec()].concat());
+                    let closed = Permissions::from_mode(0o555);
+                    fs::set_permissions(dir.join("new/deep"), closed).unwrap();
+                },
             )
         }),
         ("swapped", || {
@@ -147,4 +173,15 @@ pub(super) fn all() -> Vec<Named> {
         }),
         ("one of everything", everything),
     ]
+}
+
+/// Puts 18 paths into a new directory.
+fn fill(dir: &Path) {
+    for number in 0..14 {
+        write(dir.join(format!("{number:02}")), noise(number, 30));
+    }
+    write(dir.join("05"), noise(5, 700));
+    write(dir.join("inner/a"), noise(9, 6000));
+    fs::hard_link(dir.join("04"), dir.join("inner/b")).unwrap();
+    symlink("a", dir.join("inner/c")).unwrap();
 }
