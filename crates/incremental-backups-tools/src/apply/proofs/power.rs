@@ -305,6 +305,19 @@ fn the_sweep_notices_when_contents_are_not_synced() {
 }
 
 #[test]
+fn the_sweep_notices_when_what_was_taken_away_is_not_synced() {
+    notices("directory moved as a whole", |disk| {
+        let syncs = AtomicUsize::new(0);
+        // The first is that of the journal and what it speaks of.
+        let fate = move |call| match call {
+            Call::SyncAll if syncs.fetch_add(1, Ordering::Relaxed) == 1 => Fate::LeftOut,
+            _ => Fate::Made,
+        };
+        Arc::new(Meddler::new(disk, fate))
+    });
+}
+
+#[test]
 fn the_sweep_notices_when_the_journal_is_not_synced() {
     notices("hard links", |disk| without(Call::Sync, disk));
 }
