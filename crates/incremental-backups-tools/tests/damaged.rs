@@ -95,7 +95,10 @@ impl Chain {
         let load = |name: &ArchiveName| {
             Archive::open(self.store().join(name.to_string())).unwrap().load().unwrap()
         };
-        let data = DiffData::squash(&parts.iter().map(load).collect::<Vec<_>>()).unwrap();
+        let before =
+            parts[0].since.map_or_else(DirIndex::empty, |since| self.states[&since].clone());
+        let parts: Vec<DiffData> = parts.iter().map(load).collect();
+        let data = DiffData::squash_from(&before, &parts).unwrap();
         data.repack(path, &ArchiveOptions::default()).unwrap();
         self.short = true;
     }
