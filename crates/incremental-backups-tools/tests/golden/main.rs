@@ -34,10 +34,10 @@ const FILES: [&str; 8] = [
 ];
 
 const EMPTY_ROOT: &str = "3f1d4fdd8de1e9c2910eb87ca948825bb007fa15317706ef60186be95de599ad";
-const ROOT_1: &str = "0b8245356a6d6c5939e242a265b3ad0772195170c1a568bd576e5bad7b389e13";
-const ROOT_2: &str = "d86784b2d954f995b9cdc01240e7399ccd6538ad5b4de57f84a6bff9a7ae675e";
-const WIDE_ROOT_1: &str = "d5b297a01ecb51eca6dacafb2eb5e59cff22bdbb42b3c792a85587d70bee694b";
-const WIDE_ROOT_2: &str = "e55d7f3297f082596a4dda6f0d4fb925ee953ae231b6cc64496b70aeb996cec0";
+const ROOT_1: &str = "b07bec5cc72a7ca137802f5fa214c4371417bba31687f93beb8091b7d3b393ca";
+const ROOT_2: &str = "0f102743eb8b4756c029087b8041bb2603ab8e3bf6ea8d1717ed182779f32e44";
+const WIDE_ROOT_1: &str = "b003472eb90bfd195a6170ea788f2abd04860555ad70c70a3c276beca2703bc0";
+const WIDE_ROOT_2: &str = "aa7eb4e3ccbee6e42f3ab040f7458f395edff3f4f4cae697f513f21312cace30";
 
 fn path(name: &str) -> PathBuf {
     Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/../../testdata/v1")).join(name)
@@ -184,8 +184,8 @@ const WIDE_SUMMARY: &str = r#"created: ["copy", "dir/inner/after", "new", "new d
 updated: ["device-b", "edited", "link"]
 metadata: ["dir/inner", "kept", "twin"]
 deleted: ["dir/before", "gone"]
-moved: ["dir/before", "dir/inner/after"]
-created dirs: ["new dir"]
+moved: ["dir/before", "dir/inner/after", "many", "new dir/many"]
+created dirs: ["new dir", "new dir/many"]
 "#;
 
 #[test]

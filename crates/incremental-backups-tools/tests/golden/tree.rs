@@ -21,7 +21,7 @@ pub(crate) fn edited(generation: u8) -> Vec<u8> {
 }
 
 /// The files of a tree: path, content, mtime.
-fn files(generation: u8) -> Vec<(&'static [u8], Vec<u8>, Time)> {
+fn files(generation: u8) -> Vec<(Vec<u8>, Vec<u8>, Time)> {
     let at = |secs, nanos| Time { secs, nanos };
     let moved: &[u8] = if generation == 1 { b"dir/before" } else { b"dir/inner/after" };
     let mut files = vec![
@@ -39,7 +39,17 @@ fn files(generation: u8) -> Vec<(&'static [u8], Vec<u8>, Time)> {
             files.push((b"new dir/the same", b"new\n".to_vec(), at(4_000_000_000, 6)));
         }
     }
-    files
+    let files = files.into_iter().map(|(path, content, mtime)| (path.to_vec(), content, mtime));
+    let many = (0..16).map(|number| {
+        let path = [many(generation), format!("/{number:02}").as_bytes()].concat();
+        (path, format!("{number}\n").into_bytes(), at(number, 0))
+    });
+    files.chain(many).collect()
+}
+
+/// A directory that holds so much that its move is one change.
+fn many(generation: u8) -> &'static [u8] {
+    if generation == 1 { b"many" } else { b"new dir/many" }
 }
 
 /// The tree before (1) and after (2) a change, as it can be applied by anybody.
@@ -81,12 +91,13 @@ fn records(generation: u8) -> Vec<Record> {
     let mut records = vec![
         record(b"dir", Node::Dir, 0o755, time),
         record(b"dir/inner", Node::Dir, if generation == 1 { 0o700 } else { 0o750 }, time),
+        record(many(generation), Node::Dir, 0o755, time),
         record(b"fifo", Node::Fifo, 0o600, time),
         record(b"link", Node::Symlink { target: target.into() }, 0o777, time),
     ];
     for (path, content, mtime) in files(generation) {
         let node = Node::File { len: content.len() as u64, digest: Digest::of(&content) };
-        let mut record = record(path, node, 0o644, mtime);
+        let mut record = record(&path, node, 0o644, mtime);
         if !content.is_empty() {
             let signature = Signature::of_slice(&content, &SignatureOptions::default()).unwrap();
             record.signature = Some(StoredSignature::new(signature));
