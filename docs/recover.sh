@@ -72,7 +72,16 @@ while IFS=$tab read -r kind content mode uid gid mtime from path; do
     if is_dir "$path"; then chmod u+rwx "$path"; fi
 done <"$work/forward"
 
-# 3. Remove what is gone or of another kind, the innermost first.
+# 3. Take out the directories that moved with all that is in them.
+number=0
+while IFS=$tab read -r kind content mode uid gid mtime from path; do
+    number=$((number + 1))
+    [ "$content" = tree ] || continue
+    locate "$from"
+    mv "$path" "$work/new/$number"
+done <"$work/forward"
+
+# 4. Remove what is gone or of another kind, the innermost first.
 while IFS=$tab read -r kind content mode uid gid mtime from path; do
     locate "$path"
     case $kind/$content in
@@ -82,23 +91,25 @@ while IFS=$tab read -r kind content mode uid gid mtime from path; do
     esac
 done <"$work/reverse"
 
-# 4. Put the new in place, the outermost first.
+# 5. Put the new in place, the outermost first.
 number=0
 while IFS=$tab read -r kind content mode uid gid mtime from path; do
     number=$((number + 1))
     locate "$path"
-    case $kind in
-        dir) [ -d "$path" ] || mkdir "$path" ;;
-        file) [ "$content" = keep ] || mv "$work/new/$number" "$path" ;;
-        symlink) unescape "$from" && ln -s -- "$name" "$path" ;;
-        hardlink) unescape "$from" && ln "$tree/$name" "$path" ;;
-        fifo) mkfifo "$path" ;;
-        char) mknod "$path" c $from ;;
-        block) mknod "$path" b $from ;;
+    case $kind/$content in
+        dir/tree) mv "$work/new/$number" "$path" ;;
+        dir/*) [ -d "$path" ] || mkdir "$path" ;;
+        file/keep) ;;
+        file/*) mv "$work/new/$number" "$path" ;;
+        symlink/*) unescape "$from" && ln -s -- "$name" "$path" ;;
+        hardlink/*) unescape "$from" && ln "$tree/$name" "$path" ;;
+        fifo/*) mkfifo "$path" ;;
+        char/*) mknod "$path" c $from ;;
+        block/*) mknod "$path" b $from ;;
     esac
 done <"$work/forward"
 
-# 5. Owners, modes and times, the innermost first: what is done in a directory changes its time.
+# 6. Owners, modes and times, the innermost first: what is done in a directory changes its time.
 while IFS=$tab read -r kind content mode uid gid mtime from path; do
     [ "$kind" != gone ] || continue
     locate "$path"

@@ -24,6 +24,12 @@ const DAYS: [fn(&Path); 5] = [
         write(tree.join("linked"), noise(3, 5000));
         fs::hard_link(tree.join("linked"), tree.join("dir/linked too")).unwrap();
         symlink("dir/moves", tree.join("link")).unwrap();
+        for n in 0..20 {
+            write(tree.join(format!("many/{n}")), format!("one of many: {n}"));
+            write(tree.join(format!("many/in/it/{n}")), format!("one of many in it: {n}"));
+        }
+        write(tree.join("many/large"), noise(4, 9000));
+        fs::hard_link(tree.join("many/7"), tree.join("many/in/7")).unwrap();
     },
     |tree| {
         edit(&tree.join("edited every day"), 100);
@@ -31,6 +37,10 @@ const DAYS: [fn(&Path); 5] = [
         edit(&tree.join("moved"), 50);
         fs::remove_file(tree.join("link")).unwrap();
         symlink("moved", tree.join("link")).unwrap();
+        // As a whole, with a link from outside and a file in its old place.
+        fs::rename(tree.join("many"), tree.join("more")).unwrap();
+        fs::hard_link(tree.join("more/7"), tree.join("seven")).unwrap();
+        write(tree.join("many"), "a file");
     },
     |tree| {
         edit(&tree.join("edited every day"), 20_000);
@@ -38,6 +48,10 @@ const DAYS: [fn(&Path); 5] = [
         fs::rename(tree.join("moved"), tree.join("directory/moved again")).unwrap();
         // Through one of its names, the other's content too.
         edit(&tree.join("linked"), 4000);
+        // What is in it moves out of it; what is left is told by path, and one is edited.
+        fs::rename(tree.join("more/in/it"), tree.join("it")).unwrap();
+        fs::rename(tree.join("more"), tree.join("directory/most")).unwrap();
+        edit(&tree.join("directory/most/large"), 70);
     },
     |tree| {
         edit(&tree.join("edited every day"), 300);
@@ -47,9 +61,14 @@ const DAYS: [fn(&Path); 5] = [
         fs::copy(tree.join("directory/moved again"), tree.join("copy")).unwrap();
         write(tree.join("new"), noise(7, 7000));
         write(tree.join("directory/new too"), noise(7, 7000));
+        fs::rename(tree.join("it"), tree.join("directory/inner/it")).unwrap();
+        fs::copy(tree.join("directory/most/large"), tree.join("large")).unwrap();
+        fs::rename(tree.join("directory/most"), tree.join("most")).unwrap();
+        edit(&tree.join("large"), 80);
     },
     |tree| {
         edit(&tree.join("edited every day"), 9000);
+        fs::rename(tree.join("directory/inner/it"), tree.join("it")).unwrap();
         fs::remove_dir_all(tree.join("directory/inner")).unwrap();
         write(tree.join("directory/inner"), "a file");
         fs::rename(tree.join("link"), tree.join("a link")).unwrap();
@@ -137,6 +156,10 @@ fn any_point_of_a_store_is_recovered_without_this_program() {
         return;
     }
     let history = History::new();
+    for (before, after, count) in [(0, 1, 1), (1, 2, 1), (2, 3, 2), (3, 4, 1)] {
+        let diff = DiffIndex::between(&history.indexes[before], &history.indexes[after]);
+        assert_eq!(diff.moved_trees().count(), count, "day {after}");
+    }
     history.put(None, 0, "tgz");
     history.put(Some(0), 1, "tgz");
     history.put(Some(1), 2, "tar.zst");

@@ -7,8 +7,8 @@ use std::path::Path;
 use std::time::{Duration, UNIX_EPOCH};
 
 use archive::{DiffData, Format};
-use diffindex::DiffIndex;
-use dirindex::{Dir, DirIndex};
+use diffindex::{Content, DiffIndex};
+use dirindex::{Dir, DirIndex, RelPath};
 
 use crate::common::{Trees, agree, cat, fifo, noise, peer, text, write};
 
@@ -118,6 +118,83 @@ fn an_incremental_and_a_full_backup_are_recovered_without_this_program() {
     {
         let dir = trees.path(name).join("read-only");
         fs::set_permissions(dir, Permissions::from_mode(0o755)).unwrap();
+    }
+}
+
+/// Directories of 20 files or more.
+fn build_dirs(root: &Path) {
+    for n in 0..20 {
+        write(root, format!("moves/{n}"), format!("moves {n}").as_bytes());
+        write(root, format!("a/inner/deep/{n}"), format!("deep {n}").as_bytes());
+        write(root, format!("b/dir/{n}"), format!("dir {n}").as_bytes());
+        write(root, odd().join(n.to_string()), format!("odd {n}").as_bytes());
+    }
+    write(root, "a/inner/goes", b"goes");
+    write(root, "moves/base", &text(7, 300));
+    write(root, "moves/sub/base", &text(8, 300));
+    fs::hard_link(root.join("moves/3"), root.join("moves/sub/3 too")).unwrap();
+    fs::hard_link(root.join("moves/4"), root.join("z link from outside")).unwrap();
+    symlink("base", root.join("moves/link")).unwrap();
+    fifo(&root.join("moves/fifo"));
+    write(root, "moves/read-only/inner/file", b"file");
+    let closed = Permissions::from_mode(0o555);
+    fs::set_permissions(root.join("moves/read-only"), closed.clone()).unwrap();
+    fs::set_permissions(root.join("b/dir"), closed).unwrap();
+}
+
+/// They move with all that is in them.
+fn move_dirs(root: &Path) {
+    let rename = |from: &Path, to: &str| fs::rename(root.join(from), root.join(to)).unwrap();
+    // One whose files others are made of and linked to; a symbolic link stands where it was.
+    rename(Path::new("moves"), "moved");
+    symlink("moved", root.join("moves")).unwrap();
+    write(root, "a delta", &[&text(7, 300), b"more".as_slice()].concat());
+    write(root, "copy", &text(8, 300));
+    fs::hard_link(root.join("moved/5"), root.join("other link")).unwrap();
+    // Out of directories that go, into one that comes; where it was in is a file.
+    fs::create_dir_all(root.join("here/there")).unwrap();
+    rename(Path::new("a/inner/deep"), "here/there/deep");
+    fs::remove_dir_all(root.join("a")).unwrap();
+    write(root, "a", b"a file");
+    // With other metadata of its own.
+    fs::set_permissions(root.join("b/dir"), Permissions::from_mode(0o755)).unwrap();
+    rename(Path::new("b/dir"), "here/dir");
+    fs::set_permissions(root.join("here/dir"), Permissions::from_mode(0o500)).unwrap();
+    rename(odd(), "- odd no more");
+}
+
+#[test]
+fn directories_that_moved_as_a_whole_are_recovered() {
+    if missing("rdiff") || missing("tar") {
+        return;
+    }
+    let tmp = tempfile::tempdir().unwrap();
+    let (old, new) = (tmp.path().join("old"), tmp.path().join("new"));
+    fs::create_dir(&old).unwrap();
+    build_dirs(&old);
+    agree("cp", &["-a", old.to_str().unwrap(), new.to_str().unwrap()]);
+    move_dirs(&new);
+    let dir = Dir::new(&new).unwrap();
+    let (before, after) =
+        (DirIndex::scan(&Dir::new(&old).unwrap()).unwrap(), DirIndex::scan(&dir).unwrap());
+    let diff = DiffIndex::between(&before, &after);
+    let ends: Vec<String> = diff.moved_trees().map(|tree| tree.to.to_string()).collect();
+    assert_eq!(ends, ["- odd no more", "here/dir", "here/there/deep", "moved"]);
+    let delta = diff.get(&RelPath::new("a delta").unwrap()).unwrap();
+    assert!(matches!(
+        &delta.new.as_ref().unwrap().content,
+        Content::Delta { base, .. } if base.to_string() == "moves/base"
+    ));
+    let path = tmp.path().join("diff.tgz");
+    DiffData::create(&dir, &before, &diff, &path).unwrap();
+    recover(&path, &old);
+    let found = DirIndex::scan(&Dir::new(&old).unwrap()).unwrap();
+    differences(&found, &after);
+    // So that the temporary directory can be removed.
+    for root in [old, new] {
+        for dir in ["here/dir", "moved/read-only"] {
+            fs::set_permissions(root.join(dir), Permissions::from_mode(0o755)).unwrap();
+        }
     }
 }
 
