@@ -1,16 +1,16 @@
 //! The verb `apply`: archives, one after the other, onto a directory.
 
 mod preview;
+mod reached;
 mod unfinished;
 
-use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use anyhow::{Context, Result, bail};
 use incremental_backups_tools::{
-    Applied, ApplyOptions, ApplyStatus, DiffData, DiffIndex, Dir, DirIndex, DirOptions, Error,
-    Node, RelPath, Root, ScanOptions, apply_diff_with, apply_status, apply_stream, recover,
+    Applied, ApplyOptions, ApplyStatus, DiffData, DiffIndex, DirIndex, Error, Root,
+    apply_diff_with, apply_status, apply_stream, recover,
 };
 use indicatif::{HumanBytes, HumanCount};
 use serde_json::Value;
@@ -19,9 +19,9 @@ use crate::Answer;
 use crate::args::ApplyArgs;
 use crate::changes::Totals;
 use crate::console::{Console, is_dash, shown};
+use crate::files;
 use crate::json::{Object, object, put_file};
 use crate::restore::is_empty;
-use crate::{files, scan};
 
 /// `ibtools apply`
 pub(crate) fn run(args: &ApplyArgs, console: &mut Console) -> Result<Answer> {
@@ -156,7 +156,7 @@ fn apply(args: &ApplyArgs, archives: Vec<(&PathBuf, DiffData)>, console: &Consol
             Ok(applied) => done.add(1, applied),
             Err(error) if done.reached == 0 && is_mismatch(&error) => {
                 // Applying the one it is at changes nothing but what may be amiss with metadata.
-                match reached(args, &archives, console) {
+                match reached::reached(args, &archives, console) {
                     Some(number) => (done.skipped, done.reached) = (number, number),
                     None => return Err(explained(error, args, path)),
                 }
@@ -212,32 +212,6 @@ fn options(args: &ApplyArgs) -> ApplyOptions {
 
 fn is_mismatch(error: &Error) -> bool {
     matches!(error, Error::Unexpected { .. } | Error::Extra { .. })
-}
-
-/// Which of several archives the tree is at: an earlier run of the same command was interrupted after
-/// it. Never the first, which is what was tried.
-fn reached(
-    args: &ApplyArgs,
-    archives: &[(&PathBuf, DiffData)],
-    console: &Console,
-) -> Option<usize> {
-    if archives.len() < 2 {
-        return None;
-    }
-    let everything = DirOptions::everything();
-    let dir = Dir::with_options(&args.dir, &everything).ok()?;
-    let found = scan::scan(&dir, None, ScanOptions::default(), console).ok()?;
-    // What each path is that any of them lists, after those so far. Owners and the like may not
-    // have come back, so it is the contents that are compared.
-    let mut state: HashMap<&RelPath, Option<&Node>> = HashMap::new();
-    // The first that fits: what later ones may have undone again is then simply done again.
-    let number = archives.iter().position(|(_, data)| {
-        let changes = data.diff().changes().iter();
-        state
-            .extend(changes.map(|change| (&change.path, change.new.as_ref().map(|new| &new.node))));
-        state.iter().all(|(path, node)| found.get(path).map(|entry| &entry.node) == *node)
-    });
-    number.filter(|&number| number > 0)
 }
 
 fn explained(error: Error, args: &ApplyArgs, archive: &Path) -> anyhow::Error {

@@ -302,6 +302,10 @@ pub(crate) struct SquashArgs {
     /// Of a store: a full backup of the state at this time or with this id [default: the last]
     #[arg(long, value_name = "TIME|ID")]
     pub(crate) at: Option<String>,
+    /// The index of the tree that the first archive starts from, if that is no full backup: needed when
+    /// one of them moves a directory with all that is below it
+    #[arg(long, value_name = "INDEX")]
+    pub(crate) base: Option<PathBuf>,
     /// Where to write the archive (.tgz, or .tar.zst for zstd) that does what all of them do, or - for
     /// standard output
     #[arg(short, long, value_name = "ARCHIVE")]

@@ -10,9 +10,9 @@ use serde_json::{Value, json};
 
 use crate::json::{Object, object, put_meta, put_node, put_path};
 
-/// One line of the list: a change, or a move, which is two.
+/// One line of the list: a change, or a move, which is two (with a directory comes all that is below it).
 pub(crate) struct Row<'a> {
-    /// Whence the file came, if it was moved or copied.
+    /// Whence the file or directory came, if it was moved or copied.
     from: Option<From<'a>>,
     change: &'a Change,
 }
@@ -72,6 +72,14 @@ impl Row<'_> {
         self.change.new.as_ref().map(|new| &new.node).or(self.change.old.as_ref())
     }
 
+    /// How many paths below it moved with it and have no rows of their own.
+    fn below(&self) -> u64 {
+        match self.change.new.as_ref().map(|new| &new.content) {
+            Some(Content::Tree { entries, .. }) => *entries,
+            _ => 0,
+        }
+    }
+
     /// The line, with the size of the content that comes with the diff.
     pub(crate) fn with_size(&self) -> String {
         let size = HumanBytes(self.node().map_or(0, Node::len));
@@ -124,18 +132,26 @@ fn put_content(object: &mut Object, content: &Content) {
     if let Some((key, path)) = from {
         put_path(object, key, path);
     }
+    if let Content::Tree { entries, .. } = content {
+        object.insert("entries".into(), (*entries).into());
+    }
 }
 
-/// `R old -> new`, `C old -> new`, `A path`, …; a directory ends in a slash.
+/// `R old -> new`, `R old/ -> new/ (with 9,012 below)`, `C old -> new`, `A path`, …; a directory ends in a slash.
 impl fmt::Display for Row<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let slash = if self.node() == Some(&Node::Dir) { "/" } else { "" };
         write!(f, "{} ", self.what().0)?;
         if let Some(from) = self.from {
-            write!(f, "{} -> ", from.path())?;
+            write!(f, "{}{slash} -> ", from.path())?;
         }
-        let slash = if self.node() == Some(&Node::Dir) { "/" } else { "" };
-        write!(f, "{}{slash}", self.change.path)
+        write!(f, "{}{slash}{}", self.change.path, with_below(self.below()))
     }
+}
+
+/// ` (with 9,012 below)`
+fn with_below(count: u64) -> String {
+    if count == 0 { String::new() } else { format!(" (with {} below)", HumanCount(count)) }
 }
 
 /// How many changes of each kind a diff has, and how much new content.
@@ -144,6 +160,8 @@ pub(crate) struct Totals {
     created: u64,
     updated: u64,
     moved: u64,
+    /// Paths below the directories that moved as a whole.
+    moved_below: u64,
     copied: u64,
     metadata: u64,
     type_changed: u64,
@@ -172,6 +190,7 @@ impl Totals {
                 Class::Excluded => &mut totals.excluded,
             };
             *count += 1;
+            totals.moved_below = totals.moved_below.saturating_add(row.below());
             let len = row.change.new.as_ref().map_or(0, |new| new.node.len());
             match row.change.stored_content() {
                 Some(Content::Whole) => totals.whole = totals.whole.saturating_add(len),
@@ -197,6 +216,7 @@ impl Totals {
             "created": self.created,
             "updated": self.updated,
             "moved": self.moved,
+            "moved_below": self.moved_below,
             "copied": self.copied,
             "metadata": self.metadata,
             "type_changed": self.type_changed,
@@ -209,13 +229,14 @@ impl Totals {
     }
 }
 
-/// `3 created, 1 deleted; 1.20 MiB in new files`
+/// `3 created, 1 moved (with 24 below), 1 deleted; 1.20 MiB in whole files`
 impl fmt::Display for Totals {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let moved = format!("moved{}", with_below(self.moved_below));
         let counts = [
             (self.created, "created"),
             (self.updated, "updated"),
-            (self.moved, "moved"),
+            (self.moved, &moved),
             (self.copied, "copied"),
             (self.metadata, "with other metadata"),
             (self.type_changed, "of another kind"),

@@ -86,6 +86,16 @@ impl Source {
         done
     }
 
+    /// The tree that the first of the archives starts from; `None` when that is nothing.
+    pub(crate) fn base(&self) -> Option<Root> {
+        match &self.kind {
+            Kind::Archives(archives) => {
+                archives.first().filter(|it| !it.is_full()).map(Archive::base)
+            }
+            Kind::Store(..) => None,
+        }
+    }
+
     /// The states of trees of which these are the backups: what is in one of them is a copy, and may
     /// be changed into another.
     pub(crate) fn known_states(&self) -> Vec<Root> {

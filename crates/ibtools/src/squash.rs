@@ -3,8 +3,10 @@
 use std::path::Path;
 use std::sync::Arc;
 
-use anyhow::{Context, Result};
-use incremental_backups_tools::{Archive, ArchiveOptions, DiffData, Error, Format, Progress};
+use anyhow::{Context, Result, anyhow, bail};
+use incremental_backups_tools::{
+    Archive, ArchiveOptions, DiffData, DirIndex, Error, Format, Progress, archive, diffindex,
+};
 use indicatif::HumanBytes;
 use serde_json::Value;
 
@@ -18,12 +20,13 @@ use crate::source::Source;
 
 /// `ibtools squash`
 pub(crate) fn run(args: &SquashArgs, console: &mut Console) -> Result<Answer> {
-    let inputs: Vec<&Path> = args.sources.iter().map(AsRef::as_ref).collect();
+    let inputs: Vec<&Path> = args.sources.iter().chain(&args.base).map(AsRef::as_ref).collect();
     files::check_output(&args.output, &inputs, console)?;
     let failed = || format!("cannot squash into {}", shown(&args.output));
     let source = Source::open(&args.sources, args.at.as_deref())?;
+    let base = args.base.as_deref().map(|path| base(path, &source)).transpose()?;
     let made = source.with_archives(console, |archives| {
-        let squashed = squash(archives)?;
+        let squashed = squash(archives, base.as_ref())?;
         // What has gone into a pipe cannot be taken back: so that is written when a way has been chosen.
         let len = match files::is_stream(&args.output) {
             true => None,
@@ -31,7 +34,7 @@ pub(crate) fn run(args: &SquashArgs, console: &mut Console) -> Result<Answer> {
         };
         Ok((squashed, archives.to_vec(), len))
     });
-    let (squashed, parts, len) = made.with_context(failed)?;
+    let (squashed, parts, len) = made.map_err(explained).with_context(failed)?;
     let len = match len {
         Some(len) => len,
         None => stream(args, &squashed, console).with_context(failed)?,
@@ -64,9 +67,40 @@ pub(crate) fn run(args: &SquashArgs, console: &mut Console) -> Result<Answer> {
 }
 
 /// What the archives come to. Their own diffs, which are large for large trees, are let go of.
-fn squash(archives: &[Archive]) -> Result<DiffData, Error> {
+fn squash(archives: &[Archive], base: Option<&DirIndex>) -> Result<DiffData, Error> {
     let parts = archives.iter().map(Archive::load).collect::<Result<Vec<_>, _>>()?;
-    Ok(DiffData::squash(&parts)?)
+    Ok(match base {
+        Some(base) => DiffData::squash_from(base, &parts)?,
+        None => DiffData::squash(&parts)?,
+    })
+}
+
+/// The index in the file at `path`, which has to be that of the tree that the archives start from.
+fn base(path: &Path, source: &Source) -> Result<DirIndex> {
+    let Some(root) = source.base() else {
+        bail!("{source} starts from nothing: --base is for increments alone");
+    };
+    let base = DirIndex::from_file(path)?;
+    if base.root() != root {
+        let (path, found) = (shown(path), base.root());
+        bail!("{path} is the index of the tree {found}, and {source} starts from {root}");
+    }
+    Ok(base)
+}
+
+/// The error, with what helps.
+fn explained(error: Error) -> anyhow::Error {
+    match error {
+        Error::Archived(archive::Error::Diff {
+            archive,
+            source: diffindex::Error::Folded { path, .. },
+        }) => anyhow!(
+            "{archive} moves the directory {path} with all that is below it, and these archives do not say \
+             what that is: give those before them too, from a full backup on, or the index of the tree that \
+             the first starts from (--base INDEX)"
+        ),
+        other => other.into(),
+    }
 }
 
 /// Packs what was squashed into a file, and gives the length of the archive.

@@ -2,7 +2,7 @@
 
 mod common;
 
-use common::{IBTOOLS, Place, edit, plant};
+use common::{IBTOOLS, Place, edit, plant, plant_many};
 use std::process::{Command, Stdio};
 
 #[test]
@@ -76,6 +76,51 @@ fn show_tells_files_by_their_content() {
     assert_eq!(json["totals"]["same_bytes"], 5);
     assert_eq!(change("link")["target"], "new");
     assert_eq!(change("gone")["change"], "deleted");
+}
+
+#[test]
+fn a_directory_that_moved_is_one_line() {
+    let place = Place::new();
+    plant_many(&place);
+    place.ibtools("diff tree -o full.tgz --index i").good();
+    place.other("cp", "-aT tree copy").unwrap().good();
+    std::fs::rename(place.path("tree/many"), place.path("tree/more")).unwrap();
+    place.write("tree/new", "new");
+    let line = "R many/ -> more/ (with 24 below)\n";
+    let compared = place.ibtools("compare tree i");
+    let totals = "1 created, 1 moved (with 24 below); 3 B in whole files";
+    assert_eq!(compared.out, format!("{line}A new\n{totals}\n"));
+    let said = place.ibtools("diff tree --base i -o 1.tgz").good();
+    assert!(said.contains(totals), "{said}");
+    let shown = place.ibtools("show 1.tgz").good();
+    assert!(shown.starts_with(&format!("{line}A new (3 B)\n")), "{shown}");
+    let preview = place.ibtools("apply copy 1.tgz --dry-run").good();
+    assert!(preview.starts_with(&format!("{line}A new\n")), "{preview}");
+    place.ibtools("apply copy 1.tgz").good();
+    assert_eq!(place.snapshot("tree"), place.snapshot("copy"));
+    let preview = place.ibtools("apply copy 1.tgz --dry-run").good();
+    assert!(!preview.contains("many") && !preview.contains("new"), "{preview}");
+
+    let json = place.ibtools("show 1.tgz --json").json();
+    let change = &json["changes"][0];
+    for (key, value) in [
+        ("path", "more"),
+        ("change", "moved"),
+        ("from", "many"),
+        ("kind", "directory"),
+        ("content", "tree"),
+        ("base", "many"),
+    ] {
+        assert_eq!(change[key], value, "{key}");
+    }
+    assert_eq!(change["entries"], 24);
+    assert_eq!(json["changes"].as_array().unwrap().len(), 2);
+    assert_eq!((&json["totals"]["moved"], &json["totals"]["moved_below"]), (&1.into(), &24.into()));
+    assert_eq!(json["totals"]["deleted"], 0);
+    // What took its place is a line of its own.
+    place.write("tree/many", "a file");
+    let compared = place.ibtools("compare tree i").out;
+    assert!(compared.starts_with(&format!("T many\n{line}")), "{compared}");
 }
 
 #[test]

@@ -5,7 +5,7 @@ mod common;
 
 use std::fs;
 
-use common::{Place, edit, plant};
+use common::{Place, edit, plant, plant_many};
 
 /// A full backup and two increments, and the state of the tree at each.
 fn backed_up() -> Place {
@@ -66,4 +66,64 @@ fn what_cannot_be_squashed_is_said_and_nothing_is_written() {
         .ibtools("squash bent.tgz 1.tgz -o there.tgz")
         .bad(&["cannot squash into there.tgz", "bent.tgz"]);
     assert_eq!(fs::read(place.path("there.tgz")).unwrap(), b"as it was");
+}
+
+/// A full backup, and increments in which a directory is moved, then edited in, then moved again.
+fn moved() -> Place {
+    let place = Place::new();
+    plant_many(&place);
+    place.ibtools("diff tree -o 0.tgz --index 0.index").good();
+    let rename = |from: &str, to: &str| {
+        fs::rename(place.path("tree").join(from), place.path("tree").join(to)).unwrap();
+    };
+    let backup = |number: usize| {
+        let base = number - 1;
+        let args = format!("diff tree --base {base}.index -o {number}.tgz --index {number}.index");
+        place.ibtools(&args).good();
+    };
+    place.write("tree/many/3", "edited before");
+    backup(1);
+    rename("many", "more");
+    backup(2);
+    rename("more", "most");
+    backup(3);
+    place.write("tree/most/4", "edited after");
+    backup(4);
+    place
+}
+
+#[test]
+fn increments_that_move_a_directory_want_the_index_before_them() {
+    let place = moved();
+    place.ibtools("squash 1.tgz 2.tgz 3.tgz -o no.tgz").bad(&[
+        "cannot squash into no.tgz",
+        ": 2.tgz moves the directory many ",
+        "those before them",
+        "--base INDEX",
+    ]);
+    assert!(!place.path("no.tgz").exists());
+    place.ibtools("squash 1.tgz 2.tgz 3.tgz -o 13.tgz --base 0.index").good();
+    let once = place.ibtools("squash 2.tgz 3.tgz -o 23.tgz --base 1.index").good();
+    assert!(once.contains(": 1 moved (with 24 below); from 2 archives"), "{once}");
+    place.ibtools("squash 2.tgz 3.tgz 4.tgz -o 24.tgz --base 1.index").good();
+    place.ibtools("squash 0.tgz 1.tgz 2.tgz 3.tgz 4.tgz -o all.tgz").good();
+    for chain in ["0.tgz 13.tgz 4.tgz", "0.tgz 1.tgz 23.tgz 4.tgz", "0.tgz 1.tgz 24.tgz", "all.tgz"]
+    {
+        place.ibtools(&format!("apply copy {chain}")).good();
+        assert_eq!(place.snapshot("tree"), place.snapshot("copy"), "{chain}");
+        fs::remove_dir_all(place.path("copy")).unwrap();
+    }
+}
+
+#[test]
+fn a_base_is_that_of_the_first_increment() {
+    let place = moved();
+    place
+        .ibtools("squash 2.tgz 3.tgz -o no.tgz --base 0.index")
+        .bad(&["0.index is the index of the tree ", "2.tgz to 3.tgz starts from "]);
+    place
+        .ibtools("squash 0.tgz 1.tgz -o no.tgz --base 0.index")
+        .bad(&["0.tgz to 1.tgz starts from nothing", "--base"]);
+    place.ibtools("squash 2.tgz 3.tgz -o 1.index --base 1.index").bad(&["1.index is needed"]);
+    assert!(!place.path("no.tgz").exists());
 }

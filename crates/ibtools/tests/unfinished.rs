@@ -7,7 +7,7 @@ use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::process::Command;
 
-use common::{IBTOOLS, Place, edit, plant, run, skipped};
+use common::{IBTOOLS, Place, edit, plant, plant_many, run, skipped};
 
 /// `copy` is the old tree, `tree` the new one, `1.tgz` leads from one to the other.
 fn prepared() -> Place {
@@ -126,6 +126,48 @@ fn several_increments_can_be_applied_again() {
     place.other("cp", "-aT tree other").unwrap().good();
     place.write("other/dir/large", "somebody else's");
     place.ibtools("apply other 1.tgz 2.tgz").bad(&["other", "1.tgz"]);
+}
+
+/// A tree that is past some increments is known by what is below directories that moved as a whole, too.
+#[test]
+fn several_increments_that_move_a_directory_can_be_applied_again() {
+    let place = Place::new();
+    plant_many(&place);
+    place.ibtools("index tree -o i").good();
+    place.other("cp", "-aT tree copy").unwrap().good();
+    let rename = |from: &str, to: &str| {
+        fs::rename(place.path("tree").join(from), place.path("tree").join(to)).unwrap();
+    };
+    let states: [&dyn Fn(); 4] = [
+        &|| place.write("tree/many/3", "edited before"),
+        &|| {
+            rename("many", "more");
+            place.write("tree/many", "a file where it was");
+        },
+        &|| place.write("tree/more/4", "edited between"),
+        &|| rename("more", "most"),
+    ];
+    let mut archives = String::new();
+    for (number, change) in states.iter().enumerate() {
+        change();
+        let name = format!("{number}.tgz");
+        place.ibtools(&format!("diff tree --base i -o {name} --index i")).good();
+        archives = format!("{archives} {name}");
+        place.ibtools(&format!("apply copy {name}")).good();
+        same(&place);
+        if number > 0 {
+            let said = place.ibtools(&format!("apply copy{archives}")).good();
+            assert!(said.contains("0.tgz: was applied already"), "{said}");
+            same(&place);
+        }
+    }
+    // With something else below it, or where it was, it is not that tree.
+    for path in ["most/5", "most/new", "more/7"] {
+        place.other("cp", "-aT tree other").unwrap().good();
+        place.write(&format!("other/{path}"), "somebody else's");
+        place.ibtools(&format!("apply other{archives}")).bad(&["other", "0.tgz"]);
+        fs::remove_dir_all(place.path("other")).unwrap();
+    }
 }
 
 #[test]

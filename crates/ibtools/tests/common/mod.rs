@@ -227,3 +227,14 @@ pub(crate) fn backed_up() -> Place {
     place.ibtools("backup tree store").good();
     place
 }
+
+/// A directory `tree/many` of 24 paths below it, and one file beside it.
+pub(crate) fn plant_many(place: &Place) {
+    for number in 0..20 {
+        place.write(&format!("tree/many/{number}"), format!("one of many: {number}"));
+    }
+    place.write("tree/many/in/large", noise(100_000, 5));
+    place.write("tree/many/in/it", "in it");
+    fs::hard_link(place.path("tree/many/7"), place.path("tree/many/in/seven")).unwrap();
+    place.write("tree/one", "one");
+}
