@@ -187,12 +187,15 @@ fn once(work: &Path, tree: &Path, program: &Path, rows: &mut Vec<Row>) -> Result
     eprintln!("renamed: {files} files");
     let create = format!("{ib} diff moved -o created.tgz");
     run(rows, &[own("delete + create", "ibtools", create, Some("created.tgz"))])?;
-    let renamed = format!("{ib} diff source --base index.1 -o renamed.tgz");
+    let renamed = format!("{ib} diff source --base index.1 --index index.2 -o renamed.tgz");
     run(rows, &[own("rename", "ibtools", renamed, Some("renamed.tgz"))])?;
-    let a_file =
-        |archive: &str| Ok::<u64, anyhow::Error>(size(&work.join(archive))? / files as u64);
-    let (renamed, created) = (a_file("renamed.tgz")?, a_file("created.tgz")?);
-    eprintln!("stored for each of {files} files: renamed {renamed} bytes, created {created}");
+    edits::rename_each(&source)?;
+    let each = format!("{ib} diff source --base index.2 -o each.tgz");
+    run(rows, &[own("rename each", "ibtools", each, Some("each.tgz"))])?;
+    let archives = ["renamed.tgz", "each.tgz", "created.tgz"].map(|name| size(&work.join(name)));
+    let [renamed, each, created] = archives;
+    let (renamed, each, created) = (renamed?, each?, created?);
+    eprintln!("{files} files: moved {renamed} bytes, renamed each {each}, created {created}");
     Ok(())
 }
 

@@ -71,6 +71,23 @@ pub(crate) fn rename(root: &Path, moved: &Path, count: usize) -> Result<usize> {
     Ok(files.len())
 }
 
+/// Gives each file below those directories that [`rename`] gave other names a name of its own.
+pub(crate) fn rename_each(root: &Path) -> Result<()> {
+    let mut files = Vec::new();
+    for entry in fs::read_dir(root)? {
+        let path = entry?.path();
+        if path.extension().is_some_and(|extension| extension == "renamed") {
+            collect(&path, &mut files)?;
+        }
+    }
+    for file in files {
+        let mut name = file.clone().into_os_string();
+        name.push(".too");
+        fs::rename(file, name)?;
+    }
+    Ok(())
+}
+
 /// The path, below `root`, of the file nearest to this length that has a path of the usual depth.
 pub(crate) fn file_of_about(root: &Path, len: u64) -> Result<PathBuf> {
     let mut files = Vec::new();
