@@ -104,7 +104,8 @@ impl Archive {
         open::load(self, None)
     }
 
-    /// The change at `path`, if there is one, without its signature. Reads one block.
+    /// The change at `path`, if there is one, without its signature. Reads one block. Below a directory that
+    /// moved as a whole no path has one.
     ///
     /// # Errors
     /// As [`load`](Archive::load).

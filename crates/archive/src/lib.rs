@@ -18,7 +18,8 @@
 //! - [`DiffData::signed_diff`] is the diff with the signatures of files stored whole, which an
 //!   archive leaves out since they follow from the contents.
 //! - [`DiffData::squash`] makes one of several diffs that follow one another, without reading contents:
-//!   they are composed of the parts' when they are read. [`DiffData::select`] and
+//!   they are composed of the parts' when they are read. [`DiffData::squash_from`] does so with the index of the
+//!   tree before them, which increments alone need when one moves a directory as a whole. [`DiffData::select`] and
 //!   [`DiffData::retarget`] give a part of a full one, and what is missing to it from another tree.
 //!   [`DiffData::repack`] makes an archive of any of these.
 //! - [`DiffData::verify`] reads everything and compares it with what the diff promises.

@@ -1,11 +1,11 @@
 //! Single paths out of archives: the changes that have to do with them, found by the tables, and the bytes
 //! that restoring them reads. Knows no tar header and no compression.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::ops::Range;
 use std::sync::Arc;
 
-use diffindex::{Change, Content, DiffIndex};
+use diffindex::{Change, Content, DiffIndex, MovedTree};
 use dirindex::{Node, RelPath};
 
 use crate::archive::{Blocks, Opened};
@@ -54,8 +54,9 @@ impl Archive {
 
     /// [`select`](Archive::select), of the tree that a row of archives leads to: the first of
     /// `archives` is a full backup, and each of the others starts from the tree that the one before it
-    /// leads to. Reads, in each archive, the blocks that could say something of these paths, and of
-    /// those that their contents were copied, moved or made from. It is what
+    /// leads to. Reads, in each archive, the blocks that could say something of these paths, where they were
+    /// then, of those that their contents were copied, moved or made from, and of the directories above
+    /// these, which may have moved as a whole. It is what
     /// [squashing](DiffData::squash) all of them and [selecting](DiffData::select) from that gives.
     ///
     /// # Errors
@@ -155,14 +156,16 @@ fn find<'a>(archives: &[Archive], paths: &'a [RelPath]) -> Result<(Vec<Found>, W
         archives.iter().map(|archive| Blocks::new(&archive.0)).collect();
     let mut ends: BTreeSet<RelPath> = paths.iter().flat_map(with_above).collect();
     loop {
-        let found = sweep(&mut views, paths, ends.clone())?;
-        let changes = found.iter().flat_map(BTreeMap::values);
-        let named = changes.filter_map(|(change, _)| match &change.new.as_ref()?.node {
-            Node::HardLink { to } => Some(to),
-            _ => None,
-        });
+        let mut needed = Needed { dirs: paths.iter().cloned().collect(), paths: ends.clone() };
+        let mut found = Vec::with_capacity(archives.len());
+        for (archive, view) in archives.iter().zip(&mut views).rev() {
+            let changes = needed.find(view, archive.is_full())?;
+            needed = needed.before(&changes);
+            found.push(changes);
+        }
+        found.reverse();
         let before = ends.len();
-        ends.extend(named.flat_map(with_above));
+        ends.extend(named(&found).iter().flat_map(with_above));
         if ends.len() == before {
             let found = found.into_iter().zip(&views);
             let found =
@@ -173,41 +176,110 @@ fn find<'a>(archives: &[Archive], paths: &'a [RelPath]) -> Result<(Vec<Found>, W
     }
 }
 
-/// The changes below `dirs` and at `needed`, the last archive's first; with them at the paths that their
-/// contents are stored for, and in the archives before also at those that they were made from.
-fn sweep(
-    views: &mut [Blocks<'_>],
-    dirs: &[RelPath],
-    mut needed: BTreeSet<RelPath>,
-) -> Result<Vec<Changes>, Error> {
-    let mut all = Vec::with_capacity(views.len());
-    for view in views.iter_mut().rev() {
+/// What hard links among the changes of a row of archives name, where the last one has it.
+fn named(found: &[Changes]) -> BTreeSet<RelPath> {
+    let mut named = BTreeSet::new();
+    for changes in found {
+        let trees = changes.values().filter_map(|(change, _)| change.moved_tree());
+        let trees: HashMap<&RelPath, MovedTree<'_>> = trees.map(|tree| (tree.from, tree)).collect();
+        if !trees.is_empty() {
+            let moved = |path: RelPath| {
+                let tree = with_above(&path).find_map(|dir| trees.get(&dir));
+                tree.and_then(|tree| tree.after(&path)).unwrap_or(path)
+            };
+            named = named.into_iter().map(moved).collect();
+        }
+        named.extend(changes.values().filter_map(|(change, _)| match &change.new.as_ref()?.node {
+            Node::HardLink { to } => Some(to.clone()),
+            _ => None,
+        }));
+    }
+    named
+}
+
+/// What has to be known of the tree that an archive leads to.
+struct Needed {
+    /// Directories with all that is below them. Each is one of `paths` too.
+    dirs: BTreeSet<RelPath>,
+    /// Paths by themselves.
+    paths: BTreeSet<RelPath>,
+}
+
+impl Needed {
+    /// The changes of the archive that lead to it: with them those at the paths that their contents are stored
+    /// for, and those at the directories above, with which what is below them may have come or gone. A
+    /// `full` backup brings everything by itself.
+    fn find(&mut self, view: &mut Blocks<'_>, full: bool) -> Result<Changes, Error> {
         let mut found = Changes::new();
-        for dir in dirs {
+        let mut last: Option<&RelPath> = None;
+        for dir in &self.dirs {
+            // One that lies in another comes right after what is there.
+            if last.is_some_and(|last| dir.is_below(last)) {
+                continue;
+            }
+            last = Some(dir);
             view.below(dir, |change, placed| {
                 found.insert(change.path.clone(), (change.clone(), placed));
             })?;
         }
-        look(view, &needed, &mut found)?;
-        let same = found.values().filter_map(|(change, _)| match &change.new.as_ref()?.content {
-            Content::Same { path } => Some(path),
+        look(view, &self.paths, &mut found)?;
+        if !full {
+            let above: BTreeSet<RelPath> = self.paths.iter().flat_map(above).collect();
+            look(view, &above, &mut found)?;
+        }
+        let others = found.values().filter_map(|(change, _)| match &change.new.as_ref()?.content {
+            Content::Same { path } | Content::Tree { base: path, .. } => Some(path.clone()),
             _ => None,
         });
-        let same: BTreeSet<RelPath> = same.cloned().collect();
-        look(view, &same, &mut found)?;
-        needed.extend(same);
-        needed.extend(found.values().filter_map(
-            |(change, _)| match &change.new.as_ref()?.content {
-                Content::Copy { base } | Content::Delta { base, .. } => Some(base.clone()),
-                Content::Keep | Content::Whole | Content::Same { .. } | Content::Tree { .. } => {
-                    None
-                }
-            },
-        ));
-        all.push(found);
+        let others: BTreeSet<RelPath> = others.collect();
+        look(view, &others, &mut found)?;
+        self.paths.extend(others);
+        Ok(found)
     }
-    all.reverse();
-    Ok(all)
+
+    /// What has to be known of the tree before the archive, of which these changes were found.
+    fn before(self, found: &Changes) -> Needed {
+        // Below these there was nothing.
+        let made = |dir: &RelPath| {
+            let (change, _) = found.get(dir)?;
+            let makes = change.new.as_ref().is_some_and(|new| new.node == Node::Dir);
+            (makes && change.old != Some(Node::Dir)).then_some(change)
+        };
+        let brought =
+            |path: &RelPath| above(path).find_map(|dir| made(&dir))?.moved_tree()?.before(path);
+        let (mut dirs, mut paths) = (BTreeSet::new(), BTreeSet::new());
+        for path in &self.paths {
+            // That nothing was there is known when it is known of the outermost.
+            paths.insert(
+                above(path)
+                    .filter(|dir| made(dir).is_some())
+                    .last()
+                    .unwrap_or_else(|| path.clone()),
+            );
+            paths.extend(brought(path));
+        }
+        for dir in &self.dirs {
+            match with_above(dir).any(|dir| made(&dir).is_some()) {
+                true => dirs.extend(brought(dir)),
+                false => drop(dirs.insert(dir.clone())),
+            }
+        }
+        for (change, _) in found.values() {
+            let Some(new) = &change.new else { continue };
+            match &new.content {
+                Content::Copy { base } | Content::Delta { base, .. } => {
+                    paths.insert(base.clone());
+                }
+                Content::Tree { base, .. } => {
+                    if with_above(&change.path).any(|dir| self.dirs.contains(&dir)) {
+                        dirs.insert(base.clone());
+                    }
+                }
+                Content::Keep | Content::Whole | Content::Same { .. } => {}
+            }
+        }
+        Needed { dirs, paths }
+    }
 }
 
 /// Adds the changes at `paths` to those that were found.
@@ -226,9 +298,14 @@ fn look(
     Ok(())
 }
 
-/// A path, and the directories that it lies in.
+/// A path, and the directories that it lies in, the innermost first.
 fn with_above(path: &RelPath) -> impl Iterator<Item = RelPath> {
     std::iter::successors(Some(path.clone()), RelPath::parent)
+}
+
+/// The directories that a path lies in, the innermost first.
+fn above(path: &RelPath) -> impl Iterator<Item = RelPath> {
+    with_above(path).skip(1)
 }
 
 /// The same bytes in as few ranges as can be, in order.

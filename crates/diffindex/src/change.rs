@@ -142,6 +142,7 @@ impl Change {
             }
             (_, Content::Keep) => new.signature.is_some().then_some("a signature out of place"),
             (node, _) if node.is_empty() => Some("content for what has none"),
+            (_, Content::Tree { .. }) => Some("a file moved as a directory"),
             _ => (new.signature.is_some() && !stored).then_some("a signature out of place"),
         }
     }

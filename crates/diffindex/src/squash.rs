@@ -82,8 +82,8 @@ impl DiffIndex {
     }
 
     /// [`squash`](DiffIndex::squash), of which only the changes at the `wanted` paths are told. So of `parts`
-    /// no more is needed than what each has at these and at the paths that their contents come from, and what
-    /// moved as a whole need not be all there.
+    /// no more is needed than what each has at these, at the paths that their contents come from, and at the
+    /// directories above either; and what moved as a whole need not be all there.
     ///
     /// # Errors
     /// As [`squash`](DiffIndex::squash).
@@ -99,6 +99,8 @@ impl DiffIndex {
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Extent {
     Whole,
+    /// What the wanted paths need. Of others the parts may say what was there when it was needed, and not what
+    /// became of it.
     Part,
 }
 
@@ -118,7 +120,7 @@ fn squash(
     }
     // Of the parts that move directories as a whole, what they say of each path.
     let listed: Vec<OnceCell<DiffIndex>> = parts.iter().map(|_| OnceCell::new()).collect();
-    let mut state = State { old, paths: BTreeMap::new() };
+    let mut state = State { old, extent, paths: BTreeMap::new() };
     let mut met = first.base();
     for ((number, part), listed) in parts.iter().enumerate().zip(&listed) {
         if part.base() != met {
@@ -129,7 +131,7 @@ fn squash(
         let part = match part.moved_trees().next() {
             None => part,
             Some(_) => {
-                let whole = part.unfold(|tree| state.below(number, tree, extent))?;
+                let whole = part.unfold(|tree| state.below(number, tree))?;
                 listed.get_or_init(|| whole)
             }
         };
@@ -151,6 +153,7 @@ fn squash(
 struct State<'a> {
     /// The first tree, if it is known.
     old: Option<&'a DirIndex>,
+    extent: Extent,
     /// What becomes of each path that the parts list.
     paths: BTreeMap<&'a RelPath, Outcome<'a>>,
 }
@@ -197,6 +200,9 @@ impl<'a> State<'a> {
             Ok((&change.path, self.outcome(part, change, stored)?))
         });
         let outcomes = outcomes.collect::<Result<Vec<_>, Error>>()?;
+        if self.extent == Extent::Part {
+            part.changes().iter().for_each(|change| self.clear_below(change));
+        }
         if self.paths.is_empty() {
             self.paths = outcomes.into_iter().collect();
         } else {
@@ -205,13 +211,21 @@ impl<'a> State<'a> {
         Ok(())
     }
 
+    /// Lets go what is below a directory that `change` lets go.
+    fn clear_below(&mut self, change: &'a Change) {
+        let stays = change.new.as_ref().is_some_and(|new| new.node == Node::Dir);
+        if stays || change.old != Some(Node::Dir) {
+            return;
+        }
+        let from = (Bound::Excluded(&change.path), Bound::Unbounded);
+        let below = self.paths.range_mut::<RelPath, _>(from);
+        for (_, outcome) in below.take_while(|(path, _)| path.is_below(&change.path)) {
+            (outcome.new, outcome.excluded) = (None, change.excluded);
+        }
+    }
+
     /// What is below a directory that part `number`, the next one, moves as a whole.
-    fn below(
-        &self,
-        number: usize,
-        tree: &MovedTree<'_>,
-        extent: Extent,
-    ) -> Result<Vec<Entry>, Error> {
+    fn below(&self, number: usize, tree: &MovedTree<'_>) -> Result<Vec<Entry>, Error> {
         let dir = tree.from;
         let old = self.old.ok_or_else(|| Error::Folded { part: number, path: dir.clone() })?;
         let old = fold::slice(old.records(), dir).iter().map(|record| &record.entry);
@@ -227,7 +241,7 @@ impl<'a> State<'a> {
         let entries: Option<Vec<Entry>> = entries.collect();
         let mut entries = entries.ok_or_else(|| disagree(dir))?;
         entries.sort_unstable_by(|a, b| a.path.cmp(&b.path));
-        match extent {
+        match self.extent {
             Extent::Whole if !tree.holds(&entries) => Err(disagree(dir)),
             _ => Ok(entries),
         }
@@ -240,7 +254,11 @@ impl<'a> State<'a> {
         stored: PartContent,
     ) -> Result<Outcome<'a>, Error> {
         let old = match self.paths.get(&change.path) {
-            None => change.old.as_ref(),
+            None => match (self.extent, self.old) {
+                // The parts before may have had something here that nobody needed.
+                (Extent::Part, Some(tree)) => tree.get(&change.path).map(|entry| &entry.node),
+                _ => change.old.as_ref(),
+            },
             Some(before) if before.node() == change.old.as_ref() => before.old,
             Some(_) => return Err(disagree(&change.path)),
         };

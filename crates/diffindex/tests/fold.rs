@@ -250,4 +250,11 @@ fn what_no_two_trees_differ_by_is_refused() {
         reject(&|changes| changes[1].new.as_mut().unwrap().node = dirindex::Node::Fifo),
         "the diff is unusable: content for what has none at e"
     );
+    assert_eq!(
+        reject(&|changes| {
+            let digest = rsync_core::Digest::of(b"file");
+            changes[1].new.as_mut().unwrap().node = dirindex::Node::File { len: 4, digest };
+        }),
+        "the diff is unusable: a file moved as a directory at e"
+    );
 }

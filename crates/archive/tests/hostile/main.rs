@@ -24,6 +24,7 @@ mod forge;
 mod headers;
 mod held;
 mod limits;
+mod moved;
 mod names;
 mod order;
 mod tables;
@@ -45,6 +46,8 @@ fn there_are_a_hundred_cases_and_more() {
         held::LOOKED_UP,
         ends::CASES,
         volumes::CASES,
+        moved::READ,
+        moved::LOOKED_UP,
     ]
     .concat();
     assert!(all.len() >= 100, "{}", all.len());

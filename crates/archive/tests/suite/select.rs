@@ -41,18 +41,18 @@ fn many() -> Trees {
 
 /// An archive that notes what is read of it, and has only some of its bytes if so asked.
 #[derive(Clone)]
-struct Watched {
+pub(crate) struct Watched {
     bytes: Arc<Vec<u8>>,
     only: Option<Vec<Range<u64>>>,
     read: Arc<Mutex<Vec<Range<u64>>>>,
 }
 
 impl Watched {
-    fn new(bytes: &[u8], only: Option<Vec<Range<u64>>>) -> Watched {
+    pub(crate) fn new(bytes: &[u8], only: Option<Vec<Range<u64>>>) -> Watched {
         Watched { bytes: Arc::new(bytes.to_vec()), only, read: Arc::default() }
     }
 
-    fn seen(&self) -> BTreeSet<u64> {
+    pub(crate) fn seen(&self) -> BTreeSet<u64> {
         self.read.lock().unwrap().iter().cloned().flatten().collect()
     }
 }
