@@ -160,7 +160,9 @@ fn find<'a>(archives: &[Archive], paths: &'a [RelPath]) -> Result<(Vec<Found>, W
         let mut found = Vec::with_capacity(archives.len());
         for (archive, view) in archives.iter().zip(&mut views).rev() {
             let changes = needed.find(view, archive.is_full())?;
-            needed = needed.before(&changes);
+            if !archive.is_full() {
+                needed = needed.before(&changes);
+            }
             found.push(changes);
         }
         found.reverse();
