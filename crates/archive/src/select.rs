@@ -160,9 +160,11 @@ fn find<'a>(archives: &[Archive], paths: &'a [RelPath]) -> Result<(Vec<Found>, W
         let mut found = Vec::with_capacity(archives.len());
         for (archive, view) in archives.iter().zip(&mut views).rev() {
             let changes = needed.find(view, archive.is_full())?;
-            if !archive.is_full() {
-                needed = needed.before(&changes);
-            }
+            // What leads to a full backup does not matter to what comes after it.
+            needed = match archive.is_full() {
+                true => Needed::default(),
+                false => needed.before(&changes),
+            };
             found.push(changes);
         }
         found.reverse();
@@ -200,6 +202,7 @@ fn named(found: &[Changes]) -> BTreeSet<RelPath> {
 }
 
 /// What has to be known of the tree that an archive leads to.
+#[derive(Default)]
 struct Needed {
     /// Directories with all that is below them. Each is one of `paths` too.
     dirs: BTreeSet<RelPath>,

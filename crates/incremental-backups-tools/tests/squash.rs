@@ -81,13 +81,11 @@ impl History {
 
     /// As one, of `parts`, those from number `from` on.
     fn squash(&self, from: usize, parts: &[DiffData]) -> DiffData {
-        let moves = |part: &DiffData| part.diff().moved_trees().next().is_some();
-        let alone = DiffData::squash(parts);
-        match parts.len() == 1 || from == 0 || !parts.iter().any(moves) {
-            true => alone.unwrap(),
-            false => {
-                let error = alone.unwrap_err();
-                assert!(error.source().unwrap().to_string().contains("as a whole"), "{error:?}");
+        match DiffData::squash(parts) {
+            Ok(squashed) => squashed,
+            Err(error) => {
+                let moves = error.source().unwrap().to_string();
+                assert!(!parts[0].is_full() && moves.contains("as a whole"), "{error:?}");
                 DiffData::squash_from(&self.indexes[from], parts).unwrap()
             }
         }
@@ -239,4 +237,25 @@ fn parts_that_do_not_meet_are_named() {
     assert!(error.contains(&history.indexes[2].root().to_string()), "{error}");
     assert!(DiffData::squash(&[]).is_err());
     assert!(last.select(&[]).is_err() && last.retarget(&DirIndex::empty()).is_err());
+}
+
+/// An emptied tree makes the backup after it a full one, wherever in the row that is.
+#[test]
+fn what_leads_to_a_full_backup_does_not_matter() {
+    let write = |a: &[usize], b: &[usize], len| Edit::WriteTwice([a.to_vec(), b.to_vec()], 0, len);
+    let history = History::new(&[
+        Step::Edits(vec![write(&[1, 0], &[2, 0], 1)]),
+        Step::Back(1),
+        Step::Edits(vec![Edit::Fill(vec![2], 0)]),
+        Step::Edits(vec![write(&[2, 0], &[0], 2)]),
+        Step::Back(3),
+    ]);
+    let full = DiffData::squash(&history.parts).unwrap();
+    let archives: Vec<Archive> =
+        history.parts.iter().flat_map(DiffData::archives).cloned().collect();
+    for entry in history.indexes[5].entries() {
+        let path = std::slice::from_ref(&entry.path);
+        let selected = Archive::select_chain(&archives, path).unwrap();
+        assert_same_data(&selected, &full.select(path).unwrap());
+    }
 }
