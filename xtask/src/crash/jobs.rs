@@ -52,6 +52,7 @@ pub(super) fn prepare(program: &Path, home: &Path) -> Result<Vec<Job>> {
     tree::copy(&mid, &new)?;
     fs::remove_dir_all(new.join("new"))?;
     fs::write(new.join("new"), "a file now")?;
+    fs::rename(new.join("whole-there"), new.join("whole-again"))?;
     fs::remove_file(new.join("edited"))?;
     fs::copy(old.join("edited"), new.join("edited"))?;
     let run = |args: &[&str]| Run {

@@ -93,7 +93,8 @@ pub(super) fn difference(found: &Snapshot, expected: &Snapshot) -> String {
 pub(super) fn old(dir: &Path) -> Result<()> {
     shell(
         dir,
-        "mkdir -p gone/deep kept/inner dir-to-file/a dir-to-link empty-goes moved-dir closed
+        "mkdir -p gone/deep kept/inner dir-to-file/a dir-to-link empty-goes moved-dir closed gone/whole whole/in
+         for n in $(seq 20); do echo $n > gone/whole/$n; echo $n > whole/in/$n; done; ln whole/in/3 whole-link
          seq 1 3000 > edited; seq 1 500 > moved; seq 500 900 > base; seq 1 200 > moved-dir/file
          seq 1 400 > swapped-1; seq 400 800 > swapped-2
          echo gone > gone/deep/file; echo gone > gone/file
@@ -113,7 +114,8 @@ pub(super) fn old(dir: &Path) -> Result<()> {
 pub(super) fn change(dir: &Path) -> Result<()> {
     shell(
         dir,
-        "rm -r gone empty-goes; mv moved moved-away; mv moved-dir moved-there
+        "mkdir -p new/dir; mv gone/whole new/dir/whole; mv whole whole-there; ln -s whole-there whole
+         rm -r gone empty-goes; mv moved moved-away; mv moved-dir moved-there
          (seq 1 1500; echo edit; seq 1500 3000) > edited; (cat base; echo more) > made-of-base
          mv swapped-1 s; mv swapped-2 swapped-1; mv s swapped-2
          echo new > kept/inner/edited; echo new > kept/inner/created; touch -d 2001-02-03 kept kept/inner
