@@ -195,10 +195,7 @@ fn a_directory_that_moves_and_is_not_what_it_was() {
     let cases: [(Meddle, &str); 6] = [
         (|dir| write(dir.join("d/extra"), "extra"), "more than that"),
         (|dir| fs::remove_file(dir.join("d/fifo")).unwrap(), "18 paths below it"),
-        (
-            |dir| write(dir.join("d/03"), noise(3, 2003)[1..].to_vec()),
-            "other names or contents below it",
-        ),
+        (|dir| write(dir.join("d/03"), &noise(3, 2003)[1..]), "other names or contents below it"),
         (
             |dir| fs::rename(dir.join("d/03"), dir.join("d/3")).unwrap(),
             "other names or contents below it",

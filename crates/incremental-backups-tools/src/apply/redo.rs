@@ -122,8 +122,8 @@ impl Redo<'_> {
         if self.sync { self.target.sys().sync(self.target).map_err(root("sync")) } else { Ok(()) }
     }
 
-    /// Takes directories that move as a whole from where they were to where they would have been staged. From there
-    /// on they are as what was.
+    /// Takes directories that move as a whole from where they were to their slots, from where they are put in place as
+    /// what was staged before.
     fn take(&self, tasks: &[Task<'_>]) -> Result<()> {
         let (mut slots, mut dirs) = (self.stage.anchor.dirs(), self.target.anchor.dirs());
         let mut any = false;
