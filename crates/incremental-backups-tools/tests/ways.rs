@@ -190,3 +190,52 @@ fn a_lost_index_is_made_again_by_another_way() {
     let unusable: Vec<Name> = report.unusable.iter().map(|file| file.name).collect();
     assert_eq!(unusable, [Name::Archive(ways.name(3, 1)), Name::Index(ways.points[3])]);
 }
+
+/// What is damaged may matter only to one of those that go on from there, and that need not be the last one.
+#[test]
+fn around_one_that_takes_from_what_is_damaged() {
+    let temp = fast_tempdir();
+    let tree = temp.path().join("tree");
+    let store = DirStore::create(temp.path().join("store")).unwrap();
+    let (mut points, mut indexes) = (Vec::new(), Vec::new());
+    // The same content comes, goes, and comes again elsewhere.
+    let steps: [fn(&Path); 5] = [
+        |tree| write(tree.join("kept"), "kept"),
+        |tree| write(tree.join("first"), noise(1, 5000)),
+        |tree| fs::remove_file(tree.join("first")).unwrap(),
+        |tree| write(tree.join("again"), noise(1, 5000)),
+        |tree| write(tree.join("last"), "last"),
+    ];
+    for step in steps {
+        step(&tree);
+        let dir = Dir::new(&tree).unwrap();
+        points.push(backup(&dir, &store, &BackupOptions::default()).unwrap().point);
+        indexes.push(common::index(&tree));
+    }
+    let path = |name: &ArchiveName| store.path().join(name.to_string());
+    let all = store::points(&store).unwrap();
+    let names: Vec<ArchiveName> = all.archives().iter().map(|archive| archive.name).collect();
+    let load = |name| Archive::open(path(name)).unwrap().load().unwrap();
+    let parts = [load(&names[2]), load(&names[3])];
+    let squashed = DiffData::squash_from(&indexes[1], &parts).unwrap();
+    let short = ArchiveName { since: Some(points[1]), ..names[3] };
+    squashed.repack(path(&short), &ArchiveOptions::default()).unwrap();
+    let middle = fs::metadata(path(&names[1])).unwrap().len() / 2;
+    flip(&path(&names[1]), middle as usize);
+
+    let all = store::points(&store).unwrap();
+    let cheapest = all.way_to(points[4]).unwrap();
+    assert!(cheapest.iter().any(|step| step.name == short), "{cheapest:?}");
+    let found = verify_store(&store, None).unwrap();
+    assert_eq!(found.points[4], (points[4], Restorable::Whole));
+    let (dest, mut passed) = (temp.path().join("dest"), Vec::new());
+    fs::create_dir(&dest).unwrap();
+    let apply = ApplyOptions { sync: false, ..ApplyOptions::default() };
+    let options = RestoreOptions { apply, ..RestoreOptions::default() };
+    let restored = store::by_any_way(&store, &all, points[4], &mut passed, |archives| {
+        restore(archives, &dest, &options)
+    });
+    restored.unwrap();
+    assert!(snapshot(&dest) == snapshot(&tree));
+    assert_eq!(passed.iter().map(|it| it.archive).collect::<Vec<_>>(), [names[1]]);
+}

@@ -1,6 +1,7 @@
 //! Going to a point by another way when archives on the cheapest one turn out to be damaged. Knows which archives a
 //! failure speaks of, not what is done with them.
 
+use std::collections::{HashSet, VecDeque};
 use std::error::Error as _;
 use std::io;
 
@@ -23,8 +24,8 @@ pub struct PassedOver {
 /// the next way is tried: the cheapest without such archives. `attempt` must have changed nothing when it fails so,
 /// as [`restore`](crate::restore) and [`repair`](crate::repair()) have not.
 ///
-/// When every way leads over such an archive, those are tried that come to the point by another last one: what is damaged in
-/// the others may not matter to it.
+/// When every way leads over such an archive, those are tried, some 64 at most, that go on from it by others: what is damaged in
+/// it may not matter to them.
 ///
 /// # Errors
 /// [`Error::NoWay`] when archives are missing; the last error of `attempt`, and any that is not the archives' fault at
@@ -47,7 +48,7 @@ pub fn by_any_way<T>(
             Err(failed) => (failed.0, Err(failed.1)),
         };
         let Some(last) = way.last().map(|last| last.name) else { return done };
-        search.learn(last, &fault);
+        search.learn(&way, &fault);
         let Some(next) = search.next() else { return done };
         let archive = match fault {
             Fault::All(archive) | Fault::Part(archive) | Fault::Apart(_, archive) => archive,
@@ -70,40 +71,79 @@ enum Fault {
     Unknown,
 }
 
+/// No more ways than this are tried once none is left without a damaged archive.
+const MOST_TRIED: usize = 64;
+
 /// The ways to a point that are left.
 struct Search {
     point: Point,
-    /// Those without any archive that is known to be damaged.
-    sound: Points,
-    /// Those by another last archive.
-    fresh: Points,
+    /// Without archives of which nothing can be used.
+    points: Points,
+    /// Those in which something is damaged, or with which a way was of no use.
+    damaged: Vec<ArchiveName>,
+    /// What to do without, to come by another way over damaged ones; and now.
+    others: VecDeque<Vec<ArchiveName>>,
+    without: Vec<ArchiveName>,
+    tried: HashSet<Vec<ArchiveName>>,
 }
 
 impl Search {
     fn new(points: &Points, point: Point) -> Search {
-        Search { point, sound: points.clone(), fresh: points.clone() }
+        let (points, damaged, others) = (points.clone(), Vec::new(), VecDeque::new());
+        Search { point, points, damaged, others, without: Vec::new(), tried: HashSet::new() }
     }
 
-    fn next(&self) -> Option<Vec<StoredArchive>> {
-        self.sound.way_to(self.point).or_else(|| self.fresh.way_to(self.point))
-    }
-
-    /// Takes in why a way that ends with `last` was of no use.
-    fn learn(&mut self, last: ArchiveName, fault: &Fault) {
-        let remove = |points: &Points| match fault {
-            Fault::All(archive) => points.without(archive),
-            Fault::Apart(before, after) => points.apart(*before, *after),
-            Fault::Part(_) | Fault::Unknown => points.clone(),
-        };
-        self.sound = remove(&self.sound);
-        self.fresh = remove(&self.fresh);
-        match fault {
-            Fault::Part(archive) => self.sound = self.sound.without(archive),
-            Fault::Unknown => self.sound = self.sound.without(&last),
-            Fault::All(_) | Fault::Apart(..) => return,
+    fn next(&mut self) -> Option<Vec<StoredArchive>> {
+        if let Some(way) = self.way_without(&self.damaged) {
+            self.without.clear();
+            self.tried.insert(names(&way));
+            return Some(way);
         }
-        self.fresh = self.fresh.without(&last);
+        while self.tried.len() < MOST_TRIED {
+            self.without = self.others.pop_front()?;
+            if let Some(way) = self.way_without(&self.without)
+                && self.tried.insert(names(&way))
+            {
+                return Some(way);
+            }
+        }
+        None
     }
+
+    fn way_without(&self, archives: &[ArchiveName]) -> Option<Vec<StoredArchive>> {
+        let left = archives.iter().fold(self.points.clone(), |left, name| left.without(name));
+        left.way_to(self.point)
+    }
+
+    /// Takes in why `way`, the last one given, was of no use.
+    fn learn(&mut self, way: &[StoredArchive], fault: &Fault) {
+        let last = way.len().saturating_sub(1);
+        let after = match fault {
+            Fault::All(archive) => {
+                self.points = self.points.without(archive);
+                return self.others.push_front(self.without.clone());
+            }
+            Fault::Apart(before, after) => {
+                self.points = self.points.apart(*before, *after);
+                return self.others.push_front(self.without.clone());
+            }
+            Fault::Part(archive) => {
+                self.damaged.push(*archive);
+                way.iter().position(|step| step.name == *archive).map_or(last, |at| at + 1)
+            }
+            Fault::Unknown => {
+                self.damaged.extend(way.last().map(|last| last.name));
+                last
+            }
+        };
+        for step in way.get(after..).unwrap_or_default().iter().rev() {
+            self.others.push_back([self.without.as_slice(), &[step.name]].concat());
+        }
+    }
+}
+
+fn names(way: &[StoredArchive]) -> Vec<ArchiveName> {
+    way.iter().map(|step| step.name).collect()
 }
 
 /// Opens the archives of a way, which have to start where the one before ends, the first from nothing.
