@@ -5,8 +5,6 @@ use dirindex::stored::StoredSignature;
 use dirindex::{Meta, Node, RelPath};
 use rsync_core::Digest;
 
-use crate::MovedTree;
-
 /// One path that differs between two trees. At least one of `old` and `new` is there.
 #[derive(Debug, Clone)]
 pub struct Change {
@@ -105,11 +103,6 @@ impl Change {
             (Some(old), Some(new)) if old.same_kind(&new.node) => Class::Updated,
             _ => Class::TypeChanged,
         }
-    }
-
-    /// The directory that comes here with all that is in it, if that is what the change is.
-    pub fn moved_tree(&self) -> Option<MovedTree<'_>> {
-        MovedTree::of(self)
     }
 
     /// The content to be stored, if any is: [`Content::Whole`] or [`Content::Delta`].

@@ -10,7 +10,7 @@ use dirindex::sections::{SectionError, max_held};
 use dirindex::stored::StoredSignature;
 use dirindex::{DirIndex, Node, Record, RelPath, Root, replace_file};
 
-use crate::{Change, Class, Content, Entry, Error, MovedTree, New, Signatures, fold};
+use crate::{Change, Class, Content, Entry, Error, New, Signatures, fold};
 
 /// What changed between two trees: from the one whose root is [`base`](DiffIndex::base) to the one
 /// whose root is [`result`](DiffIndex::result).
@@ -352,10 +352,10 @@ fn check(changes: &[Change]) -> Result<(), Error> {
         if above.iter().any(|dir| change.new.is_some() && !makes_dir(dir)) {
             return Err(unusable(path, "something new inside what is to be no directory"));
         }
-        if above.last().is_some_and(|dir| MovedTree::of(dir).is_some()) {
+        if above.last().is_some_and(|dir| dir.moved_tree().is_some()) {
             return Err(unusable(path, "a change inside a directory that moved as a whole"));
         }
-        if let Some(tree) = MovedTree::of(change)
+        if let Some(tree) = change.moved_tree()
             && !(leaves_whole(changes, tree.from) && bases.insert(tree.from))
         {
             return Err(unusable(tree.from, "a directory that moves as a whole, and does not"));

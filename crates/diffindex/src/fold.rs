@@ -27,16 +27,19 @@ pub struct MovedTree<'a> {
     hash: &'a Digest,
 }
 
-impl<'a> MovedTree<'a> {
-    pub(crate) fn of(change: &'a Change) -> Option<MovedTree<'a>> {
-        match &change.new.as_ref()?.content {
+impl Change {
+    /// The directory that comes here with all that is in it, if that is what the change is.
+    pub fn moved_tree(&self) -> Option<MovedTree<'_>> {
+        match &self.new.as_ref()?.content {
             Content::Tree { base, hash, entries } => {
-                Some(MovedTree { from: base, to: &change.path, entries: *entries, hash })
+                Some(MovedTree { from: base, to: &self.path, entries: *entries, hash })
             }
             _ => None,
         }
     }
+}
 
+impl MovedTree<'_> {
     /// Where what is at `path` in the old tree, below [`from`](MovedTree::from), is to be.
     pub fn after(&self, path: &RelPath) -> Option<RelPath> {
         self.to.join(path.within(self.from)?.as_bytes()).ok()
@@ -62,7 +65,7 @@ impl DiffIndex {
     /// The directories that moved as a whole: nothing below them is listed. [`unfold`](DiffIndex::unfold)
     /// lists it.
     pub fn moved_trees(&self) -> impl Iterator<Item = MovedTree<'_>> {
-        self.changes().iter().filter_map(MovedTree::of)
+        self.changes().iter().filter_map(Change::moved_tree)
     }
 
     /// The same diff with a change for each path below the directories that moved as a whole. `below` gives
@@ -70,10 +73,10 @@ impl DiffIndex {
     ///
     /// # Errors
     /// Those of `below`, and [`Error::Unusable`] for entries that cannot be there.
-    pub fn unfold<E: From<Error>>(
+    pub fn unfold(
         &self,
-        mut below: impl FnMut(&MovedTree<'_>) -> Result<Vec<Entry>, E>,
-    ) -> Result<DiffIndex, E> {
+        mut below: impl FnMut(&MovedTree<'_>) -> Result<Vec<Entry>, Error>,
+    ) -> Result<DiffIndex, Error> {
         let mut ends: HashMap<&RelPath, (MovedTree<'_>, Arc<[Entry]>)> = HashMap::new();
         for tree in self.moved_trees() {
             let entries: Arc<[Entry]> = below(&tree)?.into();
@@ -101,7 +104,7 @@ impl DiffIndex {
                 changes.push(listed.ok_or_else(|| too_long(tree))?);
             }
         }
-        Ok(DiffIndex::from_changes(self.base(), self.result(), changes)?)
+        DiffIndex::from_changes(self.base(), self.result(), changes)
     }
 
     /// The same diff, from the tree of `old` to that of `new`, with one change for each directory that moved as

@@ -80,6 +80,18 @@ impl Trees {
         (data, names)
     }
 
+    /// Packed in each format, the diff and its contents must come back, by the archive's end and from its front.
+    pub(crate) fn check_both_formats(&self) {
+        for format in FORMATS {
+            let archive = self.pack(format).unwrap();
+            self.check_stream(&archive);
+            let data = DiffData::from_source(archive, "memory").unwrap();
+            self.check_contents(&data);
+            data.verify(None).unwrap();
+            assert_eq!(data.diff().apply_to(&self.old).unwrap(), self.new);
+        }
+    }
+
     /// Every content that the diff stores must come back from `data` as it is in the new tree.
     pub(crate) fn check_contents(&self, data: &DiffData) {
         let contents = read_all(data, &self.old_path()).unwrap();

@@ -218,14 +218,7 @@ proptest! {
             after.iter().for_each(|step| take(root, step));
             let _ = fs::rename(root.join("x"), root.join("e/moved"));
         });
-        for format in FORMATS {
-            let archive = trees.pack(format).unwrap();
-            trees.check_stream(&archive);
-            let data = DiffData::from_source(archive, "memory").unwrap();
-            trees.check_contents(&data);
-            data.verify(None).unwrap();
-            prop_assert_eq!(data.diff().apply_to(&trees.old).unwrap(), trees.new.clone());
-        }
+        trees.check_both_formats();
     }
 }
 

@@ -295,14 +295,7 @@ proptest! {
             |root| before.iter().for_each(|step| edit(root, step)),
             |root| after.iter().for_each(|step| edit(root, step)),
         );
-        for format in FORMATS {
-            let archive = trees.pack(format).unwrap();
-            trees.check_stream(&archive);
-            let data = DiffData::from_source(archive, "memory").unwrap();
-            trees.check_contents(&data);
-            data.verify(None).unwrap();
-            prop_assert_eq!(data.diff().apply_to(&trees.old).unwrap(), trees.new.clone());
-        }
+        trees.check_both_formats();
     }
 }
 
