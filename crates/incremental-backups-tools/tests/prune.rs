@@ -12,7 +12,8 @@ use common::stores::{Failing, check};
 use common::{Snapshot, fast_tempdir, noise, snapshot, write};
 use incremental_backups_tools::store::{self, ArchiveName};
 use incremental_backups_tools::{
-    BackupOptions, DiffData, Dir, DirStore, Error, Keep, Point, PruneOptions, backup, prune,
+    BackupOptions, DiffData, Dir, DirIndex, DirStore, Error, Keep, Point, PruneOptions, backup,
+    prune,
 };
 use proptest::prelude::*;
 use tempfile::TempDir;
@@ -113,11 +114,20 @@ proptest! {
             let points = store::points(&store).unwrap();
             let Some(to) = points.all().nth(to) else { continue };
             let way = points.way_to(to).unwrap();
-            let parts = &way[way.len().saturating_sub(len + 2)..];
+            let (before, parts) = way.split_at(way.len().saturating_sub(len + 2));
             let load = |part: &store::StoredArchive| {
                 store::open_archive(&store, &part.name).unwrap().load().unwrap()
             };
-            let data = DiffData::squash(&parts.iter().map(load).collect::<Vec<_>>()).unwrap();
+            let load = |parts: &[store::StoredArchive]| parts.iter().map(load).collect::<Vec<_>>();
+            let nothing = DirIndex::empty();
+            let before = match before {
+                [] => nothing,
+                _ => {
+                    let before = DiffData::squash(&load(before)).unwrap();
+                    before.diff().apply_to(&nothing).unwrap()
+                }
+            };
+            let data = DiffData::squash_from(&before, &load(parts)).unwrap();
             let name = ArchiveName { since: parts[0].name.since, ..way.last().unwrap().name };
             data.repack(store.path().join(name.to_string()), &Default::default()).unwrap();
         }
