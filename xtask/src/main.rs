@@ -15,6 +15,7 @@ mod fuzz;
 mod history;
 mod indexes;
 mod process;
+mod random;
 mod table;
 
 use std::process::ExitCode;
@@ -39,6 +40,8 @@ usage: cargo xtask bench backup [TREE.tar.xz] [--runs N]
            the long sweeps of docs/reliability.md: a simulated disk, killed and failing commands,
            power cuts under ext4 and XFS (as root), full disks (as root), damaged stores; all of them if
            none is named
+       cargo xtask random [ROUNDS]
+           the property tests of the suite with new seeds
        cargo xtask fuzz TARGET [SECONDS]
            run a fuzz target of fuzz/ on the stable toolchain";
 
@@ -57,6 +60,11 @@ fn main() -> ExitCode {
         ["bare", root] => bare::run(root),
         ["open", ref files @ ..] => indexes::open(files),
         ["parts", file] => indexes::parts(file),
+        ["random"] => random::run(1),
+        ["random", rounds] => match rounds.parse() {
+            Ok(rounds) => random::run(rounds),
+            Err(_) => Err(anyhow::anyhow!("{rounds:?} is no number of rounds")),
+        },
         ["fuzz", target] => fuzz::run(target, 60),
         ["fuzz", target, seconds] => match seconds.parse() {
             Ok(seconds) => fuzz::run(target, seconds),
