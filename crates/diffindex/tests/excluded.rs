@@ -39,7 +39,7 @@ fn left_out_is_told_from_deleted() {
     let new = scan(
         root,
         DirOptions {
-            excludes: ["build/", "*.log"].map(String::from).into(),
+            excludes: ["build/", "*.log"].map(Into::into).into(),
             exclude_caches: true,
             max_file_len: Some(20),
             ..DirOptions::default()

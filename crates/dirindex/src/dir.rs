@@ -1,15 +1,15 @@
 //! [`Dir`]: a directory and what of it counts, with the questions one asks of such a directory.
 //! Reads; knows nothing of indexes beyond asking for one to hash.
 
+use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 
 use rsync_core::Digest;
 use rustix::fs::FileType;
 
-use crate::exclude;
-use crate::rules::Rules;
+use crate::rules::{self, Rules};
 use crate::walk::{Found, walk};
-use crate::{Beneath, DirIndex, Error, RelPath};
+use crate::{Beneath, DirIndex, Error, Problem, ProblemKind, RelPath};
 
 /// What of a directory counts.
 #[derive(Debug, Clone)]
@@ -17,11 +17,20 @@ pub struct DirOptions {
     /// The names of files, in any directory of the tree, that list patterns to leave out in their
     /// directory and below, in the syntax of `.gitignore`. Where a directory has several, what a
     /// later one says of a path goes before what an earlier one says.
+    ///
+    /// They are bounded (256 KiB, 256 files, a number of steps for each path: together, of those in
+    /// force in one directory), and what is none (a link, a fifo) is not opened. What cannot be used
+    /// leaves nothing out and is a [problem](ProblemKind::Exclude); in the root it is an error.
     pub exclude_files: Vec<String>,
     /// Patterns that exclude files can take back with `!`.
-    pub default_excludes: Vec<String>,
-    /// Patterns that come before any exclude file.
-    pub excludes: Vec<String>,
+    pub default_excludes: Vec<OsString>,
+    /// Patterns that come before any exclude file, each of which must be able to match something.
+    pub excludes: Vec<OsString>,
+    /// Files, anywhere, that list such patterns, for the root and below. `excludes` go before them, a
+    /// later file before an earlier one. All lines must be usable.
+    pub exclude_from: Vec<PathBuf>,
+    /// An exclude file in the tree, or a line of one, that cannot be used is an error.
+    pub strict_excludes: bool,
     /// Leave out what is in directories that a valid `CACHEDIR.TAG` marks as caches. The directory
     /// and its tag stay.
     pub exclude_caches: bool,
@@ -39,8 +48,10 @@ impl Default for DirOptions {
     fn default() -> DirOptions {
         DirOptions {
             exclude_files: vec![".exclude".into()],
-            default_excludes: [".git/", ".hg/", ".svn/"].map(String::from).into(),
+            default_excludes: [".git/", ".hg/", ".svn/"].map(OsString::from).into(),
             excludes: Vec::new(),
+            exclude_from: Vec::new(),
+            strict_excludes: false,
             exclude_caches: false,
             one_file_system: false,
             max_file_len: None,
@@ -81,8 +92,9 @@ impl Dir {
     /// The directory at `path`.
     ///
     /// # Errors
-    /// [`Error::Io`] when it cannot be opened as a directory, [`Error::Exclude`] for a pattern that
-    /// cannot be understood.
+    /// [`Error::Io`] when it cannot be opened as a directory; [`Error::Pattern`] and
+    /// [`Error::Exclude`] for a pattern that can match nothing, and a file of patterns that cannot be
+    /// used.
     pub fn with_options(path: impl Into<PathBuf>, options: &DirOptions) -> Result<Dir, Error> {
         let path = path.into();
         let root = Beneath::open_root(&path)
@@ -121,7 +133,7 @@ impl Dir {
     /// The files (all that are no directories) whose paths match `pattern`, in path order.
     ///
     /// # Errors
-    /// As [`walk`](Dir::walk), and [`Error::Exclude`] for a bad pattern.
+    /// As [`walk`](Dir::walk), and [`Error::Pattern`].
     pub fn files(&self, pattern: &str) -> Result<Vec<RelPath>, Error> {
         self.matching(pattern, false)
     }
@@ -158,12 +170,22 @@ impl Dir {
         Ok(projects)
     }
 
-    /// Whether `path` is left out, by itself or with a directory it lies in. It need not exist.
+    /// Whether `path` is left out, by itself or with a directory it lies in. It need not exist: it is
+    /// taken for a file then.
     ///
     /// # Errors
-    /// [`Error::Exclude`] for an exclude file on the way that cannot be understood.
+    /// [`Error::Exclude`] as for a walk.
     pub fn is_excluded(&self, path: &RelPath) -> Result<bool, Error> {
-        self.rules.is_excluded(&self.root, path)
+        self.rules.is_excluded(&self.root, path, None)
+    }
+
+    /// Whether a directory (or else a file) that is made at `path` will be left out, whatever is
+    /// there now.
+    ///
+    /// # Errors
+    /// As [`is_excluded`](Dir::is_excluded).
+    pub fn will_exclude(&self, path: &RelPath, is_dir: bool) -> Result<bool, Error> {
+        self.rules.is_excluded(&self.root, path, Some(is_dir))
     }
 
     /// The bytes of all files that count; a file with several names counts once for each.
@@ -188,10 +210,10 @@ impl Dir {
     }
 
     fn matching(&self, pattern: &str, dirs: bool) -> Result<Vec<RelPath>, Error> {
-        let pattern = exclude::pattern(pattern)?;
+        let pattern = rules::pattern(pattern.as_ref())?;
         let found = self.complete()?.into_iter();
         let kind = found.filter(|found| (found.kind() == FileType::Directory) == dirs);
-        let matching = kind.filter(|found| pattern.matched(found.path.as_path(), dirs).is_ignore());
+        let matching = kind.filter(|found| pattern.verdict(&found.path, dirs) == Some(true));
         Ok(matching.map(|found| found.path).collect())
     }
 
@@ -203,8 +225,9 @@ impl Dir {
         Ok(found)
     }
 
-    fn refuse(&self, problems: &[crate::Problem]) -> Result<(), Error> {
-        match problems.first() {
+    fn refuse(&self, problems: &[Problem]) -> Result<(), Error> {
+        // What was not left out does no harm to who asks what is there.
+        match problems.iter().find(|problem| problem.kind != ProblemKind::Exclude) {
             None => Ok(()),
             Some(problem) => Err(Error::io(
                 "read",

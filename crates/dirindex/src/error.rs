@@ -19,15 +19,23 @@ pub enum Error {
         /// The system's word.
         source: io::Error,
     },
-    /// A file of exclude patterns that cannot be understood. Going on without it would back up, or
-    /// lose, what its author did not mean.
-    #[error("{}:{line}: {problem}", file.display())]
+    /// A pattern of the caller's that can match no path.
+    #[error("the exclude pattern \"{pattern}\" leaves nothing out: {problem}")]
+    Pattern {
+        /// The pattern, escaped.
+        pattern: String,
+        /// Why.
+        problem: String,
+    },
+    /// A file of exclude patterns that cannot be used, or a line of it.
+    #[error("{}{}: {problem}", file.display(), at_line(*line))]
     Exclude {
-        /// The file, or what the caller gave the pattern as.
+        /// The file.
         file: PathBuf,
-        /// Counted from 1; 0 when the file as a whole cannot be read.
+        /// Counted from 1; 0 when the file as a whole cannot be used.
         line: u64,
-        /// What is wrong there.
+        /// What is wrong. Never what the file says: who reads the message may not be allowed to
+        /// read the file.
         problem: String,
     },
     /// An earlier `apply` was interrupted in this tree: half of it may be old and half new.
@@ -64,6 +72,17 @@ pub enum Error {
     /// The caller asked to stop.
     #[error("cancelled")]
     Cancelled,
+}
+
+/// The system's words for an error, without the number that the standard library adds to them.
+pub(crate) fn words(error: &io::Error) -> String {
+    let text = error.to_string();
+    text.split_once(" (os error ").map_or(text.as_str(), |(words, _)| words).to_owned()
+}
+
+/// `:3`, or nothing when it is no line in particular.
+fn at_line(line: u64) -> String {
+    if line == 0 { String::new() } else { format!(":{line}") }
 }
 
 impl Error {

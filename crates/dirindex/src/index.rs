@@ -123,6 +123,9 @@ pub enum ProblemKind {
     /// Its content is no longer what it was, though nothing says that it was changed: length,
     /// times, inode are as before. The index has what the previous one had.
     Rotten,
+    /// It is an exclude file that cannot be used, or not all of its lines can, or a directory in
+    /// which exclude files take too long. What was to be left out by it counts.
+    Exclude,
 }
 
 /// The state of a directory tree: every entry in path order, and the signatures of its files.

@@ -1,18 +1,25 @@
 //! What a tree leaves out: by patterns, of the caller's and of files in the tree, and by what a thing
 //! is: a cache, another file system, a large file. Reads exclude files and cache tags; walks nothing.
 
+use std::ffi::OsStr;
 use std::fs::File;
 use std::io::{self, Read};
 use std::os::fd::{AsFd, BorrowedFd};
+use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
 use rustix::fs::{AtFlags, FileType, Mode, OFlags, Stat, fstat, openat, statat};
+use rustix::io::Errno;
 
-use crate::exclude::Excludes;
-use crate::{Beneath, DirOptions, Error, RelPath};
+use crate::error::words;
+use crate::exclude::{Excludes, MAX_IN_FORCE, Verdict};
+use crate::pattern::Pattern;
+use crate::{
+    Beneath, DirOptions, Error, Patterns, Problem, ProblemKind, RelPath, UnusableLines, escape,
+};
 
-/// An exclude file larger than this is somebody's mistake.
-const MAX_EXCLUDE_LEN: u64 = 16 << 20;
+/// The caller may list more patterns than files in the tree may, but no device without an end.
+const MAX_CALLERS_LEN: u64 = 64 << 20;
 
 /// What marks a cache: a file of this name that begins so (<https://bford.info/cachedir/>).
 pub(crate) const CACHE_TAG: &[u8] = b"CACHEDIR.TAG";
@@ -24,6 +31,8 @@ pub(crate) struct Rules {
     /// The tree's own path, for messages.
     shown_as: PathBuf,
     exclude_files: Vec<String>,
+    /// Exclude files that cannot be used are errors.
+    strict: bool,
     caches: bool,
     max_file_len: Option<u64>,
     only: Vec<RelPath>,
@@ -39,14 +48,26 @@ impl Rules {
         options: &DirOptions,
     ) -> Result<Rules, Error> {
         let stat = fstat(root).map_err(|error| Error::io("stat", shown_as, error.into()))?;
+        for name in &options.exclude_files {
+            refuse_path(name)?;
+        }
+        let place = Place { path: std::fs::canonicalize(shown_as).ok(), root };
+        let mut caller = Patterns::default();
+        for file in &options.exclude_from {
+            listed(file, &place, &mut caller)?;
+        }
+        single(&options.excludes, Some(&place), &mut caller)?;
+        let mut defaults = Patterns::default();
+        single(&options.default_excludes, None, &mut defaults)?;
         Ok(Rules {
             shown_as: shown_as.to_path_buf(),
             exclude_files: options.exclude_files.clone(),
+            strict: options.strict_excludes,
             caches: options.exclude_caches,
             max_file_len: options.max_file_len,
             only: options.only.clone(),
             only_device: options.one_file_system.then_some(stat.st_dev),
-            at_root: Excludes::new(&options.default_excludes, &options.excludes)?,
+            at_root: Excludes::new(caller, defaults),
         })
     }
 
@@ -57,24 +78,53 @@ impl Rules {
 
     /// The patterns in force inside `dir` (`None`: the root), which is open as `fd`: those `above`
     /// and those of its exclude files. Only what it `has` is looked for.
+    ///
+    /// # Errors
+    /// For an exclude file that cannot be used, if it is in the root or the caller is strict; else it
+    /// is one of the `problems`.
     pub(crate) fn enter(
         &self,
         above: &Excludes,
         fd: BorrowedFd<'_>,
         dir: Option<&RelPath>,
         has: impl Fn(&[u8]) -> bool,
+        problems: &mut Vec<Problem>,
     ) -> Result<Excludes, Error> {
         let mut excludes = above.clone();
         for name in self.exclude_files.iter().filter(|name| has(name.as_bytes())) {
-            let shown = self.shown_as.join(dir.map_or(Path::new(""), RelPath::as_path)).join(name);
-            match read_exclude_file(fd, name) {
-                Ok(content) => excludes = excludes.enter(dir, &shown, &content)?,
-                Err(error) if error.kind() == io::ErrorKind::NotFound => {}
-                Err(error) => {
-                    let problem = format!("cannot be read as exclude patterns: {error}");
-                    return Err(Error::Exclude { file: shown, line: 0, problem });
+            let Ok(path) =
+                dir.map_or_else(|| RelPath::new(name.as_str()), |d| d.join(name.as_bytes()))
+            else {
+                continue;
+            };
+            let error = |line, problem| {
+                let file = self.shown_as.join(path.as_path());
+                Err(Error::Exclude { file, line, problem })
+            };
+            let content = match read_exclude_file(fd, name, excludes.room()) {
+                Ok(None) => continue,
+                Ok(Some(content)) => content,
+                Err(why) => {
+                    let problem = format!("not used as an exclude file: {why}");
+                    if self.strict || dir.is_none() {
+                        return error(0, problem);
+                    }
+                    problems.push(Problem::new(path, ProblemKind::Exclude, problem));
+                    continue;
                 }
+            };
+            let (patterns, unusable) = Patterns::parse(&content);
+            excludes.enter(dir, patterns, content.len());
+            let Some(UnusableLines { first, problem, count }) = unusable else { continue };
+            if self.strict {
+                return error(first, format!("the line leaves nothing out: {problem}"));
             }
+            let others = match count {
+                1 => String::new(),
+                more => format!(" (nor do {} other lines)", more - 1),
+            };
+            let problem = format!("line {first} leaves nothing out: {problem}{others}");
+            problems.push(Problem::new(path, ProblemKind::Exclude, problem));
         }
         Ok(excludes)
     }
@@ -83,8 +133,7 @@ impl Rules {
     /// out, but for the tag that says so.
     pub(crate) fn is_cache(&self, fd: BorrowedFd<'_>, has: impl Fn(&[u8]) -> bool) -> bool {
         let begins_right = || {
-            let flags = READ_ONLY | OFlags::NOFOLLOW;
-            let tag = File::from(openat(fd, CACHE_TAG, flags, Mode::empty())?);
+            let tag = File::from(openat(fd, CACHE_TAG, READ_ONLY, Mode::empty())?);
             let mut start = [0; CACHE_TAG_START.len()];
             (&tag).read_exact(&mut start)?;
             io::Result::Ok(start == *CACHE_TAG_START)
@@ -98,13 +147,15 @@ impl Rules {
         self.only.is_empty() || self.only.iter().any(related)
     }
 
-    /// Whether `path`, which is in the directory that `excludes` are in force in, is left out with
-    /// all that is below it.
-    pub(crate) fn leave_out(&self, excludes: &Excludes, path: &RelPath, stat: &Stat) -> bool {
+    /// What becomes of `path`, which is in the directory that `excludes` are in force in.
+    pub(crate) fn verdict(&self, excludes: &Excludes, path: &RelPath, stat: &Stat) -> Verdict {
         let kind = FileType::from_raw_mode(stat.st_mode);
         let too_large = kind == FileType::RegularFile
             && self.max_file_len.is_some_and(|max| stat.st_size.unsigned_abs() > max);
-        too_large || excludes.leave_out(path, kind == FileType::Directory)
+        match too_large {
+            true => Verdict::LeftOut,
+            false => excludes.verdict(path, kind == FileType::Directory),
+        }
     }
 
     /// Whether what is in a directory is left out because it is on another file system.
@@ -112,8 +163,14 @@ impl Rules {
         self.only_device.is_some_and(|device| device != stat.st_dev)
     }
 
-    /// Whether `path` is left out, by itself or with a directory it lies in. It need not exist.
-    pub(crate) fn is_excluded(&self, root: &Beneath, path: &RelPath) -> Result<bool, Error> {
+    /// Whether `path` is left out, by itself or with a directory it lies in. It need not exist; with
+    /// `will_be_dir` it counts as one that is, or is not, a directory, whatever stands there.
+    pub(crate) fn is_excluded(
+        &self,
+        root: &Beneath,
+        path: &RelPath,
+        will_be_dir: Option<bool>,
+    ) -> Result<bool, Error> {
         if !self.concerns(path) {
             return Ok(true);
         }
@@ -126,21 +183,22 @@ impl Rules {
         for step in &steps {
             let fd = root.open_dir(inside).ok();
             if let Some(fd) = &fd {
-                excludes = self.enter(&excludes, fd.as_fd(), inside, |_| true)?;
+                // Whoever walks the tree is told what cannot be used.
+                let told = &mut Vec::new();
+                excludes = self.enter(&excludes, fd.as_fd(), inside, |_| true, told)?;
                 let cache = inside.is_some() && self.is_cache(fd.as_fd(), |_| true);
                 if cache && step.name() != CACHE_TAG {
                     return Ok(true);
                 }
             }
             let stat = fd.and_then(|fd| statat(fd, step.name(), AtFlags::SYMLINK_NOFOLLOW).ok());
-            let out = match &stat {
-                Some(stat) => {
-                    self.leave_out(&excludes, step, stat)
-                        || (step != path && self.is_elsewhere(stat))
-                }
-                None => excludes.leave_out(step, step != path),
+            let verdict = match (&stat, will_be_dir.filter(|_| step == path)) {
+                (_, Some(is_dir)) => excludes.verdict(step, is_dir),
+                (Some(stat), None) if step != path && self.is_elsewhere(stat) => Verdict::LeftOut,
+                (Some(stat), None) => self.verdict(&excludes, step, stat),
+                (None, None) => excludes.verdict(step, step != path),
             };
-            if out {
+            if verdict == Verdict::LeftOut {
                 return Ok(true);
             }
             inside = Some(step);
@@ -149,21 +207,150 @@ impl Rules {
     }
 }
 
-/// `O_NONBLOCK` so that a fifo cannot hold up who opens it.
-const READ_ONLY: OFlags =
-    OFlags::RDONLY.union(OFlags::CLOEXEC).union(OFlags::NONBLOCK).union(OFlags::NOCTTY);
+/// A list of one pattern, for who looks for paths.
+pub(crate) fn pattern(pattern: &OsStr) -> Result<Patterns, Error> {
+    let mut patterns = Patterns::default();
+    single(&[pattern.to_os_string()], None, &mut patterns)?;
+    Ok(patterns)
+}
 
-/// Reads the exclude file `name` in the directory `fd`. A link to one is followed, as git does not
-/// and people expect; what it leads to is only read.
-fn read_exclude_file(fd: BorrowedFd<'_>, name: &str) -> io::Result<Vec<u8>> {
-    let file = File::from(openat(fd, name, READ_ONLY, Mode::empty())?);
-    if !file.metadata()?.is_file() {
-        return Err(io::Error::other("it is not a file"));
+/// Refuses what cannot be the name of a file in a directory.
+fn refuse_path(name: &str) -> Result<(), Error> {
+    if RelPath::new(name).is_ok() && !name.contains('/') {
+        return Ok(());
     }
+    let problem = "exclude files in the tree are found by their name, and this is none: a file of \
+                   patterns of your own goes into exclude_from (--exclude-from)";
+    Err(Error::Exclude { file: name.into(), line: 0, problem: problem.into() })
+}
+
+/// Where the tree is, for patterns that mistake what they begin at.
+struct Place<'a> {
+    path: Option<PathBuf>,
+    root: &'a Beneath,
+}
+
+/// Puts patterns of the caller's at the end of `list`, if they can match something in the tree.
+fn single(
+    patterns: &[std::ffi::OsString],
+    place: Option<&Place<'_>>,
+    list: &mut Patterns,
+) -> Result<(), Error> {
+    for text in patterns {
+        let parsed = match Pattern::parse(text.as_bytes()) {
+            Ok(None) => Err("it is empty, or a comment (`\\#` is the character)".to_owned()),
+            Err(problem) => Err(problem.to_owned()),
+            Ok(parsed) => match place.and_then(|place| place.mistaken(text.as_bytes())) {
+                Some(problem) => Err(problem),
+                None => Ok(parsed),
+            },
+        };
+        let pattern = escape(text.as_bytes());
+        list.extend(parsed.map_err(|problem| Error::Pattern { pattern, problem })?);
+    }
+    Ok(())
+}
+
+/// Puts the patterns in a file of the caller's at the end of `list`.
+fn listed(file: &Path, place: &Place<'_>, list: &mut Patterns) -> Result<(), Error> {
+    let fault = |line, problem| Error::Exclude { file: file.into(), line, problem };
+    let read = || {
+        let mut content = Vec::new();
+        File::open(file)?.take(MAX_CALLERS_LEN + 1).read_to_end(&mut content)?;
+        io::Result::Ok(content)
+    };
+    let content = read().map_err(|error| Error::io("read the exclude patterns in", file, error))?;
+    if content.len() as u64 > MAX_CALLERS_LEN {
+        return Err(fault(0, "it has over 64 MiB, which is no list of patterns".into()));
+    }
+    for (number, line) in Patterns::lines(&content) {
+        let pattern = Pattern::parse(line).map_err(|problem| problem.to_owned());
+        let pattern = pattern.and_then(|pattern| match place.mistaken(line) {
+            Some(problem) if pattern.is_some() => Err(problem),
+            _ => Ok(pattern),
+        });
+        let why = |problem| fault(number, format!("the line leaves nothing out: {problem}"));
+        list.extend(pattern.map_err(why)?);
+    }
+    Ok(())
+}
+
+impl Place<'_> {
+    /// Why `pattern` seems to name a path of the whole system, where patterns begin at the root of
+    /// the tree. That it does is a guess, made only if the tree has nothing it could mean.
+    fn mistaken(&self, pattern: &[u8]) -> Option<String> {
+        let pattern = pattern.strip_prefix(b"!").unwrap_or(pattern);
+        let absolute = pattern.strip_prefix(b"/")?;
+        let absolute = absolute.strip_suffix(b"/").unwrap_or(absolute);
+        let wild = absolute.iter().position(|byte| b"*?[\\".contains(byte));
+        let literal = &absolute[..wild.unwrap_or(absolute.len())];
+        let first = &literal[..literal.iter().position(|&byte| byte == b'/')?];
+        let tree = self.path.as_deref()?.as_os_str().as_bytes().strip_prefix(b"/")?;
+        if statat(self.root, first, AtFlags::SYMLINK_NOFOLLOW).is_ok() {
+            return None;
+        }
+        let below = absolute.strip_prefix(tree).filter(|_| !tree.is_empty());
+        if let Some(below) = below.filter(|below| below.is_empty() || below.starts_with(b"/")) {
+            let below = if below.is_empty() { b"/*" } else { below };
+            return Some(format!(
+                "patterns begin at the root of the tree, not of the system: write {}",
+                escape(below),
+            ));
+        }
+        let beside = tree.split(|&byte| byte == b'/').next() == Some(first);
+        let literal = Path::new("/").join(OsStr::from_bytes(literal));
+        (beside || literal.symlink_metadata().is_ok()).then(|| {
+            "it is a path outside of the tree, and patterns begin at the root of the tree"
+                .to_owned()
+        })
+    }
+}
+
+/// `O_NONBLOCK` so that a fifo cannot hold up who opens it.
+const READ_ONLY: OFlags = OFlags::RDONLY
+    .union(OFlags::CLOEXEC)
+    .union(OFlags::NOFOLLOW)
+    .union(OFlags::NONBLOCK)
+    .union(OFlags::NOCTTY);
+
+/// Reads the exclude file `name` in the directory `fd`, of which there is `room` for so many bytes;
+/// `None` when it is not there. Anybody may have put it there: only a regular file is opened, and
+/// what a link leads to may not be theirs to read.
+///
+/// # Errors
+/// Why it cannot be used.
+fn read_exclude_file(
+    fd: BorrowedFd<'_>,
+    name: &str,
+    room: Option<usize>,
+) -> Result<Option<Vec<u8>>, String> {
+    let refuse = |stat: Stat| match FileType::from_raw_mode(stat.st_mode) {
+        FileType::RegularFile => Ok(()),
+        FileType::Symlink => Err("it is a symbolic link".to_owned()),
+        FileType::Directory => Err("it is a directory".to_owned()),
+        FileType::Fifo => Err("it is a fifo".to_owned()),
+        FileType::Socket => Err("it is a socket".to_owned()),
+        _ => Err("it is a device".to_owned()),
+    };
+    let failed = |error: io::Error| format!("it cannot be read: {}", words(&error));
+    // Looked at first, since opening a device may do something.
+    match statat(fd, name, AtFlags::SYMLINK_NOFOLLOW) {
+        Err(Errno::NOENT) => return Ok(None),
+        Err(error) => return Err(failed(error.into())),
+        Ok(stat) => refuse(stat)?,
+    }
+    let room = room.ok_or("over 256 exclude files are in force")?;
+    let file = match openat(fd, name, READ_ONLY, Mode::empty()) {
+        Err(Errno::NOENT) => return Ok(None),
+        Err(error) => return Err(failed(error.into())),
+        Ok(file) => File::from(file),
+    };
+    refuse(fstat(&file).map_err(|error| failed(error.into()))?)?;
     let mut content = Vec::new();
-    let len = file.take(MAX_EXCLUDE_LEN + 1).read_to_end(&mut content)?;
-    if len as u64 > MAX_EXCLUDE_LEN {
-        return Err(io::Error::other("it is over 16 MiB"));
+    file.take(room as u64 + 1).read_to_end(&mut content).map_err(failed)?;
+    match content.len() > room {
+        true if room < MAX_IN_FORCE => Err("with those above it, it is larger than 256 KiB".into()),
+        true => Err("it is larger than 256 KiB".into()),
+        false => Ok(Some(content)),
     }
-    Ok(content)
 }

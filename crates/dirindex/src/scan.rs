@@ -65,8 +65,8 @@ impl DirIndex {
     /// [`problems`](DirIndex::problems).
     ///
     /// # Errors
-    /// When the root itself cannot be read or holds an unfinished apply, and for exclude files that
-    /// cannot be understood.
+    /// When the root itself cannot be read or holds an unfinished apply, and for exclude files as
+    /// [`DirOptions`](crate::DirOptions) says.
     pub fn scan(dir: &Dir) -> Result<DirIndex, Error> {
         DirIndex::scan_with(dir, None, &ScanOptions::default())
     }

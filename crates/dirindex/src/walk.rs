@@ -10,7 +10,8 @@ use rayon::Scope;
 use rustix::fs::{AtFlags, FileType, RawDir, Stat, readlinkat, statat};
 use rustix::io::Errno;
 
-use crate::exclude::Excludes;
+use crate::error::words;
+use crate::exclude::{Excludes, Verdict};
 use crate::rules::CACHE_TAG;
 use crate::{Dir, Error, Problem, ProblemKind, RelPath, STAGE_DIR, Xattr, xattr};
 
@@ -54,7 +55,8 @@ pub(crate) struct Walk<T> {
 /// or wide the tree.
 ///
 /// # Errors
-/// When the root cannot be read, an exclude file cannot be understood, and what `take` returns.
+/// When the root cannot be read, for exclude files as [`DirOptions::strict_excludes`](crate::DirOptions)
+/// says, and what `take` returns.
 pub(crate) fn walk<T: Send>(
     dir: &Dir,
     take: impl Fn(BorrowedFd<'_>, Vec<Found>) -> Result<T, Error> + Sync,
@@ -115,7 +117,12 @@ impl<T: Send, F: Fn(BorrowedFd<'_>, Vec<Found>) -> Result<T, Error> + Sync> Walk
         let mut names = self.names(&fd, dir)?;
         let has = |name: &[u8]| names.iter().any(|(path, _)| path.name() == name);
         let rules = self.dir.rules();
-        let excludes = rules.enter(above, fd.as_fd(), dir, has).map_err(Failure::Fatal)?;
+        let mut problems = Vec::new();
+        let excludes = rules.enter(above, fd.as_fd(), dir, has, &mut problems);
+        let excludes = excludes.map_err(Failure::Fatal)?;
+        if !problems.is_empty() {
+            self.lock().0.problems.append(&mut problems);
+        }
         if let Some(dir) = dir {
             let xattrs = xattr::read(fd.as_fd())?;
             let cache = rules.is_cache(fd.as_fd(), has);
@@ -183,7 +190,7 @@ impl<T: Send, F: Fn(BorrowedFd<'_>, Vec<Found>) -> Result<T, Error> + Sync> Walk
     fn batch<'s>(&'s self, scope: &Scope<'s>, here: &Arc<Here>, names: Vec<(RelPath, FileType)>) {
         let rules = self.dir.rules();
         let mut found = Vec::with_capacity(names.len());
-        let (mut problems, mut excluded) = (Vec::new(), Vec::new());
+        let (mut problems, mut excluded, mut slow) = (Vec::new(), Vec::new(), false);
         for (path, _) in names.into_iter().filter(|(path, _)| rules.concerns(path)) {
             let (stat, target) = match look(here.fd.as_fd(), &path) {
                 Ok(seen) => seen,
@@ -193,9 +200,17 @@ impl<T: Send, F: Fn(BorrowedFd<'_>, Vec<Found>) -> Result<T, Error> + Sync> Walk
                     continue;
                 }
             };
-            if rules.leave_out(&here.excludes, &path, &stat) {
-                excluded.push(path);
-                continue;
+            match rules.verdict(&here.excludes, &path, &stat) {
+                Verdict::LeftOut => {
+                    excluded.push(path);
+                    continue;
+                }
+                Verdict::TooSlow if !slow => {
+                    slow = true;
+                    let detail = "counts: the exclude files above it take too long to match".into();
+                    problems.push(Problem::new(path.clone(), ProblemKind::Exclude, detail));
+                }
+                Verdict::TooSlow | Verdict::Counts => {}
             }
             if FileType::from_raw_mode(stat.st_mode) == FileType::Directory {
                 if rules.is_elsewhere(&stat) {
@@ -250,9 +265,6 @@ impl From<io::Error> for Failure {
     }
 }
 
-/// Says it in the system's words, without the number that the standard library adds to them.
 pub(crate) fn unreadable(path: RelPath, error: &io::Error) -> Problem {
-    let text = error.to_string();
-    let detail = text.split_once(" (os error ").map_or(text.as_str(), |(words, _)| words).into();
-    Problem::new(path, ProblemKind::Unreadable, detail)
+    Problem::new(path, ProblemKind::Unreadable, words(error))
 }

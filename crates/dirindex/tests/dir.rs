@@ -129,24 +129,6 @@ fn some_paths_alone_count_with_what_is_below_and_above_them() {
 }
 
 #[test]
-fn exclude_files_that_cannot_be_understood_are_errors_with_their_place() {
-    let tree = seed_tree();
-    fs::write(tree.path().join("dir2/.exclude"), b"fine\n\xff\xfe\n").unwrap();
-    let dir = Dir::new(tree.path()).unwrap();
-    let shown = dir.files("*").unwrap_err().to_string();
-    assert!(shown.ends_with("dir2/.exclude:2: not UTF-8"), "{shown}");
-
-    fs::write(tree.path().join("dir2/.exclude"), "fine\n\na{b\n").unwrap();
-    let shown = dir.files("*").unwrap_err().to_string();
-    assert!(shown.contains("dir2/.exclude:3: "), "{shown}");
-
-    fs::remove_file(tree.path().join("dir2/.exclude")).unwrap();
-    fs::create_dir(tree.path().join("dir2/.exclude")).unwrap();
-    let shown = dir.files("*").unwrap_err().to_string();
-    assert!(shown.contains("dir2/.exclude:0: cannot be read"), "{shown}");
-}
-
-#[test]
 fn the_hash_is_of_names_and_contents() {
     let (a, b) = (seed_tree(), seed_tree());
     let hash = |tree: &TempDir| Dir::new(tree.path()).unwrap().hash().unwrap();
@@ -235,69 +217,6 @@ fn other_file_systems_are_not_entered_when_not_asked_for() {
     assert!(!walked.iter().any(|(found, _)| found.is_below(&path("pts"))));
     assert!(dir.is_excluded(&path("pts/ptmx")).unwrap());
     assert!(!dir.is_excluded(&path("pts")).unwrap());
-}
-
-/// Patterns as in `gitignore(5)`, nested and negated, against git itself.
-#[test]
-fn exclude_files_mean_what_they_mean_to_git() {
-    let tree = tempfile::tempdir().unwrap();
-    let root = tree.path();
-    let git = |args: &[&str]| {
-        let output = std::process::Command::new("git").arg("-C").arg(root).args(args).output();
-        output.ok().map(|output| String::from_utf8(output.stdout).unwrap())
-    };
-    if git(&["init", "--quiet"]).is_none() {
-        assert!(std::env::var_os("CI").is_none(), "git must be installed");
-        eprintln!("SKIPPED: git is not installed");
-        return;
-    }
-    write(
-        root,
-        ".gitignore",
-        "*.o\n/top\nbuild/\n!keep.o\ndoc/*.txt\n**/deep/*.x\n\\#odd\na/**/z\n# no\n",
-    );
-    write(root, "sub/.gitignore", "!*.o\n/here\n*.log\n!/anchored.log\n");
-    write(root, "sub/sub/.gitignore", "*.o\nkept/*\n!kept/this\n");
-    for file in [
-        "a.o",
-        "keep.o",
-        "top",
-        "x/top",
-        "build/in",
-        "x/build/in",
-        "file/build",
-        "doc/a.txt",
-        "doc/x/a.txt",
-        "x/deep/y.x",
-        "deep/y.x",
-        "#odd",
-        "a/z",
-        "a/b/z",
-        "a/b/c/z",
-        "# no",
-        "sub/a.o",
-        "sub/here",
-        "sub/x/here",
-        "sub/a.log",
-        "sub/anchored.log",
-        "sub/x/anchored.log",
-        "sub/sub/a.o",
-        "sub/sub/kept/this",
-        "sub/sub/kept/that",
-        "sub/build/a.o",
-        ".hidden",
-    ] {
-        write(root, file, "");
-    }
-    let listed =
-        git(&["-c", "core.quotePath=off", "ls-files", "-o", "--exclude-standard"]).unwrap();
-    let mut listed: Vec<&str> = listed.lines().collect();
-    listed.sort_unstable();
-    assert!(listed.len() > 10, "{listed:?}");
-    let options = DirOptions { exclude_files: vec![".gitignore".into()], ..DirOptions::default() };
-    let mut ours = names(Dir::with_options(root, &options).unwrap().files("*").unwrap());
-    ours.sort_unstable();
-    assert_eq!(ours, listed);
 }
 
 #[test]

@@ -1,5 +1,6 @@
 //! The command line as it is typed, and its help. Knows nothing of what the verbs do with it.
 
+use std::ffi::OsString;
 use std::path::PathBuf;
 
 use clap::{Parser, Subcommand, ValueEnum};
@@ -29,8 +30,8 @@ const WHAT: &str = "What to leave out";
 
 const PATTERNS: &str = "\
 Patterns are those of .gitignore: `*.o` at any depth, `/build` at the top, `cache/` for directories
-alone, `!keep.o` to take back. .git/, .hg/ and .svn/ are left out unless taken back:
---exclude '!.git/'";
+alone, `!keep.o` to take back. They begin at DIR, also those of --exclude-from. .git/, .hg/ and
+.svn/ are left out unless taken back: --exclude '!.git/'";
 
 /// Incremental backups: index a directory, pack what changed into one archive, apply it elsewhere
 #[derive(Debug, Parser)]
@@ -143,12 +144,18 @@ pub(crate) struct Tree {
     /// The directory
     pub(crate) dir: PathBuf,
     /// Leave out what matches this pattern (may be given several times)
-    #[arg(long, value_name = "GLOB", help_heading = WHAT)]
-    pub(crate) exclude: Vec<String>,
+    #[arg(long, value_name = "PATTERN", help_heading = WHAT)]
+    pub(crate) exclude: Vec<OsString>,
+    /// Leave out what matches a pattern in this file, one a line (may be given several times)
+    #[arg(long, value_name = "FILE", help_heading = WHAT)]
+    pub(crate) exclude_from: Vec<PathBuf>,
     /// The name of files in the directory that list patterns to leave out, such as .gitignore (may
     /// be given several times: the last decides)
     #[arg(long, value_name = "NAME", default_value = ".exclude", help_heading = WHAT)]
     pub(crate) exclude_file: Vec<String>,
+    /// Fail if such a file, or a line of one, cannot be used, instead of a warning
+    #[arg(long, help_heading = WHAT)]
+    pub(crate) strict_excludes: bool,
     /// Leave out what is in directories marked as caches by a CACHEDIR.TAG
     #[arg(long, help_heading = WHAT)]
     pub(crate) exclude_caches: bool,

@@ -64,10 +64,10 @@ fn check_outputs(args: &DiffArgs, dir: &Dir, console: &Console) -> Result<()> {
             bail!("volumes are files, and {} is none", shown(&args.output))
         }
         true => {}
-        false => scan::check_output(dir, &args.output)?,
+        false => scan::check_output(dir, &args.output, scan::Output::File)?,
     }
     if let Some(index) = &args.index {
-        scan::check_output(dir, index)?;
+        scan::check_output(dir, index, scan::Output::File)?;
         NewFile::check_place(index)?;
         if files::same(&args.output, index) {
             bail!("{} cannot be both the archive and the index", shown(index));

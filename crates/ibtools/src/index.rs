@@ -17,7 +17,7 @@ use crate::{files, scan};
 /// `ibtools index`
 pub(crate) fn run(args: &IndexArgs, console: &mut Console) -> Result<Answer> {
     let dir = scan::open(&args.tree)?;
-    scan::check_output(&dir, &args.output)?;
+    scan::check_output(&dir, &args.output, scan::Output::File)?;
     NewFile::check_place(&args.output)?;
     let previous = args.since.as_ref().map(DirIndex::from_file).transpose()?.map(scan::for_good);
     let options = ScanOptions { verify: args.verify, ..scan::options(&args.tree) };
@@ -45,6 +45,7 @@ pub(crate) fn problems(index: &DirIndex) -> String {
         (ProblemKind::Unstable, "unstable"),
         (ProblemKind::Unsupported, "of a kind that is left out"),
         (ProblemKind::Rotten, "rotten"),
+        (ProblemKind::Exclude, "where exclude files cannot be used"),
     ];
     let counted = kinds.map(|(kind, words)| {
         (index.problems().iter().filter(|problem| problem.kind == kind).count(), words)

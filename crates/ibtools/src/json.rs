@@ -84,6 +84,7 @@ pub(crate) fn problems(problems: &[Problem]) -> Value {
             ProblemKind::Unstable => "unstable",
             ProblemKind::Unsupported => "unsupported",
             ProblemKind::Rotten => "rotten",
+            ProblemKind::Exclude => "exclude",
         };
         let mut object = object([("kind", kind.into()), ("detail", problem.detail.clone().into())]);
         put_path(&mut object, "path", &problem.path);

@@ -20,6 +20,8 @@ pub(crate) fn open(tree: &Tree) -> Result<Dir> {
     let options = DirOptions {
         exclude_files: tree.exclude_file.clone(),
         excludes: tree.exclude.clone(),
+        exclude_from: tree.exclude_from.clone(),
+        strict_excludes: tree.strict_excludes,
         exclude_caches: tree.exclude_caches,
         one_file_system: tree.one_file_system,
         max_file_len: tree.exclude_larger_than,
@@ -63,6 +65,7 @@ pub(crate) fn warn_of_problems(index: &DirIndex, console: &Console) {
             ProblemKind::Rotten => {
                 console.warn(format_args!("{path} is rotten: {detail}: {}", bytes(ranges)));
             }
+            ProblemKind::Exclude => console.warn(format_args!("{path}: {detail}")),
         }
     }
 }
@@ -88,9 +91,16 @@ fn bytes(ranges: &[(u64, u64)]) -> String {
 /// JSON has them all.
 const RANGES_SHOWN: usize = 8;
 
-/// Refuses an output inside `dir` that the next scan would take for a part of the tree, and one that
-/// is no file.
-pub(crate) fn check_output(dir: &Dir, output: &Path) -> Result<()> {
+/// What an output will be, whatever stands there now.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Output {
+    File,
+    Directory,
+}
+
+/// Refuses an output inside `dir` that the next scan would take for a part of the tree, and standard
+/// output.
+pub(crate) fn check_output(dir: &Dir, output: &Path, kind: Output) -> Result<()> {
     if is_dash(output) {
         bail!("an index or a store cannot be standard output: name a file");
     }
@@ -101,7 +111,7 @@ pub(crate) fn check_output(dir: &Dir, output: &Path) -> Result<()> {
         bail!("{} is what is to be read, and cannot be written to", shown(output));
     }
     let path = RelPath::new(inside.as_os_str().as_bytes())?;
-    if dir.is_excluded(&path)? {
+    if dir.will_exclude(&path, kind == Output::Directory)? {
         return Ok(());
     }
     bail!(

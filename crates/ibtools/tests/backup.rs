@@ -181,9 +181,11 @@ fn stores_that_would_do_harm_or_are_none_are_refused() {
     assert!(!place.path("tree/store").exists() && !place.path("store").exists());
     place.write("file", "no directory");
     place.ibtools("backup tree file").bad(&["cannot open the store file", "Not a directory"]);
-    for rule in ["store", "/store/", "store/"] {
+    // A rule for directories leaves a store out before it is one.
+    for rule in ["store/", "store", "/store/"] {
         place.ibtools(&format!("backup tree tree/store --exclude {rule}")).good();
     }
+    place.ibtools("index tree -o tree/out --exclude out/").bad(&["tree/out lies inside tree"]);
     let archives = archives(&place, "tree/store");
     place.ibtools(&format!("apply copy {}", archives[0])).good();
     assert!(place.path("copy/text").exists() && !place.path("copy/store").exists());

@@ -62,6 +62,57 @@ fn caches_and_other_exclude_files() {
 }
 
 #[test]
+fn an_exclude_file_that_cannot_be_used_is_a_warning_or_with_strict_an_error() {
+    let place = Place::new();
+    place.write("tree/mallory/.exclude", "file\na[secret\n");
+    place.write("tree/mallory/file", "");
+    place.write("tree/alice/.exclude/in", "");
+    place.write("tree/alice/file", "");
+    let run = place.ibtools("backup tree store --strict");
+    assert_eq!(run.code, Some(0), "{}", run.err);
+    let warned: Vec<&str> = run.err.lines().collect();
+    let of_alice =
+        "ibtools: warning: alice/.exclude: not used as an exclude file: it is a directory";
+    let of_mallory =
+        "ibtools: warning: mallory/.exclude: line 2 leaves nothing out: its `[` is not";
+    assert!(warned.len() == 2 && warned[0] == of_alice, "{}", run.err);
+    assert!(warned[1].starts_with(of_mallory) && !run.err.contains("secret"), "{}", run.err);
+    place.ibtools("restore store back").good();
+    assert!(place.path("back/alice/file").exists() && !place.path("back/mallory/file").exists());
+    let json = place.ibtools("index tree -o i --json").json();
+    let kinds = json["problems"].as_array().unwrap().iter().map(|problem| &problem["kind"]);
+    assert!(kinds.eq([&serde_json::json!("exclude"); 2]), "{json}");
+    place.ibtools("index tree -o i --strict-excludes").bad(&["/.exclude", "exclude file"]);
+}
+
+#[test]
+fn patterns_come_from_files_of_the_callers_and_mistaken_ones_are_refused() {
+    let place = Place::new();
+    for file in ["a.o", "sub/a.o", "top", "sub/top"] {
+        place.write(&format!("tree/{file}"), "");
+    }
+    place.write("list", "# of mine\n/top\n*.o\n");
+    place.write("tree/sub/.exclude", "!*.o\n");
+    place.ibtools("index tree -o i --exclude-from list --exclude !/sub/a.o").good();
+    let json = place.ibtools("show i --json").json();
+    let paths = json["entries"].as_array().unwrap().iter().map(|entry| entry["path"].as_str());
+    assert!(paths.eq(["sub", "sub/.exclude", "sub/a.o", "sub/top"].map(Some)), "{json}");
+    let inside = place.path("tree/top");
+    for (rule, words) in [
+        ("--exclude ./top", &["./top", "leaves nothing out"][..]),
+        ("--exclude ../list", &["../list", "leaves nothing out"]),
+        ("--exclude a[", &["a[", "not closed"]),
+        (&format!("--exclude {}", inside.display()), &["write /top"]),
+        ("--exclude-file ./list", &["./list", "--exclude-from"]),
+        ("--exclude-file ../list", &["../list", "--exclude-from"]),
+        ("--exclude-from none", &["none", "No such file"]),
+        ("--exclude-from tree", &["tree", "directory"]),
+    ] {
+        place.ibtools(&format!("index tree -o out {rule}")).bad(words);
+    }
+}
+
+#[test]
 fn rot_is_told_and_is_the_answer_no() {
     let place = Place::new();
     place.write("tree/rotten", "x".repeat(5000));
