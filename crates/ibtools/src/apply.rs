@@ -3,6 +3,7 @@
 mod preview;
 mod reached;
 mod unfinished;
+pub(crate) mod unkept;
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -75,6 +76,7 @@ fn report(
     document.extend(object([("result", result.into()), ("archives", rows.into())]));
     put_file(&mut document, "directory", &args.dir);
     console.document(document)?;
+    unkept::warn(&applied.total.unkept, &args.dir, console);
     for link in skipped {
         console.line(format_args!("{}: was applied already", shown(link.path)))?;
     }
@@ -130,6 +132,7 @@ impl Done {
         total.unchanged += applied.unchanged;
         total.bytes += applied.bytes;
         total.finished |= applied.finished;
+        total.unkept.add(&applied.unkept);
     }
 }
 
@@ -206,6 +209,7 @@ fn options(args: &ApplyArgs) -> ApplyOptions {
     ApplyOptions {
         privileged: args.privileged,
         check_space: !args.ignore_space,
+        strict: args.strict,
         ..ApplyOptions::default()
     }
 }
@@ -251,6 +255,7 @@ pub(crate) fn numbers(applied: &Applied) -> Object {
         ("unchanged", applied.unchanged.into()),
         ("bytes", applied.bytes.into()),
         ("finished", applied.finished.into()),
+        ("unkept", unkept::document(&applied.unkept)),
     ])
 }
 

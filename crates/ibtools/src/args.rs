@@ -246,6 +246,10 @@ pub(crate) struct ApplyArgs {
     /// Begin even if the new files, at their full length, do not fit: some may have holes
     #[arg(long)]
     pub(crate) ignore_space: bool,
+    /// Change nothing if not all modes, times, owners and attributes can be restored there; else what
+    /// cannot is a warning
+    #[arg(long)]
+    pub(crate) strict: bool,
     /// Say whether an apply in the directory was interrupted, and where
     #[arg(long, conflicts_with_all = ["archives", "abort", "dry_run"])]
     pub(crate) status: bool,
@@ -285,6 +289,10 @@ pub(crate) struct RestoreArgs {
     /// Begin even if the new files, at their full length, do not fit: some may have holes
     #[arg(long)]
     pub(crate) ignore_space: bool,
+    /// Change nothing if not all modes, times, owners and attributes can be restored there; else what
+    /// cannot is a warning
+    #[arg(long)]
+    pub(crate) strict: bool,
 }
 
 #[derive(Debug, clap::Args)]

@@ -14,7 +14,7 @@ use indicatif::HumanBytes;
 use serde_json::Value;
 
 use crate::Answer;
-use crate::apply::{counted, numbers};
+use crate::apply::{counted, numbers, unkept};
 use crate::args::RestoreArgs;
 use crate::changes::{Totals, rows};
 use crate::console::{Console, shown};
@@ -39,6 +39,7 @@ pub(crate) fn run(args: &RestoreArgs, console: &mut Console) -> Result<Answer> {
             privileged: args.privileged,
             check_space: !args.ignore_space,
             beside: true,
+            strict: args.strict,
             ..ApplyOptions::default()
         },
     };
@@ -139,6 +140,9 @@ fn report(
         rows(diff).try_for_each(|row| console.line(row))?;
     }
     console.document(document)?;
+    if let Some(applied) = applied {
+        unkept::warn(&applied.unkept, &args.dest, console);
+    }
     match applied {
         None => console.line(format_args!("{dest} would be made: {}", Totals::of(diff))),
         Some(applied) if args.dry_run => {

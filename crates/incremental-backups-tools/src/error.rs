@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 
 use dirindex::{RelPath, Root, SectionError, escape};
 
+use crate::apply::Unkept;
 use crate::store::Point;
 
 /// What can go wrong when a diff is applied to a tree, or with a store.
@@ -89,6 +90,16 @@ pub enum Error {
         available: u64,
         /// Of what: `bytes` or `inodes`.
         unit: &'static str,
+    },
+    /// Metadata that the file system of the tree does not take, where all of it was asked for
+    /// ([`ApplyOptions::strict`](crate::ApplyOptions)). The tree was not touched.
+    #[error("{} cannot hold all metadata: {}{}", shown(root), unkept.first().unwrap_or_default(),
+        and_more(unkept.count().saturating_sub(1)))]
+    Unkept {
+        /// The root of the tree.
+        root: PathBuf,
+        /// All that it does not take.
+        unkept: Box<Unkept>,
     },
     /// A device, which is made only when [`ApplyOptions::privileged`](crate::ApplyOptions) is set.
     #[error("{path} is a {kind}, which takes `privileged`")]
@@ -241,6 +252,13 @@ pub type Result<T, E = Error> = std::result::Result<T, E>;
 /// A path that comes from a caller, fit for a terminal.
 fn shown(path: &Path) -> String {
     escape(path.as_os_str().as_bytes())
+}
+
+fn and_more(more: u64) -> String {
+    match more {
+        0 => String::new(),
+        more => format!(" (and {more} more)"),
+    }
 }
 
 fn and_others(others: usize) -> String {

@@ -4,6 +4,7 @@
 mod check;
 mod dirs;
 mod journal;
+mod meta;
 mod moved;
 mod observe;
 mod plan;
@@ -14,6 +15,8 @@ mod state;
 mod system;
 mod target;
 mod tree;
+mod trial;
+mod unkept;
 mod writeback;
 
 #[cfg(test)]
@@ -26,7 +29,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use archive::{DiffData, DiffStream};
-use diffindex::{Change, DiffIndex};
+use diffindex::{Change, DiffIndex, New};
 use dirindex::{Node, RelPath, Root};
 use rsync_core::Progress;
 
@@ -37,7 +40,10 @@ use self::stage::{Filling, Source};
 use self::system::{Linux, System};
 use self::target::{Stage, Target};
 use self::tree::Policy;
-use crate::error::{Error, Result};
+use self::trial::Trial;
+use self::unkept::Collected;
+pub use self::unkept::{Loss, Losses, Unkept};
+use crate::error::{During, Error, Result};
 
 /// How a diff is applied.
 #[derive(Debug, Clone)]
@@ -59,6 +65,9 @@ pub struct ApplyOptions {
     /// Whether a diff from nothing may come into a directory that has something else, which stays as it
     /// is. Without it, a full backup wants one that has nothing but what it brings.
     pub beside: bool,
+    /// Whether metadata that the file system of the tree does not take is an error, before the tree is changed.
+    /// Without it, all else is restored, and [`Applied::unkept`] says what is not.
+    pub strict: bool,
 }
 
 impl Default for ApplyOptions {
@@ -69,12 +78,13 @@ impl Default for ApplyOptions {
             sync: true,
             check_space: true,
             beside: false,
+            strict: false,
         }
     }
 }
 
 /// What applying a diff did.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
 #[non_exhaustive]
 pub struct Applied {
     /// Paths where nothing stood.
@@ -91,6 +101,8 @@ pub struct Applied {
     pub bytes: u64,
     /// Whether an earlier apply, interrupted in this tree, was finished first.
     pub finished: bool,
+    /// Metadata that could not be restored. Of an apply that was interrupted and finished here, only what was set here.
+    pub unkept: Unkept,
 }
 
 /// What applying a diff would do.
@@ -227,9 +239,12 @@ fn apply_on(
     let stage = target.make_stage()?;
     let progress = options.progress.as_deref();
     let sync = options.sync;
-    let filling = Filling { target: &target, stage: &stage, diff, plan, policy, progress, sync };
+    let unkept = &Collected::default();
+    let filling =
+        Filling { target: &target, stage: &stage, diff, plan, policy, unkept, progress, sync };
     let staged = stage::fill(&filling, &mut source)
         .and_then(|()| source.finish())
+        .and_then(|()| if options.strict { all_kept(&filling) } else { Ok(()) })
         .and_then(|()| journal::draft(&target, &stage, diff, plan, (options.privileged, sync)))
         .and_then(|()| check::unchanged(&target, diff, &checked))
         .and_then(|()| journal::commit(&target, &stage, sync));
@@ -237,8 +252,27 @@ fn apply_on(
         roll_back(&target, &stage);
         return Err(error);
     }
-    Redo { target: &target, stage: &stage, diff, plan, policy, sync }.run()?;
-    Ok(applied)
+    Redo { target: &target, stage: &stage, diff, plan, policy, unkept, sync }.run()?;
+    Ok(Applied { unkept: unkept.take(), ..applied })
+}
+
+/// Refuses metadata that was not taken while staging, or that would not be taken where it is set later.
+fn all_kept(filling: &Filling<'_>) -> Result<()> {
+    let Filling { target, stage, unkept, .. } = *filling;
+    let mut trial = Trial::new(stage, filling.policy);
+    for task in filling.plan.tasks(filling.diff) {
+        let Some(New { node, meta, .. }) = &task.change.new else { continue };
+        if task.step != Step::Meta && !(*node == Node::Dir && task.is_unit()) {
+            continue;
+        }
+        let (_, refused) =
+            trial.set(node, meta).during("try the metadata of", &task.change.path)?;
+        unkept.add(&task.change.path, refused);
+    }
+    match unkept.take() {
+        unkept if unkept.is_empty() => Ok(()),
+        unkept => Err(Error::Unkept { root: target.path.clone(), unkept: Box::new(unkept) }),
+    }
 }
 
 /// What [`apply_diff_with`] would do with the same arguments, found out by reading alone.
@@ -304,7 +338,7 @@ pub fn recover(path: impl AsRef<Path>) -> Result<Option<Applied>> {
 fn recover_on(sys: Arc<dyn System>, path: &Path) -> Result<Option<Applied>> {
     let target = Target::open(sys, path)?.lock()?;
     let finished = finish(&target)?;
-    if let (None, Some(garbage)) = (finished, target.stage()?) {
+    if let (None, Some(garbage)) = (&finished, target.stage()?) {
         target.remove_stage(&garbage)?;
     }
     Ok(finished)
@@ -342,10 +376,11 @@ fn finish(target: &Target) -> Result<Option<Applied>> {
     let journal = journal::read(target, &stage)?;
     let policy = Policy { privileged: journal.privileged };
     let (diff, plan) = (&journal.diff, &journal.plan);
-    let redo = Redo { target, stage: &stage, diff, plan, policy, sync: journal.sync };
+    let unkept = &Collected::default();
+    let redo = Redo { target, stage: &stage, diff, plan, policy, unkept, sync: journal.sync };
     redo.check()?;
     redo.run()?;
-    Ok(Some(Applied { finished: true, ..count(diff, plan) }))
+    Ok(Some(Applied { finished: true, unkept: unkept.take(), ..count(diff, plan) }))
 }
 
 fn has_journal(target: &Target, stage: &Stage) -> Result<bool> {

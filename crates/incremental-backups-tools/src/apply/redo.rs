@@ -4,18 +4,19 @@
 use std::collections::HashSet;
 
 use diffindex::{DiffIndex, MovedTree};
-use dirindex::{Node, RelPath, Time};
+use dirindex::{Meta, Node, RelPath, Time};
 use rayon::prelude::*;
 use rustix::fs::FileType;
 use rustix::io::Errno;
 
 use super::dirs::{Dirs, Held};
-use super::moved;
 use super::observe::{Found, Seen, describe, find, mode};
 use super::plan::{Plan, Step, Task, was_dir};
 use super::system::Handle;
 use super::target::{JOURNAL, Stage, Target};
 use super::tree::{self, Policy};
+use super::unkept::Collected;
+use super::{meta, moved};
 use crate::error::{During, Error, Result};
 
 /// What redo works with.
@@ -25,6 +26,8 @@ pub(crate) struct Redo<'a> {
     pub(crate) diff: &'a DiffIndex,
     pub(crate) plan: &'a Plan,
     pub(crate) policy: Policy,
+    /// What of the metadata is not taken.
+    pub(crate) unkept: &'a Collected,
     pub(crate) sync: bool,
 }
 
@@ -234,14 +237,18 @@ impl Redo<'_> {
             let Some(new) = task.change.new.as_ref().filter(|new| new.node != Node::Dir) else {
                 continue;
             };
-            let is_link = matches!(new.node, Node::Symlink { .. });
-            let mut set = || {
-                let dir = dirs.parent(path)?;
-                let held = tree::hold(dir.sys, dir, path.name())?;
-                tree::replace(dir.sys, Handle::held(&held), &new.meta, is_link, self.policy)
-            };
-            set().during("set the metadata of", path)?;
+            self.set(&mut dirs, path, &new.meta)?;
         }
+        Ok(())
+    }
+
+    fn set(&self, dirs: &mut Dirs<'_>, path: &RelPath, meta: &Meta) -> Result<()> {
+        let mut set = || {
+            let dir = dirs.parent(path)?;
+            let held = tree::hold(dir.sys, dir, path.name())?;
+            meta::set(dir.sys, Handle::held(&held), meta, false, self.policy)
+        };
+        self.unkept.add(path, set().during("set the metadata of", path)?);
         Ok(())
     }
 
@@ -265,12 +272,7 @@ impl Redo<'_> {
             while let Some(kept) = kept.next_if(|kept| kept.path > *path) {
                 restore(&mut dirs, &kept.path, kept.mode, kept.mtime)?;
             }
-            let mut set = || {
-                let dir = dirs.parent(path)?;
-                let held = tree::hold(dir.sys, dir, path.name())?;
-                tree::replace(dir.sys, Handle::held(&held), meta, false, self.policy)
-            };
-            set().during("set the metadata of", path)?;
+            self.set(&mut dirs, path, meta)?;
         }
         kept.try_for_each(|kept| restore(&mut dirs, &kept.path, kept.mode, kept.mtime))
     }

@@ -7,16 +7,18 @@ use std::io::{self, Read, Write};
 
 use archive::{ContentReader, DiffData, DiffStream};
 use diffindex::{Change, Content, DiffIndex, New};
-use dirindex::{Node, RelPath};
+use dirindex::{Meta, Node, RelPath};
 use rayon::prelude::*;
 use rsync_core::{Digest, FileBytes, Progress, patch};
 use rustix::fs::FileType;
 
 use super::dirs::Dirs;
+use super::meta;
 use super::plan::{Plan, SLOTS, Task};
 use super::system::{Handle, System};
 use super::target::{Stage, Target};
 use super::tree::{self, Policy};
+use super::unkept::Collected;
 use super::writeback::{self, Writeback};
 use crate::error::{During, Error, Result};
 
@@ -36,6 +38,8 @@ pub(crate) struct Filling<'a> {
     pub(crate) diff: &'a DiffIndex,
     pub(crate) plan: &'a Plan,
     pub(crate) policy: Policy,
+    /// What of the metadata is not taken.
+    pub(crate) unkept: &'a Collected,
     pub(crate) progress: Option<&'a Progress>,
     /// Whether the disk is to have it all before the commit.
     pub(crate) sync: bool,
@@ -111,8 +115,7 @@ pub(crate) fn fill(filling: &Filling<'_>, source: &mut Source<'_, '_>) -> Result
         if let Some(new) = &task.change.new {
             let slot = slot(task)?;
             let dir = slots.dir(&slot).during("stage", &task.change.path)?;
-            let set = tree::set(sys, Handle::opened(dir), &new.meta, false, filling.policy);
-            set.during("set the metadata of", &task.change.path)?;
+            filling.set(Handle::opened(dir), &task.change.path, &new.meta)?;
         }
     }
     Ok(())
@@ -229,8 +232,7 @@ impl Filling<'_> {
                 if is_source {
                     return Ok(());
                 }
-                return tree::set(sys, Handle::opened(&file), &new.meta, false, self.policy)
-                    .during("set the metadata of", path);
+                return self.set(Handle::opened(&file), path, &new.meta);
             }
             Node::Symlink { target } => sys.make_symlink(dir, name, target),
             Node::Fifo => sys.make_node(dir, name, FileType::Fifo, (0, 0)),
@@ -243,10 +245,15 @@ impl Filling<'_> {
             Node::Dir | Node::HardLink { .. } => Ok(()),
         }
         .during("stage", path)?;
-        let is_link = matches!(new.node, Node::Symlink { .. });
         let held = tree::hold(sys, dir, name).during("stage", path)?;
-        let set = tree::set(sys, Handle::held(&held), &new.meta, is_link, self.policy);
-        set.during("set the metadata of", path)
+        self.set(Handle::held(&held), path, &new.meta)
+    }
+
+    /// Sets the metadata of what was just made.
+    fn set(&self, of: Handle<'_>, path: &RelPath, meta: &Meta) -> Result<()> {
+        let refused = meta::set(self.stage.sys(), of, meta, true, self.policy);
+        self.unkept.add(path, refused.during("set the metadata of", path)?);
+        Ok(())
     }
 
     /// Sets the metadata of a file that others were copied from.
@@ -256,8 +263,7 @@ impl Filling<'_> {
         let mut slots = self.stage.anchor.dirs();
         let dir = slots.parent(&slot).during("stage", path)?;
         let held = tree::hold(sys, dir, slot.name()).during("stage", path)?;
-        let set = tree::set(sys, Handle::held(&held), &new.meta, false, self.policy);
-        set.during("set the metadata of", path)
+        self.set(Handle::held(&held), path, &new.meta)
     }
 
     /// Writes the content of a file and makes sure that it is what the diff declares.

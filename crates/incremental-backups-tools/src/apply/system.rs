@@ -14,7 +14,7 @@ use std::path::Path;
 use dirindex::{Beneath, RelPath, Time, Xattr};
 use rustix::fs::{
     AtFlags, CWD, FileType, FlockOperation, Gid, Mode, OFlags, RawDir, RenameFlags, SeekFrom, Stat,
-    StatVfs, Timespec, Timestamps, UTIME_OMIT, Uid, XattrFlags,
+    StatVfs, Timespec, Timestamps, Uid, XattrFlags,
 };
 use rustix::io::Errno;
 
@@ -124,7 +124,7 @@ pub(crate) trait System: Send + Sync {
     fn set_xattr(&self, of: Handle<'_>, xattr: &Xattr) -> io::Result<()>;
     /// Removes an extended attribute; none is no error.
     fn remove_xattr(&self, of: Handle<'_>, name: &[u8]) -> io::Result<()>;
-    /// Sets the time of last modification and leaves that of last access.
+    /// Sets the time of last modification and leaves that of last access as it is.
     fn set_mtime(&self, of: Handle<'_>, time: Time) -> io::Result<()>;
 
     /// Waits until a file, or the names in a directory, are on the disk.
@@ -317,9 +317,11 @@ impl System for Linux {
     }
 
     fn set_mtime(&self, of: Handle<'_>, time: Time) -> io::Result<()> {
-        let omit = Timespec { tv_sec: 0, tv_nsec: UTIME_OMIT as _ };
+        // Both are set: some file systems in user space ignore a call that leaves one out.
+        let stat = rustix::fs::fstat(of.fd)?;
+        let atime = Timespec { tv_sec: stat.st_atime as _, tv_nsec: stat.st_atime_nsec as _ };
         let mtime = Timespec { tv_sec: time.secs as _, tv_nsec: time.nanos as _ };
-        let times = Timestamps { last_access: omit, last_modification: mtime };
+        let times = Timestamps { last_access: atime, last_modification: mtime };
         Ok(match of.path_only {
             false => rustix::fs::futimens(of.fd, &times),
             true => rustix::fs::utimensat(CWD, of.proc_path(), &times, AtFlags::empty()),

@@ -1,4 +1,4 @@
-//! What the system's calls add up to in a tree: taking a name, copying a content, setting metadata.
+//! What the system's calls add up to in a tree: taking a name, copying a content. And which metadata is set.
 //! Knows neither diffs nor what order things are done in.
 
 use std::fs::File;
@@ -6,11 +6,11 @@ use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::fs::FileExt;
 
-use dirindex::{Meta, Xattr};
+use dirindex::Xattr;
 use rustix::fs::OFlags;
 use rustix::io::Errno;
 
-use super::system::{Handle, System};
+use super::system::System;
 
 /// Which metadata is set.
 #[derive(Debug, Clone, Copy)]
@@ -85,45 +85,4 @@ fn copy_through_memory(
         at += want as u64;
     }
     Ok(())
-}
-
-/// Sets what `policy` says of `meta`: owner first (it clears setuid bits and capabilities), then
-/// attributes (a file without write permission takes none), mode, time last.
-pub(crate) fn set(
-    sys: &dyn System,
-    of: Handle<'_>,
-    meta: &Meta,
-    is_link: bool,
-    policy: Policy,
-) -> io::Result<()> {
-    if policy.privileged {
-        sys.set_owner(of, meta.uid, meta.gid)?;
-    }
-    let wanted = meta.xattrs.to_vec();
-    let mut kept = wanted.iter().filter(|xattr| policy.keeps(xattr));
-    kept.try_for_each(|xattr| sys.set_xattr(of, xattr))?;
-    if !is_link {
-        sys.set_mode(of, policy.mode(meta.mode))?;
-    }
-    sys.set_mtime(of, meta.mtime)
-}
-
-/// [`set`] for what has metadata already: attributes that `meta` lacks go.
-pub(crate) fn replace(
-    sys: &dyn System,
-    of: Handle<'_>,
-    meta: &Meta,
-    is_link: bool,
-    policy: Policy,
-) -> io::Result<()> {
-    let have = sys.xattrs(of)?;
-    if have != meta.xattrs.to_vec() && !is_link {
-        // Who lacks permission to write may not set attributes.
-        sys.set_mode(of, policy.mode(meta.mode) | 0o600)?;
-    }
-    let wanted = |name: &[u8]| meta.xattrs.iter().any(|(wanted, _)| wanted == name);
-    for xattr in have.iter().filter(|xattr| policy.keeps(xattr) && !wanted(&xattr.name)) {
-        sys.remove_xattr(of, &xattr.name)?;
-    }
-    set(sys, of, meta, is_link, policy)
 }

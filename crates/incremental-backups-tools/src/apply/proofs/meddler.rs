@@ -29,6 +29,10 @@ pub(super) enum Call {
     Open,
     Read,
     Change,
+    Owner,
+    Mode,
+    Attribute,
+    Time,
     Sync,
     SyncAll,
 }
@@ -221,15 +225,15 @@ impl System for Meddler {
     }
 
     fn set_owner(&self, of: Handle<'_>, uid: u32, gid: u32) -> io::Result<()> {
-        self.change(Call::Change, |inner| inner.set_owner(of, uid, gid))
+        self.change(Call::Owner, |inner| inner.set_owner(of, uid, gid))
     }
 
     fn set_mode(&self, of: Handle<'_>, mode: u32) -> io::Result<()> {
-        self.change(Call::Change, |inner| inner.set_mode(of, mode))
+        self.change(Call::Mode, |inner| inner.set_mode(of, mode))
     }
 
     fn set_xattr(&self, of: Handle<'_>, xattr: &Xattr) -> io::Result<()> {
-        self.change(Call::Change, |inner| inner.set_xattr(of, xattr))
+        self.change(Call::Attribute, |inner| inner.set_xattr(of, xattr))
     }
 
     fn remove_xattr(&self, of: Handle<'_>, name: &[u8]) -> io::Result<()> {
@@ -237,7 +241,7 @@ impl System for Meddler {
     }
 
     fn set_mtime(&self, of: Handle<'_>, time: Time) -> io::Result<()> {
-        self.change(Call::Change, |inner| inner.set_mtime(of, time))
+        self.change(Call::Time, |inner| inner.set_mtime(of, time))
     }
 
     fn sync(&self, fd: &dyn AsFd) -> io::Result<()> {

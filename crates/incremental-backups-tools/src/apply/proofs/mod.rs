@@ -19,5 +19,6 @@ mod errors;
 mod foreign;
 mod links;
 mod meddler;
+mod metadata;
 mod power;
 mod state;

@@ -1,0 +1,88 @@
+//! [`Trial`]: what a file system makes of metadata, found by setting it on things of our own in the stage. Nothing of
+//! the tree is touched.
+
+use std::io;
+use std::os::fd::OwnedFd;
+
+use dirindex::{Meta, Node};
+use rustix::fs::{FileType, OFlags};
+
+use super::meta;
+use super::observe::{mode, mtime};
+use super::system::{Handle, System};
+use super::target::Stage;
+use super::tree::{self, Policy};
+use super::unkept::Refused;
+
+/// What was made to be tried on, one of a kind.
+pub(crate) struct Trial<'a> {
+    stage: &'a Stage,
+    policy: Policy,
+    made: Vec<(Kind, OwnedFd)>,
+}
+
+/// Kinds that a file system may treat each in its own way.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Kind {
+    File,
+    Dir,
+    Link,
+    /// A fifo, or a device, for which a fifo has to do.
+    Other,
+}
+
+impl<'a> Trial<'a> {
+    pub(crate) fn new(stage: &'a Stage, policy: Policy) -> Trial<'a> {
+        Trial { stage, policy, made: Vec::new() }
+    }
+
+    /// Sets `meta` on something of the kind of `node`. Gives the metadata that it has then, and what was not taken.
+    pub(crate) fn set(&mut self, node: &Node, meta: &Meta) -> io::Result<(Meta, Vec<Refused>)> {
+        let (sys, policy) = (self.stage.sys(), self.policy);
+        let (kind, fd) = self.of_kind(node)?;
+        let of = match kind {
+            Kind::File | Kind::Dir => Handle::opened(fd),
+            Kind::Link | Kind::Other => Handle::held(fd),
+        };
+        let refused = meta::set(sys, of, meta, false, policy)?;
+        let stat = sys.stat(&of)?;
+        let xattrs = sys.xattrs(of)?.into();
+        let (uid, gid) = (stat.st_uid, stat.st_gid);
+        Ok((Meta { mode: mode(&stat), uid, gid, mtime: mtime(&stat), xattrs }, refused))
+    }
+
+    fn of_kind(&mut self, node: &Node) -> io::Result<(Kind, &OwnedFd)> {
+        let (kind, name): (_, &[u8]) = match node {
+            Node::File { .. } | Node::HardLink { .. } => (Kind::File, b"try.file"),
+            Node::Dir => (Kind::Dir, b"try.dir"),
+            Node::Symlink { .. } => (Kind::Link, b"try.link"),
+            Node::Fifo | Node::CharDevice { .. } | Node::BlockDevice { .. } => {
+                (Kind::Other, b"try.fifo")
+            }
+        };
+        let at = match self.made.iter().position(|(made, _)| *made == kind) {
+            Some(at) => at,
+            None => {
+                let fd = make(self.stage, kind, name)?;
+                self.made.push((kind, fd));
+                self.made.len() - 1
+            }
+        };
+        let (_, fd) = self.made.get(at).ok_or(io::ErrorKind::NotFound)?;
+        Ok((kind, fd))
+    }
+}
+
+fn make(stage: &Stage, kind: Kind, name: &[u8]) -> io::Result<OwnedFd> {
+    let sys: &dyn System = stage.sys();
+    match kind {
+        Kind::File => return Ok(tree::create_file(sys, stage, name)?.into()),
+        Kind::Dir => {
+            sys.make_dir(stage, name)?;
+            return sys.open(stage, name, OFlags::RDONLY | OFlags::DIRECTORY);
+        }
+        Kind::Link => sys.make_symlink(stage, name, b"nowhere")?,
+        Kind::Other => sys.make_node(stage, name, FileType::Fifo, (0, 0))?,
+    }
+    tree::hold(sys, stage, name)
+}
