@@ -1,4 +1,4 @@
-//! The project's long jobs: `cargo xtask bench`, `cargo xtask crash` and `cargo xtask fuzz`. Drives the built programs and
+//! The project's long jobs: `cargo xtask bench`, `cargo xtask crash`, `cargo xtask fuzz` and others. Drives the built programs and
 //! their peers as processes.
 #![allow(clippy::print_stdout, clippy::print_stderr, reason = "a program for a terminal")]
 
@@ -13,6 +13,7 @@ mod crash;
 mod edits;
 mod fuzz;
 mod history;
+mod ignore;
 mod indexes;
 mod process;
 mod random;
@@ -42,6 +43,8 @@ usage: cargo xtask bench backup [TREE.tar.xz] [--runs N]
            none is named
        cargo xtask random [ROUNDS]
            the property tests of the suite with new seeds
+       cargo xtask ignore [PAIRS [SEED]]
+           random exclude files and paths beside `git check-ignore`: 100,000 pairs, a new seed
        cargo xtask fuzz TARGET [SECONDS]
            run a fuzz target of fuzz/ on the stable toolchain";
 
@@ -65,6 +68,14 @@ fn main() -> ExitCode {
             Ok(rounds) => random::run(rounds),
             Err(_) => Err(anyhow::anyhow!("{rounds:?} is no number of rounds")),
         },
+        ["ignore"] => ignore::run(100_000, None),
+        ["ignore", pairs, ref seed @ ..] if seed.len() < 2 => {
+            let seed = seed.first().map(|seed| seed.parse()).transpose();
+            match (pairs.parse(), seed) {
+                (Ok(pairs), Ok(seed)) => ignore::run(pairs, seed),
+                _ => Err(anyhow::anyhow!("the number of pairs and the seed are numbers")),
+            }
+        }
         ["fuzz", target] => fuzz::run(target, 60),
         ["fuzz", target, seconds] => match seconds.parse() {
             Ok(seconds) => fuzz::run(target, seconds),

@@ -43,6 +43,7 @@ fn write(target: &str, name: &str, seed: impl AsRef<[u8]>) {
 #[ignore = "writes into fuzz/seeds"]
 fn seeds() {
     paths();
+    excludes();
     indexes();
     diffs();
     archives();
@@ -53,6 +54,18 @@ fn paths() {
     write("path", "plain", "dir1/subdir1/file");
     write("path", "odd", b"a-b/...\xff\n/\xc3\xa9");
     write("path", "stage", "a/.ibtools-apply");
+}
+
+fn excludes() {
+    let seed = |name, content: &[u8], path: &str| {
+        write("exclude", name, [&part(content)[..], path.as_bytes()].concat());
+    };
+    let notes = b"\xef\xbb\xbf# notes\r\n*.o\r\n!keep.o\n/build/\ndoc/**/*.txt\n";
+    seed("plain", notes, "doc/a/b.txt");
+    let classes = b"[[:alpha:]]x[!a-c^]\n[]a-]\n[\\]-z]\\ \na\\\n[[:foo:]]\n[[::]\n";
+    seed("classes", classes, "ax-");
+    let stars = b"a**/b\n**/a/**/b\n***/c\nx/**\\/y\n**\n**/a/**/a/**/a/**/b\n";
+    seed("stars", stars, "a/a/a/a/a/c");
 }
 
 fn indexes() {
