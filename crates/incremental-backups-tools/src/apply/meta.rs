@@ -62,7 +62,7 @@ pub(crate) fn set(
     if changes {
         let is_wanted = |name: &[u8]| wanted.iter().any(|wanted| wanted.name == name);
         for xattr in have.iter().filter(|xattr| !is_wanted(&xattr.name)) {
-            if let Some(detail) = taken(sys.remove_xattr(of, &xattr.name))? {
+            if let Some(detail) = attribute_taken(sys.remove_xattr(of, &xattr.name))? {
                 if xattr.name == ACL {
                     // They are the mask of the list then.
                     bits &= !0o070;
@@ -72,7 +72,7 @@ pub(crate) fn set(
         }
         wanted.sort_by_key(|xattr| xattr.name == ACL);
         for xattr in &wanted {
-            if let Some(detail) = taken(sys.set_xattr(of, xattr))? {
+            if let Some(detail) = attribute_taken(sys.set_xattr(of, xattr))? {
                 if xattr.name == ACL {
                     bits = narrowed(bits, &xattr.value);
                 }
@@ -112,23 +112,22 @@ fn seconds(time: Time) -> String {
 /// An error by which a file system says that it does not hold such a thing, or that this process may not set it, in
 /// words. Any other is an error.
 fn taken(done: io::Result<()>) -> io::Result<Option<String>> {
+    refused_by(done, &[])
+}
+
+/// [`taken`], of an attribute: many file systems have little room for those of one file.
+fn attribute_taken(done: io::Result<()>) -> io::Result<Option<String>> {
+    let full =
+        [Errno::NOSPC, Errno::DQUOT, Errno::TOOBIG, Errno::FBIG, Errno::RANGE, Errno::NODATA];
+    refused_by(done, &full)
+}
+
+fn refused_by(done: io::Result<()>, also: &[Errno]) -> io::Result<Option<String>> {
     let Err(error) = done else { return Ok(None) };
+    const ALWAYS: [Errno; 6] =
+        [Errno::NOTSUP, Errno::NOSYS, Errno::PERM, Errno::ACCESS, Errno::INVAL, Errno::OVERFLOW];
     match Errno::from_io_error(&error) {
-        Some(
-            Errno::NOTSUP
-            | Errno::NOSYS
-            | Errno::PERM
-            | Errno::ACCESS
-            | Errno::INVAL
-            | Errno::RANGE
-            | Errno::NOSPC
-            | Errno::DQUOT
-            | Errno::TOOBIG
-            | Errno::FBIG
-            | Errno::NAMETOOLONG
-            | Errno::OVERFLOW
-            | Errno::NODATA,
-        ) => {
+        Some(errno) if ALWAYS.contains(&errno) || also.contains(&errno) => {
             let text = error.to_string();
             let words = text.split_once(" (os error ").map_or(text.as_str(), |(words, _)| words);
             Ok(Some(words.to_owned()))

@@ -3,8 +3,8 @@
 
 use std::collections::HashSet;
 
-use diffindex::{DiffIndex, MovedTree};
-use dirindex::{Meta, Node, RelPath, Time};
+use diffindex::{DiffIndex, MovedTree, New};
+use dirindex::{Node, RelPath, Time};
 use rayon::prelude::*;
 use rustix::fs::FileType;
 use rustix::io::Errno;
@@ -237,18 +237,24 @@ impl Redo<'_> {
             let Some(new) = task.change.new.as_ref().filter(|new| new.node != Node::Dir) else {
                 continue;
             };
-            self.set(&mut dirs, path, &new.meta)?;
+            self.set(&mut dirs, path, new)?;
         }
         Ok(())
     }
 
-    fn set(&self, dirs: &mut Dirs<'_>, path: &RelPath, meta: &Meta) -> Result<()> {
-        let mut set = || {
-            let dir = dirs.parent(path)?;
-            let held = tree::hold(dir.sys, dir, path.name())?;
-            meta::set(dir.sys, Handle::held(&held), meta, false, self.policy)
-        };
-        self.unkept.add(path, set().during("set the metadata of", path)?);
+    fn set(&self, dirs: &mut Dirs<'_>, path: &RelPath, New { node, meta, .. }: &New) -> Result<()> {
+        let error = "set the metadata of";
+        let dir = dirs.parent(path).during(error, path)?;
+        let held = tree::hold(dir.sys, dir, path.name()).during(error, path)?;
+        let kind = FileType::from_raw_mode(dir.sys.stat(&held).during(error, path)?.st_mode);
+        // Somebody may have put something else there since it was looked at.
+        if (kind == FileType::Directory, kind == FileType::Symlink)
+            != (*node == Node::Dir, matches!(node, Node::Symlink { .. }))
+        {
+            return Err(Error::Changed { path: path.clone() });
+        }
+        let refused = meta::set(dir.sys, Handle::held(&held), meta, false, self.policy);
+        self.unkept.add(path, refused.during(error, path)?);
         Ok(())
     }
 
@@ -266,13 +272,13 @@ impl Redo<'_> {
             // What was taken has the metadata that it had; what it was taken into has another time.
             let taken = task.takes().is_some() || takers.contains(&task.change.path);
             let sets = task.step == Step::Meta || task.is_unit() || taken;
-            sets.then_some((&task.change.path, &new.meta))
+            sets.then_some((&task.change.path, new))
         });
-        for (path, meta) in listed {
+        for (path, new) in listed {
             while let Some(kept) = kept.next_if(|kept| kept.path > *path) {
                 restore(&mut dirs, &kept.path, kept.mode, kept.mtime)?;
             }
-            self.set(&mut dirs, path, meta)?;
+            self.set(&mut dirs, path, new)?;
         }
         kept.try_for_each(|kept| restore(&mut dirs, &kept.path, kept.mode, kept.mtime))
     }
