@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use diffindex::{Change, read_block};
-use dirindex::{DirIndex, RelPath, Root};
+use dirindex::{DirIndex, PathSlice, RelPath, Root};
 
 use crate::error::shown;
 use crate::layout::{Layout, Placed};
@@ -123,8 +123,8 @@ impl Archive {
         let ends = self.0.volume_ends();
         let mut numbers = BTreeSet::from([ends.len()]);
         for path in paths {
-            let above = std::iter::successors(path.parent(), RelPath::parent);
-            let above: Vec<usize> = above.filter_map(|dir| layout.block_of(&dir)).collect();
+            let above: BTreeSet<usize> =
+                path.ancestors().filter_map(|dir| layout.block_of(dir)).collect();
             let from = layout.block_of(path).unwrap_or(0);
             let below = layout.blocks.iter().enumerate().skip(from);
             let below =
@@ -184,10 +184,15 @@ impl<'a> Blocks<'a> {
     }
 
     /// The change at `path`, and where its content is.
-    pub(crate) fn at(&mut self, path: &RelPath) -> Result<Option<(Change, Option<Placed>)>, Error> {
+    pub(crate) fn at<'p>(
+        &mut self,
+        path: impl Into<PathSlice<'p>>,
+    ) -> Result<Option<(Change, Option<Placed>)>, Error> {
+        let path = path.into();
         let Some(number) = self.archive.layout.block_of(path) else { return Ok(None) };
         let (changes, contents) = self.load(number)?;
-        let found = changes.binary_search_by(|change| change.path.cmp(path)).ok();
+        let place = |change: &Change| PathSlice::from(&change.path).cmp(&path);
+        let found = changes.binary_search_by(place).ok();
         let stored = |at: usize| contents.iter().find(|stored| stored.change == at).copied();
         Ok(found.and_then(|at| Some((changes.get(at)?.clone(), stored(at)))))
     }

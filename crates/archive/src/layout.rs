@@ -5,7 +5,7 @@ use std::ops::Range;
 
 use diffindex::{BLOCK, BLOCK_ROWS, Change, Content, DiffIndex};
 use dirindex::sections::{MAX_SECTION_LEN, Seal};
-use dirindex::{Node, RelPath};
+use dirindex::{Node, PathSlice, RelPath};
 
 use crate::frame::{Framed, Framing};
 use crate::table::{BlockRow, Head};
@@ -99,8 +99,9 @@ impl Layout {
     }
 
     /// The number of the block that has `path`, if any has.
-    pub(crate) fn block_of(&self, path: &RelPath) -> Option<usize> {
-        self.blocks.partition_point(|block| block.first <= *path).checked_sub(1)
+    pub(crate) fn block_of<'p>(&self, path: impl Into<PathSlice<'p>>) -> Option<usize> {
+        let path = path.into();
+        self.blocks.partition_point(|block| block.first <= path).checked_sub(1)
     }
 
     /// Where the contents of block `number` are, whose changes are `changes`.

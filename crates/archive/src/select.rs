@@ -6,7 +6,7 @@ use std::ops::Range;
 use std::sync::Arc;
 
 use diffindex::{Change, Content, DiffIndex, MovedTree};
-use dirindex::{Node, RelPath};
+use dirindex::{Node, PathSlice, RelPath, Subtrees};
 
 use crate::archive::{Blocks, Opened};
 use crate::body::Stored;
@@ -26,14 +26,17 @@ struct Found {
 
 /// Where something is to be in the end: at and below the paths that were asked for, around them, and at
 /// what hard links among these name.
-struct Wanted<'a> {
-    paths: BTreeSet<&'a RelPath>,
+struct Wanted {
+    paths: Subtrees,
+    /// With the directories that they lie in, which are not listed: of one deep path there are thousands.
     ends: BTreeSet<RelPath>,
 }
 
-impl Wanted<'_> {
+impl Wanted {
     fn has(&self, path: &RelPath) -> bool {
-        self.ends.contains(path) || with_above(path).any(|path| self.paths.contains(&path))
+        // What lies in a directory comes right after it.
+        let next = self.ends.range(path..).next();
+        next.is_some_and(|end| end == path || end.is_below(path)) || self.paths.has(path)
     }
 }
 
@@ -116,7 +119,7 @@ impl Archive {
 fn select(
     archives: &[Archive],
     found: Vec<Found>,
-    wanted: &Wanted<'_>,
+    wanted: &Wanted,
     paths: &[RelPath],
 ) -> Result<DiffData, Error> {
     if !archives.first().is_some_and(Archive::is_full) {
@@ -151,12 +154,14 @@ fn part(archive: &Archive, found: Changes) -> Result<DiffData, Error> {
 
 /// Of each archive, what has to do with what stands at, above and below `paths` after the last one, and
 /// with what hard links among that name.
-fn find<'a>(archives: &[Archive], paths: &'a [RelPath]) -> Result<(Vec<Found>, Wanted<'a>), Error> {
+fn find(archives: &[Archive], paths: &[RelPath]) -> Result<(Vec<Found>, Wanted), Error> {
     let mut views: Vec<Blocks<'_>> =
         archives.iter().map(|archive| Blocks::new(&archive.0)).collect();
-    let mut ends: BTreeSet<RelPath> = paths.iter().flat_map(with_above).collect();
+    let asked: Subtrees = paths.iter().cloned().collect();
+    let mut ends: BTreeSet<RelPath> = paths.iter().cloned().collect();
     loop {
-        let mut needed = Needed { dirs: paths.iter().cloned().collect(), paths: ends.clone() };
+        let (dirs, paths) = (asked.clone(), BTreeSet::new());
+        let mut needed = Needed { dirs, ends: ends.clone(), paths };
         let mut found = Vec::with_capacity(archives.len());
         for (archive, view) in archives.iter().zip(&mut views).rev() {
             let changes = needed.find(view, archive.is_full())?;
@@ -169,12 +174,12 @@ fn find<'a>(archives: &[Archive], paths: &'a [RelPath]) -> Result<(Vec<Found>, W
         }
         found.reverse();
         let before = ends.len();
-        ends.extend(named(&found).iter().flat_map(with_above));
+        ends.extend(named(&found));
         if ends.len() == before {
             let found = found.into_iter().zip(&views);
             let found =
                 found.map(|(changes, view)| Found { changes, blocks: view.numbers().collect() });
-            let wanted = Wanted { paths: paths.iter().collect(), ends };
+            let wanted = Wanted { paths: asked, ends };
             return Ok((found.collect(), wanted));
         }
     }
@@ -187,8 +192,9 @@ fn named(found: &[Changes]) -> BTreeSet<RelPath> {
         let trees = changes.values().filter_map(|(change, _)| change.moved_tree());
         let trees: HashMap<&RelPath, MovedTree<'_>> = trees.map(|tree| (tree.from, tree)).collect();
         if !trees.is_empty() {
+            let from: Subtrees = trees.keys().copied().cloned().collect();
             let moved = |path: RelPath| {
-                let tree = with_above(&path).find_map(|dir| trees.get(&dir));
+                let tree = from.top_of(&path).and_then(|dir| trees.get(dir));
                 tree.and_then(|tree| tree.after(&path)).unwrap_or(path)
             };
             named = named.into_iter().map(moved).collect();
@@ -204,8 +210,10 @@ fn named(found: &[Changes]) -> BTreeSet<RelPath> {
 /// What has to be known of the tree that an archive leads to.
 #[derive(Default)]
 struct Needed {
-    /// Directories with all that is below them. Each is one of `paths` too.
-    dirs: BTreeSet<RelPath>,
+    /// Directories with all that is below them. Each is one of `ends` too.
+    dirs: Subtrees,
+    /// Paths, and the directories that they lie in.
+    ends: BTreeSet<RelPath>,
     /// Paths by themselves.
     paths: BTreeSet<RelPath>,
 }
@@ -216,22 +224,14 @@ impl Needed {
     /// `full` backup brings everything by itself.
     fn find(&mut self, view: &mut Blocks<'_>, full: bool) -> Result<Changes, Error> {
         let mut found = Changes::new();
-        let mut last: Option<&RelPath> = None;
-        for dir in &self.dirs {
-            // One that lies in another comes right after what is there.
-            if last.is_some_and(|last| dir.is_below(last)) {
-                continue;
-            }
-            last = Some(dir);
+        for dir in self.dirs.tops() {
             view.below(dir, |change, placed| {
                 found.insert(change.path.clone(), (change.clone(), placed));
             })?;
         }
-        look(view, &self.paths, &mut found)?;
-        if !full {
-            let above: BTreeSet<RelPath> = self.paths.iter().flat_map(above).collect();
-            look(view, &above, &mut found)?;
-        }
+        look(view, self.ends.iter().chain(&self.paths), &mut found)?;
+        let above = self.ends.iter().chain(self.paths.iter().filter(|_| !full));
+        look(view, above.flat_map(RelPath::ancestors), &mut found)?;
         let others = found.values().filter_map(|(change, _)| match &change.new.as_ref()?.content {
             Content::Same { path } | Content::Tree { base: path, .. } => Some(path.clone()),
             _ => None,
@@ -245,26 +245,26 @@ impl Needed {
     /// What has to be known of the tree before the archive, of which these changes were found.
     fn before(self, found: &Changes) -> Needed {
         // Below these there was nothing.
-        let made = |dir: &RelPath| {
-            let (change, _) = found.get(dir)?;
+        let made = found.values().map(|(change, _)| change).filter(|change| {
             let makes = change.new.as_ref().is_some_and(|new| new.node == Node::Dir);
-            (makes && change.old != Some(Node::Dir)).then_some(change)
+            makes && change.old != Some(Node::Dir)
+        });
+        let made: Vec<&Change> = made.collect();
+        let outermost: Subtrees = made.iter().map(|change| change.path.clone()).collect();
+        let around = |path: &RelPath| outermost.top_of(path).filter(|dir| *dir != path);
+        let trees = made.iter().filter_map(|change| change.moved_tree());
+        let trees: HashMap<&RelPath, MovedTree<'_>> = trees.map(|tree| (tree.to, tree)).collect();
+        let come: Subtrees = trees.keys().copied().cloned().collect();
+        let brought = |path: &RelPath| trees.get(come.top_of(path)?)?.before(path);
+        // That nothing was there is known when it is known of the outermost.
+        let stood = |path: &RelPath| around(path).unwrap_or(path).clone();
+        let earlier = |paths: &BTreeSet<RelPath>| -> BTreeSet<RelPath> {
+            paths.iter().flat_map(|path| [Some(stood(path)), brought(path)]).flatten().collect()
         };
-        let brought =
-            |path: &RelPath| above(path).find_map(|dir| made(&dir))?.moved_tree()?.before(path);
-        let (mut dirs, mut paths) = (BTreeSet::new(), BTreeSet::new());
-        for path in &self.paths {
-            // That nothing was there is known when it is known of the outermost.
-            paths.insert(
-                above(path)
-                    .filter(|dir| made(dir).is_some())
-                    .last()
-                    .unwrap_or_else(|| path.clone()),
-            );
-            paths.extend(brought(path));
-        }
-        for dir in &self.dirs {
-            match with_above(dir).any(|dir| made(&dir).is_some()) {
+        let (ends, mut paths) = (earlier(&self.ends), earlier(&self.paths));
+        let mut dirs: BTreeSet<RelPath> = BTreeSet::new();
+        for dir in self.dirs.tops() {
+            match outermost.has(dir) {
                 true => dirs.extend(brought(dir)),
                 false => drop(dirs.insert(dir.clone())),
             }
@@ -276,41 +276,29 @@ impl Needed {
                     paths.insert(base.clone());
                 }
                 Content::Tree { base, .. } => {
-                    if with_above(&change.path).any(|dir| self.dirs.contains(&dir)) {
+                    if self.dirs.has(&change.path) {
                         dirs.insert(base.clone());
                     }
                 }
                 Content::Keep | Content::Whole | Content::Same { .. } => {}
             }
         }
-        Needed { dirs, paths }
+        Needed { dirs: dirs.into_iter().collect(), ends, paths }
     }
 }
 
 /// Adds the changes at `paths` to those that were found.
-fn look(
+fn look<'p, P: Into<PathSlice<'p>>>(
     view: &mut Blocks<'_>,
-    paths: &BTreeSet<RelPath>,
+    paths: impl IntoIterator<Item = P>,
     found: &mut Changes,
 ) -> Result<(), Error> {
     for path in paths {
-        if !found.contains_key(path)
-            && let Some(change) = view.at(path)?
-        {
-            found.insert(path.clone(), change);
+        if let Some((change, placed)) = view.at(path)? {
+            found.entry(change.path.clone()).or_insert((change, placed));
         }
     }
     Ok(())
-}
-
-/// A path, and the directories that it lies in, the innermost first.
-fn with_above(path: &RelPath) -> impl Iterator<Item = RelPath> {
-    std::iter::successors(Some(path.clone()), RelPath::parent)
-}
-
-/// The directories that a path lies in, the innermost first.
-fn above(path: &RelPath) -> impl Iterator<Item = RelPath> {
-    with_above(path).skip(1)
 }
 
 /// The same bytes in as few ranges as can be, in order.

@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use dirindex::sections::{SectionError, max_held};
 use dirindex::stored::StoredSignature;
-use dirindex::{DirIndex, Node, Record, RelPath, Root, replace_file};
+use dirindex::{DirIndex, Node, PathSlice, Record, RelPath, Root, replace_file};
 
 use crate::{Change, Class, Content, Entry, Error, New, Signatures, fold};
 
@@ -83,8 +83,9 @@ impl DiffIndex {
     }
 
     /// The number, among [`changes`](DiffIndex::changes), of the change at `path`.
-    pub fn position(&self, path: &RelPath) -> Option<usize> {
-        self.changes.binary_search_by(|change| change.path.cmp(path)).ok()
+    pub fn position<'p>(&self, path: impl Into<PathSlice<'p>>) -> Option<usize> {
+        let path = path.into();
+        self.changes.binary_search_by(|change| PathSlice::from(&change.path).cmp(&path)).ok()
     }
 
     /// The change with which the content of `change`, one of this diff, is stored: itself, or that of the
@@ -325,8 +326,9 @@ fn unusable(path: &RelPath, problem: &'static str) -> Error {
 
 /// Checks that `changes` can be those between two trees, as far as they alone tell.
 fn check(changes: &[Change]) -> Result<(), Error> {
-    // The changes that the one at hand lies below, outermost first.
-    let mut above: Vec<&Change> = Vec::new();
+    // The changes that the one at hand lies below, outermost first; and whether it and all above it were, and are to
+    // be, directories.
+    let mut above: Vec<(&Change, bool, bool)> = Vec::new();
     let mut bases: HashSet<&RelPath> = HashSet::new();
     for (number, change) in changes.iter().enumerate() {
         let path = &change.path;
@@ -343,16 +345,17 @@ fn check(changes: &[Change]) -> Result<(), Error> {
                 return Err(unusable(path, "the same as no earlier path that is stored"));
             }
         }
-        while above.last().is_some_and(|dir| !path.is_below(&dir.path)) {
+        while above.last().is_some_and(|(dir, ..)| !path.is_below(&dir.path)) {
             above.pop();
         }
-        if above.iter().any(|dir| change.old.is_some() && !was_dir(dir)) {
+        let (were_dirs, make_dirs) = above.last().map_or((true, true), |dir| (dir.1, dir.2));
+        if change.old.is_some() && !were_dirs {
             return Err(unusable(path, "something old inside what was no directory"));
         }
-        if above.iter().any(|dir| change.new.is_some() && !makes_dir(dir)) {
+        if change.new.is_some() && !make_dirs {
             return Err(unusable(path, "something new inside what is to be no directory"));
         }
-        if above.last().is_some_and(|dir| dir.moved_tree().is_some()) {
+        if above.last().is_some_and(|(dir, ..)| dir.moved_tree().is_some()) {
             return Err(unusable(path, "a change inside a directory that moved as a whole"));
         }
         if let Some(tree) = change.moved_tree()
@@ -360,7 +363,7 @@ fn check(changes: &[Change]) -> Result<(), Error> {
         {
             return Err(unusable(tree.from, "a directory that moves as a whole, and does not"));
         }
-        above.push(change);
+        above.push((change, were_dirs && was_dir(change), make_dirs && makes_dir(change)));
     }
     Ok(())
 }

@@ -224,9 +224,10 @@ fn trees<'a>(
     made.sort_by_key(|(_, below)| std::cmp::Reverse(below.len()));
     let mut taken: BTreeSet<&RelPath> = BTreeSet::new();
     for (to, after) in made {
+        // None that is taken lies in another, so no other comes between a path and the one that it lies in.
         let lies_in = |taken: &BTreeSet<&RelPath>, path: &RelPath| {
-            std::iter::successors(Some(path.clone()), RelPath::parent)
-                .any(|dir| taken.contains(&dir))
+            let before = taken.range::<RelPath, _>(..=path).next_back();
+            before.is_some_and(|dir| path == *dir || path.is_below(dir))
         };
         if lies_in(&taken, to) {
             continue;

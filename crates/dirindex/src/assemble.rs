@@ -1,13 +1,13 @@
 //! From the records of what was found to the index of a tree: order, links, and what a changing tree
 //! left without what it needs. Touches no disk.
 
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
 use rayon::prelude::*;
 
 use crate::index::check;
-use crate::{DirIndex, Entry, Error, Node, Problem, ProblemKind, Record, RelPath, Xattr};
+use crate::{DirIndex, Entry, Error, Node, Problem, ProblemKind, Record, RelPath, Subtrees, Xattr};
 
 /// The index of what was found, which is in path order.
 pub(crate) fn index_of(
@@ -73,17 +73,11 @@ pub(crate) fn keep_unreadable(
     previous: &DirIndex,
 ) {
     let unreadable = problems.iter().filter(|problem| problem.kind == ProblemKind::Unreadable);
-    let unreadable: HashSet<&RelPath> = unreadable.map(|problem| &problem.path).collect();
-    if unreadable.is_empty() {
-        return;
-    }
-    let hidden = |path: &RelPath| {
-        let mut above = std::iter::successors(path.parent(), RelPath::parent);
-        unreadable.contains(path) || above.any(|dir| unreadable.contains(&dir))
-    };
+    let unreadable: Subtrees = unreadable.map(|problem| problem.path.clone()).collect();
     let missing = |path: &RelPath| position(records, path).is_none();
     let old = previous.records().iter();
-    let kept = old.filter(|record| hidden(&record.entry.path) && missing(&record.entry.path));
+    let kept =
+        old.filter(|record| unreadable.has(&record.entry.path) && missing(&record.entry.path));
     let kept: Vec<Arc<Record>> = kept.cloned().collect();
     records.extend(kept);
     records.sort_unstable_by(|a, b| a.entry.path.cmp(&b.entry.path));

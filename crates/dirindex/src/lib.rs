@@ -66,6 +66,7 @@ mod scan;
 pub mod sections;
 mod source;
 pub mod stored;
+mod subtrees;
 mod walk;
 mod xattr;
 
@@ -76,7 +77,8 @@ pub use error::Error;
 pub use exclude::{Patterns, UnusableLines};
 pub use index::{DirIndex, Problem, ProblemKind, Record, Root, Trust, content_hash};
 pub use newfile::{NewFile, Streamed, replace_file};
-pub use path::{InvalidPath, MAX_NAME_LEN, MAX_PATH_LEN, RelPath, STAGE_DIR, escape};
+pub use path::{InvalidPath, MAX_NAME_LEN, MAX_PATH_LEN, PathSlice, RelPath, STAGE_DIR, escape};
 pub use scan::ScanOptions;
 pub use sections::SectionError;
 pub use source::ReadAt;
+pub use subtrees::Subtrees;

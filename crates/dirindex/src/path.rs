@@ -6,24 +6,29 @@ use std::ffi::OsStr;
 use std::fmt;
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
+use std::sync::Arc;
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 /// The directory inside a tree's root where a patch of that tree is staged and journalled. It
-/// belongs to the tools: no [`RelPath`] can name it, so nothing can index, write or delete it.
+/// belongs to the tools: no [`RelPath`] has it as a name, at any depth. So nothing can index, write or
+/// delete it, and no archive can bring one.
 pub const STAGE_DIR: &str = ".ibtools-apply";
 
 /// The longest single name, in bytes: Linux's `NAME_MAX`.
 pub const MAX_NAME_LEN: usize = 255;
 
-/// The longest path, in bytes. Deeper than any real tree; a bound for hostile input.
-pub const MAX_PATH_LEN: usize = 1 << 20;
+/// The longest path, in bytes: twice Linux's `PATH_MAX`, which is the most that a system call takes. A
+/// directory at the end of the longest path lies below 4,095 others, and all their paths have 16 MiB.
+pub const MAX_PATH_LEN: usize = 8 << 10;
 
 /// A path below some root: names of 1 to 255 bytes joined by `/`.
 ///
 /// Names are bytes, not text: anything but NUL and `/` may stand in them. Empty names, `.` and
-/// `..`, a leading or trailing `/`, and [`STAGE_DIR`] as the first name are refused when the path
-/// is made, so a value of this type can be joined to a root without further checks.
+/// `..`, a leading or trailing `/`, [`STAGE_DIR`] as a name, and paths of over [`MAX_PATH_LEN`] bytes are
+/// refused when the path is made, so a value of this type can be joined to a root without further checks.
+///
+/// A clone shares the bytes: a path that is listed in many places is in memory once.
 ///
 /// The order is by component: a directory is followed by everything below it before the next
 /// name at its level (`a`, `a/z`, `a-b`), which plain byte order would not give.
@@ -37,14 +42,22 @@ pub const MAX_PATH_LEN: usize = 1 << 20;
 /// # Ok::<(), dirindex::InvalidPath>(())
 /// ```
 #[derive(Clone, PartialEq, Eq, Hash)]
-pub struct RelPath(Box<[u8]>);
+pub struct RelPath(Arc<[u8]>);
 
 /// Why some bytes are no [`RelPath`].
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("unusable path \"{}\": {reason}", path.escape_ascii())]
+#[error("unusable path \"{}\": {reason}", shown(path))]
 pub struct InvalidPath {
     path: Vec<u8>,
     reason: &'static str,
+}
+
+/// `path` as text, of a long one the beginning.
+fn shown(path: &[u8]) -> String {
+    match path.get(..MAX_NAME_LEN).filter(|_| path.len() > 2 * MAX_NAME_LEN) {
+        Some(beginning) => format!("{}...", beginning.escape_ascii()),
+        None => path.escape_ascii().to_string(),
+    }
 }
 
 impl RelPath {
@@ -55,7 +68,7 @@ impl RelPath {
     pub fn new(bytes: impl Into<Vec<u8>>) -> Result<RelPath, InvalidPath> {
         let path = bytes.into();
         match broken_rule(&path) {
-            None => Ok(RelPath(path.into_boxed_slice())),
+            None => Ok(RelPath(path.into())),
             Some(reason) => Err(InvalidPath { path, reason }),
         }
     }
@@ -104,6 +117,21 @@ impl RelPath {
         RelPath::new(below).ok()
     }
 
+    /// This path with `to` in place of its beginning `from`, which is the path itself or a directory that it lies in.
+    /// It may become a little longer than any path that is read: for a place among the tools' own files.
+    pub fn rebased(&self, from: &RelPath, to: &RelPath) -> Option<RelPath> {
+        let lies_there = self == from || self.is_below(from);
+        let below = self.0.get(from.0.len()..).filter(|_| lies_there)?;
+        Some(RelPath([&to.0, below].concat().into()))
+    }
+
+    /// The directories that this lies in, the innermost first, as slices of it: of a deep path there are thousands,
+    /// and each is nearly as long as the path.
+    pub fn ancestors(&self) -> impl DoubleEndedIterator<Item = PathSlice<'_>> {
+        let slashes = self.0.iter().enumerate().rev().filter(|(_, byte)| **byte == b'/');
+        slashes.map(|(slash, _)| PathSlice(self.0.get(..slash).unwrap_or_default()))
+    }
+
     /// The names, from the top down.
     pub fn components(&self) -> impl DoubleEndedIterator<Item = &[u8]> {
         self.0.split(|&byte| byte == b'/')
@@ -115,12 +143,52 @@ impl RelPath {
     }
 }
 
+/// A path below some root that is a part of a longer one, or another [`RelPath`], borrowed. It has the same order.
+#[derive(Clone, Copy, PartialEq, Eq, Hash)]
+pub struct PathSlice<'a>(&'a [u8]);
+
+impl<'a> PathSlice<'a> {
+    /// The bytes of the path.
+    pub fn as_bytes(self) -> &'a [u8] {
+        self.0
+    }
+
+    /// The path by itself.
+    pub fn to_path(self) -> RelPath {
+        RelPath(self.0.into())
+    }
+}
+
+impl<'a> From<&'a RelPath> for PathSlice<'a> {
+    fn from(path: &'a RelPath) -> PathSlice<'a> {
+        PathSlice(&path.0)
+    }
+}
+
+impl PartialEq<RelPath> for PathSlice<'_> {
+    fn eq(&self, other: &RelPath) -> bool {
+        *self.0 == *other.0
+    }
+}
+
+impl PartialOrd<PathSlice<'_>> for RelPath {
+    fn partial_cmp(&self, other: &PathSlice<'_>) -> Option<Ordering> {
+        Some(PathSlice::from(self).cmp(other))
+    }
+}
+
+impl PartialEq<PathSlice<'_>> for RelPath {
+    fn eq(&self, other: &PathSlice<'_>) -> bool {
+        *self.0 == *other.0
+    }
+}
+
 fn broken_rule(path: &[u8]) -> Option<&'static str> {
     if path.is_empty() {
         return Some("it is empty");
     }
     if path.len() > MAX_PATH_LEN {
-        return Some("it is longer than 1 MiB");
+        return Some("it is longer than 8192 bytes");
     }
     if path.contains(&0) {
         return Some("it has a NUL byte");
@@ -130,25 +198,37 @@ fn broken_rule(path: &[u8]) -> Option<&'static str> {
             b"" => return Some("it has an empty name (a leading, trailing or double slash)"),
             b"." | b".." => return Some("it has `.` or `..` as a name"),
             _ if name.len() > MAX_NAME_LEN => return Some("it has a name of over 255 bytes"),
+            _ if name == STAGE_DIR.as_bytes() => {
+                return Some("it has the name of the directory that is kept for staging");
+            }
             _ => {}
         }
-    }
-    if path.split(|&byte| byte == b'/').next() == Some(STAGE_DIR.as_bytes()) {
-        return Some("it is the directory kept for staging");
     }
     None
 }
 
-impl Ord for RelPath {
-    fn cmp(&self, other: &RelPath) -> Ordering {
+impl Ord for PathSlice<'_> {
+    fn cmp(&self, other: &PathSlice<'_>) -> Ordering {
         // Component order is byte order with `/` below every byte a name may have.
-        let same = common_prefix(&self.0, &other.0);
+        let same = common_prefix(self.0, other.0);
         match (self.0.get(same), other.0.get(same)) {
             (None, None) => Ordering::Equal,
             (None, Some(_)) | (Some(b'/'), Some(_)) => Ordering::Less,
             (Some(_), None) | (Some(_), Some(b'/')) => Ordering::Greater,
             (Some(a), Some(b)) => a.cmp(b),
         }
+    }
+}
+
+impl PartialOrd for PathSlice<'_> {
+    fn partial_cmp(&self, other: &PathSlice<'_>) -> Option<Ordering> {
+        Some(self.cmp(other))
+    }
+}
+
+impl Ord for RelPath {
+    fn cmp(&self, other: &RelPath) -> Ordering {
+        PathSlice::from(self).cmp(&PathSlice::from(other))
     }
 }
 
@@ -241,15 +321,41 @@ mod tests {
             "a\0b",
             ".ibtools-apply",
             ".ibtools-apply/journal",
+            "a/.ibtools-apply",
+            "a/b/.ibtools-apply/journal",
             &long,
+            &"a/".repeat(MAX_PATH_LEN)[..MAX_PATH_LEN + 1],
         ];
         for path in bad {
             assert!(RelPath::new(path).is_err(), "{path:?} was taken");
         }
-        for path in ["a", "...", "..a", " ", "-", "a\nb", "a/.ibtools-apply", "\u{1b}[2J", "a\\b"] {
+        for path in ["a", "...", "..a", " ", "-", "a\nb", ".ibtools-apply2", "\u{1b}[2J", "a\\b"] {
             assert!(RelPath::new(path).is_ok(), "{path:?} was refused");
         }
         assert!(RelPath::new(vec![0xff, 0xfe]).is_ok());
+        let longest = "a/".repeat(MAX_PATH_LEN)[..MAX_PATH_LEN - 1].to_owned();
+        assert!(RelPath::new(longest).is_ok());
+        let error = RelPath::new("a/".repeat(1 << 20) + "a").unwrap_err().to_string();
+        assert!(error.len() < 400 && error.ends_with("it is longer than 8192 bytes"), "{error}");
+    }
+
+    #[test]
+    fn the_directories_above_a_path_are_slices_of_it() {
+        let path = RelPath::new("a/bc/d").unwrap();
+        let above: Vec<&[u8]> = path.ancestors().map(PathSlice::as_bytes).collect();
+        assert_eq!(above, [&b"a/bc"[..], b"a"]);
+        assert!(path.ancestors().eq(std::iter::successors(path.parent(), RelPath::parent)));
+        assert_eq!(RelPath::new("a").unwrap().ancestors().count(), 0);
+    }
+
+    #[test]
+    fn a_place_among_our_own_files_may_be_longer() {
+        let path = RelPath::new(&"a/".repeat(MAX_PATH_LEN)[..MAX_PATH_LEN - 1]).unwrap();
+        let (from, to) = (RelPath::new("a").unwrap(), RelPath::new("new/17").unwrap());
+        let place = path.rebased(&from, &to).unwrap();
+        assert_eq!(place.as_bytes()[..9], *b"new/17/a/");
+        assert_eq!(from.rebased(&from, &to), Some(to.clone()));
+        assert_eq!(to.rebased(&from, &to), None);
     }
 
     #[test]

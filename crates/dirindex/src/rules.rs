@@ -15,7 +15,8 @@ use crate::error::words;
 use crate::exclude::{Excludes, MAX_IN_FORCE, Verdict};
 use crate::pattern::Pattern;
 use crate::{
-    Beneath, DirOptions, Error, Patterns, Problem, ProblemKind, RelPath, UnusableLines, escape,
+    Beneath, DirOptions, Error, PathSlice, Patterns, Problem, ProblemKind, RelPath, UnusableLines,
+    escape,
 };
 
 /// The caller may list more patterns than files in the tree may, but no device without an end.
@@ -175,28 +176,25 @@ impl Rules {
             return Ok(true);
         }
         let mut excludes = self.at_root.clone();
-        let above = std::iter::successors(path.parent(), RelPath::parent);
-        let mut steps: Vec<RelPath> = above.collect();
-        steps.reverse();
-        steps.push(path.clone());
-        let mut inside = None;
-        for step in &steps {
-            let fd = root.open_dir(inside).ok();
+        let above = path.ancestors().rev().map(PathSlice::to_path);
+        let mut inside: Option<RelPath> = None;
+        for step in above.chain([path.clone()]) {
+            let fd = root.open_dir(inside.as_ref()).ok();
             if let Some(fd) = &fd {
                 // Whoever walks the tree is told what cannot be used.
                 let told = &mut Vec::new();
-                excludes = self.enter(&excludes, fd.as_fd(), inside, |_| true, told)?;
+                excludes = self.enter(&excludes, fd.as_fd(), inside.as_ref(), |_| true, told)?;
                 let cache = inside.is_some() && self.is_cache(fd.as_fd(), |_| true);
                 if cache && step.name() != CACHE_TAG {
                     return Ok(true);
                 }
             }
             let stat = fd.and_then(|fd| statat(fd, step.name(), AtFlags::SYMLINK_NOFOLLOW).ok());
-            let verdict = match (&stat, will_be_dir.filter(|_| step == path)) {
-                (_, Some(is_dir)) => excludes.verdict(step, is_dir),
-                (Some(stat), None) if step != path && self.is_elsewhere(stat) => Verdict::LeftOut,
-                (Some(stat), None) => self.verdict(&excludes, step, stat),
-                (None, None) => excludes.verdict(step, step != path),
+            let verdict = match (&stat, will_be_dir.filter(|_| step == *path)) {
+                (_, Some(is_dir)) => excludes.verdict(&step, is_dir),
+                (Some(stat), None) if step != *path && self.is_elsewhere(stat) => Verdict::LeftOut,
+                (Some(stat), None) => self.verdict(&excludes, &step, stat),
+                (None, None) => excludes.verdict(&step, step != *path),
             };
             if verdict == Verdict::LeftOut {
                 return Ok(true);

@@ -160,12 +160,15 @@ impl<T: Send, F: Fn(BorrowedFd<'_>, Vec<Found>) -> Result<T, Error> + Sync> Walk
         let mut names = Vec::new();
         let mut buffer = Vec::with_capacity(NAMES_LEN);
         let mut entries = RawDir::new(fd, buffer.spare_capacity_mut());
-        let mut too_long = false;
+        let (mut too_long, mut staged) = (false, false);
         while let Some(entry) = entries.next() {
             let entry = entry?;
             let name = entry.file_name().to_bytes();
-            let stage = dir.is_none() && name == STAGE_DIR.as_bytes();
-            if name == b"." || name == b".." || stage {
+            if name == STAGE_DIR.as_bytes() {
+                staged = true;
+                continue;
+            }
+            if name == b"." || name == b".." {
                 continue;
             }
             let path = match dir {
@@ -178,9 +181,12 @@ impl<T: Send, F: Fn(BorrowedFd<'_>, Vec<Found>) -> Result<T, Error> + Sync> Walk
                 Err(_) => too_long = true,
             }
         }
-        if let (Some(dir), true) = (dir, too_long) {
-            let detail = "what is in it, whose path is over 1 MiB long".into();
-            let problem = Problem::new(dir.clone(), ProblemKind::Unsupported, detail);
+        // At the root it is that of this tree, of which its owner speaks.
+        let staged = staged.then_some("what an apply that did not end has in .ibtools-apply there");
+        let too_long = too_long.then_some("what is in it, whose path is over 8192 bytes long");
+        for (dir, detail) in dir.iter().flat_map(|dir| [(dir, staged), (dir, too_long)]) {
+            let Some(detail) = detail else { continue };
+            let problem = Problem::new((*dir).clone(), ProblemKind::Unsupported, detail.into());
             self.lock().0.problems.push(problem);
         }
         Ok(names)

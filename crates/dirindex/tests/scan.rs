@@ -208,6 +208,46 @@ fn a_mid_apply_tree_is_refused_and_a_leftover_stage_left_out() {
     assert!(matches!(error, Error::Unfinished { .. }), "{error}");
 }
 
+/// No backup brings a journal to where a restore would carry it out.
+#[test]
+fn a_stage_further_down_is_left_out_and_reported() {
+    let tree = varied_tree();
+    let clean = scan(tree.path()).content_hash().unwrap();
+    let below = tree.path().join("nested");
+    fs::create_dir_all(below.join(dirindex::STAGE_DIR)).unwrap();
+    fs::write(below.join(dirindex::STAGE_DIR).join("journal"), "").unwrap();
+    let index = scan(tree.path());
+    let [problem] = index.problems() else { panic!("{:?}", index.problems()) };
+    assert_eq!((&problem.path, problem.kind), (&path("nested"), ProblemKind::Unsupported));
+    assert!(problem.detail.contains(dirindex::STAGE_DIR), "{}", problem.detail);
+    assert!(index.get(&path("nested")).is_some());
+    fs::remove_dir_all(&below).unwrap();
+    assert_eq!(scan(tree.path()).content_hash().unwrap(), clean);
+}
+
+/// Somebody's directories, each in the one before, stop nobody else's backup.
+#[test]
+fn directories_too_deep_for_a_path_are_reported() {
+    use rustix::fs::{CWD, Mode, OFlags, mkdirat, openat};
+    let tree = tempfile::tempdir().unwrap();
+    fs::write(tree.path().join("precious"), "here").unwrap();
+    let open = |at: std::os::fd::BorrowedFd<'_>, name: &str| {
+        openat(at, name, OFlags::RDONLY | OFlags::DIRECTORY, Mode::empty()).unwrap()
+    };
+    let mut at = open(CWD, tree.path().to_str().unwrap());
+    for _ in 0..5000 {
+        mkdirat(&at, "d", Mode::RWXU).unwrap();
+        at = open(std::os::fd::AsFd::as_fd(&at), "d");
+    }
+    let index = scan(tree.path());
+    std::process::Command::new("rm").arg("-rf").arg(tree.path().join("d")).status().unwrap();
+    let [problem] = index.problems() else { panic!("{} problems", index.problems().len()) };
+    assert_eq!((problem.kind, problem.path.as_bytes().len()), (ProblemKind::Unsupported, 8191));
+    assert!(problem.detail.contains("8192 bytes"), "{}", problem.detail);
+    assert!(index.get(&path("precious")).is_some());
+    assert_eq!(index.subdirs().count(), 4096);
+}
+
 #[test]
 fn sockets_are_reported() {
     let tree = varied_tree();

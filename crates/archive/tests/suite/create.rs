@@ -26,20 +26,20 @@ fn fails(trees: &Trees, options: &ArchiveOptions) -> Error {
     made.unwrap_err()
 }
 
-/// 1,100 paths of 500 KiB: so much that no reader would take it.
+/// 80,000 paths of 8,000 bytes: so much that no reader would take it.
 #[test]
 fn a_diff_that_takes_too_much_memory_is_not_written() {
     let mtime = Time { secs: 0, nanos: 0 };
     let meta = Meta { mode: 0o755, uid: 0, gid: 0, mtime, xattrs: Default::default() };
-    let below = "/d".repeat(250 << 10);
+    let below = "/d".repeat(4000);
     let change = |number: u32| {
-        let path = RelPath::new(format!("{number:04}{below}")).unwrap();
+        let path = RelPath::new(format!("{number:05}{below}")).unwrap();
         let (node, meta) = (Node::Dir, meta.clone());
         let new = Some(New { node, meta, content: Content::Keep, signature: None });
         Change { path, old: None, new, excluded: false }
     };
     let old = DirIndex::empty();
-    let changes = (0..1100).map(change).collect();
+    let changes = (0..80_000).map(change).collect();
     let diff = DiffIndex::from_changes(old.root(), Root([1; 32]), changes).unwrap();
     let tmp = tempfile::tempdir().unwrap();
     let dir = Dir::new(tmp.path()).unwrap();

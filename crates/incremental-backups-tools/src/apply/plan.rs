@@ -83,9 +83,8 @@ impl Plan {
     /// Where what is to be at `path` stands before the commit, if it is not staged: at the same path, or
     /// below a directory that is to move.
     pub(crate) fn stands_at(&self, diff: &DiffIndex, path: &RelPath) -> RelPath {
-        let mut above = std::iter::successors(path.parent(), RelPath::parent);
-        let moved = above.find_map(|dir| {
-            let at = diff.position(&dir)?;
+        let moved = path.ancestors().find_map(|dir| {
+            let at = diff.position(dir)?;
             let tree = diff.changes().get(at)?.moved_tree()?;
             let moves = matches!(self.steps.get(at)?, Step::Place | Step::Inside);
             tree.before(path).filter(|_| moves)
@@ -132,8 +131,7 @@ impl<'a> Task<'a> {
 
 /// Unit `number` is staged under its number; what it holds, under the same names as in the tree.
 fn slot(number: usize, unit: &RelPath, path: &RelPath) -> Option<RelPath> {
-    let below = path.as_bytes().get(unit.as_bytes().len()..)?;
-    RelPath::new([format!("{SLOTS}/{number}").as_bytes(), below].concat()).ok()
+    path.rebased(unit, &RelPath::new(format!("{SLOTS}/{number}")).ok()?)
 }
 
 /// Whether a directory is to stand there.

@@ -6,7 +6,7 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use dirindex::{Beneath, Node, RelPath, STAGE_DIR};
+use dirindex::{Beneath, Node, PathSlice, RelPath, STAGE_DIR};
 use rustix::fs::OFlags;
 use rustix::io::Errno;
 
@@ -200,9 +200,7 @@ impl Stage {
 /// The error for a path whose directory is not there: names the outermost component at fault.
 pub(crate) fn found_at(target: &Target, path: &RelPath, expected: Option<&Node>) -> Error {
     let mut dirs = target.anchor.dirs();
-    let mut outer: Vec<RelPath> = std::iter::successors(path.parent(), RelPath::parent).collect();
-    outer.reverse();
-    for dir in outer {
+    for dir in path.ancestors().rev().map(PathSlice::to_path) {
         let found = match find(&mut dirs, &dir, target.dev) {
             Ok(Found::Something(seen)) if seen.is(&Node::Dir).unwrap_or(false) => continue,
             Ok(Found::Something(seen)) => seen.describe(Some(&Node::Dir)),
