@@ -126,6 +126,9 @@ pub enum ProblemKind {
     /// It is an exclude file that cannot be used, or not all of its lines can, or a directory in
     /// which exclude files take too long. What was to be left out by it counts.
     Exclude,
+    /// Some of its extended attributes could not be read. The index has of these what the previous
+    /// one had, and the rest of it as it is.
+    Attributes,
 }
 
 /// The state of a directory tree: every entry in path order, and the signatures of its files.

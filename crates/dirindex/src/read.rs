@@ -12,7 +12,8 @@ use rustix::fs::{FileType, OFlags, SeekFrom, Stat, fstat, seek};
 use rustix::io::Errno;
 use rustix::time::{ClockId, clock_gettime};
 
-use crate::{ScanOptions, Time, Xattr, xattr};
+use crate::xattr::{self, Attributes};
+use crate::{ScanOptions, Time};
 
 /// `O_NONBLOCK` so that a fifo put in a file's place cannot hold up the scan.
 pub(crate) const READ: OFlags = OFlags::RDONLY
@@ -39,7 +40,7 @@ const RACY_COARSE: Time = Time { secs: 2, nanos: 0 };
 pub(crate) struct Content {
     pub(crate) stat: Stat,
     pub(crate) signature: Signature,
-    pub(crate) xattrs: Vec<Xattr>,
+    pub(crate) xattrs: Attributes,
     /// Whether the file had all this at one moment. If not, `stat` and `signature` may be of
     /// different states of it, and the signature of none.
     pub(crate) stable: bool,
@@ -65,7 +66,7 @@ pub(crate) fn read(
         let_a_tick_pass(ctime(&before));
         let file = File::from(open()?);
         let signature = sign(&file, &before, options, buffer)?;
-        let xattrs = xattr::read(file.as_fd())?;
+        let xattrs = xattr::read(xattr::Of::Open(file.as_fd()));
         let after = fstat(&file)?;
         if FileType::from_raw_mode(after.st_mode) != FileType::RegularFile {
             return Err(io::Error::other("it is no longer a file"));
@@ -80,7 +81,7 @@ pub(crate) fn read(
     }
     let file = File::from(open()?);
     let stat = fstat(&file)?;
-    let xattrs = xattr::read(file.as_fd())?;
+    let xattrs = xattr::read(xattr::Of::Open(file.as_fd()));
     // As long as it was when it was opened, or it may never end.
     let content =
         Counted { input: (&file).take(len(&stat)), progress: options.progress.as_deref() };
@@ -219,6 +220,11 @@ fn nanos(time: Time) -> i128 {
 pub(crate) fn same_state(a: &Stat, b: &Stat) -> bool {
     (len(a), mtime(a), ctime(a), a.st_ino, a.st_dev)
         == (len(b), mtime(b), ctime(b), b.st_ino, b.st_dev)
+}
+
+/// What tells a file from all others, as long as it is there.
+pub(crate) fn id(stat: &Stat) -> (u64, u64) {
+    (stat.st_dev, stat.st_ino)
 }
 
 pub(crate) fn len(stat: &Stat) -> u64 {

@@ -1,20 +1,21 @@
 //! Taking stock: a walk becomes a [`DirIndex`], by reading what the previous index cannot vouch
 //! for. Knows nothing of what the index is for.
 
-use std::collections::HashMap;
-use std::io;
+use std::collections::{HashMap, HashSet};
 use std::os::fd::{BorrowedFd, OwnedFd};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{SystemTime, UNIX_EPOCH};
+use std::{io, mem};
 
 use rayon::prelude::*;
 use rsync_core::{Progress, Shape, Signature, SignatureOptions};
 use rustix::fs::{AtFlags, FileType, Mode, Stat, major, minor, openat, statat};
 
-use crate::assemble::{in_path_order, index_of, keep_unreadable, put_xattrs};
+use crate::assemble::{in_path_order, index_of, keep, keep_unreadable, put_xattrs};
 use crate::read::{self, ATTEMPTS, Content, LARGE, READ};
 use crate::stored::{self, Pool};
 use crate::walk::{Found, Walk, unreadable, walk};
+use crate::xattr::{self, Attributes};
 use crate::{
     Dir, DirIndex, Entry, Error, Meta, Node, Problem, ProblemKind, Record, RelPath, STAGE_DIR,
     Time, Trust, Xattrs,
@@ -103,33 +104,46 @@ impl DirIndex {
         scan.rest(&mut taken)?;
         scan.check()?;
         problems.append(&mut taken.iter_mut().flat_map(|t| t.problems.drain(..)).collect());
+        let no_proc = taken.iter().filter_map(|taken| taken.no_proc.as_ref()).min();
+        problems.extend(no_proc.map(|path| {
+            let detail = "its attributes, and those of all links, fifos and devices, cannot be read: \
+                          /proc is not mounted";
+            Problem::new(path.clone(), ProblemKind::Attributes, detail.into())
+        }));
         let mut records = in_path_order(taken.into_iter().map(|taken| taken.records));
-        put_xattrs(&mut records, dir_xattrs);
-        if let Some(known) = options.keep.as_deref().or(previous) {
+        put_xattrs(&mut records, dir_xattrs, scan.known());
+        if let Some(known) = scan.known() {
             keep_unreadable(&mut records, &problems, known);
         }
         index_of(records, problems, excluded)
     }
 
-    /// This index with what `previous` has of the file at `path`, or without it: for a file that
-    /// never holds still long enough to be stored as it was scanned. It is named among the
-    /// [`problems`](DirIndex::problems); other names of a file that goes, go with it.
+    /// This index with what `previous` has of the file at `path` and of its other names, or without
+    /// them: for a file that never holds still long enough to be stored as it was scanned. Each is
+    /// named among the [`problems`](DirIndex::problems).
     ///
     /// # Errors
     /// [`Error::Entry`] when the two indexes do not go together.
     pub fn hold_back(&self, path: &RelPath, previous: &DirIndex) -> Result<DirIndex, Error> {
-        let kept = previous.shared(path);
-        let kept = kept.filter(|record| matches!(record.entry.node, Node::File { .. }));
-        let others = self.records().iter().filter(|record| record.entry.path != *path);
-        let mut records: Vec<Arc<Record>> = others.chain(kept).cloned().collect();
-        records.sort_unstable_by(|a, b| a.entry.path.cmp(&b.entry.path));
-        let mut problems: Vec<Problem> = self.problems().to_vec();
-        problems.retain(|problem| problem.path != *path);
-        let detail = match kept {
-            Some(_) => "changed whenever it was to be stored: kept as it was before",
-            None => "changed whenever it was to be stored: left out",
+        let is_name = |entry: &Entry| {
+            entry.path == *path || matches!(&entry.node, Node::HardLink { to } if to == path)
         };
-        problems.push(Problem::new(path.clone(), ProblemKind::Unstable, detail.into()));
+        let (held, mut records): (Vec<_>, Vec<_>) =
+            self.records().iter().cloned().partition(|record| is_name(&record.entry));
+        let mut names: HashSet<&RelPath> = held.iter().map(|record| &record.entry.path).collect();
+        names.insert(path);
+        keep(&mut records, previous, |entry| {
+            names.contains(&entry.path) && entry.node != Node::Dir
+        });
+        let mut problems: Vec<Problem> = self.problems().to_vec();
+        problems.retain(|problem| !names.contains(&problem.path));
+        for name in names {
+            let detail = match records.binary_search_by(|record| record.entry.path.cmp(name)) {
+                Ok(_) => "changed whenever it was to be stored: kept as it was before",
+                Err(_) => "changed whenever it was to be stored: left out",
+            };
+            problems.push(Problem::new(name.clone(), ProblemKind::Unstable, detail.into()));
+        }
         index_of(records, problems, self.excluded().to_vec())
     }
 }
@@ -148,6 +162,8 @@ fn refuse_unfinished(dir: &Dir) -> Result<(), Error> {
 struct Taken {
     records: Vec<Arc<Record>>,
     problems: Vec<Problem>,
+    /// Where attributes could not be read for lack of `/proc`: said once, not of each path.
+    no_proc: Option<RelPath>,
 }
 
 struct Scan<'a> {
@@ -169,7 +185,7 @@ impl Scan<'_> {
         for found in found {
             self.begin(&found.path)?;
             if found.kind() != FileType::RegularFile {
-                taken.add(special(found));
+                self.special(fd, found, &mut taken);
             } else if found.stat.st_nlink > 1 {
                 self.later().push(found);
             } else if let Some(record) = self.vouched(&found).filter(|_| !self.options.verify) {
@@ -179,7 +195,7 @@ impl Scan<'_> {
             } else {
                 let name = found.path.name();
                 let open = || Ok(openat(fd, name, READ, Mode::empty())?);
-                taken.add(self.file(&found, open, &mut buffer, &mut pool));
+                self.file(&found, open, &mut buffer, &mut pool, &mut taken);
             }
         }
         pool.shrink();
@@ -188,47 +204,89 @@ impl Scan<'_> {
 
     /// Deals with what the walk left for later.
     fn rest(&self, taken: &mut Vec<Taken>) -> Result<(), Error> {
-        let mut later = std::mem::take(&mut *self.later());
-        later.sort_unstable_by(|a, b| a.path.cmp(&b.path));
-        let mut firsts: HashMap<(u64, u64), RelPath> = HashMap::new();
+        let later = std::mem::take(&mut *self.later());
+        let mut files: HashMap<(u64, u64), Vec<Found>> = HashMap::new();
         let (mut several, mut alone) = (Vec::new(), Vec::new());
+        let mut list = |names: Vec<Found>| {
+            let len = names.first().map_or(0, |first| read::len(&first.stat));
+            if len < ALONE { several.push(names) } else { alone.push(names) }
+        };
         for found in later {
-            let id = (found.stat.st_dev, found.stat.st_ino);
-            if found.stat.st_nlink > 1 {
-                if let Some(first) = firsts.get(&id) {
-                    // Its metadata is filled in from that file's record, so that both agree.
-                    let node = Node::HardLink { to: first.clone() };
-                    let entry = Entry { path: found.path, node, meta: meta(&found.stat) };
-                    let mut link = Taken::default();
-                    link.add((Some(Record { entry, signature: None, trust: None }.into()), None));
-                    taken.push(link);
-                    continue;
-                }
-                firsts.insert(id, found.path.clone());
+            match found.stat.st_nlink {
+                0 | 1 => list(vec![found]),
+                _ => files.entry(read::id(&found.stat)).or_default().push(found),
             }
-            let list = if read::len(&found.stat) < ALONE { &mut several } else { &mut alone };
-            list.push(found);
         }
-        for found in several.chunks(AT_ONCE).chain(alone.chunks(1)) {
+        files.into_values().for_each(list);
+        for names in several.iter_mut().chain(&mut alone) {
+            names.sort_unstable_by(|a, b| a.path.cmp(&b.path));
+        }
+        let first = |names: &Vec<Found>| names.first().map(|first| first.path.clone());
+        several.sort_by_cached_key(first);
+        alone.sort_by_cached_key(first);
+        for files in several.chunks(AT_ONCE).chain(alone.chunks(1)) {
             self.check()?;
-            if let (Some(progress), Some(found)) = (&self.options.progress, found.last()) {
+            let last = files.last().and_then(|names| names.first());
+            if let (Some(progress), Some(found)) = (&self.options.progress, last) {
                 progress.set_in_hand(found.path.as_bytes());
             }
-            taken.par_extend(found.par_iter().map(|found| self.again(found)));
+            taken.par_extend(files.par_iter().flat_map_iter(|names| self.names(names)));
         }
         Ok(())
     }
 
-    fn again(&self, found: &Found) -> Taken {
-        let mut taken = Taken::default();
-        match self.vouched(found).filter(|_| !self.options.verify) {
-            Some(record) => taken.records.push(Arc::clone(record)),
-            None => {
-                let open = || self.dir.root().open(&found.path, READ);
-                taken.add(self.file(found, open, &mut Vec::new(), &mut Pool::default()));
+    /// A file by all its names, which are in path order. The first by which it can be read is the
+    /// file, the others are links to it. A name that has become another file's meanwhile is that
+    /// file; whatever is wrong with one name, the others keep the content.
+    ///
+    /// Each lies in a directory of its own.
+    fn names(&self, names: &[Found]) -> Vec<Taken> {
+        let mut file: Option<(RelPath, Stat)> = None;
+        let name = |found: &Found| {
+            let mut taken = Taken::default();
+            match &file {
+                Some((to, stat)) if self.is_still(found, stat) => {
+                    // Its metadata is filled in from that file's record, so that both agree.
+                    let node = Node::HardLink { to: to.clone() };
+                    let entry = Entry { path: found.path.clone(), node, meta: meta(&found.stat) };
+                    let record = Record { entry, signature: None, trust: None };
+                    taken.records.push(record.into());
+                }
+                _ => {
+                    let stat = self.again(found, &mut taken);
+                    file = file.take().or(stat
+                        .filter(|stat| read::id(stat) == read::id(&found.stat))
+                        .map(|stat| (found.path.clone(), stat)));
+                }
             }
+            taken
+        };
+        names.iter().map(name).collect()
+    }
+
+    /// Whether what was found is a name of the file that had `stat` when it was read. A name that
+    /// went away and another file that got its inode number look the same until they are looked at
+    /// again.
+    fn is_still(&self, found: &Found, stat: &Stat) -> bool {
+        if read::same_state(&found.stat, stat) {
+            return true;
         }
-        taken
+        let root = self.dir.root();
+        let now = root
+            .parent(&found.path)
+            .ok()
+            .and_then(|dir| statat(dir, found.path.name(), AtFlags::SYMLINK_NOFOLLOW).ok());
+        now.is_some_and(|now| read::id(&now) == read::id(stat))
+    }
+
+    /// Takes in the file at a path again. Gives its state when it was read, if it was.
+    fn again(&self, found: &Found, taken: &mut Taken) -> Option<Stat> {
+        if let Some(record) = self.vouched(found).filter(|_| !self.options.verify) {
+            taken.records.push(Arc::clone(record));
+            return Some(found.stat);
+        }
+        let open = || self.dir.root().open(&found.path, READ);
+        self.file(found, open, &mut Vec::new(), &mut Pool::default(), taken)
     }
 
     fn later(&self) -> MutexGuard<'_, Vec<Found>> {
@@ -272,72 +330,110 @@ impl Scan<'_> {
             && same_shape
     }
 
-    /// Reads a file.
+    /// What something is kept of where it cannot be read.
+    fn known(&self) -> Option<&DirIndex> {
+        self.options.keep.as_deref().or(self.previous)
+    }
+
+    /// Reads a file. Gives its state when it was read, if it was.
     fn file(
         &self,
         found: &Found,
         open: impl Fn() -> io::Result<OwnedFd>,
         buffer: &mut Vec<u8>,
         pool: &mut Pool,
-    ) -> Outcome {
+        taken: &mut Taken,
+    ) -> Option<Stat> {
         let path = &found.path;
         let content = match read::read(open, &found.stat, self.options, buffer) {
             Ok(content) => content,
-            Err(error) if error.kind() == io::ErrorKind::NotFound => return (None, None),
-            Err(error) => return (None, Some(unreadable(path.clone(), &error))),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return None,
+            Err(error) => {
+                taken.problems.push(unreadable(path.clone(), &error));
+                return None;
+            }
         };
+        let read = Some(content.stat);
         if let Some(record) = self.vouched(found).filter(|record| is_rotten(record, &content)) {
             let detail = "content changed, but not its length, times or inode".into();
             let mut problem = Problem::new(path.clone(), ProblemKind::Rotten, detail);
             problem.ranges = differing(record, &content.signature);
-            return (Some(Arc::clone(record)), Some(problem));
+            taken.problems.push(problem);
+            taken.records.push(Arc::clone(record));
+            return read;
         }
         let Content { stat, signature, xattrs, stable } = content;
-        let Some(digest) = signature.digest() else { return (None, None) };
+        let digest = signature.digest()?;
         let node = Node::File { len: signature.file_len(), digest };
         let signature = (!node.is_empty()).then(|| pool.keep(signature));
-        let trust = (stable && read::settled(&stat, self.started)).then(|| trust(&stat));
-        let entry =
-            Entry { path: path.clone(), node, meta: Meta { xattrs: xattrs.into(), ..meta(&stat) } };
-        let problem = (!stable).then(|| {
+        let firm = stable && xattrs.are_complete() && read::settled(&stat, self.started);
+        let trust = firm.then(|| trust(&stat));
+        let xattrs = self.attributes(path, xattrs, |old| matches!(old, Node::File { .. }), taken);
+        let entry = Entry { path: path.clone(), node, meta: Meta { xattrs, ..meta(&stat) } };
+        if !stable {
             let detail = format!("changed while it was read, {ATTEMPTS} times");
-            Problem::new(path.clone(), ProblemKind::Unstable, detail)
-        });
-        (Some(Record { entry, signature, trust }.into()), problem)
+            taken.problems.push(Problem::new(path.clone(), ProblemKind::Unstable, detail));
+        }
+        taken.records.push(Record { entry, signature, trust }.into());
+        read
     }
-}
 
-/// What is to stand in the index for a path, if anything, and what is to be said of it.
-type Outcome = (Option<Arc<Record>>, Option<Problem>);
-
-impl Taken {
-    fn add(&mut self, (record, problem): Outcome) {
-        self.records.extend(record);
-        self.problems.extend(problem);
+    /// The attributes of what stands at `path`. What could not be read of them is as it was, if what
+    /// stood there is of the same kind.
+    fn attributes(
+        &self,
+        path: &RelPath,
+        xattrs: Attributes,
+        same_kind: impl Fn(&Node) -> bool,
+        taken: &mut Taken,
+    ) -> Xattrs {
+        if xattrs.are_complete() {
+            return xattrs.or_old(None).into();
+        }
+        if xattrs.lack_proc() {
+            taken.no_proc.get_or_insert_with(|| path.clone());
+        } else {
+            taken.problems.extend(xattr::problem(path, &xattrs));
+        }
+        let old = self.known().and_then(|known| known.get(path));
+        let old = old.filter(|old| same_kind(&old.node)).map(|old| &old.meta.xattrs);
+        xattrs.or_old(old).into()
     }
-}
 
-/// All that is no file.
-fn special(found: Found) -> Outcome {
-    let (kind, meta) = (found.kind(), meta(&found.stat));
-    let Found { path, stat, target } = found;
-    let node = match kind {
-        FileType::Directory => Node::Dir,
-        FileType::Symlink => Node::Symlink { target },
-        FileType::Fifo => Node::Fifo,
-        FileType::CharacterDevice => {
-            Node::CharDevice { major: major(stat.st_rdev), minor: minor(stat.st_rdev) }
+    /// Takes in what is no file, found in the directory open as `fd`.
+    fn special(&self, fd: BorrowedFd<'_>, found: Found, taken: &mut Taken) {
+        let (kind, mut meta) = (found.kind(), meta(&found.stat));
+        let Found { path, stat, target } = found;
+        let mut left_out = |path, why: &str| {
+            taken.problems.push(Problem::new(path, ProblemKind::Unsupported, why.into()));
+        };
+        let (major, minor) = (major(stat.st_rdev), minor(stat.st_rdev));
+        let node = match kind {
+            FileType::Directory => Node::Dir,
+            FileType::Symlink if target.is_empty() => {
+                return left_out(path, "a symbolic link without a target");
+            }
+            FileType::Symlink => Node::Symlink { target },
+            FileType::Fifo => Node::Fifo,
+            FileType::CharacterDevice => Node::CharDevice { major, minor },
+            FileType::BlockDevice => Node::BlockDevice { major, minor },
+            FileType::Socket => return left_out(path, "a socket"),
+            _ => return left_out(path, "of an unknown kind"),
+        };
+        // Those of a directory are read where it is opened.
+        if node != Node::Dir {
+            let xattrs = xattr::read(xattr::Of::Named(fd, path.name()));
+            let now = || statat(fd, path.name(), AtFlags::SYMLINK_NOFOLLOW);
+            if !xattrs.are_empty() && !now().is_ok_and(|now| read::same_state(&now, &stat)) {
+                let detail = "changed while its attributes were read".into();
+                taken.problems.push(Problem::new(path.clone(), ProblemKind::Unstable, detail));
+            }
+            let same_kind = |old: &Node| mem::discriminant(old) == mem::discriminant(&node);
+            meta.xattrs = self.attributes(&path, xattrs, same_kind, taken);
         }
-        FileType::BlockDevice => {
-            Node::BlockDevice { major: major(stat.st_rdev), minor: minor(stat.st_rdev) }
-        }
-        _ => {
-            let problem = Problem::new(path, ProblemKind::Unsupported, "a socket".into());
-            return (None, Some(problem));
-        }
-    };
-    let entry = Entry { path, node, meta };
-    (Some(Record { entry, signature: None, trust: None }.into()), None)
+        let entry = Entry { path, node, meta };
+        taken.records.push(Record { entry, signature: None, trust: None }.into());
+    }
 }
 
 /// Whether a file that `record` vouches for, and that held still, has another content.

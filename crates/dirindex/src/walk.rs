@@ -13,7 +13,8 @@ use rustix::io::Errno;
 use crate::error::words;
 use crate::exclude::{Excludes, Verdict};
 use crate::rules::CACHE_TAG;
-use crate::{Dir, Error, Problem, ProblemKind, RelPath, STAGE_DIR, Xattr, xattr};
+use crate::xattr::{self, Attributes};
+use crate::{Dir, Error, Problem, ProblemKind, RelPath, STAGE_DIR};
 
 /// Names of one directory that a task deals with; what has more is dealt with by several.
 const BATCH: usize = 256;
@@ -43,7 +44,7 @@ pub(crate) struct Walk<T> {
     pub(crate) taken: Vec<T>,
     /// The extended attributes of directories that have any, which are read where a directory is
     /// opened, after it was found.
-    pub(crate) dir_xattrs: BTreeMap<RelPath, Vec<Xattr>>,
+    pub(crate) dir_xattrs: BTreeMap<RelPath, Attributes>,
     /// What could not be looked at.
     pub(crate) problems: Vec<Problem>,
     /// What is there and left out, with all below it, in path order; none lies below another.
@@ -98,7 +99,11 @@ impl<T: Send, F: Fn(BorrowedFd<'_>, Vec<Found>) -> Result<T, Error> + Sync> Walk
                 (Failure::Unreadable(error), Some(_))
                     if error.kind() == io::ErrorKind::NotFound => {}
                 (Failure::Unreadable(error), Some(dir)) => {
-                    self.lock().0.problems.push(unreadable(dir, &error));
+                    // Its attributes were not looked at either, and are no fewer for that.
+                    let errno = Errno::from_io_error(&error).unwrap_or(Errno::IO);
+                    let mut state = self.lock();
+                    state.0.dir_xattrs.insert(dir.clone(), Attributes::unknown(errno));
+                    state.0.problems.push(unreadable(dir, &error));
                 }
                 (Failure::Unreadable(error), None) => {
                     self.fail(Error::io("read the directory", self.dir.path(), error));
@@ -124,14 +129,15 @@ impl<T: Send, F: Fn(BorrowedFd<'_>, Vec<Found>) -> Result<T, Error> + Sync> Walk
             self.lock().0.problems.append(&mut problems);
         }
         if let Some(dir) = dir {
-            let xattrs = xattr::read(fd.as_fd())?;
+            let xattrs = xattr::read(xattr::Of::Open(fd.as_fd()));
             let cache = rules.is_cache(fd.as_fd(), has);
             if cache {
                 names.retain(|(path, _)| path.name() == CACHE_TAG);
             }
-            if cache || !xattrs.is_empty() {
+            if cache || !xattrs.are_empty() {
                 let mut state = self.lock();
                 state.0.excluded.extend(cache.then(|| dir.clone()));
+                state.0.problems.extend(xattr::problem(dir, &xattrs));
                 state.0.dir_xattrs.insert(dir.clone(), xattrs);
             }
         }
@@ -271,6 +277,7 @@ impl From<io::Error> for Failure {
     }
 }
 
+/// The path cannot be read.
 pub(crate) fn unreadable(path: RelPath, error: &io::Error) -> Problem {
     Problem::new(path, ProblemKind::Unreadable, words(error))
 }

@@ -44,7 +44,10 @@ pub(crate) fn run(args: &BackupArgs, console: &mut Console) -> Result<Answer> {
     })?;
     warn(&report, console);
     say(args, &report, console)?;
-    let missed = |kind| matches!(kind, ProblemKind::Unreadable | ProblemKind::Unstable);
+    let missed = |kind| {
+        use ProblemKind::{Attributes, Unreadable, Unstable};
+        matches!(kind, Unreadable | Unstable | Attributes)
+    };
     let missed = report.index.problems().iter().any(|problem| missed(problem.kind));
     Ok(if args.strict && missed { Answer::No } else { Answer::Yes })
 }

@@ -46,6 +46,7 @@ pub(crate) fn problems(index: &DirIndex) -> String {
         (ProblemKind::Unsupported, "of a kind that is left out"),
         (ProblemKind::Rotten, "rotten"),
         (ProblemKind::Exclude, "where exclude files cannot be used"),
+        (ProblemKind::Attributes, "without some of their attributes"),
     ];
     let counted = kinds.map(|(kind, words)| {
         (index.problems().iter().filter(|problem| problem.kind == kind).count(), words)

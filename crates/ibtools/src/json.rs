@@ -85,6 +85,7 @@ pub(crate) fn problems(problems: &[Problem]) -> Value {
             ProblemKind::Unsupported => "unsupported",
             ProblemKind::Rotten => "rotten",
             ProblemKind::Exclude => "exclude",
+            ProblemKind::Attributes => "attributes",
         };
         let mut object = object([("kind", kind.into()), ("detail", problem.detail.clone().into())]);
         put_path(&mut object, "path", &problem.path);

@@ -62,6 +62,7 @@ pub(crate) fn warn_of_problems(index: &DirIndex, console: &Console) {
             }
             ProblemKind::Unstable => console.warn(format_args!("{path} is unstable: {detail}")),
             ProblemKind::Unsupported => console.warn(format_args!("{path} is left out: {detail}")),
+            ProblemKind::Attributes => console.warn(format_args!("{path}: {detail}")),
             ProblemKind::Rotten => {
                 console.warn(format_args!("{path} is rotten: {detail}: {}", bytes(ranges)));
             }
