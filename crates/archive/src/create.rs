@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use diffindex::{Change, Content, DiffIndex, Signatures};
 use dirindex::{Dir, DirIndex, Neighbours, Node, RelPath};
-use rsync_core::{Delta, Digest, FileBytes, Progress};
+use rsync_core::{Digest, FileBytes, Progress};
 use rustix::fs::OFlags;
 use rustix::io::Errno;
 
@@ -221,20 +221,19 @@ impl Tree<'_> {
             rsync_core::Error::Io { source, .. } => unread(self.dir, path, &file, source),
             other => failed(other),
         })?;
-        let len = usize::try_from(len).unwrap_or(usize::MAX);
-        let new = bytes.get(..len).ok_or_else(changed)?;
-        let delta = Delta::compute(&signature, new, self.progress).map_err(failed)?;
+        let new = bytes.first(len).ok_or_else(changed)?;
+        let delta = new.delta(&signature, self.progress).map_err(failed)?;
         if delta.new_digest() != digest {
             return Err(changed());
         }
         out.begin(delta.encoded_len())?;
-        delta.write_to(new, out).map_err(|error| match error {
+        new.write_delta(&delta, out).map_err(|error| match error {
             rsync_core::Error::Io { source, .. } => Error::Write(source),
             other => failed(other),
         })?;
         // The digest was taken before the blocks were matched. A file that was only added to since
         // still begins with what was indexed.
-        if bytes.check().is_err() && Digest::of(new) != digest {
+        if new.check().is_err() && new.digest() != digest {
             return Err(changed());
         }
         Ok(())

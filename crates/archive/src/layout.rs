@@ -3,7 +3,7 @@
 
 use std::ops::Range;
 
-use diffindex::{BLOCK, BLOCK_ROWS, Change, Content, DiffIndex};
+use diffindex::{BLOCK, Change, Content, DiffIndex};
 use dirindex::sections::{MAX_SECTION_LEN, Seal};
 use dirindex::{Node, PathSlice, RelPath};
 
@@ -147,15 +147,21 @@ impl Layout {
     /// # Errors
     /// As [`place`](Layout::place).
     pub(crate) fn place_all(&self, diff: &DiffIndex) -> Result<Vec<Placed>, String> {
-        let mut contents = Vec::new();
-        for (number, changes) in diff.changes().chunks(BLOCK_ROWS).enumerate() {
-            let before = number * BLOCK_ROWS;
-            let placed = self.place(number, changes)?.into_iter();
+        let (mut contents, mut before) = (Vec::new(), 0);
+        for number in 0..self.blocks.len() {
+            let next = self.blocks.get(number + 1);
+            let rest = diff.changes().get(before..).unwrap_or_default();
+            let len = match next {
+                Some(next) => rest.partition_point(|change| change.path < next.first),
+                None => rest.len(),
+            };
+            let placed = self.place(number, rest.get(..len).unwrap_or_default())?.into_iter();
             contents
                 .extend(placed.map(|placed| Placed { change: before + placed.change, ..placed }));
+            before += len;
         }
-        if self.blocks.len() != diff.changes().len().div_ceil(BLOCK_ROWS) {
-            return Err("it lists more blocks than the diff".to_owned());
+        if before != diff.changes().len() {
+            return Err("it lists fewer blocks than the diff".to_owned());
         }
         Ok(contents)
     }

@@ -7,8 +7,8 @@ use std::path::Path;
 use std::sync::Arc;
 
 use dirindex::sections::{
-    FileKind, HEADER_LEN, List, Seal, Section, SectionError, Sections, Writer, container_len,
-    encode_all, max_held, too_much,
+    FileKind, HEADER_LEN, List, Seal, Section, SectionError, Sections, Writer, container_len, cut,
+    max_held, too_much,
 };
 use dirindex::stored::{
     ShapeCode, SignatureReader, StoredSignature, section_lens, write_signatures,
@@ -24,9 +24,9 @@ const ROOTS: u32 = 1;
 const CHANGES: u32 = 2;
 const SIGNATURES: u32 = 3;
 
-/// How many changes a block has; the last one may have fewer. So few that reading one path's change
+/// The most changes that a block has: fewer where they are long. So few that reading one path's change
 /// costs some 6 KiB, so many that compression loses 4% against blocks of 4,096.
-pub const BLOCK_ROWS: usize = 128;
+const BLOCK_ROWS: usize = 128;
 
 /// So many are decoded at a time: enough for all threads, and so few that little more than the changes
 /// themselves is held of a large diff.
@@ -81,7 +81,8 @@ pub struct Encoded<'a> {
     diff: &'a DiffIndex,
     signatures: Signatures,
     roots: Section,
-    blocks: Vec<Section>,
+    /// The changes in each, and what they are encoded as.
+    blocks: Vec<(&'a [Change], Section)>,
 }
 
 impl DiffIndex {
@@ -91,15 +92,18 @@ impl DiffIndex {
     /// [`Error::Sections`], when the changes are too large for their sections.
     pub fn encode(&self, signatures: Signatures) -> Result<Encoded<'_>, Error> {
         let roots = Section::encode(ROOTS, &(self.base(), self.result()))?;
-        let rows: Vec<RowWritten<'_>> =
-            self.changes().iter().map(|change| row(change, signatures)).collect();
-        let chunks: Vec<&[RowWritten<'_>]> = rows.chunks(BLOCK_ROWS).collect();
-        let blocks = encode_all(CHANGES, &chunks)?;
+        let lists: Vec<&[Change]> = cut(self.changes(), BLOCK_ROWS, weight).collect();
+        let encode = |list: &&'_ [Change]| {
+            let rows: Vec<RowWritten<'_>> =
+                list.iter().map(|change| row(change, signatures)).collect();
+            Section::encode(CHANGES, &rows)
+        };
+        let blocks = lists.par_iter().map(encode).collect::<Result<Vec<_>, _>>()?;
+        let blocks = lists.into_iter().zip(blocks).collect();
         Ok(Encoded { diff: self, signatures, roots, blocks })
     }
 
-    /// [`from_bytes`](DiffIndex::from_bytes), and where in the bytes each block of [`BLOCK_ROWS`]
-    /// changes begins and what it can be read with by itself. For a diff that is a part of a larger file,
+    /// [`from_bytes`](DiffIndex::from_bytes), and where in the bytes each block of changes begins and what it can be read with by itself. For a diff that is a part of a larger file,
     /// which may take `most` bytes of memory.
     ///
     /// # Errors
@@ -120,14 +124,14 @@ impl DiffIndex {
 impl<'a> Encoded<'a> {
     /// How many bytes it is.
     pub fn byte_len(&self) -> u64 {
-        let blocks = self.blocks.iter().map(|block| block.seal().stored_len);
+        let blocks = self.blocks.iter().map(|(_, block)| block.seal().stored_len);
         let roots = self.roots.seal().stored_len;
         container_len([roots].into_iter().chain(blocks).chain(section_lens(self.kept())))
     }
 
     /// What it takes in memory for who reads all of it. See [`max_held`].
     pub fn held(&self) -> u64 {
-        let blocks = self.blocks.iter().map(|block| BLOCK.held(&block.seal()));
+        let blocks = self.blocks.iter().map(|(_, block)| BLOCK.held(&block.seal()));
         let signatures = section_lens(self.kept());
         let all = [self.roots.seal().raw_len].into_iter().chain(blocks).chain(signatures);
         all.fold(0, u64::saturating_add)
@@ -149,26 +153,26 @@ impl<'a> Encoded<'a> {
 
     /// The blocks: the changes in each, and what it can be read with by itself.
     pub fn blocks(&self) -> impl Iterator<Item = (&'a [Change], Seal)> {
-        self.diff.changes().chunks(BLOCK_ROWS).zip(self.blocks.iter().map(Section::seal))
+        self.blocks.iter().map(|(changes, block)| (*changes, block.seal()))
     }
 
-    /// Writes the bytes to `out`. Calls `cut` before each block and after the last one. Of a diff that holds
+    /// Writes the bytes to `out`. Calls `before` before each block and after the last one. Of a diff that holds
     /// [too much](Encoded::check_held) no reader takes them.
     ///
     /// # Errors
-    /// [`Error::Sections`], when `out` or `cut` fails or a signature cannot be loaded.
+    /// [`Error::Sections`], when `out` or `before` fails or a signature cannot be loaded.
     pub fn write_to<W: Write>(
         &self,
         out: W,
-        mut cut: impl FnMut(&mut W) -> io::Result<()>,
+        mut before: impl FnMut(&mut W) -> io::Result<()>,
     ) -> Result<(), Error> {
         let mut writer = Writer::new(out, FILE_KIND)?;
         writer.section(&self.roots)?;
-        for block in &self.blocks {
-            cut(writer.get_mut()).map_err(SectionError::Write)?;
+        for (_, block) in &self.blocks {
+            before(writer.get_mut()).map_err(SectionError::Write)?;
             writer.section(block)?;
         }
-        cut(writer.get_mut()).map_err(SectionError::Write)?;
+        before(writer.get_mut()).map_err(SectionError::Write)?;
         write_signatures(&mut writer, SIGNATURES, self.kept())?;
         writer.finish_part()?;
         Ok(())
@@ -232,6 +236,21 @@ fn change((path, old, new): RowRead, signature: Option<StoredSignature>) -> Chan
         Outcome::Gone | Outcome::Excluded => None,
     };
     Change { path, old, new, excluded }
+}
+
+/// About how many bytes a change is encoded in.
+fn weight(change: &Change) -> usize {
+    let base = |content: &Content| match content {
+        Content::Delta { base, .. } | Content::Copy { base } | Content::Tree { base, .. } => {
+            base.as_bytes().len()
+        }
+        Content::Same { path } => path.as_bytes().len(),
+        Content::Keep | Content::Whole => 0,
+    };
+    let new = |new: &New| new.node.weight() + new.meta.weight() + base(&new.content);
+    change.path.as_bytes().len()
+        + change.old.as_ref().map_or(0, Node::weight)
+        + change.new.as_ref().map_or(0, new)
 }
 
 fn row(change: &Change, signatures: Signatures) -> RowWritten<'_> {

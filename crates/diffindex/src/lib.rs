@@ -43,7 +43,7 @@ use dirindex::Entry;
 
 pub use change::{Change, Class, Content, New};
 pub use diff::DiffIndex;
-pub use encoded::{BLOCK, BLOCK_ROWS, Encoded, Signatures, read_block};
+pub use encoded::{BLOCK, Encoded, Signatures, read_block};
 pub use error::Error;
 pub use fold::MovedTree;
 pub use squash::{PartContent, Recipe, Squashed};

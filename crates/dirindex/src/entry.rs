@@ -244,7 +244,30 @@ impl Node {
     }
 }
 
+impl Entry {
+    /// About how many bytes it is encoded in.
+    pub fn weight(&self) -> usize {
+        self.path.as_bytes().len() + self.node.weight() + self.meta.weight()
+    }
+}
+
+impl Node {
+    /// About how many bytes it is encoded in.
+    pub fn weight(&self) -> usize {
+        match self {
+            Node::Symlink { target } => target.len(),
+            Node::HardLink { to } => to.as_bytes().len(),
+            _ => 40,
+        }
+    }
+}
+
 impl Meta {
+    /// About how many bytes it is encoded in.
+    pub fn weight(&self) -> usize {
+        20 + self.xattrs.0.as_ref().map_or(0, |packed| packed.len())
+    }
+
     /// The first rule of this type's documentation that the value breaks, if any.
     pub fn broken_rule(&self) -> Option<&'static str> {
         if self.mode > 0o7777 {

@@ -12,7 +12,7 @@ use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 
 use crate::codec;
-use crate::sections::{FileKind, List, Section, SectionError, Sections, Writer};
+use crate::sections::{self, FileKind, List, Section, SectionError, Sections, Writer};
 use crate::stored::{self, ShapeCode, SignatureReader, StoredSignature};
 use crate::{Entry, Error, NewFile, Node, ReadAt, RelPath, Time};
 
@@ -307,38 +307,26 @@ impl DirIndex {
     /// [`Error::Sections`].
     pub fn write_to(&self, out: impl Write) -> Result<(), Error> {
         let mut writer = Writer::new(out, FILE_KIND)?;
-        self.write_rows(&mut writer, CATALOGUE, |record| -> Row<&Entry> {
+        let lists: Vec<&[Arc<Record>]> =
+            sections::cut(&self.records, ROWS_PER_SECTION, |record| record.entry.weight())
+                .collect();
+        write_rows(&mut writer, CATALOGUE, &lists, |record| -> Row<&Entry> {
             (&record.entry, record.signature.as_ref().map(StoredSignature::code))
         })?;
-        self.write_rows(&mut writer, TRUST, |record| record.trust)?;
-        for chunk in self.problems.chunks(ROWS_PER_SECTION) {
-            writer.section(&Section::encode(PROBLEMS, &chunk)?)?;
+        write_rows(&mut writer, TRUST, &lists, |record| record.trust)?;
+        let weight = |problem: &Problem| {
+            problem.path.as_bytes().len() + problem.detail.len() + 18 * problem.ranges.len()
+        };
+        for list in sections::cut(&self.problems, ROWS_PER_SECTION, weight) {
+            writer.section(&Section::encode(PROBLEMS, &list)?)?;
         }
-        for chunk in self.excluded.chunks(ROWS_PER_SECTION) {
-            writer.section(&Section::encode(EXCLUDED, &chunk)?)?;
+        let weight = |path: &RelPath| path.as_bytes().len();
+        for list in sections::cut(&self.excluded, ROWS_PER_SECTION, weight) {
+            writer.section(&Section::encode(EXCLUDED, &list)?)?;
         }
         let signatures = self.records.iter().filter_map(|record| record.signature.as_ref());
         stored::write_signatures(&mut writer, SIGNATURES, signatures)?;
         writer.finish()?;
-        Ok(())
-    }
-
-    /// Writes a row for each record, in sections of `kind`.
-    fn write_rows<'a, W: Write, T: Serialize>(
-        &'a self,
-        writer: &mut Writer<W>,
-        kind: u32,
-        row: impl Fn(&'a Record) -> T + Sync,
-    ) -> Result<(), Error> {
-        for records in self.records.chunks(sections_at_once() * ROWS_PER_SECTION) {
-            let chunks = records.par_chunks(ROWS_PER_SECTION);
-            let encode = |chunk: &'a [Arc<Record>]| {
-                let rows: Vec<T> = chunk.iter().map(|record| row(record)).collect();
-                Section::encode(kind, &rows)
-            };
-            let sections = chunks.map(encode).collect::<Result<Vec<Section>, SectionError>>()?;
-            sections.iter().try_for_each(|section| writer.section(section))?;
-        }
         Ok(())
     }
 
@@ -409,6 +397,24 @@ impl DirIndex {
         signatures.finish()?;
         Ok(DirIndex::from_sorted(records)?.with_problems(problems).with_excluded(excluded))
     }
+}
+
+/// Writes a row for each record, those of each list in a section of `kind`.
+fn write_rows<'a, W: Write, T: Serialize>(
+    writer: &mut Writer<W>,
+    kind: u32,
+    lists: &[&'a [Arc<Record>]],
+    row: impl Fn(&'a Record) -> T + Sync,
+) -> Result<(), Error> {
+    for lists in lists.chunks(sections_at_once()) {
+        let encode = |list: &&'a [Arc<Record>]| {
+            let rows: Vec<T> = list.iter().map(|record| row(record)).collect();
+            Section::encode(kind, &rows)
+        };
+        let sections = lists.par_iter().map(encode).collect::<Result<Vec<_>, SectionError>>()?;
+        sections.iter().try_for_each(|section| writer.section(section))?;
+    }
+    Ok(())
 }
 
 /// Two indexes are equal when they describe the same tree.

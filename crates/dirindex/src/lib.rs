@@ -34,7 +34,15 @@
 //!   nor can the rest of one long write that began before.
 //! - Content that changed though the state did not is found when asked for ([`ScanOptions::verify`]).
 //! - What a rule left out is told from what is not there ([`DirIndex::excluded`]).
-//! - What cannot be read is reported and keeps what the previous index has of it.
+//! - What cannot be read is reported and keeps what the previous index has of it: each name its own
+//!   content, also one that was a hard link to a file that is another now.
+//! - A file with several names is taken in as long as it can be read by one of them.
+//! - Attributes that cannot be read leave nothing else out. They are as the previous index has them.
+//! - A file is read to its end, whatever length it is said to have (`/proc`, FUSE), and again each
+//!   time if that is not its length. One without end, one of more than 16 TiB, and one of more than
+//!   1 TiB of which less than a thousandth is stored are reported and not read.
+//! - A directory below the root that an interrupted apply left half old, half new is reported and as
+//!   the previous index has it. What lies in a stage ([`STAGE_DIR`]) is never content.
 //! - The same tree has the same [`Root`] for any number of threads and any order of names, and a scan
 //!   has a few files open for each thread, whatever the tree's depth and width.
 //! - A file counts as unchanged when its length, times of modification and change, and inode are
@@ -42,8 +50,9 @@
 //!
 //! # What an index does not have
 //!
-//! The root directory's own mode and times, which are the caller's; sockets; extended attributes of
-//! symbolic links and special files; holes of sparse files (their content reads as zeros; a scan does not read them).
+//! The root directory's own mode and times, which are the caller's; sockets; that links, fifos or
+//! devices are names of one another (each is an entry by itself, as only contents can be lost by that);
+//! holes of sparse files (their content reads as zeros; a scan does not read them).
 //!
 //! The file's bytes are written down in `docs/format.md`. A reader of one takes any bytes: damage is
 //! an error that says where.

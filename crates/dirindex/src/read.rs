@@ -4,6 +4,7 @@
 use std::fs::File;
 use std::io::{self, Read};
 use std::os::fd::{AsFd, OwnedFd};
+use std::os::unix::fs::FileExt;
 use std::thread::sleep;
 use std::time::Duration;
 
@@ -36,6 +37,14 @@ const RACY: Time = Time { secs: 0, nanos: 50_000_000 };
 /// The same where times have whole seconds only, or every other second (FAT).
 const RACY_COARSE: Time = Time { secs: 2, nanos: 0 };
 
+/// The most that is read of a file beyond what its length is said to be: it may never end.
+const MOST_BEYOND: u64 = 1 << 30;
+
+/// A file of which so much is said, or so much and next to nothing of it is stored, is left out: the
+/// backup of all others would have to wait for it for hours.
+const TOO_LONG: u64 = 16 << 40;
+const TOO_LONG_AND_EMPTY: u64 = 1 << 40;
+
 /// What a file had when it was read.
 pub(crate) struct Content {
     pub(crate) stat: Stat,
@@ -46,75 +55,157 @@ pub(crate) struct Content {
     pub(crate) stable: bool,
 }
 
+impl Content {
+    /// Whether it has the length that it is said to have. If not, what else is said of it may not
+    /// change either when its content does.
+    pub(crate) fn is_as_told(&self) -> bool {
+        self.signature.file_len() == len(&self.stat)
+    }
+}
+
 /// Reads the file that `open` opens, which looked like `seen` a moment ago. `buffer` is only there
-/// to be used again.
+/// to be used again. `None` when it does not have the length that it is said to have, unless it is
+/// read `apart`, while no directory is held open: it may be long.
 ///
 /// The file's state is known before and after: length, times of modification and change, inode and
 /// device. The kernel stamps a change with the time of its last clock tick, so reading begins only
-/// once a change would leave another time than the one that is there.
+/// once a change would leave another time than the one that is there. A file of another length than
+/// it is said to have is read until it has the same content twice.
 ///
 /// # Errors
-/// As the system has them; also when a file stands there no longer.
+/// As the system has them; also when a file stands there no longer, is too long, or has no end.
 pub(crate) fn read(
     open: impl Fn() -> io::Result<OwnedFd>,
     seen: &Stat,
     options: &ScanOptions,
     buffer: &mut Vec<u8>,
-) -> io::Result<Content> {
+    apart: bool,
+) -> io::Result<Option<Content>> {
     let mut before = *seen;
+    let mut last = None;
     for _ in 0..ATTEMPTS {
         let_a_tick_pass(ctime(&before));
         let file = File::from(open()?);
-        let signature = sign(&file, &before, options, buffer)?;
-        let xattrs = xattr::read(xattr::Of::Open(file.as_fd()));
-        let after = fstat(&file)?;
-        if FileType::from_raw_mode(after.st_mode) != FileType::RegularFile {
-            return Err(io::Error::other("it is no longer a file"));
+        refuse_too_long(&file, &before)?;
+        let mut signed = sign(&file, &before, options, buffer)?;
+        let is_odd = matches!(signed, Signed::Odd);
+        if is_odd && same_state(&before, &stat_of_file(&file)?) {
+            if !apart {
+                return Ok(None);
+            }
+            signed = Signed::Whole(to_the_end(File::from(open()?), &before, options)?);
         }
-        if let Some(signature) = signature
-            && signature.file_len() == len(&after)
+        let xattrs = xattr::read(xattr::Of::Open(file.as_fd()));
+        let after = stat_of_file(&file)?;
+        if let Signed::Whole(signature) = signed
             && same_state(&before, &after)
         {
-            return Ok(Content { stat: after, signature, xattrs, stable: true });
+            let known = signature.digest();
+            if !is_odd || known == last {
+                return Ok(Some(Content { stat: after, signature, xattrs, stable: true }));
+            }
+            last = known;
         }
         before = after;
     }
     let file = File::from(open()?);
-    let stat = fstat(&file)?;
+    let stat = stat_of_file(&file)?;
     let xattrs = xattr::read(xattr::Of::Open(file.as_fd()));
-    // As long as it was when it was opened, or it may never end.
-    let content =
-        Counted { input: (&file).take(len(&stat)), progress: options.progress.as_deref() };
-    let signature = Signature::of_reader(content, Some(len(&stat)), &options.signature)
-        .map_err(io::Error::other)?;
-    Ok(Content { stat, signature, xattrs, stable: false })
+    let signature = if last.is_some() {
+        to_the_end(file, &stat, options)?
+    } else {
+        // As long as it was when it was opened, or it may never end.
+        signature_of(file.take(len(&stat)), Some(len(&stat)), options)?
+    };
+    Ok(Some(Content { stat, signature, xattrs, stable: false }))
 }
 
-/// The signature of a file that looked like `stat`; `None` when it turned out shorter. Whether it
-/// held still is for the caller to see; most files are small, and each call of the system counts.
+fn stat_of_file(file: &File) -> io::Result<Stat> {
+    let stat = fstat(file)?;
+    match FileType::from_raw_mode(stat.st_mode) {
+        FileType::RegularFile => Ok(stat),
+        _ => Err(io::Error::other("it is no longer a file")),
+    }
+}
+
+fn refuse_too_long(file: &File, stat: &Stat) -> io::Result<()> {
+    let len = len(stat);
+    // Not every file system says how much of a file is stored: there have to be holes.
+    let is_empty = || {
+        stat.st_blocks.unsigned_abs() < len / 512 / 1024
+            && seek(file, SeekFrom::Hole(0)).is_ok_and(|hole| hole < len)
+            && seek(file, SeekFrom::Start(0)).is_ok()
+    };
+    if len > TOO_LONG {
+        return Err(io::Error::other(format!("it says that it has {len} bytes, over 16 TiB")));
+    }
+    if len > TOO_LONG_AND_EMPTY && is_empty() {
+        let why = format!("it has {len} bytes, and less than a thousandth of them is stored");
+        return Err(io::Error::other(why));
+    }
+    Ok(())
+}
+
+/// The signature of all that comes out of a file, whose length is not what it is said to be.
+fn to_the_end(file: File, stat: &Stat, options: &ScanOptions) -> io::Result<Signature> {
+    let most = if len(stat) < LARGE { len(stat) + MOST_BEYOND } else { MOST_BEYOND };
+    let signature = signature_of(file.take(most + 1), None, options)?;
+    match signature.file_len() <= most {
+        true => Ok(signature),
+        false => Err(io::Error::other(format!(
+            "it says that it has {} bytes, and does not end there, nor 1 GiB after",
+            len(stat)
+        ))),
+    }
+}
+
+fn signature_of(
+    input: impl Read,
+    len: Option<u64>,
+    options: &ScanOptions,
+) -> io::Result<Signature> {
+    let input = Counted { input, progress: options.progress.as_deref() };
+    Signature::of_reader(input, len, &options.signature).map_err(|error| match error {
+        rsync_core::Error::Io { source, .. } => source,
+        other => io::Error::other(other),
+    })
+}
+
+/// What became of a file.
+enum Signed {
+    Whole(Signature),
+    /// It changed meanwhile.
+    Changed,
+    /// It does not have the length that it is said to have.
+    Odd,
+}
+
+/// The signature of a file that looked like `stat`. Whether it held still is for the caller to see;
+/// most files are small, and each call of the system counts.
 fn sign(
     file: &File,
     stat: &Stat,
     options: &ScanOptions,
     buffer: &mut Vec<u8>,
-) -> io::Result<Option<Signature>> {
+) -> io::Result<Signed> {
     let (len, progress) = (len(stat), options.progress.as_deref());
     let signed = if len < LARGE {
-        if buffer.len() < len as usize {
-            buffer.resize(len as usize, 0);
+        let len = len as usize;
+        if buffer.len() <= len {
+            buffer.resize(len + 1, 0);
         }
-        let content = buffer.get_mut(..len as usize).unwrap_or_default();
-        if let Err(error) = (&*file).read_exact(content) {
-            return match error.kind() {
-                io::ErrorKind::UnexpectedEof => Ok(None),
-                _ => Err(error),
-            };
+        // One more is asked for: who then gets no more is at the end.
+        let filled = fill(file, buffer.get_mut(..=len).unwrap_or_default(), len)?;
+        if filled != len {
+            return Ok(Signed::Odd);
         }
-        progress.inspect(|progress| progress.add_bytes(len));
-        Signature::of_slice(content, &options.signature)
+        progress.inspect(|progress| progress.add_bytes(len as u64));
+        Signature::of_slice(buffer.get(..len).unwrap_or_default(), &options.signature)
+    } else if file.read_at(&mut [0; 2], len - 1)? != 1 {
+        return Ok(Signed::Odd);
     } else if options.maps && !is_sparse(stat) {
         FileBytes::open(file).and_then(|bytes| {
-            let signature = Signature::of_slice_with(&bytes, &options.signature, progress)?;
+            let signature = bytes.signature(&options.signature, progress)?;
             bytes.check().map(|()| signature)
         })
     } else {
@@ -122,9 +213,26 @@ fn sign(
         Signature::of_reader(input, Some(len), &options.signature)
     };
     match signed {
-        Ok(signature) => Ok(Some(signature)),
-        Err(rsync_core::Error::Changed) => Ok(None),
+        Ok(signature) if signature.file_len() == len => Ok(Signed::Whole(signature)),
+        Ok(_) | Err(rsync_core::Error::Changed) => Ok(Signed::Changed),
+        Err(rsync_core::Error::Io { source, .. }) => Err(source),
         Err(error) => Err(io::Error::other(error)),
+    }
+}
+
+/// Reads into `out` until `enough` bytes are there, or no more come. How many there are.
+fn fill(mut file: &File, out: &mut [u8], enough: usize) -> io::Result<usize> {
+    let mut filled = 0;
+    loop {
+        match file.read(out.get_mut(filled..).unwrap_or_default()) {
+            Ok(0) => return Ok(filled),
+            Ok(n) => filled += n,
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
+            Err(error) => return Err(error),
+        }
+        if filled >= enough {
+            return Ok(filled);
+        }
     }
 }
 
@@ -163,7 +271,7 @@ impl Read for Sparse<'_> {
             out.fill(0);
             out.len()
         } else {
-            std::os::unix::fs::FileExt::read_at(self.file, out, self.at)?
+            self.file.read_at(out, self.at)?
         };
         self.at += n as u64;
         Ok(n)

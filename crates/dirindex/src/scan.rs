@@ -2,7 +2,7 @@
 //! for. Knows nothing of what the index is for.
 
 use std::collections::{HashMap, HashSet};
-use std::os::fd::{BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{SystemTime, UNIX_EPOCH};
 use std::{io, mem};
@@ -14,11 +14,11 @@ use rustix::fs::{AtFlags, FileType, Mode, Stat, major, minor, openat, statat};
 use crate::assemble::{in_path_order, index_of, keep, keep_unreadable, put_xattrs};
 use crate::read::{self, ATTEMPTS, Content, LARGE, READ};
 use crate::stored::{self, Pool};
-use crate::walk::{Found, Walk, unreadable, walk};
+use crate::walk::{self, Found, Walk, unreadable, walk};
 use crate::xattr::{self, Attributes};
 use crate::{
-    Dir, DirIndex, Entry, Error, Meta, Node, Problem, ProblemKind, Record, RelPath, STAGE_DIR,
-    Time, Trust, Xattrs,
+    Dir, DirIndex, Entry, Error, Meta, Node, Problem, ProblemKind, Record, RelPath, Time, Trust,
+    Xattrs,
 };
 
 /// Of the files that are left for later, those from this length on are read one by one, by all threads; in the
@@ -150,10 +150,9 @@ impl DirIndex {
 
 /// Refuses a tree that an interrupted apply left half old, half new.
 fn refuse_unfinished(dir: &Dir) -> Result<(), Error> {
-    let journal = format!("{STAGE_DIR}/journal");
-    match statat(dir.root(), journal, AtFlags::SYMLINK_NOFOLLOW) {
-        Ok(_) => Err(Error::Unfinished { root: dir.path().to_path_buf() }),
-        Err(_) => Ok(()),
+    match walk::holds_unfinished(dir.root().as_fd()) {
+        true => Err(Error::Unfinished { root: dir.path().to_path_buf() }),
+        false => Ok(()),
     }
 }
 
@@ -164,6 +163,17 @@ struct Taken {
     problems: Vec<Problem>,
     /// Where attributes could not be read for lack of `/proc`: said once, not of each path.
     no_proc: Option<RelPath>,
+}
+
+/// What became of reading a file.
+#[allow(clippy::large_enum_variant, reason = "one at a time, on the stack")]
+enum Read {
+    /// It was taken in, and had this state.
+    Done(Stat),
+    /// It is not there, or cannot be read.
+    Nothing,
+    /// It is to be read apart.
+    Apart,
 }
 
 struct Scan<'a> {
@@ -195,7 +205,10 @@ impl Scan<'_> {
             } else {
                 let name = found.path.name();
                 let open = || Ok(openat(fd, name, READ, Mode::empty())?);
-                self.file(&found, open, &mut buffer, &mut pool, &mut taken);
+                let read = self.file(&found, open, &mut buffer, &mut pool, &mut taken, false);
+                if matches!(read, Read::Apart) {
+                    self.later().push(found);
+                }
             }
         }
         pool.shrink();
@@ -286,7 +299,10 @@ impl Scan<'_> {
             return Some(found.stat);
         }
         let open = || self.dir.root().open(&found.path, READ);
-        self.file(found, open, &mut Vec::new(), &mut Pool::default(), taken)
+        match self.file(found, open, &mut Vec::new(), &mut Pool::default(), taken, true) {
+            Read::Done(stat) => Some(stat),
+            Read::Nothing | Read::Apart => None,
+        }
     }
 
     fn later(&self) -> MutexGuard<'_, Vec<Found>> {
@@ -335,7 +351,7 @@ impl Scan<'_> {
         self.options.keep.as_deref().or(self.previous)
     }
 
-    /// Reads a file. Gives its state when it was read, if it was.
+    /// Reads a file, one whose length is not what it is said to be only `apart`.
     fn file(
         &self,
         found: &Found,
@@ -343,17 +359,19 @@ impl Scan<'_> {
         buffer: &mut Vec<u8>,
         pool: &mut Pool,
         taken: &mut Taken,
-    ) -> Option<Stat> {
+        apart: bool,
+    ) -> Read {
         let path = &found.path;
-        let content = match read::read(open, &found.stat, self.options, buffer) {
-            Ok(content) => content,
-            Err(error) if error.kind() == io::ErrorKind::NotFound => return None,
+        let content = match read::read(open, &found.stat, self.options, buffer, apart) {
+            Ok(Some(content)) => content,
+            Ok(None) => return Read::Apart,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Read::Nothing,
             Err(error) => {
                 taken.problems.push(unreadable(path.clone(), &error));
-                return None;
+                return Read::Nothing;
             }
         };
-        let read = Some(content.stat);
+        let read = Read::Done(content.stat);
         if let Some(record) = self.vouched(found).filter(|record| is_rotten(record, &content)) {
             let detail = "content changed, but not its length, times or inode".into();
             let mut problem = Problem::new(path.clone(), ProblemKind::Rotten, detail);
@@ -362,12 +380,12 @@ impl Scan<'_> {
             taken.records.push(Arc::clone(record));
             return read;
         }
+        let firm = content.stable && content.is_as_told() && content.xattrs.are_complete();
         let Content { stat, signature, xattrs, stable } = content;
-        let digest = signature.digest()?;
+        let Some(digest) = signature.digest() else { return Read::Nothing };
         let node = Node::File { len: signature.file_len(), digest };
         let signature = (!node.is_empty()).then(|| pool.keep(signature));
-        let firm = stable && xattrs.are_complete() && read::settled(&stat, self.started);
-        let trust = firm.then(|| trust(&stat));
+        let trust = (firm && read::settled(&stat, self.started)).then(|| trust(&stat));
         let xattrs = self.attributes(path, xattrs, |old| matches!(old, Node::File { .. }), taken);
         let entry = Entry { path: path.clone(), node, meta: Meta { xattrs, ..meta(&stat) } };
         if !stable {

@@ -16,7 +16,7 @@ use rsync_core::Digest;
 use serde::de::DeserializeOwned;
 
 pub use self::held::{FileKind, List, max_held, too_much};
-pub use self::section::{Packing, Seal, Section, encode_all};
+pub use self::section::{Packing, Seal, Section, cut, encode_all};
 use crate::{ReadAt, codec};
 
 /// The most one section may hold before compression.
@@ -449,6 +449,17 @@ mod tests {
     fn read(bytes: Vec<u8>) -> Result<(Vec<u64>, Vec<u8>), SectionError> {
         let sections = Sections::from_bytes(bytes, KIND)?;
         Ok((sections.decode_all(1)?, sections.raw(1)?))
+    }
+
+    #[test]
+    fn sections_are_cut_by_bytes_too() {
+        let lens = |rows: &[usize], most| {
+            cut(rows, most, |row| *row).map(<[usize]>::len).collect::<Vec<_>>()
+        };
+        assert_eq!(lens(&[1; 10], 4), [4, 4, 2]);
+        assert_eq!(lens(&[], 4), []);
+        assert_eq!(lens(&[600_000; 5], 4), [2, 2, 1]);
+        assert_eq!(lens(&[1, 5 << 20, 1, 1], 4), [2, 2]);
     }
 
     #[test]

@@ -7,7 +7,7 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use rayon::Scope;
-use rustix::fs::{AtFlags, FileType, RawDir, Stat, readlinkat, statat};
+use rustix::fs::{AtFlags, FileType, RawDir, Stat, fstat, readlinkat, statat};
 use rustix::io::Errno;
 
 use crate::error::words;
@@ -166,15 +166,15 @@ impl<T: Send, F: Fn(BorrowedFd<'_>, Vec<Found>) -> Result<T, Error> + Sync> Walk
         let mut names = Vec::new();
         let mut buffer = Vec::with_capacity(NAMES_LEN);
         let mut entries = RawDir::new(fd, buffer.spare_capacity_mut());
-        let (mut too_long, mut staged) = (false, false);
+        let (mut staged, mut unusable) = (false, None::<(RelPath, String)>);
         while let Some(entry) = entries.next() {
             let entry = entry?;
             let name = entry.file_name().to_bytes();
-            if name == STAGE_DIR.as_bytes() {
-                staged = true;
+            if name == b"." || name == b".." {
                 continue;
             }
-            if name == b"." || name == b".." {
+            if name == STAGE_DIR.as_bytes() {
+                staged = true;
                 continue;
             }
             let path = match dir {
@@ -183,17 +183,31 @@ impl<T: Send, F: Fn(BorrowedFd<'_>, Vec<Found>) -> Result<T, Error> + Sync> Walk
             };
             match path {
                 Ok(path) => names.push((path, entry.file_type())),
-                // The kernel gives no name that is not usable, but a path may grow too long.
-                Err(_) => too_long = true,
+                // A path may grow too long, and FUSE has longer names than all others.
+                Err(error) => {
+                    let near = dir.cloned().or_else(|| RelPath::new(name.get(..255)?).ok());
+                    // The first in the order of names, whatever the directory's is.
+                    let named = near.map(|near| (near, error.to_string()));
+                    unusable = unusable.into_iter().chain(named).min();
+                }
             }
         }
-        // At the root it is that of this tree, of which its owner speaks.
-        let staged = staged.then_some("what an apply that did not end has in .ibtools-apply there");
-        let too_long = too_long.then_some("what is in it, whose path is over 8192 bytes long");
-        for (dir, detail) in dir.iter().flat_map(|dir| [(dir, staged), (dir, too_long)]) {
-            let Some(detail) = detail else { continue };
-            let problem = Problem::new((*dir).clone(), ProblemKind::Unsupported, detail.into());
-            self.lock().0.problems.push(problem);
+        let mut problems = Vec::new();
+        if let (Some(dir), true) = (dir, staged) {
+            if holds_unfinished(fd.as_fd()) {
+                let why =
+                    "it holds an unfinished apply (.ibtools-apply/journal): run that again first";
+                return Err(io::Error::other(why));
+            }
+            let detail = "what an apply left there in .ibtools-apply".into();
+            problems.push(Problem::new(dir.clone(), ProblemKind::Unsupported, detail));
+        }
+        if let Some((path, error)) = unusable {
+            let detail = format!("something in it, and all below that: {error}");
+            problems.push(Problem::new(path, ProblemKind::Unsupported, detail));
+        }
+        if !problems.is_empty() {
+            self.lock().0.problems.append(&mut problems);
         }
         Ok(names)
     }
@@ -251,6 +265,17 @@ impl<T: Send, F: Fn(BorrowedFd<'_>, Vec<Found>) -> Result<T, Error> + Sync> Walk
     fn fail(&self, error: Error) {
         self.lock().1.get_or_insert(error);
     }
+}
+
+/// Whether an interrupted apply left what the directory `fd` holds half old, half new. What somebody
+/// else put there, in a directory that many may write to, says nothing of it.
+pub(crate) fn holds_unfinished(fd: BorrowedFd<'_>) -> bool {
+    let look = |name: &str| statat(fd, name, AtFlags::SYMLINK_NOFOLLOW);
+    let (Ok(dir), Ok(stage)) = (fstat(fd), look(STAGE_DIR)) else { return false };
+    let owners = [0, dir.st_uid, rustix::process::geteuid().as_raw()];
+    FileType::from_raw_mode(stage.st_mode) == FileType::Directory
+        && owners.contains(&stage.st_uid)
+        && look(&format!("{STAGE_DIR}/journal")).is_ok()
 }
 
 /// What stands at `path` in the directory `fd`, and a symbolic link's target.

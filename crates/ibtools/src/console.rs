@@ -82,7 +82,7 @@ impl Console {
     pub(crate) fn ticker(&self, doing: &'static str, total: Option<u64>) -> Ticker {
         let progress = Arc::new(Progress::default());
         let shown = !self.json && !self.quiet && io::stderr().is_terminal();
-        let thread = shown.then(|| {
+        let watcher = || {
             let (stop, stopped) = mpsc::channel();
             let watched = Arc::clone(&progress);
             let watch = move || {
@@ -96,8 +96,10 @@ impl Console {
                 }
                 bar.finish_and_clear();
             };
-            (stop, std::thread::spawn(watch))
-        });
+            // Where no thread is to be had the work goes on unseen.
+            Some((stop, std::thread::Builder::new().spawn(watch).ok()?))
+        };
+        let thread = if shown { watcher() } else { None };
         Ticker { progress, thread }
     }
 }

@@ -18,11 +18,12 @@ mod scan;
 mod show;
 mod source;
 mod squash;
+mod threads;
 mod verify;
 
 use std::process::ExitCode;
 
-use anyhow::{Context, Result};
+use anyhow::Result;
 use clap::Parser;
 
 use self::args::{Args, Verb};
@@ -50,10 +51,10 @@ fn main() -> ExitCode {
 }
 
 fn run(args: &Args) -> Result<Answer> {
-    if let Some(threads) = args.global.threads {
-        let pool = rayon::ThreadPoolBuilder::new().num_threads(threads.into());
-        pool.build_global().context("cannot start the threads")?;
-    }
+    threads::with(args.global.threads.map(usize::from), || verb(args))?
+}
+
+fn verb(args: &Args) -> Result<Answer> {
     let mut console = Console::new(&args.global);
     let answer = match &args.verb {
         Verb::Signature(args) => rsync::signature(args, &mut console),

@@ -6,7 +6,7 @@ use std::io::{self, BufReader, Read};
 use std::path::Path;
 
 use anyhow::{Context, Result, bail};
-use incremental_backups_tools::rsync_core::{self, Delta, DeltaStats, FileBytes, StrongHash};
+use incremental_backups_tools::rsync_core::{self, DeltaStats, FileBytes, StrongHash};
 use incremental_backups_tools::{Signature, SignatureOptions};
 use indicatif::{HumanBytes, HumanCount};
 
@@ -61,7 +61,7 @@ fn signature_of(path: &Path, options: &SignatureOptions, console: &Console) -> R
         Some(file) => {
             let bytes = FileBytes::open(&file)?;
             let ticker = console.ticker("reading", Some(bytes.len() as u64));
-            let signature = Signature::of_slice_with(&bytes, options, Some(ticker.progress()))?;
+            let signature = bytes.signature(options, Some(ticker.progress()))?;
             bytes.check()?;
             Ok(signature)
         }
@@ -109,10 +109,10 @@ fn write_delta(
     };
     let bytes = FileBytes::open(&file)?;
     let ticker = console.ticker("comparing", Some(bytes.len() as u64));
-    let delta = Delta::compute(signature, &bytes, Some(ticker.progress()))?;
+    let delta = bytes.delta(signature, Some(ticker.progress()))?;
     drop(ticker);
     files::write(&args.delta, console, |out| {
-        delta.write_to(&bytes, out)?;
+        bytes.write_delta(&delta, out)?;
         bytes.check()?;
         Ok(delta.stats())
     })

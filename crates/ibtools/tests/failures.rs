@@ -155,3 +155,27 @@ fn unreadable_files_are_warned_of_and_the_rest_goes_on() {
     let mut command = unprivileged(&place).unwrap();
     assert_eq!(run(command.args("compare tree out/i".split(' '))).code, Some(0));
 }
+
+#[test]
+fn without_more_threads_the_work_is_done_with_the_one_there_is() {
+    let place = prepared();
+    fs::set_permissions(place.path(""), Permissions::from_mode(0o755)).unwrap();
+    fs::create_dir(place.path("out")).unwrap();
+    fs::set_permissions(place.path("out"), Permissions::from_mode(0o777)).unwrap();
+    // After the user is changed, or the limit would be on what changes it.
+    let limited = |args: &str| {
+        let mut command = std::process::Command::new("setpriv");
+        command.args("--reuid 65533 --regid 65533 --clear-groups prlimit --nproc=1".split(' '));
+        command.arg(common::IBTOOLS).args(args.split(' ')).current_dir(place.path(""));
+        command
+    };
+    let as_root = fs::metadata("/proc/self").unwrap().uid() == 0;
+    if !as_root || !limited("--version").output().is_ok_and(|output| output.status.success()) {
+        return common::skipped("root, setpriv or prlimit");
+    }
+    for args in ["backup tree out/store", "verify out/store", "restore out/store out/copy"] {
+        let done = run(&mut limited(args));
+        assert_eq!(done.code, Some(0), "{args}: {}", done.err);
+    }
+    assert!(place.path("out/copy").exists());
+}

@@ -6,7 +6,7 @@
 //! ```
 #![allow(clippy::print_stdout, clippy::print_stderr, reason = "a program")]
 
-use rsync_core::{Delta, FileBytes, Signature, SignatureOptions, patch};
+use rsync_core::{FileBytes, Signature, SignatureOptions, patch};
 use std::error::Error;
 use std::fs::{self, File};
 use std::io::{BufReader, BufWriter, Write};
@@ -33,8 +33,8 @@ fn main() -> Result<(), Box<dyn Error>> {
             let signature = Signature::read_from(File::open(sig)?)?;
             let file = File::open(new)?;
             let bytes = FileBytes::open(&file)?;
-            let computed = Delta::compute(&signature, &bytes, None)?;
-            computed.write_to(&bytes, File::create(delta)?)?;
+            let computed = bytes.delta(&signature, None)?;
+            bytes.write_delta(&computed, File::create(delta)?)?;
             bytes.check()?;
             eprintln!("{:?}", computed.stats());
             computed.new_len()

@@ -39,8 +39,8 @@
 //!
 //! # Which function
 //!
-//! For bytes in memory or mapped ([`FileBytes`]): [`Signature::of_slice`] and [`Delta::compute`], on all of rayon's threads
-//! (run them inside a `rayon::ThreadPool` to choose how many). For streams, with bounded memory: [`Signature::of_reader`] and
+//! For bytes in memory: [`Signature::of_slice`] and [`Delta::compute`]; for a file, mapped or read: [`FileBytes`]. All use
+//! rayon's threads (run them inside a `rayon::ThreadPool` to choose how many). For streams, with bounded memory: [`Signature::of_reader`] and
 //! [`delta()`]. [`Signature::write_to`] and [`Signature::read_from`] speak this crate's format and librsync's; delta streams
 //! are librsync's, so `rdiff` applies ours and we apply rdiff's.
 //!
@@ -69,6 +69,7 @@ mod contexts;
 mod delta;
 mod digest;
 mod error;
+mod fault;
 mod filter;
 mod join;
 mod map;

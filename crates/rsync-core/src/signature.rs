@@ -162,7 +162,7 @@ impl Signature {
     /// [`Error::Options`], [`Error::Io`].
     pub fn of_file(file: &File, options: &SignatureOptions) -> Result<Signature> {
         let bytes = FileBytes::open(file)?;
-        let signature = Signature::of_slice(&bytes, options)?;
+        let signature = bytes.signature(options, None)?;
         bytes.check()?;
         Ok(signature)
     }

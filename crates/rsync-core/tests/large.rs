@@ -318,10 +318,10 @@ fn truncation_while_mapped_is_an_error() {
         std::thread::scope(|scope| {
             scope.spawn(|| writer.set_len(round * 100_000 + 1).unwrap());
             for _ in 0..20 {
-                Digest::of(&bytes);
+                bytes.digest();
             }
         });
-        assert!(Digest::of(&bytes) != Digest::of(&noise(4 << 20, round)) || round == 42);
+        assert!(bytes.digest() != Digest::of(&noise(4 << 20, round)) || round == 42);
         assert!(matches!(bytes.check(), Err(Error::Changed)), "{round}");
         // A map made afterwards is whole again.
         drop(bytes);
@@ -350,17 +350,17 @@ fn large_maps_are_gone_through_in_little_memory() {
         assert!(resident < 48 << 20, "{resident} bytes resident after {what}");
     };
     for _ in 0..2 {
-        assert_eq!(Digest::of(&bytes), digest);
+        assert_eq!(bytes.digest(), digest);
         within("hashing");
-        assert_eq!(Signature::of_slice(&bytes, &SignatureOptions::default()).unwrap(), signature);
+        assert_eq!(bytes.signature(&SignatureOptions::default(), None).unwrap(), signature);
         within("signing");
-        let delta = Delta::compute(&signature, &bytes, None).unwrap();
+        let delta = bytes.delta(&signature, None).unwrap();
         assert_eq!((delta.stats().copied, delta.new_digest()), (LEN as u64, digest));
         within("a delta of all copies");
     }
     let nothing = Signature::of_slice(b"", &SignatureOptions::default()).unwrap();
-    let delta = Delta::compute(&nothing, &bytes, None).unwrap();
-    delta.write_to(&bytes, std::io::sink()).unwrap();
+    let delta = bytes.delta(&nothing, None).unwrap();
+    bytes.write_delta(&delta, std::io::sink()).unwrap();
     within("a delta of all literals");
     bytes.check().unwrap();
 }
@@ -376,4 +376,53 @@ fn mapped_file_pages() -> usize {
 fn only_regular_files() {
     let dir = tempfile::tempdir().unwrap();
     assert!(matches!(FileBytes::open(&File::open(dir.path()).unwrap()), Err(Error::Io { .. })));
+}
+
+/// Maps come and go in all slots while files are truncated under some of them: what is not truncated keeps its bytes.
+#[test]
+fn a_truncation_never_touches_another_map() {
+    const LEN: usize = 3 << 20;
+    let truncated = tempfile::NamedTempFile::new().unwrap();
+    let whole = tempfile::NamedTempFile::new().unwrap();
+    std::fs::write(whole.path(), noise(LEN, 5)).unwrap();
+    let digest = Digest::of(&noise(LEN, 5));
+    let done = std::sync::atomic::AtomicBool::new(false);
+    let is_done = || done.load(std::sync::atomic::Ordering::SeqCst);
+    std::thread::scope(|scope| {
+        for _ in 0..2 {
+            scope.spawn(|| {
+                let file = File::open(whole.path()).unwrap();
+                while !is_done() {
+                    let bytes = FileBytes::open(&file).unwrap();
+                    assert_eq!(bytes.digest(), digest);
+                    bytes.check().unwrap();
+                }
+            });
+        }
+        let file = File::options().read(true).write(true).open(truncated.path()).unwrap();
+        for round in 0..300 {
+            file.set_len((1 << 20) + round % 7 * 100_000).unwrap();
+            let bytes = FileBytes::open(&file).unwrap();
+            file.set_len(1).unwrap();
+            bytes.digest();
+            assert!(matches!(bytes.check(), Err(Error::Changed)), "{round}");
+        }
+        done.store(true, std::sync::atomic::Ordering::SeqCst);
+    });
+}
+
+/// A file in `/proc` says that it is empty.
+#[test]
+fn a_file_is_read_to_its_end_whatever_its_length_is_said_to_be() {
+    let path = "/proc/self/environ";
+    let content = std::fs::read(path).unwrap();
+    assert!(!content.is_empty());
+    let file = File::open(path).unwrap();
+    assert_eq!(file.metadata().unwrap().len(), 0);
+    let bytes = FileBytes::open(&file).unwrap();
+    assert_eq!(bytes.to_vec(), content);
+    assert_eq!(bytes.digest(), Digest::of(&content));
+    bytes.check().unwrap();
+    let signature = Signature::of_file(&file, &SignatureOptions::default()).unwrap();
+    assert_eq!(signature.file_len(), content.len() as u64);
 }

@@ -122,6 +122,28 @@ impl Section {
     }
 }
 
+/// So many bytes of rows fill a section, however few they are: one row may have a megabyte of
+/// attributes, and a section has a limit.
+const FULL: usize = 1 << 20;
+
+/// Cuts `rows` into the lists that go into one section each, of at most `most` rows and of about
+/// 1 MiB, when each row takes about `weight` bytes.
+pub fn cut<T>(rows: &[T], most: usize, weight: impl Fn(&T) -> usize) -> impl Iterator<Item = &[T]> {
+    let mut rest = rows;
+    std::iter::from_fn(move || {
+        let mut bytes = 0;
+        let fits = |row: &&T| {
+            let fits = bytes < FULL;
+            bytes += weight(row);
+            fits
+        };
+        let len = rest.iter().take(most).take_while(fits).count();
+        let (section, after) = rest.split_at(len);
+        rest = after;
+        (!section.is_empty()).then_some(section)
+    })
+}
+
 /// Encodes `chunks` in parallel, each as a section of `kind`, in order.
 ///
 /// # Errors

@@ -321,7 +321,7 @@ impl Filling<'_> {
         tree::copy(self.stage.sys(), from, file, len).during("copy to", path)?;
         let unread = |source| Error::Bytes { operation: "read", path: path.clone(), source };
         let copied = FileBytes::open(file).map_err(unread)?;
-        Ok((copied.len() as u64, Digest::of(&copied)))
+        Ok((copied.len() as u64, copied.digest()))
     }
 
     /// Gives the file that a hard link names another name in the stage.
