@@ -218,7 +218,7 @@ fn a_stage_further_down_is_left_out_and_reported() {
     fs::write(below.join(dirindex::STAGE_DIR).join("journal"), "").unwrap();
     let index = scan(tree.path());
     let [problem] = index.problems() else { panic!("{:?}", index.problems()) };
-    assert_eq!((&problem.path, problem.kind), (&path("nested"), ProblemKind::Unsupported));
+    assert_eq!((&problem.path, problem.kind), (&path("nested"), ProblemKind::Unreadable));
     assert!(problem.detail.contains(dirindex::STAGE_DIR), "{}", problem.detail);
     assert!(index.get(&path("nested")).is_some());
     fs::remove_dir_all(&below).unwrap();
