@@ -2,7 +2,8 @@
 
 use crate::command::{self, Command};
 use crate::error::During;
-use crate::{Error, Result};
+use crate::seal;
+use crate::{Error, Result, Seal};
 use std::io::{self, BufReader, Read, Seek};
 
 /// What can be wrong with a delta.
@@ -43,14 +44,22 @@ pub enum DeltaFault {
     /// It ends within a command or without an end command.
     #[error("it is cut off")]
     Truncated,
-    /// Bytes after the end command.
+    /// Bytes after the end command, or after the seal.
     #[error("bytes follow its end")]
     Trailing,
+    /// The checksum in its seal does not fit.
+    #[error("its checksum does not match: the delta is damaged")]
+    Check,
+    /// A seal from the future.
+    #[error("a seal that this version does not know")]
+    SealVersion,
 }
 
 /// A delta that is being read, past its magic number.
 pub(crate) struct Commands<D> {
-    delta: BufReader<D>,
+    delta: Input<D>,
+    /// What follows the end command, once that was read.
+    seal: Option<Seal>,
     max_len: u64,
     /// Where in the delta the command at hand begins, and the next one.
     at: u64,
@@ -62,8 +71,22 @@ pub(crate) struct Commands<D> {
 impl<D: Read> Commands<D> {
     /// The commands of `delta`, which may make at most `max_len` bytes.
     pub(crate) fn new(delta: D, max_len: u64) -> Result<Commands<D>> {
-        let delta = BufReader::with_capacity(64 << 10, delta);
-        let mut commands = Commands { delta, max_len, at: 0, next_at: 0, out_len: 0 };
+        Commands::begin(delta, max_len, None)
+    }
+
+    /// The commands of `delta`, which may be followed by a seal.
+    pub(crate) fn sealed(delta: D, max_len: u64) -> Result<Commands<D>> {
+        Commands::begin(delta, max_len, Some(Box::default()))
+    }
+
+    fn begin(
+        delta: D,
+        max_len: u64,
+        hasher: Option<Box<blake3::Hasher>>,
+    ) -> Result<Commands<D>> {
+        let delta = Input { bytes: BufReader::with_capacity(64 << 10, delta), hasher };
+        let mut commands =
+            Commands { delta, seal: None, max_len, at: 0, next_at: 0, out_len: 0 };
         let mut magic = [0; 4];
         commands.delta.read_exact(&mut magic).or_else(|e| commands.cut_off(e))?;
         if magic != command::MAGIC {
@@ -84,10 +107,8 @@ impl<D: Read> Commands<D> {
             };
         self.next_at = self.at.saturating_add(command_len);
         let (Command::Literal { len } | Command::Copy { len, .. }) = command else {
-            if self.delta.read(&mut [0]).during("read the delta")? > 0 {
-                self.at = self.next_at;
-                return self.fault(DeltaFault::Trailing);
-            }
+            self.at = self.next_at;
+            self.seal = self.read_seal()?;
             return Ok(None);
         };
         if len == 0 {
@@ -103,6 +124,35 @@ impl<D: Read> Commands<D> {
         Ok(Some(command))
     }
 
+    /// Reads to the end of the delta, whatever is left of the commands, and gives its seal.
+    pub(crate) fn skip_to_seal(&mut self) -> Result<Option<Seal>> {
+        while let Some(command) = self.next()? {
+            if let Command::Literal { len } = command {
+                io::copy(&mut self.delta.by_ref().take(len), &mut io::sink())
+                    .during("read the delta")?;
+            }
+        }
+        Ok(self.seal)
+    }
+
+    /// The seal, when there is one and everything before it has been read.
+    pub(crate) fn seal(&self) -> Option<Seal> {
+        self.seal
+    }
+
+    /// Reads what follows the end command: nothing, or a seal where there may be one.
+    fn read_seal(&mut self) -> Result<Option<Seal>> {
+        let hasher = self.delta.hasher.take();
+        let most = hasher.as_ref().map_or(1, |_| seal::LEN as u64 + 1);
+        let mut bytes = Vec::new();
+        self.delta.by_ref().take(most).read_to_end(&mut bytes).during("read the delta")?;
+        match hasher {
+            _ if bytes.is_empty() => Ok(None),
+            Some(hasher) => Seal::read(&bytes, *hasher).map(Some).or_else(|fault| self.fault(fault)),
+            None => self.fault(DeltaFault::Trailing),
+        }
+    }
+
     /// That a copy does not reach over the end of a base of `base_len` bytes. Gives where it ends.
     pub(crate) fn end_in_base(&self, base: u64, len: u64, base_len: u64) -> Result<u64> {
         match base.checked_add(len).filter(|&end| end <= base_len) {
@@ -112,7 +162,7 @@ impl<D: Read> Commands<D> {
     }
 
     /// The delta, at the bytes of the literal that was read last.
-    pub(crate) fn literals(&mut self) -> &mut BufReader<D> {
+    pub(crate) fn literals(&mut self) -> &mut impl Read {
         &mut self.delta
     }
 
@@ -134,9 +184,37 @@ impl<D: Read + Seek> Commands<D> {
     /// not there are noticed when the next command is read.
     pub(crate) fn skip_literal(&mut self, len: u64) -> Result<u64> {
         match i64::try_from(len) {
-            Ok(skip) => self.delta.seek_relative(skip).during("read the delta")?,
+            Ok(skip) => self.delta.bytes.seek_relative(skip).during("read the delta")?,
             Err(_) => return self.fault(DeltaFault::Truncated),
         }
         Ok(self.next_at - len)
+    }
+}
+
+/// The bytes of a delta, hashed as they are read where a seal may follow them.
+struct Input<D> {
+    bytes: BufReader<D>,
+    hasher: Option<Box<blake3::Hasher>>,
+}
+
+impl<D> Input<D> {
+    fn hash(&mut self, bytes: &[u8]) {
+        if let Some(hasher) = &mut self.hasher {
+            hasher.update(bytes);
+        }
+    }
+}
+
+impl<D: Read> Read for Input<D> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let read = self.bytes.read(buffer)?;
+        self.hash(&buffer[..read]);
+        Ok(read)
+    }
+
+    fn read_exact(&mut self, buffer: &mut [u8]) -> io::Result<()> {
+        self.bytes.read_exact(buffer)?;
+        self.hash(buffer);
+        Ok(())
     }
 }

@@ -5,8 +5,9 @@ use crate::join::Joiner;
 use crate::matcher::{Matcher, Run};
 use crate::scan::{Part, scan};
 use crate::tree::{self, PIECE};
+use crate::seal::{self, Sealed};
 use crate::write::Provable;
-use crate::{Digest, Error, Progress, Result, Signature, map};
+use crate::{Digest, Error, Progress, Result, Seal, Signature, map};
 use blake3::hazmat::ChainingValue;
 use rayon::prelude::*;
 use std::io::Write;
@@ -44,6 +45,8 @@ pub struct Delta {
     piece_len: usize,
     encoded_len: u64,
     stats: DeltaStats,
+    /// Length and digest of the signature's file, if that tells.
+    base: Option<(u64, Digest)>,
 }
 
 impl Delta {
@@ -80,7 +83,18 @@ impl Delta {
         self.stats
     }
 
-    /// Writes the delta stream, taking literals from `new`.
+    /// Writes the delta stream and its [`Seal`], taking literals from `new`: a delta that stands by itself, which
+    /// [`patch_sealed`](crate::patch_sealed) checks and `rdiff patch` takes too.
+    ///
+    /// # Errors
+    /// As [`write_to`](Self::write_to).
+    pub fn write_sealed(&self, new: &[u8], out: impl Write) -> Result<()> {
+        let mut out = Sealed::new(out);
+        self.write_to(new, &mut out)?;
+        out.seal(Seal::new(self.base, &self.stats))
+    }
+
+    /// Writes the bare delta stream, taking literals from `new`: for who keeps digests and checks of his own.
     ///
     /// Every literal byte is copied out of `new`, checked against the hashes that [`new_digest`](Self::new_digest) was made
     /// of, and written from that copy: if the data under `new` (a mapped file) changed, the stream stops, it never lies.
@@ -143,7 +157,8 @@ fn compute(
     tally.literal(new.len() as u64 - at);
     let encoded_len = tally.encoded + command::MAGIC.len() as u64 + 1;
     let stats = tally.stats(tree::digest(new, pieces.iter().copied()), joiner.strong_hashes);
-    Ok(Delta { copies: joiner.copies, pieces, piece_len, encoded_len, stats })
+    let base = seal::base_of(signature);
+    Ok(Delta { copies: joiner.copies, pieces, piece_len, encoded_len, stats, base })
 }
 
 /// The length of the pieces that data of `len` bytes is proven by, at most `longest`: the shortest with which not more than

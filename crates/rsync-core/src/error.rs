@@ -1,6 +1,6 @@
 //! What can go wrong, and where. Knows no algorithm.
 
-use crate::{Cancelled, DeltaFault, SignatureFault};
+use crate::{Cancelled, DeltaFault, Digest, SignatureFault};
 use std::io;
 
 /// Every failure of this crate.
@@ -39,6 +39,27 @@ pub enum Error {
         offset: u64,
         /// What is wrong there.
         fault: DeltaFault,
+    },
+    /// A delta's seal names another base.
+    #[error(
+        "the old file is not the one that the delta was made for: its BLAKE3 is {found}, and {wanted} is wanted"
+    )]
+    WrongBase {
+        /// The digest that the base must have.
+        wanted: Digest,
+        /// The one that it has.
+        found: Digest,
+    },
+    /// A sound delta makes something else than its seal says.
+    #[error(
+        "the new file has the BLAKE3 {found}, and the delta was made for {wanted}: the old file is another one, or \
+         the signature that the delta was made from was damaged"
+    )]
+    WrongResult {
+        /// The digest that the result must have.
+        wanted: Digest,
+        /// The one that it has.
+        found: Digest,
     },
 }
 

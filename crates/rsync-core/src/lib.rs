@@ -18,7 +18,7 @@
 //! that one pass gives all of them and the file's digest. Signatures of pyrsync and librsync keep their rolling sums.
 //!
 //! ```
-//! use rsync_core::{Delta, Digest, Signature, SignatureOptions, patch};
+//! use rsync_core::{Delta, Digest, Signature, SignatureOptions, patch_sealed};
 //! use std::io::Cursor;
 //!
 //! let old = b"a line that stays\n".repeat(500);
@@ -27,11 +27,13 @@
 //! let signature = Signature::of_slice(&old, &SignatureOptions::default())?;
 //! let delta = Delta::compute(&signature, &new, None)?;
 //! let mut stream = Vec::new();
-//! delta.write_to(&new, &mut stream)?;
-//! assert!(stream.len() < 100);
+//! delta.write_sealed(&new, &mut stream)?;
+//! assert!(stream.len() < 200);
 //!
 //! let mut rebuilt = Vec::new();
-//! let patched = patch(Cursor::new(&old), stream.as_slice(), &mut rebuilt, delta.new_len())?;
+//! let (patched, seal) =
+//!     patch_sealed(Cursor::new(&old), stream.as_slice(), &mut rebuilt, delta.new_len())?;
+//! assert!(seal.is_some());
 //! assert_eq!(rebuilt, new);
 //! assert_eq!(patched.digest, Digest::of(&new));
 //! # Ok::<(), rsync_core::Error>(())
@@ -41,8 +43,8 @@
 //!
 //! For bytes in memory: [`Signature::of_slice`] and [`Delta::compute`]; for a file, mapped or read: [`FileBytes`]. All use
 //! rayon's threads (run them inside a `rayon::ThreadPool` to choose how many). For streams, with bounded memory: [`Signature::of_reader`] and
-//! [`delta()`]. [`Signature::write_to`] and [`Signature::read_from`] speak this crate's format and librsync's; delta streams
-//! are librsync's, so `rdiff` applies ours and we apply rdiff's.
+//! [`delta_sealed`]. [`Signature::write_to`] and [`Signature::read_from`] speak this crate's format and librsync's; delta streams
+//! are librsync's, with a [`Seal`] that librsync passes over, so `rdiff` applies ours and we apply rdiff's.
 //!
 //! # Promised
 //!
@@ -55,8 +57,11 @@
 //!
 //! # Not promised
 //!
-//! - That a delta fits its base. A delta stream names neither; keep [`Signature::digest`] and [`Delta::new_digest`] beside it
-//!   and compare them.
+//! - That a bare delta stream fits its base, or is whole: it names neither. [`Delta::write_sealed`] and [`delta_sealed`] put a
+//!   [`Seal`] behind it, which [`patch_sealed`] checks. Who writes bare ones ([`Delta::write_to`], [`delta()`], [`patch()`])
+//!   keeps [`Signature::digest`], [`Delta::new_digest`] and a check of the stream elsewhere.
+//! - That a signature in librsync's format is whole: it has no check. A delta made from a damaged one is found out by its
+//!   seal when it is applied.
 //! - The smallest delta. Matches begin at whole blocks of the old file; a rebuilt binary may share hardly any. Compare
 //!   [`Delta::encoded_len`] with the new data's length.
 //! - Safety of what others chose: MD4 signatures are forgeable, and so are strong hashes kept in few bytes.
@@ -78,6 +83,7 @@ mod patch;
 mod progress;
 mod sample;
 mod scan;
+mod seal;
 mod shape;
 mod sigfile;
 mod signature;
@@ -95,10 +101,11 @@ pub use delta::{Delta, DeltaStats};
 pub use digest::{Digest, ParseDigestError};
 pub use error::{Error, Result};
 pub use map::{FileBytes, MAP_FROM};
-pub use patch::{Patched, patch};
+pub use patch::{Patched, patch, patch_sealed};
 pub use progress::{Cancelled, Progress};
+pub use seal::Seal;
 pub use shape::{MAX_BLOCK_LEN, Shape, SignatureOptions, StrongHash, WeakSum, block_len_for};
 pub use sigfile::SignatureFault;
 pub use signature::{Block, Signature};
-pub use stream::delta;
+pub use stream::{delta, delta_sealed};
 pub use weak::RollingSum;

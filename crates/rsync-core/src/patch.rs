@@ -3,7 +3,7 @@
 use crate::command::Command;
 use crate::commands::{Commands, DeltaFault};
 use crate::error::During;
-use crate::{Digest, Error, Result};
+use crate::{Digest, Error, Result, Seal};
 use std::io::{self, Read, Seek, SeekFrom, Write};
 
 /// Output is hashed and written in batches of this size: they stay in a processor's own cache from reading to writing, and
@@ -20,10 +20,11 @@ pub struct Patched {
     pub digest: Digest,
 }
 
-/// Writes to `out` what `delta` makes of `base`: at most `max_len` bytes.
+/// Writes to `out` what the bare stream `delta` makes of `base`: at most `max_len` bytes.
 ///
 /// The length and digest of what was written come back; comparing them with what was promised is the caller's part, and must
-/// not be left out: a delta does not say which base it belongs to.
+/// not be left out: a delta stream does not say which base it belongs to, and has no check of its own. ([`patch_sealed`] is for
+/// deltas that do and have.)
 ///
 /// # Errors
 /// [`Error::Delta`] with the offset of the command at fault; what came before it has been written. [`Error::Io`].
@@ -33,8 +34,49 @@ pub fn patch(
     out: impl Write,
     max_len: u64,
 ) -> Result<Patched> {
+    run(&mut base, &mut Commands::new(delta, max_len)?, out)
+}
+
+/// Writes to `out` what the delta file `delta` makes of `base`: at most `max_len` bytes. Its [`Seal`] comes back too, when it
+/// has one: then the delta was whole and unchanged, and what was written is what it was made for.
+///
+/// Without a seal (as in `rdiff`'s deltas) this does no more than [`patch()`], and as much is left to the caller.
+///
+/// # Errors
+/// As [`patch()`]; [`DeltaFault::Check`] for a delta that is damaged, [`Error::WrongBase`] when `base` is not the file that the
+/// delta was made for, [`Error::WrongResult`] when what was made is wrong all the same. All of these come when everything has
+/// been written: nothing of it is to be used then.
+pub fn patch_sealed(
+    mut base: impl Read + Seek,
+    delta: impl Read,
+    out: impl Write,
+    max_len: u64,
+) -> Result<(Patched, Option<Seal>)> {
+    let mut commands = Commands::sealed(delta, max_len)?;
+    let patched = match run(&mut base, &mut commands, out) {
+        // With the wrong base as with a damaged delta: its seal, if it can be read, says which.
+        Err(error @ Error::Delta { fault: DeltaFault::OutOfBase { .. }, .. }) => {
+            match commands.skip_to_seal() {
+                Ok(Some(seal)) => seal.check_base(base)?,
+                Err(damaged @ Error::Delta { fault: DeltaFault::Check, .. }) => return Err(damaged),
+                _ => {}
+            }
+            return Err(error);
+        }
+        patched => patched?,
+    };
+    if let Some(seal) = commands.seal() {
+        seal.check(&patched, base)?;
+    }
+    Ok((patched, commands.seal()))
+}
+
+fn run<D: Read>(
+    base: &mut (impl Read + Seek),
+    commands: &mut Commands<D>,
+    out: impl Write,
+) -> Result<Patched> {
     let base_len = base.seek(SeekFrom::End(0)).during("measure the base")?;
-    let mut commands = Commands::new(delta, max_len)?;
     let mut out = Output {
         out,
         batch: vec![0; BATCH].into(),
@@ -51,7 +93,7 @@ pub fn patch(
                     base.seek(SeekFrom::Start(from)).during("read the base")?;
                 }
                 base_at = end;
-                if out.take_from(&mut base, len, "read the base")? < len {
+                if out.take_from(base, len, "read the base")? < len {
                     return Err(Error::Changed);
                 }
             }

@@ -6,15 +6,16 @@ use crate::error::During;
 use crate::join::Joiner;
 use crate::matcher::{Matcher, Run};
 use crate::scan::{Part, scan};
+use crate::seal::{self, Sealed};
 use crate::write::Output;
-use crate::{DeltaStats, Result, Signature};
+use crate::{DeltaStats, Result, Seal, Signature};
 use rayon::prelude::*;
 use std::io::{Read, Write};
 
 /// What is scanned at a time: whole segments.
 const BATCH: usize = 16 << 20;
 
-/// Computes and writes a delta in one go, for new data that cannot be read twice, holding some 20 MiB of it.
+/// Computes and writes a bare delta stream in one go, for new data that cannot be read twice, holding some 20 MiB of it.
 ///
 /// The stream is that of [`Delta`](crate::Delta), except that a literal may be cut in two where a batch ends.
 ///
@@ -22,6 +23,22 @@ const BATCH: usize = 16 << 20;
 /// [`Error::Io`](crate::Error::Io).
 pub fn delta(signature: &Signature, new: impl Read, out: impl Write) -> Result<DeltaStats> {
     stream(signature, new, out, BATCH)
+}
+
+/// [`delta()`] with a [`Seal`] behind it: a delta that stands by itself, which [`patch_sealed`](crate::patch_sealed) checks and
+/// `rdiff patch` takes too.
+///
+/// # Errors
+/// [`Error::Io`](crate::Error::Io).
+pub fn delta_sealed(
+    signature: &Signature,
+    new: impl Read,
+    out: impl Write,
+) -> Result<DeltaStats> {
+    let mut out = Sealed::new(out);
+    let stats = delta(signature, new, &mut out)?;
+    out.seal(Seal::new(seal::base_of(signature), &stats))?;
+    Ok(stats)
 }
 
 pub(crate) fn stream(
