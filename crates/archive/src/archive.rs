@@ -2,7 +2,8 @@
 //! header and no compression.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::io::{self, Read};
+use std::fs::File;
+use std::io::Read;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -36,7 +37,8 @@ pub(crate) struct Opened {
 
 impl Archive {
     /// Opens the archive at `path`, which may be the last of its [volumes](DiffData::create_volumes): the
-    /// others are opened when something of them is read.
+    /// others are opened when something of them is read. What is no file is read once: out of a pipe as by
+    /// [`from_stream`](Archive::from_stream), and from a block device as far as the archive goes.
     ///
     /// # Errors
     /// [`Error::Io`], [`Error::Damaged`].
@@ -55,6 +57,14 @@ impl Archive {
         open::open(Box::new(source), name.into(), 0)
     }
 
+    /// Opens the archive in the open `file`, from its start. Zeros may follow it, as where it was copied from something longer.
+    ///
+    /// # Errors
+    /// As [`open`](Archive::open).
+    pub fn from_file(file: File, name: impl Into<PathBuf>) -> Result<Archive, Error> {
+        open::from_file(file, name.into())
+    }
+
     /// Opens the archive that comes out of `stream`, such as a pipe, from which it is read once. It is
     /// kept meanwhile in a temporary file without a name, since what an archive holds is told
     /// by its end, and nothing of it is to be used before all of it is there. (Who can do with one pass, and
@@ -62,13 +72,8 @@ impl Archive {
     ///
     /// # Errors
     /// As [`open`](Archive::open), and [`Error::Io`] when there is no room for it.
-    pub fn from_stream(mut stream: impl Read, name: impl Into<PathBuf>) -> Result<Archive, Error> {
-        let name = name.into();
-        let failed = |operation, error| Error::io(operation, &name, error);
-        let file = tempfile::tempfile();
-        let mut file = file.map_err(|error| failed("make a temporary file for", error))?;
-        io::copy(&mut stream, &mut file).map_err(|error| failed("copy", error))?;
-        Archive::from_source(file, name)
+    pub fn from_stream(stream: impl Read, name: impl Into<PathBuf>) -> Result<Archive, Error> {
+        open::from_stream(stream, name.into())
     }
 
     /// The root of the tree that the archive's diff starts from.

@@ -7,8 +7,10 @@ use std::path::PathBuf;
 
 use crate::error::shown;
 use crate::frame::{HEADER_LEN, PART_LEN};
+use crate::length::length_of;
 use crate::members::{MAX_STORED_LEN, MEMBER_LEN, Member, check_of};
 use crate::stream::{Place, as_io};
+use crate::table::MAX_TRAILER_LEN;
 use crate::{Error, Format, ReadAt, frame};
 
 /// This much of the archive is in memory at most, always with the whole of the member at hand.
@@ -216,11 +218,35 @@ impl<'r> Forward<'r> {
         let left = (most + 1).saturating_sub(self.buffer.len() as u64);
         let read = self.source.by_ref().take(left).read_to_end(&mut self.buffer);
         read.map_err(|error| Error::io("read", &self.path, error))?;
+        self.drop_zeros()?;
         if self.buffer.len() as u64 > most {
             return Err(self.damaged(part, format!("it has more than {most} bytes")));
         }
         let Forward { format, members, bodies, buffer: bytes, .. } = self;
         Ok(Past { format, members, bodies, rest: Rest { at, bytes } })
+    }
+
+    /// Drops the zeros that follow an archive where it was read out of something longer, such as a block device.
+    fn drop_zeros(&mut self) -> Result<(), Error> {
+        let is_zero = |bytes: &[u8]| bytes.iter().all(|&byte| byte == 0);
+        if !self.buffer.last_chunk::<MAX_TRAILER_LEN>().is_some_and(|tail| is_zero(tail)) {
+            return Ok(());
+        }
+        let Ok(len) = length_of(self.buffer.as_slice(), &self.path) else { return Ok(()) };
+        let len = usize::try_from(len).unwrap_or(usize::MAX);
+        let mut zeros = self.buffer.get(len..).is_some_and(is_zero);
+        let mut more = vec![0; if zeros { BUFFER_LEN } else { 0 }];
+        while zeros {
+            let read = self.source.read(&mut more);
+            match read.map_err(|error| Error::io("read", &self.path, error))? {
+                0 => break,
+                read => zeros = more.get(..read).is_some_and(is_zero),
+            }
+        }
+        if zeros {
+            self.buffer.truncate(len);
+        }
+        Ok(())
     }
 
     /// Fills `buffer` with what comes next in the stream.

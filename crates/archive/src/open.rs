@@ -2,7 +2,8 @@
 //! checked against what is there before memory is spent on it; knows how to read no content.
 
 use std::fs::File;
-use std::io;
+use std::io::{self, Read};
+use std::os::unix::fs::FileTypeExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -13,6 +14,7 @@ use crate::archive::Opened;
 use crate::body::Stored;
 use crate::error::shown;
 use crate::layout::Layout;
+use crate::length::{self, First};
 use crate::read::Recipe;
 use crate::stream::Stream;
 use crate::table::{MAX_TRAILER_LEN, TABLE, Table, Trailer};
@@ -38,6 +40,13 @@ pub(crate) fn max_diff_len(archive_len: u64) -> u64 {
 /// Opens the archive in the file at `path`, or in the volumes of which that is the last.
 pub(crate) fn open_file(path: &Path) -> Result<Archive, Error> {
     let file = File::open(path).map_err(|error| Error::io("open", path, error))?;
+    let kind = file.metadata().map_err(|error| Error::io("read", path, error))?.file_type();
+    if !kind.is_file() && !kind.is_block_device() {
+        return from_stream(file, path.to_owned());
+    }
+    if let Some(len) = length::shorter(&file, path)? {
+        return open(Box::new(First { source: file, len }), path.to_owned(), 0);
+    }
     let size = file.size().map_err(|error| Error::io("read", path, error))?;
     let tail_at = size.saturating_sub(MAX_TRAILER_LEN as u64);
     let tail = End { source: &file, path, size, from: 0 }.bytes(tail_at, size)?;
@@ -51,6 +60,23 @@ pub(crate) fn open_file(path: &Path) -> Result<Archive, Error> {
             Ok(archive)
         }
         _ => open(Box::new(file), path.to_owned(), 0),
+    }
+}
+
+/// Keeps what comes out of `stream` in a file without a name, and opens the archive in that.
+pub(crate) fn from_stream(mut stream: impl Read, name: PathBuf) -> Result<Archive, Error> {
+    let failed = |operation, error| Error::io(operation, &name, error);
+    let file = tempfile::tempfile();
+    let mut file = file.map_err(|error| failed("make a temporary file for", error))?;
+    io::copy(&mut stream, &mut file).map_err(|error| failed("copy", error))?;
+    from_file(file, name)
+}
+
+/// Opens the archive in `file`, which something that is no part of it may follow.
+pub(crate) fn from_file(file: File, name: PathBuf) -> Result<Archive, Error> {
+    match length::shorter(&file, &name)? {
+        Some(len) => open(Box::new(First { source: file, len }), name, 0),
+        None => open(Box::new(file), name, 0),
     }
 }
 

@@ -5,7 +5,7 @@ use std::fmt;
 use std::io::{self, Write};
 
 use diffindex::{Change, Content, DiffIndex, New};
-use dirindex::{Node, RelPath, Time, escape};
+use dirindex::{Node, RelPath, Time, escape_controls};
 use rayon::prelude::*;
 use rsync_core::Digest;
 use sha2::{Digest as _, Sha256};
@@ -59,26 +59,26 @@ fn lines(changes: &[Change]) -> String {
 
 fn line(change: &Change, out: &mut impl fmt::Write) -> fmt::Result {
     let Some(New { node, meta, content, .. }) = &change.new else {
-        return writeln!(out, "gone\t-\t-\t-\t-\t-\t-\t{}", change.path);
+        return writeln!(out, "gone\t-\t-\t-\t-\t-\t-\t{}", text(&change.path));
     };
     let (kind, target) = match node {
         Node::Dir => ("dir", None),
         Node::File { .. } => ("file", None),
-        Node::Symlink { target } => ("symlink", Some(escape(target))),
-        Node::HardLink { to } => ("hardlink", Some(to.to_string())),
+        Node::Symlink { target } => ("symlink", Some(escape_controls(target))),
+        Node::HardLink { to } => ("hardlink", Some(text(to))),
         Node::Fifo => ("fifo", None),
         Node::CharDevice { major, minor } => ("char", Some(format!("{major} {minor}"))),
         Node::BlockDevice { major, minor } => ("block", Some(format!("{major} {minor}"))),
     };
     let (content, base) = match content {
-        Content::Tree { base, .. } => ("tree", Some(base.to_string())),
+        Content::Tree { base, .. } => ("tree", Some(text(base))),
         _ if kind != "file" => ("-", None),
         Content::Keep if change.old.as_ref() == Some(node) => ("keep", None),
         Content::Keep => ("empty", None),
         Content::Whole => ("whole", None),
-        Content::Delta { base, .. } => ("delta", Some(base.to_string())),
-        Content::Copy { base } => ("copy", Some(base.to_string())),
-        Content::Same { path } => ("same", Some(path.to_string())),
+        Content::Delta { base, .. } => ("delta", Some(text(base))),
+        Content::Copy { base } => ("copy", Some(text(base))),
+        Content::Same { path } => ("same", Some(text(path))),
     };
     writeln!(
         out,
@@ -88,8 +88,13 @@ fn line(change: &Change, out: &mut impl fmt::Write) -> fmt::Result {
         meta.gid,
         decimal(meta.mtime),
         target.or(base).unwrap_or_else(|| "-".to_owned()),
-        change.path,
+        text(&change.path),
     )
+}
+
+/// A path as it is in a line: versions of this program must agree on it.
+fn text(path: &RelPath) -> String {
+    escape_controls(path.as_bytes())
 }
 
 /// Seconds as one signed decimal number, which counts nanoseconds away from zero where

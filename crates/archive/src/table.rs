@@ -201,6 +201,15 @@ impl Trailer {
         [before, &MAGIC, &offset, &len, &self.digest, after].concat()
     }
 
+    /// The length of the trailer that `bytes` begin with.
+    pub(crate) fn len_at_start(bytes: &[u8]) -> Option<usize> {
+        [Format::Gzip, Format::Zstd].into_iter().find_map(|format| {
+            let (before, after) = around(format);
+            let trailer = bytes.get(..before.len() + PAYLOAD_LEN + after.len())?;
+            Trailer::find(trailer).filter(|(found, ..)| *found == format).map(|(.., len)| len)
+        })
+    }
+
     /// The trailer that `tail`, the last bytes of an archive, ends with, and its length.
     pub(crate) fn find(tail: &[u8]) -> Option<(Format, Trailer, usize)> {
         [Format::Gzip, Format::Zstd].into_iter().find_map(|format| {

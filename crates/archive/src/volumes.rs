@@ -3,38 +3,69 @@
 
 use std::collections::HashMap;
 use std::ffi::OsString;
-use std::fs::{File, Permissions};
+use std::fs::{self, File, OpenOptions};
 use std::io::{self, Write};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
-use std::os::unix::fs::PermissionsExt;
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
-use dirindex::Streamed;
-use tempfile::NamedTempFile;
+use dirindex::{Readers, Streamed, take_after};
+use tempfile::{NamedTempFile, TempPath};
 
 use crate::{Error, ReadAt};
 
 /// No volume is limited to less, so that what is not cut fits.
 pub(crate) const MIN_LEN: u64 = 2 << 20;
 
-/// The name of volume `number`: `NAME.001.tgz` for `NAME.tgz`.
-pub(crate) fn name(archive: &Path, number: usize) -> PathBuf {
+/// How many digits the numbers of volumes have at least.
+const MIN_DIGITS: usize = 3;
+
+/// The name of volume `number` of `count`: `NAME.001.tgz` for `NAME.tgz`. From a thousand volumes on all numbers have more
+/// digits, so that a shell names them in their order.
+fn name(archive: &Path, number: usize, count: usize) -> PathBuf {
+    let (stem, ending) = around(archive);
+    let digits = count.to_string().len().max(MIN_DIGITS);
+    let number = format!(".{number:0digits$}");
+    archive.with_file_name(OsString::from_vec([stem, number.as_bytes(), ending].concat()))
+}
+
+/// What of the archive's name stands before the number of a volume, and what after it.
+fn around(archive: &Path) -> (&[u8], &[u8]) {
     let name = archive.file_name().unwrap_or_default().as_bytes();
     let ending = [&b".tar.gz"[..], b".tar.zst"].into_iter().find(|end| name.ends_with(end));
     let dot = name.iter().rposition(|&byte| byte == b'.').unwrap_or(name.len());
-    let (stem, ending) = name.split_at(ending.map_or(dot, |ending| name.len() - ending.len()));
-    let number = format!(".{number:03}");
-    archive.with_file_name(OsString::from_vec([stem, number.as_bytes(), ending].concat()))
+    name.split_at(ending.map_or(dot, |ending| name.len() - ending.len()))
+}
+
+/// A file that a shell would take for one of the archive's `count` volumes, and that is none of them.
+fn stray(archive: &Path, count: usize) -> io::Result<Option<PathBuf>> {
+    let (stem, ending) = around(archive);
+    for entry in fs::read_dir(parent(archive))? {
+        let found = entry?.file_name();
+        let number = found.as_bytes().strip_prefix(stem).and_then(|it| it.strip_suffix(ending));
+        let Some(digits) = number.and_then(|number| number.strip_prefix(b".")) else { continue };
+        if digits.len() < MIN_DIGITS || !digits.iter().all(u8::is_ascii_digit) {
+            continue;
+        }
+        let number = std::str::from_utf8(digits).ok().and_then(|digits| digits.parse().ok());
+        let path = archive.with_file_name(&found);
+        let is_one = |number| (1..=count).contains(&number) && name(archive, number, count) == path;
+        if !number.is_some_and(is_one) {
+            return Ok(Some(path));
+        }
+    }
+    Ok(None)
 }
 
 /// The name of volume `number` of the archive that has a volume called `volume`, if that is the name
 /// of one.
 fn sibling(volume: &Path, number: usize) -> Option<PathBuf> {
     let parts: Vec<&[u8]> = volume.file_name()?.as_bytes().split(|&byte| byte == b'.').collect();
-    let digits = |part: &&[u8]| part.len() >= 3 && part.iter().all(u8::is_ascii_digit);
-    let at = parts.iter().rposition(digits).filter(|&at| at > 0)?;
-    let number = format!("{number:03}");
+    let is_number = |part: &&[u8]| part.len() >= MIN_DIGITS && part.iter().all(u8::is_ascii_digit);
+    let at = parts.iter().rposition(is_number).filter(|&at| at > 0)?;
+    let digits = parts.get(at)?.len();
+    let number = format!("{number:0digits$}");
     let (before, after) = (parts.get(..at)?, parts.get(at + 1..)?);
     let name = [before, &[number.as_bytes()], after].concat().join(&b'.');
     Some(volume.with_file_name(OsString::from_vec(name)))
@@ -45,7 +76,8 @@ fn sibling(volume: &Path, number: usize) -> Option<PathBuf> {
 pub(crate) struct Writer<'a> {
     archive: &'a Path,
     limit: u64,
-    done: Vec<NamedTempFile>,
+    /// Closed: there may be more than a process may have open.
+    done: Vec<TempPath>,
     file: Streamed<NamedTempFile>,
     len: u64,
 }
@@ -65,7 +97,7 @@ impl<'a> Writer<'a> {
         let next = Streamed::new(temporary(self.archive)?);
         let file = std::mem::replace(&mut self.file, next).into_inner();
         file.as_file().sync_all()?;
-        self.done.push(file);
+        self.done.push(file.into_temp_path());
         self.len = 0;
         Ok(())
     }
@@ -74,16 +106,23 @@ impl<'a> Writer<'a> {
     /// one's.
     pub(crate) fn finish(mut self) -> Result<PathBuf, Error> {
         let failed = |operation, path: &Path, error| Error::io(operation, path, error);
+        let dir = parent(self.archive);
         let last = self.file.into_inner();
         last.as_file().sync_all().map_err(|error| failed("sync", self.archive, error))?;
-        self.done.push(last);
+        self.done.push(last.into_temp_path());
+        let count = self.done.len();
+        if let Some(path) = stray(self.archive, count).map_err(|e| failed("list", dir, e))? {
+            let taken = "it is none of these volumes and would be taken for one: remove it, or choose another name";
+            let taken = io::Error::new(io::ErrorKind::AlreadyExists, taken);
+            return Err(failed("write volumes beside", &path, taken));
+        }
         let mut path = self.archive.to_path_buf();
         for (number, file) in (1..).zip(self.done) {
-            path = name(self.archive, number);
+            path = name(self.archive, number, count);
+            keep_mode(&file, &path).map_err(|error| failed("set the mode of", &path, error))?;
             let placed = file.persist(&path);
             placed.map_err(|error| failed("rename a file to", &path, error.error))?;
         }
-        let dir = parent(self.archive);
         let synced = File::open(dir).and_then(|dir| dir.sync_all());
         synced.map_err(|error| failed("sync", dir, error))?;
         Ok(path)
@@ -106,9 +145,14 @@ impl Write for Writer<'_> {
 }
 
 fn temporary(archive: &Path) -> io::Result<NamedTempFile> {
-    let permissions = Permissions::from_mode(0o666);
-    let mut builder = tempfile::Builder::new();
-    builder.prefix(".ibtools-").permissions(permissions).tempfile_in(parent(archive))
+    tempfile::Builder::new().prefix(".ibtools-").tempfile_in(parent(archive))
+}
+
+/// Gives the new file `file` the mode of the one that it replaces.
+fn keep_mode(file: &Path, path: &Path) -> io::Result<()> {
+    let flags = rustix::fs::OFlags::NOFOLLOW.bits().cast_signed();
+    let file = OpenOptions::new().read(true).custom_flags(flags).open(file)?;
+    take_after(&file, path, Readers::Owner)
 }
 
 fn parent(path: &Path) -> &Path {
@@ -213,11 +257,42 @@ mod tests {
             ("a.tar.zst", "a.002.tar.zst"),
             ("a", "a.002"),
         ] {
-            assert_eq!(name(Path::new(archive), 2), Path::new(volume));
-            assert_eq!(sibling(Path::new(volume), 17), Some(name(Path::new(archive), 17)));
+            assert_eq!(name(Path::new(archive), 2, 999), Path::new(volume));
+            assert_eq!(sibling(Path::new(volume), 17), Some(name(Path::new(archive), 17, 17)));
         }
         assert_eq!(sibling(Path::new("a.tgz"), 1), None);
         assert_eq!(sibling(Path::new("001.tgz"), 1), None);
+    }
+
+    /// Promise: an archive in volumes is `cat NAME.*.tgz`.
+    #[test]
+    fn a_shell_names_them_in_order_however_many() {
+        let archive = Path::new("dir/a.tgz");
+        for count in [1, 999, 1000, 1007, 12_345] {
+            let names: Vec<PathBuf> =
+                (1..=count).map(|number| name(archive, number, count)).collect();
+            assert!(names.is_sorted(), "{count}");
+            let last = names.last().unwrap();
+            assert_eq!(sibling(last, 1).as_ref(), names.first(), "{count}");
+        }
+        assert_eq!(name(archive, 7, 1007), Path::new("dir/a.0007.tgz"));
+    }
+
+    #[test]
+    fn volumes_of_another_archive_are_not_mixed_with_these() {
+        let dir = tempfile::tempdir().unwrap();
+        let archive = dir.path().join("a.tgz");
+        for name in
+            ["a.001.tgz", "a.002.tgz", "a.tgz", "a.12.tgz", "a.x01.tgz", "b.003.tgz", "a.003.tar"]
+        {
+            fs::write(dir.path().join(name), "").unwrap();
+        }
+        assert_eq!(stray(&archive, 2).unwrap(), None);
+        assert_eq!(stray(&archive, 1).unwrap(), Some(dir.path().join("a.002.tgz")));
+        assert!(stray(&archive, 1000).unwrap().is_some());
+        let written = Writer::new(&archive, MIN_LEN).unwrap().finish();
+        assert!(written.unwrap_err().to_string().contains("a.002.tgz"));
+        assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 7);
     }
 
     #[test]

@@ -71,7 +71,7 @@ pub enum Error {
     #[error(transparent)]
     Index(#[from] dirindex::Error),
     /// An error with a file that holds a diff.
-    #[error("diff file {}", path.display())]
+    #[error("diff file {}", dirindex::escape(path.as_os_str().as_encoded_bytes()))]
     File {
         /// The file.
         path: PathBuf,

@@ -1,16 +1,17 @@
 //! The one error type of the crate: which operation, on what, and why. Knows no wording of callers.
 
 use std::io;
+use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
-use crate::{RelPath, SectionError};
+use crate::{RelPath, SectionError, escape};
 
 /// What can go wrong with a directory or an index of it.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {
     /// A system call failed outside the tree, or on the root itself.
-    #[error("cannot {operation} {}", path.display())]
+    #[error("cannot {operation} {}", shown(path))]
     Io {
         /// What was tried, to read after "cannot": `read the directory`.
         operation: &'static str,
@@ -28,7 +29,7 @@ pub enum Error {
         problem: String,
     },
     /// A file of exclude patterns that cannot be used, or a line of it.
-    #[error("{}{}: {problem}", file.display(), at_line(*line))]
+    #[error("{}{}: {problem}", shown(file), at_line(*line))]
     Exclude {
         /// The file.
         file: PathBuf,
@@ -39,7 +40,10 @@ pub enum Error {
         problem: String,
     },
     /// An earlier `apply` was interrupted in this tree: half of it may be old and half new.
-    #[error("{} holds an unfinished apply (.ibtools-apply/journal): run it again first", root.display())]
+    #[error(
+        "{} holds an unfinished apply (.ibtools-apply/journal): run it again first",
+        shown(root)
+    )]
     Unfinished {
         /// The root of the tree.
         root: PathBuf,
@@ -56,7 +60,7 @@ pub enum Error {
         problem: &'static str,
     },
     /// An error with a file that holds an index.
-    #[error("index file {}", path.display())]
+    #[error("index file {}", shown(path))]
     File {
         /// The file.
         path: PathBuf,
@@ -93,4 +97,9 @@ impl Error {
     pub(crate) fn in_file(self, path: &Path) -> Error {
         Error::File { path: path.to_path_buf(), source: Box::new(self) }
     }
+}
+
+/// A path as a terminal may show it.
+fn shown(path: &Path) -> String {
+    escape(path.as_os_str().as_bytes())
 }

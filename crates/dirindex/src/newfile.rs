@@ -1,23 +1,26 @@
 //! [`NewFile`]: a file on its way to its place, where it comes whole or not at all. Knows nothing of what
 //! is in it.
 
-use std::fs::{self, File, Permissions};
+use std::fs::{self, File};
 use std::io::{self, Write};
 use std::num::NonZeroU64;
 use std::os::fd::AsFd;
-use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
 use rustix::fs::{Advice, fadvise};
 use tempfile::NamedTempFile;
 
-use crate::Error;
+use crate::{Error, Readers, take_after};
 
 /// A new file, written from front to back beside the place it is for. Dropped, it leaves nothing.
+///
+/// Until it is in its place only its owner may read it. There it is for those who could read the file that it replaces; where
+/// none was, for its owner alone, unless it is [for others too](NewFile::for_others).
 #[derive(Debug)]
 pub struct NewFile {
     out: Streamed<NamedTempFile>,
     path: PathBuf,
+    readers: Readers,
 }
 
 impl NewFile {
@@ -30,10 +33,16 @@ impl NewFile {
         let dir = parent(path);
         let file = tempfile::Builder::new()
             .prefix(".ibtools-")
-            .permissions(Permissions::from_mode(0o666))
             .tempfile_in(dir)
             .map_err(|error| Error::io("create a file in", dir, error))?;
-        Ok(NewFile { out: Streamed::new(file), path: path.to_path_buf() })
+        let (out, path) = (Streamed::new(file), path.to_path_buf());
+        Ok(NewFile { out, path, readers: Readers::Owner })
+    }
+
+    /// Lets those read it, where no file was before, who may read any new file of this process.
+    pub fn for_others(mut self) -> NewFile {
+        self.readers = Readers::Umask;
+        self
     }
 
     /// That a file may be put at `path`: for who wants to know before there is something to put there.
@@ -53,6 +62,8 @@ impl NewFile {
     /// [`Error::Io`].
     pub fn put(self) -> Result<(), Error> {
         let (file, path) = (self.out.into_inner(), &self.path);
+        take_after(file.as_file(), path, self.readers)
+            .map_err(|error| Error::io("set the mode of", path, error))?;
         file.as_file().sync_all().map_err(|error| Error::io("sync", path, error))?;
         let put = file.persist(path);
         put.map_err(|error| Error::io("rename a file to", path, error.error))?;

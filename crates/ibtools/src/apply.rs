@@ -96,7 +96,7 @@ fn report(
 fn open(paths: &[PathBuf]) -> Result<Vec<(&PathBuf, DiffData)>> {
     let mut archives: Vec<(&PathBuf, DiffData)> = Vec::with_capacity(paths.len());
     for path in paths {
-        let data = files::archive(path)?.load()?;
+        let data = files::open_archive(path)?.load()?;
         if let Some((before, previous)) = archives.last()
             && previous.diff().result() != data.diff().base()
         {

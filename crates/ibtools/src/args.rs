@@ -122,6 +122,9 @@ pub(crate) enum Hash {
 pub(crate) struct DeltaArgs {
     /// A signature made by `ibtools signature` or rdiff, or - for standard input
     pub(crate) sig: PathBuf,
+    /// Take a signature of rdiff's, which has no check of its own
+    #[arg(long)]
+    pub(crate) unchecked: bool,
     /// The new file, or - for standard input
     pub(crate) new: PathBuf,
     /// Where to write the delta, which rdiff reads too, or - for standard output
@@ -132,6 +135,9 @@ pub(crate) struct DeltaArgs {
 pub(crate) struct PatchArgs {
     /// The old file
     pub(crate) old: PathBuf,
+    /// Take a delta of rdiff's, which has no check of its own
+    #[arg(long)]
+    pub(crate) unchecked: bool,
     /// A delta made by `ibtools delta` or rdiff, or - for standard input
     pub(crate) delta: PathBuf,
     /// Where to write the new file, or - for standard output

@@ -20,7 +20,7 @@ use crate::scan;
 /// `ibtools backup`
 pub(crate) fn run(args: &BackupArgs, console: &mut Console) -> Result<Answer> {
     let dir = scan::open(&args.tree)?;
-    scan::check_output(&dir, &args.store, scan::Output::Directory)?;
+    scan::check_store(&dir, &args.store)?;
     let store = DirStore::create(&args.store);
     let store = store.with_context(|| format!("cannot open the store {}", shown(&args.store)))?;
     let report = {

@@ -12,12 +12,12 @@ use crate::changes::{Row, Totals, rows};
 use crate::console::{Console, shown};
 use crate::index::problems;
 use crate::json::{self, object};
-use crate::scan;
+use crate::{files, scan};
 
 /// `ibtools compare`
 pub(crate) fn run(args: &CompareArgs, console: &mut Console) -> Result<Answer> {
     let dir = scan::open(&args.tree)?;
-    let old = scan::for_good(DirIndex::from_file(&args.index)?);
+    let old = scan::for_good(files::open_index(&args.index)?);
     let options = ScanOptions { verify: args.verify, ..scan::options(&args.tree) };
     let new = scan::for_good(scan::scan(&dir, Some(&old), options, console)?);
     let diff = scan::for_good(DiffIndex::between(&old, &new));

@@ -17,6 +17,7 @@ use indicatif::{HumanBytes, HumanCount, ProgressBar, ProgressStyle};
 use serde_json::Value;
 
 use crate::args::Global;
+use crate::json;
 
 /// Where the verbs say what they have to say.
 pub(crate) struct Console {
@@ -45,7 +46,11 @@ impl Console {
 
     /// Prints the one document that JSON output consists of.
     pub(crate) fn document(&mut self, document: impl Into<Value>) -> Result<()> {
-        if self.json { self.print(document.into()) } else { Ok(()) }
+        if !self.json {
+            return Ok(());
+        }
+        let text = json::text(&document.into()).context("cannot write the document")?;
+        self.print(text)
     }
 
     fn print(&mut self, text: impl Display) -> Result<()> {
@@ -65,11 +70,6 @@ impl Console {
     pub(crate) fn finish(mut self) -> Result<()> {
         let flushed = if self.unread { Ok(()) } else { self.out.flush() };
         self.unless_unread(flushed)
-    }
-
-    /// Standard output for data instead of text.
-    pub(crate) fn data(&mut self) -> &mut impl Write {
-        &mut self.out
     }
 
     /// Says on standard error what the verb could not do as it should.
@@ -176,7 +176,7 @@ fn wording(cause: &(dyn std::error::Error + 'static)) -> String {
 fn complain(text: &str) {
     let mut line = String::from("ibtools: ");
     for c in text.chars() {
-        if c.is_control() { line.extend(c.escape_default()) } else { line.push(c) }
+        if dirindex::is_hidden(c) { line.extend(c.escape_default()) } else { line.push(c) }
     }
     line.push('\n');
     drop(io::stderr().lock().write_all(line.as_bytes()));

@@ -13,23 +13,25 @@ use indicatif::HumanBytes;
 use crate::Answer;
 use crate::args::DiffArgs;
 use crate::changes::Totals;
-use crate::console::{Console, Ticker, is_dash, shown};
+use crate::console::{Console, Ticker, shown};
 use crate::files::{self, Counted};
 use crate::index::problems;
 use crate::json::{self, object, put_file};
+use crate::output::Output;
 use crate::scan;
 
 /// `ibtools diff`
 pub(crate) fn run(args: &DiffArgs, console: &mut Console) -> Result<Answer> {
     let dir = scan::open(&args.tree)?;
-    check_outputs(args, &dir, console)?;
+    let outputs = Outputs::of(args)?;
+    outputs.check(args, &dir, console)?;
     let base = scan::for_good(Arc::new(match &args.base {
-        Some(base) => DirIndex::from_file(base)?,
+        Some(base) => files::open_index(base)?,
         None => DirIndex::empty(),
     }));
-    let (index, written) = match files::is_stream(&args.output) {
-        true => stream(args, &dir, &base, console)?,
-        false => pack(args, &dir, &base, console)?,
+    let (index, written) = match outputs.archive.is_stream() {
+        true => stream(args, &outputs, &dir, &base, console)?,
+        false => pack(args, &outputs, &dir, &base, console)?,
     };
     let index = scan::for_good(index);
     // Never an index of what no archive has.
@@ -48,7 +50,7 @@ pub(crate) fn run(args: &DiffArgs, console: &mut Console) -> Result<Answer> {
         put_file(&mut document, "index", path);
     }
     console.document(document)?;
-    if !is_dash(&args.output) {
+    if !outputs.archive.is_standard_output() {
         let (archive, len) = (shown(&written.archive), HumanBytes(written.len));
         let (totals, problems) = (written.totals, problems(&index));
         console.line(format_args!("{archive} ({len}): {totals}{problems}"))?;
@@ -56,24 +58,40 @@ pub(crate) fn run(args: &DiffArgs, console: &mut Console) -> Result<Answer> {
     Ok(Answer::Yes)
 }
 
-fn check_outputs(args: &DiffArgs, dir: &Dir, console: &Console) -> Result<()> {
-    let base: Vec<&Path> = args.base.iter().map(AsRef::as_ref).collect();
-    files::check_output(&args.output, &base, console)?;
-    match files::is_stream(&args.output) {
-        true if args.volume_size.is_some() => {
+struct Outputs {
+    archive: Output,
+    index: Option<Output>,
+}
+
+impl Outputs {
+    fn of(args: &DiffArgs) -> Result<Outputs> {
+        let index = args.index.as_deref().map(Output::of).transpose()?;
+        Ok(Outputs { archive: Output::of(&args.output)?, index })
+    }
+
+    fn check(&self, args: &DiffArgs, dir: &Dir, console: &Console) -> Result<()> {
+        let base: Vec<&Path> = args.base.iter().map(AsRef::as_ref).collect();
+        self.archive.check(&base, console)?;
+        if self.archive.is_stream() && args.volume_size.is_some() {
             bail!("volumes are files, and {} is none", shown(&args.output))
         }
-        true => {}
-        false => scan::check_output(dir, &args.output, scan::Output::File)?,
-    }
-    if let Some(index) = &args.index {
-        scan::check_output(dir, index, scan::Output::File)?;
-        NewFile::check_place(index)?;
-        if files::same(&args.output, index) {
-            bail!("{} cannot be both the archive and the index", shown(index));
+        scan::check_output(dir, &self.archive)?;
+        if let Some(index) = &self.index {
+            index.file()?;
+            scan::check_output(dir, index)?;
+            if index.is_same(&self.archive) {
+                bail!("{} cannot be both the archive and the index", shown(index.name()));
+            }
         }
+        Ok(())
     }
-    Ok(())
+
+    /// Writes the index, if one is wanted.
+    fn new_index(&self, index: &DirIndex) -> Result<Option<NewFile>, dirindex::Error> {
+        // Checked before: it is a file.
+        let place = self.index.as_ref().and_then(|output| output.file().ok());
+        place.map(|place| index.to_new_file(place)).transpose()
+    }
 }
 
 /// What was written.
@@ -88,14 +106,16 @@ struct Written {
 /// Scans the tree, and packs what differs from `base` into files.
 fn pack(
     args: &DiffArgs,
+    outputs: &Outputs,
     dir: &Dir,
     base: &Arc<DirIndex>,
     console: &Console,
 ) -> Result<(DirIndex, Written)> {
+    let output = outputs.archive.file()?;
     let scan = |again: Option<&DirIndex>| take_stock(args, dir, again, base, console);
     let archive = |diff: DiffIndex| {
         let (_ticker, options) = packing(args, &diff, console);
-        let (output, options) = (&files::behind_link(&args.output), &options);
+        let options = &options;
         match args.volume_size {
             Some(limit) => DiffData::create_volumes(dir, base, &diff, output, limit, options),
             None => DiffData::create_with(dir, base, &diff, output, options),
@@ -104,7 +124,7 @@ fn pack(
     let write = |index: &DirIndex, diff: DiffIndex| {
         let mut index_file = Ok(None);
         let data = rayon::in_place_scope(|scope| {
-            scope.spawn(|_| index_file = new_index(args, index));
+            scope.spawn(|_| index_file = outputs.new_index(index));
             archive(diff)
         })?;
         let data = scan::for_good(data);
@@ -119,16 +139,17 @@ fn pack(
 /// taken back, so a file that changes meanwhile is a failure.
 fn stream(
     args: &DiffArgs,
+    outputs: &Outputs,
     dir: &Dir,
     base: &Arc<DirIndex>,
-    console: &mut Console,
+    console: &Console,
 ) -> Result<(DirIndex, Written)> {
     let index = take_stock(args, dir, None, base, console)?;
     let diff = scan::for_good(DiffIndex::between(base, &index));
-    let index_file = new_index(args, &index)?;
+    let index_file = outputs.new_index(&index)?;
     let (_ticker, options) = packing(args, &diff, console);
     let written = Progress::default();
-    let done = files::write(&args.output, console, |out| {
+    let done = outputs.archive.write(|out| {
         let out = Counted { out, progress: &written };
         Ok(DiffData::write(dir, base, &diff, out, &options)?)
     });
@@ -147,12 +168,6 @@ fn take_stock(
 ) -> Result<DirIndex, incremental_backups_tools::Error> {
     let options = ScanOptions { keep: Some(Arc::clone(base)), ..scan::options(&args.tree) };
     scan::scan(dir, again.or(Some(base)), options, console)
-}
-
-/// Writes the index, if one is wanted.
-fn new_index(args: &DiffArgs, index: &DirIndex) -> Result<Option<NewFile>, dirindex::Error> {
-    let place = args.index.as_deref().map(files::behind_link);
-    place.map(|place| index.to_new_file(place)).transpose()
 }
 
 /// What shows how far packing `diff` is, and the options that have it do so.

@@ -1,104 +1,240 @@
-//! Files that the command line names: opening them, and writing them whole or not at all. Knows
-//! nothing of what is in them.
+//! Files that the command line names to be read, and the directories that it names to be made. Knows of what is in them no more
+//! than the first bytes.
 
-use std::fs::{self, File, OpenOptions};
-use std::io::{self, BufWriter, IsTerminal, Read, Write};
-use std::os::unix::fs::MetadataExt;
-use std::path::{Path, PathBuf};
+use std::fs::{self, File};
+use std::io::{self, BufReader, Read, Seek, SeekFrom, Write};
+use std::os::unix::fs::FileTypeExt;
+use std::path::Path;
 
 use anyhow::{Context, Result, bail};
-use incremental_backups_tools::{Archive, DiffStream, Error, Progress, dirindex};
+use incremental_backups_tools::archive::length_of;
+use incremental_backups_tools::{
+    Archive, DiffIndex, DiffStream, DirIndex, Error, Progress, archive, dirindex,
+};
 
-use crate::console::{Console, is_dash, shown};
-
-/// Opens a file for reading.
-pub(crate) fn open(path: &Path) -> Result<File> {
-    File::open(path).with_context(|| format!("cannot open {}", shown(path)))
-}
+use crate::console::{is_dash, shown};
+use crate::link::{self, End};
 
 /// What messages call an archive on standard input.
 const STDIN: &str = "standard input";
 
-/// Opens an archive; `-` is standard input, which is kept in a temporary file then.
-pub(crate) fn archive(path: &Path) -> Result<Archive> {
-    Ok(match is_dash(path) {
-        true => Archive::from_stream(std::io::stdin().lock(), STDIN)?,
-        false => Archive::open(path)?,
-    })
+/// Opens a file for reading. `/dev/stdin` and `/dev/fd/N` are the open files themselves, at the place where they are.
+pub(crate) fn open(path: &Path) -> Result<File> {
+    let file = match link::end_of(path) {
+        Ok(End::Descriptor(number)) if !is_dash(path) => {
+            link::duplicate(number).or_else(|_| File::open(path))
+        }
+        _ => File::open(path),
+    };
+    file.with_context(|| format!("cannot open {}", shown(path)))
+}
+
+/// A file that is open to be read, by how it can be.
+pub(crate) enum Opened {
+    /// A regular file, from its start: it can be mapped, and be noticed to change.
+    Whole(File),
+    /// A block device.
+    Device(File),
+    /// What can be read once, front to back: a pipe, a terminal, standard input.
+    Stream(Box<dyn Read>),
+}
+
+impl Opened {
+    /// Opens `path`, or standard input, once.
+    pub(crate) fn open(path: &Path) -> Result<Opened> {
+        if is_dash(path) {
+            return Ok(Opened::Stream(Box::new(io::stdin().lock())));
+        }
+        let mut file = open(path)?;
+        let failed = || format!("cannot read {}", shown(path));
+        let kind = file.metadata().with_context(failed)?.file_type();
+        if kind.is_dir() {
+            bail!("{} is a directory, and a file is wanted", shown(path));
+        }
+        Ok(match kind.is_file() {
+            true if file.stream_position().with_context(failed)? == 0 => Opened::Whole(file),
+            _ if kind.is_block_device() => Opened::Device(file),
+            _ => Opened::Stream(Box::new(BufReader::with_capacity(256 << 10, file))),
+        })
+    }
+
+    /// To be read from front to back.
+    pub(crate) fn stream(self) -> Box<dyn Read> {
+        match self {
+            Opened::Whole(file) | Opened::Device(file) => {
+                Box::new(BufReader::with_capacity(256 << 10, file))
+            }
+            Opened::Stream(stream) => stream,
+        }
+    }
+
+    /// To be read at any place: what comes out of a stream is kept in a file without a name.
+    pub(crate) fn seekable(self, path: &Path) -> Result<File> {
+        match self {
+            Opened::Whole(file) | Opened::Device(file) => Ok(file),
+            Opened::Stream(stream) => keep(stream, path),
+        }
+    }
+}
+
+fn keep(mut stream: impl Read, path: &Path) -> Result<File> {
+    let mut kept = tempfile::tempfile().context("cannot make a temporary file")?;
+    io::copy(&mut stream, &mut kept)
+        .with_context(|| format!("cannot keep {} in a temporary file", shown(path)))?;
+    kept.rewind().context("cannot read a temporary file")?;
+    Ok(kept)
 }
 
 /// The archive on standard input, to be read front to back.
 pub(crate) fn archive_stream() -> Result<DiffStream<'static>> {
-    Ok(DiffStream::open(std::io::stdin().lock(), STDIN)?)
+    Ok(DiffStream::open(standard_input()?, STDIN)?)
+}
+
+/// Standard input; of a block device the archive that it begins with alone.
+fn standard_input() -> Result<Box<dyn Read>> {
+    let failed = || format!("cannot read {STDIN}");
+    let mut file = link::duplicate(0).with_context(failed)?;
+    if !file.metadata().with_context(failed)?.file_type().is_block_device() {
+        return Ok(Box::new(io::stdin().lock()));
+    }
+    let at = file.stream_position().with_context(failed)?;
+    let len = length_of(&file, STDIN)?;
+    file.seek(SeekFrom::Start(at)).with_context(failed)?;
+    Ok(Box::new(file.take(len)))
 }
 
 /// What a file can be.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Kind {
     Index,
     Diff,
     Archive,
 }
 
-/// What the file at `path` is, by its first bytes.
-pub(crate) fn kind(path: &Path) -> Result<Kind> {
-    let mut first = Vec::new();
-    let read = open(path)?.take(8).read_to_end(&mut first);
-    read.with_context(|| format!("cannot read {}", shown(path)))?;
-    match first.as_slice() {
-        b"\x89IBTINDX" => Ok(Kind::Index),
-        b"\x89IBTDIFF" => Ok(Kind::Diff),
-        [0x1f, 0x8b, ..] | [0x28, 0xb5, 0x2f, 0xfd, ..] => Ok(Kind::Archive),
-        _ => bail!("{} is no index, no archive and no diff", shown(path)),
+/// A file to be read of which it is not known what it is.
+pub(crate) struct Input<'a> {
+    path: &'a Path,
+    /// What came out of it, where it can be read but once.
+    kept: Option<File>,
+    kind: Option<Kind>,
+    /// What it is, where that is none of these.
+    other: &'static str,
+}
+
+impl<'a> Input<'a> {
+    /// Opens the file and looks at its first bytes. `-` is standard input.
+    pub(crate) fn open(path: &'a Path) -> Result<Input<'a>> {
+        let failed = || format!("cannot read {}", shown(path));
+        let opened = match is_dash(path) {
+            true => Opened::Stream(standard_input()?),
+            false => Opened::open(path)?,
+        };
+        let keeps = matches!(opened, Opened::Stream(_));
+        let mut file = opened.seekable(path)?;
+        let mut first = Vec::new();
+        Read::by_ref(&mut file).take(8).read_to_end(&mut first).with_context(failed)?;
+        file.rewind().with_context(failed)?;
+        let (kind, other) = look(&first);
+        Ok(Input { path, kept: keeps.then_some(file), kind, other })
+    }
+
+    /// What it is.
+    ///
+    /// # Errors
+    /// When it is none of the kinds.
+    pub(crate) fn kind(&self) -> Result<Kind> {
+        let path = shown(self.path);
+        self.kind
+            .with_context(|| format!("{path} is no index, no archive and no diff: {}", self.other))
+    }
+
+    fn is(&self, wanted: Kind, what: &str) -> Result<()> {
+        let path = shown(self.path);
+        let found = match self.kind {
+            Some(kind) if kind == wanted => return Ok(()),
+            Some(Kind::Index) => {
+                "it is an index, which `--base`, `--since`, `compare`, `show` and `verify` take"
+            }
+            Some(Kind::Diff) => "it is a diff, which `show` takes: it names contents and has none",
+            Some(Kind::Archive) => {
+                "it is an archive, which `apply`, `restore`, `squash`, `show` and `verify` take"
+            }
+            None => self.other,
+        };
+        bail!("{path} is no {what}: {found}")
+    }
+
+    /// The archive that it is.
+    pub(crate) fn archive(self) -> Result<Archive> {
+        self.is(Kind::Archive, "archive")?;
+        Ok(self.as_archive()?)
+    }
+
+    /// The archive that it seems to be.
+    pub(crate) fn as_archive(self) -> Result<Archive, archive::Error> {
+        let name = if is_dash(self.path) { Path::new(STDIN) } else { self.path };
+        match self.kept {
+            Some(kept) => Archive::from_file(kept, name),
+            None => Archive::open(name),
+        }
+    }
+
+    /// The index that it is.
+    pub(crate) fn index(self) -> Result<DirIndex> {
+        self.is(Kind::Index, "index")?;
+        Ok(self.as_index()?)
+    }
+
+    /// The index that it seems to be.
+    pub(crate) fn as_index(self) -> Result<DirIndex, dirindex::Error> {
+        let Some(kept) = self.kept else { return DirIndex::from_file(self.path) };
+        DirIndex::from_source(kept).map_err(|error| dirindex::Error::File {
+            path: self.path.to_path_buf(),
+            source: Box::new(error),
+        })
+    }
+
+    /// The diff that it is.
+    pub(crate) fn diff(self) -> Result<DiffIndex> {
+        self.is(Kind::Diff, "diff")?;
+        let Some(mut kept) = self.kept else { return Ok(DiffIndex::from_file(self.path)?) };
+        let mut bytes = Vec::new();
+        kept.read_to_end(&mut bytes)
+            .with_context(|| format!("cannot read {}", shown(self.path)))?;
+        Ok(DiffIndex::from_bytes(bytes)?)
+    }
+
+    /// Its length.
+    pub(crate) fn len(&self) -> u64 {
+        match &self.kept {
+            Some(kept) => kept.metadata().map_or(0, |kept| kept.len()),
+            None => len(self.path),
+        }
     }
 }
 
-/// Writes the output `path`: `-` is standard output. A regular file is written beside its place,
-/// synced and renamed, so that an interruption leaves what was there before; anything else (a
-/// pipe, a device) is written to as it is.
-pub(crate) fn write<T>(
-    path: &Path,
-    console: &mut Console,
-    write: impl FnOnce(&mut dyn Write) -> Result<T>,
-) -> Result<T> {
-    if is_dash(path) {
-        let out = console.data();
-        let done = write(out)?;
-        out.flush().context("cannot write to standard output")?;
-        return Ok(done);
+/// What a file is that begins so, and what it is else.
+fn look(first: &[u8]) -> (Option<Kind>, &'static str) {
+    match first {
+        b"\x89IBTINDX" => (Some(Kind::Index), ""),
+        b"\x89IBTDIFF" => (Some(Kind::Diff), ""),
+        [0x1f, 0x8b, ..] | [0x28, 0xb5, 0x2f, 0xfd, ..] => (Some(Kind::Archive), ""),
+        [] => (None, "it is empty"),
+        b"\x89RSYSIG\n" => (None, "it is a signature, which `delta` takes"),
+        [b'r', b's', 1, ..] => (None, "it is a signature of rdiff's, which `delta` takes"),
+        [b'r', b's', 2, ..] => (None, "it is a delta, which `patch` takes"),
+        _ => (None, "it does not begin as any file of this program does"),
     }
-    let failed = || format!("cannot write {}", shown(path));
-    if fs::metadata(path).is_ok_and(|there| !there.is_file()) {
-        let file = OpenOptions::new().write(true).open(path).with_context(failed)?;
-        let mut out = BufWriter::new(file);
-        let done = write(&mut out)?;
-        out.flush().with_context(failed)?;
-        return Ok(done);
-    }
-    let place = behind_link(path);
-    let mut done = None;
-    let replaced = dirindex::replace_file(&place, |file| {
-        let mut out = BufWriter::with_capacity(256 << 10, file);
-        done = Some(write(&mut out)?);
-        out.flush().with_context(failed)
-    });
-    // Only what is wrong with the place wants its name; `write` says what it was doing.
-    replaced.map_err(|error: anyhow::Error| match error.is::<dirindex::Error>() {
-        true => error.context(failed()),
-        false => error,
-    })?;
-    done.with_context(failed)
 }
 
-/// The file that an output which is a link names, so that the link stays one.
-pub(crate) fn behind_link(path: &Path) -> PathBuf {
-    let named = if path.is_symlink() { fs::canonicalize(path).ok() } else { None };
-    named.unwrap_or_else(|| path.to_path_buf())
+/// Opens an archive; `-` is standard input.
+pub(crate) fn open_archive(path: &Path) -> Result<Archive> {
+    Input::open(path)?.archive()
 }
 
-/// Whether the output `path` is written to as it is: standard output, a pipe, a device.
-pub(crate) fn is_stream(path: &Path) -> bool {
-    let there = || fs::metadata(path).map(|there| there.file_type());
-    is_dash(path) || there().is_ok_and(|kind| !kind.is_file() && !kind.is_dir())
+/// Opens an index.
+pub(crate) fn open_index(path: &Path) -> Result<DirIndex> {
+    Input::open(path)?.index()
 }
 
 /// Counts the bytes that go to `out`.
@@ -142,46 +278,7 @@ pub(crate) fn in_dir<T, E: From<Error>>(
     done
 }
 
-fn parent(path: &Path) -> &Path {
-    match path.parent() {
-        Some(parent) if parent != Path::new("") => parent,
-        _ => Path::new("."),
-    }
-}
-
-/// Where `path` is, or would be, in the file system; `None` when not even its directory is there.
-pub(crate) fn place(path: &Path) -> Option<PathBuf> {
-    let dir = fs::canonicalize(parent(path)).ok()?;
-    Some(dir.join(path.file_name()?))
-}
-
-/// Refuses an output that would overwrite one of the files that are read, be mixed with JSON, or fill a
-/// terminal.
-pub(crate) fn check_output(output: &Path, inputs: &[&Path], console: &Console) -> Result<()> {
-    if is_dash(output) && console.json() {
-        bail!("--json and `-` both want standard output: name a file");
-    }
-    if is_dash(output) && io::stdout().is_terminal() {
-        bail!("standard output is a terminal: name a file, or give it to another program");
-    }
-    for input in inputs {
-        if !is_dash(output) && !is_dash(input) && same(output, input) {
-            bail!("{} is needed to write {}: name another output", shown(input), shown(output));
-        }
-    }
-    Ok(())
-}
-
-/// Whether both paths name one regular file, there or to be.
-pub(crate) fn same(a: &Path, b: &Path) -> bool {
-    match (fs::metadata(a), fs::metadata(b)) {
-        (Ok(a), Ok(b)) => a.is_file() && (a.dev(), a.ino()) == (b.dev(), b.ino()),
-        (Err(_), Err(_)) => place(a).is_some_and(|a| Some(a) == place(b)),
-        _ => false,
-    }
-}
-
-/// The length of a file that was just written, or 0 where it cannot be told.
+/// The length of the file at `path`, or 0 where it cannot be told.
 pub(crate) fn len(path: &Path) -> u64 {
     fs::metadata(path).map_or(0, |metadata| metadata.len())
 }

@@ -3,7 +3,6 @@
 use std::fmt;
 
 use anyhow::Result;
-use incremental_backups_tools::dirindex::NewFile;
 use incremental_backups_tools::{DirIndex, Node, ProblemKind, ScanOptions};
 use indicatif::{HumanBytes, HumanCount};
 use serde_json::{Value, json};
@@ -12,17 +11,19 @@ use crate::Answer;
 use crate::args::IndexArgs;
 use crate::console::{Console, shown};
 use crate::json::{self, object, put_file};
+use crate::output::Output;
 use crate::{files, scan};
 
 /// `ibtools index`
 pub(crate) fn run(args: &IndexArgs, console: &mut Console) -> Result<Answer> {
     let dir = scan::open(&args.tree)?;
-    scan::check_output(&dir, &args.output, scan::Output::File)?;
-    NewFile::check_place(&args.output)?;
-    let previous = args.since.as_ref().map(DirIndex::from_file).transpose()?.map(scan::for_good);
+    let output = Output::of(&args.output)?;
+    let place = output.file()?;
+    scan::check_output(&dir, &output)?;
+    let previous = args.since.as_deref().map(files::open_index).transpose()?.map(scan::for_good);
     let options = ScanOptions { verify: args.verify, ..scan::options(&args.tree) };
     let index = scan::for_good(scan::scan(&dir, previous.as_deref(), options, console)?);
-    index.to_file(files::behind_link(&args.output))?;
+    index.to_file(place)?;
     scan::warn_of_problems(&index, console);
     let totals = Totals::of(&index);
     let mut document = object([

@@ -11,6 +11,8 @@ mod diff;
 mod files;
 mod index;
 mod json;
+mod link;
+mod output;
 mod prune;
 mod restore;
 mod rsync;

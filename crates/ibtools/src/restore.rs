@@ -2,7 +2,7 @@
 
 use std::fs;
 use std::os::unix::ffi::OsStrExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use anyhow::{Context, Result, anyhow, bail};
@@ -19,7 +19,7 @@ use crate::args::RestoreArgs;
 use crate::changes::{Totals, rows};
 use crate::console::{Console, shown};
 use crate::files;
-use crate::json::{object, put_file};
+use crate::json::{object, put_file, put_names};
 use crate::source::Source;
 
 /// `ibtools restore`
@@ -30,7 +30,7 @@ pub(crate) fn run(args: &RestoreArgs, console: &mut Console) -> Result<Answer> {
     }
     let failed = || format!("cannot restore {source} into {}", shown(&args.dest));
     let options = RestoreOptions {
-        paths: args.path.iter().map(|path| rel_path(path)).collect::<Result<_>>()?,
+        paths: rel_paths(&args.path)?,
         // Only who has something there has a copy.
         known: if is_empty(&args.dest) { Vec::new() } else { source.known_states() },
         overwrite: args.overwrite || args.delete,
@@ -64,10 +64,24 @@ pub(crate) fn is_empty(dir: &Path) -> bool {
     fs::read_dir(dir).map_or(true, |mut entries| entries.next().is_none())
 }
 
-fn rel_path(path: &Path) -> Result<RelPath> {
-    let bytes = path.as_os_str().as_bytes();
-    let bytes = bytes.strip_suffix(b"/").unwrap_or(bytes);
-    RelPath::new(bytes).with_context(|| format!("{} is no path in a backup", shown(path)))
+/// The paths in the backup that these mean: none at all for everything, as when the top itself is among them.
+fn rel_paths(paths: &[PathBuf]) -> Result<Vec<RelPath>> {
+    let paths = paths.iter().map(|path| rel_path(path)).collect::<Result<Option<Vec<_>>>>()?;
+    Ok(paths.unwrap_or_default())
+}
+
+/// The path in the backup that `path` can only mean, though a shell writes it `./a`, `/a`, `a/` or `a//b`. `None` for the top.
+fn rel_path(path: &Path) -> Result<Option<RelPath>> {
+    let failed = || format!("{} is no path in a backup", shown(path));
+    if path.as_os_str().is_empty() {
+        bail!("--path is empty: name a path, or leave it out for everything");
+    }
+    let names = path.as_os_str().as_bytes().split(|&byte| byte == b'/');
+    let names: Vec<&[u8]> = names.filter(|name| !matches!(*name, b"" | b".")).collect();
+    if names.is_empty() {
+        return Ok(None);
+    }
+    RelPath::new(names.join(&b'/')).map(Some).with_context(failed)
 }
 
 /// What has to change in the directory.
@@ -125,13 +139,10 @@ fn report(
     console: &mut Console,
 ) -> Result<()> {
     let diff = data.diff();
-    let paths = args.path.iter().map(|path| Value::from(shown(path).to_string()));
-    let mut document = object([
-        ("result", diff.result().to_string().into()),
-        ("paths", paths.collect()),
-        ("dry_run", args.dry_run.into()),
-    ]);
+    let mut document =
+        object([("result", diff.result().to_string().into()), ("dry_run", args.dry_run.into())]);
     source.put_into(&mut document);
+    put_names(&mut document, "paths", args.path.iter().map(|path| path.as_os_str().as_bytes()));
     put_file(&mut document, "directory", &args.dest);
     document.extend(applied.map(numbers).unwrap_or_default());
     let dest = shown(&args.dest);

@@ -2,26 +2,29 @@
 //! and what to say of them; the work is rsync-core's.
 
 use std::fs::File;
-use std::io::{self, BufReader, Read};
+use std::io::{self, BufReader, Read, Seek, Write};
 use std::path::Path;
 
 use anyhow::{Context, Result, bail};
-use incremental_backups_tools::rsync_core::{self, DeltaStats, FileBytes, StrongHash};
+use incremental_backups_tools::rsync_core::{self, DeltaStats, FileBytes, Patched, StrongHash};
 use incremental_backups_tools::{Signature, SignatureOptions};
 use indicatif::{HumanBytes, HumanCount};
 
 use crate::Answer;
 use crate::args::{DeltaArgs, Hash, PatchArgs, SignatureArgs};
 use crate::console::{Console, is_dash, shown};
-use crate::files::{self, Counted};
+use crate::files::{Counted, Opened};
 use crate::json::{object, put_file};
+use crate::output::Output;
 
 /// `ibtools signature`
 pub(crate) fn signature(args: &SignatureArgs, console: &mut Console) -> Result<Answer> {
-    files::check_output(&args.sig, &[&args.old], console)?;
+    let output = Output::of(&args.sig)?;
+    output.check(&[&args.old], console)?;
     let signature = signature_of(&args.old, &options(args), console)
         .with_context(|| format!("cannot make the signature of {}", shown(&args.old)))?;
-    files::write(&args.sig, console, |out| Ok(signature.write_to(out)?))
+    output
+        .write(|out| Ok(signature.write_to(out)?))
         .with_context(|| format!("cannot write the signature to {}", shown(&args.sig)))?;
     let shape = signature.shape();
     let strong = match shape.strong {
@@ -40,7 +43,7 @@ pub(crate) fn signature(args: &SignatureArgs, console: &mut Console) -> Result<A
     ]);
     put_file(&mut document, "signature", &args.sig);
     console.document(document)?;
-    say(console, &args.sig, || {
+    say(console, &output, || {
         let (blocks, len) = (HumanCount(signature.block_count() as u64), shape.block_len);
         format!("{blocks} blocks of {len} bytes, of {}", HumanBytes(signature.file_len()))
     })
@@ -57,28 +60,37 @@ fn options(args: &SignatureArgs) -> SignatureOptions {
 }
 
 fn signature_of(path: &Path, options: &SignatureOptions, console: &Console) -> Result<Signature> {
-    match regular(path)? {
-        Some(file) => {
+    match Opened::open(path)? {
+        Opened::Whole(file) => {
             let bytes = FileBytes::open(&file)?;
             let ticker = console.ticker("reading", Some(bytes.len() as u64));
             let signature = bytes.signature(options, Some(ticker.progress()))?;
             bytes.check()?;
             Ok(signature)
         }
-        None => Ok(Signature::of_reader(stream(path)?, None, options)?),
+        other => Ok(Signature::of_reader(other.stream(), None, options)?),
     }
 }
 
 /// `ibtools delta`
 pub(crate) fn delta(args: &DeltaArgs, console: &mut Console) -> Result<Answer> {
-    files::check_output(&args.delta, &[&args.sig, &args.new], console)?;
+    let output = Output::of(&args.delta)?;
+    output.check(&[&args.sig, &args.new], console)?;
     if is_dash(&args.sig) && is_dash(&args.new) {
         bail!("SIG and NEW cannot both be standard input");
     }
-    let signature = stream(&args.sig)
-        .and_then(|sig| Ok(Signature::read_from(sig)?))
+    let signature = Opened::open(&args.sig)
+        .and_then(|sig| Ok(Signature::read_from(sig.stream())?))
         .with_context(|| format!("cannot read the signature {}", shown(&args.sig)))?;
-    let stats = write_delta(&signature, args, console).with_context(|| {
+    if signature.digest().is_none() && !args.unchecked {
+        bail!(
+            "{} is a signature of rdiff's, which has no check: if it is damaged, the delta is wrong. `patch` \
+             finds that out by the delta's seal (`rdiff patch` does not): give --unchecked to go on, or make \
+             the signature with `ibtools signature`",
+            shown(&args.sig)
+        );
+    }
+    let stats = write_delta(&signature, args, &output, console).with_context(|| {
         format!("cannot write the delta of {} to {}", shown(&args.new), shown(&args.delta))
     })?;
     let mut document = object([
@@ -90,7 +102,7 @@ pub(crate) fn delta(args: &DeltaArgs, console: &mut Console) -> Result<Answer> {
     ]);
     put_file(&mut document, "delta", &args.delta);
     console.document(document)?;
-    say(console, &args.delta, || {
+    say(console, &output, || {
         let (new, literal) = (HumanBytes(stats.new_len), HumanBytes(stats.literal));
         format!("{literal} of {new} are new, BLAKE3 {}", stats.new_digest)
     })
@@ -99,20 +111,22 @@ pub(crate) fn delta(args: &DeltaArgs, console: &mut Console) -> Result<Answer> {
 fn write_delta(
     signature: &Signature,
     args: &DeltaArgs,
+    output: &Output,
     console: &mut Console,
 ) -> Result<DeltaStats> {
-    let Some(file) = regular(&args.new)? else {
-        let new = stream(&args.new)?;
-        return files::write(&args.delta, console, |out| {
-            Ok(rsync_core::delta(signature, new, out)?)
-        });
+    let file = match Opened::open(&args.new)? {
+        Opened::Whole(file) => file,
+        other => {
+            let new = other.stream();
+            return output.write(|out| Ok(rsync_core::delta_sealed(signature, new, out)?));
+        }
     };
     let bytes = FileBytes::open(&file)?;
     let ticker = console.ticker("comparing", Some(bytes.len() as u64));
     let delta = bytes.delta(signature, Some(ticker.progress()))?;
     drop(ticker);
-    files::write(&args.delta, console, |out| {
-        bytes.write_delta(&delta, out)?;
+    output.write(|out| {
+        bytes.write_sealed(&delta, out)?;
         bytes.check()?;
         Ok(delta.stats())
     })
@@ -120,51 +134,61 @@ fn write_delta(
 
 /// `ibtools patch`
 pub(crate) fn patch(args: &PatchArgs, console: &mut Console) -> Result<Answer> {
-    files::check_output(&args.new, &[&args.old, &args.delta], console)?;
+    let output = Output::of(&args.new)?;
+    output.check(&[&args.old, &args.delta], console)?;
     if is_dash(&args.old) {
         bail!("OLD cannot be standard input: a delta jumps about in it");
     }
-    let old = files::open(&args.old)?;
-    let delta = stream(&args.delta)?;
-    let ticker = console.ticker("writing", None);
-    let patched = files::write(&args.new, console, |out| {
-        let out = Counted { out, progress: ticker.progress() };
-        Ok(rsync_core::patch(old, delta, out, u64::MAX)?)
-    })
-    .with_context(|| {
+    let patched = write_patched(args, &output, console).with_context(|| {
         let (old, delta, new) = (shown(&args.old), shown(&args.delta), shown(&args.new));
         format!("cannot make {new} from {old} and {delta}")
     })?;
-    drop(ticker);
     let blake3 = patched.digest.to_string();
     let mut document = object([("size", patched.len.into()), ("blake3", blake3.into())]);
     put_file(&mut document, "new", &args.new);
     console.document(document)?;
-    say(console, &args.new, || format!("{}, BLAKE3 {}", HumanBytes(patched.len), patched.digest))
+    say(console, &output, || format!("{}, BLAKE3 {}", HumanBytes(patched.len), patched.digest))
+}
+
+/// Makes the new file, which is put in its place only once it was found to be right. What goes into a pipe cannot be taken back:
+/// so it is made twice, the first time to see that.
+fn write_patched(args: &PatchArgs, output: &Output, console: &Console) -> Result<Patched> {
+    let old = Opened::open(&args.old)?.seekable(&args.old)?;
+    let delta = Opened::open(&args.delta)?;
+    if !output.is_stream() {
+        let ticker = console.ticker("writing", None);
+        let delta = delta.stream();
+        return output
+            .write(|out| make(&old, delta, Counted { out, progress: ticker.progress() }, args));
+    }
+    let mut delta = delta.seekable(&args.delta)?;
+    {
+        let ticker = console.ticker("checking", None);
+        let out = Counted { out: &mut io::sink(), progress: ticker.progress() };
+        make(&old, BufReader::new(&delta), out, args)?;
+    }
+    delta.rewind().context("cannot read the delta again")?;
+    let ticker = console.ticker("writing", None);
+    output.write(|out| {
+        make(&old, BufReader::new(&delta), Counted { out, progress: ticker.progress() }, args)
+    })
+}
+
+fn make(old: &File, delta: impl Read, out: impl Write, args: &PatchArgs) -> Result<Patched> {
+    let (patched, seal) = rsync_core::patch_sealed(old, delta, out, u64::MAX)?;
+    if seal.is_none() && !args.unchecked {
+        bail!(
+            "the delta has no seal, as one of rdiff's has none: whether it is whole, and made for this old file, \
+             cannot be told. Give --unchecked to apply it all the same"
+        );
+    }
+    Ok(patched)
 }
 
 /// Says what was written to `output`, unless that is where it would be said.
-fn say(console: &mut Console, output: &Path, text: impl Fn() -> String) -> Result<Answer> {
-    if !is_dash(output) {
-        console.line(format_args!("{}: {}", shown(output), text()))?;
+fn say(console: &mut Console, output: &Output, text: impl Fn() -> String) -> Result<Answer> {
+    if !output.is_standard_output() {
+        console.line(format_args!("{}: {}", shown(output.name()), text()))?;
     }
     Ok(Answer::Yes)
-}
-
-/// Opens `path` if it is a regular file, which can be mapped and noticed to change.
-fn regular(path: &Path) -> Result<Option<File>> {
-    if is_dash(path) {
-        return Ok(None);
-    }
-    let file = files::open(path)?;
-    let metadata = file.metadata().with_context(|| format!("cannot stat {}", shown(path)))?;
-    Ok(metadata.is_file().then_some(file))
-}
-
-/// Opens `path`, or standard input, to be read from front to back.
-fn stream(path: &Path) -> Result<Box<dyn Read>> {
-    if is_dash(path) {
-        return Ok(Box::new(io::stdin().lock()));
-    }
-    Ok(Box::new(BufReader::with_capacity(256 << 10, files::open(path)?)))
 }

@@ -3,6 +3,7 @@
 
 use std::mem::ManuallyDrop;
 use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -13,7 +14,8 @@ use incremental_backups_tools::{
 
 use crate::args::Tree;
 use crate::console::{Console, is_dash, shown};
-use crate::files;
+use crate::link;
+use crate::output::Output;
 
 /// The directory, with what is left out of it.
 pub(crate) fn open(tree: &Tree) -> Result<Dir> {
@@ -92,33 +94,41 @@ fn bytes(ranges: &[(u64, u64)]) -> String {
 /// JSON has them all.
 const RANGES_SHOWN: usize = 8;
 
-/// What an output will be, whatever stands there now.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Output {
-    File,
-    Directory,
+/// Refuses an output inside `dir` that the next scan would take for a part of the tree.
+pub(crate) fn check_output(dir: &Dir, output: &Output) -> Result<()> {
+    output.place().map_or(Ok(()), |place| check_outside(dir, output.name(), &place, false))
 }
 
-/// Refuses an output inside `dir` that the next scan would take for a part of the tree, and standard
-/// output.
-pub(crate) fn check_output(dir: &Dir, output: &Path, kind: Output) -> Result<()> {
-    if is_dash(output) {
-        bail!("an index or a store cannot be standard output: name a file");
+/// Refuses such a store, which is a directory or will be one, and standard output.
+pub(crate) fn check_store(dir: &Dir, store: &Path) -> Result<()> {
+    if is_dash(store) {
+        bail!("a store cannot be standard output: name a directory");
     }
-    let Ok(root) = std::fs::canonicalize(dir.path()) else { return Ok(()) };
-    let Some(place) = files::place(output) else { return Ok(()) };
-    let Ok(inside) = place.strip_prefix(root) else { return Ok(()) };
-    if inside == Path::new("") {
-        bail!("{} is what is to be read, and cannot be written to", shown(output));
+    link::place_of(store).map_or(Ok(()), |place| check_outside(dir, store, &place, true))
+}
+
+/// Refuses what is called `name` and is at `place`, in which no part is a link.
+fn check_outside(dir: &Dir, name: &Path, place: &Path, is_dir: bool) -> Result<()> {
+    let Some(inside) = inside(dir.path(), place) else { return Ok(()) };
+    if inside.as_os_str().is_empty() {
+        bail!("{} is what is to be read, and cannot be written to", shown(name));
     }
     let path = RelPath::new(inside.as_os_str().as_bytes())?;
-    if dir.will_exclude(&path, kind == Output::Directory)? {
+    if dir.will_exclude(&path, is_dir)? {
         return Ok(());
     }
     bail!(
         "{} lies inside {} and would become part of the backup: write it elsewhere, or leave it \
          out with --exclude",
-        shown(output),
+        shown(name),
         shown(dir.path()),
     )
+}
+
+/// What `place`, in which no part is a link, is called in the directory `root`, by whatever way it leads there.
+fn inside<'a>(root: &Path, place: &'a Path) -> Option<&'a Path> {
+    let id = |path: &Path| std::fs::metadata(path).map(|it| (it.dev(), it.ino())).ok();
+    let root = id(root)?;
+    let above = place.ancestors().find(|above| id(above) == Some(root))?;
+    place.strip_prefix(above).ok()
 }

@@ -2,9 +2,7 @@
 
 use anyhow::{Context, Result, bail};
 use incremental_backups_tools::store::{StoredArchive, bytes_of};
-use incremental_backups_tools::{
-    DiffData, DiffIndex, DirIndex, Entry, Node, Points, Store, Time, dirindex,
-};
+use incremental_backups_tools::{DiffIndex, DirIndex, Entry, Node, Points, Store, Time, dirindex};
 use indicatif::HumanBytes;
 use jiff::Timestamp;
 use serde_json::Value;
@@ -13,7 +11,7 @@ use crate::Answer;
 use crate::args::ShowArgs;
 use crate::changes::{self, rows};
 use crate::console::{Console, number_of, shown};
-use crate::files::{self, Kind};
+use crate::files::{Input, Kind};
 use crate::index::{self, problems};
 use crate::json::{self, object, put_file};
 use crate::scan;
@@ -24,14 +22,15 @@ pub(crate) fn run(args: &ShowArgs, console: &mut Console) -> Result<Answer> {
     if args.file.is_dir() {
         return show_store(args, console);
     }
-    match files::kind(&args.file)? {
-        Kind::Index => show_index(args, &DirIndex::from_file(&args.file)?, console)?,
+    let input = Input::open(&args.file)?;
+    match input.kind()? {
+        Kind::Index => show_index(args, &input.index()?, console)?,
         Kind::Diff => {
-            let diff = DiffIndex::from_file(&args.file)?;
-            show_diff(args, "diff", &diff, files::len(&args.file), console)?;
+            let len = input.len();
+            show_diff(args, "diff", &input.diff()?, len, console)?;
         }
         Kind::Archive => {
-            let data = DiffData::open(&args.file)?;
+            let data = input.archive()?.load()?;
             show_diff(args, "archive", data.diff(), data.size(), console)?;
         }
     }

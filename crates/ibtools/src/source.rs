@@ -47,7 +47,7 @@ impl Source {
             ([store], _) if store.is_dir() => Source::of_store(store, at),
             (_, Some(_)) => bail!("--at asks for a state of a store, and none is given"),
             _ => {
-                let archives = named.iter().map(|path| files::archive(path));
+                let archives = named.iter().map(|path| files::open_archive(path));
                 let archives = archives.collect::<Result<_>>()?;
                 Ok(Source { named: named.to_vec(), kind: Kind::Archives(archives) })
             }

@@ -13,31 +13,31 @@ use serde_json::Value;
 use crate::Answer;
 use crate::args::SquashArgs;
 use crate::changes::Totals;
-use crate::console::{Console, is_dash, shown};
+use crate::console::{Console, shown};
 use crate::files::{self, Counted};
 use crate::json::{object, put_file};
+use crate::output::Output;
 use crate::source::Source;
 
 /// `ibtools squash`
 pub(crate) fn run(args: &SquashArgs, console: &mut Console) -> Result<Answer> {
     let inputs: Vec<&Path> = args.sources.iter().chain(&args.base).map(AsRef::as_ref).collect();
-    files::check_output(&args.output, &inputs, console)?;
+    let output = Output::of(&args.output)?;
+    output.check(&inputs, console)?;
     let failed = || format!("cannot squash into {}", shown(&args.output));
     let source = Source::open(&args.sources, args.at.as_deref())?;
     let base = args.base.as_deref().map(|path| base(path, &source)).transpose()?;
     let made = source.with_archives(console, |archives| {
         let squashed = squash(archives, base.as_ref())?;
         // What has gone into a pipe cannot be taken back: so that is written when a way has been chosen.
-        let len = match files::is_stream(&args.output) {
-            true => None,
-            false => Some(pack(args, &squashed, console)?),
-        };
+        let place = if output.is_stream() { None } else { output.file().ok() };
+        let len = place.map(|place| pack(args, place, &squashed, console)).transpose()?;
         Ok((squashed, archives.to_vec(), len))
     });
     let (squashed, parts, len) = made.map_err(explained).with_context(failed)?;
     let len = match len {
         Some(len) => len,
-        None => stream(args, &squashed, console).with_context(failed)?,
+        None => stream(args, &output, &squashed, console).with_context(failed)?,
     };
     let totals = Totals::of(squashed.diff());
     let apart: u64 = parts.iter().map(Archive::size).sum();
@@ -58,7 +58,7 @@ pub(crate) fn run(args: &SquashArgs, console: &mut Console) -> Result<Answer> {
     ]);
     put_file(&mut document, "archive", &args.output);
     console.document(document)?;
-    if !is_dash(&args.output) {
+    if !output.is_standard_output() {
         let (output, len, apart) = (shown(&args.output), HumanBytes(len), HumanBytes(apart));
         console
             .line(format_args!("{output} ({len}): {totals}; from {count} archives ({apart})"))?;
@@ -80,7 +80,7 @@ fn base(path: &Path, source: &Source) -> Result<DirIndex> {
     let Some(root) = source.base() else {
         bail!("{source} starts from nothing: --base is for increments alone");
     };
-    let base = DirIndex::from_file(path)?;
+    let base = files::open_index(path)?;
     if base.root() != root {
         let (path, found) = (shown(path), base.root());
         bail!("{path} is the index of the tree {found}, and {source} starts from {root}");
@@ -104,19 +104,27 @@ fn explained(error: Error) -> anyhow::Error {
 }
 
 /// Packs what was squashed into a file, and gives the length of the archive.
-fn pack(args: &SquashArgs, squashed: &DiffData, console: &Console) -> Result<u64, Error> {
+fn pack(
+    args: &SquashArgs,
+    place: &Path,
+    squashed: &DiffData,
+    console: &Console,
+) -> Result<u64, Error> {
     let ticker = console.ticker("packing", Some(Totals::of(squashed.diff()).content()));
     let options = options(args, ticker.progress());
-    Ok(squashed.repack(files::behind_link(&args.output), &options)?.size())
+    Ok(squashed.repack(place, &options)?.size())
 }
 
 /// Packs what was squashed into what is no file, and gives the length of the archive.
-fn stream(args: &SquashArgs, squashed: &DiffData, console: &mut Console) -> Result<u64> {
+fn stream(
+    args: &SquashArgs,
+    output: &Output,
+    squashed: &DiffData,
+    console: &Console,
+) -> Result<u64> {
     let ticker = console.ticker("packing", Some(Totals::of(squashed.diff()).content()));
     let (options, written) = (options(args, ticker.progress()), Progress::default());
-    files::write(&args.output, console, |out| {
-        Ok(squashed.repack_to(Counted { out, progress: &written }, &options)?)
-    })?;
+    output.write(|out| Ok(squashed.repack_to(Counted { out, progress: &written }, &options)?))?;
     Ok(written.bytes())
 }
 

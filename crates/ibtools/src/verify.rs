@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result, bail};
 use incremental_backups_tools::store::ArchiveName;
 use incremental_backups_tools::{
-    Archive, DirIndex, Error, Restorable, Verified, VerifiedStore, verify_archives, verify_store,
+    Archive, Error, Restorable, Verified, VerifiedStore, verify_archives, verify_store,
 };
 use indicatif::{HumanBytes, HumanCount};
 use serde_json::Value;
@@ -18,7 +18,7 @@ use serde_json::Value;
 use crate::Answer;
 use crate::args::VerifyArgs;
 use crate::console::{Console, in_words, number_of, shown};
-use crate::files::{self, Kind};
+use crate::files::{Input, Kind};
 use crate::json::{Object, object, put_bytes, put_file, put_path};
 use crate::source::open_store;
 
@@ -115,14 +115,15 @@ fn names(archives: &[ArchiveName]) -> Vec<String> {
 fn files(paths: &[PathBuf], console: &mut Console) -> Result<(Object, bool)> {
     let (mut names, mut archives, mut found) = (Vec::new(), Vec::new(), Vec::new());
     for path in paths {
-        match files::kind(path)? {
+        let input = Input::open(path)?;
+        match input.kind()? {
             Kind::Diff => bail!("{} is a diff: it names contents and has none", shown(path)),
             Kind::Index => {
-                let checked = DirIndex::from_file(path).and_then(|it| it.check_signatures());
+                let checked = input.as_index().and_then(|it| it.check_signatures());
                 let problem = checked.err().map(Error::from);
                 found.push((path, Verified::new(problem.into_iter().collect(), None)));
             }
-            Kind::Archive => match Archive::open(path) {
+            Kind::Archive => match input.as_archive() {
                 Err(error) => found.push((path, Verified::new(vec![error.into()], None))),
                 Ok(archive) => {
                     names.push(path);

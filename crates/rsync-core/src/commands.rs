@@ -79,14 +79,9 @@ impl<D: Read> Commands<D> {
         Commands::begin(delta, max_len, Some(Box::default()))
     }
 
-    fn begin(
-        delta: D,
-        max_len: u64,
-        hasher: Option<Box<blake3::Hasher>>,
-    ) -> Result<Commands<D>> {
+    fn begin(delta: D, max_len: u64, hasher: Option<Box<blake3::Hasher>>) -> Result<Commands<D>> {
         let delta = Input { bytes: BufReader::with_capacity(64 << 10, delta), hasher };
-        let mut commands =
-            Commands { delta, seal: None, max_len, at: 0, next_at: 0, out_len: 0 };
+        let mut commands = Commands { delta, seal: None, max_len, at: 0, next_at: 0, out_len: 0 };
         let mut magic = [0; 4];
         commands.delta.read_exact(&mut magic).or_else(|e| commands.cut_off(e))?;
         if magic != command::MAGIC {
@@ -148,7 +143,9 @@ impl<D: Read> Commands<D> {
         self.delta.by_ref().take(most).read_to_end(&mut bytes).during("read the delta")?;
         match hasher {
             _ if bytes.is_empty() => Ok(None),
-            Some(hasher) => Seal::read(&bytes, *hasher).map(Some).or_else(|fault| self.fault(fault)),
+            Some(hasher) => {
+                Seal::read(&bytes, *hasher).map(Some).or_else(|fault| self.fault(fault))
+            }
             None => self.fault(DeltaFault::Trailing),
         }
     }

@@ -137,6 +137,14 @@ impl<F> FileBytes<F> {
         delta.write_to(self.slice(), out)
     }
 
+    /// Writes such a delta and its seal. See [`Delta::write_sealed`].
+    ///
+    /// # Errors
+    /// As [`Delta::write_sealed`].
+    pub fn write_sealed(&self, delta: &Delta, out: impl Write) -> Result<()> {
+        delta.write_sealed(self.slice(), out)
+    }
+
     /// A copy of them, which changes no more. Whether it is one state of the file, [`check`](FileBytes::check) says.
     pub fn to_vec(&self) -> Vec<u8> {
         self.slice().to_vec()

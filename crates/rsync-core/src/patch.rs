@@ -58,7 +58,9 @@ pub fn patch_sealed(
         Err(error @ Error::Delta { fault: DeltaFault::OutOfBase { .. }, .. }) => {
             match commands.skip_to_seal() {
                 Ok(Some(seal)) => seal.check_base(base)?,
-                Err(damaged @ Error::Delta { fault: DeltaFault::Check, .. }) => return Err(damaged),
+                Err(damaged @ Error::Delta { fault: DeltaFault::Check, .. }) => {
+                    return Err(damaged);
+                }
                 _ => {}
             }
             return Err(error);

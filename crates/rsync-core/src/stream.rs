@@ -30,11 +30,7 @@ pub fn delta(signature: &Signature, new: impl Read, out: impl Write) -> Result<D
 ///
 /// # Errors
 /// [`Error::Io`](crate::Error::Io).
-pub fn delta_sealed(
-    signature: &Signature,
-    new: impl Read,
-    out: impl Write,
-) -> Result<DeltaStats> {
+pub fn delta_sealed(signature: &Signature, new: impl Read, out: impl Write) -> Result<DeltaStats> {
     let mut out = Sealed::new(out);
     let stats = delta(signature, new, &mut out)?;
     out.seal(Seal::new(seal::base_of(signature), &stats))?;

@@ -12,7 +12,8 @@ const SEAL_LEN: usize = 122;
 fn noise(len: usize, seed: u64) -> Vec<u8> {
     let mut state = seed;
     let next = |_| {
-        state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        state =
+            state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
         (state >> 56) as u8
     };
     (0..len).map(next).collect()
@@ -21,7 +22,8 @@ fn noise(len: usize, seed: u64) -> Vec<u8> {
 /// An old file, and one that has a line more in front of it and one in the middle.
 fn files() -> (Vec<u8>, Vec<u8>) {
     let old = noise(6000, 1);
-    let new = [b"a new first line\n", &old[..3000], b"and one in the middle\n", &old[3000..]].concat();
+    let new =
+        [b"a new first line\n", &old[..3000], b"and one in the middle\n", &old[3000..]].concat();
     (old, new)
 }
 
