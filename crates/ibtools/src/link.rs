@@ -18,7 +18,7 @@ const MAX_LINKS: usize = 40;
 
 /// What a name leads to.
 pub(crate) enum End {
-    /// A place that is no link, in a directory that is there. A link that the system itself makes up (`/proc/1/fd/3`) is one
+    /// A name that is no link, in a directory that is there. A link that the system itself makes up (`/proc/1/fd/3`) is one
     /// too: what it reads like is not what is opened.
     Path(PathBuf),
     /// The open file of this number: `-` as an output, `/dev/stdout`, `/dev/fd/N`.
@@ -60,7 +60,7 @@ pub(crate) fn end_of(name: &Path) -> io::Result<End> {
             Ok(target) => path = dir.join(target),
             // It is no link, or nothing yet.
             Err(error) if matches!(error.kind(), ErrorKind::InvalidInput | ErrorKind::NotFound) => {
-                return Ok(End::Path(place));
+                return Ok(End::Path(path));
             }
             Err(error) => return Err(error),
         }
@@ -113,8 +113,9 @@ pub(crate) fn duplicate(number: i32) -> io::Result<File> {
 /// Whether somebody else made the file or link at `place` in a directory like `/tmp`, where everybody may make some: he knows
 /// what it will be used for. (Linux refuses to open these too, where it is told to.)
 pub(crate) fn is_foreign(place: &Path) -> bool {
-    let dir = place.parent().and_then(|dir| fs::metadata(dir).ok());
-    let (Some(dir), Ok(there)) = (dir, fs::symlink_metadata(place)) else { return false };
+    let (Ok(dir), Ok(there)) = (fs::metadata(parent(place)), fs::symlink_metadata(place)) else {
+        return false;
+    };
     let shared = |dir: &Metadata| dir.mode() & 0o1002 == 0o1002;
     shared(&dir) && there.uid() != geteuid().as_raw() && there.uid() != dir.uid()
 }

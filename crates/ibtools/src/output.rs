@@ -23,7 +23,7 @@ pub(crate) struct Output {
 }
 
 enum To {
-    /// A file that is put in this place when it is whole, instead of what is there. No part of the path is a link.
+    /// A file that is put in this place when it is whole, instead of what is there. It is no link.
     File(PathBuf),
     /// A file that somebody has opened for this process, at the place where it is in that.
     Open(File),
@@ -90,7 +90,7 @@ impl Output {
     /// Where in the file system the output is or will be, as far as that can be told.
     pub(crate) fn place(&self) -> Option<PathBuf> {
         match &self.to {
-            To::File(place) | To::Special(place) => Some(place.clone()),
+            To::File(place) | To::Special(place) => link::place_of(place),
             // One that was removed has none.
             To::Open(file) => fs::canonicalize(format!("/proc/self/fd/{}", file.as_raw_fd())).ok(),
         }
@@ -147,7 +147,7 @@ impl Output {
     /// Whether both are to be the same file.
     pub(crate) fn is_same(&self, other: &Output) -> bool {
         match (&self.to, &other.to) {
-            (To::File(a), To::File(b)) if a == b => true,
+            (To::File(a), To::File(b)) if link::place_of(a) == link::place_of(b) => true,
             _ => match (self.metadata(), other.metadata()) {
                 (Some(a), Some(b)) => is_same(&a, &b),
                 _ => false,

@@ -150,6 +150,8 @@ fn what_cannot_be_read_is_said_and_the_rest_is_backed_up() {
     // As an interrupted backup leaves it: a state was scanned and never stored.
     place.write("tree/new", "never stored");
     place.ibtools("index tree -o out/store/20990101T000000Z.index").good();
+    let index = place.path("out/store/20990101T000000Z.index");
+    fs::set_permissions(index, Permissions::from_mode(0o644)).unwrap();
     for name in ["secret", "new"] {
         fs::set_permissions(place.path("tree").join(name), Permissions::from_mode(0o000)).unwrap();
     }

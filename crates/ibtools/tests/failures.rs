@@ -122,6 +122,9 @@ fn no_permission() {
         ("diff tree -o locked/out.tgz", "locked"),
         ("show locked/x", "locked"),
     ] {
+        for archive in ["full.tgz", "inc.tgz"] {
+            fs::set_permissions(place.path(archive), Permissions::from_mode(0o644)).unwrap();
+        }
         let before = as_root.then(|| place.snapshot(""));
         let Some(mut command) = unprivileged(&place) else { return };
         run(command.args(args.split(' '))).bad(&[word, "Permission denied"]);
@@ -139,6 +142,7 @@ fn unreadable_files_are_warned_of_and_the_rest_goes_on() {
     fs::create_dir(place.path("out")).unwrap();
     fs::set_permissions(place.path("out"), Permissions::from_mode(0o777)).unwrap();
     place.ibtools("index tree -o whole.index").good();
+    fs::set_permissions(place.path("whole.index"), Permissions::from_mode(0o644)).unwrap();
     fs::set_permissions(place.path("tree/secret"), Permissions::from_mode(0o000)).unwrap();
     let Some(mut command) = unprivileged(&place) else { return };
     let diff = run(command.args("diff tree -o out/full.tgz --index out/i --json".split(' ')));

@@ -119,3 +119,30 @@ fn volumes_are_given_by_their_last_one() {
     let words = ["cannot restore", "volume full.002.tgz"];
     place.ibtools("restore full.003.tgz two --path zz").bad(&words);
 }
+
+/// A path in a backup has no other meaning, however a shell writes it.
+#[test]
+fn paths_are_taken_as_they_are_meant() {
+    let place = common::backed_up();
+    let wanted = {
+        place.ibtools("restore store wanted --path dir/large").good();
+        place.snapshot("wanted")
+    };
+    for path in
+        ["./dir/large", "/dir/large", "dir//large", "dir/./large", "dir/large/", ".//dir/large/."]
+    {
+        place.ibtools(&format!("restore store out --path {path}")).good();
+        assert!(place.snapshot("out") == wanted, "{path}");
+        std::fs::remove_dir_all(place.path("out")).unwrap();
+    }
+    for path in ["/", ".", "./"] {
+        place.ibtools(&format!("restore store out --path {path} --path dir")).good();
+        assert!(place.snapshot("out") == place.snapshot("tree"), "{path}");
+        std::fs::remove_dir_all(place.path("out")).unwrap();
+    }
+    for path in ["..", "dir/../text", "/../text"] {
+        place
+            .ibtools(&format!("restore store out --path {path}"))
+            .bad(&["no path in a backup", ".."]);
+    }
+}
