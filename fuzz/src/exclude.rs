@@ -34,10 +34,10 @@ fuzz_target!(|bytes: &[u8]| {
         assert_eq!(after(b"*\\", is_dir), before);
     }
 
-    // Every name can be written as a pattern.
+    // Every name can be written as a pattern, but for what ends a line.
     let escaped: Vec<u8> = path.as_bytes().iter().flat_map(|&byte| [b'\\', byte]).collect();
-    let plain = !path.as_bytes().contains(&b'\n') && escaped.len() < 4000;
-    if plain && !path.as_bytes().contains(&b'/') {
+    let written = !path.as_bytes().iter().any(|byte| b"\n/".contains(byte)) && escaped.len() < 4000;
+    if written && !path.as_bytes().ends_with(b"\r") {
         assert_eq!(after(&escaped, false), Some(true));
         assert_eq!(after(&[b"/", &escaped[..]].concat(), false), Some(true));
         assert_eq!(after(&[b"!**/", &escaped[..]].concat(), false), Some(false));

@@ -111,6 +111,9 @@ impl Pattern {
     }
 }
 
+/// Of the last `*`, or `**`: where tokens go on behind it, and where in the text that was tried last.
+type Tried = Option<(usize, usize)>;
+
 /// Whether `tokens` match all of `text`.
 ///
 /// On a mismatch the last `*` takes one byte more, and when it cannot, the last `**` does. Those
@@ -118,8 +121,7 @@ impl Pattern {
 /// is possible behind a place further right is possible behind this one.
 fn matches(tokens: &[Token], text: &[u8], steps: &mut Steps) -> bool {
     let (mut at, mut from) = (0, 0);
-    // Where tokens go on behind the last `*` and `**`, and where in the text that was tried last.
-    let (mut star, mut wide): (Option<(usize, usize)>, Option<(usize, usize)>) = (None, None);
+    let (mut star, mut wide): (Tried, Tried) = (None, None);
     while steps.take() {
         match (tokens.get(at), text.get(from)) {
             (None, None) => return true,
@@ -270,6 +272,8 @@ fn refuse_odd_names(tokens: &[Token]) -> Result<(), &'static str> {
 #[derive(Debug, Default)]
 struct Class([u64; 4]);
 
+const SLASH: Class = Class([1 << b'/', 0, 0, 0]);
+
 const UNCLOSED: &str = "its `[` is not closed (`\\[` is the character)";
 
 impl Class {
@@ -324,7 +328,7 @@ impl Class {
         if negated {
             class.0 = class.0.map(|bits| !bits);
         }
-        class.0[usize::from(b'/' / 64)] &= !(1 << (b'/' % 64));
+        class.0.iter_mut().zip(SLASH.0).for_each(|(bits, slash)| *bits &= !slash);
         match class.0 {
             [0, 0, 0, 0] => Err("its `[…]` has no character that a name can have there"),
             _ => Ok((class, at)),

@@ -107,7 +107,12 @@ impl Rules {
                 Ok(Some(content)) => content,
                 Err(why) => {
                     let problem = format!("not used as an exclude file: {why}");
-                    if self.strict || dir.is_none() {
+                    if dir.is_none() {
+                        let own =
+                            "a file of your own can be given as exclude_from (--exclude-from)";
+                        return error(0, format!("{problem}; {own}"));
+                    }
+                    if self.strict {
                         return error(0, problem);
                     }
                     problems.push(Problem::new(path, ProblemKind::Exclude, problem));

@@ -220,10 +220,8 @@ fn the_roots_exclude_file_has_to_be_one_but_its_lines_need_not_match() {
     fs::remove_file(home.path().join(".exclude")).unwrap();
     fs::create_dir(home.path().join(".exclude")).unwrap();
     let shown = DirIndex::scan(&Dir::new(home.path()).unwrap()).unwrap_err().to_string();
-    assert!(
-        shown.ends_with("/.exclude: not used as an exclude file: it is a directory"),
-        "{shown}"
-    );
+    let words = "/.exclude: not used as an exclude file: it is a directory; a file of your own can be";
+    assert!(shown.contains(words), "{shown}");
 }
 
 #[test]
