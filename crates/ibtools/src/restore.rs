@@ -7,8 +7,8 @@ use std::sync::Arc;
 
 use anyhow::{Context, Result, anyhow, bail};
 use incremental_backups_tools::{
-    Applied, ApplyOptions, Archive, DiffData, Error, RelPath, RestoreOptions, apply_diff_with,
-    plan_restore, preview_diff, recover,
+    Applied, ApplyOptions, Archive, DiffData, Error, Known, RelPath, RestoreOptions,
+    apply_diff_with, plan_restore, preview_diff, recover,
 };
 use indicatif::HumanBytes;
 use serde_json::Value;
@@ -32,7 +32,7 @@ pub(crate) fn run(args: &RestoreArgs, console: &mut Console) -> Result<Answer> {
     let options = RestoreOptions {
         paths: rel_paths(&args.path)?,
         // Only who has something there has a copy.
-        known: if is_empty(&args.dest) { Vec::new() } else { source.known_states() },
+        known: if is_empty(&args.dest) { Known::default() } else { source.known_states() },
         overwrite: args.overwrite || args.delete,
         delete: args.delete,
         apply: ApplyOptions {

@@ -1,12 +1,13 @@
 //! What is restored from, or verified: a store at some point, or archives in a row. Knows nothing of
 //! what is done with them.
 
+use std::collections::HashMap;
 use std::fmt;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail};
 use incremental_backups_tools::store::{by_any_way, open_archive, points};
-use incremental_backups_tools::{Archive, DirStore, Error, Point, Points, Root};
+use incremental_backups_tools::{Archive, DirIndex, DirStore, Error, Known, Point, Points, Root};
 
 use serde_json::Value;
 
@@ -98,15 +99,36 @@ impl Source {
 
     /// The states of trees of which these are the backups: what is in one of them is a copy, and may
     /// be changed into another.
-    pub(crate) fn known_states(&self) -> Vec<Root> {
-        match &self.kind {
-            Kind::Archives(archives) => archives.iter().map(Archive::result).collect(),
-            Kind::Store(store, points, _) => {
-                let archives = points.archives().iter();
-                let archives = archives.filter_map(|it| open_archive(store, &it.name).ok());
-                archives.map(|archive| archive.result()).collect()
+    pub(crate) fn known_states(&self) -> Known {
+        type Open = Box<dyn Fn() -> Option<Archive> + Send + Sync>;
+        let archives: Vec<Open> = match &self.kind {
+            Kind::Archives(archives) => {
+                let archives = archives.iter().cloned();
+                archives.map(|archive| Box::new(move || Some(archive.clone())) as Open).collect()
             }
-        }
+            Kind::Store(store, points, _) => {
+                let names = points.archives().iter().map(|it| (store.clone(), it.name));
+                let open =
+                    |(store, name)| Box::new(move || open_archive(&store, &name).ok()) as Open;
+                names.map(open).collect()
+            }
+        };
+        let roots = archives.iter().filter_map(|open| Some(open()?.result())).collect();
+        Known::roots(roots).with_states(move |is_it| {
+            // By the root of each, since every archive starts from one before it.
+            let mut states = HashMap::from([(DirIndex::empty().root(), DirIndex::empty())]);
+            archives.iter().any(|open| {
+                let state = open().and_then(|archive| {
+                    let data = archive.load().ok()?;
+                    data.diff().apply_to(states.get(&data.diff().base())?).ok()
+                });
+                state.is_some_and(|state| {
+                    let found = is_it(&state);
+                    states.insert(state.root(), state);
+                    found
+                })
+            })
+        })
     }
 
     /// Whether any of it is in the directory.

@@ -11,8 +11,8 @@ use std::path::Path;
 use common::edits::{Edit, NAMES, edits, perform};
 use common::{Seen, Snapshot, copy_tree, fast_tempdir, index, snapshot};
 use incremental_backups_tools::{
-    ApplyOptions, Archive, DiffData, DiffIndex, Dir, DirIndex, Error, RestoreOptions, restore,
-    verify_archives,
+    ApplyOptions, Archive, DiffData, DiffIndex, Dir, DirIndex, Error, Known, RestoreOptions,
+    restore, verify_archives,
 };
 use proptest::prelude::*;
 
@@ -88,7 +88,7 @@ proptest! {
         prop_assert_eq!(index(&kept).root(), index(&tree).root());
         let known = vec![index(&kept).root()];
         let first = archives.get(..1).unwrap();
-        restore(first, &kept, &RestoreOptions { known, ..quick() }).unwrap();
+        restore(first, &kept, &RestoreOptions { known: Known::roots(known), ..quick() }).unwrap();
         prop_assert_eq!(index(&kept).root(), first[0].result());
     }
 }

@@ -30,14 +30,15 @@ use std::sync::Arc;
 
 use archive::{DiffData, DiffStream};
 use diffindex::{Change, DiffIndex, New};
-use dirindex::{Node, RelPath, Root};
+use dirindex::{Meta, Node, RelPath, Root};
 use rsync_core::Progress;
 
+pub(crate) use self::observe::UNREAD;
 use self::plan::{Plan, Step};
 use self::redo::Redo;
 pub use self::space::Space;
 use self::stage::{Filling, Source};
-use self::system::{Linux, System};
+use self::system::{Handle, Linux, System};
 use self::target::{Stage, Target};
 use self::tree::Policy;
 use self::trial::Trial;
@@ -302,6 +303,42 @@ pub fn preview_diff(
     let pending = plan.tasks(diff).filter(|task| task.step != Step::Done);
     let pending = pending.map(|task| task.change.path.clone());
     Ok(Preview { applied: count(diff, &plan), pending: pending.collect(), space })
+}
+
+/// For each kind with the metadata that it has in the tree at `path` and that is wanted: whether it has what setting that
+/// would give. That is tried on things of our own, where it is not seen at once; what cannot be tried is another.
+pub(crate) fn alike(path: &Path, privileged: bool, pairs: &[(&Node, &Meta, &Meta)]) -> Vec<bool> {
+    let policy = Policy { privileged };
+    let seen = pairs.iter().map(|(node, found, wanted)| policy.gives(node, found, wanted));
+    let mut same: Vec<bool> = seen.collect();
+    if same.contains(&false) {
+        // It is no failure of anything when this fails: then they differ.
+        drop(try_alike(path, policy, pairs, &mut same));
+    }
+    same
+}
+
+fn try_alike(
+    path: &Path,
+    policy: Policy,
+    pairs: &[(&Node, &Meta, &Meta)],
+    same: &mut [bool],
+) -> Result<()> {
+    let target = Target::open(Arc::new(Linux), path)?.lock()?;
+    if target.stage()?.is_some() {
+        return Ok(());
+    }
+    let before = target.sys().stat(&target).map_err(|error| target.error("look at", error))?;
+    let stage = target.make_stage()?;
+    let mut trial = Trial::new(&stage, policy);
+    for ((node, found, wanted), same) in pairs.iter().zip(same) {
+        *same |= trial.set(node, wanted).is_ok_and(|(given, _)| policy.gives(node, found, &given));
+    }
+    drop(trial);
+    target.remove_stage(&stage)?;
+    // Nothing has changed here.
+    let reset = target.sys().set_mtime(Handle::opened(&target), observe::mtime(&before));
+    reset.map_err(|error| target.error("set the time of", error))
 }
 
 /// What the tree at `path` says of earlier applies. Reads only.

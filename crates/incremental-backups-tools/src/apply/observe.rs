@@ -13,6 +13,9 @@ use super::system::Handle;
 use super::tree::{Policy, hold};
 use crate::error::{During, Error, Result};
 
+/// Of something that stands in the way, is no directory and cannot be read: a file, a socket. No content has it.
+pub(crate) const UNREAD: Digest = Digest([0; 32]);
+
 /// What a look at a path finds.
 pub(crate) enum Found<'d> {
     /// Nothing, in a directory that is there.
@@ -67,6 +70,9 @@ impl Seen<'_> {
             || (rustix::fs::major(self.stat.st_rdev), rustix::fs::minor(self.stat.st_rdev));
         Ok(match (node, self.kind()) {
             (Node::Dir, FileType::Directory) | (Node::Fifo, FileType::Fifo) => true,
+            (Node::File { len, digest }, kind) if *digest == UNREAD => {
+                kind != FileType::Directory && *len == self.stat.st_size as u64
+            }
             (Node::File { len, digest }, FileType::RegularFile) => {
                 *len == self.stat.st_size as u64 && *digest == self.digest()?
             }

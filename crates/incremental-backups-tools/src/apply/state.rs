@@ -7,7 +7,7 @@ use rayon::prelude::*;
 use rustix::fs::{FileType, Stat};
 
 use super::dirs::Dirs;
-use super::observe::{Found, Seen, describe, find, mtime};
+use super::observe::{Found, Seen, UNREAD, describe, find, mtime};
 use super::plan::{makes_dir, was_dir};
 use super::target::{Target, found_at};
 use super::tree::Policy;
@@ -87,6 +87,11 @@ fn state(
         (Some(_), Some(Node::HardLink { .. }), _) => return Ok(State::Link),
         (Some(_), _, Some(new)) if matches!(new.node, Node::HardLink { .. }) => {
             return Ok(State::Link);
+        }
+        (Some(seen), Some(old @ Node::File { digest, .. }), _)
+            if *digest == UNREAD && seen.is(old)? =>
+        {
+            return Ok(State::Old(Some(Stamp::of(&seen.stat))));
         }
         (Some(seen), _, Some(new)) if seen.is(&new.node)? => {
             return Ok(State::New { meta: seen.has(&new.meta, policy)? });

@@ -6,7 +6,7 @@ use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::fs::FileExt;
 
-use dirindex::Xattr;
+use dirindex::{Meta, Node, Xattr};
 use rustix::fs::OFlags;
 use rustix::io::Errno;
 
@@ -23,6 +23,22 @@ impl Policy {
     /// The mode bits to set, of those an index has.
     pub(crate) fn mode(self, mode: u32) -> u32 {
         if self.privileged { mode } else { mode & 0o1777 }
+    }
+
+    /// Whether something of the kind of `node` that has `found` has what setting `wanted` gives, where a file
+    /// system holds all of it.
+    pub(crate) fn gives(self, node: &Node, found: &Meta, wanted: &Meta) -> bool {
+        let kept = |meta: &Meta| {
+            let mut xattrs = meta.xattrs.to_vec();
+            xattrs.retain(|xattr| self.keeps(xattr));
+            xattrs
+        };
+        // What is not set is not asked for.
+        let same_mode = found.mode == wanted.mode || found.mode == self.mode(wanted.mode);
+        found.mtime == wanted.mtime
+            && (same_mode || matches!(node, Node::Symlink { .. }))
+            && (!self.privileged || (found.uid, found.gid) == (wanted.uid, wanted.gid))
+            && (found.xattrs == wanted.xattrs || kept(found) == kept(wanted))
     }
 
     /// Whether the attribute is one of those that are set and removed.

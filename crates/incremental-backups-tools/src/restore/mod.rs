@@ -2,16 +2,20 @@
 //! there, of which only what differs is written. Finds out what has to change; changing it is
 //! `apply`'s.
 
+mod found;
+mod known;
+
 use std::collections::{HashMap, HashSet};
-use std::io::ErrorKind;
 use std::path::Path;
 use std::sync::Arc;
 
 use archive::{Archive, DiffData};
 use diffindex::Change;
-use dirindex::{Dir, DirIndex, DirOptions, Node, Record, RelPath, Root, ScanOptions};
+use dirindex::{DirIndex, Meta, Node, Record, RelPath};
 
-use crate::apply::{Applied, ApplyOptions, apply_diff_with, recover};
+use self::found::Found;
+pub use self::known::Known;
+use crate::apply::{Applied, ApplyOptions, alike, apply_diff_with, recover};
 use crate::error::{Error, Result};
 
 /// What is restored, and what may go for it.
@@ -22,10 +26,11 @@ pub struct RestoreOptions {
     pub paths: Vec<RelPath>,
     /// The states of trees of which there are backups: a directory that is in one of them may be
     /// changed into any other without being asked for [`overwrite`](RestoreOptions::overwrite).
-    pub known: Vec<Root>,
+    pub known: Known,
     /// Whether what stands where something else is to be restored is replaced.
     pub overwrite: bool,
-    /// Whether what the backup does not have, at or below what is restored, is removed.
+    /// Whether what the backup does not have, at or below what is restored, is removed. What no backup could
+    /// have stays: what a rule left out of it, what could not be read then, sockets, and what cannot be read now.
     pub delete: bool,
     /// How it is done; always [beside](ApplyOptions::beside) what is left alone.
     pub apply: ApplyOptions,
@@ -52,13 +57,20 @@ pub fn restore(
 }
 
 /// What [`restore`] applies to the directory `dest`, [beside](ApplyOptions::beside) what it leaves alone;
-/// one that is not there counts as empty. Reads
-/// what there is, and writes nothing.
+/// one that is not there counts as empty. Changes nothing that is there.
+///
+/// Compared is what would be set, as far as the file system of `dest` holds it: times that it rounds, modes that
+/// it does not have, are no differences. Where that cannot be told by looking, the metadata is set on a file of its own in
+/// `dest`, which goes again.
+///
+/// What cannot be read, and what no backup has, such as a socket, matters only where something is to be restored: there
+/// it is something else, and replaced if that is allowed. What cannot be read and looks by length, time and mode as what is to
+/// be restored is taken for it, unless it may be replaced.
 ///
 /// # Errors
 /// [`Error::Archived`] for archives that do not go together or have not all that is wanted,
-/// [`Error::Occupied`] for what is in the way, [`Error::Unreadable`] and [`Error::Index`] for a directory
-/// that cannot be read.
+/// [`Error::Occupied`] for what is in the way, [`Error::Unreadable`] for a directory that cannot be read and in which
+/// something is to be restored, [`Error::Index`].
 pub fn plan_restore(
     archives: &[Archive],
     dest: impl AsRef<Path>,
@@ -66,30 +78,35 @@ pub fn plan_restore(
 ) -> Result<DiffData> {
     let dest = dest.as_ref();
     let source = source(archives, &options.paths)?;
-    let rules = DirOptions { only: options.paths.clone(), ..DirOptions::everything() };
-    let scan = ScanOptions { progress: options.apply.progress.clone(), ..ScanOptions::default() };
-    let found = match Dir::with_options(dest, &rules) {
-        Err(dirindex::Error::Io { source, .. }) if source.kind() == ErrorKind::NotFound => {
-            DirIndex::empty()
-        }
-        dir => DirIndex::scan_with(&dir?, None, &scan)?,
-    };
-    if let Some(problem) = found.problems().first() {
-        let (path, detail) = (problem.path.clone(), problem.detail.clone());
-        return Err(Error::Unreadable { path, detail });
-    }
-    let known = options.known.contains(&found.root());
+    let found = Found::of(dest, options)?;
     // Where nothing is, nothing is asked of it.
-    let target = match found.records() {
-        [] => DirIndex::empty(),
-        _ => source.diff().apply_to(&DirIndex::empty())?,
+    let target = match found.is_empty() {
+        true => DirIndex::empty(),
+        false => source.diff().apply_to(&DirIndex::empty())?,
     };
-    let wanted = Wanted { target: &target, paths: &options.paths, delete: known || options.delete };
-    let data = source.retarget(&wanted.concerns(&found)?)?;
-    if !known && !options.overwrite {
-        refuse_to_replace(dest, data.diff().changes())?;
+    let plan = |known: bool| {
+        let (delete, replace) = (known || options.delete, known || options.overwrite);
+        let paths = &options.paths;
+        let wanted = Wanted { target: &target, paths, delete, replace, dest, options };
+        Result::Ok(source.retarget(&wanted.concerns(&found)?)?)
+    };
+    let known = options.known.has(found.index.root());
+    let data = plan(known)?;
+    if known || options.overwrite {
+        return Ok(data);
     }
-    Ok(data)
+    let mut lost = data.diff().changes().iter().filter(|change| loses(change));
+    let Some(first) = lost.next() else { return Ok(data) };
+    if options.known.any(|state| found.is_copy(state, dest, options)) {
+        return plan(true);
+    }
+    let (path, others) = (first.path.clone(), lost.count());
+    Err(Error::Occupied { dest: dest.to_path_buf(), path, others })
+}
+
+/// Whether something is lost by the change.
+fn loses(change: &Change) -> bool {
+    change.old.is_some()
 }
 
 /// What the archives lead to, from nothing.
@@ -110,38 +127,82 @@ struct Wanted<'a> {
     paths: &'a [RelPath],
     /// Whether what the target does not have is removed.
     delete: bool,
+    /// Whether what stands in the way is replaced.
+    replace: bool,
+    dest: &'a Path,
+    options: &'a RestoreOptions,
 }
 
 impl Wanted<'_> {
     /// The part of `found` that is to become the target: what the target has something to say of, what
     /// is in the way of that, and what is to be removed. All else is left alone.
-    fn concerns(&self, found: &DirIndex) -> Result<DirIndex> {
+    fn concerns(&self, found: &Found) -> Result<DirIndex> {
         let mut records: Vec<Arc<Record>> = Vec::new();
         let mut in_the_way: Option<&RelPath> = None;
-        for record in found.records() {
+        let is_dir = |record: &Record| record.entry.node == Node::Dir;
+        let mut all: Vec<&Arc<Record>> =
+            found.index.records().iter().chain(found.unread()).collect();
+        all.sort_by(|a, b| a.entry.path.cmp(&b.entry.path));
+        for record in all {
             let path = &record.entry.path;
             let doomed = in_the_way.is_some_and(|dir| path.is_below(dir));
             let target = self.target.record(path);
-            if target.is_none() && !doomed && !(self.delete && self.selects(path)) {
+            let goes = self.delete && self.selects(path) && !found.spares(path);
+            if target.is_none() && !doomed && !goes {
                 continue;
             }
-            let is_dir = |record: &Record| record.entry.node == Node::Dir;
+            if found.hides(path) && (doomed || self.has_below(path)) {
+                let detail = found.detail(path);
+                return Err(Error::Unreadable { path: path.clone(), detail });
+            }
             if !doomed && is_dir(record) && target.is_some_and(|target| !is_dir(target)) {
                 in_the_way = Some(path);
             }
             // Directories around what is asked for have to be there; how they are kept is not asked.
             let around =
                 target.filter(|target| !self.selects(path) && is_dir(target) && is_dir(record));
-            records.push(around.map_or_else(|| Arc::clone(record), |dir| Arc::new(dir.clone())));
+            // By its looks, if it may stay.
+            let looks = target.filter(|target| !self.replace && found.looks_like(record, target));
+            let same = around.or(looks);
+            records.push(same.map_or_else(|| Arc::clone(record), |same| Arc::new(same.clone())));
         }
-        name_files(&mut records, found);
+        name_files(&mut records, &found.index);
+        self.let_be(&mut records);
         Ok(DirIndex::from_records(records)?)
+    }
+
+    /// Takes for the target what has only other metadata than it, and would have the same as now if it were restored.
+    fn let_be(&self, records: &mut [Arc<Record>]) {
+        let differing = records.iter().enumerate().filter_map(|(number, record)| {
+            let target = self.target.record(&record.entry.path)?;
+            let (found, wanted) = (&record.entry, &target.entry);
+            (found.node == wanted.node && found.meta != wanted.meta).then_some((number, target))
+        });
+        let differing: Vec<(usize, &Record)> = differing.collect();
+        let pairs = differing.iter().filter_map(|(number, target)| {
+            let found = &records.get(*number)?.entry;
+            Some((&found.node, &found.meta, &target.entry.meta))
+        });
+        let pairs: Vec<(&Node, &Meta, &Meta)> = pairs.collect();
+        let same = alike(self.dest, self.options.apply.privileged, &pairs);
+        for ((number, target), same) in differing.into_iter().zip(same) {
+            if let (Some(record), true) = (records.get_mut(number), same) {
+                *record = Arc::new(target.clone());
+            }
+        }
     }
 
     /// Whether `path` is itself asked for, not only on the way to what is.
     fn selects(&self, path: &RelPath) -> bool {
         let selects = |wanted: &RelPath| wanted == path || path.is_below(wanted);
         self.paths.is_empty() || self.paths.iter().any(selects)
+    }
+
+    /// Whether the target has something below `path`.
+    fn has_below(&self, path: &RelPath) -> bool {
+        let records = self.target.records();
+        let after = records.partition_point(|record| record.entry.path <= *path);
+        records.get(after).is_some_and(|record| record.entry.path.is_below(path))
     }
 }
 
@@ -166,12 +227,4 @@ fn name_files(records: &mut [Arc<Record>], found: &DirIndex) {
             Arc::make_mut(record).entry.node = node;
         }
     }
-}
-
-/// Refuses changes that something is lost by.
-fn refuse_to_replace(dest: &Path, changes: &[Change]) -> Result<()> {
-    let mut lost = changes.iter().filter(|change| change.old.is_some());
-    let Some(first) = lost.next() else { return Ok(()) };
-    let (dest, path, others) = (dest.to_path_buf(), first.path.clone(), lost.count());
-    Err(Error::Occupied { dest, path, others })
 }

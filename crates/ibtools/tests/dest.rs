@@ -1,0 +1,165 @@
+//! `ibtools restore` into a directory that has other things, or an own restore from before.
+
+mod common;
+
+use std::fs::{self, Permissions};
+use std::os::unix::fs::{PermissionsExt, chown};
+use std::os::unix::net::UnixListener;
+use std::process::Command;
+
+use common::{IBTOOLS, Place, run, unprivileged};
+
+fn backed_up() -> Place {
+    let place = Place::new();
+    place.write("tree/file", "one");
+    place.write("tree/dir/file", "two");
+    place.ibtools("backup tree store").good();
+    place
+}
+
+/// Whose processes `unprivileged` starts.
+fn nobody(place: &Place, names: &[&str]) {
+    for name in names {
+        // Who is not root starts them as themselves.
+        let _ = chown(place.path(name), Some(65534), Some(65534));
+    }
+}
+
+#[test]
+fn what_has_nothing_to_do_with_a_restore_does_not_stop_it() {
+    let place = backed_up();
+    place.write("dest/own", "mine");
+    UnixListener::bind(place.path("dest/socket")).unwrap();
+    place.ibtools("restore store dest").good();
+    place.ibtools("restore store dest").good();
+    assert_eq!(fs::read(place.path("dest/dir/file")).unwrap(), b"two");
+    place.ibtools("restore store dest --delete").good();
+    assert!(!place.path("dest/own").exists() && place.path("dest/socket").exists());
+
+    // A directory that somebody else keeps closed.
+    fs::create_dir_all(place.path("other/lost+found/in")).unwrap();
+    place.write("other/lost+found/file", "not mine");
+    nobody(&place, &["other"]);
+    fs::set_permissions(place.path("other"), Permissions::from_mode(0o755)).unwrap();
+    fs::set_permissions(place.path("store"), Permissions::from_mode(0o755)).unwrap();
+    fs::set_permissions(place.path("other/lost+found"), Permissions::from_mode(0o700)).unwrap();
+    let Some(mut command) = unprivileged(&place) else { return };
+    run(command.args(["restore", "store", "other", "--delete"])).good();
+    assert_eq!(fs::read(place.path("other/dir/file")).unwrap(), b"two");
+    assert!(place.path("other/lost+found/file").exists());
+}
+
+#[test]
+fn what_is_in_the_way_is_replaced_when_that_is_allowed() {
+    let place = backed_up();
+    fs::create_dir(place.path("dest")).unwrap();
+    UnixListener::bind(place.path("dest/file")).unwrap();
+    UnixListener::bind(place.path("dest/dir")).unwrap();
+    place.ibtools("restore store dest").bad(&["dir and 1 other path in dest", "--overwrite"]);
+    place.ibtools("restore store dest --overwrite").good();
+    assert_eq!(place.snapshot("dest"), place.snapshot("tree"));
+}
+
+#[test]
+fn an_own_restore_is_recognised_and_another_state_may_be_asked_for() {
+    let place = Place::new();
+    place.write("tree/file", "one");
+    place.write("tree/set", "set");
+    fs::set_permissions(place.path("tree/set"), Permissions::from_mode(0o4755)).unwrap();
+    if chown(place.path("tree/file"), Some(1000), Some(1000)).is_err() {
+        println!("SKIPPED: only root gives files away");
+        return;
+    }
+    place.ibtools("backup tree store").good();
+    place.ibtools("restore store dest").good();
+    let again = place.ibtools("restore store dest").good();
+    assert!(again.contains("nothing to do"), "{again}");
+    place.write("tree/file", "another");
+    place.ibtools("backup tree store").good();
+    // It is a copy, as far as owners and setuid bits are not asked for.
+    place.ibtools("restore store dest").good();
+    assert_eq!(fs::read(place.path("dest/file")).unwrap(), b"another");
+    place.ibtools("restore store dest --privileged").bad(&["would be replaced"]);
+    // But not with something else in it.
+    place.write("dest/own", "mine");
+    place.write("tree/file", "a third");
+    place.ibtools("backup tree store").good();
+    place.ibtools("restore store dest").bad(&["would be replaced"]);
+}
+
+#[test]
+fn a_user_restores_again_what_he_has_closed_to_himself() {
+    let place = Place::new();
+    place.write("work/tree/file", "closed");
+    fs::set_permissions(place.path("work/tree/file"), Permissions::from_mode(0)).unwrap();
+    nobody(&place, &["work", "work/tree", "work/tree/file"]);
+    if !rustix::process::geteuid().is_root() {
+        println!("SKIPPED: only root can back this up");
+        return;
+    }
+    place.ibtools("backup work/tree work/store").good();
+    let readable =
+        Command::new("chmod").args(["-R", "a+rX"]).arg(place.path("work/store")).status();
+    assert!(readable.unwrap().success());
+    for options in [&[][..], &[], &["--overwrite"], &["--delete"]] {
+        let Some(mut command) = unprivileged(&place) else { return };
+        run(command.args(["restore", "work/store", "work/dest"]).args(options)).good();
+        assert_eq!(fs::read(place.path("work/dest/file")).unwrap(), b"closed");
+    }
+    place.write("work/dest/file", "another content");
+    fs::set_permissions(place.path("work/dest/file"), Permissions::from_mode(0)).unwrap();
+    let mut command = unprivileged(&place).unwrap();
+    run(command.args(["restore", "work/store", "work/dest"])).bad(&["file in work/dest would be"]);
+    let mut command = unprivileged(&place).unwrap();
+    run(command.args(["restore", "work/store", "work/dest", "--overwrite"])).good();
+    assert_eq!(fs::read(place.path("work/dest/file")).unwrap(), b"closed");
+}
+
+/// Runs a script as root in a mount namespace of its own; `None` where that, or what it mounts, cannot be had.
+fn mounted(place: &Place, script: &str) -> Option<common::Run> {
+    let mut command = Command::new("unshare");
+    let script = format!("set -e; {{ {script}; }} || exit 77");
+    command.args(["-m", "sh", "-c", &script]).current_dir(place.path("")).env("B", IBTOOLS);
+    let probe = Command::new("unshare").args(["-m", "true"]).output();
+    if !probe.is_ok_and(|output| output.status.success()) {
+        println!("SKIPPED: no mount namespaces");
+        return None;
+    }
+    let ran = run(&mut command);
+    if ran.code == Some(77) {
+        println!("SKIPPED: {}", ran.err);
+        return None;
+    }
+    Some(ran)
+}
+
+#[test]
+fn times_that_are_rounded_are_no_difference() {
+    let place = backed_up();
+    let script = "truncate -s 16M image && mkfs.ext4 -q -I 128 image >/dev/null 2>&1 && mkdir m && mount -o loop image m \
+        || exit 77; $B restore -q store m/x; $B restore -q store m/x && $B backup -q tree store2 && \
+        echo more >>tree/file && $B backup -q tree store && $B restore -q store m/x && cat m/x/file && true";
+    let Some(ran) = mounted(&place, script) else { return };
+    assert_eq!((ran.code, ran.out.as_str()), (Some(0), "onemore\n"), "{}", ran.err);
+    assert_eq!(ran.err.matches("cannot hold the times").count(), 2, "{}", ran.err);
+}
+
+#[test]
+fn attributes_that_a_file_system_does_not_take_are_named() {
+    let place = backed_up();
+    let file = place.path("tree/file");
+    let flags = rustix::fs::XattrFlags::empty();
+    if rustix::fs::setxattr(&file, "user.a", b"value", flags).is_err() {
+        println!("SKIPPED: no attributes here");
+        return;
+    }
+    place.ibtools("backup tree store").good();
+    let script = "mkdir m && mount -t ramfs none m || exit 77; $B restore store m --ignore-space --strict || true; \
+        ls m; $B restore -q --ignore-space store m && $B restore -q --ignore-space store m && cat m/file";
+    let Some(ran) = mounted(&place, script) else { return };
+    assert_eq!((ran.code, ran.out.as_str()), (Some(0), "one"), "{}", ran.err);
+    let told: Vec<&str> = ran.err.lines().collect();
+    let [strict, warning] = told[..] else { panic!("{}", ran.err) };
+    assert!(strict.contains("cannot hold all metadata: attribute user.a of file: "), "{strict}");
+    assert!(warning.contains("warning: attribute user.a of file is not restored: "), "{warning}");
+}
