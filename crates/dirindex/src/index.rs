@@ -68,14 +68,48 @@ impl fmt::Debug for Root {
 #[repr(Rust, packed(4))]
 pub struct Trust {
     secs: i64,
+    /// Below 10⁹, and [`EARLY`] where it is so.
     nanos: u32,
     inode: u64,
 }
 
+/// The bit of the nanoseconds that says that the file was read soon after its last change.
+const EARLY: u32 = 1 << 31;
+
+/// How long after the last time that shows a program may have stored to a file through a memory map
+/// without another time showing: until the kernel has written the pages to the disk, which it does
+/// after half a minute; ten minutes where it was told to save power.
+const SOON: Time = Time { secs: 600, nanos: 0 };
+
 impl Trust {
     /// `ctime`: time of last change of content or metadata, which programs cannot set.
     pub fn new(ctime: Time, inode: u64) -> Trust {
-        Trust { secs: ctime.secs, nanos: ctime.nanos, inode }
+        Trust { secs: ctime.secs, nanos: ctime.nanos & !EARLY, inode }
+    }
+
+    /// The same of a file that was read when `now` was, or later.
+    pub fn read_at(self, now: Time) -> Trust {
+        let due = Time { secs: self.secs.saturating_add(SOON.secs), nanos: self.nanos & !EARLY };
+        let early = if due > now { EARLY } else { 0 };
+        Trust { nanos: self.nanos & !EARLY | early, ..self }
+    }
+
+    /// Whether the file was read so soon after its last change that what was stored later through a
+    /// memory map (as databases do) would not show in its times. What differs in such a file is taken
+    /// for a change, not for rot.
+    pub fn is_early(&self) -> bool {
+        self.nanos & EARLY != 0
+    }
+
+    /// The number of the inode.
+    pub fn inode(&self) -> u64 {
+        self.inode
+    }
+
+    /// Whether this is of the same file, unchanged, whenever it was read.
+    pub fn is_of_same(&self, other: &Trust) -> bool {
+        let known = |trust: &Trust| (trust.secs, trust.nanos & !EARLY, trust.inode);
+        known(self) == known(other)
     }
 }
 
@@ -121,7 +155,8 @@ pub enum ProblemKind {
     /// It is of a kind that no backup keeps: a socket.
     Unsupported,
     /// Its content is no longer what it was, though nothing says that it was changed: length,
-    /// times, inode are as before. The index has what the previous one had.
+    /// times, inode are as before, and it was read so long after its last change that what a program
+    /// stored later would show. The index has what the previous one had.
     Rotten,
     /// It is an exclude file that cannot be used, or not all of its lines can, or a directory in
     /// which exclude files take too long. What was to be left out by it counts.

@@ -30,8 +30,10 @@
 //! - A file's state (length, times, inode) is known before and after it is read, and reading begins
 //!   only once a change would show in it. A file that changes meanwhile is read again; if it never
 //!   holds still, the index has what was read last and says so ([`DirIndex::problems`]). Stores
-//!   through another process's memory map leave no trace in a file's times and cannot be noticed;
-//!   nor can the rest of one long write that began before.
+//!   through another process's memory map to a page that was not on the disk yet leave no trace in a
+//!   file's times and cannot be noticed; nor can the rest of one long write that began before. So a
+//!   file that was read within ten minutes of its last change is read once more after these, and the
+//!   next time if it is mapped for writing when the scan ends.
 //! - Content that changed though the state did not is found when asked for ([`ScanOptions::verify`]).
 //! - What a rule left out is told from what is not there ([`DirIndex::excluded`]).
 //! - What cannot be read is reported and keeps what the previous index has of it: each name its own
@@ -59,6 +61,7 @@
 
 mod assemble;
 mod beneath;
+mod busy;
 mod bytes;
 mod codec;
 mod dir;
@@ -82,6 +85,7 @@ mod walk;
 mod xattr;
 
 pub use beneath::{Beneath, Neighbours};
+pub use busy::{mapped_for_writing, open_for_writing};
 pub use dir::{Dir, DirOptions};
 pub use entry::{Entry, Meta, Node, Time, Xattr, Xattrs};
 pub use error::Error;

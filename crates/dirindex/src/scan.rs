@@ -12,6 +12,7 @@ use rsync_core::{Progress, Shape, Signature, SignatureOptions};
 use rustix::fs::{AtFlags, FileType, Mode, Stat, major, minor, openat, statat};
 
 use crate::assemble::{in_path_order, index_of, keep, keep_unreadable, put_xattrs};
+use crate::busy;
 use crate::read::{self, ATTEMPTS, Content, LARGE, READ};
 use crate::stored::{self, Pool};
 use crate::walk::{self, Found, Walk, unreadable, walk};
@@ -111,6 +112,7 @@ impl DirIndex {
             Problem::new(path.clone(), ProblemKind::Attributes, detail.into())
         }));
         let mut records = in_path_order(taken.into_iter().map(|taken| taken.records));
+        distrust_mapped(&mut records);
         put_xattrs(&mut records, dir_xattrs, scan.known());
         if let Some(known) = scan.known() {
             keep_unreadable(&mut records, &problems, known);
@@ -339,8 +341,12 @@ impl Scan<'_> {
                 && shape.strong_len == wanted.strong_len
                 && shape.block_len == wanted.block_len.unwrap_or(automatic)
         });
+        // What was read soon after a change is read again later, when whatever was stored through a
+        // memory map meanwhile is settled.
+        let now = trust(stat).read_at(self.started);
         matches!(record.entry.node, Node::File { .. })
-            && record.trust == Some(trust(stat))
+            && record.trust.is_some_and(|known| known.is_of_same(&now))
+            && record.trust.is_some_and(|known| !known.is_early() || now.is_early())
             && record.entry.node.len() == read::len(stat)
             && record.entry.meta.mtime == read::mtime(stat)
             && same_shape
@@ -385,7 +391,8 @@ impl Scan<'_> {
         let Some(digest) = signature.digest() else { return Read::Nothing };
         let node = Node::File { len: signature.file_len(), digest };
         let signature = (!node.is_empty()).then(|| pool.keep(signature));
-        let trust = (firm && read::settled(&stat, self.started)).then(|| trust(&stat));
+        let trust = (firm && read::settled(&stat, self.started))
+            .then(|| trust(&stat).read_at(self.started));
         let xattrs = self.attributes(path, xattrs, |old| matches!(old, Node::File { .. }), taken);
         let entry = Entry { path: path.clone(), node, meta: Meta { xattrs, ..meta(&stat) } };
         if !stable {
@@ -454,11 +461,29 @@ impl Scan<'_> {
     }
 }
 
-/// Whether a file that `record` vouches for, and that held still, has another content.
+/// Has the next scan read those files again that a program may go on storing to without a time to
+/// show for it: they were read soon after their last change, and are mapped for writing.
+fn distrust_mapped(records: &mut [Arc<Record>]) {
+    let is_early = |record: &Record| record.trust.is_some_and(|trust| trust.is_early());
+    if !records.iter().any(|record| is_early(record)) {
+        return;
+    }
+    let mapped = busy::mapped_for_writing();
+    for record in records.iter_mut().filter(|record| is_early(record)) {
+        if record.trust.is_some_and(|trust| mapped.contains(&trust.inode())) {
+            Arc::make_mut(record).trust = None;
+        }
+    }
+}
+
+/// Whether a file that `record` vouches for, and that held still, has another content, and no program
+/// can have stored that.
 fn is_rotten(record: &Record, content: &Content) -> bool {
     let Node::File { digest, .. } = &record.entry.node else { return false };
     content.stable
-        && record.trust == Some(trust(&content.stat))
+        && record
+            .trust
+            .is_some_and(|known| !known.is_early() && known.is_of_same(&trust(&content.stat)))
         && content.signature.digest() != Some(*digest)
 }
 

@@ -13,7 +13,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Instant;
 
 use dirindex::stored::StoredSignature;
-use dirindex::{Dir, DirIndex, DirOptions, Node, ProblemKind, Record, RelPath, ScanOptions};
+use dirindex::{Dir, DirIndex, DirOptions, Node, ProblemKind, Record, RelPath, ScanOptions, Time};
 use rsync_core::{Digest, Signature};
 
 fn path(name: &str) -> RelPath {
@@ -230,9 +230,19 @@ fn rot_is_told_with_the_bytes_it_is_in() {
     let mut record = now.record(&path("file")).unwrap().clone();
     record.entry.node = Node::File { len: 10_000, digest: Digest::of(&sound) };
     record.signature = Some(StoredSignature::new(signature));
-    let others = now.records().iter().filter(|record| record.entry.path != path("file"));
-    let records = others.cloned().chain([record.into()]);
-    let before = DirIndex::from_records::<Arc<Record>>(records).unwrap();
+    let before = |record: Record| {
+        let others = now.records().iter().filter(|record| record.entry.path != path("file"));
+        let records = others.cloned().chain([record.into()]);
+        DirIndex::from_records::<Arc<Record>>(records).unwrap()
+    };
+    // Just after a change, a program may have stored that through a memory map: it is a change.
+    let early = before(record.clone());
+    let options = ScanOptions { verify: true, ..ScanOptions::default() };
+    let changed = DirIndex::scan_with(&dir, Some(&early), &options).unwrap();
+    assert_eq!((changed.root(), changed.problems()), (now.root(), &[][..]));
+    // Long after it was none.
+    record.trust = record.trust.map(|trust| trust.read_at(Time { secs: i64::MAX, nanos: 0 }));
+    let before = before(record);
 
     let since = DirIndex::scan_since(&dir, &before).unwrap();
     assert_eq!((since.root(), since.problems()), (before.root(), &[][..]), "it was not looked at");
@@ -302,3 +312,49 @@ fn the_bytes_depend_on_the_tree_alone() {
     }
     assert_eq!(index.files().count(), 82);
 }
+
+/// A database: its page is not on the disk yet when it is read, so that what is stored next leaves no time.
+#[test]
+fn what_a_program_stores_through_a_map_is_found_by_the_next_scan() {
+    let tree = tempfile::tempdir().unwrap();
+    fs::write(tree.path().join("db"), [0; 8192]).unwrap();
+    let map = |bytes: &[u8]| {
+        // Python has maps without `unsafe`, and holds one while we scan.
+        let mut child = std::process::Command::new("python3");
+        child.args(["-c", MAPPER]).current_dir(tree.path());
+        let child = child.stdin(std::process::Stdio::piped()).stdout(std::process::Stdio::piped());
+        child.spawn().map(|mut child| {
+            child.stdin.as_mut().unwrap().write_all(bytes).unwrap();
+            child
+        })
+    };
+    let Ok(mut program) = map(b"version1\n") else {
+        eprintln!("SKIPPED: no python3");
+        return;
+    };
+    let mut answers = std::io::BufReader::new(program.stdout.take().unwrap());
+    let mut answer = || std::io::BufRead::read_line(&mut answers, &mut String::new()).unwrap();
+    answer();
+    let dir = settle(tree.path());
+    let first = DirIndex::scan(&dir).unwrap();
+    let ctime = |dir: &Path| {
+        std::os::unix::fs::MetadataExt::ctime_nsec(&fs::metadata(dir.join("db")).unwrap())
+    };
+    let before = ctime(tree.path());
+    program.stdin.as_mut().unwrap().write_all(b"version2\n").unwrap();
+    answer();
+    assert_eq!(ctime(tree.path()), before, "the store left no time");
+    drop(program.stdin.take());
+    program.wait().unwrap();
+    let second = DirIndex::scan_since(&dir, &first).unwrap();
+    let digest = Digest::of(&fs::read(tree.path().join("db")).unwrap());
+    assert_eq!(second.get(&path("db")).unwrap().node, Node::File { len: 8192, digest });
+    assert_ne!(second.root(), first.root());
+}
+
+const MAPPER: &str = "
+import mmap, sys
+file = open('db', 'r+b'); map = mmap.mmap(file.fileno(), 8192)
+for line in sys.stdin.buffer:
+    map[0:8] = line[0:8]; print('stored', flush=True)
+";

@@ -140,7 +140,7 @@ pub use backup::{BackupOptions, BackupReport, Made, Unusable, backup};
 pub use error::{Error, Result};
 pub use pack::pack;
 pub use prune::{PruneOptions, PruneReport, Squashed, prune};
-pub use repair::repair;
+pub use repair::{Repaired, repair};
 pub use restore::{Known, RestoreOptions, plan_restore, restore};
 pub use store::{DirStore, Keep, Point, Points, Store};
 pub use verify::{Restorable, Verified, VerifiedStore, verify_archives, verify_store};

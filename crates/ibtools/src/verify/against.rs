@@ -6,14 +6,15 @@ use std::path::Path;
 use anyhow::{Context, Result, bail};
 use incremental_backups_tools::store::open_index;
 use incremental_backups_tools::{
-    ApplyOptions, Archive, DiffIndex, Dir, DirOptions, Error, ScanOptions, repair,
+    ApplyOptions, Archive, DiffIndex, Dir, DirOptions, Error, RelPath, Repaired, ScanOptions,
+    repair,
 };
 use indicatif::HumanCount;
 use serde_json::Value;
 
 use crate::changes::{Row, rows};
 use crate::console::{Console, shown};
-use crate::json::{self, Object, object, put_file};
+use crate::json::{self, Object, object, put_file, put_path};
 use crate::scan;
 use crate::source::{Source, open_store};
 
@@ -48,20 +49,34 @@ pub(super) fn run(
     let mut repaired = false;
     if repairs && rotten {
         let source = Source::open(&[path.to_path_buf()], None)?;
-        let applied =
+        let done =
             source.with_archives(console, |archives| match archives.last().map(Archive::result) {
                 Some(found) if found != index.root() => {
                     Err(Error::OtherResult { expected: index.root(), found })
                 }
                 _ => repair(archives, dir, &found, &ApplyOptions::default()),
             });
-        let applied = applied.with_context(|| format!("cannot repair {}", shown(dir)))?;
+        let Repaired { applied, left, .. } =
+            done.with_context(|| format!("cannot repair {}", shown(dir)))?;
+        for (path, why) in &left {
+            console.warn(format_args!(
+                "{path} is not repaired: {why}; to have the backup's all the same, restore it with \
+                 --path and --overwrite"
+            ));
+        }
         let count = HumanCount(applied.updated);
         console.line(format_args!("{}: {count} taken back from {source}", shown(dir)))?;
         document.insert("repaired".into(), applied.updated.into());
-        repaired = true;
+        document.insert("left".into(), left.iter().map(left_row).collect());
+        repaired = left.is_empty();
     }
     let same = changes.is_empty() && (!rotten || repaired);
     document.insert("same".into(), same.into());
     Ok((document, same))
+}
+
+fn left_row((path, why): &(RelPath, &'static str)) -> Value {
+    let mut row = object([("detail", (*why).into())]);
+    put_path(&mut row, "path", path);
+    row.into()
 }
