@@ -30,9 +30,11 @@ const MAX_STEPS: u32 = 1 << 20;
 #[derive(Debug, Default)]
 pub struct Patterns {
     len: u32,
-    /// The patterns that match one name, and one path, only: a long list of those costs little.
-    names: BTreeMap<Box<[u8]>, Literal>,
-    paths: BTreeMap<Box<[u8]>, Literal>,
+    /// The patterns that match one name, one path, and names with one ending (`.o` of `*.o`): a long
+    /// list of those costs little.
+    names: BTreeMap<Box<[u8]>, Same>,
+    paths: BTreeMap<Box<[u8]>, Same>,
+    endings: BTreeMap<Box<[u8]>, Same>,
     /// The others, in their order, each with its number in the list.
     globs: Vec<(u32, Pattern)>,
 }
@@ -40,7 +42,7 @@ pub struct Patterns {
 /// Of the patterns that are the same text: the number of the last one, and whether it takes back; of
 /// those for anything, and of those for directories.
 #[derive(Debug, Default)]
-struct Literal([Option<(u32, bool)>; 2]);
+struct Same([Option<(u32, bool)>; 2]);
 
 /// Lines that can match no path. They leave nothing out.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -81,11 +83,13 @@ impl Patterns {
     pub(crate) fn extend(&mut self, pattern: Option<Pattern>) {
         let Some(pattern) = pattern else { return };
         self.len += 1;
-        let Some(literal) = pattern.literal() else {
-            return self.globs.push((self.len, pattern));
+        let (list, text) = match (pattern.literal(), pattern.ending()) {
+            (Some(name), _) if pattern.name_only => (&mut self.names, name),
+            (Some(path), _) => (&mut self.paths, path),
+            (None, Some(ending)) => (&mut self.endings, ending),
+            (None, None) => return self.globs.push((self.len, pattern)),
         };
-        let list = if pattern.name_only { &mut self.names } else { &mut self.paths };
-        let Literal(last) = list.entry(literal.into()).or_default();
+        let Same(last) = list.entry(text.into()).or_default();
         last[usize::from(pattern.dirs_only)] = Some((self.len, pattern.negated));
     }
 
@@ -97,9 +101,11 @@ impl Patterns {
 
     /// The [`verdict`](Patterns::verdict), as far as the steps go.
     fn decide(&self, path: &[u8], name: &[u8], is_dir: bool, steps: &mut Steps) -> Option<bool> {
-        let lists = [(&self.names, name), (&self.paths, path)].into_iter();
-        let literals = lists.filter_map(|(list, text)| list.get(text));
-        let last = literals.flat_map(|Literal([any, dirs])| [*any, dirs.filter(|_| is_dir)]);
+        let dots = name.iter().enumerate().filter(|&(_, &byte)| byte == b'.');
+        let endings = dots.filter_map(|(at, _)| self.endings.get(&name[at..]));
+        let whole = [self.names.get(name), self.paths.get(path)].into_iter().flatten();
+        let last =
+            whole.chain(endings).flat_map(|Same([any, dirs])| [*any, dirs.filter(|_| is_dir)]);
         let last = last.flatten().max();
         let number = last.map_or(0, |(number, _)| number);
         let mut later = self.globs.iter().rev().take_while(|(glob, _)| *glob > number);

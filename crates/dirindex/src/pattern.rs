@@ -91,6 +91,12 @@ impl Pattern {
         self.tokens.is_empty().then_some(&self.start)
     }
 
+    /// What all names that this matches end with, if it is a `*` and then a dot and more.
+    pub(crate) fn ending(&self) -> Option<&[u8]> {
+        let any = matches!(*self.tokens, [Token::Star]) && self.name_only && self.start.is_empty();
+        (any && self.end.starts_with(b".")).then_some(&self.end)
+    }
+
     /// Whether a path below the directory of the pattern matches; `name` is its last name.
     pub(crate) fn matches(
         &self,

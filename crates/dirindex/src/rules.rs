@@ -300,10 +300,15 @@ impl Place<'_> {
                 escape(below),
             ));
         }
+        // `/tmp/*` may be of a tree that has no `tmp` today.
+        if literal.len() == first.len() + 1 {
+            return None;
+        }
         let beside = tree.split(|&byte| byte == b'/').next() == Some(first);
         let literal = Path::new("/").join(OsStr::from_bytes(literal));
         (beside || literal.symlink_metadata().is_ok()).then(|| {
-            "it is a path outside of the tree, and patterns begin at the root of the tree"
+            "it is a path outside of the tree, and patterns begin at the root of the tree (one that \
+             is meant to needs no slash before it)"
                 .to_owned()
         })
     }

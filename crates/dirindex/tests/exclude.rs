@@ -220,7 +220,8 @@ fn the_roots_exclude_file_has_to_be_one_but_its_lines_need_not_match() {
     fs::remove_file(home.path().join(".exclude")).unwrap();
     fs::create_dir(home.path().join(".exclude")).unwrap();
     let shown = DirIndex::scan(&Dir::new(home.path()).unwrap()).unwrap_err().to_string();
-    let words = "/.exclude: not used as an exclude file: it is a directory; a file of your own can be";
+    let words =
+        "/.exclude: not used as an exclude file: it is a directory; a file of your own can be";
     assert!(shown.contains(words), "{shown}");
 }
 
@@ -242,6 +243,7 @@ fn a_pattern_of_the_callers_that_can_match_nothing_is_refused() {
         ("/", "names nothing"),
         (tmp.to_str().unwrap(), "outside of the tree"),
         ("/proc/self/", "outside of the tree"),
+        ("/proc/self/*", "outside of the tree"),
         (inside.to_str().unwrap(), "write /mallory/file"),
         (&format!("{}/", root.display()), "write /*"),
     ] {
@@ -249,9 +251,19 @@ fn a_pattern_of_the_callers_that_can_match_nothing_is_refused() {
         assert!(shown.contains(why), "{pattern}: {shown}");
         assert!(shown.starts_with(&format!("the exclude pattern {pattern:?} leaves")), "{shown}");
     }
-    for pattern in
-        ["/proc", "/absent/x", "/mallory/file", "/*/file", "**/x", "a/.b", "...", "\\#", "{"]
-    {
+    for pattern in [
+        "/proc",
+        "/proc/*",
+        "proc/self/",
+        "/absent/x",
+        "/mallory/file",
+        "/*/file",
+        "**/x",
+        "a/.b",
+        "...",
+        "\\#",
+        "{",
+    ] {
         assert!(with_excludes(&root, &[pattern]).is_ok(), "{pattern}");
     }
     write(&root, "proc/x", "");
