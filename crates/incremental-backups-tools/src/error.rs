@@ -50,6 +50,33 @@ pub enum Error {
         /// The root of the tree.
         root: PathBuf,
     },
+    /// Something was in the way of an apply that had begun to change the tree. All that it did was undone.
+    #[error(
+        "the tree in {} is as it was: what was begun is undone, since it cannot be finished",
+        shown(root)
+    )]
+    RolledBack {
+        /// The root of the tree.
+        root: PathBuf,
+        /// What was in the way.
+        source: Box<Error>,
+    },
+    /// Something was in the way of an apply that had begun to change the tree, and something of undoing it. The
+    /// journal stays: [`recover`](crate::recover), [`abort`](crate::abort) or any apply goes on undoing.
+    #[error(
+        "the apply in {} cannot be finished ({}), and undoing it stopped: \
+         apply --abort goes on when this is out of the way",
+        shown(root),
+        chain(cause)
+    )]
+    NotRolledBack {
+        /// The root of the tree.
+        root: PathBuf,
+        /// What was in the way of finishing.
+        cause: Box<Error>,
+        /// What was in the way of undoing.
+        source: Box<Error>,
+    },
     /// The tree is not the one the diff was made from, nor the one it leads to.
     #[error("{path} is not as the diff expects: expected {expected}, found {found}")]
     Unexpected {
@@ -259,6 +286,12 @@ fn and_more(more: u64) -> String {
         0 => String::new(),
         more => format!(" (and {more} more)"),
     }
+}
+
+/// An error with its causes, in one line.
+fn chain(error: &Error) -> String {
+    let causes = std::iter::successors(Some(error as &dyn std::error::Error), |it| it.source());
+    causes.map(ToString::to_string).collect::<Vec<_>>().join(": ")
 }
 
 fn and_others(others: usize) -> String {

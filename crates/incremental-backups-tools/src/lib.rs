@@ -133,8 +133,8 @@ pub mod store;
 mod verify;
 
 pub use apply::{
-    Applied, ApplyOptions, ApplyStatus, Loss, Losses, Preview, Space, Unkept, abort, apply_diff,
-    apply_diff_with, apply_status, apply_stream, preview_diff, recover,
+    Aborted, Applied, ApplyOptions, ApplyStatus, Loss, Losses, Preview, Space, Unkept, abort,
+    apply_diff, apply_diff_with, apply_status, apply_stream, preview_diff, recover,
 };
 pub use backup::{BackupOptions, BackupReport, Made, Unusable, backup};
 pub use error::{Error, Result};

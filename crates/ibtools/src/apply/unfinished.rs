@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use anyhow::Result;
-use incremental_backups_tools::{ApplyStatus, abort as abort_apply, apply_status};
+use incremental_backups_tools::{Aborted, ApplyStatus, abort as abort_apply, apply_status};
 
 use crate::Answer;
 use crate::console::Console;
@@ -22,7 +22,12 @@ pub(super) fn status(dir: &Path, console: &mut Console) -> Result<Answer> {
         ),
         ApplyStatus::Unfinished { .. } => (
             "unfinished",
-            "an apply was interrupted while it changed the tree: apply its archive again to finish it",
+            "an apply was interrupted while it changed the tree: apply its archive again to finish it, or \
+             use --abort to undo it",
+        ),
+        ApplyStatus::RollingBack { .. } => (
+            "rolling back",
+            "undoing an apply was interrupted: --abort goes on with that, and so does the next apply",
         ),
         _ => ("unknown", "an apply is unfinished here"),
     };
@@ -39,15 +44,18 @@ pub(super) fn status(dir: &Path, console: &mut Console) -> Result<Answer> {
     Ok(if status == ApplyStatus::Clean { Answer::Yes } else { Answer::No })
 }
 
-/// Clears away what an earlier apply left, if that is all it did.
+/// Undoes what an earlier apply left unfinished.
 pub(super) fn abort(dir: &Path, console: &mut Console) -> Result<Answer> {
-    let cleared = abort_apply(dir)?;
-    let mut document = object([("cleared", cleared.into())]);
+    let (word, text) = match abort_apply(dir)? {
+        Aborted::Nothing => ("nothing", "no apply is unfinished here"),
+        Aborted::Cleared => {
+            ("cleared", "what an interrupted apply left is gone; it had changed nothing")
+        }
+        _ => ("rolled back", "an interrupted apply is undone; the tree is as it was before it"),
+    };
+    let mut document = object([("aborted", word.into())]);
     put_file(&mut document, "directory", dir);
     console.document(document)?;
-    console.line(match cleared {
-        true => "what an interrupted apply left is gone; it had changed nothing",
-        false => "no apply is unfinished here",
-    })?;
+    console.line(text)?;
     Ok(Answer::Yes)
 }

@@ -9,12 +9,13 @@ use rayon::prelude::*;
 use rsync_core::Digest;
 use rustix::fs::FileType;
 
+use super::before::before;
 use super::dirs::Held;
 use super::moved;
-use super::observe::{Found, find, mode, mtime};
-use super::plan::{Kept, Plan, Step, makes_dir, was_dir};
+use super::observe::{Found, find};
+use super::plan::{Plan, Step, makes_dir, was_dir};
 use super::state::{RUN, Stamp, State, states};
-use super::target::{Target, found_at};
+use super::target::Target;
 use super::tree::Policy;
 use crate::error::{During, Error, Result};
 
@@ -204,47 +205,8 @@ fn plan(target: &Target, diff: &DiffIndex, states: &[State]) -> Result<Plan> {
         }
         steps.push(step);
     }
-    let kept = keep(target, diff, &mut steps)?;
-    Ok(Plan { steps, kept })
-}
-
-/// Finds the directories in which names come and go. One that the diff lists gets its metadata
-/// set; any other is remembered as it is.
-fn keep(target: &Target, diff: &DiffIndex, steps: &mut [Step]) -> Result<Vec<Kept>> {
-    let mut dirs = target.anchor.dirs();
-    let mut kept: HashMap<RelPath, Kept> = HashMap::new();
-    for (number, change) in diff.changes().iter().enumerate() {
-        let Some(&step) = steps.get(number) else { break };
-        if !matches!(step, Step::Place | Step::Remove | Step::Inside) {
-            continue;
-        }
-        let Some(dir) = change.path.parent() else { continue };
-        if kept.contains_key(&dir) {
-            continue;
-        }
-        match diff.position(&dir) {
-            Some(at) => {
-                if let Some(outer @ Step::Done) = steps.get_mut(at) {
-                    *outer = Step::Meta;
-                }
-            }
-            None if step == Step::Inside => {
-                let problem = "something new in a directory that is not there";
-                return Err(Error::Unusable { path: change.path.clone(), problem });
-            }
-            None => {
-                let held = match dirs.parent(&change.path) {
-                    Ok(held) => held,
-                    Err(_) => return Err(found_at(target, &change.path, change.old.as_ref())),
-                };
-                let (mode, mtime) = (mode(&held.stat), mtime(&held.stat));
-                kept.insert(dir.clone(), Kept { path: dir, mode, mtime });
-            }
-        }
-    }
-    let mut kept: Vec<Kept> = kept.into_values().collect();
-    kept.sort_unstable_by(|a, b| a.path.cmp(&b.path));
-    Ok(kept)
+    let before = before(target, diff, &mut steps)?;
+    Ok(Plan { steps, before })
 }
 
 /// Looks again, after the contents were staged, at every path that stood: whether it still is what

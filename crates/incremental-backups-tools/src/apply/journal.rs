@@ -12,8 +12,8 @@ use rsync_core::{Digest, FileBytes};
 use serde::{Deserialize, Serialize};
 
 use super::dirs::open_file;
-use super::plan::{Kept, Plan, Step};
-use super::target::{JOURNAL, Stage, Target};
+use super::plan::{Before, Plan, Step};
+use super::target::{FORWARD, JOURNAL, Stage, Target};
 use super::tree;
 use crate::error::{Error, Result};
 
@@ -25,8 +25,9 @@ const DRAFT: &str = "journal.tmp";
 const FILE_KIND: [u8; 4] = *b"JRNL";
 const HEAD: u32 = 1;
 const STEPS: u32 = 2;
-const KEPT: u32 = 3;
-const ROWS_PER_SECTION: usize = 1 << 16;
+const BEFORE: u32 = 3;
+/// A section of rows is about this long at most: attributes can be long.
+const SECTION_LEN: usize = 4 << 20;
 
 #[derive(Serialize, Deserialize)]
 struct Head {
@@ -60,6 +61,7 @@ pub(crate) fn draft(
         .map_err(|source| Error::JournalSections { root: target.path.clone(), source })?;
     write(stage, DIFF, &bytes).map_err(error)?;
     write(stage, DRAFT, &journal).map_err(error)?;
+    write(stage, FORWARD, b"").map_err(error)?;
     // One call for all that is staged and for what was just written: as safe as one for each file
     // and directory, and not 80,000 times the wait. The journal may get its name only then: nothing
     // else would keep that from being on the disk before what it speaks of.
@@ -69,7 +71,7 @@ pub(crate) fn draft(
     }
 }
 
-/// Commits: from here on the apply can only go forward.
+/// Commits: from here on the apply ends in the new tree, or is rolled back.
 pub(crate) fn commit(target: &Target, stage: &Stage, sync: bool) -> Result<()> {
     let commit = || {
         let sys = stage.sys();
@@ -77,6 +79,18 @@ pub(crate) fn commit(target: &Target, stage: &Stage, sync: bool) -> Result<()> {
         if sync { sys.sync(stage) } else { Ok(()) }
     };
     commit().map_err(|error| target.error("write the journal in", error))
+}
+
+/// Turns the apply: from here on it is rolled back, by whoever comes. Nothing of that may be on the disk before
+/// this is, nor without what it undoes.
+pub(crate) fn turn(target: &Target, stage: &Stage, sync: bool) -> Result<()> {
+    let turn = || {
+        if stage.goes_forward()? {
+            stage.sys().remove_file(stage, FORWARD.as_bytes())?;
+        }
+        if sync { stage.sys().sync_all(stage) } else { Ok(()) }
+    };
+    turn().map_err(|error| target.error("roll back the apply in", error))
 }
 
 fn write(stage: &Stage, name: &str, bytes: &[u8]) -> io::Result<()> {
@@ -91,11 +105,28 @@ fn encode(head: &Head, plan: &Plan) -> Result<Vec<u8>, SectionError> {
     for steps in steps.chunks(1 << 20) {
         writer.section(&Section::new(STEPS, steps.to_vec(), Packing::Zstd)?)?;
     }
-    let kept: Vec<&[Kept]> = plan.kept.chunks(ROWS_PER_SECTION).collect();
-    for section in encode_all(KEPT, &kept)? {
+    for section in encode_all(BEFORE, &runs(&plan.before))? {
         writer.section(&section)?;
     }
     writer.finish()
+}
+
+/// Cuts rows into stretches of about one section each.
+fn runs(mut rows: &[Before]) -> Vec<&[Before]> {
+    let mut runs = Vec::new();
+    while !rows.is_empty() {
+        let mut len = 0;
+        let end = rows.iter().position(|row| {
+            let before = len;
+            let xattrs = row.meta.xattrs.iter().map(|(name, value)| name.len() + value.len());
+            len += 64 + row.path.as_bytes().len() + xattrs.sum::<usize>();
+            before >= SECTION_LEN
+        });
+        let (run, rest) = rows.split_at(end.unwrap_or(rows.len()));
+        runs.push(run);
+        rows = rest;
+    }
+    runs
 }
 
 /// Reads the journal in `stage`, which has one.
@@ -112,7 +143,8 @@ pub(crate) fn read(target: &Target, stage: &Stage) -> Result<Journal> {
             steps.push(step_of(step).ok_or_else(|| unusable("it has an unknown step"))?);
         }
     }
-    let plan = Plan { steps, kept: journal.decode_all(KEPT).map_err(sections)? };
+    let before = journal.decode_all(BEFORE).map_err(sections)?;
+    let plan = Plan { steps, before };
     let diff = diff_bytes(&ours(target, stage, DIFF)?)
         .map_err(|error| target.error("read the journal in", io::Error::other(error)))?;
     if Digest::of(&diff).0 != head.diff {

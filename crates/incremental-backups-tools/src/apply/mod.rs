@@ -1,14 +1,17 @@
-//! Applying a diff to a tree: check, stage, commit, redo. The order of these steps, and what an
+//! Applying a diff to a tree: check, stage, commit, roll forward or back. The order of these steps, and what an
 //! interruption between any two of them leaves, is in `docs/apply.md`.
 
+mod aside;
+mod back;
+mod before;
 mod check;
 mod dirs;
+mod forward;
 mod journal;
 mod meta;
 mod moved;
 mod observe;
 mod plan;
-mod redo;
 mod space;
 mod stage;
 mod state;
@@ -33,9 +36,9 @@ use diffindex::{Change, DiffIndex, New};
 use dirindex::{Meta, Node, RelPath, Root};
 use rsync_core::Progress;
 
+use self::forward::Work;
 pub(crate) use self::observe::UNREAD;
 use self::plan::{Plan, Step};
-use self::redo::Redo;
 pub use self::space::Space;
 use self::stage::{Filling, Source};
 use self::system::{Handle, Linux, System};
@@ -136,6 +139,11 @@ pub enum ApplyStatus {
         /// The tree it leads to.
         result: Root,
     },
+    /// Rolling an apply back was interrupted. [`recover`], or any apply, or [`abort`], finishes that.
+    RollingBack {
+        /// The tree it started from, and leads back to.
+        base: Root,
+    },
 }
 
 /// Applies `diff`, whose contents are in `data`, to the tree at `path`.
@@ -147,9 +155,10 @@ pub enum ApplyStatus {
 ///
 /// # Errors
 /// Everything that can be found out by reading is found before the first write: the error then
-/// names the path and the tree is untouched. Whatever happens later leaves the tree either
-/// untouched or with a journal, with which applying again (or [`recover`]) ends in exactly the
-/// target tree.
+/// names the path and the tree is untouched. Whatever fails later is undone before this returns:
+/// [`Error::RolledBack`] says what was in the way, and the tree is as it was. What is interrupted leaves a
+/// journal, with which applying again (or [`recover`]) ends in exactly the target tree, or [`abort`] in the
+/// old one.
 pub fn apply_diff(path: impl AsRef<Path>, diff: &DiffIndex, data: &DiffData) -> Result<Applied> {
     apply_diff_with(path, diff, data, &ApplyOptions::default())
 }
@@ -243,6 +252,7 @@ fn apply_on(
     let unkept = &Collected::default();
     let filling =
         Filling { target: &target, stage: &stage, diff, plan, policy, unkept, progress, sync };
+    let work = Work { target: &target, stage: &stage, diff, plan, policy, unkept, sync };
     let staged = stage::fill(&filling, &mut source)
         .and_then(|()| source.finish())
         .and_then(|()| if options.strict { all_kept(&filling) } else { Ok(()) })
@@ -250,10 +260,15 @@ fn apply_on(
         .and_then(|()| check::unchanged(&target, diff, &checked))
         .and_then(|()| journal::commit(&target, &stage, sync));
     if let Err(error) = staged {
-        roll_back(&target, &stage);
+        if !matches!(stage.has_journal(), Ok(false)) {
+            // It made it to its name, though perhaps not to the disk.
+            return Err(roll_back(&work, error));
+        }
+        // The error at hand says more than one from here; what stays is garbage, known as such.
+        drop(target.remove_stage(&stage));
         return Err(error);
     }
-    Redo { target: &target, stage: &stage, diff, plan, policy, unkept, sync }.run()?;
+    carry_out(&work)?;
     Ok(Applied { unkept: unkept.take(), ..applied })
 }
 
@@ -274,6 +289,32 @@ fn all_kept(filling: &Filling<'_>) -> Result<()> {
         unkept if unkept.is_empty() => Ok(()),
         unkept => Err(Error::Unkept { root: target.path.clone(), unkept: Box::new(unkept) }),
     }
+}
+
+/// Carries out the work of a journal; when it cannot be, undoes it.
+fn carry_out(work: &Work<'_>) -> Result<()> {
+    match work.forward().and_then(|()| work.drop_journal()) {
+        // The tree is the new one. What is left is garbage, known as such.
+        Ok(()) => work.clear(),
+        Err(error) => Err(roll_back(work, error)),
+    }
+}
+
+/// Undoes the work of a journal for the sake of an error. Gives that error, and what came of undoing.
+fn roll_back(work: &Work<'_>, error: Error) -> Error {
+    let (root, cause) = (work.target.path.clone(), Box::new(error));
+    match undo(work) {
+        Ok(()) => Error::RolledBack { root, source: cause },
+        Err(error) => Error::NotRolledBack { root, cause, source: Box::new(error) },
+    }
+}
+
+/// Undoes the work of a journal.
+fn undo(work: &Work<'_>) -> Result<()> {
+    journal::turn(work.target, work.stage, work.sync)?;
+    work.back()?;
+    work.drop_journal()?;
+    work.clear()
 }
 
 /// What [`apply_diff_with`] would do with the same arguments, found out by reading alone.
@@ -360,14 +401,20 @@ pub fn apply_status(path: impl AsRef<Path>) -> Result<ApplyStatus> {
         return Ok(ApplyStatus::Staged);
     }
     let journal = journal::read(&target, &stage)?;
-    Ok(ApplyStatus::Unfinished { base: journal.diff.base(), result: journal.diff.result() })
+    let (base, result) = (journal.diff.base(), journal.diff.result());
+    Ok(match goes_forward(&target, &stage)? {
+        true => ApplyStatus::Unfinished { base, result },
+        false => ApplyStatus::RollingBack { base },
+    })
 }
 
 /// Finishes an apply that was interrupted in the tree at `path`, or clears away what one left that
-/// had not changed anything yet. Gives what it did; `None` when there was nothing to finish.
+/// had not changed anything yet. Gives what it did; `None` when there was nothing to finish, or rolling back
+/// was what it finished.
 ///
 /// # Errors
-/// As [`apply_diff`]: a path that is neither as before nor as after the apply stops it.
+/// As [`apply_diff`]: a path that is neither as before nor as after the apply is in the way, and the apply
+/// is rolled back.
 pub fn recover(path: impl AsRef<Path>) -> Result<Option<Applied>> {
     recover_on(Arc::new(Linux), path.as_ref())
 }
@@ -381,19 +428,36 @@ fn recover_on(sys: Arc<dyn System>, path: &Path) -> Result<Option<Applied>> {
     Ok(finished)
 }
 
-/// Clears away what an apply left that was interrupted before it changed anything in the tree at
-/// `path`. Whether there was any.
+/// What [`abort`] did.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Aborted {
+    /// Nothing: no apply was unfinished.
+    Nothing,
+    /// It cleared away what an apply left that had changed nothing in the tree.
+    Cleared,
+    /// It rolled an unfinished apply back.
+    RolledBack,
+}
+
+/// Undoes an apply that was interrupted in the tree at `path`: the tree is then as it was before.
 ///
 /// # Errors
-/// [`Error::Unfinished`] when it had begun to change the tree: then there is only forward.
-pub fn abort(path: impl AsRef<Path>) -> Result<bool> {
-    let target = Target::open(Arc::new(Linux), path.as_ref())?.lock()?;
-    let Some((stage, has_journal)) = leftover(&target)? else { return Ok(false) };
+/// Those of the system, and of a path that is neither as before nor as after the apply: it is named, and
+/// the rest is undone when it is moved away and this is called again.
+pub fn abort(path: impl AsRef<Path>) -> Result<Aborted> {
+    abort_on(Arc::new(Linux), path.as_ref())
+}
+
+fn abort_on(sys: Arc<dyn System>, path: &Path) -> Result<Aborted> {
+    let target = Target::open(sys, path)?.lock()?;
+    let Some((stage, has_journal)) = leftover(&target)? else { return Ok(Aborted::Nothing) };
     if has_journal {
-        return Err(Error::Unfinished { root: target.path.clone() });
+        with_journal(&target, &stage, undo)?;
+        return Ok(Aborted::RolledBack);
     }
     target.remove_stage(&stage)?;
-    Ok(true)
+    Ok(Aborted::Cleared)
 }
 
 /// The stage that an earlier apply left, and whether it holds a journal.
@@ -407,30 +471,46 @@ fn leftover(target: &Target) -> Result<Option<(Stage, bool)>> {
     Ok(Some((stage, has_journal)))
 }
 
-/// Finishes the apply whose journal is in the tree, if there is one.
+/// Finishes the apply whose journal is in the tree, if there is one: forward, or back when that was begun. Gives
+/// what it did if the tree is the new one.
 fn finish(target: &Target) -> Result<Option<Applied>> {
     let Some((stage, true)) = leftover(target)? else { return Ok(None) };
-    let journal = journal::read(target, &stage)?;
+    with_journal(target, &stage, |work| {
+        if !goes_forward(target, &stage)? {
+            undo(work)?;
+            return Ok(None);
+        }
+        match work.check() {
+            Ok(()) => carry_out(work)?,
+            Err(error) => return Err(roll_back(work, error)),
+        }
+        Ok(Some(Applied {
+            finished: true,
+            unkept: work.unkept.take(),
+            ..count(work.diff, work.plan)
+        }))
+    })
+}
+
+/// Does something with the journal in the stage.
+fn with_journal<T>(
+    target: &Target,
+    stage: &Stage,
+    each: impl FnOnce(&Work<'_>) -> Result<T>,
+) -> Result<T> {
+    let journal = journal::read(target, stage)?;
     let policy = Policy { privileged: journal.privileged };
     let (diff, plan) = (&journal.diff, &journal.plan);
     let unkept = &Collected::default();
-    let redo = Redo { target, stage: &stage, diff, plan, policy, unkept, sync: journal.sync };
-    redo.check()?;
-    redo.run()?;
-    Ok(Some(Applied { finished: true, unkept: unkept.take(), ..count(diff, plan) }))
+    each(&Work { target, stage, diff, plan, policy, unkept, sync: journal.sync })
 }
 
 fn has_journal(target: &Target, stage: &Stage) -> Result<bool> {
     stage.has_journal().map_err(|error| target.error("look at the stage in", error))
 }
 
-/// Clears the stage after an error. A journal that did make it to its name stays, and with it the
-/// stage: the next apply goes forward.
-fn roll_back(target: &Target, stage: &Stage) {
-    if matches!(stage.has_journal(), Ok(false)) {
-        // The error at hand says more than one from here; what stays is garbage, known as such.
-        drop(target.remove_stage(stage));
-    }
+fn goes_forward(target: &Target, stage: &Stage) -> Result<bool> {
+    stage.goes_forward().map_err(|error| target.error("look at the stage in", error))
 }
 
 /// Whether both say the same, as far as applying goes.

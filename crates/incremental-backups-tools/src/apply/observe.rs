@@ -3,7 +3,7 @@
 use std::cell::OnceCell;
 use std::io;
 
-use dirindex::{Meta, Node, RelPath, Time, escape};
+use dirindex::{Meta, Node, RelPath, Time, Xattr, escape};
 use rsync_core::{Digest, FileBytes};
 use rustix::fs::{FileType, Stat};
 use rustix::io::Errno;
@@ -131,13 +131,54 @@ impl Seen<'_> {
         {
             return Ok(false);
         }
+        let have = self.xattrs()?;
+        let kept = have.iter().filter(|xattr| policy.keeps(xattr));
+        Ok(kept.eq(meta.xattrs.to_vec().iter().filter(|xattr| policy.keeps(xattr))))
+    }
+
+    fn xattrs(&self) -> Result<Vec<Xattr>> {
         let xattrs = || -> io::Result<_> {
             let held = hold(self.parent.sys, self.parent, self.path.name())?;
             self.parent.sys.xattrs(Handle::held(&held))
         };
-        let have = xattrs().during("read the attributes of", self.path)?;
-        let kept = have.iter().filter(|xattr| policy.keeps(xattr));
-        Ok(kept.eq(meta.xattrs.to_vec().iter().filter(|xattr| policy.keeps(xattr))))
+        xattrs().during("read the attributes of", self.path)
+    }
+
+    /// All of its metadata.
+    pub(crate) fn meta(&self) -> Result<Meta> {
+        let stat = &self.stat;
+        Ok(Meta {
+            mode: mode(stat),
+            uid: stat.st_uid,
+            gid: stat.st_gid,
+            mtime: mtime(stat),
+            xattrs: self.xattrs()?.into(),
+        })
+    }
+
+    /// Kind and length are those of `node`, without reading.
+    pub(crate) fn looks_like(&self, node: &Node) -> bool {
+        match (node, self.kind()) {
+            (Node::File { len, .. }, FileType::RegularFile) => *len == self.stat.st_size as u64,
+            (Node::HardLink { .. }, FileType::RegularFile)
+            | (Node::Dir, FileType::Directory)
+            | (Node::Symlink { .. }, FileType::Symlink)
+            | (Node::Fifo, FileType::Fifo)
+            | (Node::CharDevice { .. }, FileType::CharacterDevice)
+            | (Node::BlockDevice { .. }, FileType::BlockDevice) => true,
+            _ => false,
+        }
+    }
+
+    /// Lets names come and go in this directory, which its owner may have closed even to themselves.
+    pub(crate) fn open_up(&self) -> io::Result<()> {
+        let user = rustix::process::geteuid();
+        let ours = self.stat.st_uid == user.as_raw() && !user.is_root();
+        if !ours || self.stat.st_mode & 0o700 == 0o700 {
+            return Ok(());
+        }
+        let held = hold(self.parent.sys, self.parent, self.path.name())?;
+        self.parent.sys.set_mode(Handle::held(&held), mode(&self.stat) | 0o700)
     }
 
     /// In words, for a message beside `expected`.

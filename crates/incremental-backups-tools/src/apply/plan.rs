@@ -2,11 +2,13 @@
 //! Pure: it looks at no disk. The plan is part of the journal.
 
 use diffindex::{Change, DiffIndex, MovedTree};
-use dirindex::{Node, RelPath, Time};
+use dirindex::{Meta, Node, RelPath};
 use serde::{Deserialize, Serialize};
 
 /// The directory inside the stage that has the new contents.
 pub(crate) const SLOTS: &str = "new";
+/// The directory inside the stage that has what was set aside.
+pub(crate) const ASIDE: &str = "old";
 
 /// What is to be done for one change.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -23,13 +25,14 @@ pub(crate) enum Step {
     Inside,
 }
 
-/// A directory that the diff does not list, but in which names come or go: it must look untouched
-/// afterwards, so what the work disturbs is remembered.
+/// What something was like that stays, or that could have to be made again: needed to roll back.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub(crate) struct Kept {
+pub(crate) struct Before {
     pub(crate) path: RelPath,
-    pub(crate) mode: u32,
-    pub(crate) mtime: Time,
+    pub(crate) meta: Meta,
+    /// A directory that the diff does not list, but in which names come or go. It must look untouched
+    /// when the work is done, too.
+    pub(crate) kept: bool,
 }
 
 /// What is to be done.
@@ -38,7 +41,7 @@ pub(crate) struct Plan {
     /// One for each change of the diff.
     pub(crate) steps: Vec<Step>,
     /// In path order.
-    pub(crate) kept: Vec<Kept>,
+    pub(crate) before: Vec<Before>,
 }
 
 /// A change and its step, and where it is staged if it is.
@@ -46,6 +49,7 @@ pub(crate) struct Plan {
 pub(crate) struct Task<'a> {
     pub(crate) change: &'a Change,
     pub(crate) step: Step,
+    number: usize,
     /// The number of the unit it belongs to, and that unit's path.
     unit: Option<(usize, &'a RelPath)>,
 }
@@ -60,7 +64,7 @@ impl Plan {
                 unit = Some((number, &change.path));
             }
             let unit = unit.filter(|_| matches!(step, Step::Place | Step::Inside));
-            Task { change, step, unit }
+            Task { change, step, number, unit }
         })
     }
 
@@ -119,6 +123,21 @@ impl<'a> Task<'a> {
     pub(crate) fn slot(&self) -> Option<RelPath> {
         let (number, unit) = self.unit?;
         slot(number, unit, &self.change.path)
+    }
+
+    /// Where what stood there is set aside, below the stage.
+    pub(crate) fn aside(&self) -> Option<RelPath> {
+        RelPath::new(format!("{ASIDE}/{}", self.number)).ok()
+    }
+
+    /// Whether what stands there is set aside before anything else can come there, or nothing comes.
+    pub(crate) fn leaves(&self) -> bool {
+        self.step == Step::Remove || self.turns()
+    }
+
+    /// Whether its unit takes the place of something else in one step.
+    pub(crate) fn replaces(&self) -> bool {
+        self.step == Step::Place && self.change.old.is_some() && !self.turns()
     }
 
     /// Whether the step is to put a directory where something else stood, or the other way round:

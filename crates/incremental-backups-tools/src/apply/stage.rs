@@ -14,7 +14,7 @@ use rustix::fs::FileType;
 
 use super::dirs::Dirs;
 use super::meta;
-use super::plan::{Plan, SLOTS, Task};
+use super::plan::{ASIDE, Plan, SLOTS, Task};
 use super::system::{Handle, System};
 use super::target::{Stage, Target};
 use super::tree::{self, Policy};
@@ -76,7 +76,9 @@ impl Source<'_, '_> {
 pub(crate) fn fill(filling: &Filling<'_>, source: &mut Source<'_, '_>) -> Result<()> {
     let Filling { target, stage, diff, plan, .. } = filling;
     let sys = stage.sys();
-    sys.make_dir(*stage, SLOTS.as_bytes())
+    [SLOTS, ASIDE]
+        .into_iter()
+        .try_for_each(|name| sys.make_dir(*stage, name.as_bytes()))
         .map_err(|error| target.error("make the stage in", error))?;
     let staged: Vec<Task<'_>> = plan.tasks(diff).filter(Task::is_staged).collect();
     let is_dir = |task: &&Task<'_>| matches!(node(task), Some(Node::Dir));

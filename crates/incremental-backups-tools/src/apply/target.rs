@@ -16,8 +16,11 @@ use super::system::{Handle, System};
 use super::tree;
 use crate::error::{Error, Result};
 
-/// The file in the stage whose presence says that the apply is to be finished, not undone.
+/// The file in the stage whose presence says that the tree may be half old, half new.
 pub(crate) const JOURNAL: &str = "journal";
+/// The file beside it whose presence says that the apply goes forward. It is there before the journal
+/// is; to remove it is one step, which needs no room, and turns the apply for good.
+pub(crate) const FORWARD: &str = "forward";
 
 /// The root of a tree.
 pub(crate) struct Target {
@@ -130,6 +133,11 @@ impl Stage {
     /// Whether it holds a journal.
     pub(crate) fn has_journal(&self) -> io::Result<bool> {
         Ok(look(self.sys(), self, JOURNAL.as_bytes())?.is_some())
+    }
+
+    /// Whether what the journal says is to be done, not undone.
+    pub(crate) fn goes_forward(&self) -> io::Result<bool> {
+        Ok(look(self.sys(), self, FORWARD.as_bytes())?.is_some())
     }
 
     /// Removes all it holds, without recursion, and with one more descriptor at a time: it may be for

@@ -10,7 +10,7 @@ use dirindex::{Meta, Node, Xattr};
 use rustix::fs::OFlags;
 use rustix::io::Errno;
 
-use super::system::System;
+use super::system::{Handle, System};
 
 /// Which metadata is set.
 #[derive(Debug, Clone, Copy)]
@@ -101,4 +101,41 @@ fn copy_through_memory(
         at += want as u64;
     }
     Ok(())
+}
+
+/// Sets metadata that is `now` back to what it was, as far as it differs: nothing else is ours to set. The time of
+/// what belongs to somebody else cannot be set back.
+pub(crate) fn turn_back(
+    sys: &dyn System,
+    of: Handle<'_>,
+    now: &Meta,
+    before: &Meta,
+    is_link: bool,
+) -> io::Result<()> {
+    if (now.uid, now.gid) != (before.uid, before.gid) {
+        sys.set_owner(of, before.uid, before.gid)?;
+    }
+    if now.xattrs != before.xattrs {
+        if !is_link {
+            sys.set_mode(of, before.mode | 0o600)?;
+        }
+        let (have, wanted) = (now.xattrs.to_vec(), before.xattrs.to_vec());
+        let named = |list: &[Xattr], name: &[u8]| list.iter().any(|xattr| xattr.name == name);
+        for xattr in have.iter().filter(|xattr| !named(&wanted, &xattr.name)) {
+            sys.remove_xattr(of, &xattr.name)?;
+        }
+        wanted
+            .iter()
+            .filter(|xattr| !have.contains(xattr))
+            .try_for_each(|xattr| sys.set_xattr(of, xattr))?;
+    }
+    let same = (now.mode, now.uid, now.gid, &now.xattrs)
+        == (before.mode, before.uid, before.gid, &before.xattrs);
+    if !same && !is_link {
+        sys.set_mode(of, before.mode)?;
+    }
+    match sys.set_mtime(of, before.mtime) {
+        Err(error) if Errno::from_io_error(&error) == Some(Errno::PERM) => Ok(()),
+        set => set,
+    }
 }

@@ -6,10 +6,12 @@ use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
+use rustix::io::Errno;
+
 use super::super::common::Case;
 use super::super::stage::Source;
 use super::super::system::System;
-use super::super::{ApplyOptions, apply_on, recover_on};
+use super::super::{ApplyOptions, abort_on, apply_on, recover_on};
 use super::cases;
 use super::crash::{Thoroughness, crashes};
 use super::disk::{Disk, History};
@@ -91,10 +93,15 @@ impl Trial {
                 return Err(format!("touched without a journal: {from_old}"));
             }
         }
+        let back = Arc::new(Disk::new(state.clone()));
+        abort_on(Arc::clone(&back) as _, Path::new("/")).map_err(told("undone"))?;
+        let tree = back.live().tree(b"");
+        if tree != self.old && (journal || tree != self.new) {
+            return Err(format!("undone to another tree: {}", difference(&tree, &self.old)));
+        }
         let disk = Arc::new(Disk::new(state));
         if let Err(error) = self.apply(variant(Arc::clone(&disk)), recover) {
-            let source = std::error::Error::source(&error).map(ToString::to_string);
-            return Err(format!("not to be finished: {error} ({source:?})"));
+            return Err(told("finished")(error));
         }
         let tree = disk.live().tree(b"");
         if tree != self.new {
@@ -129,6 +136,42 @@ impl Trial {
         self.sweep(&history, 0, thoroughness)
     }
 
+    /// One apply in which one of the calls after the commit fails, and that is undone for it; cut at any moment.
+    /// Every `step`th call is tried.
+    fn cut_while_rolling_back(&self, step: usize, thoroughness: Thoroughness) -> Tally {
+        let mut tally = Tally::default();
+        for fails in (0..).step_by(step) {
+            let disk = Arc::new(Disk::new(self.start.clone()));
+            let (watched, calls) = (Arc::clone(&disk), AtomicUsize::new(0));
+            let began = Arc::new(AtomicUsize::new(0));
+            let begins = Arc::clone(&began);
+            let meddler = Meddler::new(Arc::clone(&disk) as _, move |call| {
+                let counts = matches!(call, Call::Change | Call::Sync | Call::SyncAll);
+                let committed = counts && watched.live().at(JOURNAL).is_some();
+                if !committed || calls.fetch_add(1, Ordering::Relaxed) != fails {
+                    return Fate::Made;
+                }
+                begins.store(watched.history().events.len(), Ordering::Relaxed);
+                Fate::Fails(Errno::IO)
+            });
+            let done = self.apply(Arc::new(meddler), false);
+            let (history, began) = (disk.history(), began.load(Ordering::Relaxed));
+            if began == 0 {
+                done.unwrap_or_else(|error| panic!("{error}: {error:?}"));
+                return tally;
+            }
+            let left = disk.live();
+            let tree = left.tree(STAGE);
+            let kept = left.at(JOURNAL).is_some();
+            if done.is_err() && (kept || (tree != self.old && tree != self.new)) {
+                tally.bad_count += 1;
+                tally.bad.push(format!("call {fails} failed: {done:?}, a journal: {kept}"));
+            }
+            tally.add(self.sweep(&history, began, thoroughness));
+        }
+        tally
+    }
+
     /// One apply, killed after any `step`th event but with nothing lost; a second one, cut at any
     /// moment, with all of the first one's effects that were not synced to lose as well.
     fn cut_after_kill(&self, step: usize, thoroughness: Thoroughness) -> Tally {
@@ -157,6 +200,13 @@ impl Trial {
             }
         });
         tally
+    }
+}
+
+fn told(what: &str) -> impl Fn(crate::Error) -> String {
+    move |error| {
+        let source = std::error::Error::source(&error).map(ToString::to_string);
+        format!("not to be {what}: {error} ({source:?})")
     }
 }
 
@@ -211,6 +261,7 @@ fn all_good(tally: &Tally) {
 }
 
 const QUICK: Thoroughness = Thoroughness { all: 4, six: 0, few: 1, random: 4 };
+const BRIEF: Thoroughness = Thoroughness { all: 2, six: 0, few: 0, random: 2 };
 const LONG: Thoroughness = Thoroughness { all: 12, six: 20, few: 2, random: 1000 };
 
 #[test]
@@ -229,6 +280,30 @@ fn so_does_one_after_a_kill_and_a_second_run() {
     });
     all_good(&tally);
     assert!(tally.states > 500 && tally.with_journal > 50, "{tally:?}");
+}
+
+/// One of the calls after the commit fails, and the power while that is undone.
+#[test]
+fn so_does_one_while_rolling_back() {
+    let tally = each_case(|name, trial| match name {
+        "one of everything" => trial.cut_while_rolling_back(29, BRIEF),
+        "directory moved as a whole out of one that goes" => {
+            trial.cut_while_rolling_back(17, BRIEF)
+        }
+        _ => trial.cut_while_rolling_back(2, QUICK),
+    });
+    all_good(&tally);
+    assert!(tally.states > 2000 && tally.with_journal > 1000, "{tally:?}");
+}
+
+#[test]
+#[ignore = "minutes; cargo xtask crash"]
+fn long_power_cuts_while_rolling_back() {
+    let tally = each_case(|name, trial| match name {
+        "one of everything" => trial.cut_while_rolling_back(5, QUICK),
+        _ => trial.cut_while_rolling_back(1, Thoroughness { all: 8, few: 2, ..QUICK }),
+    });
+    all_good(&tally);
 }
 
 #[test]

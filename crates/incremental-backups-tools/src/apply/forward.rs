@@ -1,17 +1,19 @@
-//! Redo: carries out a committed plan. Each step looks whether it has been done and may be repeated
-//! after any interruption. It knows no archive: what is new lies in the stage.
+//! Rolling forward: carries out a committed plan. Each step looks whether it has been done and may be repeated
+//! after any interruption. It knows no archive: what is new lies in the stage, and what was old is set aside
+//! there.
 
 use std::collections::HashSet;
+use std::os::fd::AsFd;
 
 use diffindex::{DiffIndex, MovedTree, New};
-use dirindex::{Node, RelPath, Time};
+use dirindex::{Node, RelPath};
 use rayon::prelude::*;
 use rustix::fs::FileType;
 use rustix::io::Errno;
 
 use super::dirs::{Dirs, Held};
 use super::observe::{Found, Seen, describe, find, mode};
-use super::plan::{Plan, Step, Task, was_dir};
+use super::plan::{Before, Plan, Step, Task};
 use super::system::Handle;
 use super::target::{JOURNAL, Stage, Target};
 use super::tree::{self, Policy};
@@ -19,8 +21,8 @@ use super::unkept::Collected;
 use super::{meta, moved};
 use crate::error::{During, Error, Result};
 
-/// What redo works with.
-pub(crate) struct Redo<'a> {
+/// What rolling forward and rolling back work with.
+pub(crate) struct Work<'a> {
     pub(crate) target: &'a Target,
     pub(crate) stage: &'a Stage,
     pub(crate) diff: &'a DiffIndex,
@@ -31,7 +33,7 @@ pub(crate) struct Redo<'a> {
     pub(crate) sync: bool,
 }
 
-impl Redo<'_> {
+impl Work<'_> {
     /// Before another process's plan is carried on: every path is as it was before its step, or as
     /// it is after it, and what is still staged is whole. Anything else stops here.
     pub(crate) fn check(&self) -> Result<()> {
@@ -103,89 +105,62 @@ impl Redo<'_> {
         Err(Error::Unexpected { path, expected, found: "something else".into() })
     }
 
-    /// Carries out what is left of the plan, and drops the journal.
-    pub(crate) fn run(&self) -> Result<()> {
+    /// Carries out what is left of the plan, all but dropping what was old.
+    pub(crate) fn forward(&self) -> Result<()> {
         let tasks: Vec<Task<'_>> = self.plan.tasks(self.diff).collect();
-        self.take(&tasks)?;
-        self.remove(&tasks)?;
+        self.unlock(&tasks)?;
+        self.set_aside(&tasks)?;
         self.place(&tasks)?;
         self.set_metadata(&tasks)?;
         self.set_directories(&tasks)?;
-        let root = |operation| move |error| self.target.error(operation, error);
-        if self.sync {
-            self.target.sys().sync_all(self.target).map_err(root("sync"))?;
-        }
-        self.verify(&tasks)?;
-        let drop_journal = || {
-            self.stage.sys().remove_file(self.stage, JOURNAL.as_bytes())?;
-            if self.sync { self.stage.sys().sync(self.stage) } else { Ok(()) }
-        };
-        drop_journal().map_err(root("drop the journal in"))?;
-        self.target.remove_stage(self.stage)?;
-        if self.sync { self.target.sys().sync(self.target).map_err(root("sync")) } else { Ok(()) }
+        self.sync_all()?;
+        self.verify(&tasks)
     }
 
-    /// Takes directories that move as a whole from where they were to their slots, from where they are put in place as
-    /// what was staged before.
-    fn take(&self, tasks: &[Task<'_>]) -> Result<()> {
-        let (mut slots, mut dirs) = (self.stage.anchor.dirs(), self.target.anchor.dirs());
-        let mut any = false;
-        for task in tasks {
-            let (Some(tree), Some(slot)) = (task.takes(), task.slot()) else { continue };
-            any = true;
-            // The diff puts no directory there, so what is one has not been taken yet.
-            match find(&mut dirs, tree.from, self.target.dev)? {
-                Found::Something(seen) if seen.kind() == FileType::Directory => {}
-                _ => continue,
-            }
-            // It gets a new parent, which is a change of itself.
-            let own = dirs.dir(tree.from).during("open the directory", tree.from)?;
-            open_up(own).during("make room in the directory", tree.from)?;
-            let staged = slots.parent(&slot).during("stage", tree.to)?;
-            open_up(staged).during("stage", tree.to)?;
-            let dir = self.writable(&mut dirs, tree.from)?;
-            dir.sys
-                .rename(dir, tree.from.name(), staged, slot.name(), true)
-                .during("take away", tree.from)?;
-        }
-        // They must not be lost with the directories they were in, nor appear twice.
-        match any && self.sync {
+    /// Drops the journal: the tree is what it is to be, and there is no other way from here.
+    pub(crate) fn drop_journal(&self) -> Result<()> {
+        let dropped = self.stage.sys().remove_file(self.stage, JOURNAL.as_bytes());
+        dropped.map_err(|error| self.target.error("drop the journal in", error))
+    }
+
+    /// Removes what is left in the stage, which has no journal any more.
+    pub(crate) fn clear(&self) -> Result<()> {
+        let sync = |dir: &dyn AsFd| if self.sync { self.stage.sys().sync(dir) } else { Ok(()) };
+        let error = |error| self.target.error("drop the journal in", error);
+        sync(self.stage).map_err(error)?;
+        self.target.remove_stage(self.stage)?;
+        sync(self.target).map_err(|error| self.target.error("sync", error))
+    }
+
+    pub(crate) fn sync_all(&self) -> Result<()> {
+        match self.sync {
             true => self.target.sys().sync_all(self.target),
             false => Ok(()),
         }
         .map_err(|error| self.target.error("sync", error))
     }
 
-    /// What goes, and what makes room for another kind: innermost first.
-    fn remove(&self, tasks: &[Task<'_>]) -> Result<()> {
+    /// Lets names come and go where an earlier run may have closed directories again.
+    pub(crate) fn unlock(&self, tasks: &[Task<'_>]) -> Result<()> {
+        if rustix::process::geteuid().is_root() {
+            return Ok(());
+        }
         let mut dirs = self.target.anchor.dirs();
-        for task in tasks.iter().rev() {
-            let path = &task.change.path;
-            // Once the slot is empty, what stands there is new.
-            if task.step != Step::Remove && !(task.turns() && self.is_staged(task)?) {
-                continue;
-            }
+        let known = self.plan.before.iter().map(|before| &before.path);
+        let units = tasks.iter().filter(|task| task.is_unit()).map(|task| &task.change.path);
+        let mut paths: Vec<&RelPath> = known.chain(units).collect();
+        paths.sort_unstable();
+        for path in paths {
             let Found::Something(seen) = find(&mut dirs, path, self.target.dev)? else { continue };
-            let is_dir = seen.kind() == FileType::Directory;
-            if is_dir != was_dir(task.change) {
-                continue;
-            }
-            let parent = self.writable(&mut dirs, path)?;
-            let removed = match is_dir {
-                true => parent.sys.remove_dir(parent, path.name()),
-                false => parent.sys.remove_file(parent, path.name()),
-            };
-            if let Err(error) = removed {
-                if Errno::from_io_error(&error) == Some(Errno::NOTEMPTY) {
-                    return Err(self.extra(path)?);
-                }
-                return Err(error).during("remove", path);
+            if seen.kind() == FileType::Directory {
+                seen.open_up().during("make room in the directory", path)?;
             }
         }
         Ok(())
     }
 
-    fn is_staged(&self, task: &Task<'_>) -> Result<bool> {
+    /// Whether its slot holds something.
+    pub(crate) fn is_staged(&self, task: &Task<'_>) -> Result<bool> {
         let Some(slot) = task.slot() else { return Ok(false) };
         let mut slots = self.stage.anchor.dirs();
         let dir = slots.parent(&slot).during("stage", &task.change.path)?;
@@ -193,7 +168,7 @@ impl Redo<'_> {
     }
 
     /// Something came into a directory between the check and its removal.
-    fn extra(&self, dir: &RelPath) -> Result<Error> {
+    pub(crate) fn extra(&self, dir: &RelPath) -> Result<Error> {
         let mut dirs = self.target.anchor.dirs();
         let names = dirs.dir(dir).and_then(Held::names).during("read the directory", dir)?;
         let path = names.first().and_then(|name| dir.join(name).ok());
@@ -206,10 +181,9 @@ impl Redo<'_> {
         for task in tasks.iter().filter(|task| task.is_unit()) {
             let path = &task.change.path;
             let Some(slot) = task.slot() else { continue };
-            let replace = task.change.old.is_some() && !task.turns();
             let staged = slots.parent(&slot).during("stage", path)?;
             let dir = self.writable(&mut dirs, path)?;
-            match dir.sys.rename(staged, slot.name(), dir, path.name(), !replace) {
+            match dir.sys.rename(staged, slot.name(), dir, path.name(), !task.replaces()) {
                 Ok(()) => {}
                 // Done by a run before this one, or else `verify` finds it missing.
                 Err(error) if Errno::from_io_error(&error) == Some(Errno::NOENT) => {}
@@ -221,7 +195,11 @@ impl Redo<'_> {
 
     /// The directory that `path` is in, open to changes: its owner may have closed it even to
     /// themselves. What it was is set again at the end.
-    fn writable<'d, 'a>(&self, dirs: &'d mut Dirs<'a>, path: &RelPath) -> Result<&'d Held<'a>> {
+    pub(crate) fn writable<'d, 'a>(
+        &self,
+        dirs: &'d mut Dirs<'a>,
+        path: &RelPath,
+    ) -> Result<&'d Held<'a>> {
         let dir = dirs.parent(path).during("open the directory of", path)?;
         if path.parent().is_some() {
             open_up(dir).during("make room in the directory of", path)?;
@@ -261,7 +239,7 @@ impl Redo<'_> {
     /// Metadata of directories, innermost first: all names have come and gone by now.
     fn set_directories(&self, tasks: &[Task<'_>]) -> Result<()> {
         let mut dirs = self.target.anchor.dirs();
-        let mut kept = self.plan.kept.iter().rev().peekable();
+        let mut kept = self.plan.before.iter().filter(|before| before.kept).rev().peekable();
         let takers: HashSet<RelPath> = tasks
             .iter()
             .filter(|task| task.step == Step::Inside && task.takes().is_some())
@@ -276,11 +254,11 @@ impl Redo<'_> {
         });
         for (path, new) in listed {
             while let Some(kept) = kept.next_if(|kept| kept.path > *path) {
-                restore(&mut dirs, &kept.path, kept.mode, kept.mtime)?;
+                restore(&mut dirs, kept)?;
             }
             self.set(&mut dirs, path, new)?;
         }
-        kept.try_for_each(|kept| restore(&mut dirs, &kept.path, kept.mode, kept.mtime))
+        kept.try_for_each(|kept| restore(&mut dirs, kept))
     }
 
     /// Whether every unit stands in its place, and nothing where something was removed.
@@ -296,7 +274,7 @@ impl Redo<'_> {
             };
             let (fits, found) = match (&found, new) {
                 (Found::Something(seen), Some(new)) => {
-                    (looks_like(seen, new), seen.describe(Some(new)))
+                    (seen.looks_like(new), seen.describe(Some(new)))
                 }
                 (Found::Something(seen), None) => (false, seen.describe(None)),
                 (_, new) => (new.is_none(), "nothing".into()),
@@ -311,25 +289,11 @@ impl Redo<'_> {
 }
 
 /// Lets names come and go in `dir`, which its owner may have closed even to themselves.
-fn open_up(dir: &Held<'_>) -> std::io::Result<()> {
+pub(crate) fn open_up(dir: &Held<'_>) -> std::io::Result<()> {
     let closed = dir.stat.st_mode & 0o300 != 0o300;
     match closed && !rustix::process::geteuid().is_root() {
         true => dir.sys.set_mode(Handle::opened(dir), mode(&dir.stat) | 0o700),
         false => Ok(()),
-    }
-}
-
-/// Kind and length, without reading.
-fn looks_like(seen: &Seen<'_>, node: &Node) -> bool {
-    match (node, seen.kind()) {
-        (Node::File { len, .. }, FileType::RegularFile) => *len == seen.stat.st_size as u64,
-        (Node::HardLink { .. }, FileType::RegularFile)
-        | (Node::Dir, FileType::Directory)
-        | (Node::Symlink { .. }, FileType::Symlink)
-        | (Node::Fifo, FileType::Fifo)
-        | (Node::CharDevice { .. }, FileType::CharacterDevice)
-        | (Node::BlockDevice { .. }, FileType::BlockDevice) => true,
-        _ => false,
     }
 }
 
@@ -340,7 +304,7 @@ fn whole(seen: &Seen<'_>, node: &Node) -> Result<bool> {
         Err(Error::Tree { source, .. })
             if source.kind() == std::io::ErrorKind::PermissionDenied =>
         {
-            Ok(looks_like(seen, node))
+            Ok(seen.looks_like(node))
         }
         other => other,
     }
@@ -350,14 +314,19 @@ fn is(seen: &Seen<'_>, node: Option<&Node>) -> Result<bool> {
     node.map_or(Ok(false), |node| whole(seen, node))
 }
 
-fn restore(dirs: &mut Dirs<'_>, path: &RelPath, mode: u32, mtime: Time) -> Result<()> {
+/// A directory that the diff does not list looks untouched.
+fn restore(dirs: &mut Dirs<'_>, before: &Before) -> Result<()> {
     let mut set = || {
-        let dir = dirs.dir(path)?;
+        let dir = dirs.dir(&before.path)?;
         let now = dir.sys.stat(dir)?;
-        if super::observe::mode(&now) != mode {
-            dir.sys.set_mode(Handle::opened(dir), mode)?;
+        if mode(&now) != before.meta.mode {
+            dir.sys.set_mode(Handle::opened(dir), before.meta.mode)?;
         }
-        dir.sys.set_mtime(Handle::opened(dir), mtime)
+        match dir.sys.set_mtime(Handle::opened(dir), before.meta.mtime) {
+            // Whoever may bring names into somebody else's directory may not set its time.
+            Err(error) if Errno::from_io_error(&error) == Some(Errno::PERM) => Ok(()),
+            set => set,
+        }
     };
-    set().during("restore the metadata of", path)
+    set().during("restore the metadata of", &before.path)
 }
