@@ -157,6 +157,8 @@ impl Job {
             Kind::Apply(states) => {
                 let (tree, stage) = (dir.join("tree"), dir.join("tree").join(STAGE));
                 if stage.join("journal").exists() {
+                    // What one call's failing stops is undone by the same process.
+                    ensure!(end == End::Killed, "stuck with a journal");
                     let look = Run {
                         program: self.run.program.clone(),
                         args: ["index", "tree", "-o", "../i"].map(String::from).into(),
