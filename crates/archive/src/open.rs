@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use diffindex::DiffIndex;
+use dirindex::PooledFile;
 use dirindex::sections::{Seal, max_held, too_much};
 
 use crate::archive::Opened;
@@ -49,17 +50,24 @@ pub(crate) fn open_file(path: &Path) -> Result<Archive, Error> {
     }
     let size = file.size().map_err(|error| Error::io("read", path, error))?;
     let tail_at = size.saturating_sub(MAX_TRAILER_LEN as u64);
-    let tail = End { source: &file, path, size, from: 0 }.bytes(tail_at, size)?;
+    // What is no regular file cannot be opened again.
+    let source: Box<dyn ReadAt> = match file.metadata().is_ok_and(|it| it.is_file()) {
+        true => {
+            Box::new(PooledFile::new(file, path).map_err(|error| Error::io("open", path, error))?)
+        }
+        false => Box::new(file),
+    };
+    let tail = End { source: &*source, path, size, from: 0 }.bytes(tail_at, size)?;
     match Trailer::find(&tail) {
         // A table that lies before this file: the others have what precedes it.
         Some((_, trailer, _)) if trailer.table_offset > size => {
-            let volumes = Arc::new(Volumes::new(file, path, trailer.table_offset));
+            let volumes = Arc::new(Volumes::new(source, path, trailer.table_offset));
             let source = Box::new(Arc::clone(&volumes));
             let archive = open(source, path.to_owned(), trailer.table_offset)?;
             volumes.set_ends(archive.0.volume_ends());
             Ok(archive)
         }
-        _ => open(Box::new(file), path.to_owned(), 0),
+        _ => open(source, path.to_owned(), 0),
     }
 }
 

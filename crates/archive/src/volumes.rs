@@ -3,14 +3,15 @@
 
 use std::collections::HashMap;
 use std::ffi::OsString;
-use std::fs::{self, File, OpenOptions};
+use std::fs::{self, OpenOptions};
 use std::io::{self, Write};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
-use dirindex::{Readers, Streamed, take_after};
+use dirindex::place::{parent, sync_dir};
+use dirindex::{PooledFile, Readers, Streamed, is_exhaustion, take_after};
 use tempfile::{NamedTempFile, TempPath};
 
 use crate::{Error, ReadAt};
@@ -123,8 +124,7 @@ impl<'a> Writer<'a> {
             let placed = file.persist(&path);
             placed.map_err(|error| failed("rename a file to", &path, error.error))?;
         }
-        let synced = File::open(dir).and_then(|dir| dir.sync_all());
-        synced.map_err(|error| failed("sync", dir, error))?;
+        sync_dir(dir).map_err(|error| failed("sync", dir, error))?;
         Ok(path)
     }
 }
@@ -155,10 +155,6 @@ fn keep_mode(file: &Path, path: &Path) -> io::Result<()> {
     take_after(&file, path, Readers::Owner)
 }
 
-fn parent(path: &Path) -> &Path {
-    path.parent().filter(|parent| *parent != Path::new("")).unwrap_or(Path::new("."))
-}
-
 /// Where in the archive each volume ends, the last one too, when members of these lengths, each of which
 /// may begin a volume or not, were written with this limit and TABLE begins at `table_at`.
 pub(crate) fn ends(
@@ -186,16 +182,16 @@ pub(crate) fn ends(
 
 /// The volumes as one archive. Only the last one has to be there until something of another is read.
 pub(crate) struct Volumes {
-    last: File,
+    last: Box<dyn ReadAt>,
     last_path: PathBuf,
     last_at: u64,
     ends: OnceLock<Vec<u64>>,
-    open: Mutex<HashMap<usize, Arc<File>>>,
+    open: Mutex<HashMap<usize, Arc<PooledFile>>>,
 }
 
 impl Volumes {
     /// The volumes of which `last`, at `last_path`, is the last, and begins at `last_at`.
-    pub(crate) fn new(last: File, last_path: &Path, last_at: u64) -> Volumes {
+    pub(crate) fn new(last: Box<dyn ReadAt>, last_path: &Path, last_at: u64) -> Volumes {
         let (last_path, open) = (last_path.to_path_buf(), Mutex::default());
         Volumes { last, last_path, last_at, ends: OnceLock::new(), open }
     }
@@ -205,17 +201,20 @@ impl Volumes {
         self.ends.get_or_init(|| ends);
     }
 
-    fn volume(&self, number: usize) -> io::Result<Arc<File>> {
+    fn volume(&self, number: usize) -> io::Result<Arc<PooledFile>> {
         let mut open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(file) = open.get(&number) {
             return Ok(Arc::clone(file));
         }
         let path = sibling(&self.last_path, number + 1).ok_or(io::ErrorKind::NotFound)?;
         let named = |error: io::Error| {
+            if is_exhaustion(&error) {
+                return error;
+            }
             let name = dirindex::escape(path.as_os_str().as_bytes());
             io::Error::new(error.kind(), format!("volume {name}: {error}"))
         };
-        let file = Arc::new(File::open(&path).map_err(named)?);
+        let file = Arc::new(PooledFile::open(&path).map_err(named)?);
         open.insert(number, Arc::clone(&file));
         Ok(file)
     }

@@ -73,6 +73,12 @@ pub enum Error {
     /// A signature cannot be made or loaded.
     #[error("cannot load a signature")]
     Load(#[source] rsync_core::Error),
+    /// The tree has a directory in it that must not be read: where the backup goes to.
+    #[error("{path} is the directory that the backup goes to")]
+    Barred {
+        /// Where in the tree.
+        path: RelPath,
+    },
     /// The caller asked to stop.
     #[error("cancelled")]
     Cancelled,

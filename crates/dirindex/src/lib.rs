@@ -74,6 +74,8 @@ mod newfile;
 mod owner;
 mod path;
 mod pattern;
+pub mod place;
+mod pool;
 mod read;
 mod rules;
 mod scan;
@@ -95,6 +97,7 @@ pub use index::{DirIndex, Problem, ProblemKind, Record, Root, Trust, content_has
 pub use newfile::{NewFile, Streamed, replace_file};
 pub use owner::{Readers, take_after};
 pub use path::{InvalidPath, MAX_NAME_LEN, MAX_PATH_LEN, PathSlice, RelPath, STAGE_DIR};
+pub use pool::{PooledFile, is_exhaustion};
 pub use scan::ScanOptions;
 pub use sections::SectionError;
 pub use source::ReadAt;

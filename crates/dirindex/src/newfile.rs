@@ -1,7 +1,7 @@
 //! [`NewFile`]: a file on its way to its place, where it comes whole or not at all. Knows nothing of what
 //! is in it.
 
-use std::fs::{self, File};
+use std::fs;
 use std::io::{self, Write};
 use std::num::NonZeroU64;
 use std::os::fd::AsFd;
@@ -10,6 +10,7 @@ use std::path::{Path, PathBuf};
 use rustix::fs::{Advice, fadvise};
 use tempfile::NamedTempFile;
 
+use crate::place::{parent, sync_dir};
 use crate::{Error, Readers, take_after};
 
 /// A new file, written from front to back beside the place it is for. Dropped, it leaves nothing.
@@ -68,8 +69,7 @@ impl NewFile {
         let put = file.persist(path);
         put.map_err(|error| Error::io("rename a file to", path, error.error))?;
         let dir = parent(path);
-        let sync_dir = || File::open(dir)?.sync_all();
-        sync_dir().map_err(|error| Error::io("sync", dir, error))
+        sync_dir(dir).map_err(|error| Error::io("sync", dir, error))
     }
 }
 
@@ -81,10 +81,6 @@ impl Write for NewFile {
     fn flush(&mut self) -> io::Result<()> {
         self.out.flush()
     }
-}
-
-fn parent(path: &Path) -> &Path {
-    path.parent().filter(|parent| *parent != Path::new("")).unwrap_or(Path::new("."))
 }
 
 /// So much is written until the kernel is asked to begin taking it to the disk.

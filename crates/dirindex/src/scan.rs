@@ -45,6 +45,9 @@ pub struct ScanOptions {
     /// Read also what the previous index vouches for, and report as [`ProblemKind::Rotten`] what is
     /// no longer the same.
     pub verify: bool,
+    /// A directory, by its device and inode, that is not to be in the tree, by whatever name or mount: where the backup
+    /// goes to.
+    pub barred: Option<(u64, u64)>,
 }
 
 /// Signatures as [`SignatureOptions::default`], with maps, without verifying.
@@ -56,6 +59,7 @@ impl Default for ScanOptions {
             progress: None,
             maps: true,
             verify: false,
+            barred: None,
         }
     }
 }
@@ -190,12 +194,24 @@ struct Scan<'a> {
 
 impl Scan<'_> {
     /// Takes in what was found in the directory open as `fd`.
+    /// Refuses a tree that has the directory in it which is barred. Identity is the directory's own, so no link, mount or
+    /// `..` hides it.
+    fn check_barred(&self, found: &Found) -> Result<(), Error> {
+        let there = (found.stat.st_dev, found.stat.st_ino);
+        let barred = self.options.barred == Some(there) && found.kind() == FileType::Directory;
+        match barred {
+            true => Err(Error::Barred { path: found.path.clone() }),
+            false => Ok(()),
+        }
+    }
+
     fn take(&self, fd: BorrowedFd<'_>, found: Vec<Found>) -> Result<Taken, Error> {
         let mut taken = Taken::default();
         taken.records.reserve_exact(found.len());
         let (mut buffer, mut pool) = (Vec::new(), Pool::default());
         for found in found {
             self.begin(&found.path)?;
+            self.check_barred(&found)?;
             if found.kind() != FileType::RegularFile {
                 self.special(fd, found, &mut taken);
             } else if found.stat.st_nlink > 1 {

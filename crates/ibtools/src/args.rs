@@ -233,6 +233,9 @@ pub(crate) struct BackupArgs {
     /// Exit with 1 if a file could not be read, or changed whenever it was read
     #[arg(long)]
     pub(crate) strict: bool,
+    /// Back up even if over nine in ten entries of the last backup are gone, as when a disk is not mounted
+    #[arg(long)]
+    pub(crate) allow_emptied: bool,
 }
 
 #[derive(Debug, clap::Args)]
@@ -345,6 +348,9 @@ pub(crate) struct PruneArgs {
     /// Say what would be done, and do nothing
     #[arg(long)]
     pub(crate) dry_run: bool,
+    /// Count days, weeks, months and years though the clock was wrong for some points, or is now
+    #[arg(long)]
+    pub(crate) ignore_clock: bool,
 }
 
 /// What to keep; the newest point always is.

@@ -2,10 +2,11 @@
 
 use std::sync::Arc;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, anyhow};
 use incremental_backups_tools::store::Name;
 use incremental_backups_tools::{
-    ArchiveOptions, BackupOptions, BackupReport, DirStore, Format, ProblemKind, ScanOptions, backup,
+    ArchiveOptions, BackupOptions, BackupReport, DirStore, Error, Format, Point, ProblemKind,
+    ScanOptions, backup,
 };
 use indicatif::HumanBytes;
 
@@ -30,6 +31,7 @@ pub(crate) fn run(args: &BackupArgs, console: &mut Console) -> Result<Answer> {
             full: args.full,
             full_after: args.full_after,
             full_ratio: args.full_ratio,
+            allow_emptied: args.allow_emptied,
             scan: ScanOptions { progress: progress.clone(), ..scan::options(&args.tree) },
             archive: ArchiveOptions {
                 format: args.zstd.then_some(Format::Zstd),
@@ -39,7 +41,7 @@ pub(crate) fn run(args: &BackupArgs, console: &mut Console) -> Result<Answer> {
         };
         backup(&dir, &store, &options)
     };
-    let report = report.with_context(|| {
+    let report = report.map_err(explained).with_context(|| {
         format!("cannot back up {} to {}", shown(&args.tree.dir), shown(&args.store))
     })?;
     warn(&report, console);
@@ -52,7 +54,29 @@ pub(crate) fn run(args: &BackupArgs, console: &mut Console) -> Result<Answer> {
     Ok(if args.strict && missed { Answer::No } else { Answer::Yes })
 }
 
+/// The error, with what to do.
+fn explained(error: Error) -> anyhow::Error {
+    match error {
+        Error::Emptied { removed, entries } => anyhow!(
+            "{removed} of {entries} entries of the last backup are gone, as when a disk is not mounted or another \
+             directory was given: --allow-emptied backs that up all the same"
+        ),
+        Error::StoreInside { path } => anyhow!(
+            "the store is in the directory, at {path}, and would become part of the backup: keep it elsewhere, or \
+             leave it out with --exclude"
+        ),
+        other => other.into(),
+    }
+}
+
 fn warn(report: &BackupReport, console: &Console) {
+    if let Some(time) = report.clock_behind {
+        let now = Point::now();
+        console.warn(format_args!(
+            "the clock says {now}, and the newest point in the store was made at {time}: one of both is wrong. \
+             Points are kept in the order in which they are made"
+        ));
+    }
     for file in &report.unusable {
         match (&file.error, file.name) {
             (None, name) => console.warn(format_args!(
@@ -68,7 +92,7 @@ fn warn(report: &BackupReport, console: &Console) {
 }
 
 fn say(args: &BackupArgs, report: &BackupReport, console: &mut Console) -> Result<()> {
-    let BackupReport { point, made, index, points, store_bytes, unusable } = report;
+    let BackupReport { point, made, index, points, store_bytes, unusable, clock_behind } = report;
     let mut document = object([
         ("point", point.to_string().into()),
         ("changed", made.is_some().into()),
@@ -76,6 +100,7 @@ fn say(args: &BackupArgs, report: &BackupReport, console: &mut Console) -> Resul
         ("points", (*points).into()),
         ("store_bytes", (*store_bytes).into()),
         ("problems", json::problems(index.problems())),
+        ("clock_behind", clock_behind.map(|time| time.to_string()).into()),
         ("unusable", unusable.iter().map(|file| file.name.to_string()).collect()),
     ]);
     put_file(&mut document, "store", &args.store);

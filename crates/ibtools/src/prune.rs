@@ -2,15 +2,17 @@
 
 use std::sync::Arc;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, anyhow};
 use incremental_backups_tools::store::StoredArchive;
-use incremental_backups_tools::{ArchiveOptions, Keep, PruneOptions, PruneReport, Squashed, prune};
+use incremental_backups_tools::{
+    ArchiveOptions, Error, Keep, Point, PruneOptions, PruneReport, Squashed, prune,
+};
 use indicatif::HumanBytes;
 use serde_json::Value;
 
 use crate::Answer;
 use crate::args::PruneArgs;
-use crate::console::{Console, number_of, shown};
+use crate::console::{Console, in_words, number_of, shown};
 use crate::json::{object, put_file};
 use crate::source::open_dir;
 
@@ -29,15 +31,26 @@ pub(crate) fn run(args: &PruneArgs, console: &mut Console) -> Result<Answer> {
                 yearly: args.keep.keep_yearly,
             },
             dry_run: args.dry_run,
+            ignore_clock: args.ignore_clock,
             archive: ArchiveOptions { progress, ..ArchiveOptions::default() },
         };
         prune(&store, &options)
     };
-    let report = report.with_context(|| format!("cannot prune {}", shown(&args.store)))?;
+    let report = report
+        .map_err(explained)
+        .with_context(|| format!("cannot prune {}", shown(&args.store)))?;
     if !report.lost.is_empty() {
         console.warn(format_args!(
             "{} cannot be restored, since what they start from is missing; they are left alone",
             number_of(report.lost.len(), "point")
+        ));
+    }
+    if !report.waiting.is_empty() {
+        console.warn(format_args!(
+            "{} stay though no rule keeps them: there is no room for an archive in place of those that lead \
+             to them, for which {} free are enough. What could be freed was",
+            number_of(report.waiting.len(), "point"),
+            HumanBytes(report.room_wanted)
         ));
     }
     console.document(document(args, &report))?;
@@ -57,8 +70,34 @@ pub(crate) fn run(args: &PruneArgs, console: &mut Console) -> Result<Answer> {
     Ok(Answer::Yes)
 }
 
+/// The error, with what to do.
+fn explained(error: Error) -> anyhow::Error {
+    match error {
+        Error::Unsound { point, archive, source } => {
+            let cause = in_words(&source);
+            anyhow!(
+                "{archive}: {cause}. {point} is to be kept and needs it, so no archive was deleted that is sound: make a \
+                 new full backup (ibtools backup --full) and prune again, or remove {archive}"
+            )
+        }
+        Error::Clock { point, clock, after } => {
+            let why = match after {
+                true => format!("and it is {} now", Point::now()),
+                false => "and that does not fit into the order of the others".to_owned(),
+            };
+            anyhow!(
+                "{point} was made at {clock} by the clock, {why}: the clock was wrong, or is, and days cannot be \
+                 counted by it. Look at the points with `ibtools show`; --keep-last counts no days, and --ignore-clock \
+                 takes for a wrong time that of the point before"
+            )
+        }
+        other => other.into(),
+    }
+}
+
 fn document(args: &PruneArgs, report: &PruneReport) -> crate::json::Object {
-    let PruneReport { kept, removed, lost, squashed, deleted, store_bytes } = report;
+    let PruneReport { kept, removed, waiting, room_wanted, lost, squashed, deleted, store_bytes } =
+        report;
     let names = |archives: &[StoredArchive]| -> Value {
         archives.iter().map(|archive| archive.name.to_string()).collect()
     };
@@ -72,6 +111,8 @@ fn document(args: &PruneArgs, report: &PruneReport) -> crate::json::Object {
     let mut document = object([
         ("kept", kept.iter().map(ToString::to_string).collect()),
         ("removed", removed.iter().map(ToString::to_string).collect()),
+        ("waiting", waiting.iter().map(ToString::to_string).collect()),
+        ("room_wanted", (*room_wanted).into()),
         ("lost", lost.iter().map(ToString::to_string).collect()),
         ("squashed", squashed.collect()),
         ("deleted", names(deleted)),

@@ -55,6 +55,7 @@ fn show_store(args: &ShowArgs, console: &mut Console) -> Result<Answer> {
         let archives = rows().map(|(name, size, restorable)| {
             Value::from(object([
                 ("point", name.to.to_string().into()),
+                ("time", points.clock(name.to).map(|time| time.to_string()).into()),
                 ("since", name.since.map(|since| since.to_string()).into()),
                 ("archive", name.to_string().into()),
                 ("archive_bytes", size.into()),
@@ -78,9 +79,10 @@ fn show_store(args: &ShowArgs, console: &mut Console) -> Result<Answer> {
                 None => "full".to_owned(),
                 Some(since) => format!("since {since}"),
             };
+            let clock = name.clock.map(|time| format!(", made at {time}")).unwrap_or_default();
             let lost = if restorable { "" } else { ", lost: what it starts from is missing" };
             console.line(format_args!(
-                "{}  {:>10}  {kind}{lost}",
+                "{}  {:>10}  {kind}{clock}{lost}",
                 name.to,
                 HumanBytes(size).to_string()
             ))?;

@@ -8,13 +8,13 @@ use std::cell::Cell;
 use std::sync::Arc;
 
 use archive::{Archive, ArchiveOptions, DiffData};
-use diffindex::{DiffIndex, Signatures};
+use diffindex::{Class, DiffIndex, Signatures};
 use dirindex::{Dir, DirIndex, Root, ScanOptions};
 
 use crate::error::{Error, Result};
 use crate::pack::pack;
 use crate::store::{
-    self, ArchiveName, Name, PassedOver, Point, Points, Store, StoredArchive, failed,
+    self, ArchiveName, Name, PassedOver, Point, Points, Store, StoredArchive, failed, told,
 };
 
 /// How a backup is made.
@@ -30,6 +30,8 @@ pub struct BackupOptions {
     /// How the tree is scanned. What is [kept](ScanOptions::keep) of what cannot be read is what was
     /// backed up of it.
     pub scan: ScanOptions,
+    /// Back up even if nearly all that the last backup has is gone: over nine in ten entries, and more than ten.
+    pub allow_emptied: bool,
     /// How the archive is written; always without signatures, which the store's index has.
     pub archive: ArchiveOptions,
 }
@@ -48,6 +50,9 @@ pub struct BackupReport {
     pub points: usize,
     /// How many bytes its archives and indexes have together.
     pub store_bytes: u64,
+    /// What the clock said when the newest point there was made, if that is later than what it says now. One of both is
+    /// wrong.
+    pub clock_behind: Option<Point>,
     /// What in the store could not be used, though it should have been: archives that are damaged,
     /// indexes that are damaged or missing.
     pub unusable: Vec<Unusable>,
@@ -80,15 +85,27 @@ pub struct Unusable {
 /// changed since the newest point that can be restored. If nothing has, the store gets no new point.
 ///
 /// Interrupted at any moment, it leaves every point as it was, and the next backup goes on from what
-/// has been scanned. An index that is lost or damaged is made again from the archives; if these are
+/// has been scanned. Nothing is built upon an archive that cannot be opened or does not follow the one before it: the newest
+/// point is the last one whose archives all can, and do. An index that is lost or damaged is made again from the archives; if these are
 /// damaged too, the backup is a full one.
 ///
 /// # Errors
-/// [`Error::Busy`] when another process is changing the store, [`Error::Store`], [`Error::Archived`],
-/// [`Error::Index`], [`Error::EndOfTime`].
+/// [`Error::Busy`] when another process is changing the store, [`Error::StoreInside`], [`Error::Emptied`], [`Error::Store`],
+/// [`Error::Archived`], [`Error::Index`], [`Error::TooManyOpen`], [`Error::EndOfTime`].
 pub fn backup(dir: &Dir, store: &dyn Store, options: &BackupOptions) -> Result<BackupReport> {
     let _lock = store::lock(store)?;
+    back_up(dir, store, options).map_err(told)
+}
+
+/// [`backup`], under the lock.
+fn back_up(dir: &Dir, store: &dyn Store, options: &BackupOptions) -> Result<BackupReport> {
+    let root = rustix::fs::fstat(dir.root()).ok().map(|root| (root.st_dev, root.st_ino));
+    if root.is_some() && root == store.directory() {
+        return Err(Error::StoreInside { path: ".".into() });
+    }
     let points = store::points(store)?;
+    let before = points.all().next_back().and_then(|newest| points.clock(newest));
+    let clock_behind = before.filter(|before| *before > Point::now());
     let mut unusable = Vec::new();
     let newest = newest(store, points.clone(), &mut unusable)?;
     let mut indexes = Indexes::open(store, &points, &mut unusable)?;
@@ -121,6 +138,7 @@ pub fn backup(dir: &Dir, store: &dyn Store, options: &BackupOptions) -> Result<B
         index,
         points: Points::of(&files).all().count(),
         store_bytes: store::bytes_of(&files),
+        clock_behind,
         unusable,
     })
 }
@@ -149,10 +167,17 @@ fn add_point(
     let scan = |again: Option<&DirIndex>| {
         started.set(Point::now());
         let keep = Some(Arc::clone(&base));
-        let scan = ScanOptions { keep, ..options.scan.clone() };
-        Ok(DirIndex::scan_with(dir, again.or(indexes.newest()), &scan)?)
+        let scan = ScanOptions { keep, barred: store.directory(), ..options.scan.clone() };
+        let index = DirIndex::scan_with(dir, again.or(indexes.newest()), &scan);
+        index.map_err(|error| match error {
+            dirindex::Error::Barred { path } => Error::StoreInside { path: path.to_string() },
+            other => other.into(),
+        })
     };
     let write = |index: &DirIndex, diff: DiffIndex| {
+        if !options.allow_emptied {
+            refuse_emptied(newest, &base, &diff, indexes, index)?;
+        }
         if unchanged(index) && !options.full {
             if !indexes.are_current(index) {
                 put_index(store, index, started.get())?;
@@ -161,11 +186,41 @@ fn add_point(
         }
         let point = put_index(store, index, started.get())?;
         let format = options.archive.format.unwrap_or_default();
-        let name = ArchiveName { to: point, since, format };
+        let clock = Some(started.get()).filter(|clock| *clock != point);
+        let name = ArchiveName { to: point, since, clock, format };
         put_archive(store, &name, dir, &base, &diff, &options.archive)?;
         Ok(Some((name, diff)))
     };
     pack(&base, scan, write)
+}
+
+/// So many entries may go without a word, however few there were.
+const FEW: u64 = 10;
+
+/// Refuses to back up a tree from which nearly all is gone that the newest point has. `diff` is from `base` to `index`.
+fn refuse_emptied(
+    newest: Option<&Newest>,
+    base: &DirIndex,
+    diff: &DiffIndex,
+    indexes: &Indexes,
+    index: &DirIndex,
+) -> Result<()> {
+    let gone = |before: &DirIndex, diff: &DiffIndex| {
+        let deleted = diff.changes().iter().filter(|change| change.class() == Class::Deleted);
+        // What moved is there, elsewhere.
+        let removed = deleted.count().saturating_sub(diff.moved().count()) as u64;
+        let entries = before.records().len() as u64;
+        match removed > FEW && removed.saturating_mul(10) > entries.saturating_mul(9) {
+            true => Err(Error::Emptied { removed, entries }),
+            false => Ok(()),
+        }
+    };
+    if !base.records().is_empty() {
+        return gone(base, diff);
+    }
+    // A full backup takes nothing away, but what is kept later may be that alone.
+    let newest = newest.and_then(|newest| indexes.of(newest.root));
+    newest.map_or(Ok(()), |before| gone(before, &DiffIndex::between(before, index)))
 }
 
 /// The state that a backup starts from.
@@ -177,26 +232,27 @@ struct Newest {
     points: Points,
 }
 
-/// The newest point that can be restored, as far as that can be told by the end of its last archive.
+/// The newest point that can be restored, as far as that can be told by the ends of its archives: all of them can be opened,
+/// and each starts from the tree that the one before it leads to.
 fn newest(
     store: &dyn Store,
     mut points: Points,
     unusable: &mut Vec<Unusable>,
 ) -> Result<Option<Newest>> {
     loop {
-        let point = points.restorable().next_back();
-        let Some(way) = point.and_then(|point| points.way_to(point)) else { return Ok(None) };
-        let Some(last) = way.last().map(|last| last.name) else { return Ok(None) };
-        match store::open_archive(store, &last) {
-            Ok(archive) => {
-                let (point, root) = (last.to, archive.result());
-                return Ok(Some(Newest { point, way, root, points }));
-            }
-            Err(error) if is_damage(&error) => {
-                unusable.push(Unusable { name: Name::Archive(last), error: Some(error) });
-                points = points.without(&last);
-            }
-            Err(error) => return Err(error),
+        let Some(point) = points.restorable().next_back() else { return Ok(None) };
+        let Some(way) = points.way_to(point) else { return Ok(None) };
+        let opened = store::open(store, &way).map(|archives| archives.last().map(Archive::result));
+        match opened.map_err(|failed| *failed) {
+            Ok(None) => return Ok(None),
+            Ok(Some(root)) => return Ok(Some(Newest { point, way, root, points })),
+            Err((fault, error)) => match fault.archive() {
+                Some(archive) if is_damage(&error) => {
+                    points = fault.left_of(&points);
+                    unusable.push(Unusable { name: Name::Archive(archive), error: Some(error) });
+                }
+                _ => return Err(error),
+            },
         }
     }
 }
@@ -234,6 +290,11 @@ impl Indexes {
         self.0.first().map(|(_, index)| &**index)
     }
 
+    /// The index of the tree `root`, if it is there.
+    fn of(&self, root: Root) -> Option<&Arc<DirIndex>> {
+        self.0.iter().find(|(_, index)| index.root() == root).map(|(_, index)| index)
+    }
+
     /// The index of the state `newest`: one that is there, or one made from the archives. `None` when
     /// these are damaged.
     fn base(
@@ -243,7 +304,7 @@ impl Indexes {
         options: &BackupOptions,
         unusable: &mut Vec<Unusable>,
     ) -> Result<Option<Arc<DirIndex>>> {
-        if let Some((_, index)) = self.0.iter().find(|(_, index)| index.root() == newest.root) {
+        if let Some(index) = self.of(newest.root) {
             return Ok(Some(Arc::clone(index)));
         }
         let name = Name::Index(newest.point);

@@ -200,6 +200,54 @@ pub enum Error {
         /// Why.
         source: io::Error,
     },
+    /// So many files are open that no more can be opened. It says nothing of those that were to be read.
+    #[error("too many open files: raise the limit, as with `ulimit -n`")]
+    TooManyOpen {
+        /// What was to be done.
+        source: Box<Error>,
+    },
+    /// A point that is to be kept cannot be restored from what would stay, so nothing was deleted.
+    #[error(
+        "{point} is to be kept and cannot be restored by {archive}, so nothing was deleted: make a new full backup, or remove that archive"
+    )]
+    Unsound {
+        /// The point.
+        point: Point,
+        /// The archive on the way to it that is no good.
+        archive: String,
+        /// What is wrong with it.
+        source: Box<Error>,
+    },
+    /// The clock was wrong at some time, so what is kept by days, weeks, months or years may be the wrong.
+    #[error(
+        "{point} was made at {clock} by the clock{}, so days cannot be counted without `ignore_clock`",
+        of_wrong_clock(*after)
+    )]
+    Clock {
+        /// The first point of which that is so.
+        point: Point,
+        /// Its time, as the clock said.
+        clock: Point,
+        /// Whether that is after now; else it does not fit into the order.
+        after: bool,
+    },
+    /// Nearly all that was in the tree is gone.
+    #[error(
+        "{removed} of {entries} entries of the last backup are gone, as when a disk is not mounted or another directory was given: \
+         `allow_emptied` backs that up all the same"
+    )]
+    Emptied {
+        /// How many entries are gone.
+        removed: u64,
+        /// How many there were.
+        entries: u64,
+    },
+    /// The store lies in the tree, or is it.
+    #[error("the store is in the tree, at {path}: keep it elsewhere, or leave it out")]
+    StoreInside {
+        /// Where; `.` for the root of the tree.
+        path: String,
+    },
     /// Another process is changing the store.
     #[error("another backup or prune is at work in the store")]
     Busy,
@@ -300,6 +348,10 @@ fn and_others(others: usize) -> String {
         1 => " and 1 other path".to_owned(),
         others => format!(" and {others} other paths"),
     }
+}
+
+fn of_wrong_clock(after: bool) -> &'static str {
+    if after { ", which is after now" } else { ", which does not fit into the order of the others" }
 }
 
 /// Names the operation and the path of a system call inside the tree.

@@ -2,19 +2,19 @@
 //! points are worth keeping nor how archives are squashed.
 //!
 //! Between two kept points that follow one another on a way, all archives are squashed into one. The
-//! order of the steps is what makes an interruption harmless: new archives are put and verified before
-//! anything is deleted, and what is deleted is deleted from the newest end, so that whatever is left can
-//! be restored. `docs/chains.md` says more.
+//! order of the steps is what makes an interruption harmless: new archives are put, and verified with those that are to
+//! take the place of others, before anything is deleted; and what is deleted is deleted from the newest end, so that whatever
+//! is left can be restored. `docs/chains.md` says more.
+
+mod work;
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use archive::{ArchiveOptions, DiffData};
-use diffindex::{Change, Content, Signatures};
-use dirindex::{DirIndex, RelPath};
-use rsync_core::Progress;
+use archive::ArchiveOptions;
 
+use self::work::Work;
 use crate::error::{Error, Result};
-use crate::store::{self, ArchiveName, Keep, Point, Points, Store, StoredArchive, failed};
+use crate::store::{self, ArchiveName, Keep, Point, Points, Store, StoredArchive, failed, told};
 
 /// How a store is pruned.
 #[derive(Debug, Clone, Default)]
@@ -23,6 +23,9 @@ pub struct PruneOptions {
     pub keep: Keep,
     /// Say what would be done, and do nothing.
     pub dry_run: bool,
+    /// Count days, weeks, months and years by the [times](Points::time) that points have, though the clock was wrong for
+    /// some, or is now.
+    pub ignore_clock: bool,
     /// How archives are written. Without a format they get that of the last archive they are made of.
     pub archive: ArchiveOptions,
 }
@@ -34,6 +37,12 @@ pub struct PruneReport {
     pub kept: Vec<Point>,
     /// The points that can be restored no more, in order.
     pub removed: Vec<Point>,
+    /// The points that no rule keeps, and that are still there: there is no room for an archive in the place of those that
+    /// lead to them and to kept ones.
+    pub waiting: Vec<Point>,
+    /// How many bytes the archives have, together, in whose place the next of these archives would be: so much room is
+    /// enough for it. 0 when none is waiting.
+    pub room_wanted: u64,
     /// The points that could not be restored before, in order. Their archives are left alone.
     pub lost: Vec<Point>,
     /// The archives that are made, in order.
@@ -58,44 +67,66 @@ pub struct Squashed {
 /// Removes the points of `store` that `options.keep` does not name. Archives that kept points depend on
 /// are squashed, without the tree that they were made from.
 ///
-/// A new archive is opened from the store again and verified, with what it builds on, before anything is
-/// deleted. Interrupted at any moment, all kept points can be restored, and the next prune clears up.
+/// Before anything is deleted, each archive that stays is opened, its changes are read, and it has to start from the tree that
+/// the one before it leads to. What is in it is read too where it takes the place of something that is deleted: of each point
+/// that goes, the next one that stays is made from all that the two do not share. Interrupted at any moment, all kept
+/// points can be restored, and the next prune clears up.
+///
+/// Where there is no room for a new archive beside those it is made of, what nothing depends on goes first, and then
+/// archives are joined two by two, each pair deleted when its like is there and verified. Where not even that fits, its
+/// points [wait](PruneReport::waiting).
 ///
 /// # Errors
-/// [`Error::NoRule`], [`Error::Busy`], [`Error::Store`]; [`Error::Archived`] for an archive that is
-/// damaged or that another does not fit: nothing has been deleted then.
+/// [`Error::NoRule`], [`Error::Clock`], [`Error::Busy`], [`Error::Store`], [`Error::TooManyOpen`]; [`Error::Unsound`] for
+/// an archive that is damaged or does not follow another: nothing has been deleted then, unless there was no room.
 pub fn prune(store: &dyn Store, options: &PruneOptions) -> Result<PruneReport> {
     if options.keep == Keep::default() {
         return Err(Error::NoRule);
     }
     let _lock = if options.dry_run { None } else { Some(store::lock(store)?) };
     let points = store::points(store)?;
-    let plan = Plan::new(&points, &options.keep, options.archive.format);
-    let mut squashed = Vec::new();
-    for edge in &plan.edges {
-        let size = match options.dry_run {
-            true => None,
-            false => plan.carry_out(store, &points, edge, &options.archive)?,
-        };
-        if edge.is_new() {
-            squashed.push(Squashed { name: edge.name, size, parts: edge.parts.clone() });
-        }
+    if options.keep.asks_for_times() && !options.ignore_clock {
+        check_clock(&points, Point::now())?;
     }
+    let plan = Plan::new(&points, &options.keep, options.archive.format);
+    let (kept, mut deleted) = (plan.kept.clone(), plan.deleted.clone());
+    let planned = plan.edges.iter().filter(|edge| edge.is_new());
+    let mut squashed: Vec<Squashed> =
+        planned.map(|e| Squashed { name: e.name, size: None, parts: e.parts.clone() }).collect();
+    let (mut waiting, mut room_wanted) = (Vec::new(), 0);
     if !options.dry_run {
-        for StoredArchive { name, .. } in &plan.deleted {
-            delete(store, name)?;
-        }
+        let done = Work::new(store, plan, &options.archive).carry_out().map_err(told)?;
+        (squashed, deleted) = (done.squashed, done.deleted);
+        (waiting, room_wanted) = (done.waiting, done.room_wanted);
     }
     let restorable: BTreeSet<Point> = points.restorable().collect();
     let files = store.list().map_err(|source| failed("list", "the store", source))?;
+    let removed = restorable.difference(&kept).filter(|point| !waiting.contains(point));
     Ok(PruneReport {
-        removed: restorable.difference(&plan.kept).copied().collect(),
+        removed: removed.copied().collect(),
         lost: points.all().filter(|point| !restorable.contains(point)).collect(),
-        kept: plan.kept.into_iter().collect(),
+        kept: kept.into_iter().collect(),
+        waiting,
+        room_wanted,
         squashed,
-        deleted: plan.deleted,
+        deleted,
         store_bytes: store::bytes_of(&files),
     })
+}
+
+/// A clock may be wrong by this many seconds and change nothing that matters: which day it is differs by place as much.
+const SLACK: i64 = 24 * 60 * 60;
+
+/// Refuses to count days by times of which one is wrong.
+fn check_clock(points: &Points, now: Point) -> Result<()> {
+    for point in points.all() {
+        let Some((clock, time)) = points.clock(point).zip(points.time(point)) else { continue };
+        let after = clock.secs() > now.secs().saturating_add(SLACK);
+        if after || clock.secs().abs_diff(time.secs()) > SLACK.unsigned_abs() {
+            return Err(Error::Clock { point, clock, after });
+        }
+    }
+    Ok(())
 }
 
 /// What is to become of a store.
@@ -105,6 +136,8 @@ struct Plan {
     edges: Vec<Edge>,
     /// What is not needed then, the newest first.
     deleted: Vec<StoredArchive>,
+    /// Those of the edges that are there and have to be read, since they take the place of something that goes.
+    read: BTreeSet<ArchiveName>,
 }
 
 /// An archive that leads to a kept point, from another one or from nothing.
@@ -122,7 +155,8 @@ impl Edge {
 
 impl Plan {
     fn new(points: &Points, keep: &Keep, format: Option<archive::Format>) -> Plan {
-        let kept = keep.of(points.restorable());
+        let dated = points.restorable().filter_map(|point| Some((point, points.time(point)?)));
+        let kept = keep.of_dated(dated);
         let edges: Vec<Edge> =
             kept.iter().filter_map(|&point| edge_to(point, &kept, points, format)).collect();
         let needed: BTreeSet<ArchiveName> = edges.iter().map(|edge| edge.name).collect();
@@ -130,53 +164,33 @@ impl Plan {
         let can_be_used = |name: ArchiveName| name.since.is_none_or(|p| restorable.contains(&p));
         let archives = points.archives().iter().rev().copied();
         let deleted = archives.filter(|a| can_be_used(a.name) && !needed.contains(&a.name));
-        Plan { deleted: deleted.collect(), kept, edges }
+        let deleted: Vec<StoredArchive> = deleted.collect();
+        let read = to_read(points, &kept, &edges, &deleted);
+        Plan { deleted, kept, edges, read }
     }
+}
 
-    /// Sees to it that the archive of `edge` is in the store, and verified if anything else that leads to
-    /// its point is going to be deleted. Gives the size of a new one.
-    fn carry_out(
-        &self,
-        store: &dyn Store,
-        points: &Points,
-        edge: &Edge,
-        options: &ArchiveOptions,
-    ) -> Result<Option<u64>> {
-        let others_go = self.deleted.iter().any(|archive| archive.name.to == edge.name.to);
-        if !edge.is_new() {
-            if others_go {
-                self.verify(store, edge, options.progress.as_deref())?;
-            }
-            return Ok(None);
-        }
-        squash(store, points, edge, options)?;
-        let verified = self.verify(store, edge, options.progress.as_deref());
-        // What is not fit to take the place of others must not be taken for an archive.
-        let size = verified.inspect_err(|_| drop(store.delete(&edge.name.to_string())))?;
-        Ok(Some(size))
+/// Which of the archives of `edges` take the place of something: those that lead where a deleted one leads, and those by which
+/// the next kept point after one that goes is restored, and that one is not.
+fn to_read(
+    points: &Points,
+    kept: &BTreeSet<Point>,
+    edges: &[Edge],
+    deleted: &[StoredArchive],
+) -> BTreeSet<ArchiveName> {
+    let ends: BTreeMap<Point, ArchiveName> =
+        edges.iter().map(|edge| (edge.name.to, edge.name)).collect();
+    let led: BTreeSet<Point> = deleted.iter().map(|archive| archive.name.to).collect();
+    let mut read: BTreeSet<ArchiveName> =
+        ends.values().copied().filter(|name| led.contains(&name.to)).collect();
+    for point in points.restorable().filter(|point| !kept.contains(point)) {
+        let way = points.way_to(point).unwrap_or_default();
+        let shared: BTreeSet<ArchiveName> = way.iter().map(|archive| archive.name).collect();
+        let next = kept.range(point..).next().and_then(|next| ends.get(next)).copied();
+        let chain = std::iter::successors(next, |name| ends.get(&name.since?).copied());
+        read.extend(chain.take_while(|name| !shared.contains(name)));
     }
-
-    /// Reads all of the archive of `edge` as it is in the store, and makes each content that it brings,
-    /// with what it builds on. Gives its size.
-    fn verify(&self, store: &dyn Store, edge: &Edge, progress: Option<&Progress>) -> Result<u64> {
-        let ends: BTreeMap<Point, &Edge> = self.edges.iter().map(|e| (e.name.to, e)).collect();
-        let mut chain = Vec::new();
-        let mut at = Some(edge.name.to);
-        while let Some(edge) = at.and_then(|point| ends.get(&point)) {
-            chain.push(store::open_archive(store, &edge.name)?.load()?);
-            at = edge.name.since;
-        }
-        chain.reverse();
-        let Some(last) = chain.last() else { return Ok(0) };
-        last.verify(progress)?;
-        let size = last.size();
-        let brought =
-            |change: &&Change| change.new.as_ref().is_some_and(|new| new.content != Content::Keep);
-        let changes = last.diff().changes().iter().filter(brought);
-        let paths: Vec<RelPath> = changes.map(|change| change.path.clone()).collect();
-        DiffData::squash(&chain)?.select(&paths)?.verify(progress)?;
-        Ok(size)
-    }
+    read
 }
 
 /// How `point` is reached from the kept point before it on its way, or from nothing.
@@ -196,40 +210,43 @@ fn edge_to(
         points.archives().iter().find(|a| (a.name.to, a.name.since) == (point, since)).copied();
     let parts = direct.map_or_else(|| parts.to_vec(), |direct| vec![direct]);
     let format = format.unwrap_or(last.name.format);
-    let name = direct.map_or(ArchiveName { to: point, since, format }, |direct| direct.name);
+    let name = ArchiveName { since, format, ..last.name };
+    let name = direct.map_or(name, |direct| direct.name);
     Some(Edge { name, parts })
 }
 
-/// Puts the archive of `edge` into the store, made of its parts.
-fn squash(store: &dyn Store, points: &Points, edge: &Edge, options: &ArchiveOptions) -> Result<()> {
-    let parts = load(store, &edge.parts)?;
-    // What is below a directory that moved as a whole, only the archives before tell.
-    let folded = parts.iter().any(|part| part.diff().moved_trees().next().is_some());
-    let before = edge.name.since.filter(|_| folded).and_then(|since| points.way_to(since));
-    let data = match before {
-        None => DiffData::squash(&parts)?,
-        Some(way) => {
-            let before = DiffData::squash(&load(store, &way)?)?;
-            DiffData::squash_from(&before.diff().apply_to(&DirIndex::empty())?, &parts)?
-        }
-    };
-    let name = edge.name.to_string();
-    let mut out = store.put(&name).map_err(|source| failed("put", &name, source))?;
-    let format = Some(edge.name.format);
-    let options = ArchiveOptions { format, signatures: Signatures::None, ..options.clone() };
-    data.repack_to(&mut out, &options).map_err(|error| match error {
-        archive::Error::Write(source) => failed("put", &name, source),
-        other => other.into(),
-    })?;
-    out.commit().map_err(|source| failed("put", &name, source))
-}
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::store::Stored;
 
-fn load(store: &dyn Store, archives: &[StoredArchive]) -> Result<Vec<DiffData>> {
-    let load = |archive: &StoredArchive| Ok(store::open_archive(store, &archive.name)?.load()?);
-    archives.iter().map(load).collect()
-}
-
-fn delete(store: &dyn Store, name: &ArchiveName) -> Result<()> {
-    let name = name.to_string();
-    store.delete(&name).map_err(|source| failed("delete", &name, source))
+    #[test]
+    fn days_are_not_counted_by_a_clock_that_was_wrong() {
+        let points = |names: &[&str]| {
+            let file = |name: &&str| Stored { name: (*name).into(), size: 1 };
+            Points::of(&names.iter().map(file).collect::<Vec<_>>())
+        };
+        let now: Point = "20260110T000000Z".parse().unwrap();
+        let wrong = |names: &[&str]| match check_clock(&points(names), now) {
+            Ok(()) => None,
+            Err(Error::Clock { point, after, .. }) => Some((point.to_string(), after)),
+            Err(other) => panic!("{other}"),
+        };
+        let day = ["20260101T120000Z-full.tgz", "20260102T120000Z-full.tgz"];
+        assert_eq!(wrong(&day), None);
+        // A second, or the hours between time zones, are nothing.
+        let near = [day[0], day[1], "20260102T120001Z-at-20260102T010000Z-full.tgz"];
+        assert_eq!(wrong(&near), None);
+        let ahead = [day[0], "20360101T120000Z-full.tgz"];
+        assert_eq!(wrong(&ahead), Some(("20360101T120000Z".into(), true)));
+        let behind = [day[0], day[1], "20260102T120001Z-at-19700101T000000Z-full.tgz"];
+        assert_eq!(wrong(&behind), Some(("20260102T120001Z".into(), false)));
+        // Ahead, but past by now.
+        let between = [
+            "20260108T000000Z-full.tgz",
+            "20260108T000001Z-at-20260103T000000Z-full.tgz",
+            "20260108T000002Z-at-20260104T000000Z-full.tgz",
+        ];
+        assert_eq!(wrong(&between), Some(("20260108T000000Z".into(), false)));
+    }
 }

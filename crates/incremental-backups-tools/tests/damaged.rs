@@ -53,7 +53,7 @@ impl Chain {
         }
         let to = Point::from_secs(since.map_or(1_700_000_000, |since| since.secs() + 86_400));
         let to = to.unwrap();
-        self.put(ArchiveName { to, since, format: Format::Gzip }, &old, &new);
+        self.put(ArchiveName { to, since, clock: None, format: Format::Gzip }, &old, &new);
         new.to_file(self.store().join(Name::Index(to).to_string())).unwrap();
         if let Some(since) = since {
             fs::remove_file(self.store().join(Name::Index(since).to_string())).unwrap();
@@ -74,7 +74,7 @@ impl Chain {
         let [earlier @ .., _, newest] = &points[..] else { return };
         let since = since.index(points.len() - 1).checked_sub(1).map(|number| earlier[number]);
         let base = since.map_or_else(DirIndex::empty, |since| self.states[&since].clone());
-        let name = ArchiveName { to: *newest, since, format: Format::Gzip };
+        let name = ArchiveName { to: *newest, since, clock: None, format: Format::Gzip };
         self.put(name, &base, &self.states[newest]);
         self.short = true;
     }

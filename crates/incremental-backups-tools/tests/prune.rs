@@ -38,7 +38,7 @@ impl Filled {
         let mut clock = 1_700_000_000;
         for (full, hours, change) in steps {
             change(&tree);
-            let options = BackupOptions { full, ..BackupOptions::default() };
+            let options = BackupOptions { full, allow_emptied: true, ..BackupOptions::default() };
             let report = backup(&Dir::new(&tree).unwrap(), &store, &options).unwrap();
             clock += 1 + hours * 3600;
             let date = *dated.entry(report.point).or_insert(Point::from_secs(clock).unwrap());
@@ -46,9 +46,9 @@ impl Filled {
         }
         // The names are all that says when it was.
         for file in store::points(&store).unwrap().archives() {
-            let ArchiveName { to, since, format } = file.name;
+            let ArchiveName { to, since, clock: _, format } = file.name;
             let since = since.map(|since| dated[&since]);
-            let dated = ArchiveName { to: dated[&to], since, format };
+            let dated = ArchiveName { to: dated[&to], since, clock: None, format };
             let [from, to] = [file.name, dated].map(|name| store.path().join(name.to_string()));
             fs::rename(from, to).unwrap();
         }
@@ -203,7 +203,7 @@ fn damage_stops_it_before_anything_is_deleted() {
         fs::write(&path, bytes).unwrap();
         let before = filled.names();
         let error = prune(&filled.store, &options).unwrap_err();
-        assert!(matches!(error, Error::Archived(_)), "{error:?}");
+        assert!(matches!(error, Error::Unsound { .. }), "{error:?}");
         assert_eq!(filled.names(), before);
     }
 }
@@ -225,7 +225,7 @@ fn a_shortcut_that_does_not_hold_does_not_replace_the_way_around() {
     fs::write(&path, bytes).unwrap();
     let keep = Keep { last: 1, ..Keep::default() };
     let error = prune(&filled.store, &PruneOptions { keep, ..PruneOptions::default() });
-    assert!(matches!(error, Err(Error::Archived(_))), "{error:?}");
+    assert!(matches!(error, Err(Error::Unsound { .. })), "{error:?}");
     assert!(names.iter().all(|name| filled.names().contains(name)));
 }
 

@@ -6,8 +6,8 @@ use std::path::Path;
 use anyhow::{Context, Result, bail};
 use incremental_backups_tools::store::open_index;
 use incremental_backups_tools::{
-    ApplyOptions, Archive, DiffIndex, Dir, DirOptions, Error, RelPath, Repaired, ScanOptions,
-    repair,
+    ApplyOptions, Archive, DiffIndex, Dir, DirIndex, DirOptions, Error, RelPath, Repaired,
+    ScanOptions, repair,
 };
 use indicatif::HumanCount;
 use serde_json::Value;
@@ -27,12 +27,8 @@ pub(super) fn run(
     repairs: bool,
     console: &mut Console,
 ) -> Result<(Object, bool)> {
-    let (store, points) = open_store(path)?;
     let failed = || format!("cannot compare {} with {}", shown(dir), shown(path));
-    let Some(&newest) = points.indexes().last() else {
-        bail!("{}: its index is lost; a backup of {} makes it again", shown(path), shown(dir))
-    };
-    let index = open_index(&store, newest).with_context(failed)?;
+    let index = newest_index(path, dir)?.with_context(failed)?;
     let rules = Dir::with_options(dir, &DirOptions::everything())?;
     let options = ScanOptions { verify: true, ..ScanOptions::default() };
     let found = scan::scan(&rules, Some(&index), options, console).with_context(failed)?;
@@ -79,4 +75,19 @@ fn left_row((path, why): &(RelPath, &'static str)) -> Value {
     let mut row = object([("detail", (*why).into())]);
     put_path(&mut row, "path", path);
     row.into()
+}
+
+/// The newest index in the store at `path`. A backup that is at work may put another in its place: then it is that one.
+fn newest_index(path: &Path, dir: &Path) -> Result<Result<DirIndex, Error>> {
+    let mut before = None;
+    loop {
+        let (store, points) = open_store(path)?;
+        let Some(&newest) = points.indexes().last() else {
+            bail!("{}: its index is lost; a backup of {} makes it again", shown(path), shown(dir))
+        };
+        match open_index(&store, newest) {
+            Err(_) if before != Some(newest) => before = Some(newest),
+            opened => return Ok(opened),
+        }
+    }
 }

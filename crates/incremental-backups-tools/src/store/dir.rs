@@ -1,28 +1,34 @@
 //! [`DirStore`]: a directory as a store. Knows nothing of what the names mean.
 
-use std::fs::{self, File, OpenOptions, Permissions, TryLockError};
+use std::fs::{self, DirBuilder, Permissions};
 use std::io::{self, BufWriter, ErrorKind, Write};
-use std::os::unix::fs::PermissionsExt;
+use std::os::unix::fs::{DirBuilderExt, MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
 use archive::ReadAt;
-use dirindex::Streamed;
+use dirindex::place::{parent, rename_new, sync_dir};
+use dirindex::{PooledFile, Streamed};
 use rustix::io::Errno;
 use tempfile::NamedTempFile;
 
-use super::{Put, Store, Stored};
+use super::lock::Lock;
+use super::{Name, Put, Store, Stored};
 
 /// What a file is called while it is written, with six letters after it.
 const UNFINISHED: &str = ".ibtools-put-";
-/// Whoever changes the store holds a lock on this file. It stays: to remove it would let two in.
-const LOCK: &str = "lock";
+/// What others than the owner may do with what is made: nothing. It has contents of private files.
+const FILE_MODE: u32 = 0o600;
+const DIR_MODE: u32 = 0o700;
 const BUFFER_LEN: usize = 256 << 10;
 
 /// A store in a directory.
 ///
 /// A file is written beside its place, synced, and given its name in one step, never in the place of
 /// another; then the directory is synced. The lock is a lock on the file `lock`: it ends with
-/// the process, however that ends.
+/// the process, however that ends. What is made is for its owner alone.
+///
+/// A file is open while it is read, not longer than others are wanted more ([`PooledFile`]). A link with an archive's name is
+/// followed, to a regular file and to nothing else: an archive may have been moved to another disk.
 #[derive(Debug, Clone)]
 pub struct DirStore {
     path: PathBuf,
@@ -41,14 +47,14 @@ impl DirStore {
         }
     }
 
-    /// The store in the directory at `path`, which is made if it is not there.
+    /// The store in the directory at `path`, which is made if it is not there, for its owner alone.
     ///
     /// # Errors
     /// When it cannot be made, or is no directory.
     pub fn create(path: impl Into<PathBuf>) -> io::Result<DirStore> {
         let path = path.into();
-        match fs::create_dir(&path) {
-            Ok(()) => sync(path.parent().filter(|parent| *parent != Path::new("")))?,
+        match DirBuilder::new().mode(DIR_MODE).create(&path) {
+            Ok(()) => sync_dir(parent(&path))?,
             Err(error) if error.kind() == ErrorKind::AlreadyExists => {}
             Err(error) => return Err(error),
         }
@@ -74,8 +80,10 @@ impl DirStore {
             let entry = entry?;
             let name = entry.file_name();
             let ours = name.to_str().and_then(|name| name.strip_prefix(UNFINISHED));
-            if ours.is_some_and(|letters| letters.len() == 6) && entry.file_type()?.is_file() {
-                fs::remove_file(entry.path())?;
+            let ours = ours.is_some_and(|letters| letters.len() == 6);
+            if ours && entry.file_type().is_ok_and(|kind| kind.is_file()) {
+                // What cannot be removed is in nobody's way.
+                drop(fs::remove_file(entry.path()));
             }
         }
         Ok(())
@@ -91,14 +99,13 @@ impl Store for DirStore {
             if name.starts_with(UNFINISHED) {
                 continue;
             }
-            // An archive may have been moved to another disk, with a link left in its place.
             match fs::metadata(entry.path()) {
                 Ok(metadata) if metadata.is_file() => {
                     files.push(Stored { name, size: metadata.len() });
                 }
-                // Another kind, a link to nowhere, or gone since the directory was read.
                 Ok(_) => {}
-                Err(error) if error.kind() == ErrorKind::NotFound => {}
+                Err(error) if leads_nowhere(&error) || Name::parse(&name).is_none() => {}
+                // A file that is ours and cannot be looked at must not be taken for one that is not there.
                 Err(error) => return Err(error),
             }
         }
@@ -106,7 +113,7 @@ impl Store for DirStore {
     }
 
     fn open(&self, name: &str) -> io::Result<Box<dyn ReadAt>> {
-        Ok(Box::new(File::open(self.place(name)?)?))
+        Ok(Box::new(PooledFile::open(self.place(name)?)?))
     }
 
     fn put(&self, name: &str) -> io::Result<Box<dyn Put + '_>> {
@@ -117,7 +124,7 @@ impl Store for DirStore {
         let file = tempfile::Builder::new()
             .prefix(UNFINISHED)
             .rand_bytes(6)
-            .permissions(Permissions::from_mode(0o666))
+            .permissions(Permissions::from_mode(FILE_MODE))
             .tempfile_in(&self.path)?;
         let out = BufWriter::with_capacity(BUFFER_LEN, Streamed::new(file));
         Ok(Box::new(NewFile { out, place, dir: &self.path }))
@@ -126,20 +133,18 @@ impl Store for DirStore {
     fn delete(&self, name: &str) -> io::Result<()> {
         match fs::remove_file(self.place(name)?) {
             Err(error) if error.kind() != ErrorKind::NotFound => Err(error),
-            _ => sync(Some(&self.path)),
+            _ => sync_dir(&self.path),
         }
     }
 
     fn lock(&self) -> io::Result<Box<dyn Send + '_>> {
-        let mut options = OpenOptions::new();
-        let file = options.create(true).truncate(false).write(true).open(self.path.join(LOCK))?;
-        file.try_lock().map_err(|error| match error {
-            TryLockError::WouldBlock => ErrorKind::WouldBlock.into(),
-            TryLockError::Error(error) => error,
-        })?;
-        let lock = Lock(file);
+        let lock = Lock::take(&self.path)?;
         self.clear_unfinished()?;
         Ok(Box::new(lock))
+    }
+
+    fn directory(&self) -> Option<(u64, u64)> {
+        fs::metadata(&self.path).ok().map(|it| (it.dev(), it.ino()))
     }
 }
 
@@ -165,25 +170,20 @@ impl Put for NewFile<'_> {
         let NewFile { out, place, dir } = *self;
         let file = out.into_inner().map_err(io::IntoInnerError::into_error)?.into_inner();
         file.as_file().sync_all()?;
-        file.persist_noclobber(&place).map_err(|error| error.error)?;
+        // Whoever puts holds the lock, which is what keeps others out where a rename cannot.
+        rename_new(file.path(), &place)?;
+        // The name that it had is nobody's any more.
+        drop(file.into_temp_path().keep());
         // A name that is not known to last must not be taken for a file.
-        sync(Some(dir)).inspect_err(|_| drop(fs::remove_file(&place)))
+        sync_dir(dir).inspect_err(|_| drop(fs::remove_file(&place)))
     }
 }
 
-/// Unlocks by word, not only by closing: a process that this one happens to be starting in another
-/// thread has copies of all descriptors for a moment, and would hold the lock as long.
-struct Lock(File);
-
-impl Drop for Lock {
-    fn drop(&mut self) {
-        drop(self.0.unlock());
-    }
-}
-
-/// Sees to it that the names in a directory last; `None` is the current one.
-fn sync(dir: Option<&Path>) -> io::Result<()> {
-    File::open(dir.unwrap_or(Path::new(".")))?.sync_all()
+/// Whether `error` says of a link that there is nothing at its end that one could read: no file, a circle, a closed
+/// directory.
+fn leads_nowhere(error: &io::Error) -> bool {
+    let codes = [Errno::NOENT, Errno::NOTDIR, Errno::LOOP, Errno::ACCESS, Errno::NAMETOOLONG];
+    error.raw_os_error().is_some_and(|code| codes.map(Errno::raw_os_error).contains(&code))
 }
 
 #[cfg(test)]
@@ -277,6 +277,48 @@ mod tests {
         let kept = [".ibtools-put-", ".ibtools-put-direct", ".ibtools-put-notes.txt", ".x"];
         assert_eq!(left, [&kept[..], &["lock", "mine"]].concat());
         assert_eq!(names(&store), [".x", "lock", "mine"]);
+    }
+
+    #[test]
+    fn what_is_made_is_for_the_owner_alone() {
+        let (_tmp, store) = store();
+        drop(store.lock().unwrap());
+        put(&store, "a", b"private").unwrap();
+        let unfinished = store.put("b").unwrap();
+        let mode = |path: &Path| fs::metadata(path).unwrap().permissions().mode() & 0o7777;
+        assert_eq!(mode(store.path()) & !DIR_MODE, 0);
+        let entries = fs::read_dir(store.path()).unwrap().map(|entry| entry.unwrap().path());
+        let entries: Vec<PathBuf> = entries.collect();
+        assert_eq!(entries.len(), 3, "{entries:?}");
+        assert!(entries.iter().all(|path| mode(path) & !FILE_MODE == 0), "{entries:?}");
+        drop(unfinished);
+    }
+
+    #[test]
+    fn odd_entries_are_left_alone() {
+        use rustix::fs::{CWD, FileType, Mode, mknodat};
+        use std::os::unix::fs::symlink;
+        let (tmp, store) = store();
+        let archive = "20261122T161858Z-full.tgz";
+        put(&store, archive, b"1234").unwrap();
+        let at = |name: &str| store.path().join(name);
+        symlink("loop", at("loop")).unwrap();
+        symlink("nowhere", at("nowhere")).unwrap();
+        symlink("/dev/zero", at("20261123T161858Z-full.tgz")).unwrap();
+        symlink("20261124T161858Z-full.tgz", at("20261124T161858Z-full.tgz")).unwrap();
+        symlink(format!("{archive}/x"), at("20261125T161858Z-full.tgz")).unwrap();
+        let mode = Mode::from_raw_mode(0o600);
+        mknodat(CWD, at("20261126T161858Z-full.tgz"), FileType::Fifo, mode, 0).unwrap();
+        fs::create_dir(at("20261127T161858Z-full.tgz")).unwrap();
+        // One that was moved away is followed.
+        let moved = tmp.path().join("moved");
+        fs::write(&moved, "12345").unwrap();
+        symlink(&moved, at("20261128T161858Z-full.tgz")).unwrap();
+        assert_eq!(names(&store), [archive, "20261128T161858Z-full.tgz"]);
+        for name in ["20261123T161858Z-full.tgz", "20261126T161858Z-full.tgz"] {
+            assert_eq!(kind(store.open(name)), ErrorKind::InvalidInput, "{name}");
+        }
+        drop(store.lock().unwrap());
     }
 
     #[test]

@@ -9,7 +9,7 @@ use jiff::tz::TimeZone;
 use super::Point;
 
 /// Rules, each of which keeps some points; a point is kept if any rule keeps it, and the newest always
-/// is. Days, weeks (from Monday), months and years are those of UTC; of each the last point is kept, and
+/// is. The last ones are those that were made last; days, weeks (from Monday), months and years are those of UTC; of each the last point is kept, and
 /// only those that have a point count.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Keep {
@@ -28,22 +28,38 @@ pub struct Keep {
 impl Keep {
     /// Those of `points`, which are in order, that are kept.
     pub fn of(&self, points: impl DoubleEndedIterator<Item = Point>) -> BTreeSet<Point> {
-        let newest_first: Vec<Point> = points.rev().collect();
-        let mut kept: BTreeSet<Point> =
-            newest_first.iter().take(self.last.max(1)).copied().collect();
+        self.of_dated(points.map(|point| (point, point)))
+    }
+
+    /// Those of `points`, which are in order, that are kept; each with the time at which it was made, which is never before
+    /// that of an earlier one.
+    pub fn of_dated(
+        &self,
+        points: impl DoubleEndedIterator<Item = (Point, Point)>,
+    ) -> BTreeSet<Point> {
+        let newest_first: Vec<(Point, Point)> = points.rev().collect();
+        let last = newest_first.iter().take(self.last.max(1));
+        let mut kept: BTreeSet<Point> = last.map(|(point, _)| *point).collect();
         let mut rule = |count: usize, period: fn(Date) -> Date| {
             let mut last = None;
-            let begins = |point: &&Point| {
-                let now = Some(period(date(**point)));
+            let begins = |(_, time): &&(Point, Point)| {
+                let now = Some(period(date(*time)));
                 std::mem::replace(&mut last, now) != now
             };
-            kept.extend(newest_first.iter().filter(begins).take(count));
+            kept.extend(newest_first.iter().filter(begins).take(count).map(|(point, _)| *point));
         };
         rule(self.daily, |date| date);
         rule(self.weekly, monday);
         rule(self.monthly, Date::first_of_month);
         rule(self.yearly, Date::first_of_year);
         kept
+    }
+}
+
+impl Keep {
+    /// Whether any rule asks when a point was made.
+    pub fn asks_for_times(&self) -> bool {
+        [self.daily, self.weekly, self.monthly, self.yearly].iter().any(|&count| count > 0)
     }
 }
 

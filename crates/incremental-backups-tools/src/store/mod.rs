@@ -10,10 +10,12 @@ use crate::error::{Error, Result};
 
 mod dir;
 mod keep;
+mod lock;
 mod name;
 #[cfg(feature = "object_store")]
 mod object;
 mod points;
+mod times;
 mod ways;
 
 pub use dir::DirStore;
@@ -23,6 +25,7 @@ pub use name::{ArchiveName, Name, NoPoint, Point};
 pub use object::ObjectStoreAdapter;
 pub use points::{AtError, Points, StoredArchive};
 pub use ways::{PassedOver, by_any_way};
+pub(crate) use ways::{is_damage, is_exhaustion, is_full, open, told};
 
 /// A place that keeps files by name: a directory ([`DirStore`]), or anything else that has these five
 /// verbs. What is in it never changes: files come whole and go whole.
@@ -64,6 +67,12 @@ pub trait Store: Send + Sync {
     /// [`WouldBlock`](io::ErrorKind::WouldBlock) when another has it.
     fn lock(&self) -> io::Result<Box<dyn Send + '_>> {
         Ok(Box::new(()))
+    }
+
+    /// The device and inode of the directory that the files are in, for a store that is one: a tree that has it in it is
+    /// not backed up there.
+    fn directory(&self) -> Option<(u64, u64)> {
+        None
     }
 }
 

@@ -55,18 +55,24 @@ impl FromStr for Point {
 
 /// The name of an archive: it brings the state at one point, or nothing at all, to that at a later
 /// one.
+///
+/// Ids are in the order in which backups were made, so one that was made in the same second as the one before, or when the
+/// clock was behind it, has a later id than its time. The time is in the name then, too.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct ArchiveName {
     /// Where it leads.
     pub to: Point,
     /// Where it starts; `None` for a full backup.
     pub since: Option<Point>,
+    /// What the clock said when the state was seen, where that is not the moment [`to`](ArchiveName::to).
+    pub clock: Option<Point>,
     /// How it is compressed.
     pub format: Format,
 }
 
 /// The name of a file of a store: `20261122T161858Z-full.tgz`,
-/// `20261123T161858Z-since-20261122T161858Z.tgz` (or `.tar.zst`), `20261123T161858Z.index`.
+/// `20261123T161858Z-since-20261122T161858Z.tgz` (or `.tar.zst`), `20261123T161858Z.index`. Where the clock said another time
+/// than the id, that is told before the rest: `20261123T161858Z-at-20261120T070000Z-full.tgz`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Name {
     /// An archive.
@@ -87,11 +93,18 @@ impl Name {
         };
         let (to, kind) = stem.split_once('-')?;
         let to = to.parse().ok()?;
+        let (clock, kind) = match kind.strip_prefix("at-") {
+            None => (None, kind),
+            Some(rest) => {
+                let (clock, kind) = rest.split_once('-')?;
+                (Some(clock.parse().ok().filter(|clock| *clock != to)?), kind)
+            }
+        };
         let since = match kind {
             "full" => None,
             _ => Some(kind.strip_prefix("since-")?.parse().ok().filter(|since| *since < to)?),
         };
-        Some(Name::Archive(ArchiveName { to, since, format }))
+        Some(Name::Archive(ArchiveName { to, since, clock, format }))
     }
 }
 
@@ -106,10 +119,14 @@ impl fmt::Display for Name {
 
 impl fmt::Display for ArchiveName {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let ArchiveName { to, since, format } = self;
+        let ArchiveName { to, since, clock, format } = self;
+        write!(f, "{to}")?;
+        if let Some(clock) = clock {
+            write!(f, "-at-{clock}")?;
+        }
         match since {
-            None => write!(f, "{to}-full")?,
-            Some(since) => write!(f, "{to}-since-{since}")?,
+            None => f.write_str("-full")?,
+            Some(since) => write!(f, "-since-{since}")?,
         }
         f.write_str(match format {
             Format::Gzip => ".tgz",
@@ -129,12 +146,12 @@ mod tests {
 
     proptest! {
         #[test]
-        fn names_come_back(to in points(), since in points(), full in any::<bool>(), zstd in any::<bool>()) {
+        fn names_come_back(to in points(), since in points(), clock in proptest::option::of(points()), full in any::<bool>(), zstd in any::<bool>()) {
             prop_assert_eq!(Name::parse(&Name::Index(to).to_string()), Some(Name::Index(to)));
             let format = if zstd { Format::Zstd } else { Format::Gzip };
             let since = (!full).then_some(since);
-            let name = Name::Archive(ArchiveName { to, since, format });
-            let sound = since.is_none_or(|since| since < to);
+            let name = Name::Archive(ArchiveName { to, since, clock, format });
+            let sound = since.is_none_or(|since| since < to) && clock != Some(to);
             prop_assert_eq!(Name::parse(&name.to_string()), sound.then_some(name));
         }
 
@@ -146,7 +163,7 @@ mod tests {
 
         /// Whatever is taken for a name is written just so.
         #[test]
-        fn there_is_one_way_to_write_a_name(text in "[0-9TZ]{15,17}(-full|-since-[0-9TZ]{16})?\\.(tgz|tar.zst|index)") {
+        fn there_is_one_way_to_write_a_name(text in "[0-9TZ]{15,17}(-at-[0-9TZ]{16})?(-full|-since-[0-9TZ]{16})?\\.(tgz|tar.zst|index)") {
             if let Some(name) = Name::parse(&text) {
                 prop_assert_eq!(name.to_string(), text);
             }
@@ -158,10 +175,14 @@ mod tests {
         let to: Point = "20261123T161858Z".parse().unwrap();
         assert_eq!(to.secs(), 1_795_450_738);
         let since = Some("20261122T161858Z".parse().unwrap());
-        let name = |since, format| ArchiveName { to, since, format }.to_string();
+        let clock = Some("20261120T070000Z".parse().unwrap());
+        let name = |since, format| ArchiveName { to, since, clock: None, format }.to_string();
         assert_eq!(name(None, Format::Gzip), "20261123T161858Z-full.tgz");
         let inc = "20261123T161858Z-since-20261122T161858Z.tar.zst";
         assert_eq!(name(since, Format::Zstd), inc);
+        let earlier = ArchiveName { to, since, clock, format: Format::Gzip }.to_string();
+        let inc = "20261123T161858Z-at-20261120T070000Z-since-20261122T161858Z.tgz";
+        assert_eq!(earlier, inc);
         assert_eq!(Name::Index(to).to_string(), "20261123T161858Z.index");
     }
 
@@ -188,6 +209,10 @@ mod tests {
             "19691231T235959Z-full.tgz",
             "20261123T161858+00-full.tgz",
             "20261123T161858Z-since-.tgz",
+            "20261123T161858Z-at-20261120T070000Z.tgz",
+            "20261123T161858Z-at-20261123T161858Z-full.tgz",
+            "20261123T161858Z-at-full.tgz",
+            "20261123T161858Z-full-at-20261120T070000Z.tgz",
             "20261123T161858Z-since-20261123T161858Z.tgz",
             "20261123T161858Z-since-20261124T161858Z.tgz",
         ] {

@@ -1,12 +1,15 @@
 //! [`Points`]: which moments a store can bring back, and by which archives. Pure: knows the names and
 //! sizes of files, not what is in them.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
+use std::ops::Range;
+use std::sync::Arc;
 
 use jiff::civil::DateTime;
 use jiff::tz::TimeZone;
 use jiff::{Timestamp, ToSpan};
 
+use super::times::in_order;
 use super::{ArchiveName, Name, Point, Stored};
 
 /// The moments that archives lead to, as a graph: points are its nodes, archives its edges.
@@ -15,14 +18,48 @@ use super::{ArchiveName, Name, Point, Stored};
 /// be restored when there is a way to it that begins with a full backup.
 #[derive(Debug, Clone, Default)]
 pub struct Points {
-    archives: Vec<StoredArchive>,
-    indexes: Vec<Point>,
+    graph: Arc<Graph>,
+    /// The numbers of archives that are no good.
+    unusable: BTreeSet<usize>,
     /// Archives of which the second does not start from the state that the first leads to.
-    apart: BTreeSet<(ArchiveName, ArchiveName)>,
+    apart: BTreeSet<(usize, usize)>,
     /// The best way from nothing by each archive, that included.
     steps: Vec<Option<Step>>,
-    /// Every point, with the number of the last archive of its best way.
-    ways: BTreeMap<Point, Option<usize>>,
+    /// The last archive of the best way to each node.
+    ways: Vec<Option<usize>>,
+}
+
+/// What the names say.
+#[derive(Debug, Default)]
+struct Graph {
+    /// In the order of their names: all that lead to a point come before those that start there.
+    archives: Vec<StoredArchive>,
+    /// Where each archive starts.
+    starts: Vec<Start>,
+    /// In order.
+    nodes: Vec<Node>,
+    indexes: Vec<Point>,
+}
+
+/// A point that archives lead to.
+#[derive(Debug)]
+struct Node {
+    point: Point,
+    /// What the clock said.
+    clock: Point,
+    /// When it was, as far as the others let one believe the clock.
+    time: Point,
+    /// The numbers of the archives.
+    archives: Range<usize>,
+}
+
+#[derive(Debug, Clone, Copy)]
+enum Start {
+    Nothing,
+    /// The number of the node.
+    Node(usize),
+    /// No archive leads there.
+    Nowhere,
 }
 
 /// An archive in a store.
@@ -67,9 +104,8 @@ pub enum AtError {
     TooEarly(String),
 }
 
-impl Points {
-    /// The points of a store with these files. Files with foreign names are passed over.
-    pub fn of(files: &[Stored]) -> Points {
+impl Graph {
+    fn of(files: &[Stored]) -> Graph {
         let (mut archives, mut indexes) = (Vec::new(), Vec::new());
         for Stored { name, size } in files {
             match Name::parse(name) {
@@ -79,86 +115,167 @@ impl Points {
             }
         }
         indexes.sort_unstable();
-        // All that lead to a point come before those that start there.
         archives.sort_unstable_by_key(|archive| archive.name);
-        Points::new(archives, indexes, BTreeSet::new())
+        let nodes = nodes(&archives);
+        let start = |archive: &StoredArchive| match archive.name.since {
+            None => Start::Nothing,
+            Some(since) => nodes
+                .binary_search_by_key(&since, |node| node.point)
+                .map_or(Start::Nowhere, Start::Node),
+        };
+        let starts = archives.iter().map(start).collect();
+        Graph { archives, starts, nodes, indexes }
     }
 
-    /// `archives` and `indexes` are in order.
-    fn new(
-        archives: Vec<StoredArchive>,
-        indexes: Vec<Point>,
-        apart: BTreeSet<(ArchiveName, ArchiveName)>,
-    ) -> Points {
-        let mut steps: Vec<Option<Step>> = Vec::with_capacity(archives.len());
-        let mut ways: BTreeMap<Point, Option<usize>> = BTreeMap::new();
-        let bytes_to = |steps: &[Option<Step>], number: usize| Some((*steps.get(number)?)?.bytes);
-        for (number, archive) in archives.iter().enumerate() {
-            let before = archive.name.since.map(|since| {
-                let leading = numbers_to(&archives, since).filter(|&number| {
-                    let before = archives.get(number).map(|before| (before.name, archive.name));
-                    before.is_some_and(|pair| !apart.contains(&pair))
-                });
-                let leading = leading.filter_map(|n| Some((n, bytes_to(&steps, n)?)));
-                leading.min_by_key(|(_, bytes)| *bytes)
-            });
-            let step = match before {
-                None => Some(Step { before: None, bytes: archive.size }),
-                Some(None) => None,
-                Some(Some((before, bytes))) => {
-                    let bytes = bytes.saturating_add(archive.size);
-                    Some(Step { before: Some(before), bytes })
-                }
-            };
-            steps.push(step);
-            let best = ways.entry(archive.name.to).or_default();
-            let both = [*best, step.map(|_| number)].into_iter().flatten();
-            *best = both.min_by_key(|&number| bytes_to(&steps, number));
+    fn node(&self, point: Point) -> Option<(usize, &Node)> {
+        let at = self.nodes.binary_search_by_key(&point, |node| node.point).ok()?;
+        Some((at, self.nodes.get(at)?))
+    }
+
+    fn number(&self, name: &ArchiveName) -> Option<usize> {
+        self.archives.binary_search_by_key(name, |archive| archive.name).ok()
+    }
+}
+
+/// The points that `archives`, which are in order, lead to.
+fn nodes(archives: &[StoredArchive]) -> Vec<Node> {
+    let mut nodes: Vec<Node> = Vec::new();
+    for (number, StoredArchive { name, .. }) in archives.iter().enumerate() {
+        let clock = name.clock.unwrap_or(name.to);
+        match nodes.last_mut() {
+            Some(node) if node.point == name.to => {
+                node.archives.end = number + 1;
+                node.clock = node.clock.min(clock);
+            }
+            _ => {
+                let archives = number..number + 1;
+                nodes.push(Node { point: name.to, clock, time: clock, archives });
+            }
         }
-        Points { archives, indexes, apart, steps, ways }
+    }
+    let clocks: Vec<i64> = nodes.iter().map(|node| node.clock.secs()).collect();
+    for (node, time) in nodes.iter_mut().zip(in_order(&clocks)) {
+        node.time = Point::from_secs(time).unwrap_or(node.clock);
+    }
+    nodes
+}
+
+impl Points {
+    /// The points of a store with these files. Files with foreign names are passed over.
+    pub fn of(files: &[Stored]) -> Points {
+        Points { graph: Arc::new(Graph::of(files)), ..Points::default() }.settled()
     }
 
-    /// These points as they are without the archive `name`, as when it turns out to be damaged.
-    pub fn without(&self, name: &ArchiveName) -> Points {
-        let archives = self.archives.iter().filter(|archive| archive.name != *name);
-        Points::new(archives.copied().collect(), self.indexes.clone(), self.apart.clone())
+    /// Finds the best way by each archive, in one pass over them.
+    fn settled(mut self) -> Points {
+        let graph = &*self.graph;
+        let mut steps: Vec<Option<Step>> = vec![None; graph.archives.len()];
+        let mut ways: Vec<Option<usize>> = Vec::with_capacity(graph.nodes.len());
+        let bytes_to = |steps: &[Option<Step>], number: usize| Some((*steps.get(number)?)?.bytes);
+        let parted: BTreeSet<usize> = self.apart.iter().map(|(_, after)| *after).collect();
+        for node in &graph.nodes {
+            let mut best: Option<(u64, usize)> = None;
+            for number in node.archives.clone().filter(|it| !self.unusable.contains(it)) {
+                let before = match graph.starts.get(number) {
+                    Some(Start::Nothing) => None,
+                    Some(Start::Node(start)) if !parted.contains(&number) => {
+                        match ways.get(*start).copied().flatten() {
+                            None => continue,
+                            before => before,
+                        }
+                    }
+                    Some(Start::Node(start)) => {
+                        let leading = graph.nodes.get(*start).map(|it| it.archives.clone());
+                        let mut leading: Vec<(u64, usize)> = leading
+                            .unwrap_or_default()
+                            .filter(|&before| !self.apart.contains(&(before, number)))
+                            .filter_map(|before| Some((bytes_to(&steps, before)?, before)))
+                            .collect();
+                        leading.sort_unstable();
+                        match leading.first() {
+                            None => continue,
+                            Some((_, before)) => Some(*before),
+                        }
+                    }
+                    Some(Start::Nowhere) | None => continue,
+                };
+                let size = graph.archives.get(number).map_or(0, |archive| archive.size);
+                let bytes = before.and_then(|before| bytes_to(&steps, before)).unwrap_or(0);
+                let bytes = bytes.saturating_add(size);
+                if let Some(step) = steps.get_mut(number) {
+                    *step = Some(Step { before, bytes });
+                }
+                if best.is_none_or(|(least, _)| bytes < least) {
+                    best = Some((bytes, number));
+                }
+            }
+            ways.push(best.map(|(_, number)| number));
+        }
+        (self.steps, self.ways) = (steps, ways);
+        self
+    }
+
+    /// These points as they are without the archives `names`, as when they turn out to be damaged.
+    pub fn without<'a>(&self, names: impl IntoIterator<Item = &'a ArchiveName>) -> Points {
+        let mut points = self.clone();
+        points.unusable.extend(names.into_iter().filter_map(|name| self.graph.number(name)));
+        points.settled()
     }
 
     /// These points as they are when `after` cannot follow `before`, though their names say so: as when it turns out to
     /// start from another state.
     pub fn apart(&self, before: ArchiveName, after: ArchiveName) -> Points {
-        let mut apart = self.apart.clone();
-        apart.insert((before, after));
-        Points::new(self.archives.clone(), self.indexes.clone(), apart)
+        let mut points = self.clone();
+        points.apart.extend(self.graph.number(&before).zip(self.graph.number(&after)));
+        points.settled()
+    }
+
+    /// Whether the names are the same as in `other`.
+    pub fn is_same(&self, other: &Points) -> bool {
+        let (one, other) = (&self.graph, &other.graph);
+        one.archives == other.archives && one.indexes == other.indexes
     }
 
     /// Every point that an archive leads to, in order.
     pub fn all(&self) -> impl DoubleEndedIterator<Item = Point> {
-        self.ways.keys().copied()
+        self.graph.nodes.iter().map(|node| node.point)
     }
 
     /// The points that there is a way to, in order.
     pub fn restorable(&self) -> impl DoubleEndedIterator<Item = Point> {
-        self.ways.iter().filter(|(_, last)| last.is_some()).map(|(point, _)| *point)
+        let ways = self.graph.nodes.iter().zip(&self.ways);
+        ways.filter(|(_, last)| last.is_some()).map(|(node, _)| node.point)
     }
 
     /// Every archive, by where they lead, then where they start.
     pub fn archives(&self) -> &[StoredArchive] {
-        &self.archives
+        &self.graph.archives
     }
 
     /// The points there are indexes of, in order.
     pub fn indexes(&self) -> &[Point] {
-        &self.indexes
+        &self.graph.indexes
+    }
+
+    /// What the clock said when the state at `point` was seen. Several archives that lead there say the same.
+    pub fn clock(&self, point: Point) -> Option<Point> {
+        Some(self.graph.node(point)?.1.clock)
+    }
+
+    /// When the state at `point` was seen: what the clock said, unless most others tell that it was wrong. Then it is the
+    /// time of the last one before it of which that cannot be said.
+    pub fn time(&self, point: Point) -> Option<Point> {
+        Some(self.graph.node(point)?.1.time)
     }
 
     /// The archives that lead to `point` from nothing, first the full one: of all such ways the one
     /// with the fewest bytes. `None` when there is none.
     pub fn way_to(&self, point: Point) -> Option<Vec<StoredArchive>> {
         let mut way = Vec::new();
-        let mut at = *self.ways.get(&point)?;
+        let (node, _) = self.graph.node(point)?;
+        let mut at = self.ways.get(node).copied().flatten();
         while let Some(number) = at {
-            way.push(*self.archives.get(number)?);
+            way.push(*self.graph.archives.get(number)?);
             at = (*self.steps.get(number)?)?.before;
         }
         way.reverse();
@@ -169,7 +286,7 @@ impl Points {
     /// already (two backups in one second; a clock that was wrong). `None` when it is after the last
     /// moment that can be named.
     pub fn next(&self, now: Point) -> Option<Point> {
-        let newest = self.all().next_back().max(self.indexes.last().copied());
+        let newest = self.all().next_back().max(self.indexes().last().copied());
         match newest {
             Some(newest) if newest >= now => Point::from_secs(newest.secs() + 1),
             _ => Some(now),
@@ -177,7 +294,7 @@ impl Points {
     }
 
     /// The point that `at` names: one whose id it is, or begins, alone; or else the last one until the
-    /// time that it is, which is a time with its offset from UTC (RFC 3339), or a day, minute or
+    /// [time](Points::time) that it is, which is a time with its offset from UTC (RFC 3339), or a day, minute or
     /// second in UTC, each to its end: `2026-11-22`, `2026-11-22T16:18`, `2026-11-22 16:18:58`.
     ///
     /// # Errors
@@ -193,15 +310,10 @@ impl Points {
             }
         }
         let until = until(at).ok_or_else(|| AtError::Unknown(at.into()))?;
-        let last = self.all().take_while(|point| point.secs() <= until).last();
+        let mut nodes = self.graph.nodes.iter().rev();
+        let last = nodes.find(|node| node.time.secs() <= until).map(|node| node.point);
         last.ok_or_else(|| AtError::TooEarly(at.into()))
     }
-}
-
-/// The numbers of the archives that lead to `point`, of all in order.
-fn numbers_to(archives: &[StoredArchive], point: Point) -> std::ops::Range<usize> {
-    archives.partition_point(|archive| archive.name.to < point)
-        ..archives.partition_point(|archive| archive.name.to <= point)
 }
 
 /// The last second of the time that `at` names.
@@ -287,7 +399,7 @@ mod tests {
         let points = graph(&edges);
         assert_eq!(way(&points, 4), Some(vec![full(3), inc(4, 3)]));
         let last = points.way_to(point(3)).unwrap()[0].name;
-        let without = points.without(&last);
+        let without = points.without([&last]);
         assert_eq!(way(&without, 4), Some(vec![full(1), inc(3, 1), inc(4, 3)]));
     }
 
@@ -304,7 +416,7 @@ mod tests {
         assert_eq!(way(&apart, 2), Some(vec![full(1), inc(2, 1)]));
         let none = apart.apart(name(1), last).apart(name(2), last);
         assert_eq!((way(&none, 3), way(&none, 2).is_some()), (None, true));
-        assert!(none.without(&cheap).all().eq(points.all()));
+        assert!(none.without([&cheap]).all().eq(points.all()));
     }
 
     #[test]
@@ -366,5 +478,46 @@ mod tests {
         }
         let early = points.resolve("2026-11-20");
         assert_eq!(early, Err(AtError::TooEarly("2026-11-20".into())));
+    }
+
+    #[test]
+    fn a_time_that_was_wrong_is_told_from_the_others() {
+        // 2036 by a clock that was ahead; the names of the later ones tell their own.
+        let points = points(&[
+            ("20260101T120000Z-full.tgz", 1),
+            ("20360101T120000Z-full.tgz", 1),
+            ("20360101T120001Z-at-20260102T120000Z-since-20360101T120000Z.tgz", 1),
+            ("20360101T120002Z-at-20260103T120000Z-since-20360101T120001Z.tgz", 1),
+        ]);
+        let ids: Vec<Point> = points.all().collect();
+        let named = |found: fn(&Points, Point) -> Option<Point>| {
+            let found = ids.iter().map(|&id| found(&points, id).unwrap().to_string());
+            found.map(|time| time.split_at(8).0.to_owned()).collect::<Vec<_>>()
+        };
+        assert_eq!(named(Points::clock), ["20260101", "20360101", "20260102", "20260103"]);
+        assert_eq!(named(Points::time), ["20260101", "20260101", "20260102", "20260103"]);
+        for (at, id) in [("2026-01-01", 1), ("2026-01-02", 2), ("2030-01-01", 3)] {
+            assert_eq!(points.resolve(at), Ok(ids[id]), "{at}");
+        }
+    }
+
+    /// Each of thousands of archives may turn out to be no good, one after the other.
+    #[test]
+    fn a_store_of_thousands_is_settled_in_one_pass() {
+        let id = |secs: i64| Point::from_secs(1_767_225_600 + secs).unwrap();
+        let middle = id(5000);
+        let mut names = Vec::new();
+        for at in 0..1500 {
+            names.push(format!("{}-full.tgz", id(at)));
+            names.push(format!("{middle}-since-{}.tgz", id(at)));
+            names.push(format!("{}-since-{middle}.tgz", id(6000 + at)));
+        }
+        let graph = points(&names.iter().map(|name| (name.as_str(), 0)).collect::<Vec<_>>());
+        let (mut left, mut tried) = (graph, 0);
+        while let Some(way) = left.way_to(id(7499)) {
+            left = left.without([&way[0].name]);
+            tried += 1;
+        }
+        assert_eq!(tried, 1500);
     }
 }

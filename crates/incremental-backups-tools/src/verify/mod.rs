@@ -95,11 +95,34 @@ pub fn verify_archives(archives: &[Archive], progress: Option<&Progress>) -> Res
 /// Verifies a store as [`verify_archives`] does each row of archives in it, and that none is missing
 /// from between others.
 ///
+/// A backup or prune that is at work meanwhile is no fault: when something is wrong, and the store has other files than
+/// before, they are verified again.
+///
 /// # Errors
-/// [`Error::Store`] when it cannot be listed, and [`Error::Cancelled`]. What is wrong with what is in
-/// it is found.
+/// [`Error::Store`] when it cannot be listed, [`Error::TooManyOpen`], and [`Error::Cancelled`]. What is wrong with what is
+/// in it is found.
 pub fn verify_store(store: &dyn Store, progress: Option<&Progress>) -> Result<VerifiedStore> {
-    let points = store::points(store)?;
+    let mut points = store::points(store)?;
+    for _ in 0..MOST_LISTED {
+        let found = verify_listed(store, &points, progress)?;
+        let now = if found.is_sound() { None } else { Some(store::points(store)?) };
+        match now {
+            Some(now) if !now.is_same(&points) => points = now,
+            _ => return Ok(found),
+        }
+    }
+    verify_listed(store, &points, progress)
+}
+
+/// So often a store is verified again that changes meanwhile.
+const MOST_LISTED: usize = 3;
+
+/// Verifies what a store was found to have.
+fn verify_listed(
+    store: &dyn Store,
+    points: &Points,
+    progress: Option<&Progress>,
+) -> Result<VerifiedStore> {
     let mut found = VerifiedStore::default();
     let mut reached = Reached::default();
     let mut roots: BTreeMap<Point, Root> = BTreeMap::new();
@@ -126,6 +149,7 @@ pub fn verify_store(store: &dyn Store, progress: Option<&Progress>) -> Result<Ve
                 }
                 verified
             }
+            Err(error) if store::is_exhaustion(&error) => return Err(store::told(error)),
             Err(error) => Found { problems: vec![error], state: None },
         };
         if let Some(since) = since.filter(|since| points.way_to(*since).is_none()) {
@@ -141,11 +165,12 @@ pub fn verify_store(store: &dyn Store, progress: Option<&Progress>) -> Result<Ve
         found.archives.push((stored, Verified { problems: verified.problems, result }));
     }
     found.points = points.all().map(|point| (point, reached.restorable(point))).collect();
-    found.passed = passed(&points, &reached, &found.archives);
+    found.passed = passed(points, &reached, &found.archives);
     let mut indexed = HashSet::new();
     for &point in points.indexes() {
         match index_root(store, point, reached.root(point)) {
             Ok(root) => drop(indexed.insert(root)),
+            Err(error) if store::is_exhaustion(&error) => return Err(store::told(error)),
             Err(error) => found.indexes.push((point, error)),
         }
     }

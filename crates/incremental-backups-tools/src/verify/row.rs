@@ -11,6 +11,7 @@ use rayon::prelude::*;
 use rsync_core::{Digest, Progress};
 
 use crate::error::{Error, Result};
+use crate::store;
 
 /// Contents that one task of the thread pool reads: neighbours, mostly in the same members.
 const RUN: usize = 64;
@@ -41,7 +42,7 @@ pub(super) struct Found {
 /// Verifies `archive`, which is a full backup or starts from `base`, if that can be had.
 ///
 /// # Errors
-/// [`Error::Cancelled`] alone; what is wrong with the archive is found.
+/// [`Error::Cancelled`] and [`Error::TooManyOpen`] alone; what is wrong with the archive is found.
 pub(super) fn verify(
     archive: &Archive,
     base: Option<&State>,
@@ -49,9 +50,13 @@ pub(super) fn verify(
 ) -> Result<Found> {
     let mut problems = Vec::new();
     let state = check(archive, base, progress, &mut problems);
-    match problems.iter().any(is_cancelled) {
-        true => Err(Error::Cancelled),
-        false => Ok(Found { problems, state }),
+    if problems.iter().any(is_cancelled) {
+        return Err(Error::Cancelled);
+    }
+    // That says nothing of the archive.
+    match problems.iter().position(store::is_exhaustion) {
+        Some(at) => Err(store::told(problems.swap_remove(at))),
+        None => Ok(Found { problems, state }),
     }
 }
 

@@ -1,0 +1,318 @@
+//! Carrying out what was planned for a store, step by step; with little room, in the order that frees as it goes. Knows
+//! nothing of rules.
+//!
+//! After each step every kept point can be restored: an archive is deleted when others lead to all kept points, and those that
+//! take its place have been read.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use archive::{ArchiveOptions, DiffData};
+use diffindex::{Change, Content, Signatures};
+use dirindex::{DirIndex, RelPath, Root};
+
+use super::{Edge, Plan, Squashed};
+use crate::error::{Error, Result};
+use crate::store::{self, ArchiveName, Point, Store, StoredArchive, failed, is_damage, is_full};
+
+/// So many pairs of archives are tried to be joined when there is little room, those of the fewest bytes.
+const PAIRS_TRIED: usize = 8;
+
+/// What is being done to a store.
+pub(super) struct Work<'a> {
+    store: &'a dyn Store,
+    plan: Plan,
+    options: &'a ArchiveOptions,
+    /// The edges that are yet to be made, by their numbers.
+    to_make: BTreeSet<usize>,
+    done: Done,
+}
+
+/// What has been done.
+#[derive(Default)]
+pub(super) struct Done {
+    pub(super) squashed: Vec<Squashed>,
+    pub(super) deleted: Vec<StoredArchive>,
+    pub(super) waiting: Vec<Point>,
+    pub(super) room_wanted: u64,
+}
+
+impl<'a> Work<'a> {
+    pub(super) fn new(store: &'a dyn Store, plan: Plan, options: &'a ArchiveOptions) -> Work<'a> {
+        let edges = plan.edges.iter().enumerate();
+        let to_make = edges.filter(|(_, edge)| edge.is_new()).map(|(number, _)| number).collect();
+        Work { store, plan, options, to_make, done: Done::default() }
+    }
+
+    /// Makes the archives that are to be made, verifies what is to be relied on, and deletes what is not needed.
+    pub(super) fn carry_out(mut self) -> Result<Done> {
+        if self.plan.deleted.is_empty() && self.to_make.is_empty() {
+            return Ok(self.done);
+        }
+        self.open_all()?;
+        let mut short = false;
+        loop {
+            self.make_what_fits()?;
+            if !short {
+                // Once is enough: nothing that stays is changed by what follows.
+                self.verify_all()?;
+            }
+            short = true;
+            let freed = self.delete_unneeded()?;
+            if self.to_make.is_empty() || (!freed && !self.join_a_pair()?) {
+                break;
+            }
+        }
+        let waiting = self.to_make.iter().filter_map(|&number| self.plan.edges.get(number));
+        let waiting: Vec<&Edge> = waiting.collect();
+        let bytes = |edge: &&Edge| edge.parts.iter().map(|part| part.size).sum();
+        self.done.room_wanted = waiting.iter().map(bytes).min().unwrap_or(0);
+        let points = waiting.iter().flat_map(|edge| edge.parts.iter().map(|part| part.name.to));
+        let points: BTreeSet<Point> = points.filter(|it| !self.plan.kept.contains(it)).collect();
+        self.done.waiting = points.into_iter().collect();
+        self.done.squashed.sort_by_key(|made| made.name);
+        Ok(self.done)
+    }
+
+    /// The archives that lead to the end of an edge from its start.
+    fn archives_of(&self, number: usize) -> Vec<ArchiveName> {
+        let edge = self.plan.edges.get(number);
+        edge.map_or_else(Vec::new, |edge| match self.to_make.contains(&number) {
+            true => edge.parts.iter().map(|part| part.name).collect(),
+            false => vec![edge.name],
+        })
+    }
+
+    /// The archives that lead to the kept point `point` from nothing.
+    fn chain_to(&self, point: Option<Point>) -> Vec<ArchiveName> {
+        let mut chain = Vec::new();
+        let mut at = point;
+        while let Some(point) = at {
+            let number = self.plan.edges.iter().position(|edge| edge.name.to == point);
+            let Some(edge) = number.and_then(|number| self.plan.edges.get(number)) else { break };
+            let before = std::mem::take(&mut chain);
+            chain = number.map(|number| self.archives_of(number)).unwrap_or_default();
+            chain.extend(before);
+            at = edge.name.since;
+        }
+        chain
+    }
+
+    /// Opens all archives that stay, or of which others are made. Each has to start where the one before it ends.
+    fn open_all(&self) -> Result<()> {
+        let mut roots: BTreeMap<Point, Root> = BTreeMap::new();
+        for (number, edge) in self.plan.edges.iter().enumerate() {
+            let mut at = match edge.name.since {
+                None => Some(DirIndex::empty().root()),
+                Some(since) => roots.get(&since).copied(),
+            };
+            let mut before = edge.name.since.map(|since| since.to_string());
+            for name in self.archives_of(number) {
+                let open = || {
+                    let archive = store::open_archive(self.store, &name)?;
+                    if name.since.is_none() && !archive.is_full() {
+                        return Err(Error::NoFull { archive: archive.path().to_path_buf() });
+                    }
+                    if let Some(at) = at.filter(|at| *at != archive.base()) {
+                        let roots = Box::new((at, archive.base()));
+                        let (before, after) =
+                            (before.clone().unwrap_or_default(), name.to_string());
+                        return Err(archive::Error::Unlinked { before, after, roots }.into());
+                    }
+                    // What others are made of is read when they are.
+                    if !edge.is_new() {
+                        drop(archive.load()?);
+                    }
+                    Ok(archive.result())
+                };
+                at = Some(unsound(edge.name.to, name, open())?);
+                before = Some(name.to_string());
+            }
+            roots.extend(at.map(|root| (edge.name.to, root)));
+        }
+        Ok(())
+    }
+
+    /// Makes those archives for which there is room, and verifies them.
+    fn make_what_fits(&mut self) -> Result<()> {
+        for number in self.to_make.clone() {
+            let Some(edge) = self.plan.edges.get(number) else { continue };
+            let (name, parts) = (edge.name, edge.parts.clone());
+            let before = self.chain_to(name.since);
+            match self.make(name, &parts, &before) {
+                Ok(size) => {
+                    self.to_make.remove(&number);
+                    self.done.squashed.push(Squashed { name, size: Some(size), parts });
+                }
+                Err(error) if is_full(&error) => {}
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(())
+    }
+
+    /// Puts the archive `name`, made of `parts`, and verifies it. Gives its size. `before` leads to where it starts.
+    fn make(
+        &self,
+        name: ArchiveName,
+        parts: &[StoredArchive],
+        before: &[ArchiveName],
+    ) -> Result<u64> {
+        let made = self.squash(name, parts, before);
+        let first = parts.last().map_or(name, |part| part.name);
+        unsound(name.to, first, made)?;
+        let verified = self.verify(name, before);
+        // What is not fit to take the place of others must not be taken for an archive.
+        let verified = unsound(name.to, name, verified);
+        verified.inspect_err(|_| drop(self.store.delete(&name.to_string())))
+    }
+
+    fn squash(
+        &self,
+        name: ArchiveName,
+        parts: &[StoredArchive],
+        before: &[ArchiveName],
+    ) -> Result<()> {
+        let parts: Vec<ArchiveName> = parts.iter().map(|part| part.name).collect();
+        let parts = self.load(&parts)?;
+        // What is below a directory that moved as a whole, only the archives before tell.
+        let folded = parts.iter().any(|part| part.diff().moved_trees().next().is_some());
+        let data = match folded && !before.is_empty() {
+            false => DiffData::squash(&parts)?,
+            true => {
+                let before = DiffData::squash(&self.load(before)?)?;
+                DiffData::squash_from(&before.diff().apply_to(&DirIndex::empty())?, &parts)?
+            }
+        };
+        let format = Some(name.format);
+        let name = name.to_string();
+        let mut out = self.store.put(&name).map_err(|source| failed("put", &name, source))?;
+        let signatures = Signatures::None;
+        let options = ArchiveOptions { format, signatures, ..self.options.clone() };
+        data.repack_to(&mut out, &options).map_err(|error| match error {
+            archive::Error::Write(source) => failed("put", &name, source),
+            other => other.into(),
+        })?;
+        out.commit().map_err(|source| failed("put", &name, source))
+    }
+
+    fn load(&self, archives: &[ArchiveName]) -> Result<Vec<DiffData>> {
+        let load = |name| Ok(store::open_archive(self.store, name)?.load()?);
+        archives.iter().map(load).collect()
+    }
+
+    /// Reads all of the archive `name` as it is in the store, and makes each content that it brings, with what it builds
+    /// on, to which `before` leads. Gives its size.
+    fn verify(&self, name: ArchiveName, before: &[ArchiveName]) -> Result<u64> {
+        let progress = self.options.progress.as_deref();
+        let mut chain = self.load(before)?;
+        chain.extend(self.load(&[name])?);
+        let Some(last) = chain.last() else { return Ok(0) };
+        last.verify(progress)?;
+        let size = last.size();
+        let brought =
+            |change: &&Change| change.new.as_ref().is_some_and(|new| new.content != Content::Keep);
+        let changes = last.diff().changes().iter().filter(brought);
+        let paths: Vec<RelPath> = changes.map(|change| change.path.clone()).collect();
+        DiffData::squash(&chain)?.select(&paths)?.verify(progress)?;
+        Ok(size)
+    }
+
+    /// Verifies what is there and takes the place of something that goes; of what could not be made, that of which it was
+    /// to be made.
+    fn verify_all(&self) -> Result<()> {
+        for (number, edge) in self.plan.edges.iter().enumerate() {
+            if edge.is_new() && !self.to_make.contains(&number) {
+                continue;
+            }
+            if !edge.is_new() && !self.plan.read.contains(&edge.name) {
+                continue;
+            }
+            let mut before = self.chain_to(edge.name.since);
+            for name in self.archives_of(number) {
+                unsound(edge.name.to, name, self.verify(name, &before))?;
+                before.push(name);
+            }
+        }
+        Ok(())
+    }
+
+    /// Deletes what no kept point is restored from. Whether there was anything.
+    fn delete_unneeded(&mut self) -> Result<bool> {
+        let edges = 0..self.plan.edges.len();
+        let needed: BTreeSet<ArchiveName> = edges.flat_map(|it| self.archives_of(it)).collect();
+        let candidates = std::mem::take(&mut self.plan.deleted);
+        let (stay, go): (Vec<_>, Vec<_>) =
+            candidates.into_iter().partition(|archive| needed.contains(&archive.name));
+        self.plan.deleted = stay;
+        for archive in &go {
+            let name = archive.name.to_string();
+            self.store.delete(&name).map_err(|source| failed("delete", &name, source))?;
+            self.done.deleted.push(*archive);
+        }
+        Ok(!go.is_empty())
+    }
+
+    /// Puts one archive in the place of two that follow one another, among those of which one could not be made. Whether
+    /// there was room for one.
+    fn join_a_pair(&mut self) -> Result<bool> {
+        for number in self.to_make.clone() {
+            let Some(edge) = self.plan.edges.get(number) else { continue };
+            // Two are what was tried already.
+            if edge.parts.len() < 3 {
+                continue;
+            }
+            let start = self.chain_to(edge.name.since);
+            let mut pairs: Vec<(usize, Vec<StoredArchive>)> =
+                edge.parts.windows(2).map(<[_]>::to_vec).enumerate().collect();
+            pairs.sort_by_key(|(_, pair)| pair.iter().map(|part| part.size).sum::<u64>());
+            for (at, pair) in pairs.into_iter().take(PAIRS_TRIED) {
+                let (Some(first), Some(last)) = (pair.first(), pair.last()) else { continue };
+                let name = ArchiveName { since: first.name.since, ..last.name };
+                let names = edge.parts.iter().map(|part| part.name);
+                let before: Vec<ArchiveName> =
+                    start.iter().copied().chain(names.take(at)).collect();
+                match self.make(name, &pair, &before) {
+                    Ok(size) => {
+                        self.replace(number, at, StoredArchive { name, size });
+                        return Ok(true);
+                    }
+                    Err(error) if is_full(&error) => {}
+                    Err(error) => return Err(error),
+                }
+            }
+        }
+        Ok(false)
+    }
+
+    /// Notes that `joined` is in the place of the two parts from `at` on of an edge.
+    fn replace(&mut self, number: usize, at: usize, joined: StoredArchive) {
+        let Some(edge) = self.plan.edges.get_mut(number) else { return };
+        edge.parts.splice(at..at + 2, [joined]);
+        // It is on the way to the archive that is wanted, and goes as the others do.
+        self.plan.deleted.push(joined);
+        self.plan.deleted.sort_unstable_by_key(|archive| std::cmp::Reverse(archive.name));
+    }
+}
+
+/// Says of damage in an archive which point it costs.
+fn unsound<T>(point: Point, archive: ArchiveName, done: Result<T>) -> Result<T> {
+    let stored = StoredArchive { name: archive, size: 0 };
+    done.map_err(|error| match is_damage(&error, &stored) {
+        true => {
+            let archive = named(&error).unwrap_or_else(|| archive.to_string());
+            Error::Unsound { point, archive, source: Box::new(error) }
+        }
+        false => error,
+    })
+}
+
+/// The archive that an error speaks of.
+fn named(error: &Error) -> Option<String> {
+    use archive::Error::{Damaged, Diff, NotStored};
+    match error {
+        Error::Archived(
+            Damaged { archive, .. } | Diff { archive, .. } | NotStored { archive, .. },
+        ) => Some(archive.clone()),
+        _ => None,
+    }
+}
