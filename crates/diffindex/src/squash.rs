@@ -1,12 +1,13 @@
 //! Neighbouring diffs as one: what becomes of each path in the end, and of which stored contents its own is made. Pure; knows
 //! nothing of where contents are stored.
 
-use std::cell::OnceCell;
+use std::borrow::Cow;
 use std::collections::{BTreeMap, HashMap};
 use std::ops::Bound;
+use std::sync::Arc;
 
 use dirindex::stored::StoredSignature;
-use dirindex::{DirIndex, Entry, Node, RelPath};
+use dirindex::{DirIndex, Entry, Meta, Node, RelPath};
 use rsync_core::Digest;
 
 use crate::{Change, Content, DiffIndex, Error, MovedTree, New, fold};
@@ -118,44 +119,29 @@ fn squash(
     if let Some(old) = old.filter(|old| old.root() != first.base()) {
         return Err(Error::WrongBase { expected: first.base(), found: old.root() });
     }
-    // Of the parts that move directories as a whole, what they say of each path.
-    let listed: Vec<OnceCell<DiffIndex>> = parts.iter().map(|_| OnceCell::new()).collect();
     let mut state = State { old, extent, paths: BTreeMap::new() };
     let mut met = first.base();
-    for ((number, part), listed) in parts.iter().enumerate().zip(&listed) {
+    for (number, part) in parts.iter().enumerate() {
         if part.base() != met {
             let (result, base) = (met, part.base());
             return Err(Error::Apart { part: number, result, base });
         }
         met = part.result();
-        let part = match part.moved_trees().next() {
-            None => part,
-            Some(_) => {
-                let whole = part.unfold(|tree| state.below(number, tree))?;
-                listed.get_or_init(|| whole)
-            }
-        };
         state.follow(number, part)?;
     }
-    let (changes, mut recipes) = state.finish(wanted);
-    for content in recipes.iter_mut().flat_map(|recipe| &mut recipe.contents) {
-        // The numbers that the parts themselves have.
-        let listed = listed.get(content.part).and_then(OnceCell::get);
-        let change = listed.and_then(|listed| listed.changes().get(content.change));
-        let number = change.and_then(|change| parts.get(content.part)?.position(&change.path));
-        content.change = number.unwrap_or(content.change);
-    }
+    let (changes, recipes) = state.finish(wanted);
     let diff = DiffIndex::from_changes(first.base(), last.result(), changes)?;
     Ok(Squashed { diff, recipes })
 }
 
-/// What the parts so far lead to.
+/// What the parts so far lead to. It holds what differs from the first tree, however often that moved on the way.
 struct State<'a> {
     /// The first tree, if it is known.
     old: Option<&'a DirIndex>,
     extent: Extent,
-    /// What becomes of each path that the parts list.
-    paths: BTreeMap<&'a RelPath, Outcome<'a>>,
+    /// What becomes of each path that the parts list. Where the first tree is known, not of those where nothing was
+    /// and nothing is.
+    paths: BTreeMap<RelPath, Outcome<'a>>,
 }
 
 /// What becomes of one path.
@@ -163,31 +149,48 @@ struct Outcome<'a> {
     /// What stood there before the first part.
     old: Option<&'a Node>,
     /// What stands there after the last part.
-    new: Option<(&'a New, Origin<'a>)>,
+    new: Option<Standing<'a>>,
     excluded: bool,
+}
+
+/// What stands at a path.
+struct Standing<'a> {
+    /// Owned where it names another path, which moved with it.
+    node: Cow<'a, Node>,
+    meta: &'a Meta,
+    origin: Origin<'a>,
 }
 
 /// Where a content comes from, seen from the first tree.
 #[derive(Clone)]
 struct Origin<'a> {
-    base: Base<'a>,
-    contents: Vec<PartContent>,
+    base: Base,
+    /// Shared by all paths that have it.
+    contents: Arc<[PartContent]>,
     signature: Option<&'a StoredSignature>,
 }
 
-#[derive(Clone, Copy)]
-enum Base<'a> {
+#[derive(Clone)]
+enum Base {
     /// There is no content.
     None,
     /// The first of the contents is the whole file.
     Whole,
     /// What a path of the first tree has.
-    Tree(&'a RelPath, Digest),
+    Tree(RelPath, Digest),
 }
 
 impl<'a> Origin<'a> {
-    fn of(base: Base<'a>) -> Origin<'a> {
-        Origin { base, contents: Vec::new(), signature: None }
+    fn of(base: Base) -> Origin<'a> {
+        Origin { base, contents: Arc::default(), signature: None }
+    }
+
+    /// Of what the first tree has at `path`.
+    fn kept(path: &RelPath, node: &Node) -> Origin<'a> {
+        Origin::of(match content_of(node) {
+            Some(digest) => Base::Tree(path.clone(), digest),
+            None => Base::None,
+        })
     }
 }
 
@@ -197,16 +200,27 @@ impl<'a> State<'a> {
         // Each looks at the state before any of them.
         let outcomes = part.changes().iter().enumerate().map(|(at, change)| {
             let stored = PartContent { part: number, change: at };
-            Ok((&change.path, self.outcome(part, change, stored)?))
+            Ok((change.path.clone(), self.outcome(part, change, stored)?))
         });
-        let outcomes = outcomes.collect::<Result<Vec<_>, Error>>()?;
+        let mut outcomes = outcomes.collect::<Result<Vec<_>, Error>>()?;
+        // No directory that moves lies in another, nor does one come to lie in another.
+        for tree in part.moved_trees() {
+            let excluded = part.get(tree.from).is_some_and(|change| change.excluded);
+            let moved = self.take(number, &tree, excluded)?;
+            for (path, standing) in moved {
+                let old = self.stood(&path, None)?;
+                outcomes.push((path, Outcome { old, new: Some(standing), excluded: false }));
+            }
+        }
         if self.extent == Extent::Part {
             part.changes().iter().for_each(|change| self.clear_below(change));
         }
-        if self.paths.is_empty() {
-            self.paths = outcomes.into_iter().collect();
-        } else {
-            self.paths.extend(outcomes);
+        for (path, outcome) in outcomes {
+            if self.old.is_some() && outcome.is_nothing() {
+                self.paths.remove(&path);
+            } else {
+                self.paths.insert(path, outcome);
+            }
         }
         Ok(())
     }
@@ -224,26 +238,71 @@ impl<'a> State<'a> {
         }
     }
 
-    /// What is below a directory that part `number`, the next one, moves as a whole.
-    fn below(&self, number: usize, tree: &MovedTree<'_>) -> Result<Vec<Entry>, Error> {
+    /// Takes away what is below a directory that part `number`, the next one, moves as a whole. Gives what
+    /// stands where then.
+    fn take(
+        &mut self,
+        number: usize,
+        tree: &MovedTree<'_>,
+        excluded: bool,
+    ) -> Result<Vec<(RelPath, Standing<'a>)>, Error> {
         let dir = tree.from;
         let old = self.old.ok_or_else(|| Error::Folded { part: number, path: dir.clone() })?;
-        let old = fold::slice(old.records(), dir).iter().map(|record| &record.entry);
-        let kept = old.filter(|entry| !self.paths.contains_key(&entry.path)).map(Entry::clone);
+        let mut below: Vec<(RelPath, Standing<'a>)> = Vec::new();
+        // What the first tree has there is listed from now on, as gone.
+        for record in fold::slice(old.records(), dir) {
+            let Entry { path, node, meta } = &record.entry;
+            if !self.paths.contains_key(path) {
+                let standing =
+                    Standing { node: Cow::Borrowed(node), meta, origin: Origin::kept(path, node) };
+                below.push((path.clone(), standing));
+                self.paths.insert(path.clone(), Outcome { old: Some(node), new: None, excluded });
+            }
+        }
+        let kept = below.len();
         let from = (Bound::Excluded(dir), Bound::Unbounded);
-        let listed = self.paths.range::<RelPath, _>(from);
-        let listed = listed.take_while(|(path, _)| path.is_below(dir));
-        let brought = listed.filter_map(|(path, outcome)| {
-            let (New { node, meta, .. }, _) = outcome.new.as_ref()?;
-            Some(Entry { path: (*path).clone(), node: node.clone(), meta: meta.clone() })
+        let mut nothing = Vec::new();
+        for (path, outcome) in self.paths.range_mut::<RelPath, _>(from) {
+            if !path.is_below(dir) {
+                break;
+            }
+            if let Some(standing) = outcome.new.take() {
+                outcome.excluded = excluded;
+                below.push((path.clone(), standing));
+            }
+            if outcome.is_nothing() {
+                nothing.push(path.clone());
+            }
+        }
+        nothing.iter().for_each(|path| drop(self.paths.remove(path)));
+        if kept > 0 {
+            below.sort_unstable_by(|(a, _), (b, _)| a.cmp(b));
+        }
+        let whole = self.extent == Extent::Part || holds(tree, &below)?;
+        let moved = below.into_iter().map(|(path, mut standing)| {
+            if let Node::HardLink { to } = &*standing.node {
+                standing.node = Cow::Owned(Node::HardLink { to: tree.after(to)? });
+            }
+            Some((tree.after(&path)?, standing))
         });
-        let entries = kept.chain(brought).map(|entry| fold::within(&entry, dir));
-        let entries: Option<Vec<Entry>> = entries.collect();
-        let mut entries = entries.ok_or_else(|| disagree(dir))?;
-        entries.sort_unstable_by(|a, b| a.path.cmp(&b.path));
-        match self.extent {
-            Extent::Whole if !tree.holds(&entries) => Err(disagree(dir)),
-            _ => Ok(entries),
+        let moved = moved.collect::<Option<Vec<_>>>().filter(|_| whole);
+        moved.ok_or_else(|| disagree(dir))
+    }
+
+    /// What was at `path` in the first tree, when `now` is what the next part says is there.
+    fn stood(&self, path: &RelPath, now: Option<&'a Node>) -> Result<Option<&'a Node>, Error> {
+        match (self.paths.get(path), self.old) {
+            (Some(before), _) if before.node() == now => Ok(before.old),
+            (Some(_), _) => Err(disagree(path)),
+            (None, None) => Ok(now),
+            (None, Some(tree)) => {
+                let stands = tree.get(path).map(|entry| &entry.node);
+                // The parts before may have had something here that nobody needed.
+                match stands == now || self.extent == Extent::Part {
+                    true => Ok(stands),
+                    false => Err(disagree(path)),
+                }
+            }
         }
     }
 
@@ -253,17 +312,12 @@ impl<'a> State<'a> {
         change: &'a Change,
         stored: PartContent,
     ) -> Result<Outcome<'a>, Error> {
-        let old = match self.paths.get(&change.path) {
-            None => match (self.extent, self.old) {
-                // The parts before may have had something here that nobody needed.
-                (Extent::Part, Some(tree)) => tree.get(&change.path).map(|entry| &entry.node),
-                _ => change.old.as_ref(),
-            },
-            Some(before) if before.node() == change.old.as_ref() => before.old,
-            Some(_) => return Err(disagree(&change.path)),
-        };
+        let old = self.stood(&change.path, change.old.as_ref())?;
         let new = match &change.new {
-            Some(new) => Some((new, self.origin(part, &change.path, new, stored)?)),
+            Some(new) => {
+                let origin = self.origin(part, &change.path, new, stored)?;
+                Some(Standing { node: Cow::Borrowed(&new.node), meta: &new.meta, origin })
+            }
             None => None,
         };
         Ok(Outcome { old, new, excluded: change.excluded })
@@ -292,19 +346,18 @@ impl<'a> State<'a> {
             }
             Content::Tree { .. } => return Err(disagree(path)),
         };
-        origin.contents.push(stored);
+        origin.contents = origin.contents.iter().copied().chain([stored]).collect();
         origin.signature = new.signature.as_ref();
         Ok(origin)
     }
 
     /// Where what is at `path` after the parts so far comes from, of which the next one says this digest, and
     /// the length if it does.
-    fn at(&self, path: &'a RelPath, digest: Digest, len: Option<u64>) -> Result<Origin<'a>, Error> {
+    fn at(&self, path: &RelPath, digest: Digest, len: Option<u64>) -> Result<Origin<'a>, Error> {
         match self.paths.get(path) {
-            None => Ok(Origin::of(Base::Tree(path, digest))),
-            Some(Outcome { new: Some((new, origin)), .. })
-                if content_of(&new.node) == Some(digest)
-                    && len.is_none_or(|len| len == new.node.len()) =>
+            None => Ok(Origin::of(Base::Tree(path.clone(), digest))),
+            Some(Outcome { new: Some(Standing { node, origin, .. }), .. })
+                if content_of(node) == Some(digest) && len.is_none_or(|len| len == node.len()) =>
             {
                 Ok(origin.clone())
             }
@@ -316,47 +369,50 @@ impl<'a> State<'a> {
     fn finish(self, wanted: impl Fn(&RelPath) -> bool) -> (Vec<Change>, Vec<Recipe>) {
         let known = self.known();
         // The path with which each content is stored, by the last of what it is made of.
-        let mut firsts: HashMap<PartContent, &RelPath> = HashMap::new();
+        let mut firsts: HashMap<PartContent, RelPath> = HashMap::new();
         let (mut changes, mut recipes) = (Vec::new(), Vec::new());
-        for (path, Outcome { old, new, excluded }) in self.paths {
-            if (old.is_none() && new.is_none()) || !wanted(path) {
+        for (path, outcome) in self.paths {
+            if outcome.is_nothing() || !wanted(&path) {
                 continue;
             }
-            let new = new.map(|(new, origin)| {
-                let mut content = content(path, old, &new.node, &origin, &known);
+            let Outcome { old, new, excluded } = outcome;
+            let new = new.map(|Standing { node, meta, origin }| {
+                let mut content = content(&path, old, &node, &origin, &known);
                 let mut stored = matches!(content, Content::Whole | Content::Delta { .. });
                 if let Some(last) = origin.contents.last().filter(|_| stored) {
-                    let first = *firsts.entry(*last).or_insert(path);
-                    if first != path {
+                    let first = firsts.entry(*last).or_insert_with(|| path.clone());
+                    if *first != path {
                         (content, stored) = (Content::Same { path: first.clone() }, false);
                     }
                 }
                 let signature = origin.signature.filter(|_| stored).cloned();
                 if stored {
-                    recipes.push(Recipe { change: changes.len(), contents: origin.contents });
+                    let contents = origin.contents.to_vec();
+                    recipes.push(Recipe { change: changes.len(), contents });
                 }
-                New { node: new.node.clone(), meta: new.meta.clone(), content, signature }
+                New { node: node.into_owned(), meta: meta.clone(), content, signature }
             });
-            changes.push(Change { path: path.clone(), old: old.cloned(), new, excluded });
+            changes.push(Change { path, old: old.cloned(), new, excluded });
         }
         (changes, recipes)
     }
 
     /// The contents that the first tree is known to have, each with a path: one that goes away if there is one, so that a
     /// move is seen as one.
-    fn known(&self) -> HashMap<Digest, &'a RelPath> {
+    fn known(&self) -> HashMap<Digest, RelPath> {
         let mut known = HashMap::new();
         let old = |going: bool| {
-            let of = move |(path, outcome): (&&'a RelPath, &Outcome<'a>)| {
+            let of = move |(path, outcome): (&RelPath, &Outcome<'a>)| {
                 let old = outcome.old.filter(|_| outcome.new.is_none() == going)?;
-                Some((content_of(old)?, *path))
+                Some((content_of(old)?, path.clone()))
             };
             self.paths.iter().filter_map(of)
         };
-        let bases = self.paths.values().filter_map(|outcome| match outcome.new.as_ref()?.1.base {
-            Base::Tree(path, digest) => Some((digest, path)),
-            _ => None,
-        });
+        let bases =
+            self.paths.values().filter_map(|outcome| match &outcome.new.as_ref()?.origin.base {
+                Base::Tree(path, digest) => Some((*digest, path.clone())),
+                _ => None,
+            });
         for (digest, path) in old(true).chain(old(false)).chain(bases) {
             known.entry(digest).or_insert(path);
         }
@@ -365,9 +421,30 @@ impl<'a> State<'a> {
 }
 
 impl<'a> Outcome<'a> {
-    fn node(&self) -> Option<&'a Node> {
-        self.new.as_ref().map(|(new, _)| &new.node)
+    fn node(&self) -> Option<&Node> {
+        self.new.as_ref().map(|standing| &*standing.node)
     }
+
+    /// Whether nothing was there, and nothing is.
+    fn is_nothing(&self) -> bool {
+        self.old.is_none() && self.new.is_none()
+    }
+}
+
+/// Whether `below`, with whole paths and in their order, is what `tree` says is below the directory that moves.
+fn holds(tree: &MovedTree<'_>, below: &[(RelPath, Standing<'_>)]) -> Result<bool, Error> {
+    let mut nodes: Vec<(RelPath, Cow<'_, Node>)> = Vec::with_capacity(below.len());
+    for (path, standing) in below {
+        let elsewhere = || disagree(tree.from);
+        let node = match &*standing.node {
+            Node::HardLink { to } => {
+                Cow::Owned(Node::HardLink { to: to.within(tree.from).ok_or_else(elsewhere)? })
+            }
+            node => Cow::Borrowed(node),
+        };
+        nodes.push((path.within(tree.from).ok_or_else(elsewhere)?, node));
+    }
+    Ok(tree.is(nodes.iter().map(|(path, node)| (path, &**node))))
 }
 
 /// How a diff says where the content of `node` at `path` comes from.
@@ -376,18 +453,18 @@ fn content(
     old: Option<&Node>,
     node: &Node,
     origin: &Origin<'_>,
-    known: &HashMap<Digest, &RelPath>,
+    known: &HashMap<Digest, RelPath>,
 ) -> Content {
     let Some(digest) = content_of(node).filter(|_| old != Some(node)) else {
         return Content::Keep;
     };
-    match (origin.base, known.get(&digest)) {
+    match (&origin.base, known.get(&digest)) {
         // Where it came from, if that is what it was.
         (Base::Tree(base, _), _) if origin.contents.is_empty() && base != path => {
             Content::Copy { base: base.clone() }
         }
-        (_, Some(&base)) => Content::Copy { base: base.clone() },
-        (Base::Tree(base, digest), None) => Content::Delta { base: base.clone(), digest },
+        (_, Some(base)) => Content::Copy { base: base.clone() },
+        (Base::Tree(base, digest), None) => Content::Delta { base: base.clone(), digest: *digest },
         (Base::Whole | Base::None, None) => Content::Whole,
     }
 }
