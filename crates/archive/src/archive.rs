@@ -109,7 +109,18 @@ impl Archive {
         open::load(self, None)
     }
 
-    /// The change at `path`, if there is one, without its signature. Reads one block. Below a directory that
+    /// [`load`](Archive::load), of archives of which each starts where the one before it ends. They may not take
+    /// more memory together than one archive of their length.
+    ///
+    /// # Errors
+    /// As [`load`](Archive::load); [`Error::Damaged`] for what is too much, before any of it is read.
+    pub fn load_chain(archives: &[Archive]) -> Result<Vec<DiffData>, Error> {
+        open::check_chain(archives.iter())?;
+        archives.iter().map(Archive::load).collect()
+    }
+
+    /// The change at `path`, if there is one, without its signature. The archive's own word: that it is a change
+    /// to the tree that [`result`](Archive::result) names shows only when the whole diff is applied to an index. Reads one block. Below a directory that
     /// moved as a whole no path has one.
     ///
     /// # Errors

@@ -106,6 +106,15 @@ impl Read for Body<'_, '_> {
     }
 }
 
+/// What composing a content may cost: as many runs, and as many looks at a run in all deltas together, for each byte
+/// that is stored for it. A command takes two bytes at least and makes a run or two; what copies runs again and
+/// again makes more.
+const RUNS_PER_BYTE: u64 = 4;
+const LOOKS_PER_BYTE: u64 = 1024;
+/// And so many beside.
+const FREE_RUNS: u64 = 1024;
+const FREE_LOOKS: u64 = 1 << 14;
+
 /// Where the bytes of a content lie that is made of several bodies.
 fn compose<'a>(
     cursors: &mut Cursors<'a>,
@@ -113,11 +122,20 @@ fn compose<'a>(
     names: &[String],
     whole: bool,
 ) -> Result<Extents, Error> {
-    let mut extents = Extents::of_base(u64::MAX);
+    let stored = bodies.iter().fold(0u64, |sum, body| sum.saturating_add(body.framed.len));
+    let most = |each: u64, free: u64| stored.saturating_mul(each).saturating_add(free);
+    let max_runs = usize::try_from(most(RUNS_PER_BYTE, FREE_RUNS)).unwrap_or(usize::MAX);
+    let mut extents = Extents::of_base(u64::MAX).limited(max_runs);
+    let mut looks = 0u64;
     for ((body, name), number) in bodies.iter().zip(names).zip(0..) {
         if whole && number == 0 {
-            extents = Extents::of_body(0, body.framed.len);
+            extents = Extents::of_body(0, body.framed.len).limited(max_runs);
         } else {
+            looks = looks.saturating_add(extents.runs() as u64);
+            if looks > most(LOOKS_PER_BYTE, FREE_LOOKS) {
+                let problem = "composing it takes more than what is stored for it allows";
+                return Err(body.damaged(name, problem.to_owned()));
+            }
             let delta = BodyReader::new(cursors.of(&body.archive), body.framed, name);
             let composed = extents.then(delta, number, body.result_len);
             extents = composed.map_err(|error| body.bad_delta(name, error))?;

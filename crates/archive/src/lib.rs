@@ -22,6 +22,7 @@
 //!   tree before them, which increments alone need when one moves a directory as a whole. [`DiffData::select`] and
 //!   [`DiffData::retarget`] give a part of a full one, and what is missing to it from another tree.
 //!   [`DiffData::repack`] makes an archive of any of these.
+//! - [`DiffData::prove`] tells that a full one makes the tree that it names, without reading contents.
 //! - [`DiffData::verify`] reads everything and compares it with what the diff promises.
 //!
 //! The tar stream is cut into members of at most 1 MiB that are compressed by themselves; TABLE, the

@@ -106,14 +106,28 @@ pub(crate) fn open(source: Box<dyn ReadAt>, path: PathBuf, from: u64) -> Result<
     }
     let layout = Layout::new(head, blocks, deltas, stream.end().stream).map_err(wrong)?;
     let cuts = stream.cut_at(layout.diff.end).zip(stream.cut_at(layout.paths.end));
-    let Some((diff_end, _)) = cuts else {
+    if cuts.is_none() {
         return Err(wrong("its members are not cut where they must be".to_owned()));
-    };
-    let max_held = max_held(diff_end);
+    }
+    let max_held = max_held(size);
     if let Some(problem) = too_much(layout.held(), max_held) {
         return Err(stream.damaged(DIFF, 0, problem));
     }
     Ok(Archive(Arc::new(Opened { stream, layout, max_held, end: read })))
+}
+
+/// That the diffs of a whole chain may be in memory together: each may when it is alone, and there may be many.
+pub(crate) fn check_chain<'a>(archives: impl Iterator<Item = &'a Archive>) -> Result<(), Error> {
+    let (mut held, mut stored) = (0u64, 0u64);
+    for archive in archives {
+        held = held.saturating_add(archive.0.layout.held());
+        stored = stored.saturating_add(archive.size());
+        if let Some(problem) = too_much(held, max_held(stored)) {
+            let problem = format!("with the archives before it, {problem}");
+            return Err(archive.0.stream.damaged(DIFF, 0, problem));
+        }
+    }
+    Ok(())
 }
 
 /// The archive with all of its diff. Who has that at hand saves reading it.

@@ -13,7 +13,7 @@ use crate::body::Stored;
 use crate::layout::Placed;
 use crate::read::{Recipe, names};
 use crate::squash::squash_by;
-use crate::{Archive, DiffData, Error};
+use crate::{Archive, DiffData, Error, open};
 
 /// Some of an archive's changes, each with the place of its content if it has one.
 type Changes = BTreeMap<RelPath, (Change, Option<Placed>)>;
@@ -62,9 +62,14 @@ impl Archive {
     /// these, which may have moved as a whole. It is what
     /// [squashing](DiffData::squash) all of them and [selecting](DiffData::select) from that gives.
     ///
+    /// What comes back is what the archives say of these paths, each content with the digest that they name. That it is
+    /// so in the tree whose root the last one names, only all changes together prove: who does not trust where
+    /// the archives lay squashes them, [proves](DiffData::prove) that, and selects from it.
+    ///
     /// # Errors
     /// As [`select`](Archive::select); [`Error::Unlinked`] for archives that do not meet.
     pub fn select_chain(archives: &[Archive], paths: &[RelPath]) -> Result<DiffData, Error> {
+        open::check_chain(archives.iter())?;
         let (found, wanted) = find(archives, paths)?;
         select(archives, found, &wanted, paths)
     }

@@ -9,7 +9,7 @@ use dirindex::{DirIndex, Entry, Node, Record, RelPath};
 
 use crate::body::Stored;
 use crate::read::{Recipe, names};
-use crate::{Archive, DiffData, Error};
+use crate::{Archive, DiffData, Error, open};
 
 impl DiffData {
     /// Neighbouring diffs as one: `parts`, oldest first, each of which starts from the tree that the
@@ -115,6 +115,22 @@ impl DiffData {
         Ok(DiffData { archives, diff, contents: contents.into(), parts: Arc::default() })
     }
 
+    /// That the changes of this full diff make the tree whose root it names: of all paths together, since the root is over
+    /// all of them. What is [selected](DiffData::select) from it then is what that tree has.
+    ///
+    /// # Errors
+    /// [`Error::NotFull`] for a diff that starts from some tree; [`Error::Diff`] for one that leads elsewhere.
+    pub fn prove(&self) -> Result<(), Error> {
+        self.check_full()?;
+        let unusable = |source| Error::Diff { archive: self.name(), source };
+        let tree = tree_of(self.diff.changes()).map_err(|source| unusable(source.into()))?;
+        let (expected, found) = (self.diff.result(), tree.root());
+        match expected == found {
+            true => Ok(()),
+            false => Err(unusable(diffindex::Error::WrongResult { expected, found })),
+        }
+    }
+
     /// What brings the tree of `current`, whatever that is, to the result of this full diff: from
     /// `current` it copies and moves what it has, and takes the rest from here.
     ///
@@ -202,6 +218,7 @@ pub(crate) fn squash_by(
     }
     let archives: Arc<[Archive]> =
         parts.iter().flat_map(|part| part.archives.iter().cloned()).collect();
+    open::check_chain(archives.iter())?;
     let unusable = |source| {
         let moves = match &source {
             diffindex::Error::Folded { part, .. } => parts.get(*part).map(|part| part.name()),

@@ -78,8 +78,10 @@ impl DiffIndex {
         mut below: impl FnMut(&MovedTree<'_>) -> Result<Vec<Entry>, Error>,
     ) -> Result<DiffIndex, Error> {
         let mut ends: HashMap<&RelPath, (MovedTree<'_>, Arc<[Entry]>)> = HashMap::new();
+        let mut growth = Growth::default();
         for tree in self.moved_trees() {
             let entries: Arc<[Entry]> = below(&tree)?.into();
+            growth.add(&tree, entries.len(), entries.len())?;
             ends.insert(tree.from, (tree, Arc::clone(&entries)));
             ends.insert(tree.to, (tree, entries));
         }
@@ -175,6 +177,30 @@ fn departure(tree: &MovedTree<'_>, entry: &Entry, excluded: bool) -> Option<Chan
     let path = tree.from.join(entry.path.as_bytes()).ok()?;
     let old = Some(seen_from_root(&entry.node, tree.from)?);
     Some(Change { path, old, new: None, excluded })
+}
+
+/// How much longer the paths below directories that move may become, all together: 64 MiB, and 256 bytes for each path
+/// that there is. Some bytes move as much as there is, to a path as long as there may be.
+#[derive(Default)]
+pub(crate) struct Growth(i64);
+
+impl Growth {
+    /// Counts in that `entries` paths move with `tree`, where there are `all`.
+    pub(crate) fn add(
+        &mut self,
+        tree: &MovedTree<'_>,
+        entries: usize,
+        all: usize,
+    ) -> Result<(), Error> {
+        let len = |path: &RelPath| path.as_bytes().len() as i64;
+        let longer = (len(tree.to) - len(tree.from)).saturating_mul(entries as i64);
+        self.0 = self.0.saturating_add(longer).max(0);
+        if self.0 > (all as i64).saturating_mul(256).saturating_add(64 << 20) {
+            let problem = "the paths below it become too long together";
+            return Err(Error::Unusable { path: tree.to.clone(), problem });
+        }
+        Ok(())
+    }
 }
 
 fn too_long(tree: &MovedTree<'_>) -> Error {

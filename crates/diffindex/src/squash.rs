@@ -10,7 +10,8 @@ use dirindex::stored::StoredSignature;
 use dirindex::{DirIndex, Entry, Meta, Node, RelPath};
 use rsync_core::Digest;
 
-use crate::{Change, Content, DiffIndex, Error, MovedTree, New, fold};
+use crate::fold::{self, Growth};
+use crate::{Change, Content, DiffIndex, Error, MovedTree, New};
 
 /// Several diffs as one.
 #[derive(Debug, Clone)]
@@ -119,7 +120,7 @@ fn squash(
     if let Some(old) = old.filter(|old| old.root() != first.base()) {
         return Err(Error::WrongBase { expected: first.base(), found: old.root() });
     }
-    let mut state = State { old, extent, paths: BTreeMap::new() };
+    let mut state = State { old, extent, paths: BTreeMap::new(), growth: Growth::default() };
     let mut met = first.base();
     for (number, part) in parts.iter().enumerate() {
         if part.base() != met {
@@ -142,6 +143,7 @@ struct State<'a> {
     /// What becomes of each path that the parts list. Where the first tree is known, not of those where nothing was
     /// and nothing is.
     paths: BTreeMap<RelPath, Outcome<'a>>,
+    growth: Growth,
 }
 
 /// What becomes of one path.
@@ -278,6 +280,7 @@ impl<'a> State<'a> {
         if kept > 0 {
             below.sort_unstable_by(|(a, _), (b, _)| a.cmp(b));
         }
+        self.growth.add(tree, below.len(), self.paths.len() + old.records().len())?;
         let whole = self.extent == Extent::Part || holds(tree, &below)?;
         let moved = below.into_iter().map(|(path, mut standing)| {
             if let Node::HardLink { to } = &*standing.node {

@@ -92,3 +92,31 @@ proptest! {
         prop_assert_eq!(index(&kept).root(), first[0].result());
     }
 }
+
+/// Who keeps the archive put another file into it, with its right digest, and left the tree id.
+#[test]
+fn a_single_path_is_vouched_for_by_the_tree_id() {
+    let temp = fast_tempdir();
+    let [tree, dest] = ["tree", "dest"].map(|name| temp.path().join(name));
+    fs::create_dir_all(tree.join("etc")).unwrap();
+    fs::create_dir(&dest).unwrap();
+    fs::write(tree.join("etc/sudoers"), "root").unwrap();
+    fs::write(tree.join("etc/hosts"), "x").unwrap();
+    let (dir, old) = (Dir::new(&tree).unwrap(), DirIndex::empty());
+    let honest = DirIndex::scan(&dir).unwrap().root();
+    fs::write(tree.join("etc/sudoers"), "mallory").unwrap();
+    let forged = DiffIndex::between(&old, &DirIndex::scan(&dir).unwrap());
+    let options = RestoreOptions {
+        paths: vec![incremental_backups_tools::RelPath::new("etc/sudoers").unwrap()],
+        ..quick()
+    };
+    for (name, root) in [("honest.tgz", forged.result()), ("forged.tgz", honest)] {
+        let diff = DiffIndex::from_changes(old.root(), root, forged.changes().to_vec()).unwrap();
+        let data = DiffData::create(&dir, &old, &diff, temp.path().join(name)).unwrap();
+        let restored = restore(data.archives(), &dest, &options);
+        assert_eq!(restored.is_ok(), name == "honest.tgz", "{restored:?}");
+        assert_eq!(dest.join("etc/sudoers").exists(), name == "honest.tgz");
+        fs::remove_dir_all(&dest).unwrap();
+        fs::create_dir(&dest).unwrap();
+    }
+}

@@ -48,6 +48,7 @@ pub struct Extents {
     /// None is empty, and none goes on where the one before it ended.
     runs: Vec<Run>,
     has_base: bool,
+    max_runs: usize,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -94,12 +95,23 @@ impl Extents {
 
     fn whole(origin: Origin, len: u64) -> Extents {
         let runs = if len == 0 { Vec::new() } else { vec![Run { end: len, at: 0, origin }] };
-        Extents { runs, has_base: origin == Origin::Base }
+        Extents { runs, has_base: origin == Origin::Base, max_runs: MAX_RUNS }
     }
 
     /// How many bytes the data has.
     pub fn len(&self) -> u64 {
         self.runs.last().map_or(0, |run| run.end)
+    }
+
+    /// Of how many runs the data is.
+    pub fn runs(&self) -> usize {
+        self.runs.len()
+    }
+
+    /// The same, of which nothing is made that has more than `max_runs` runs, [`MAX_RUNS`] at most: few commands can
+    /// double the runs of what they copy again and again.
+    pub fn limited(self, max_runs: usize) -> Extents {
+        Extents { max_runs: max_runs.min(MAX_RUNS), ..self }
     }
 
     /// Whether the data has no byte.
@@ -112,10 +124,10 @@ impl Extents {
     ///
     /// # Errors
     /// [`Error::Delta`](crate::Error::Delta) with the offset in `delta` of the command at fault, as [`patch`](crate::patch())
-    /// has it; also when the result has more than [`MAX_RUNS`] runs. [`Error::Io`](crate::Error::Io).
+    /// has it; also when the result has more runs than [it may](Extents::limited). [`Error::Io`](crate::Error::Io).
     pub fn then(&self, delta: impl Read + Seek, body: u32, max_len: u64) -> Result<Extents> {
         let mut commands = Commands::new(delta, max_len)?;
-        let mut out = Extents { runs: Vec::new(), has_base: self.has_base };
+        let mut out = Extents { runs: Vec::new(), ..*self };
         while let Some(command) = commands.next()? {
             match command {
                 Command::Copy { base, len } => {
@@ -128,8 +140,8 @@ impl Extents {
                 }
                 Command::End => {}
             }
-            if out.runs.len() > MAX_RUNS {
-                return commands.fault(DeltaFault::TooManyRuns { max: MAX_RUNS });
+            if out.runs.len() > self.max_runs {
+                return commands.fault(DeltaFault::TooManyRuns { max: self.max_runs });
             }
         }
         Ok(out)
@@ -141,7 +153,7 @@ impl Extents {
         let mut start = first.checked_sub(1).map_or(0, |before| self.runs[before].end);
         for run in &self.runs[first..] {
             let (begin, end) = (start.max(from), run.end.min(to));
-            if begin >= end || out.runs.len() > MAX_RUNS {
+            if begin >= end || out.runs.len() > self.max_runs {
                 break;
             }
             out.push(run.at + (begin - start), end - begin, run.origin);
@@ -245,7 +257,7 @@ impl<E: std::borrow::Borrow<Extents>> Iterator for Pieces<E> {
             State::Bytes => {}
         }
         let start = self.start();
-        let Extents { runs, has_base } = self.extents.borrow();
+        let Extents { runs, has_base, .. } = self.extents.borrow();
         match runs.get(self.next).copied() {
             Some(Run { end, at, origin: Origin::Body(body) }) => {
                 self.next += 1;

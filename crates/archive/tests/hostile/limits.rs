@@ -28,12 +28,21 @@ impl Meter {
 
     /// What `work` gives, and by how much it went beyond a limit, in words.
     fn measure<T>(&self, work: impl FnOnce() -> T) -> (T, Option<String>) {
+        self.measure_by(MAX_MEMORY, MAX_TIME, work)
+    }
+
+    fn measure_by<T>(
+        &self,
+        max_memory: usize,
+        max_time: Duration,
+        work: impl FnOnce() -> T,
+    ) -> (T, Option<String>) {
         ALLOCATOR.reset_peak_usage();
         let (memory, time) = (ALLOCATOR.current_usage(), processor_time());
         let result = work();
         let time = processor_time() - time;
         let memory = ALLOCATOR.peak_usage().saturating_sub(memory);
-        let over = (memory > MAX_MEMORY || time > MAX_TIME)
+        let over = (memory > max_memory || time > max_time)
             .then(|| format!("it took {memory} bytes of memory and {time:?}"));
         (result, over)
     }
@@ -41,6 +50,19 @@ impl Meter {
     /// What `work`, called `name`, gives within 64 MiB and a second.
     pub(crate) fn within_limits<T>(&self, name: &str, work: impl FnOnce() -> T) -> T {
         let (result, over) = self.measure(work);
+        assert_eq!(over, None, "{name}");
+        result
+    }
+
+    /// What `work`, called `name`, gives within so many bytes and seconds.
+    pub(crate) fn within<T>(
+        &self,
+        name: &str,
+        bytes: usize,
+        seconds: u64,
+        work: impl FnOnce() -> T,
+    ) -> T {
+        let (result, over) = self.measure_by(bytes, Duration::from_secs(seconds), work);
         assert_eq!(over, None, "{name}");
         result
     }

@@ -31,7 +31,7 @@ impl TarMember {
         TarMember { header, body: body.to_vec(), padding: None }
     }
 
-    fn to_bytes(&self) -> Vec<u8> {
+    pub(crate) fn to_bytes(&self) -> Vec<u8> {
         let mut header = self.header.clone();
         header.set_cksum();
         let full = vec![0; self.body.len().next_multiple_of(512) - self.body.len()];
@@ -259,7 +259,7 @@ pub(crate) fn pack(format: Format, chunk: &[u8]) -> Vec<u8> {
     }
 }
 
-fn wrap(format: Format, payload: &[u8]) -> Vec<u8> {
+pub(crate) fn wrap(format: Format, payload: &[u8]) -> Vec<u8> {
     let len = payload.len() as u8;
     match format {
         Format::Gzip => [

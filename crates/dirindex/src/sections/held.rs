@@ -51,7 +51,7 @@ impl List {
 /// for them: more than honest trees need (`docs/format.md` has the figures), and all that who writes few bytes that
 /// unpack to many can make a reader take.
 pub fn max_held(len: u64) -> u64 {
-    len.saturating_mul(128).saturating_add(512 << 20)
+    len.saturating_mul(128).saturating_add(64 << 20)
 }
 
 /// What is wrong with sections that take `held` bytes in memory, if `most` are allowed.

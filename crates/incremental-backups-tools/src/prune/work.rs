@@ -6,7 +6,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use archive::{ArchiveOptions, DiffData};
+use archive::{Archive, ArchiveOptions, DiffData};
 use diffindex::{Change, Content, Signatures};
 use dirindex::{DirIndex, RelPath, Root};
 
@@ -196,8 +196,8 @@ impl<'a> Work<'a> {
     }
 
     fn load(&self, archives: &[ArchiveName]) -> Result<Vec<DiffData>> {
-        let load = |name| Ok(store::open_archive(self.store, name)?.load()?);
-        archives.iter().map(load).collect()
+        let open = |name| store::open_archive(self.store, name);
+        Ok(Archive::load_chain(&archives.iter().map(open).collect::<Result<Vec<_>>>()?)?)
     }
 
     /// Reads all of the archive `name` as it is in the store, and makes each content that it brings, with what it builds

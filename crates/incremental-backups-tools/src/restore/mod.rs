@@ -114,11 +114,13 @@ fn source(archives: &[Archive], paths: &[RelPath]) -> Result<DiffData> {
     if let Some(first) = archives.first().filter(|first| !first.is_full()) {
         return Err(Error::NoFull { archive: first.path().to_path_buf() });
     }
-    if !paths.is_empty() {
-        return Ok(Archive::select_chain(archives, paths)?);
+    let all = DiffData::squash(&Archive::load_chain(archives)?)?;
+    if paths.is_empty() {
+        return Ok(all);
     }
-    let parts = archives.iter().map(Archive::load).collect::<Result<Vec<_>, _>>()?;
-    Ok(DiffData::squash(&parts)?)
+    // The tree id vouches for all paths together, so all are read, though no more contents than are wanted.
+    all.prove()?;
+    Ok(all.select(paths)?)
 }
 
 /// What is restored, seen from the directory it is restored into.
