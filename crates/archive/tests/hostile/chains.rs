@@ -43,6 +43,11 @@ fn file(content: &[u8]) -> Node {
     Node::File { len: content.len() as u64, digest: Digest::of(content) }
 }
 
+/// The digest that a delta of this number is said to lead to.
+fn said(number: usize) -> Digest {
+    Digest::of(&number.to_le_bytes())
+}
+
 /// A path of nearly the greatest length that begins so.
 fn deep(start: &str, len: usize) -> String {
     let rest = (len - start.len()) / 2;
@@ -52,7 +57,7 @@ fn deep(start: &str, len: usize) -> String {
 /// Where a chain has come to. The trees that it names are made up, but for the first, unless somebody asks for more.
 struct Chain {
     at: Root,
-    made: u8,
+    made: u32,
     archives: Vec<Vec<u8>>,
 }
 
@@ -67,7 +72,7 @@ impl Chain {
         self.made += 1;
         let result = match self.archives.is_empty() {
             true => tree(&changes),
-            false => Root([self.made; 32]),
+            false => Root(*blake3::hash(&self.made.to_le_bytes()).as_bytes()),
         };
         let diff = DiffIndex::from_changes(self.at, result, changes).unwrap();
         self.at = result;
@@ -185,7 +190,7 @@ fn composed(files: usize, first: &[u8], deltas: &[(Vec<u8>, u64)]) -> Chain {
     chain.add(all(None, &node, &|_| Content::Whole), |_| first.to_vec());
     for (number, (bytes, len)) in deltas.iter().enumerate() {
         let Node::File { digest, .. } = node else { unreachable!() };
-        let next = Node::File { len: *len, digest: Digest([number as u8; 32]) };
+        let next = Node::File { len: *len, digest: said(number) };
         let content = |name: &RelPath| Content::Delta { base: name.clone(), digest };
         chain.add(all(Some(&node), &next, &content), |_| bytes.clone());
         node = next;
@@ -282,12 +287,7 @@ fn chains() -> Vec<(&'static str, Chain)> {
         ("5,000 paths that move to long ones and back", moved(5_000, turns(40).collect())),
         (
             "100 deltas, then 50,000 copies",
-            copies(
-                deltas(100),
-                &path("f00000"),
-                &Node::File { len: 16, digest: Digest([99; 32]) },
-                50_000,
-            ),
+            copies(deltas(100), &path("f00000"), &Node::File { len: 16, digest: said(99) }, 50_000),
         ),
         ("400 deltas of one file", deltas(400)),
         ("runs that double", composed(20, b"ab", &doubling(22))),
