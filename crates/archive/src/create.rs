@@ -267,7 +267,7 @@ impl Tree<'_> {
             _ if [Some(Errno::LOOP), Some(Errno::NXIO)].contains(&Errno::from_io_error(&error)) => {
                 Error::Changed { path: path.clone() }
             }
-            _ => Error::io("open", self.dir.path().join(path.as_path()), error),
+            _ => failed(self.dir, "open", path, error),
         })?;
         Ok(File::from(file))
     }
@@ -280,6 +280,16 @@ fn unread(dir: &Dir, path: &RelPath, file: &File, error: io::Error) -> Error {
     match error.kind() {
         ErrorKind::UnexpectedEof => Error::Changed { path: path.clone() },
         _ if !is_file => Error::Changed { path: path.clone() },
-        _ => Error::io("read", dir.path().join(path.as_path()), error),
+        _ => failed(dir, "read", path, error),
+    }
+}
+
+/// A failure with one file, unless it would be one with any.
+fn failed(dir: &Dir, operation: &'static str, path: &RelPath, source: io::Error) -> Error {
+    match Errno::from_io_error(&source) {
+        Some(Errno::MFILE | Errno::NFILE | Errno::NOMEM) => {
+            Error::io(operation, dir.path().join(path.as_path()), source)
+        }
+        _ => Error::Unreadable { operation, path: path.clone(), source },
     }
 }

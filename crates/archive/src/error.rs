@@ -33,6 +33,17 @@ pub enum Error {
         /// Which file.
         path: RelPath,
     },
+    /// A file of the tree cannot be read, though it could be when it was indexed or was not tried. The archive
+    /// cannot be made with it, and can without it.
+    #[error("cannot {operation} {path}")]
+    Unreadable {
+        /// What was tried, to read after "cannot".
+        operation: &'static str,
+        /// Which file.
+        path: RelPath,
+        /// The system's word.
+        source: io::Error,
+    },
     /// The old index given is not the one that the diff was made from.
     #[error("the diff starts from the tree {wanted}, the old index is of {found}")]
     WrongBase {

@@ -228,6 +228,19 @@ impl DirIndex {
         self
     }
 
+    /// This index for a scan that is to read every file again.
+    pub fn without_trust(&self) -> DirIndex {
+        let distrusted = |record: &Arc<Record>| {
+            let trusted = record.trust.is_some();
+            if trusted {
+                Record { trust: None, ..Record::clone(record) }.into()
+            } else {
+                record.clone()
+            }
+        };
+        DirIndex { records: self.records.iter().map(distrusted).collect(), ..self.clone() }
+    }
+
     /// The identity of the tree.
     pub fn root(&self) -> Root {
         self.root

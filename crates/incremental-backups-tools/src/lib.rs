@@ -53,6 +53,13 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 //!
+//! # Threads
+//!
+//! The work is done by the threads of the `rayon` pool that it is called in, or of rayon's own. That one
+//! is made when it is first needed, and panics where the system gives no threads. A program that may run
+//! under such a limit makes a pool of fewer threads and calls this crate inside `ThreadPool::install`, or
+//! gives rayon the only thread there is (`ThreadPoolBuilder::use_current_thread`).
+//!
 //! # Stores
 //!
 //! [`backup`](fn@backup) keeps the states of a tree in a [`Store`], such as a directory;

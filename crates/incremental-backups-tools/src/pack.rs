@@ -13,14 +13,17 @@ const ATTEMPTS: usize = 3;
 
 /// Has a tree scanned, and what differs from `base` written to an archive, both again when the tree
 /// changes in between. A file that changes each time is [held back](DirIndex::hold_back): better an
-/// older state of it than no backup of the others. Gives the index that the archive leads to, and what
+/// older state of it than no backup of the others. Where a file cannot be read that the scan did not have to read, all
+/// files are read by the next scan, which finds out about all such files at once. Gives the index that the archive leads to, and what
 /// `write` gave.
 ///
 /// `scan` is given the index of the last scan, if there was one. `write` is given the index and what
-/// differs; when it fails with [`archive::Error::Changed`], what it wrote is to be thrown away.
+/// differs; when it fails with [`archive::Error::Changed`] or [`archive::Error::Unreadable`], what it wrote is to be
+/// thrown away.
 ///
 /// # Errors
-/// Those of `scan`, and those of `write` but for [`archive::Error::Changed`].
+/// Those of `scan`, and those of `write` but for [`archive::Error::Changed`]; [`archive::Error::Unreadable`] of what the
+/// scan reads each time.
 pub fn pack<T>(
     base: &DirIndex,
     mut scan: impl FnMut(Option<&DirIndex>) -> Result<DirIndex>,
@@ -28,17 +31,64 @@ pub fn pack<T>(
 ) -> Result<(DirIndex, T)> {
     let mut changed: HashMap<RelPath, usize> = HashMap::new();
     let mut index = scan(None)?;
+    let mut unreadable = 0;
     loop {
         match write(&index, DiffIndex::between(base, &index)) {
             Ok(written) => return Ok((index, written)),
             Err(Error::Archived(archive::Error::Changed { path })) => {
                 *changed.entry(path).or_default() += 1;
+                index = scan(Some(&index))?;
+            }
+            Err(Error::Archived(archive::Error::Unreadable { .. })) if unreadable < ATTEMPTS => {
+                unreadable += 1;
+                index = scan(Some(&index.without_trust()))?;
             }
             Err(error) => return Err(error),
         }
-        index = scan(Some(&index))?;
         for path in changed.iter().filter(|(_, times)| **times >= ATTEMPTS).map(|(path, _)| path) {
             index = index.hold_back(path, base)?;
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use dirindex::Dir;
+    use std::cell::Cell;
+    use std::io;
+
+    #[test]
+    fn a_file_that_cannot_be_read_any_more_stops_no_other() {
+        let tree = tempfile::tempdir().unwrap();
+        std::fs::write(tree.path().join("file"), "content").unwrap();
+        let dir = Dir::new(tree.path()).unwrap();
+        let scans = Cell::new(0);
+        let scan = |again: Option<&DirIndex>| {
+            scans.set(scans.get() + 1);
+            let trusted =
+                again.is_some_and(|index| index.records().iter().any(|r| r.trust.is_some()));
+            assert!(!trusted, "everything is read again");
+            Ok(DirIndex::scan(&dir)?)
+        };
+        let write = |_: &DirIndex, diff: DiffIndex| match scans.get() {
+            1 => Err(Error::Archived(archive::Error::Unreadable {
+                operation: "read",
+                path: RelPath::new("file").unwrap(),
+                source: io::Error::from_raw_os_error(5),
+            })),
+            _ => Ok(diff.changes().len()),
+        };
+        let (index, written) = pack(&DirIndex::empty(), scan, write).unwrap();
+        assert_eq!((index.records().len(), written, scans.get()), (1, 1, 2));
+        // But it ends.
+        let never = |_: &DirIndex, _: DiffIndex| -> Result<()> {
+            Err(Error::Archived(archive::Error::Unreadable {
+                operation: "read",
+                path: RelPath::new("file").unwrap(),
+                source: io::Error::from_raw_os_error(5),
+            }))
+        };
+        pack(&DirIndex::empty(), scan, never).unwrap_err();
     }
 }

@@ -156,7 +156,7 @@ fn a_file_that_cannot_be_read_is_named() {
         return;
     }
     let error = fails(&trees, &ArchiveOptions::default());
-    assert_eq!(error.to_string(), format!("cannot open {}", victim.display()));
+    assert_eq!(error.to_string(), "cannot open created");
 }
 
 #[test]
