@@ -11,7 +11,7 @@ use std::sync::Arc;
 use anyhow::{Context, Result, bail};
 use incremental_backups_tools::{
     Applied, ApplyOptions, ApplyStatus, DiffData, DiffIndex, DirIndex, Error, Root,
-    apply_diff_with, apply_status, apply_stream, recover,
+    apply_diff_with, apply_status, apply_stream, recover_with,
 };
 use indicatif::{HumanBytes, HumanCount};
 use serde_json::Value;
@@ -182,7 +182,7 @@ fn resume(args: &ApplyArgs, archives: &[(&PathBuf, DiffData)]) -> Result<Done> {
         // Some other archive's: applying the first of these finishes that before anything else.
         return Ok(done);
     };
-    let finished = recover(&args.dir)
+    let finished = recover_with(&args.dir, &options(args))
         .with_context(|| format!("cannot finish the interrupted apply in {}", shown(&args.dir)))?;
     (done.skipped, done.reached) = (from, from);
     done.add(to + 1 - from, finished.unwrap_or_default());

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use anyhow::{Context, Result, anyhow, bail};
 use incremental_backups_tools::{
     Applied, ApplyOptions, Archive, DiffData, Error, Known, RelPath, RestoreOptions,
-    apply_diff_with, plan_restore, preview_diff, recover,
+    apply_diff_with, plan_restore, preview_diff, recover_with,
 };
 use indicatif::HumanBytes;
 use serde_json::Value;
@@ -44,7 +44,7 @@ pub(crate) fn run(args: &RestoreArgs, console: &mut Console) -> Result<Answer> {
         },
     };
     if !args.dry_run && args.dest.exists() {
-        recover(&args.dest).with_context(failed)?;
+        recover_with(&args.dest, &options.apply).with_context(failed)?;
     }
     let done = source.with_archives(console, |archives| {
         let data = plan(args, archives, options.clone(), console)?;

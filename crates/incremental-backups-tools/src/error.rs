@@ -77,6 +77,21 @@ pub enum Error {
         /// What was in the way of undoing.
         source: Box<Error>,
     },
+    /// An interrupted apply was privileged, and this call is not.
+    #[error(
+        "the interrupted apply in {} was privileged: finish it with --privileged, or undo it with apply --abort",
+        shown(root)
+    )]
+    PrivilegedJournal {
+        /// The root of the tree.
+        root: PathBuf,
+    },
+    /// Something that would have to change is immutable or append-only. The tree was not touched.
+    #[error("{path} is immutable or append-only: chattr -ia lets it change")]
+    Fixed {
+        /// Where.
+        path: RelPath,
+    },
     /// The tree is not the one the diff was made from, nor the one it leads to.
     #[error("{path} is not as the diff expects: expected {expected}, found {found}")]
     Unexpected {
@@ -101,7 +116,7 @@ pub enum Error {
         path: RelPath,
     },
     /// A part of the tree lies on another file system, where a rename cannot reach.
-    #[error("{path} lies on another file system than the root of the tree")]
+    #[error("{path} lies on another file system, or in another mount, than the root of the tree")]
     OtherFilesystem {
         /// The first such directory.
         path: RelPath,

@@ -141,7 +141,7 @@ mod verify;
 
 pub use apply::{
     Aborted, Applied, ApplyOptions, ApplyStatus, Loss, Losses, Preview, Space, Unkept, abort,
-    apply_diff, apply_diff_with, apply_status, apply_stream, preview_diff, recover,
+    apply_diff, apply_diff_with, apply_status, apply_stream, preview_diff, recover, recover_with,
 };
 pub use backup::{BackupOptions, BackupReport, Made, Unusable, backup};
 pub use error::{Error, Result};

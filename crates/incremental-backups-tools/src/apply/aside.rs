@@ -37,7 +37,7 @@ impl Work<'_> {
         for task in tasks {
             let (Some(tree), Some(slot)) = (task.takes(), task.slot()) else { continue };
             // The diff puts no directory there, so what is one has not been taken yet.
-            match find(&mut dirs, tree.from, self.target.dev)? {
+            match find(&mut dirs, tree.from, self.target.fs)? {
                 Found::Something(seen) if seen.kind() == FileType::Directory => {}
                 _ => continue,
             }
@@ -65,7 +65,7 @@ impl Work<'_> {
             if task.turns() && !self.is_staged(task)? {
                 continue;
             }
-            let Found::Something(seen) = find(&mut dirs, path, self.target.dev)? else { continue };
+            let Found::Something(seen) = find(&mut dirs, path, self.target.fs)? else { continue };
             let is_dir = seen.kind() == FileType::Directory;
             if is_dir != was_dir(task.change) {
                 continue;
@@ -109,7 +109,7 @@ impl Work<'_> {
             if to.look(aside.name()).during("set aside", path)?.is_some() {
                 continue;
             }
-            let Found::Something(seen) = find(&mut dirs, path, self.target.dev)? else { continue };
+            let Found::Something(seen) = find(&mut dirs, path, self.target.fs)? else { continue };
             let old = task.change.old.as_ref();
             if !old.is_some_and(|old| seen.looks_like(old)) {
                 let found = seen.describe(old);
@@ -150,7 +150,7 @@ impl Work<'_> {
         path: &RelPath,
         comes: bool,
     ) -> Result<Option<Vec<u8>>> {
-        match find(dirs, at, self.target.dev)? {
+        match find(dirs, at, self.target.fs)? {
             Found::Something(seen) if seen.kind() == FileType::Directory => {}
             _ => return Ok(None),
         }

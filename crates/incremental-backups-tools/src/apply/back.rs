@@ -10,7 +10,6 @@ use super::dirs::Dirs;
 use super::forward::{Work, open_up};
 use super::observe::{Found, Seen, describe, find};
 use super::plan::{Before, Task, makes_dir, was_dir};
-use super::system::Handle;
 use super::tree;
 use crate::error::{During, Error, Result};
 
@@ -52,7 +51,7 @@ impl Work<'_> {
             if self.is_staged(task)? {
                 continue;
             }
-            let Found::Something(seen) = find(&mut dirs, path, self.target.dev)? else { continue };
+            let Found::Something(seen) = find(&mut dirs, path, self.target.fs)? else { continue };
             let is_dir = seen.kind() == FileType::Directory;
             if task.turns() && is_dir == was_dir(task.change) {
                 // What was set aside is back, or never left.
@@ -71,7 +70,7 @@ impl Work<'_> {
     fn is_home(&self, task: &Task<'_>) -> Result<bool> {
         let Some(tree) = task.takes() else { return Ok(false) };
         let mut dirs = self.target.anchor.dirs();
-        Ok(match find(&mut dirs, tree.from, self.target.dev)? {
+        Ok(match find(&mut dirs, tree.from, self.target.fs)? {
             Found::Something(seen) => seen.kind() == FileType::Directory,
             _ => false,
         })
@@ -89,7 +88,7 @@ impl Work<'_> {
             if back || !directories || movers.contains(path) {
                 continue;
             }
-            if let Found::Nothing = find(&mut dirs, path, self.target.dev)? {
+            if let Found::Nothing = find(&mut dirs, path, self.target.fs)? {
                 let dir = self.writable(&mut dirs, path)?;
                 dir.sys.make_dir(dir, path.name()).during("make again", path)?;
                 made = true;
@@ -111,7 +110,7 @@ impl Work<'_> {
         if from.look(aside.name()).during("bring back", path)?.is_none() {
             return Ok(false);
         }
-        if let Found::Something(seen) = find(dirs, path, self.target.dev)? {
+        if let Found::Something(seen) = find(dirs, path, self.target.fs)? {
             match task.replaces() {
                 // It never left: what was set aside is a second name.
                 true if self.is_staged(task)? => return Ok(true),
@@ -139,7 +138,7 @@ impl Work<'_> {
                 true => (&mut slots, &slot),
                 false => (&mut others, tree.to),
             };
-            let Found::Something(seen) = find(cursor, at, self.target.dev)? else { continue };
+            let Found::Something(seen) = find(cursor, at, self.target.fs)? else { continue };
             ours(&seen, task)?;
             seen.open_up().during("bring back", tree.from)?;
             let from = cursor.parent(at).during("bring back", tree.from)?;
@@ -156,7 +155,7 @@ impl Work<'_> {
         let mut dirs = self.target.anchor.dirs();
         self.plan.before.iter().rev().try_for_each(|before| {
             let Before { path, meta, .. } = before;
-            let Found::Something(seen) = find(&mut dirs, path, self.target.dev)? else {
+            let Found::Something(seen) = find(&mut dirs, path, self.target.fs)? else {
                 return Ok(());
             };
             let (now, is_link) = (seen.meta()?, seen.kind() == FileType::Symlink);
@@ -166,7 +165,7 @@ impl Work<'_> {
             let mut set = || {
                 let dir = dirs.parent(path)?;
                 let held = tree::hold(dir.sys, dir, path.name())?;
-                tree::turn_back(dir.sys, Handle::held(&held), &now, meta, is_link)
+                tree::turn_back(dir.sys, held.handle(), &now, meta, is_link)
             };
             set().during("restore the metadata of", path)
         })

@@ -64,8 +64,11 @@ pub(crate) fn before(target: &Target, diff: &DiffIndex, steps: &mut [Step]) -> R
 }
 
 fn look(target: &Target, dirs: &mut Dirs<'_>, path: &RelPath, kept: bool) -> Result<Before> {
-    match find(dirs, path, target.dev)? {
-        Found::Something(seen) => Ok(Before { path: path.clone(), meta: seen.meta()?, kept }),
+    match find(dirs, path, target.fs)? {
+        Found::Something(seen) => {
+            seen.changeable()?;
+            Ok(Before { path: path.clone(), meta: seen.meta()?, kept })
+        }
         _ => Err(found_at(target, path, None)),
     }
 }

@@ -31,6 +31,11 @@ pub(crate) struct Checked {
 /// Checks that `diff` can be applied to `target` and says how.
 pub(crate) fn check(target: &Target, diff: &DiffIndex, policy: Policy) -> Result<Checked> {
     allowed(diff, policy)?;
+    let root = |error| target.error("look at", error);
+    if target.sys().place(target, None).map_err(root)?.fixed {
+        let error = std::io::Error::from(rustix::io::Errno::PERM);
+        return Err(target.error("change the immutable or append-only directory", error));
+    }
     let moving = moved::check(target, diff)?;
     let states = states(target, diff, policy)?;
     directories(target, diff, &states)?;
@@ -140,7 +145,7 @@ fn bases(target: &Target, diff: &DiffIndex, states: &[State]) -> Result<()> {
         let mut dirs = target.anchor.dirs();
         for (base, (digest, _)) in wanted {
             let expected = || format!("a file with BLAKE3 {digest}");
-            let found = match find(&mut dirs, base, target.dev)? {
+            let found = match find(&mut dirs, base, target.fs)? {
                 Found::Something(seen) if seen.kind() == FileType::RegularFile => {
                     let node = Node::File { len: seen.stat.st_size as u64, digest: *digest };
                     if seen.is(&node)? {
@@ -219,7 +224,7 @@ pub(crate) fn unchanged(target: &Target, diff: &DiffIndex, checked: &Checked) ->
     let run = |stamps: &[(&RelPath, &Stamp)]| -> Result<()> {
         let mut dirs = target.anchor.dirs();
         for &(path, stamp) in stamps {
-            let same = match find(&mut dirs, path, target.dev)? {
+            let same = match find(&mut dirs, path, target.fs)? {
                 Found::Something(seen) => Stamp::of(&seen.stat) == *stamp,
                 _ => false,
             };

@@ -55,6 +55,8 @@ pub(crate) struct Held<'a> {
     fd: OwnedFd,
     /// As it was when opened.
     pub(crate) stat: Stat,
+    /// The mount that it lies in, where the kernel tells.
+    pub(crate) mount: Option<u64>,
 }
 
 impl AsFd for Held<'_> {
@@ -101,7 +103,8 @@ impl<'a> Dirs<'a> {
             }
         };
         let stat = sys.stat(&fd)?;
-        Ok(Held { sys: &**sys, path: path.to_vec(), fd, stat })
+        let mount = sys.place(&fd, None)?.mount;
+        Ok(Held { sys: &**sys, path: path.to_vec(), fd, stat, mount })
     }
 }
 

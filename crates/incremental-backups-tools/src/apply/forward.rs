@@ -55,14 +55,14 @@ impl Work<'_> {
         }
         let mut staged = false;
         if let (Some(slot), Some(new)) = (task.slot(), new)
-            && let Found::Something(seen) = find(slots, &slot, self.target.dev)?
+            && let Found::Something(seen) = find(slots, &slot, self.target.fs)?
         {
             staged = true;
             if !whole(&seen, new)? {
                 return Err(Error::Content { path: change.path.clone() });
             }
         }
-        let found = find(dirs, &change.path, self.target.dev)?;
+        let found = find(dirs, &change.path, self.target.fs)?;
         let fits = match (&found, task.step) {
             (Found::Something(seen), Step::Remove) => is(seen, change.old.as_ref())?,
             (Found::Something(seen), _) if is(seen, new)? => true,
@@ -84,18 +84,18 @@ impl Work<'_> {
 
     /// A directory that moves as a whole is where it was, in its slot, or where it is to be, and all there.
     fn check_tree(&self, task: &Task<'_>, tree: &MovedTree<'_>) -> Result<()> {
-        let dev = self.target.dev;
+        let fs = self.target.fs;
         let mut slots = self.stage.anchor.dirs();
         let slot = task.slot();
         let staged = match &slot {
-            Some(slot) => matches!(find(&mut slots, slot, dev)?, Found::Something(_)),
+            Some(slot) => matches!(find(&mut slots, slot, fs)?, Found::Something(_)),
             None => false,
         };
         let whole = match slot.filter(|_| staged) {
-            Some(slot) => moved::is_whole(&self.stage.anchor, dev, &slot, tree)?,
+            Some(slot) => moved::is_whole(&self.stage.anchor, fs, &slot, tree)?,
             None => {
-                moved::is_whole(&self.target.anchor, dev, tree.from, tree)?
-                    || moved::is_whole(&self.target.anchor, dev, tree.to, tree)?
+                moved::is_whole(&self.target.anchor, fs, tree.from, tree)?
+                    || moved::is_whole(&self.target.anchor, fs, tree.to, tree)?
             }
         };
         if whole {
@@ -151,7 +151,7 @@ impl Work<'_> {
         let mut paths: Vec<&RelPath> = known.chain(units).collect();
         paths.sort_unstable();
         for path in paths {
-            let Found::Something(seen) = find(&mut dirs, path, self.target.dev)? else { continue };
+            let Found::Something(seen) = find(&mut dirs, path, self.target.fs)? else { continue };
             if seen.kind() == FileType::Directory {
                 seen.open_up().during("make room in the directory", path)?;
             }
@@ -231,7 +231,7 @@ impl Work<'_> {
         {
             return Err(Error::Changed { path: path.clone() });
         }
-        let refused = meta::set(dir.sys, Handle::held(&held), meta, false, self.policy);
+        let refused = meta::set(dir.sys, held.handle(), meta, false, self.policy);
         self.unkept.add(path, refused.during(error, path)?);
         Ok(())
     }
@@ -268,8 +268,8 @@ impl Work<'_> {
             let path = &task.change.path;
             let new = task.change.new.as_ref().map(|new| &new.node);
             let found = match task.step {
-                Step::Inside if task.takes().is_some() => find(&mut dirs, path, self.target.dev)?,
-                Step::Place | Step::Remove => find(&mut dirs, path, self.target.dev)?,
+                Step::Inside if task.takes().is_some() => find(&mut dirs, path, self.target.fs)?,
+                Step::Place | Step::Remove => find(&mut dirs, path, self.target.fs)?,
                 Step::Done | Step::Meta | Step::Inside => continue,
             };
             let (fits, found) = match (&found, new) {

@@ -4,6 +4,7 @@
 
 use std::fs::File;
 use std::io;
+use std::os::fd::AsFd;
 
 use diffindex::{DiffIndex, Signatures};
 use dirindex::SectionError;
@@ -34,6 +35,9 @@ struct Head {
     privileged: bool,
     sync: bool,
     diff: [u8; 32],
+    /// The inodes of the root and of the stage: what no archive and no copy brings.
+    root: u64,
+    stage: u64,
 }
 
 /// What a journal says.
@@ -56,7 +60,8 @@ pub(crate) fn draft(
     let error = |error| target.error("write the journal in", error);
     let mut bytes = Vec::new();
     diff.write_to(&mut bytes, Signatures::None)?;
-    let head = Head { privileged, sync, diff: Digest::of(&bytes).0 };
+    let (root, home) = inodes(target, stage)?;
+    let head = Head { privileged, sync, diff: Digest::of(&bytes).0, root, stage: home };
     let journal = encode(&head, plan)
         .map_err(|source| Error::JournalSections { root: target.path.clone(), source })?;
     write(stage, DIFF, &bytes).map_err(error)?;
@@ -137,6 +142,12 @@ pub(crate) fn read(target: &Target, stage: &Stage) -> Result<Journal> {
     let journal = Sections::open(file, FILE_KIND).map_err(sections)?;
     let head = journal.of_kind(HEAD).next().ok_or_else(|| unusable("it has no head"))?;
     let head: Head = journal.decode(head).map_err(sections)?;
+    if (head.root, head.stage) != inodes(target, stage)? {
+        return Err(unusable(
+            "it was written in another directory, of which this is a copy: move .ibtools-apply away, and \
+             compare the tree with its index",
+        ));
+    }
     let mut steps = Vec::new();
     for number in journal.of_kind(STEPS) {
         for &step in journal.raw(number).map_err(sections)?.iter() {
@@ -155,6 +166,12 @@ pub(crate) fn read(target: &Target, stage: &Stage) -> Result<Journal> {
         return Err(unusable("it does not fit its diff"));
     }
     Ok(Journal { diff, plan, privileged: head.privileged, sync: head.sync })
+}
+
+fn inodes(target: &Target, stage: &Stage) -> Result<(u64, u64)> {
+    let inode = |dir: &dyn AsFd| stage.sys().stat(dir).map(|stat| stat.st_ino);
+    let both = inode(target).and_then(|root| Ok((root, inode(stage)?)));
+    both.map_err(|error| target.error("look at", error))
 }
 
 fn diff_bytes(file: &File) -> Result<Vec<u8>, rsync_core::Error> {

@@ -227,7 +227,7 @@ fn apply_on(
     if !same(diff, source.diff()) {
         return Err(Error::OtherArchive);
     }
-    let finished = finish(&target)?.is_some();
+    let finished = finish(&target, options.privileged)?.is_some();
     let policy = Policy { privileged: options.privileged };
     if !options.beside {
         check::nothing_else(&target, diff)?;
@@ -416,12 +416,21 @@ pub fn apply_status(path: impl AsRef<Path>) -> Result<ApplyStatus> {
 /// As [`apply_diff`]: a path that is neither as before nor as after the apply is in the way, and the apply
 /// is rolled back.
 pub fn recover(path: impl AsRef<Path>) -> Result<Option<Applied>> {
-    recover_on(Arc::new(Linux), path.as_ref())
+    recover_with(path, &ApplyOptions::default())
 }
 
-fn recover_on(sys: Arc<dyn System>, path: &Path) -> Result<Option<Applied>> {
+/// [`recover`] with options, of which [`privileged`](ApplyOptions::privileged) alone matters: what a privileged
+/// apply began is finished by one that may do the same. A journal does not give rights.
+///
+/// # Errors
+/// As [`recover`], and [`Error::PrivilegedJournal`].
+pub fn recover_with(path: impl AsRef<Path>, options: &ApplyOptions) -> Result<Option<Applied>> {
+    recover_on(Arc::new(Linux), path.as_ref(), options.privileged)
+}
+
+fn recover_on(sys: Arc<dyn System>, path: &Path, privileged: bool) -> Result<Option<Applied>> {
     let target = Target::open(sys, path)?.lock()?;
-    let finished = finish(&target)?;
+    let finished = finish(&target, privileged)?;
     if let (None, Some(garbage)) = (&finished, target.stage()?) {
         target.remove_stage(&garbage)?;
     }
@@ -473,12 +482,15 @@ fn leftover(target: &Target) -> Result<Option<(Stage, bool)>> {
 
 /// Finishes the apply whose journal is in the tree, if there is one: forward, or back when that was begun. Gives
 /// what it did if the tree is the new one.
-fn finish(target: &Target) -> Result<Option<Applied>> {
+fn finish(target: &Target, privileged: bool) -> Result<Option<Applied>> {
     let Some((stage, true)) = leftover(target)? else { return Ok(None) };
     with_journal(target, &stage, |work| {
         if !goes_forward(target, &stage)? {
             undo(work)?;
             return Ok(None);
+        }
+        if work.policy.privileged && !privileged {
+            return Err(Error::PrivilegedJournal { root: target.path.clone() });
         }
         match work.check() {
             Ok(()) => carry_out(work)?,

@@ -9,7 +9,7 @@ use rayon::prelude::*;
 use rustix::fs::FileType;
 
 use super::dirs::{Anchor, Held};
-use super::observe::{Found, find};
+use super::observe::{FileSystem, Found, find};
 use super::state::Stamp;
 use super::target::Target;
 use crate::error::{During, Error, Result};
@@ -23,15 +23,15 @@ const RUN: usize = 64;
 pub(crate) fn check(target: &Target, diff: &DiffIndex) -> Result<Vec<(RelPath, Stamp)>> {
     let mut stamps = Vec::new();
     for tree in diff.moved_trees() {
-        let before = look(&target.anchor, target.dev, tree.from, &tree)?;
+        let before = look(&target.anchor, target.fs, tree.from, &tree)?;
         if let Look::Same(found) = before {
             let mut dirs = target.anchor.dirs();
-            if let Found::Something(seen) = find(&mut dirs, tree.to, target.dev)? {
+            if let Found::Something(seen) = find(&mut dirs, tree.to, target.fs)? {
                 let (expected, found) = ("nothing".into(), seen.describe(None));
                 return Err(Error::Unexpected { path: tree.to.clone(), expected, found });
             }
             stamps.extend(found);
-        } else if !is_whole(&target.anchor, target.dev, tree.to, &tree)? {
+        } else if !is_whole(&target.anchor, target.fs, tree.to, &tree)? {
             let found = before.describe(&tree);
             return Err(Error::Unexpected {
                 path: tree.from.clone(),
@@ -43,14 +43,14 @@ pub(crate) fn check(target: &Target, diff: &DiffIndex) -> Result<Vec<(RelPath, S
     Ok(stamps)
 }
 
-/// Whether what is at `dir` below `anchor`, on the file system `dev`, is `tree`.
+/// Whether what is at `dir` below `anchor`, on the file system `fs`, is `tree`.
 pub(crate) fn is_whole(
     anchor: &Anchor,
-    dev: u64,
+    fs: FileSystem,
     dir: &RelPath,
     tree: &MovedTree<'_>,
 ) -> Result<bool> {
-    Ok(matches!(look(anchor, dev, dir, tree)?, Look::Same(_)))
+    Ok(matches!(look(anchor, fs, dir, tree)?, Look::Same(_)))
 }
 
 /// `tree` in words, for a message.
@@ -76,19 +76,19 @@ impl Look {
     }
 }
 
-fn look(anchor: &Anchor, dev: u64, dir: &RelPath, tree: &MovedTree<'_>) -> Result<Look> {
+fn look(anchor: &Anchor, fs: FileSystem, dir: &RelPath, tree: &MovedTree<'_>) -> Result<Look> {
     let mut dirs = anchor.dirs();
-    match find(&mut dirs, dir, dev)? {
+    match find(&mut dirs, dir, fs)? {
         Found::Something(seen) if seen.kind() == FileType::Directory => {}
         Found::Something(seen) => return Ok(Look::NoDirectory(seen.describe(None))),
         _ => return Ok(Look::NoDirectory("nothing".into())),
     }
-    let paths = paths(anchor, dev, dir, tree.entries)?;
+    let paths = paths(anchor, fs, dir, tree.entries)?;
     let count = paths.len() as u64;
     if count != tree.entries {
         return Ok(Look::Other { paths: count });
     }
-    let Some((nodes, stamps)) = nodes(anchor, dev, dir, &paths)? else {
+    let Some((nodes, stamps)) = nodes(anchor, fs, dir, &paths)? else {
         return Ok(Look::Other { paths: count });
     };
     Ok(match tree.is(nodes.iter().map(|(path, node)| (path, node))) {
@@ -98,7 +98,7 @@ fn look(anchor: &Anchor, dev: u64, dir: &RelPath, tree: &MovedTree<'_>) -> Resul
 }
 
 /// Every path below `dir`, in path order; when there are more than `most`, more than that.
-fn paths(anchor: &Anchor, dev: u64, dir: &RelPath, most: u64) -> Result<Vec<RelPath>> {
+fn paths(anchor: &Anchor, fs: FileSystem, dir: &RelPath, most: u64) -> Result<Vec<RelPath>> {
     let (mut dirs, mut looks) = (anchor.dirs(), anchor.dirs());
     let mut paths = Vec::new();
     let mut unread = vec![dir.clone()];
@@ -107,7 +107,7 @@ fn paths(anchor: &Anchor, dev: u64, dir: &RelPath, most: u64) -> Result<Vec<RelP
         for name in names {
             let path = dir.join(&name).map_err(std::io::Error::other);
             let path = path.during("use a name in", &dir)?;
-            if let Found::Something(seen) = find(&mut looks, &path, dev)?
+            if let Found::Something(seen) = find(&mut looks, &path, fs)?
                 && seen.kind() == FileType::Directory
             {
                 unread.push(path.clone());
@@ -126,11 +126,16 @@ type Nodes = (Vec<(RelPath, Node)>, Vec<Stamp>);
 
 /// What stands at `paths`, those below `dir`, as an index of `dir` alone has it, and what to recognise each by.
 /// `None` when no index could have one of them.
-fn nodes(anchor: &Anchor, dev: u64, dir: &RelPath, paths: &[RelPath]) -> Result<Option<Nodes>> {
+fn nodes(
+    anchor: &Anchor,
+    fs: FileSystem,
+    dir: &RelPath,
+    paths: &[RelPath],
+) -> Result<Option<Nodes>> {
     let run = |paths: &[RelPath]| -> Result<Vec<Option<_>>> {
         let mut dirs = anchor.dirs();
         let look = |path: &RelPath| {
-            let Found::Something(seen) = find(&mut dirs, path, dev)? else { return Ok(None) };
+            let Found::Something(seen) = find(&mut dirs, path, fs)? else { return Ok(None) };
             let (Some(node), Some(path)) = (seen.node()?, path.within(dir)) else {
                 return Ok(None);
             };

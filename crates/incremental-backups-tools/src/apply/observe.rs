@@ -9,7 +9,6 @@ use rustix::fs::{FileType, Stat};
 use rustix::io::Errno;
 
 use super::dirs::{Dirs, Held};
-use super::system::Handle;
 use super::tree::{Policy, hold};
 use crate::error::{During, Error, Result};
 
@@ -26,16 +25,40 @@ pub(crate) enum Found<'d> {
     Something(Seen<'d>),
 }
 
+/// The file system of a tree, as it is mounted there: a rename does not reach further.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct FileSystem {
+    pub(crate) dev: u64,
+    pub(crate) mount: Option<u64>,
+}
+
+impl FileSystem {
+    /// Whether something lies in it. The mount tells, where it is known: the same file system can be mounted
+    /// in the tree once more, and an overlay's files can have other devices than its directories.
+    fn has(&self, stat: &Stat, mount: Option<u64>) -> bool {
+        match (self.mount, mount) {
+            (Some(own), Some(mount)) => own == mount,
+            _ => self.dev == stat.st_dev,
+        }
+    }
+}
+
 /// What stands at a path.
 pub(crate) struct Seen<'d> {
     path: &'d RelPath,
     parent: &'d Held<'d>,
     pub(crate) stat: Stat,
+    /// Whether it is immutable or append-only.
+    fixed: bool,
     digest: OnceCell<Digest>,
 }
 
 /// Looks at `path`.
-pub(crate) fn find<'d>(dirs: &'d mut Dirs<'_>, path: &'d RelPath, dev: u64) -> Result<Found<'d>> {
+pub(crate) fn find<'d>(
+    dirs: &'d mut Dirs<'_>,
+    path: &'d RelPath,
+    fs: FileSystem,
+) -> Result<Found<'d>> {
     let parent = match dirs.parent(path) {
         Ok(parent) => parent,
         Err(error) => {
@@ -45,17 +68,22 @@ pub(crate) fn find<'d>(dirs: &'d mut Dirs<'_>, path: &'d RelPath, dev: u64) -> R
             };
         }
     };
-    if parent.stat.st_dev != dev {
+    if !fs.has(&parent.stat, parent.mount) {
         let path = path.parent().unwrap_or_else(|| path.clone());
         return Err(Error::OtherFilesystem { path });
     }
-    let stat = parent.look(path.name()).during("look at", path)?;
-    if stat.is_some_and(|stat| stat.st_dev != dev) {
+    let Some(stat) = parent.look(path.name()).during("look at", path)? else {
+        return Ok(Found::Nothing);
+    };
+    let place = match parent.sys.place(parent, Some(path.name())) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Found::Nothing),
+        place => place.during("look at", path)?,
+    };
+    if !fs.has(&stat, place.mount) {
         return Err(Error::OtherFilesystem { path: path.clone() });
     }
-    Ok(stat.map_or(Found::Nothing, |stat| {
-        Found::Something(Seen { path, parent, stat, digest: OnceCell::new() })
-    }))
+    let fixed = place.fixed;
+    Ok(Found::Something(Seen { path, parent, stat, fixed, digest: OnceCell::new() }))
 }
 
 impl Seen<'_> {
@@ -139,7 +167,7 @@ impl Seen<'_> {
     fn xattrs(&self) -> Result<Vec<Xattr>> {
         let xattrs = || -> io::Result<_> {
             let held = hold(self.parent.sys, self.parent, self.path.name())?;
-            self.parent.sys.xattrs(Handle::held(&held))
+            self.parent.sys.xattrs(held.handle())
         };
         xattrs().during("read the attributes of", self.path)
     }
@@ -170,6 +198,14 @@ impl Seen<'_> {
         }
     }
 
+    /// Refuses what the system lets nobody change.
+    pub(crate) fn changeable(&self) -> Result<()> {
+        match self.fixed {
+            true => Err(Error::Fixed { path: self.path.clone() }),
+            false => Ok(()),
+        }
+    }
+
     /// Lets names come and go in this directory, which its owner may have closed even to themselves.
     pub(crate) fn open_up(&self) -> io::Result<()> {
         let user = rustix::process::geteuid();
@@ -178,7 +214,7 @@ impl Seen<'_> {
             return Ok(());
         }
         let held = hold(self.parent.sys, self.parent, self.path.name())?;
-        self.parent.sys.set_mode(Handle::held(&held), mode(&self.stat) | 0o700)
+        self.parent.sys.set_mode(held.handle(), mode(&self.stat) | 0o700)
     }
 
     /// In words, for a message beside `expected`.

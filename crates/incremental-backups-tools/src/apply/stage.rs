@@ -248,7 +248,7 @@ impl Filling<'_> {
         }
         .during("stage", path)?;
         let held = tree::hold(sys, dir, name).during("stage", path)?;
-        self.set(Handle::held(&held), path, &new.meta)
+        self.set(held.handle(), path, &new.meta)
     }
 
     /// Sets the metadata of what was just made.
@@ -265,7 +265,7 @@ impl Filling<'_> {
         let mut slots = self.stage.anchor.dirs();
         let dir = slots.parent(&slot).during("stage", path)?;
         let held = tree::hold(sys, dir, slot.name()).during("stage", path)?;
-        self.set(Handle::held(&held), path, &new.meta)
+        self.set(held.handle(), path, &new.meta)
     }
 
     /// Writes the content of a file and makes sure that it is what the diff declares.

@@ -75,7 +75,7 @@ fn state(
     change: &Change,
     policy: Policy,
 ) -> Result<State> {
-    let seen = match find(dirs, &change.path, target.dev)? {
+    let seen = match find(dirs, &change.path, target.fs)? {
         Found::Something(seen) => Some(seen),
         Found::Nothing => None,
         Found::NoParent if comes_or_goes_with_its_directory(diff, &change.path) => None,
@@ -91,12 +91,14 @@ fn state(
         (Some(seen), Some(old @ Node::File { digest, .. }), _)
             if *digest == UNREAD && seen.is(old)? =>
         {
+            seen.changeable()?;
             return Ok(State::Old(Some(Stamp::of(&seen.stat))));
         }
         (Some(seen), _, Some(new)) if seen.is(&new.node)? => {
             return Ok(State::New { meta: seen.has(&new.meta, policy)? });
         }
         (Some(seen), Some(old), _) if seen.is(old)? => {
+            seen.changeable()?;
             return Ok(State::Old(Some(Stamp::of(&seen.stat))));
         }
         _ => {}
@@ -134,7 +136,7 @@ fn links(target: &Target, diff: &DiffIndex, states: &mut [State], policy: Policy
     };
     // Whether both names are one file, as far as that file is still to be found.
     let mut one_file = |seen: &Seen<'_>, to: &RelPath| -> Result<bool> {
-        let Found::Something(other) = find(&mut others, to, target.dev)? else { return Ok(false) };
+        let Found::Something(other) = find(&mut others, to, target.fs)? else { return Ok(false) };
         let same = other.stat.st_ino == seen.stat.st_ino;
         Ok(same && seen.kind() == FileType::RegularFile)
     };
@@ -142,7 +144,7 @@ fn links(target: &Target, diff: &DiffIndex, states: &mut [State], policy: Policy
         if !matches!(states.get(number), Some(State::Link)) {
             continue;
         }
-        let Found::Something(seen) = find(&mut dirs, &change.path, target.dev)? else {
+        let Found::Something(seen) = find(&mut dirs, &change.path, target.fs)? else {
             return Err(unexpected(change, None));
         };
         let new = change.new.as_ref();

@@ -10,11 +10,12 @@ use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::os::unix::fs::FileExt;
 use std::path::Path;
+use std::sync::OnceLock;
 
 use dirindex::{Beneath, RelPath, Time, Xattr};
 use rustix::fs::{
     AtFlags, CWD, FileType, FlockOperation, Gid, Mode, OFlags, RawDir, RenameFlags, SeekFrom, Stat,
-    StatVfs, Timespec, Timestamps, Uid, XattrFlags,
+    StatVfs, StatxAttributes, StatxFlags, Timespec, Timestamps, Uid, XattrFlags,
 };
 use rustix::io::Errno;
 
@@ -50,6 +51,15 @@ impl AsFd for Handle<'_> {
     }
 }
 
+/// Where something lies and whether it is protected.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct Place {
+    /// The mount, where the kernel tells it.
+    pub(crate) mount: Option<u64>,
+    /// Whether it is immutable or append-only.
+    pub(crate) fixed: bool,
+}
+
 /// The calls. Names are single components and no symbolic link is followed; errors are the
 /// system's.
 pub(crate) trait System: Send + Sync {
@@ -65,6 +75,10 @@ pub(crate) trait System: Send + Sync {
     fn stat(&self, fd: &dyn AsFd) -> io::Result<Stat>;
     /// Looks at what stands at a name.
     fn stat_at(&self, dir: &dyn AsFd, name: &[u8]) -> io::Result<Stat>;
+    /// Where what stands at a name lies, or what is open.
+    fn place(&self, at: &dyn AsFd, name: Option<&[u8]>) -> io::Result<Place>;
+    /// Whether what is held with `O_PATH` can be reached by more than a few calls: by way of `/proc`.
+    fn has_proc(&self) -> bool;
     /// The names in a directory, in no order.
     fn names(&self, dir: &dyn AsFd) -> io::Result<Vec<Vec<u8>>>;
     /// Where a symbolic link leads.
@@ -167,6 +181,30 @@ impl System for Linux {
         Ok(rustix::fs::statat(dir, name, AtFlags::SYMLINK_NOFOLLOW)?)
     }
 
+    fn place(&self, at: &dyn AsFd, name: Option<&[u8]>) -> io::Result<Place> {
+        let flags = match name {
+            Some(_) => AtFlags::SYMLINK_NOFOLLOW,
+            None => AtFlags::EMPTY_PATH,
+        };
+        let flags = flags | AtFlags::NO_AUTOMOUNT;
+        match rustix::fs::statx(at, name.unwrap_or_default(), flags, StatxFlags::MNT_ID) {
+            Ok(found) => {
+                let told = StatxFlags::from_bits_retain(found.stx_mask);
+                let mount = told.contains(StatxFlags::MNT_ID).then_some(found.stx_mnt_id);
+                let fixed = StatxAttributes::IMMUTABLE | StatxAttributes::APPEND;
+                Ok(Place { mount, fixed: found.stx_attributes.intersects(fixed) })
+            }
+            // Old kernels, and sandboxes, have no such call.
+            Err(Errno::NOSYS | Errno::INVAL | Errno::PERM) => Ok(Place::default()),
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    fn has_proc(&self) -> bool {
+        static HAS: OnceLock<bool> = OnceLock::new();
+        *HAS.get_or_init(|| Path::new("/proc/self/fd").exists())
+    }
+
     fn names(&self, dir: &dyn AsFd) -> io::Result<Vec<Vec<u8>>> {
         let (mut names, mut buffer) = (Vec::new(), Vec::with_capacity(8 << 10));
         // From the start, and without a second descriptor.
@@ -193,6 +231,8 @@ impl System for Linux {
         });
         let names = match names {
             Err(Errno::NOTSUP) => return Ok(Vec::new()),
+            // What cannot be opened hardly ever has any.
+            Err(Errno::NOENT) if of.path_only && !self.has_proc() => return Ok(Vec::new()),
             other => other?,
         };
         let mut xattrs = Vec::new();
@@ -293,7 +333,7 @@ impl System for Linux {
         let mode = Mode::from_raw_mode(mode);
         Ok(match of.path_only {
             false => rustix::fs::fchmod(of.fd, mode),
-            true => rustix::fs::chmod(of.proc_path(), mode),
+            true => without_proc(self, rustix::fs::chmod(of.proc_path(), mode)),
         }?)
     }
 
@@ -301,7 +341,10 @@ impl System for Linux {
         let (name, value) = (&xattr.name[..], &xattr.value);
         Ok(match of.path_only {
             false => rustix::fs::fsetxattr(of.fd, name, value, XattrFlags::empty()),
-            true => rustix::fs::setxattr(of.proc_path(), name, value, XattrFlags::empty()),
+            true => {
+                let path = of.proc_path();
+                without_proc(self, rustix::fs::setxattr(path, name, value, XattrFlags::empty()))
+            }
         }?)
     }
 
@@ -324,7 +367,14 @@ impl System for Linux {
         let times = Timestamps { last_access: atime, last_modification: mtime };
         Ok(match of.path_only {
             false => rustix::fs::futimens(of.fd, &times),
-            true => rustix::fs::utimensat(CWD, of.proc_path(), &times, AtFlags::empty()),
+            true => match rustix::fs::utimensat(of.fd, c"", &times, AtFlags::EMPTY_PATH) {
+                // Kernels before 5.8.
+                Err(Errno::INVAL | Errno::NOENT) => without_proc(
+                    self,
+                    rustix::fs::utimensat(CWD, of.proc_path(), &times, AtFlags::empty()),
+                ),
+                set => set,
+            },
         }?)
     }
 
@@ -345,6 +395,14 @@ impl System for Linux {
 
     fn unlock(&self, dir: &dyn AsFd) {
         _ = rustix::fs::flock(dir, FlockOperation::Unlock);
+    }
+}
+
+/// Where there is no `/proc`, a call that goes by it is one that the system does not have.
+fn without_proc(sys: &dyn System, done: rustix::io::Result<()>) -> rustix::io::Result<()> {
+    match done {
+        Err(Errno::NOENT) if !sys.has_proc() => Err(Errno::NOSYS),
+        done => done,
     }
 }
 

@@ -11,7 +11,7 @@ use rustix::fs::OFlags;
 use rustix::io::Errno;
 
 use super::dirs::{Anchor, look};
-use super::observe::{Found, describe, find};
+use super::observe::{FileSystem, Found, describe, find};
 use super::system::{Handle, System};
 use super::tree;
 use crate::error::{Error, Result};
@@ -28,7 +28,7 @@ pub(crate) struct Target {
     pub(crate) path: PathBuf,
     pub(crate) anchor: Anchor,
     /// The file system; no other one is touched.
-    pub(crate) dev: u64,
+    pub(crate) fs: FileSystem,
 }
 
 /// The directory kept for staging, inside the root.
@@ -67,7 +67,9 @@ impl Target {
             |operation| move |source| Error::Root { operation, path: path.to_path_buf(), source };
         let root = sys.open_root(path).map_err(error("open the directory"))?;
         let stat = sys.stat(&root).map_err(error("look at"))?;
-        Ok(Target { path: path.to_path_buf(), anchor: Anchor::new(sys, root), dev: stat.st_dev })
+        let mount = sys.place(&root, None).map_err(error("look at"))?.mount;
+        let fs = FileSystem { dev: stat.st_dev, mount };
+        Ok(Target { path: path.to_path_buf(), anchor: Anchor::new(sys, root), fs })
     }
 
     /// Keeps other processes from applying here until this is dropped.
@@ -200,7 +202,7 @@ impl Stage {
         let mut dirs = self.anchor.dirs();
         let parent = dirs.parent(path)?;
         let held = tree::hold(sys, parent, path.name())?;
-        sys.set_mode(Handle::held(&held), 0o700)?;
+        sys.set_mode(held.handle(), 0o700)?;
         sys.open(parent, path.name(), flags)
     }
 }
@@ -209,7 +211,7 @@ impl Stage {
 pub(crate) fn found_at(target: &Target, path: &RelPath, expected: Option<&Node>) -> Error {
     let mut dirs = target.anchor.dirs();
     for dir in path.ancestors().rev().map(PathSlice::to_path) {
-        let found = match find(&mut dirs, &dir, target.dev) {
+        let found = match find(&mut dirs, &dir, target.fs) {
             Ok(Found::Something(seen)) if seen.is(&Node::Dir).unwrap_or(false) => continue,
             Ok(Found::Something(seen)) => seen.describe(Some(&Node::Dir)),
             Ok(_) => "nothing".into(),

@@ -3,11 +3,11 @@
 
 use std::fs::File;
 use std::io;
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::fs::FileExt;
 
 use dirindex::{Meta, Node, Xattr};
-use rustix::fs::OFlags;
+use rustix::fs::{FileType, OFlags};
 use rustix::io::Errno;
 
 use super::system::{Handle, System};
@@ -56,8 +56,42 @@ pub(crate) fn create_file(sys: &dyn System, dir: &dyn AsFd, name: &[u8]) -> io::
 
 /// Holds what stands at a name without opening it: a symbolic link, a fifo, a device, or what may
 /// not be read.
-pub(crate) fn hold(sys: &dyn System, dir: &dyn AsFd, name: &[u8]) -> io::Result<OwnedFd> {
-    sys.open(dir, name, OFlags::PATH)
+pub(crate) fn hold(sys: &dyn System, dir: &dyn AsFd, name: &[u8]) -> io::Result<Grip> {
+    if !sys.has_proc() {
+        // Then only what is opened can be changed in every way.
+        let kind = FileType::from_raw_mode(sys.stat_at(dir, name)?.st_mode);
+        let opens = matches!(kind, FileType::RegularFile | FileType::Directory);
+        if opens && let Ok(fd) = sys.open(dir, name, OFlags::RDONLY | OFlags::NONBLOCK) {
+            return Ok(Grip { fd, path_only: false });
+        }
+    }
+    Ok(Grip { fd: sys.open(dir, name, OFlags::PATH)?, path_only: true })
+}
+
+/// What [`hold`] gives.
+pub(crate) struct Grip {
+    fd: OwnedFd,
+    path_only: bool,
+}
+
+impl Grip {
+    /// Of what is open.
+    pub(crate) fn opened(fd: OwnedFd) -> Grip {
+        Grip { fd, path_only: false }
+    }
+
+    pub(crate) fn handle(&self) -> Handle<'_> {
+        match self.path_only {
+            true => Handle::held(&self.fd),
+            false => Handle::opened(&self.fd),
+        }
+    }
+}
+
+impl AsFd for Grip {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.fd.as_fd()
+    }
 }
 
 /// Copies all of `from` to the start of the empty file `to`, in the kernel where it can: file

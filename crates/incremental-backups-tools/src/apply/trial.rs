@@ -2,23 +2,22 @@
 //! the tree is touched.
 
 use std::io;
-use std::os::fd::OwnedFd;
 
 use dirindex::{Meta, Node};
 use rustix::fs::{FileType, OFlags};
 
 use super::meta;
 use super::observe::{mode, mtime};
-use super::system::{Handle, System};
+use super::system::System;
 use super::target::Stage;
-use super::tree::{self, Policy};
+use super::tree::{self, Grip, Policy};
 use super::unkept::Refused;
 
 /// What was made to be tried on, one of a kind.
 pub(crate) struct Trial<'a> {
     stage: &'a Stage,
     policy: Policy,
-    made: Vec<(Kind, OwnedFd)>,
+    made: Vec<(Kind, Grip)>,
 }
 
 /// Kinds that a file system may treat each in its own way.
@@ -39,11 +38,8 @@ impl<'a> Trial<'a> {
     /// Sets `meta` on something of the kind of `node`. Gives the metadata that it has then, and what was not taken.
     pub(crate) fn set(&mut self, node: &Node, meta: &Meta) -> io::Result<(Meta, Vec<Refused>)> {
         let (sys, policy) = (self.stage.sys(), self.policy);
-        let (kind, fd) = self.of_kind(node)?;
-        let of = match kind {
-            Kind::File | Kind::Dir => Handle::opened(fd),
-            Kind::Link | Kind::Other => Handle::held(fd),
-        };
+        let fd = self.of_kind(node)?;
+        let of = fd.handle();
         let refused = meta::set(sys, of, meta, false, policy)?;
         let stat = sys.stat(&of)?;
         let xattrs = sys.xattrs(of)?.into();
@@ -51,7 +47,7 @@ impl<'a> Trial<'a> {
         Ok((Meta { mode: mode(&stat), uid, gid, mtime: mtime(&stat), xattrs }, refused))
     }
 
-    fn of_kind(&mut self, node: &Node) -> io::Result<(Kind, &OwnedFd)> {
+    fn of_kind(&mut self, node: &Node) -> io::Result<&Grip> {
         let (kind, name): (_, &[u8]) = match node {
             Node::File { .. } | Node::HardLink { .. } => (Kind::File, b"try.file"),
             Node::Dir => (Kind::Dir, b"try.dir"),
@@ -69,17 +65,17 @@ impl<'a> Trial<'a> {
             }
         };
         let (_, fd) = self.made.get(at).ok_or(io::ErrorKind::NotFound)?;
-        Ok((kind, fd))
+        Ok(fd)
     }
 }
 
-fn make(stage: &Stage, kind: Kind, name: &[u8]) -> io::Result<OwnedFd> {
+fn make(stage: &Stage, kind: Kind, name: &[u8]) -> io::Result<Grip> {
     let sys: &dyn System = stage.sys();
     match kind {
-        Kind::File => return Ok(tree::create_file(sys, stage, name)?.into()),
+        Kind::File => return Ok(Grip::opened(tree::create_file(sys, stage, name)?.into())),
         Kind::Dir => {
             sys.make_dir(stage, name)?;
-            return sys.open(stage, name, OFlags::RDONLY | OFlags::DIRECTORY);
+            return Ok(Grip::opened(sys.open(stage, name, OFlags::RDONLY | OFlags::DIRECTORY)?));
         }
         Kind::Link => sys.make_symlink(stage, name, b"nowhere")?,
         Kind::Other => sys.make_node(stage, name, FileType::Fifo, (0, 0))?,

@@ -15,7 +15,7 @@ use dirindex::{DirIndex, Meta, Node, Record, RelPath};
 
 use self::found::Found;
 pub use self::known::Known;
-use crate::apply::{Applied, ApplyOptions, alike, apply_diff_with, recover};
+use crate::apply::{Applied, ApplyOptions, alike, apply_diff_with, recover_with};
 use crate::error::{Error, Result};
 
 /// What is restored, and what may go for it.
@@ -50,7 +50,7 @@ pub fn restore(
     options: &RestoreOptions,
 ) -> Result<Applied> {
     let dest = dest.as_ref();
-    recover(dest)?;
+    recover_with(dest, &options.apply)?;
     let data = plan_restore(archives, dest, options)?;
     let apply = ApplyOptions { beside: true, ..options.apply.clone() };
     apply_diff_with(dest, data.diff(), &data, &apply)

@@ -26,7 +26,7 @@ use dirindex::{Beneath, RelPath, Time, Xattr};
 use rustix::fs::{FileType, MemfdFlags, OFlags, Stat, StatVfs};
 use rustix::io::Errno;
 
-use super::super::system::{Handle, System};
+use super::super::system::{Handle, Place, System};
 use super::state::{Effect, Ino, Inode, Kind, ROOT, State};
 
 const SECTOR: usize = 512;
@@ -223,6 +223,14 @@ impl System for Disk {
     fn stat_at(&self, dir: &dyn AsFd, name: &[u8]) -> io::Result<Stat> {
         let inner = self.inner();
         Ok(inner.stat(inner.entry(dir, name)?))
+    }
+
+    fn place(&self, _: &dyn AsFd, _: Option<&[u8]>) -> io::Result<Place> {
+        Ok(Place::default())
+    }
+
+    fn has_proc(&self) -> bool {
+        true
     }
 
     fn names(&self, dir: &dyn AsFd) -> io::Result<Vec<Vec<u8>>> {

@@ -13,9 +13,9 @@ use super::super::stage::Source;
 use super::super::system::{Linux, System};
 use super::super::target::Target;
 use super::super::writeback;
-use super::super::{ApplyOptions, ApplyStatus, abort, apply_on, apply_status, recover};
+use super::super::{ApplyOptions, ApplyStatus, abort, apply_on, apply_status, recover_with};
 use super::meddler::{Call, Fate, Meddler};
-use crate::{Applied, apply_diff};
+use crate::{Applied, apply_diff_with};
 
 const ERRNOS: [Errno; 7] =
     [Errno::NOSPC, Errno::IO, Errno::DQUOT, Errno::ACCESS, Errno::ROFS, Errno::MFILE, Errno::PERM];
@@ -51,11 +51,14 @@ fn faulty(
         if strikes { Fate::Fails(errno) } else { Fate::Made }
     });
     system.in_place = in_place;
-    let options =
-        ApplyOptions { privileged: super::super::common::is_root(), ..ApplyOptions::default() };
+    let options = options();
     let system: Arc<dyn System> = Arc::new(system);
     let done = apply_on(system, tree, &case.diff, Source::Data(&case.data), &options);
     (done, made.load(Ordering::Relaxed) > nth)
+}
+
+fn options() -> ApplyOptions {
+    ApplyOptions { privileged: super::super::common::is_root(), ..ApplyOptions::default() }
 }
 
 /// What the tree is, after a failure; goes on from there.
@@ -94,9 +97,9 @@ fn judge(
     let again = || -> crate::Result<()> {
         if nth.is_multiple_of(2) {
             // Forward, or further back.
-            recover(tree)?;
+            recover_with(tree, &options())?;
         }
-        apply_diff(tree, &case.diff, &case.data).map(drop)
+        apply_diff_with(tree, &case.diff, &case.data, &options()).map(drop)
     };
     again().map_err(|error| format!("not to be finished: {error:?}"))?;
     if snapshot(tree) != *after {
@@ -126,7 +129,7 @@ fn sweep(case: &Case, step: usize, in_place: bool) -> (usize, Vec<String>) {
                     Ok(_) if snapshot(&tree) == after => Ok(()),
                     // What says that metadata is not taken: it is, the next time.
                     Ok(applied) if !applied.unkept.is_empty() => {
-                        apply_diff(&tree, &case.diff, &case.data).unwrap();
+                        apply_diff_with(&tree, &case.diff, &case.data, &options()).unwrap();
                         let same = snapshot(&tree) == after;
                         if same { Ok(()) } else { Err("other metadata than said".into()) }
                     }
@@ -150,6 +153,61 @@ fn a_failing_call_leaves_the_old_tree_or_the_new_one() {
     let (runs, bad) = sweep(&everything(), 11, false);
     assert_eq!(bad, Vec::<String>::new());
     assert!(runs > 200, "{runs}");
+}
+
+/// A tree that an apply left half old, half new: from some call after the commit on, all failed.
+fn half_done(case: &Case) -> std::path::PathBuf {
+    let before = snapshot(&case.old);
+    for nth in (100..).step_by(5) {
+        let tree = case.copy_of_old();
+        let (done, struck) = faulty(case, &tree, nth, Errno::ROFS, Lasting::ForGood, false);
+        assert!(struck, "it was never half done");
+        let mut found = snapshot(&tree);
+        found.retain(|path, _| !path.starts_with(b".ibtools-apply"));
+        if tree.join(".ibtools-apply/journal").exists() && found != before {
+            assert!(matches!(done, Err(crate::Error::NotRolledBack { .. })), "{done:?}");
+            return tree;
+        }
+    }
+    unreachable!()
+}
+
+#[test]
+fn a_half_done_apply_is_undone_on_request() {
+    let case = everything();
+    let tree = half_done(&case);
+    assert!(matches!(apply_status(&tree).unwrap(), ApplyStatus::Unfinished { .. }));
+    assert_eq!(abort(&tree).unwrap(), crate::Aborted::RolledBack);
+    assert_eq!(snapshot(&tree), snapshot(&case.old));
+    assert_eq!(abort(&tree).unwrap(), crate::Aborted::Nothing);
+}
+
+#[test]
+fn a_journal_counts_where_it_was_written_alone() {
+    let case = everything();
+    let tree = half_done(&case);
+    let copy = case.temp.path().join("copied");
+    super::super::common::copy_tree(&tree, &copy);
+    let before = snapshot(&copy);
+    let error = recover_with(&copy, &options()).unwrap_err();
+    assert!(matches!(error, crate::Error::Journal { .. }), "{error}");
+    assert!(abort(&copy).is_err());
+    assert_eq!(snapshot(&copy), before);
+    recover_with(&tree, &options()).unwrap();
+    assert_eq!(snapshot(&tree), snapshot(&case.new));
+}
+
+#[test]
+fn a_journal_gives_no_rights() {
+    let case = everything();
+    if !options().privileged {
+        return;
+    }
+    let tree = half_done(&case);
+    let before = snapshot(&tree);
+    let error = recover_with(&tree, &ApplyOptions::default()).unwrap_err();
+    assert!(matches!(error, crate::Error::PrivilegedJournal { .. }), "{error}");
+    assert_eq!(snapshot(&tree), before);
 }
 
 /// The system tells of what could not be written once, and not again when all is synced at the end.

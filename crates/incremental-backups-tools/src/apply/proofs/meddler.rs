@@ -12,7 +12,7 @@ use dirindex::{Beneath, RelPath, Time, Xattr};
 use rustix::fs::{FileType, Mode, OFlags, Stat, StatVfs};
 use rustix::io::Errno;
 
-use super::super::system::{Handle, System};
+use super::super::system::{Handle, Place, System};
 
 /// What becomes of a call.
 #[derive(Debug, Clone, Copy)]
@@ -129,6 +129,14 @@ impl System for Meddler {
 
     fn stat_at(&self, dir: &dyn AsFd, name: &[u8]) -> io::Result<Stat> {
         self.call(Call::Read, |inner| inner.stat_at(dir, name))
+    }
+
+    fn place(&self, at: &dyn AsFd, name: Option<&[u8]>) -> io::Result<Place> {
+        self.call(Call::Read, |inner| inner.place(at, name))
+    }
+
+    fn has_proc(&self) -> bool {
+        self.inner.has_proc()
     }
 
     fn names(&self, dir: &dyn AsFd) -> io::Result<Vec<Vec<u8>>> {

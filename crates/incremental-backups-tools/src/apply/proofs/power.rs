@@ -69,7 +69,7 @@ impl Trial {
     fn apply(&self, disk: Arc<dyn System>, recover: bool) -> crate::Result<()> {
         let options = ApplyOptions { privileged: true, ..ApplyOptions::default() };
         if recover {
-            recover_on(Arc::clone(&disk), Path::new("/"))?;
+            recover_on(Arc::clone(&disk), Path::new("/"), true)?;
         }
         apply_on(disk, Path::new("/"), &self.case.diff, Source::Data(&self.case.data), &options)
             .map(drop)
