@@ -161,7 +161,7 @@ impl DiffData {
             contents.push(Recipe { change: number, bodies: self.bodies_for(&change.path)? });
         }
         let diff = DiffIndex::from_changes(current.root(), self.diff.result(), changes);
-        let diff = diff.map_err(unusable)?;
+        let diff = diff.map_err(unusable)?.with_top_of(&self.diff);
         let archives = self.archives.clone();
         Ok(DiffData { archives, diff, contents: contents.into(), parts: Arc::default() })
     }

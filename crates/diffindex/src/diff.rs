@@ -20,6 +20,8 @@ pub struct DiffIndex {
     result: Root,
     /// Shared by clones: a diff of a large tree is large, and an archive keeps one.
     changes: Arc<Vec<Change>>,
+    left_out: Arc<Vec<RelPath>>,
+    top_mode: Option<u32>,
 }
 
 impl DiffIndex {
@@ -35,7 +37,8 @@ impl DiffIndex {
     }
 
     pub(crate) fn from_parts(base: Root, result: Root, changes: Vec<Change>) -> DiffIndex {
-        DiffIndex { base, result, changes: Arc::new(changes) }
+        let (changes, left_out) = (Arc::new(changes), Arc::default());
+        DiffIndex { base, result, changes, left_out, top_mode: None }
     }
 
     /// The diff of these changes, which are in path order, between the trees with these roots.
@@ -49,7 +52,7 @@ impl DiffIndex {
         changes: Vec<Change>,
     ) -> Result<DiffIndex, Error> {
         check(&changes)?;
-        Ok(DiffIndex { base, result, changes: Arc::new(changes) })
+        Ok(DiffIndex::from_parts(base, result, changes))
     }
 
     /// The root of the tree that this changes.
@@ -60,6 +63,28 @@ impl DiffIndex {
     /// The root of the tree that this leads to.
     pub fn result(&self) -> Root {
         self.result
+    }
+
+    /// The same diff, to a tree of which [`left_out`](DiffIndex::left_out) and [`top_mode`](DiffIndex::top_mode)
+    /// are as `other` has them.
+    #[must_use]
+    pub fn with_top_of(self, other: &DiffIndex) -> DiffIndex {
+        DiffIndex { left_out: Arc::clone(&other.left_out), top_mode: other.top_mode, ..self }
+    }
+
+    pub(crate) fn with_top(self, left_out: Vec<RelPath>, top_mode: Option<u32>) -> DiffIndex {
+        DiffIndex { left_out: Arc::new(left_out), top_mode, ..self }
+    }
+
+    /// What stood in the tree that this leads to and is not in the backup, as [`DirIndex::left_out`]
+    /// has it: where the tree is brought back over what is there, it stays.
+    pub fn left_out(&self) -> &[RelPath] {
+        &self.left_out
+    }
+
+    /// The permission bits of the top directory of the tree that this leads to, if they are known.
+    pub fn top_mode(&self) -> Option<u32> {
+        self.top_mode
     }
 
     /// Whether this starts from nothing.

@@ -19,10 +19,16 @@ use serde::{Deserialize, Serialize};
 
 use crate::{Change, Content, DiffIndex, Error, New};
 
-const FILE_KIND: FileKind = FileKind { letters: *b"DIFF", lists: &[BLOCK] };
+const FILE_KIND: FileKind = FileKind { letters: *b"DIFF", lists: &[BLOCK, PATHS] };
 const ROOTS: u32 = 1;
 const CHANGES: u32 = 2;
 const SIGNATURES: u32 = 3;
+const LEFT_OUT: u32 = 4;
+const TOP: u32 = 5;
+
+/// Paths in a list of those that were left out.
+const PATHS_AT_ONCE: usize = 4096;
+const PATHS: List = List { kind: LEFT_OUT, rows: PATHS_AT_ONCE, row_room: 64 };
 
 /// The most changes that a block has: fewer where they are long. So few that reading one path's change
 /// costs some 6 KiB, so many that compression loses 4% against blocks of 4,096.
@@ -83,6 +89,10 @@ pub struct Encoded<'a> {
     roots: Section,
     /// The changes in each, and what they are encoded as.
     blocks: Vec<(&'a [Change], Section)>,
+    /// What was left out of the tree.
+    left_out: Vec<Section>,
+    /// The mode of its top directory.
+    top: Option<Section>,
 }
 
 impl DiffIndex {
@@ -100,7 +110,11 @@ impl DiffIndex {
         };
         let blocks = lists.par_iter().map(encode).collect::<Result<Vec<_>, _>>()?;
         let blocks = lists.into_iter().zip(blocks).collect();
-        Ok(Encoded { diff: self, signatures, roots, blocks })
+        let lists = cut(self.left_out(), PATHS_AT_ONCE, |path| path.as_bytes().len());
+        let left_out: Vec<Section> =
+            lists.map(|list| Section::encode(LEFT_OUT, &list)).collect::<Result<_, _>>()?;
+        let top = self.top_mode().map(|mode| Section::encode(TOP, &mode)).transpose()?;
+        Ok(Encoded { diff: self, signatures, roots, blocks, left_out, top })
     }
 
     /// [`from_bytes`](DiffIndex::from_bytes), and where in the bytes each block of changes begins and what it can be read with by itself. For a diff that is a part of a larger file,
@@ -126,14 +140,18 @@ impl<'a> Encoded<'a> {
     pub fn byte_len(&self) -> u64 {
         let blocks = self.blocks.iter().map(|(_, block)| block.seal().stored_len);
         let roots = self.roots.seal().stored_len;
-        container_len([roots].into_iter().chain(blocks).chain(section_lens(self.kept())))
+        let top = self.left_out.iter().chain(&self.top).map(|section| section.seal().stored_len);
+        let lens = [roots].into_iter().chain(blocks).chain(section_lens(self.kept())).chain(top);
+        container_len(lens)
     }
 
     /// What it takes in memory for who reads all of it. See [`max_held`].
     pub fn held(&self) -> u64 {
         let blocks = self.blocks.iter().map(|(_, block)| BLOCK.held(&block.seal()));
         let signatures = section_lens(self.kept());
-        let all = [self.roots.seal().raw_len].into_iter().chain(blocks).chain(signatures);
+        let left_out = self.left_out.iter().map(|section| PATHS.held(&section.seal()));
+        let heads = [&self.roots].into_iter().chain(&self.top).map(|head| head.seal().raw_len);
+        let all = heads.chain(blocks).chain(signatures).chain(left_out);
         all.fold(0, u64::saturating_add)
     }
 
@@ -174,6 +192,8 @@ impl<'a> Encoded<'a> {
         }
         before(writer.get_mut()).map_err(SectionError::Write)?;
         write_signatures(&mut writer, SIGNATURES, self.kept())?;
+        let mut top = self.left_out.iter().chain(&self.top);
+        top.try_for_each(|section| writer.section(section))?;
         writer.finish_part()?;
         Ok(())
     }
@@ -226,7 +246,21 @@ fn from_sections(sections: Sections) -> Result<(DiffIndex, Vec<(u64, Seal)>), Er
         }
     }
     signatures.finish()?;
-    Ok((DiffIndex::from_changes(base, result, changes)?, blocks))
+    let mut left_out: Vec<RelPath> = Vec::new();
+    for number in sections.of_kind(LEFT_OUT) {
+        left_out.extend(sections.decode_list::<RelPath>(number)?);
+    }
+    let mut pairs = left_out.windows(2);
+    if let Some([_, path]) = pairs.find(|pair| matches!(pair, [a, b] if a >= b || b.is_below(a))) {
+        let problem = "what was left out is not in order";
+        return Err(Error::Unusable { path: path.clone(), problem });
+    }
+    let top: Option<u32> = match sections.of_kind(TOP).next() {
+        Some(number) => Some(sections.decode(number)?),
+        None => None,
+    };
+    let diff = DiffIndex::from_changes(base, result, changes)?;
+    Ok((diff.with_top(left_out, top), blocks))
 }
 
 fn change((path, old, new): RowRead, signature: Option<StoredSignature>) -> Change {

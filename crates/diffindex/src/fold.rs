@@ -106,7 +106,8 @@ impl DiffIndex {
                 changes.push(listed.ok_or_else(|| too_long(tree))?);
             }
         }
-        DiffIndex::from_changes(self.base(), self.result(), changes)
+        let diff = DiffIndex::from_changes(self.base(), self.result(), changes)?;
+        Ok(diff.with_top_of(self))
     }
 
     /// The same diff, from the tree of `old` to that of `new`, with one change for each directory that moved as
@@ -132,7 +133,7 @@ impl DiffIndex {
             }
             changes.push(change);
         }
-        DiffIndex::from_parts(self.base(), self.result(), changes)
+        DiffIndex::from_parts(self.base(), self.result(), changes).with_top_of(&self)
     }
 }
 

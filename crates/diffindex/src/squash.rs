@@ -74,7 +74,8 @@ impl DiffIndex {
             was != is || is.is_some_and(|entry| matches!(entry.node, Node::HardLink { .. }))
         };
         let changes = diff.changes().iter().filter(differs).cloned().collect();
-        let diff = DiffIndex::from_parts(diff.base(), diff.result(), changes).folded(old, &new);
+        let made = DiffIndex::from_parts(diff.base(), diff.result(), changes).folded(old, &new);
+        let diff = made.with_top_of(&diff);
         let number = |recipe: Recipe| {
             let change = &listed.changes().get(recipe.change)?.path;
             Some(Recipe { change: diff.position(change)?, ..recipe })
@@ -132,7 +133,7 @@ fn squash(
     }
     let (changes, recipes) = state.finish(wanted);
     let diff = DiffIndex::from_changes(first.base(), last.result(), changes)?;
-    Ok(Squashed { diff, recipes })
+    Ok(Squashed { diff: diff.with_top_of(last), recipes })
 }
 
 /// What the parts so far lead to. It holds what differs from the first tree, however often that moved on the way.

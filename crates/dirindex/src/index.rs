@@ -31,6 +31,7 @@ const TRUST: u32 = 2;
 const SIGNATURES: u32 = 3;
 const PROBLEMS: u32 = 4;
 const EXCLUDED: u32 = 5;
+const TOP: u32 = 6;
 
 /// Records a section: enough to compress well, few enough to decode in parallel and in bounds.
 const ROWS_PER_SECTION: usize = 4096;
@@ -173,6 +174,7 @@ pub struct DirIndex {
     root: Root,
     problems: Vec<Problem>,
     excluded: Vec<RelPath>,
+    top_mode: Option<u32>,
 }
 
 /// [`Record`] as it is encoded in the catalogue; `E` is an [`Entry`] or a reference to one.
@@ -186,6 +188,7 @@ impl DirIndex {
             root: root_of(&[]).unwrap_or(Root([0; 32])),
             problems: Vec::new(),
             excluded: Vec::new(),
+            top_mode: None,
         }
     }
 
@@ -213,7 +216,8 @@ impl DirIndex {
     /// An index of records that [`check`] has nothing against.
     pub(crate) fn from_checked(records: Vec<Arc<Record>>) -> Result<DirIndex, Error> {
         let root = root_of(&records)?;
-        Ok(DirIndex { records, root, problems: Vec::new(), excluded: Vec::new() })
+        let (problems, excluded) = (Vec::new(), Vec::new());
+        Ok(DirIndex { records, root, problems, excluded, top_mode: None })
     }
 
     pub(crate) fn with_problems(mut self, mut problems: Vec<Problem>) -> DirIndex {
@@ -239,6 +243,32 @@ impl DirIndex {
             }
         };
         DirIndex { records: self.records.iter().map(distrusted).collect(), ..self.clone() }
+    }
+
+    pub(crate) fn with_top_mode(mut self, mode: Option<u32>) -> DirIndex {
+        self.top_mode = mode;
+        self
+    }
+
+    /// The permission bits that the top directory itself had, if the tree was scanned: what is made for the tree
+    /// need be no more open. No part of the root.
+    pub fn top_mode(&self) -> Option<u32> {
+        self.top_mode
+    }
+
+    /// What stood in the tree and is not in the index, with all below it, in path order; none lies below another:
+    /// what a rule [left out](DirIndex::excluded), and what could not be read. That it is not in a backup does not
+    /// mean that it may go.
+    pub fn left_out(&self) -> Vec<RelPath> {
+        use ProblemKind::{Unreadable, Unstable, Unsupported};
+        let problems = self.problems.iter();
+        let unread = problems
+            .filter(|problem| matches!(problem.kind, Unreadable | Unstable | Unsupported))
+            .map(|problem| &problem.path);
+        let mut paths: Vec<RelPath> = self.excluded.iter().chain(unread).cloned().collect();
+        paths.sort_unstable();
+        paths.dedup_by(|path, above| path == above || path.is_below(above));
+        paths
     }
 
     /// The identity of the tree.
@@ -372,6 +402,9 @@ impl DirIndex {
         for list in sections::cut(&self.excluded, ROWS_PER_SECTION, weight) {
             writer.section(&Section::encode(EXCLUDED, &list)?)?;
         }
+        if let Some(mode) = self.top_mode {
+            writer.section(&Section::encode(TOP, &mode)?)?;
+        }
         let signatures = self.records.iter().filter_map(|record| record.signature.as_ref());
         stored::write_signatures(&mut writer, SIGNATURES, signatures)?;
         writer.finish()?;
@@ -411,6 +444,10 @@ impl DirIndex {
         let sections = Arc::new(sections);
         let problems: Vec<Problem> = sections.decode_all(PROBLEMS)?;
         let excluded: Vec<RelPath> = sections.decode_all(EXCLUDED)?;
+        let top_mode: Option<u32> = match sections.of_kind(TOP).next() {
+            Some(number) => Some(sections.decode(number)?),
+            None => None,
+        };
         let follow = |a: &RelPath, b: &RelPath| a < b && !b.is_below(a);
         if !excluded.is_sorted_by(follow) {
             return Err(sections.damaged(EXCLUDED, "what was left out is not in order").into());
@@ -443,7 +480,8 @@ impl DirIndex {
             }
         }
         signatures.finish()?;
-        Ok(DirIndex::from_sorted(records)?.with_problems(problems).with_excluded(excluded))
+        let index = DirIndex::from_sorted(records)?;
+        Ok(index.with_problems(problems).with_excluded(excluded).with_top_mode(top_mode))
     }
 }
 

@@ -121,7 +121,8 @@ impl DirIndex {
         if let Some(known) = scan.known() {
             keep_unreadable(&mut records, &problems, known);
         }
-        index_of(records, problems, excluded)
+        let top = rustix::fs::fstat(dir.root()).ok().map(|stat| stat.st_mode & 0o7777);
+        Ok(index_of(records, problems, excluded)?.with_top_mode(top))
     }
 
     /// This index with what `previous` has of the file at `path` and of its other names, or without
@@ -150,7 +151,8 @@ impl DirIndex {
             };
             problems.push(Problem::new(name.clone(), ProblemKind::Unstable, detail.into()));
         }
-        index_of(records, problems, self.excluded().to_vec())
+        let index = index_of(records, problems, self.excluded().to_vec())?;
+        Ok(index.with_top_mode(self.top_mode()))
     }
 }
 

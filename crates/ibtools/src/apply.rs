@@ -44,7 +44,9 @@ pub(crate) fn run(args: &ApplyArgs, console: &mut Console) -> Result<Answer> {
     let full = archives.first().is_some_and(|(_, data)| data.is_full());
     let links: Vec<Link<'_>> =
         archives.iter().map(|(path, data)| Link::new(path, data.diff())).collect();
-    let applied = files::in_dir(&args.dir, full, || apply(args, archives, console))?;
+    let top = archives.last().and_then(|(_, data)| data.diff().top_mode());
+    let make = full.then(|| files::mode_for(top));
+    let applied = files::in_dir(&args.dir, make, || apply(args, archives, console))?;
     report(args, &links, &applied, console)
 }
 
@@ -52,7 +54,8 @@ pub(crate) fn run(args: &ApplyArgs, console: &mut Console) -> Result<Answer> {
 fn run_stream(args: &ApplyArgs, path: &Path, console: &mut Console) -> Result<Answer> {
     let stream = files::archive_stream()?;
     let (diff, full) = (stream.diff().clone(), stream.diff().is_full());
-    let total = files::in_dir(&args.dir, full, || {
+    let make = full.then(|| files::mode_for(diff.top_mode()));
+    let total = files::in_dir(&args.dir, make, || {
         let apply = |options: &ApplyOptions| apply_stream(&args.dir, stream, options);
         with_progress(args, &diff, console, apply).map_err(|error| explained(error, args, path))
     })?;

@@ -50,7 +50,12 @@ pub(crate) fn run(args: &RestoreArgs, console: &mut Console) -> Result<Answer> {
         let data = plan(args, archives, options.clone(), console)?;
         let applied = match args.dry_run {
             true => preview(args, &data, &options.apply)?,
-            false => Some(apply(args, &data, &options.apply, console)?),
+            false => {
+                let made = args.dest.exists() || archives.is_empty();
+                let last = archives.last().filter(|_| !made).map(Archive::load).transpose()?;
+                let top = last.and_then(|last| last.diff().top_mode());
+                Some(apply(args, &data, top, &options.apply, console)?)
+            }
         };
         Ok((data, applied))
     });
@@ -109,13 +114,15 @@ fn explained(error: Error) -> anyhow::Error {
 fn apply(
     args: &RestoreArgs,
     data: &DiffData,
+    top: Option<u32>,
     options: &ApplyOptions,
     console: &Console,
 ) -> Result<Applied, Error> {
     let ticker = console.ticker("restoring", Some(Totals::of(data.diff()).content()));
     let progress = Some(Arc::clone(ticker.progress()));
     let options = ApplyOptions { progress, ..options.clone() };
-    files::in_dir(&args.dest, true, || apply_diff_with(&args.dest, data.diff(), data, &options))
+    let make = Some(files::mode_for(top));
+    files::in_dir(&args.dest, make, || apply_diff_with(&args.dest, data.diff(), data, &options))
 }
 
 /// What would be done; `None` where the directory is not there: all of it.

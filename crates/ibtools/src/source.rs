@@ -120,10 +120,11 @@ impl Source {
             archives.iter().any(|open| {
                 let state = open().and_then(|archive| {
                     let data = archive.load().ok()?;
-                    data.diff().apply_to(states.get(&data.diff().base())?).ok()
+                    let state = data.diff().apply_to(states.get(&data.diff().base())?).ok()?;
+                    Some((state, data))
                 });
-                state.is_some_and(|state| {
-                    let found = is_it(&state);
+                state.is_some_and(|(state, data)| {
+                    let found = is_it(&state, data.diff());
                     states.insert(state.root(), state);
                     found
                 })

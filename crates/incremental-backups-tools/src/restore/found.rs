@@ -1,7 +1,8 @@
 //! [`Found`]: what is in the directory that is restored into, and what of it cannot be read. Reads only.
 
+use std::collections::HashSet;
 use std::io::ErrorKind;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use dirindex::{
@@ -16,6 +17,7 @@ use crate::error::Result;
 
 /// What is in a directory.
 pub(super) struct Found {
+    dest: PathBuf,
     pub(super) index: DirIndex,
     /// What the index does not have, or not what is in it, in path order.
     unseen: Vec<Unseen>,
@@ -40,7 +42,8 @@ impl Found {
             ScanOptions { progress: options.apply.progress.clone(), ..ScanOptions::default() };
         let dir = match Dir::with_options(dest, &rules) {
             Err(dirindex::Error::Io { source, .. }) if source.kind() == ErrorKind::NotFound => {
-                return Ok(Found { index: DirIndex::empty(), unseen: Vec::new() });
+                let (index, unseen) = (DirIndex::empty(), Vec::new());
+                return Ok(Found { dest: dest.into(), index, unseen });
             }
             dir => dir?,
         };
@@ -57,7 +60,7 @@ impl Found {
         });
         unseen.extend(elsewhere);
         unseen.sort_by(|a, b| a.path.cmp(&b.path));
-        Ok(Found { index, unseen })
+        Ok(Found { dest: dest.into(), index, unseen })
     }
 
     pub(super) fn is_empty(&self) -> bool {
@@ -69,12 +72,30 @@ impl Found {
         self.unseen.iter().filter_map(|unseen| unseen.record.as_ref())
     }
 
-    /// Whether `path` is, is in, or holds something that cannot be read: it is not for a restore to remove.
-    pub(super) fn spares(&self, path: &RelPath) -> bool {
-        let at = |unseen: &Unseen| {
-            unseen.path == *path || path.is_below(&unseen.path) || unseen.path.is_below(path)
-        };
-        self.unseen.iter().any(at)
+    /// What is not for a restore of `target` to remove, of which `left_out` was there and is in no backup.
+    pub(super) fn spared(&self, target: &DirIndex, left_out: &[RelPath]) -> Spared {
+        let unseen = self.unseen.iter().map(|unseen| &unseen.path);
+        let mut tops: Vec<RelPath> = left_out.iter().chain(unseen.clone()).cloned().collect();
+        tops.sort_unstable();
+        tops.dedup_by(|path, above| path == above || path.is_below(above));
+        let mut spared = Spared { tops, rules: self.rules(), around: HashSet::new() };
+        let there = self.index.records().iter().map(|record| &record.entry.path);
+        let there =
+            there.filter(|path| target.get(path).is_none() && spared.is_itself(path, target));
+        let there: Vec<&RelPath> = there.chain(unseen).collect();
+        for path in there {
+            for dir in std::iter::successors(path.parent(), RelPath::parent) {
+                if !spared.around.insert(dir) {
+                    break;
+                }
+            }
+        }
+        spared
+    }
+
+    /// The rules by which the directory would be backed up if nothing else were asked for.
+    fn rules(&self) -> Option<Dir> {
+        Dir::new(&self.dest).ok()
     }
 
     /// Whether `path` is a directory in which nothing can be seen.
@@ -101,14 +122,24 @@ impl Found {
             && (found.meta.mode, found.meta.mtime) == (target.meta.mode, target.meta.mtime)
     }
 
-    /// Whether all that is there is what a restore of `state` would leave.
-    pub(super) fn is_copy(&self, state: &DirIndex, dest: &Path, options: &RestoreOptions) -> bool {
-        let found = self.index.records();
+    /// Whether all that is there, but for what was `left_out`, is what a restore of `state` would leave.
+    pub(super) fn is_copy(
+        &self,
+        (state, left_out): (&DirIndex, &[RelPath]),
+        dest: &Path,
+        options: &RestoreOptions,
+    ) -> bool {
+        let spared = self.spared(state, left_out);
+        let found = self.index.records().iter().filter(|record| {
+            let path = &record.entry.path;
+            state.get(path).is_some() || !spared.spares(path, state)
+        });
+        let found: Vec<&Arc<Record>> = found.collect();
         if found.len() != state.records().len() {
             return false;
         }
         let mut differing: Vec<(&Node, &Meta, &Meta)> = Vec::new();
-        for (found, wanted) in found.iter().zip(state.records()) {
+        for (found, wanted) in found.into_iter().zip(state.records()) {
             let (found, wanted) = (&found.entry, &wanted.entry);
             if (&found.path, &found.node) != (&wanted.path, &wanted.node) {
                 return false;
@@ -118,6 +149,37 @@ impl Found {
             }
         }
         alike(dest, options.apply.privileged, &differing).into_iter().all(|alike| alike)
+    }
+}
+
+/// What is not for a restore to remove.
+pub(super) struct Spared {
+    /// With all below them, in path order; none lies below another.
+    tops: Vec<RelPath>,
+    rules: Option<Dir>,
+    /// The directories around what is spared.
+    around: HashSet<RelPath>,
+}
+
+impl Spared {
+    /// Whether `path`, which the target does not have, stays.
+    pub(super) fn spares(&self, path: &RelPath, target: &DirIndex) -> bool {
+        self.around.contains(path) || self.is_itself(path, target)
+    }
+
+    fn is_itself(&self, path: &RelPath, target: &DirIndex) -> bool {
+        let after = self.tops.partition_point(|top| top <= path);
+        let before = after.checked_sub(1).and_then(|at| self.tops.get(at));
+        before.is_some_and(|top| path == top || path.is_below(top)) || self.by_rule(path, target)
+    }
+
+    /// Whether a rule would leave it out now, and left it out of the target too.
+    fn by_rule(&self, path: &RelPath, target: &DirIndex) -> bool {
+        let Some(rules) = &self.rules else { return false };
+        let excluded = |path: &RelPath| rules.is_excluded(path).unwrap_or(false);
+        let above = std::iter::successors(Some(path.clone()), RelPath::parent);
+        let top = above.take_while(excluded).last();
+        top.is_some_and(|top| target.get(&top).is_none())
     }
 }
 

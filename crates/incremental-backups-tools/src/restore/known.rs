@@ -3,10 +3,12 @@
 use std::fmt;
 use std::sync::Arc;
 
+use diffindex::DiffIndex;
 use dirindex::{DirIndex, Root};
 
-/// Hands over one state after the other, until it is told that it was the one. Whether it was.
-type States = dyn Fn(&mut dyn FnMut(&DirIndex) -> bool) -> bool + Send + Sync;
+/// Hands over one state after the other, and a diff that leads to it, until it is told that it was the one.
+/// Whether it was.
+type States = dyn Fn(&mut dyn FnMut(&DirIndex, &DiffIndex) -> bool) -> bool + Send + Sync;
 
 /// States of trees of which there are backups: by their roots, which is enough for a directory that is exactly in
 /// one of them; and by all that is in them, for one that is as far as its file system and the rights of who
@@ -23,11 +25,11 @@ impl Known {
         Known { roots, states: None }
     }
 
-    /// These, and what `states` hands over: one state after the other to the function that it is given, until that
+    /// These, and what `states` hands over: one state after the other, with a diff that leads to it, to the function that it is given, until that
     /// says that it was the one. It is called only where the restore would be refused else.
     pub fn with_states(
         self,
-        states: impl Fn(&mut dyn FnMut(&DirIndex) -> bool) -> bool + Send + Sync + 'static,
+        states: impl Fn(&mut dyn FnMut(&DirIndex, &DiffIndex) -> bool) -> bool + Send + Sync + 'static,
     ) -> Known {
         Known { states: Some(Arc::new(states)), ..self }
     }
@@ -36,7 +38,7 @@ impl Known {
         self.roots.contains(&root)
     }
 
-    pub(super) fn any(&self, mut is_it: impl FnMut(&DirIndex) -> bool) -> bool {
+    pub(super) fn any(&self, mut is_it: impl FnMut(&DirIndex, &DiffIndex) -> bool) -> bool {
         self.states.as_ref().is_some_and(|states| states(&mut is_it))
     }
 }

@@ -84,10 +84,15 @@ pub fn plan_restore(
         true => DirIndex::empty(),
         false => source.diff().apply_to(&DirIndex::empty())?,
     };
+    // Of single paths, the source says nothing of others.
+    let last = match (archives.last(), options.paths.is_empty()) {
+        (Some(last), false) => last.load()?.diff().clone(),
+        _ => source.diff().clone(),
+    };
     let plan = |known: bool| {
         let (delete, replace) = (known || options.delete, known || options.overwrite);
-        let paths = &options.paths;
-        let wanted = Wanted { target: &target, paths, delete, replace, dest, options };
+        let (target, paths, left_out) = (&target, &options.paths, last.left_out());
+        let wanted = Wanted { target, paths, left_out, delete, replace, dest, options };
         Result::Ok(source.retarget(&wanted.concerns(&found)?)?)
     };
     let known = options.known.has(found.index.root());
@@ -97,7 +102,7 @@ pub fn plan_restore(
     }
     let mut lost = data.diff().changes().iter().filter(|change| loses(change));
     let Some(first) = lost.next() else { return Ok(data) };
-    if options.known.any(|state| found.is_copy(state, dest, options)) {
+    if options.known.any(|state, diff| found.is_copy((state, diff.left_out()), dest, options)) {
         return plan(true);
     }
     let (path, others) = (first.path.clone(), lost.count());
@@ -127,6 +132,8 @@ fn source(archives: &[Archive], paths: &[RelPath]) -> Result<DiffData> {
 struct Wanted<'a> {
     target: &'a DirIndex,
     paths: &'a [RelPath],
+    /// What was there when it was backed up, and is in no backup.
+    left_out: &'a [RelPath],
     /// Whether what the target does not have is removed.
     delete: bool,
     /// Whether what stands in the way is replaced.
@@ -141,6 +148,8 @@ impl Wanted<'_> {
     fn concerns(&self, found: &Found) -> Result<DirIndex> {
         let mut records: Vec<Arc<Record>> = Vec::new();
         let mut in_the_way: Option<&RelPath> = None;
+        let spared = self.delete.then(|| found.spared(self.target, self.left_out));
+        let spared = spared.as_ref();
         let is_dir = |record: &Record| record.entry.node == Node::Dir;
         let mut all: Vec<&Arc<Record>> =
             found.index.records().iter().chain(found.unread()).collect();
@@ -149,7 +158,9 @@ impl Wanted<'_> {
             let path = &record.entry.path;
             let doomed = in_the_way.is_some_and(|dir| path.is_below(dir));
             let target = self.target.record(path);
-            let goes = self.delete && self.selects(path) && !found.spares(path);
+            let goes = self.delete && self.selects(path);
+            let goes =
+                goes && target.is_none() && !spared.is_some_and(|it| it.spares(path, self.target));
             if target.is_none() && !doomed && !goes {
                 continue;
             }
