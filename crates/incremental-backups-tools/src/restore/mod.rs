@@ -101,10 +101,17 @@ pub fn plan_restore(
         return Ok(data);
     }
     let mut lost = data.diff().changes().iter().filter(|change| loses(change));
-    let Some(first) = lost.next() else { return Ok(data) };
-    if options.known.any(|state, diff| found.is_copy((state, diff.left_out()), dest, options)) {
+    let first = lost.next();
+    let extra = |record: &Arc<Record>| target.get(&record.entry.path).is_none();
+    // Of a copy, what the target does not have goes.
+    let asks = first.is_some() || found.index.records().iter().any(extra);
+    if asks
+        && options.paths.is_empty()
+        && options.known.any(|state, diff| found.is_copy((state, diff.left_out()), dest, options))
+    {
         return plan(true);
     }
+    let Some(first) = first else { return Ok(data) };
     let (path, others) = (first.path.clone(), lost.count());
     Err(Error::Occupied { dest: dest.to_path_buf(), path, others })
 }
