@@ -8,6 +8,7 @@ use dirindex::DirIndex;
 
 use crate::error::{Error, Result};
 
+mod at;
 mod dir;
 mod keep;
 mod lock;

@@ -5,10 +5,7 @@ use std::collections::BTreeSet;
 use std::ops::Range;
 use std::sync::Arc;
 
-use jiff::civil::DateTime;
-use jiff::tz::TimeZone;
-use jiff::{Timestamp, ToSpan};
-
+use super::at::until;
 use super::times::in_order;
 use super::{ArchiveName, Name, Point, Stored};
 
@@ -100,8 +97,26 @@ pub enum AtError {
         last: Point,
     },
     /// Nothing was backed up until then.
-    #[error("there is no point until {0}")]
-    TooEarly(String),
+    #[error("nothing was backed up until {at}: the first snapshot is {first}, the last {last}")]
+    TooEarly {
+        /// The text.
+        at: String,
+        /// The earliest snapshot that there is.
+        first: Point,
+        /// The latest.
+        last: Point,
+    },
+    /// There is nothing at all.
+    #[error("there is no snapshot")]
+    Nothing,
+    /// A time in a zone that is not known here.
+    #[error("the time zone `{zone}` of `{at}` is not known: name one such as [Europe/Berlin], or an offset such as +02:00")]
+    Zone {
+        /// The text.
+        at: String,
+        /// The zone.
+        zone: String,
+    },
 }
 
 impl Graph {
@@ -294,8 +309,9 @@ impl Points {
     }
 
     /// The point that `at` names: one whose id it is, or begins, alone; or else the last one until the
-    /// [time](Points::time) that it is, which is a time with its offset from UTC (RFC 3339), or a day, minute or
-    /// second in UTC, each to its end: `2026-11-22`, `2026-11-22T16:18`, `2026-11-22 16:18:58`.
+    /// [time](Points::time) that it is: a day, hour, minute or second, each to its end, in UTC (`2026-11-22`,
+    /// `2026-11-22T16:18`, `2026-11-22 16:18:58`), at an offset (`2026-11-22T16:18+02:00`) or in a time zone
+    /// (`2026-11-22T16:18[Europe/Berlin]`).
     ///
     /// # Errors
     /// [`AtError`].
@@ -309,27 +325,14 @@ impl Points {
                 return Err(AtError::Ambiguous { at: at.into(), count: begun.len(), first, last });
             }
         }
-        let until = until(at).ok_or_else(|| AtError::Unknown(at.into()))?;
+        let until = until(at)?;
         let mut nodes = self.graph.nodes.iter().rev();
         let last = nodes.find(|node| node.time.secs() <= until).map(|node| node.point);
-        last.ok_or_else(|| AtError::TooEarly(at.into()))
+        last.ok_or_else(|| match (self.all().next(), self.all().next_back()) {
+            (Some(first), Some(last)) => AtError::TooEarly { at: at.into(), first, last },
+            _ => AtError::Nothing,
+        })
     }
-}
-
-/// The last second of the time that `at` names.
-fn until(at: &str) -> Option<i64> {
-    if let Ok(time) = at.parse::<Timestamp>() {
-        return Some(time.as_second());
-    }
-    let time: DateTime = at.parse().ok()?;
-    let span = match at.matches(|c: char| c.is_ascii_digit()).count() {
-        8 => 1.day(),
-        10 => 1.hour(),
-        12 => 1.minute(),
-        _ => 1.second(),
-    };
-    let end = time.checked_add(span).ok()?;
-    Some(TimeZone::UTC.to_timestamp(end).ok()?.as_second() - 1)
 }
 
 #[cfg(test)]
@@ -372,7 +375,7 @@ mod tests {
         assert_eq!((points.all().next(), points.indexes().len()), (None, 0));
         assert_eq!(points.next(point(3)), Some(point(3)));
         let error = points.resolve("2026-11-22").unwrap_err();
-        assert_eq!(error, AtError::TooEarly("2026-11-22".into()));
+        assert_eq!(error, AtError::Nothing);
     }
 
     #[test]
@@ -477,7 +480,8 @@ mod tests {
             assert_eq!(points.resolve(at), Err(AtError::Unknown(at.into())), "{at}");
         }
         let early = points.resolve("2026-11-20");
-        assert_eq!(early, Err(AtError::TooEarly("2026-11-20".into())));
+        let [first, last] = ["20261121T235959Z", "20261124T000000Z"].map(|id| id.parse().unwrap());
+        assert_eq!(early, Err(AtError::TooEarly { at: "2026-11-20".into(), first, last }));
     }
 
     #[test]
