@@ -6,7 +6,8 @@
 # TREE is a copy of the tree that the diff starts from, or an empty directory for a full backup.
 # A chain of diffs is recovered one archive after another. Of volumes an archive is made first:
 # `cat NAME.*.tgz >NAME.tgz`. What the columns of PATHS are is in docs/format.md. Extended attributes are not recovered; the digests in diff.index are not checked.
-# Besides POSIX, touch has to know `-d @SECONDS` and `-h`, as those of GNU and busybox do.
+# Besides POSIX, touch has to know `-d @SECONDS` and `-h`, as those of GNU and busybox do. Where it takes no fraction of
+# a second (busybox), times are cut to seconds.
 set -eu
 LC_ALL=C
 export LC_ALL
@@ -40,6 +41,10 @@ locate() {
     unescape "$1"
     path=$tree/$name
 }
+
+# Whether touch takes a fraction of a second.
+mkdir "$work/probe"
+if touch -h -d @1.5 "$work/probe" 2>/dev/null; then fractions=yes; else fractions=; fi
 
 is_dir() { [ -d "$1" ] && [ ! -L "$1" ]; }
 
@@ -115,6 +120,7 @@ while IFS=$tab read -r kind content mode uid gid mtime from path; do
     locate "$path"
     if [ "$(id -u)" = 0 ]; then chown -h "$uid:$gid" "$path"; fi
     if [ "$kind" != symlink ]; then chmod "$mode" "$path"; fi
+    if [ -z "$fractions" ]; then mtime=${mtime%.*}; fi
     touch -h -d "@$mtime" "$path"
 done <"$work/reverse"
 

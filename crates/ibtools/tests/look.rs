@@ -178,3 +178,55 @@ fn help_and_usage() {
         assert!(run.err.contains("Usage: ") || run.err.contains("--help"), "{}", run.err);
     }
 }
+
+/// A name cannot look like another one, in text, in JSON or in a warning, nor do anything to the terminal.
+#[test]
+fn names_show_what_they_are() {
+    let place = Place::new();
+    let names = [
+        ("photo\u{202e}gpj.exe", "photo\\0342\\0200\\0256gpj.exe"),
+        ("c1\u{9b}31m", "c1\\0302\\023331m"),
+        ("l\u{2028}s", "l\\0342\\0200\\0250s"),
+        ("no\u{200b}width", "no\\0342\\0200\\0213width"),
+        ("del\u{7f}", "del\\0177"),
+        ("\u{2066}isolated\u{2069}", "\\0342\\0201\\0246isolated\\0342\\0201\\0251"),
+    ];
+    let hidden = |c: char| {
+        c != '\n' && c.is_control()
+            || "\u{200b}\u{2028}\u{2029}\u{202e}\u{2066}\u{2069}".contains(c)
+    };
+    for (name, _) in names {
+        place.write(&format!("tree/{name}"), name);
+    }
+    place.ibtools("index tree -o i").good();
+    place.ibtools("diff tree -o a").good();
+    for args in ["show i", "show a", "restore a new --dry-run", "diff tree -o a"] {
+        let text = place.ibtools(args).good();
+        assert!(!text.contains(hidden), "{args}: {text:?}");
+        if !args.starts_with("diff") {
+            for (_, shown) in names {
+                assert!(text.contains(shown), "{args}: {shown}: {text}");
+            }
+        }
+    }
+    for args in ["show i", "show a", "restore a new --dry-run"] {
+        let ran = place.ibtools(&format!("{args} --json"));
+        assert!(!ran.out.contains(hidden), "{args}: {:?}", ran.out);
+        let document = ran.json();
+        let rows = document["entries"].as_array().or(document["changes"].as_array()).unwrap();
+        for (name, _) in names {
+            assert!(rows.iter().any(|row| row["path"] == name), "{args}: {name:?}");
+        }
+    }
+    let (name, shown) = names[0];
+    for name in [name.to_owned(), format!("{name}/{name}")] {
+        place.ibtools(&format!("show {name}")).bad(&[shown]);
+        place.ibtools(&format!("restore a out --path x{name}")).bad(&[shown]);
+        place.ibtools(&format!("index {name} -o out")).bad(&[shown]);
+    }
+    for (name, _) in names {
+        std::fs::write(place.path("tree").join(name), "other").unwrap();
+    }
+    let compared = place.ibtools("compare tree i");
+    assert!(!compared.out.contains(hidden) && compared.out.contains(shown), "{}", compared.out);
+}

@@ -146,3 +146,31 @@ fn paths_are_taken_as_they_are_meant() {
             .bad(&["no path in a backup", ".."]);
     }
 }
+
+/// Promise: a time is what it says. Before the first snapshot there is none, and the answer says which there are.
+#[test]
+fn times_are_in_the_zone_that_they_name() {
+    let place = Place::new();
+    std::fs::create_dir(place.path("store")).unwrap();
+    for hour in ["00", "01", "02", "03"] {
+        place.write("tree/hour", hour);
+        place.ibtools(&format!("diff tree -o store/20260701T{hour}3000Z-full.tgz")).good();
+    }
+    for (at, hour) in [
+        ("2026-07-01T03:30", "03"),
+        ("2026-07-01T03:30Z", "03"),
+        ("2026-07-01T03:30+02:00", "01"),
+        ("2026-07-01T03:30[Europe/Berlin]", "01"),
+        ("2026-07-01T03:29:59[Europe/Berlin]", "00"),
+    ] {
+        place.ibtools(&format!("restore store out --at {at}")).good();
+        assert_eq!(std::fs::read_to_string(place.path("out/hour")).unwrap(), hour, "{at}");
+        std::fs::remove_dir_all(place.path("out")).unwrap();
+    }
+    for at in ["2026-07-01T03:30[Europe/Atlantis]", "2026-07-01T03:30CEST", "2026-07-01+02:00"] {
+        place.ibtools(&format!("restore store out --at {at}")).bad(&["store", at]);
+    }
+    let words = ["2026-06-30", "20260701T003000Z", "20260701T033000Z"];
+    place.ibtools("restore store out --at 2026-06-30").bad(&words);
+    place.ibtools("squash store -o out.tgz --at 2026-06-30").bad(&words);
+}

@@ -117,8 +117,7 @@ impl Place {
 }
 
 pub(crate) fn skipped(what: &str) {
-    assert!(std::env::var_os("CI").is_none(), "{what} is needed for this test");
-    eprintln!("\n*** SKIPPED: {what} is missing ***\n");
+    test_needs::missing(what);
 }
 
 /// ibtools as a user without rights; `None`, said loudly, where that cannot be had.

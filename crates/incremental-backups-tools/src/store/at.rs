@@ -86,11 +86,9 @@ mod tests {
         ] {
             assert_eq!(until(at), Ok(second(last)), "{at}");
         }
-        for at in [
-            "2026-07-01T03:30[Europe/Nowhere]",
-            "2026-07-01T03:30[]",
-            "2026-07-01T03:30[CEST]",
-        ] {
+        for at in
+            ["2026-07-01T03:30[Europe/Nowhere]", "2026-07-01T03:30[]", "2026-07-01T03:30[CEST]"]
+        {
             assert!(matches!(until(at), Err(AtError::Zone { .. })), "{at}");
         }
         for at in [

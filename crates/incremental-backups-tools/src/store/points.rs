@@ -110,7 +110,9 @@ pub enum AtError {
     #[error("there is no snapshot")]
     Nothing,
     /// A time in a zone that is not known here.
-    #[error("the time zone `{zone}` of `{at}` is not known: name one such as [Europe/Berlin], or an offset such as +02:00")]
+    #[error(
+        "the time zone `{zone}` of `{at}` is not known: name one such as [Europe/Berlin], or an offset such as +02:00"
+    )]
     Zone {
         /// The text.
         at: String,
