@@ -18,10 +18,17 @@ work=$tree.recover
 tab=$(printf '\t')
 
 mkdir "$work" "$work/new"
-tar -xf "$archive" -C "$work"
+# By itself, since not every tar knows how the archive is compressed, and what follows a pipe does not see that it broke off.
+case $(head -c 2 "$archive" | od -An -tx1 | tr -d ' \n') in
+    1f8b) gzip -dc <"$archive" >"$work/archive" ;;
+    28b5) zstd -dc <"$archive" >"$work/archive" ;;
+    *) cat "$archive" >"$work/archive" ;;
+esac
+tar -xf "$work/archive" -C "$work"
 # The contents lie in the archive in the order of the lines that need one. In volumes, long ones are in
 # parts: NAME.00000001 and so on.
-tar -tf "$archive" | grep -E '^(created|updated)/' | sed 's/\..*//' | uniq >"$work/members"
+tar -tf "$work/archive" | grep -E '^(created|updated)/' | sed 's/\..*//' | uniq >"$work/members"
+rm "$work/archive"
 # A file that is the same as one before it names its line.
 cat "$work"/PATHS* | awk -F "$tab" -v OFS="$tab" '
     /^#/ { next }
