@@ -7,7 +7,7 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::fs::FileExt;
 
 use dirindex::{Meta, Node, Xattr};
-use rustix::fs::{FileType, OFlags};
+use rustix::fs::{FileType, OFlags, Stat};
 use rustix::io::Errno;
 
 use super::system::{Handle, System};
@@ -169,7 +169,13 @@ pub(crate) fn turn_back(
         sys.set_mode(of, before.mode)?;
     }
     match sys.set_mtime(of, before.mtime) {
-        Err(error) if Errno::from_io_error(&error) == Some(Errno::PERM) => Ok(()),
+        Err(error) if is_others(&sys.stat(&of)?, &error) => Ok(()),
         set => set,
     }
+}
+
+/// Whether an error is the system's word that something belongs to somebody else.
+pub(crate) fn is_others(stat: &Stat, error: &io::Error) -> bool {
+    let ours = stat.st_uid == rustix::process::geteuid().as_raw();
+    !ours && Errno::from_io_error(error) == Some(Errno::PERM)
 }
