@@ -25,6 +25,12 @@ fn nobody(place: &Place, names: &[&str]) {
     }
 }
 
+/// A store is its owner's alone, until somebody opens it.
+fn readable(place: &Place, store: &str) {
+    let opened = Command::new("chmod").args(["-R", "a+rX"]).arg(place.path(store)).status();
+    assert!(opened.unwrap().success());
+}
+
 #[test]
 fn what_has_nothing_to_do_with_a_restore_does_not_stop_it() {
     let place = backed_up();
@@ -41,7 +47,7 @@ fn what_has_nothing_to_do_with_a_restore_does_not_stop_it() {
     place.write("other/lost+found/file", "not mine");
     nobody(&place, &["other"]);
     fs::set_permissions(place.path("other"), Permissions::from_mode(0o755)).unwrap();
-    fs::set_permissions(place.path("store"), Permissions::from_mode(0o755)).unwrap();
+    readable(&place, "store");
     fs::set_permissions(place.path("other/lost+found"), Permissions::from_mode(0o700)).unwrap();
     let Some(mut command) = unprivileged(&place) else { return };
     run(command.args(["restore", "store", "other", "--delete"])).good();
@@ -98,9 +104,7 @@ fn a_user_restores_again_what_he_has_closed_to_himself() {
         return;
     }
     place.ibtools("backup work/tree work/store").good();
-    let readable =
-        Command::new("chmod").args(["-R", "a+rX"]).arg(place.path("work/store")).status();
-    assert!(readable.unwrap().success());
+    readable(&place, "work/store");
     for options in [&[][..], &[], &["--overwrite"], &["--delete"]] {
         let Some(mut command) = unprivileged(&place) else { return };
         run(command.args(["restore", "work/store", "work/dest"]).args(options)).good();

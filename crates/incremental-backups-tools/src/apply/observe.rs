@@ -187,6 +187,9 @@ impl Seen<'_> {
     /// Kind and length are those of `node`, without reading.
     pub(crate) fn looks_like(&self, node: &Node) -> bool {
         match (node, self.kind()) {
+            (Node::File { len, digest }, kind) if *digest == UNREAD => {
+                kind != FileType::Directory && *len == self.stat.st_size as u64
+            }
             (Node::File { len, .. }, FileType::RegularFile) => *len == self.stat.st_size as u64,
             (Node::HardLink { .. }, FileType::RegularFile)
             | (Node::Dir, FileType::Directory)
