@@ -4,7 +4,8 @@
 #     sh recover-store.sh STORE TREE [POINT]
 #
 # STORE is a directory of archives called POINT-full.tgz and POINT-since-POINT.tgz (or .tar.zst), of which
-# any may lead to the same point. TREE is made, or is an empty directory. POINT is the one to recover, as
+# any may lead to the same point. Before that, -at-TIME may say what the clock was. TREE is made, or is an
+# empty directory. POINT is the one to recover, as
 # 20261122T161858Z; without it, it is the newest that archives lead to. Of several ways the one with the
 # fewest archives is taken. recover.sh has to lie beside this script, and says what is not recovered.
 set -eu
@@ -25,11 +26,11 @@ way() {
                 newest = point
             }
         }
-        /^[0-9]+T[0-9]+Z-full\.(tgz|tar\.zst)$/ {
+        /^[0-9]+T[0-9]+Z(-at-[0-9]+T[0-9]+Z)?-full\.(tgz|tar\.zst)$/ {
             last = substr($0, 1, index($0, "-") - 1)
             reach(last, $0, 1)
         }
-        /^[0-9]+T[0-9]+Z-since-[0-9]+T[0-9]+Z\.(tgz|tar\.zst)$/ {
+        /^[0-9]+T[0-9]+Z(-at-[0-9]+T[0-9]+Z)?-since-[0-9]+T[0-9]+Z\.(tgz|tar\.zst)$/ {
             last = substr($0, 1, index($0, "-") - 1)
             since = substr($0, index($0, "-since-") + 7)
             since = substr(since, 1, index(since, ".") - 1)

@@ -167,11 +167,11 @@ impl<'a> Input<'a> {
     /// The archive that it is.
     pub(crate) fn archive(self) -> Result<Archive> {
         self.is(Kind::Archive, "archive")?;
-        Ok(self.as_archive()?)
+        Ok(self.into_archive()?)
     }
 
     /// The archive that it seems to be.
-    pub(crate) fn as_archive(self) -> Result<Archive, archive::Error> {
+    pub(crate) fn into_archive(self) -> Result<Archive, archive::Error> {
         let name = if is_dash(self.path) { Path::new(STDIN) } else { self.path };
         match self.kept {
             Some(kept) => Archive::from_file(kept, name),
@@ -182,11 +182,11 @@ impl<'a> Input<'a> {
     /// The index that it is.
     pub(crate) fn index(self) -> Result<DirIndex> {
         self.is(Kind::Index, "index")?;
-        Ok(self.as_index()?)
+        Ok(self.into_index()?)
     }
 
     /// The index that it seems to be.
-    pub(crate) fn as_index(self) -> Result<DirIndex, dirindex::Error> {
+    pub(crate) fn into_index(self) -> Result<DirIndex, dirindex::Error> {
         let Some(kept) = self.kept else { return DirIndex::from_file(self.path) };
         DirIndex::from_source(kept).map_err(|error| dirindex::Error::File {
             path: self.path.to_path_buf(),

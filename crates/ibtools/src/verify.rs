@@ -119,11 +119,11 @@ fn files(paths: &[PathBuf], console: &mut Console) -> Result<(Object, bool)> {
         match input.kind()? {
             Kind::Diff => bail!("{} is a diff: it names contents and has none", shown(path)),
             Kind::Index => {
-                let checked = input.as_index().and_then(|it| it.check_signatures());
+                let checked = input.into_index().and_then(|it| it.check_signatures());
                 let problem = checked.err().map(Error::from);
                 found.push((path, Verified::new(problem.into_iter().collect(), None)));
             }
-            Kind::Archive => match input.as_archive() {
+            Kind::Archive => match input.into_archive() {
                 Err(error) => found.push((path, Verified::new(vec![error.into()], None))),
                 Ok(archive) => {
                     names.push(path);

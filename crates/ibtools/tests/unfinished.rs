@@ -72,7 +72,7 @@ fn a_clean_tree_has_no_status_and_nothing_to_abort() {
     let place = prepared();
     assert!(place.ibtools("apply copy --status").good().starts_with("no apply is unfinished"));
     assert_eq!(place.ibtools("apply copy --status --json").json()["status"], "clean");
-    assert_eq!(place.ibtools("apply copy --abort --json").json()["cleared"], false);
+    assert_eq!(place.ibtools("apply copy --abort --json").json()["aborted"], "nothing");
 }
 
 #[test]
@@ -88,9 +88,8 @@ fn what_was_only_staged_can_be_aborted() {
     assert!(!place.path("copy/.ibtools-apply").exists());
 }
 
-#[test]
-fn what_has_begun_to_change_the_tree_can_only_be_finished() {
-    let place = prepared();
+/// An apply that was killed while it changed the copy; none where there is no strace.
+fn killed(place: &Place) -> Option<()> {
     let killed = Command::new("strace")
         .args(["-f", "-qqq", "-o", "/dev/null", "-e", "trace=renameat2,renameat"])
         .args(["-e", "inject=renameat2:signal=SIGKILL:when=3"])
@@ -98,14 +97,32 @@ fn what_has_begun_to_change_the_tree_can_only_be_finished() {
         .current_dir(place.path(""))
         .status();
     if killed.is_err() {
-        return skipped("strace");
+        skipped("strace");
+        return None;
     }
     let status = place.ibtools("apply copy --status --json");
     assert_eq!((status.code, status.json()["status"].as_str()), (Some(1), Some("unfinished")));
-    place.ibtools("apply copy --abort").bad(&["has to be finished"]);
+    Some(())
+}
+
+#[test]
+fn what_has_begun_to_change_the_tree_can_be_finished() {
+    let place = prepared();
+    let Some(()) = killed(&place) else { return };
     place.ibtools("apply copy 1.tgz --dry-run").bad(&["has to be finished"]);
     place.ibtools("index copy -o j").bad(&["copy"]);
     assert!(place.ibtools("apply copy 1.tgz").good().contains("was finished"));
+    same(&place);
+}
+
+#[test]
+fn what_has_begun_to_change_the_tree_can_be_undone() {
+    let place = prepared();
+    let before = place.snapshot("copy");
+    let Some(()) = killed(&place) else { return };
+    assert!(place.ibtools("apply copy --abort").good().contains("is undone"));
+    assert!(place.snapshot("copy") == before, "the tree is not as it was");
+    place.ibtools("apply copy 1.tgz").good();
     same(&place);
 }
 

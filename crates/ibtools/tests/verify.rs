@@ -63,7 +63,9 @@ fn any_point_comes_back_and_a_copy_goes_from_one_to_another() {
         assert_eq!(place.snapshot("copy"), place.snapshot(state), "{at}");
     }
     assert_eq!(inode("copy/text"), untouched, "what does not differ is not written");
-    place.ibtools("restore store new --at 2025-12-31").bad(&["no point until 2025-12-31"]);
+    place
+        .ibtools("restore store new --at 2025-12-31")
+        .bad(&["nothing was backed up until 2025-12-31", "the first snapshot is 20260101T000000Z"]);
     place.ibtools("restore store new --at today").bad(&["`today`"]);
     place.ibtools(&format!("restore {FULL} new --at 2026-01-01")).bad(&["--at"]);
     assert!(!place.path("new").exists());

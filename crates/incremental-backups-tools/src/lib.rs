@@ -70,7 +70,7 @@
 //!
 //! ```
 //! use incremental_backups_tools::{
-//!     BackupOptions, Dir, DirStore, RestoreOptions, backup, restore, store, verify_store,
+//!     BackupOptions, Dir, DirStore, Known, RestoreOptions, backup, restore, store, verify_store,
 //! };
 //! # use std::fs;
 //! # let temporary = tempfile::tempdir()?;
@@ -94,7 +94,7 @@
 //! assert_eq!(fs::read(at("back/file"))?, b"new");
 //!
 //! // A copy of a state that is known becomes another, both ways.
-//! let known = vec![second.index.root()];
+//! let known = Known::roots(vec![second.index.root()]);
 //! let options = RestoreOptions { known, ..RestoreOptions::default() };
 //! store::by_any_way(&store, &points, first.point, &mut passed, |archives| {
 //!     restore(archives, at("back"), &options)
