@@ -2,15 +2,16 @@
 //! where and may be repeated after any interruption.
 
 use std::collections::HashSet;
+use std::io;
 
-use dirindex::{Node, RelPath};
+use dirindex::{Meta, Node, RelPath};
 use rustix::fs::FileType;
 
 use super::dirs::Dirs;
 use super::forward::{Work, open_up};
 use super::observe::{Found, Seen, describe, find};
 use super::plan::{Before, Task, makes_dir, was_dir};
-use super::tree;
+use super::{meta, tree};
 use crate::error::{During, Error, Result};
 
 impl Work<'_> {
@@ -57,13 +58,23 @@ impl Work<'_> {
                 // What was set aside is back, or never left.
                 continue;
             }
-            ours(&seen, task)?;
+            self.ours(&seen, task)?;
             let to = slots.parent(&slot).during("stage", path)?;
             let dir = self.writable(&mut dirs, path)?;
             let moved = dir.sys.rename(dir, path.name(), to, slot.name(), true);
             moved.during("take back", path)?;
         }
         Ok(())
+    }
+
+    /// What stands at the path of `task` is what was put there. Anything else is somebody's, and would be lost.
+    fn ours(&self, seen: &Seen<'_>, task: &Task<'_>) -> Result<()> {
+        let (path, new) = (&task.change.path, task.change.new.as_ref().map(|new| &new.node));
+        let is_ours = self.plan.inode(path) == Some(seen.stat.st_ino);
+        match is_ours && new.is_some_and(|new| seen.looks_like(new)) {
+            true => Ok(()),
+            false => Err(unexpected(path, new, seen)),
+        }
     }
 
     /// Whether it is a directory that moves as a whole and stands where it stood.
@@ -84,44 +95,69 @@ impl Work<'_> {
         let gone = tasks.iter().filter(|task| task.leaves() || task.replaces());
         for task in gone.filter(|task| was_dir(task.change) == directories) {
             let path = &task.change.path;
-            let back = self.rename_back(task, &mut slots, &mut dirs)?;
-            if back || !directories || movers.contains(path) {
-                continue;
+            if directories && !movers.contains(path) {
+                made |= self.make_again(task, &mut slots, &mut dirs)?;
             }
-            if let Found::Nothing = find(&mut dirs, path, self.target.fs)? {
-                let dir = self.writable(&mut dirs, path)?;
-                dir.sys.make_dir(dir, path.name()).during("make again", path)?;
-                made = true;
-            }
+            self.rename_back(task, &mut slots, &mut dirs)?;
         }
         // Nothing may be moved into a directory that can be lost.
         if made { self.sync_all() } else { Ok(()) }
     }
 
-    /// Brings back what was set aside from where `task` says. Whether there was something.
-    fn rename_back(
+    /// Makes a directory again that was removed for good, where it would have been set aside: nobody else can put
+    /// another in its place there, before it has its owner and its mode. Whether there is one.
+    fn make_again(
         &self,
         task: &Task<'_>,
         slots: &mut Dirs<'_>,
         dirs: &mut Dirs<'_>,
     ) -> Result<bool> {
         let (path, Some(aside)) = (&task.change.path, task.aside()) else { return Ok(false) };
+        let Some(before) = self.plan.before_at(path) else { return Ok(false) };
+        if !matches!(find(dirs, path, self.target.fs)?, Found::Nothing) {
+            return Ok(false);
+        }
+        let mut make = || -> io::Result<bool> {
+            let dir = slots.parent(&aside)?;
+            let found = dir.look(aside.name())?;
+            if found.as_ref().is_some_and(|stat| stat.st_ino == before.inode) {
+                return Ok(false);
+            }
+            if found.is_none() {
+                dir.sys.make_dir(dir, aside.name())?;
+            }
+            let held = tree::hold(dir.sys, dir, aside.name())?;
+            let wanted = Meta { mode: before.meta.mode | 0o700, ..before.meta.clone() };
+            let now = meta::of(dir.sys, held.handle())?;
+            tree::turn_back(dir.sys, held.handle(), &now, &wanted, false)?;
+            Ok(true)
+        };
+        make().during("make again", path)
+    }
+
+    /// Brings back what was set aside from where `task` says.
+    fn rename_back(
+        &self,
+        task: &Task<'_>,
+        slots: &mut Dirs<'_>,
+        dirs: &mut Dirs<'_>,
+    ) -> Result<()> {
+        let (path, Some(aside)) = (&task.change.path, task.aside()) else { return Ok(()) };
         let from = slots.parent(&aside).during("bring back", path)?;
         if from.look(aside.name()).during("bring back", path)?.is_none() {
-            return Ok(false);
+            return Ok(());
         }
         if let Found::Something(seen) = find(dirs, path, self.target.fs)? {
             match task.replaces() {
                 // It never left: what was set aside is a second name.
-                true if self.is_staged(task)? => return Ok(true),
-                true => ours(&seen, task)?,
+                true if self.is_staged(task)? => return Ok(()),
+                true => self.ours(&seen, task)?,
                 false => return Err(unexpected(path, None, &seen)),
             }
         }
         let dir = self.writable(dirs, path)?;
         let moved = dir.sys.rename(from, aside.name(), dir, path.name(), !task.replaces());
-        moved.during("bring back", path)?;
-        Ok(true)
+        moved.during("bring back", path)
     }
 
     /// Gives directories that move as a whole back to where they were.
@@ -139,7 +175,7 @@ impl Work<'_> {
                 false => (&mut others, tree.to),
             };
             let Found::Something(seen) = find(cursor, at, self.target.fs)? else { continue };
-            ours(&seen, task)?;
+            self.ours(&seen, task)?;
             seen.open_up().during("bring back", tree.from)?;
             let from = cursor.parent(at).during("bring back", tree.from)?;
             open_up(from).during("bring back", tree.from)?;
@@ -153,33 +189,30 @@ impl Work<'_> {
     /// Sets metadata to what it was, innermost first, where it is not that.
     fn as_before(&self) -> Result<()> {
         let mut dirs = self.target.anchor.dirs();
-        self.plan.before.iter().rev().try_for_each(|before| {
-            let Before { path, meta, .. } = before;
+        self.plan.before.iter().rev().try_for_each(|Before { path, inode, meta, .. }| {
             let Found::Something(seen) = find(&mut dirs, path, self.target.fs)? else {
                 return Ok(());
             };
-            let (now, is_link) = (seen.meta()?, seen.kind() == FileType::Symlink);
+            let is_link = seen.kind() == FileType::Symlink;
+            let (dir, error) = (seen.parent, "restore the metadata of");
+            let held = tree::hold(dir.sys, dir, path.name()).during(error, path)?;
+            let now = meta::of(dir.sys, held.handle()).during(error, path)?;
+            // A directory that was made again has another inode, and all of its rights.
+            if !self.is_same(Some(*inode), &held).during(error, path)? && adds_rights(&now, meta) {
+                return Err(Error::Changed { path: path.clone() });
+            }
             if now == *meta {
                 return Ok(());
             }
-            let mut set = || {
-                let dir = dirs.parent(path)?;
-                let held = tree::hold(dir.sys, dir, path.name())?;
-                tree::turn_back(dir.sys, held.handle(), &now, meta, is_link)
-            };
-            set().during("restore the metadata of", path)
+            tree::turn_back(dir.sys, held.handle(), &now, meta, is_link).during(error, path)
         })
     }
 }
 
-/// What stands at the path of `task` is what was put there, as far as a look tells. Anything else is somebody's,
-/// and would be lost.
-fn ours(seen: &Seen<'_>, task: &Task<'_>) -> Result<()> {
-    let new = task.change.new.as_ref().map(|new| &new.node);
-    match new.is_some_and(|new| seen.looks_like(new)) {
-        true => Ok(()),
-        false => Err(unexpected(&task.change.path, new, seen)),
-    }
+/// Whether somebody may do more with what has the metadata `now` when it has `meta`.
+fn adds_rights(now: &Meta, meta: &Meta) -> bool {
+    let (owner, others) = ((now.uid, now.gid, &now.xattrs), (meta.uid, meta.gid, &meta.xattrs));
+    owner != others || meta.mode & !now.mode != 0
 }
 
 fn unexpected(path: &RelPath, expected: Option<&Node>, seen: &Seen<'_>) -> Error {

@@ -6,17 +6,23 @@ use std::collections::BTreeMap;
 use diffindex::DiffIndex;
 use dirindex::RelPath;
 use rayon::prelude::*;
+use rustix::fs::FileType;
 
 use super::dirs::Dirs;
 use super::observe::{Found, find};
 use super::plan::{Before, Step, makes_dir, was_dir};
-use super::state::RUN;
+use super::state::{RUN, State};
 use super::target::{Target, found_at};
 use crate::error::{Error, Result};
 
 /// Finds what stays and gets other metadata, what directories go, and the directories in which names come
 /// and go. Of those, one that the diff lists gets its metadata set; any other is to look as it did.
-pub(crate) fn before(target: &Target, diff: &DiffIndex, steps: &mut [Step]) -> Result<Vec<Before>> {
+pub(crate) fn before(
+    target: &Target,
+    diff: &DiffIndex,
+    states: &[State],
+    steps: &mut [Step],
+) -> Result<Vec<Before>> {
     // Whether each is kept.
     let mut paths: BTreeMap<RelPath, bool> = BTreeMap::new();
     for (number, change) in diff.changes().iter().enumerate() {
@@ -57,17 +63,34 @@ pub(crate) fn before(target: &Target, diff: &DiffIndex, steps: &mut [Step]) -> R
         .par_chunks(RUN)
         .map(|run| {
             let mut dirs = target.anchor.dirs();
-            run.iter().map(|(path, kept)| look(target, &mut dirs, path, *kept)).collect()
+            let seen = |path| states.get(diff.position(path)?)?.inode();
+            run.iter()
+                .map(|(path, kept)| look(target, &mut dirs, path, seen(path), *kept))
+                .collect()
         })
         .collect::<Result<_>>()?;
     Ok(runs.into_iter().flatten().collect())
 }
 
-fn look(target: &Target, dirs: &mut Dirs<'_>, path: &RelPath, kept: bool) -> Result<Before> {
+/// What stands there has the inode that was seen before; where none was, it is a directory.
+fn look(
+    target: &Target,
+    dirs: &mut Dirs<'_>,
+    path: &RelPath,
+    inode: Option<u64>,
+    kept: bool,
+) -> Result<Before> {
     match find(dirs, path, target.fs)? {
         Found::Something(seen) => {
+            let same = match inode {
+                Some(inode) => inode == seen.stat.st_ino,
+                None => seen.kind() == FileType::Directory,
+            };
+            if !same {
+                return Err(Error::Changed { path: path.clone() });
+            }
             seen.changeable()?;
-            Ok(Before { path: path.clone(), meta: seen.meta()?, kept })
+            Ok(Before { path: path.clone(), inode: seen.stat.st_ino, meta: seen.meta()?, kept })
         }
         _ => Err(found_at(target, path, None)),
     }

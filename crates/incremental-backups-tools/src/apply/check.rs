@@ -22,7 +22,7 @@ use crate::error::{During, Error, Result};
 /// A plan, and what it was made from.
 pub(crate) struct Checked {
     pub(crate) plan: Plan,
-    /// For each change whose old state was found: what to recognise it by.
+    /// For each change at whose path something stands that is to go or to be changed: what to recognise it by.
     stamps: Vec<Option<Stamp>>,
     /// The same for what is below directories that move as a whole.
     moving: Vec<(RelPath, Stamp)>,
@@ -41,8 +41,10 @@ pub(crate) fn check(target: &Target, diff: &DiffIndex, policy: Policy) -> Result
     directories(target, diff, &states)?;
     bases(target, diff, &states)?;
     let plan = plan(target, diff, &states)?;
-    let stamps = states.iter().map(|state| match state {
+    let stamps = diff.changes().iter().zip(&states).map(|(change, state)| match state {
         State::Old(stamp) => *stamp,
+        // Names may come and go in a directory that stays.
+        State::Meta { stamp, .. } if !makes_dir(change) => Some(*stamp),
         _ => None,
     });
     Ok(Checked { plan, stamps: stamps.collect(), moving })
@@ -92,7 +94,8 @@ fn directories(target: &Target, diff: &DiffIndex, states: &[State]) -> Result<()
         for (change, state) in changes {
             let goes =
                 matches!(state, State::Old(Some(_))) && was_dir(change) && !makes_dir(change);
-            let came = matches!(state, State::New { .. }) && !was_dir(change) && makes_dir(change);
+            let is_there = matches!(state, State::New | State::Meta { .. });
+            let came = is_there && !was_dir(change) && makes_dir(change);
             if (!goes && !came) || moving.contains(&change.path) {
                 continue;
             }
@@ -171,7 +174,7 @@ fn known(diff: &DiffIndex, states: &[State], base: &RelPath, digest: &Digest) ->
     };
     let node = match state {
         State::Old(Some(_)) => change.old.as_ref(),
-        State::New { .. } => change.new.as_ref().map(|new| &new.node),
+        State::New | State::Meta { .. } => change.new.as_ref().map(|new| &new.node),
         _ => None,
     };
     matches!(node, Some(Node::File { digest: found, .. }) if found == digest)
@@ -181,19 +184,27 @@ fn plan(target: &Target, diff: &DiffIndex, states: &[State]) -> Result<Plan> {
     let mut steps: Vec<Step> = Vec::with_capacity(states.len());
     let mut unit: Option<&RelPath> = None;
     let mut staged: HashSet<&RelPath> = HashSet::new();
+    let links = links(diff, states);
     for (change, state) in diff.changes().iter().zip(states) {
         let path = &change.path;
         let step = match (state, &change.new) {
-            (State::New { meta: true } | State::Link, _) | (State::New { .. }, None) => Step::Done,
-            (State::New { meta: false }, Some(_)) => Step::Meta,
+            (State::New, Some(new)) if links_to(&new.node, &staged) => Step::Place,
+            (State::New | State::Link, _) | (State::Meta { .. }, None) => Step::Done,
+            // Another name of it is not the diff's: it keeps its metadata, and the path gets a copy.
+            (State::Meta { names, .. }, Some(_))
+                if !makes_dir(change) && *names > 1 + links.get(path).copied().unwrap_or(0) =>
+            {
+                Step::Place
+            }
+            (State::Meta { .. }, Some(_)) => Step::Meta,
             (State::Old(_), None) => Step::Remove,
             (State::Old(_), Some(_)) if unit.is_some_and(|unit| path.is_below(unit)) => {
                 Step::Inside
             }
             (State::Old(_), Some(new)) => match &new.node {
                 // A link whose file stays the same file needs no new one.
-                Node::HardLink { to }
-                    if change.old.as_ref() == Some(&new.node) && !staged.contains(to) =>
+                Node::HardLink { .. }
+                    if change.old.as_ref() == Some(&new.node) && !links_to(&new.node, &staged) =>
                 {
                     Step::Done
                 }
@@ -210,8 +221,25 @@ fn plan(target: &Target, diff: &DiffIndex, states: &[State]) -> Result<Plan> {
         }
         steps.push(step);
     }
-    let before = before(target, diff, &mut steps)?;
-    Ok(Plan { steps, before })
+    let before = before(target, diff, states, &mut steps)?;
+    Ok(Plan { steps, before, placed: Vec::new() })
+}
+
+/// How many hard links of the diff name each file, of those that are there.
+fn links<'a>(diff: &'a DiffIndex, states: &[State]) -> HashMap<&'a RelPath, u64> {
+    let mut links = HashMap::new();
+    for (change, state) in diff.changes().iter().zip(states) {
+        let node = change.new.as_ref().map(|new| &new.node);
+        if let (Some(Node::HardLink { to }), State::New) = (node, state) {
+            *links.entry(to).or_insert(0) += 1;
+        }
+    }
+    links
+}
+
+/// Whether `node` is a hard link to one of `files`.
+fn links_to(node: &Node, files: &HashSet<&RelPath>) -> bool {
+    matches!(node, Node::HardLink { to } if files.contains(to))
 }
 
 /// Looks again, after the contents were staged, at every path that stood: whether it still is what

@@ -2,7 +2,7 @@
 //! after any interruption. It knows no archive: what is new lies in the stage, and what was old is set aside
 //! there.
 
-use std::collections::HashSet;
+use std::io;
 use std::os::fd::AsFd;
 
 use diffindex::{DiffIndex, MovedTree, New};
@@ -112,7 +112,7 @@ impl Work<'_> {
         self.set_aside(&tasks)?;
         self.place(&tasks)?;
         self.set_metadata(&tasks)?;
-        self.set_directories(&tasks)?;
+        self.set_directories()?;
         self.sync_all()?;
         self.verify(&tasks)
     }
@@ -220,15 +220,11 @@ impl Work<'_> {
         Ok(())
     }
 
-    fn set(&self, dirs: &mut Dirs<'_>, path: &RelPath, New { node, meta, .. }: &New) -> Result<()> {
+    fn set(&self, dirs: &mut Dirs<'_>, path: &RelPath, New { meta, .. }: &New) -> Result<()> {
         let error = "set the metadata of";
         let dir = dirs.parent(path).during(error, path)?;
         let held = tree::hold(dir.sys, dir, path.name()).during(error, path)?;
-        let kind = FileType::from_raw_mode(dir.sys.stat(&held).during(error, path)?.st_mode);
-        // Somebody may have put something else there since it was looked at.
-        if (kind == FileType::Directory, kind == FileType::Symlink)
-            != (*node == Node::Dir, matches!(node, Node::Symlink { .. }))
-        {
+        if !self.is_same(self.plan.inode(path), &held).during(error, path)? {
             return Err(Error::Changed { path: path.clone() });
         }
         let refused = meta::set(dir.sys, held.handle(), meta, false, self.policy);
@@ -236,29 +232,48 @@ impl Work<'_> {
         Ok(())
     }
 
+    /// Whether what is held has that inode of this file system. Whoever may rename in its directory could have put
+    /// another user's file there, and would get the rights to it that theirs is to have.
+    pub(crate) fn is_same(&self, inode: Option<u64>, held: &dyn AsFd) -> io::Result<bool> {
+        let sys = self.target.sys();
+        let stat = sys.stat(held)?;
+        let mount = sys.place(held, None)?.mount;
+        Ok(inode == Some(stat.st_ino) && self.target.fs.has(&stat, mount))
+    }
+
     /// Metadata of directories, innermost first: all names have come and gone by now.
-    fn set_directories(&self, tasks: &[Task<'_>]) -> Result<()> {
+    fn set_directories(&self) -> Result<()> {
         let mut dirs = self.target.anchor.dirs();
         let mut kept = self.plan.before.iter().filter(|before| before.kept).rev().peekable();
-        let takers: HashSet<RelPath> = tasks
-            .iter()
-            .filter(|task| task.step == Step::Inside && task.takes().is_some())
-            .filter_map(|task| task.change.path.parent())
-            .collect();
-        let listed = tasks.iter().rev().filter_map(|task| {
-            let new = task.change.new.as_ref().filter(|new| new.node == Node::Dir)?;
-            // What was taken has the metadata that it had; what it was taken into has another time.
-            let taken = task.takes().is_some() || takers.contains(&task.change.path);
-            let sets = task.step == Step::Meta || task.is_unit() || taken;
-            sets.then_some((&task.change.path, new))
-        });
-        for (path, new) in listed {
+        for task in self.plan.last_set(self.diff).iter().rev() {
+            let (path, Some(new)) = (&task.change.path, &task.change.new) else { continue };
             while let Some(kept) = kept.next_if(|kept| kept.path > *path) {
-                restore(&mut dirs, kept)?;
+                self.restore(&mut dirs, kept)?;
             }
             self.set(&mut dirs, path, new)?;
         }
-        kept.try_for_each(|kept| restore(&mut dirs, kept))
+        kept.try_for_each(|kept| self.restore(&mut dirs, kept))
+    }
+
+    /// A directory that the diff does not list looks untouched.
+    fn restore(&self, dirs: &mut Dirs<'_>, before: &Before) -> Result<()> {
+        let error = "restore the metadata of";
+        let dir = dirs.dir(&before.path).during(error, &before.path)?;
+        if !self.is_same(Some(before.inode), dir).during(error, &before.path)? {
+            return Err(Error::Changed { path: before.path.clone() });
+        }
+        let set = || {
+            let now = dir.sys.stat(dir)?;
+            if mode(&now) != before.meta.mode {
+                dir.sys.set_mode(Handle::opened(dir), before.meta.mode)?;
+            }
+            match dir.sys.set_mtime(Handle::opened(dir), before.meta.mtime) {
+                // Whoever may bring names into somebody else's directory may not set its time.
+                Err(error) if tree::is_others(&now, &error) => Ok(()),
+                set => set,
+            }
+        };
+        set().during(error, &before.path)
     }
 
     /// Whether every unit stands in its place, and nothing where something was removed.
@@ -312,21 +327,4 @@ fn whole(seen: &Seen<'_>, node: &Node) -> Result<bool> {
 
 fn is(seen: &Seen<'_>, node: Option<&Node>) -> Result<bool> {
     node.map_or(Ok(false), |node| whole(seen, node))
-}
-
-/// A directory that the diff does not list looks untouched.
-fn restore(dirs: &mut Dirs<'_>, before: &Before) -> Result<()> {
-    let mut set = || {
-        let dir = dirs.dir(&before.path)?;
-        let now = dir.sys.stat(dir)?;
-        if mode(&now) != before.meta.mode {
-            dir.sys.set_mode(Handle::opened(dir), before.meta.mode)?;
-        }
-        match dir.sys.set_mtime(Handle::opened(dir), before.meta.mtime) {
-            // Whoever may bring names into somebody else's directory may not set its time.
-            Err(error) if tree::is_others(&now, &error) => Ok(()),
-            set => set,
-        }
-    };
-    set().during("restore the metadata of", &before.path)
 }

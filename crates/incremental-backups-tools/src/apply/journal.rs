@@ -27,6 +27,7 @@ const FILE_KIND: [u8; 4] = *b"JRNL";
 const HEAD: u32 = 1;
 const STEPS: u32 = 2;
 const BEFORE: u32 = 3;
+const PLACED: u32 = 4;
 /// A section of rows is about this long at most: attributes can be long.
 const SECTION_LEN: usize = 4 << 20;
 
@@ -110,21 +111,23 @@ fn encode(head: &Head, plan: &Plan) -> Result<Vec<u8>, SectionError> {
     for steps in steps.chunks(1 << 20) {
         writer.section(&Section::new(STEPS, steps.to_vec(), Packing::Zstd)?)?;
     }
-    for section in encode_all(BEFORE, &runs(&plan.before))? {
+    for section in encode_all(BEFORE, &runs(&plan.before, before_len))? {
+        writer.section(&section)?;
+    }
+    for section in encode_all(PLACED, &runs(&plan.placed, |row| 16 + row.path.as_bytes().len()))? {
         writer.section(&section)?;
     }
     writer.finish()
 }
 
 /// Cuts rows into stretches of about one section each.
-fn runs(mut rows: &[Before]) -> Vec<&[Before]> {
+fn runs<T>(mut rows: &[T], row_len: impl Fn(&T) -> usize) -> Vec<&[T]> {
     let mut runs = Vec::new();
     while !rows.is_empty() {
         let mut len = 0;
         let end = rows.iter().position(|row| {
             let before = len;
-            let xattrs = row.meta.xattrs.iter().map(|(name, value)| name.len() + value.len());
-            len += 64 + row.path.as_bytes().len() + xattrs.sum::<usize>();
+            len += row_len(row);
             before >= SECTION_LEN
         });
         let (run, rest) = rows.split_at(end.unwrap_or(rows.len()));
@@ -132,6 +135,11 @@ fn runs(mut rows: &[Before]) -> Vec<&[Before]> {
         rows = rest;
     }
     runs
+}
+
+fn before_len(row: &Before) -> usize {
+    let xattrs = row.meta.xattrs.iter().map(|(name, value)| name.len() + value.len());
+    64 + row.path.as_bytes().len() + xattrs.sum::<usize>()
 }
 
 /// Reads the journal in `stage`, which has one.
@@ -155,7 +163,8 @@ pub(crate) fn read(target: &Target, stage: &Stage) -> Result<Journal> {
         }
     }
     let before = journal.decode_all(BEFORE).map_err(sections)?;
-    let plan = Plan { steps, before };
+    let placed = journal.decode_all(PLACED).map_err(sections)?;
+    let plan = Plan { steps, before, placed };
     let diff = diff_bytes(&ours(target, stage, DIFF)?)
         .map_err(|error| target.error("read the journal in", io::Error::other(error)))?;
     if Digest::of(&diff).0 != head.diff {

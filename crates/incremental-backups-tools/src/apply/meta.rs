@@ -97,6 +97,13 @@ pub(crate) fn set(
     Ok(refused)
 }
 
+/// All metadata of what is held.
+pub(crate) fn of(sys: &dyn System, of: Handle<'_>) -> io::Result<Meta> {
+    let stat = sys.stat(&of)?;
+    let ((uid, gid), xattrs) = (owner(&stat), sys.xattrs(of)?.into());
+    Ok(Meta { mode: mode(&stat), uid, gid, mtime: mtime(&stat), xattrs })
+}
+
 fn owner(stat: &Stat) -> (u32, u32) {
     (stat.st_uid, stat.st_gid)
 }

@@ -32,7 +32,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use archive::{DiffData, DiffStream};
-use diffindex::{Change, DiffIndex, New};
+use diffindex::{Change, Content, DiffIndex, New};
 use dirindex::{Meta, Node, RelPath, Root};
 use rsync_core::Progress;
 
@@ -232,17 +232,16 @@ fn apply_on(
     if !options.beside {
         check::nothing_else(&target, diff)?;
     }
-    let checked = check::check(&target, diff, policy)?;
-    let plan = &checked.plan;
-    let space = Space::of(&target, diff, plan)?;
+    let mut checked = check::check(&target, diff, policy)?;
+    let space = Space::of(&target, diff, &checked.plan)?;
     if options.check_space {
         space.check(&target)?;
     }
-    let applied = Applied { finished, ..count(diff, plan) };
+    let applied = Applied { finished, ..count(diff, &checked.plan) };
     if let Some(garbage) = target.stage()? {
         target.remove_stage(&garbage)?;
     }
-    if plan.is_empty() {
+    if checked.plan.is_empty() {
         source.finish()?;
         return Ok(applied);
     }
@@ -250,16 +249,24 @@ fn apply_on(
     let progress = options.progress.as_deref();
     let sync = options.sync;
     let unkept = &Collected::default();
+    let plan = &checked.plan;
     let filling =
         Filling { target: &target, stage: &stage, diff, plan, policy, unkept, progress, sync };
-    let work = Work { target: &target, stage: &stage, diff, plan, policy, unkept, sync };
-    let staged = stage::fill(&filling, &mut source)
+    let placed = stage::fill(&filling, &mut source)
         .and_then(|()| source.finish())
         .and_then(|()| if options.strict { all_kept(&filling) } else { Ok(()) })
-        .and_then(|()| journal::draft(&target, &stage, diff, plan, (options.privileged, sync)))
+        .and_then(|()| stage::placed(&target, &stage, diff, plan));
+    let committed = placed
+        .and_then(|placed| {
+            checked.plan.placed = placed;
+            let how = (options.privileged, sync);
+            journal::draft(&target, &stage, diff, &checked.plan, how)
+        })
         .and_then(|()| check::unchanged(&target, diff, &checked))
         .and_then(|()| journal::commit(&target, &stage, sync));
-    if let Err(error) = staged {
+    let plan = &checked.plan;
+    let work = Work { target: &target, stage: &stage, diff, plan, policy, unkept, sync };
+    if let Err(error) = committed {
         if !matches!(stage.has_journal(), Ok(false)) {
             // It made it to its name, though perhaps not to the disk.
             return Err(roll_back(&work, error));
@@ -559,7 +566,12 @@ fn count(diff: &DiffIndex, plan: &Plan) -> Applied {
             (Step::Meta, _) => applied.metadata += 1,
             (Step::Remove, _) => applied.deleted += 1,
             (Step::Place | Step::Inside, None) => applied.created += 1,
-            (Step::Place | Step::Inside, Some(_)) => applied.updated += 1,
+            (Step::Place | Step::Inside, Some(old)) => match &task.change.new {
+                Some(new) if new.content == Content::Keep && new.node == *old => {
+                    applied.metadata += 1
+                }
+                _ => applied.updated += 1,
+            },
         }
         if task.is_staged() {
             applied.bytes += task.change.new.as_ref().map_or(0, |new| Node::len(&new.node));

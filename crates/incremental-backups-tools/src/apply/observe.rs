@@ -35,7 +35,7 @@ pub(crate) struct FileSystem {
 impl FileSystem {
     /// Whether something lies in it. The mount tells, where it is known: the same file system can be mounted
     /// in the tree once more, and an overlay's files can have other devices than its directories.
-    fn has(&self, stat: &Stat, mount: Option<u64>) -> bool {
+    pub(crate) fn has(&self, stat: &Stat, mount: Option<u64>) -> bool {
         match (self.mount, mount) {
             (Some(own), Some(mount)) => own == mount,
             _ => self.dev == stat.st_dev,
@@ -46,7 +46,7 @@ impl FileSystem {
 /// What stands at a path.
 pub(crate) struct Seen<'d> {
     path: &'d RelPath,
-    parent: &'d Held<'d>,
+    pub(crate) parent: &'d Held<'d>,
     pub(crate) stat: Stat,
     /// Whether it is immutable or append-only.
     fixed: bool,

@@ -1,6 +1,8 @@
 //! [`Plan`]: what is to be done for each change of a diff, and where its new content is staged.
 //! Pure: it looks at no disk. The plan is part of the journal.
 
+use std::collections::HashSet;
+
 use diffindex::{Change, DiffIndex, MovedTree};
 use dirindex::{Meta, Node, RelPath};
 use serde::{Deserialize, Serialize};
@@ -29,10 +31,18 @@ pub(crate) enum Step {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Before {
     pub(crate) path: RelPath,
+    pub(crate) inode: u64,
     pub(crate) meta: Meta,
     /// A directory that the diff does not list, but in which names come or go. It must look untouched
     /// when the work is done, too.
     pub(crate) kept: bool,
+}
+
+/// What is put in place, or gets its metadata there, and the inode that it has already where it is staged.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Placed {
+    pub(crate) path: RelPath,
+    pub(crate) inode: u64,
 }
 
 /// What is to be done.
@@ -42,6 +52,8 @@ pub(crate) struct Plan {
     pub(crate) steps: Vec<Step>,
     /// In path order.
     pub(crate) before: Vec<Before>,
+    /// In path order. Empty until all is staged.
+    pub(crate) placed: Vec<Placed>,
 }
 
 /// A change and its step, and where it is staged if it is.
@@ -94,6 +106,40 @@ impl Plan {
             tree.before(path).filter(|_| moves)
         });
         moved.unwrap_or_else(|| path.clone())
+    }
+
+    /// What is put in place by itself, and the directories inside it whose metadata is not final before: those that are
+    /// taken from elsewhere, and those that they are taken into. In path order.
+    pub(crate) fn placed<'a>(&'a self, diff: &'a DiffIndex) -> impl Iterator<Item = Task<'a>> {
+        let takes = self.tasks(diff).filter(|task| task.takes().is_some());
+        let takers: HashSet<RelPath> = takes.filter_map(|task| task.change.path.parent()).collect();
+        self.tasks(diff).filter(move |task| {
+            let inside = task.step == Step::Inside;
+            let is_late = task.takes().is_some() || takers.contains(&task.change.path);
+            task.is_unit() || (inside && is_late)
+        })
+    }
+
+    /// The directories whose metadata is set when all names have come and gone, in path order.
+    pub(crate) fn last_set<'a>(&'a self, diff: &'a DiffIndex) -> Vec<Task<'a>> {
+        let stay = self.tasks(diff).filter(|task| task.step == Step::Meta);
+        let mut all: Vec<Task<'a>> = stay.chain(self.placed(diff)).collect();
+        all.retain(|task| makes_dir(task.change));
+        all.sort_unstable_by_key(|task| task.number);
+        all
+    }
+
+    /// The inode of what is put in place at `path`, or else of what stays there.
+    pub(crate) fn inode(&self, path: &RelPath) -> Option<u64> {
+        let placed = self.placed.binary_search_by(|placed| placed.path.cmp(path)).ok();
+        let placed = placed.and_then(|at| self.placed.get(at)).map(|placed| placed.inode);
+        placed.or_else(|| self.before_at(path).map(|before| before.inode))
+    }
+
+    /// What was at `path` before, if it is needed.
+    pub(crate) fn before_at(&self, path: &RelPath) -> Option<&Before> {
+        let at = self.before.binary_search_by(|before| before.path.cmp(path)).ok()?;
+        self.before.get(at)
     }
 
     /// Whether the plan is to do nothing.

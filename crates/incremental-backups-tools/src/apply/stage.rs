@@ -14,7 +14,7 @@ use rustix::fs::FileType;
 
 use super::dirs::Dirs;
 use super::meta;
-use super::plan::{ASIDE, Plan, SLOTS, Task};
+use super::plan::{ASIDE, Placed, Plan, SLOTS, Task};
 use super::system::{Handle, System};
 use super::target::{Stage, Target};
 use super::tree::{self, Policy};
@@ -121,6 +121,31 @@ pub(crate) fn fill(filling: &Filling<'_>, source: &mut Source<'_, '_>) -> Result
         }
     }
     Ok(())
+}
+
+/// What is to be put in place, as it lies in the full stage or where it is taken from.
+pub(crate) fn placed(
+    target: &Target,
+    stage: &Stage,
+    diff: &DiffIndex,
+    plan: &Plan,
+) -> Result<Vec<Placed>> {
+    let (mut slots, mut dirs) = (stage.anchor.dirs(), target.anchor.dirs());
+    let mut inode = |task: &Task<'_>| -> io::Result<Option<u64>> {
+        let found = match (task.takes(), task.slot()) {
+            (Some(tree), _) => dirs.parent(tree.from)?.look(tree.from.name())?,
+            (None, Some(slot)) => slots.parent(&slot)?.look(slot.name())?,
+            (None, None) => None,
+        };
+        Ok(found.map(|stat| stat.st_ino))
+    };
+    let mut placed = Vec::new();
+    for task in plan.placed(diff) {
+        let path = &task.change.path;
+        let inode = inode(&task).during("look at what is staged for", path)?;
+        placed.extend(inode.map(|inode| Placed { path: path.clone(), inode }));
+    }
+    Ok(placed)
 }
 
 fn node<'a>(task: &Task<'a>) -> Option<&'a Node> {
@@ -305,7 +330,11 @@ impl Filling<'_> {
                 };
                 self.copy(&first, path, file, declared.0)?
             }
-            Content::Keep | Content::Tree { .. } => (0, Digest::of(b"")),
+            // Its own, which has other names that are to keep their metadata.
+            Content::Keep => {
+                self.copy(&open_base(&mut worker.bases, path)?, path, file, declared.0)?
+            }
+            Content::Tree { .. } => (0, Digest::of(b"")),
         };
         if matches!(new.content, Content::Whole | Content::Delta { .. }) {
             out.finish().during("stage", path)?;

@@ -2,7 +2,7 @@
 //! which is an error. Reads only.
 
 use diffindex::{Change, DiffIndex};
-use dirindex::{Node, RelPath};
+use dirindex::{Meta, Node, RelPath};
 use rayon::prelude::*;
 use rustix::fs::{FileType, Stat};
 
@@ -35,10 +35,22 @@ impl Stamp {
 pub(crate) enum State {
     /// As the diff starts from; `None` where nothing stood.
     Old(Option<Stamp>),
-    /// As the diff leads to; `meta` when its metadata is too.
-    New { meta: bool },
+    /// As the diff leads to, with its metadata.
+    New,
+    /// As the diff leads to, but for its metadata. It has so many names in the whole file system.
+    Meta { stamp: Stamp, names: u64 },
     /// A hard link, to be told when the files are known.
     Link,
+}
+
+impl State {
+    /// The inode of what stands there and is to change or to go.
+    pub(crate) fn inode(&self) -> Option<u64> {
+        match self {
+            State::Old(Some(stamp)) | State::Meta { stamp, .. } => Some(stamp.inode),
+            State::Old(None) | State::New | State::Link => None,
+        }
+    }
 }
 
 /// The state of every change, in order.
@@ -82,7 +94,7 @@ fn state(
         Found::NoParent => return Err(found_at(target, &change.path, change.old.as_ref())),
     };
     match (&seen, &change.old, &change.new) {
-        (None, _, None) => return Ok(State::New { meta: true }),
+        (None, _, None) => return Ok(State::New),
         (None, None, Some(_)) => return Ok(State::Old(None)),
         (Some(_), Some(Node::HardLink { .. }), _) => return Ok(State::Link),
         (Some(_), _, Some(new)) if matches!(new.node, Node::HardLink { .. }) => {
@@ -95,7 +107,7 @@ fn state(
             return Ok(State::Old(Some(Stamp::of(&seen.stat))));
         }
         (Some(seen), _, Some(new)) if seen.is(&new.node)? => {
-            return Ok(State::New { meta: seen.has(&new.meta, policy)? });
+            return reached(seen, &new.meta, policy);
         }
         (Some(seen), Some(old), _) if seen.is(old)? => {
             seen.changeable()?;
@@ -104,6 +116,14 @@ fn state(
         _ => {}
     }
     Err(unexpected(change, seen.as_ref()))
+}
+
+/// The state of what the diff leads to.
+fn reached(seen: &Seen<'_>, meta: &Meta, policy: Policy) -> Result<State> {
+    Ok(match seen.has(meta, policy)? {
+        true => State::New,
+        false => State::Meta { stamp: Stamp::of(&seen.stat), names: u64::from(seen.stat.st_nlink) },
+    })
 }
 
 fn unexpected(change: &Change, seen: Option<&Seen<'_>>) -> Error {
@@ -165,14 +185,12 @@ fn links(target: &Target, diff: &DiffIndex, states: &mut [State], policy: Policy
             None => false,
         };
         let state = match (is_new, is_old) {
-            (true, _) => State::New {
+            (true, _) => match new {
+                Some(new) if !matches!(new.node, Node::HardLink { .. }) => {
+                    reached(&seen, &new.meta, policy)?
+                }
                 // A hard link's metadata is that of the file it names.
-                meta: match new {
-                    Some(new) if !matches!(new.node, Node::HardLink { .. }) => {
-                        seen.has(&new.meta, policy)?
-                    }
-                    _ => true,
-                },
+                _ => State::New,
             },
             (false, true) => State::Old(Some(Stamp::of(&seen.stat))),
             (false, false) => return Err(unexpected(change, Some(&seen))),

@@ -7,7 +7,6 @@ use dirindex::{Meta, Node};
 use rustix::fs::{FileType, OFlags};
 
 use super::meta;
-use super::observe::{mode, mtime};
 use super::system::System;
 use super::target::Stage;
 use super::tree::{self, Grip, Policy};
@@ -41,10 +40,7 @@ impl<'a> Trial<'a> {
         let fd = self.of_kind(node)?;
         let of = fd.handle();
         let refused = meta::set(sys, of, meta, false, policy)?;
-        let stat = sys.stat(&of)?;
-        let xattrs = sys.xattrs(of)?.into();
-        let (uid, gid) = (stat.st_uid, stat.st_gid);
-        Ok((Meta { mode: mode(&stat), uid, gid, mtime: mtime(&stat), xattrs }, refused))
+        Ok((meta::of(sys, of)?, refused))
     }
 
     fn of_kind(&mut self, node: &Node) -> io::Result<&Grip> {

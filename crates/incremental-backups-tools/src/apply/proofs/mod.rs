@@ -22,3 +22,4 @@ mod meddler;
 mod metadata;
 mod power;
 mod state;
+mod swapped;
