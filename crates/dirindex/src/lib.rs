@@ -96,7 +96,9 @@ pub use exclude::{Patterns, UnusableLines};
 pub use index::{DirIndex, Problem, ProblemKind, Record, Root, Trust, content_hash};
 pub use newfile::{NewFile, Streamed, replace_file};
 pub use owner::{Readers, take_after};
-pub use path::{InvalidPath, MAX_NAME_LEN, MAX_PATH_LEN, PathSlice, RelPath, STAGE_DIR};
+pub use path::{
+    InvalidPath, MAX_NAME_LEN, MAX_PATH_LEN, PathSlice, RelPath, STAGE_DIR, is_stage_name,
+};
 pub use pool::{PooledFile, is_exhaustion};
 pub use scan::ScanOptions;
 pub use sections::SectionError;

@@ -17,6 +17,22 @@ use crate::escape;
 /// delete it, and no archive can bring one.
 pub const STAGE_DIR: &str = ".ibtools-apply";
 
+/// Whether a name is kept for stages: [`STAGE_DIR`], or that with a dot and a number, as a stage has where somebody
+/// else took the first name.
+///
+/// ```
+/// use dirindex::is_stage_name;
+/// assert!(is_stage_name(b".ibtools-apply") && is_stage_name(b".ibtools-apply.12"));
+/// assert!(!is_stage_name(b".ibtools-apply2") && !is_stage_name(b".ibtools-apply.old"));
+/// ```
+pub fn is_stage_name(name: &[u8]) -> bool {
+    match name.strip_prefix(STAGE_DIR.as_bytes()) {
+        Some([]) => true,
+        Some([b'.', number @ ..]) => !number.is_empty() && number.iter().all(u8::is_ascii_digit),
+        _ => false,
+    }
+}
+
 /// The longest single name, in bytes: Linux's `NAME_MAX`.
 pub const MAX_NAME_LEN: usize = 255;
 
@@ -200,7 +216,7 @@ fn broken_rule(path: &[u8]) -> Option<&'static str> {
             b"" => return Some("it has an empty name (a leading, trailing or double slash)"),
             b"." | b".." => return Some("it has `.` or `..` as a name"),
             _ if name.len() > MAX_NAME_LEN => return Some("it has a name of over 255 bytes"),
-            _ if name == STAGE_DIR.as_bytes() => {
+            _ if is_stage_name(name) => {
                 return Some("it has the name of the directory that is kept for staging");
             }
             _ => {}
@@ -297,6 +313,7 @@ mod tests {
             ".ibtools-apply",
             ".ibtools-apply/journal",
             "a/.ibtools-apply",
+            "a/.ibtools-apply.3/b",
             "a/b/.ibtools-apply/journal",
             &long,
             &"a/".repeat(MAX_PATH_LEN)[..MAX_PATH_LEN + 1],

@@ -158,9 +158,10 @@ impl DirIndex {
 
 /// Refuses a tree that an interrupted apply left half old, half new.
 fn refuse_unfinished(dir: &Dir) -> Result<(), Error> {
+    // What cannot be read here cannot be scanned either, which says why.
     match walk::holds_unfinished(dir.root().as_fd()) {
-        true => Err(Error::Unfinished { root: dir.path().to_path_buf() }),
-        false => Ok(()),
+        Ok(true) => Err(Error::Unfinished { root: dir.path().to_path_buf() }),
+        _ => Ok(()),
     }
 }
 

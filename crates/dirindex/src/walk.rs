@@ -7,14 +7,16 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use rayon::Scope;
-use rustix::fs::{AtFlags, FileType, RawDir, Stat, fstat, readlinkat, statat};
+use rustix::fs::{
+    AtFlags, FileType, Mode, OFlags, RawDir, Stat, fstat, openat, readlinkat, statat,
+};
 use rustix::io::Errno;
 
 use crate::error::words;
 use crate::exclude::{Excludes, Verdict};
 use crate::rules::CACHE_TAG;
 use crate::xattr::{self, Attributes};
-use crate::{Dir, Error, Problem, ProblemKind, RelPath, STAGE_DIR};
+use crate::{Dir, Error, Problem, ProblemKind, RelPath, STAGE_DIR, is_stage_name};
 
 /// Names of one directory that a task deals with; what has more is dealt with by several.
 const BATCH: usize = 256;
@@ -173,7 +175,7 @@ impl<T: Send, F: Fn(BorrowedFd<'_>, Vec<Found>) -> Result<T, Error> + Sync> Walk
             if name == b"." || name == b".." {
                 continue;
             }
-            if name == STAGE_DIR.as_bytes() {
+            if is_stage_name(name) {
                 staged = true;
                 continue;
             }
@@ -194,7 +196,7 @@ impl<T: Send, F: Fn(BorrowedFd<'_>, Vec<Found>) -> Result<T, Error> + Sync> Walk
         }
         let mut problems = Vec::new();
         if let (Some(dir), true) = (dir, staged) {
-            if holds_unfinished(fd.as_fd()) {
+            if holds_unfinished(fd.as_fd())? {
                 let why =
                     "it holds an unfinished apply (.ibtools-apply/journal): run that again first";
                 return Err(io::Error::other(why));
@@ -269,13 +271,31 @@ impl<T: Send, F: Fn(BorrowedFd<'_>, Vec<Found>) -> Result<T, Error> + Sync> Walk
 
 /// Whether an interrupted apply left what the directory `fd` holds half old, half new. What somebody
 /// else put there, in a directory that many may write to, says nothing of it.
-pub(crate) fn holds_unfinished(fd: BorrowedFd<'_>) -> bool {
-    let look = |name: &str| statat(fd, name, AtFlags::SYMLINK_NOFOLLOW);
-    let (Ok(dir), Ok(stage)) = (fstat(fd), look(STAGE_DIR)) else { return false };
-    let owners = [0, dir.st_uid, rustix::process::geteuid().as_raw()];
-    FileType::from_raw_mode(stage.st_mode) == FileType::Directory
-        && owners.contains(&stage.st_uid)
-        && look(&format!("{STAGE_DIR}/journal")).is_ok()
+pub(crate) fn holds_unfinished(fd: BorrowedFd<'_>) -> io::Result<bool> {
+    let look = |name: &[u8]| statat(fd, name, AtFlags::SYMLINK_NOFOLLOW);
+    let (dir, user) = (fstat(fd)?, rustix::process::geteuid().as_raw());
+    let is_unfinished = |name: &[u8]| {
+        let Ok(stage) = look(name) else { return false };
+        FileType::from_raw_mode(stage.st_mode) == FileType::Directory
+            && [0, dir.st_uid, user].contains(&stage.st_uid)
+            && look(&[name, b"/journal"].concat()).is_ok()
+    };
+    let shared = dir.st_uid != user || dir.st_mode & 0o022 != 0;
+    if !shared || is_unfinished(STAGE_DIR.as_bytes()) {
+        return Ok(is_unfinished(STAGE_DIR.as_bytes()));
+    }
+    // Somebody else may have taken that name. The directory is opened anew, since reading names moves the position.
+    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
+    let dir = openat(fd, c".", flags, Mode::empty())?;
+    let mut buffer = Vec::with_capacity(NAMES_LEN);
+    let mut entries = RawDir::new(&dir, buffer.spare_capacity_mut());
+    while let Some(entry) = entries.next() {
+        let name = entry?.file_name().to_bytes().to_vec();
+        if is_stage_name(&name) && is_unfinished(&name) {
+            return Ok(true);
+        }
+    }
+    Ok(false)
 }
 
 /// What stands at `path` in the directory `fd`, and a symbolic link's target.

@@ -4,7 +4,7 @@
 use std::collections::{HashMap, HashSet};
 
 use diffindex::{Change, Content, DiffIndex};
-use dirindex::{Node, RelPath, STAGE_DIR};
+use dirindex::{Node, RelPath, is_stage_name};
 use rayon::prelude::*;
 use rsync_core::Digest;
 use rustix::fs::FileType;
@@ -58,7 +58,7 @@ pub(crate) fn nothing_else(target: &Target, diff: &DiffIndex) -> Result<()> {
     for name in
         target.sys().names(target).map_err(|error| target.error("read the directory", error))?
     {
-        if name == STAGE_DIR.as_bytes() {
+        if is_stage_name(&name) {
             continue;
         }
         let path = RelPath::new(name)

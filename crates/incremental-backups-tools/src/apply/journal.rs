@@ -14,7 +14,8 @@ use serde::{Deserialize, Serialize};
 
 use super::dirs::open_file;
 use super::plan::{Before, Plan, Step};
-use super::target::{FORWARD, JOURNAL, Stage, Target};
+use super::stage_dir::{FORWARD, JOURNAL, Stage};
+use super::target::Target;
 use super::tree;
 use crate::error::{Error, Result};
 
@@ -195,7 +196,7 @@ fn ours(target: &Target, stage: &Stage, name: &str) -> Result<File> {
     let error = |error| target.error("read the journal in", error);
     let file = open_file(stage.sys(), stage, name.as_bytes()).map_err(error)?;
     let stat = stage.sys().stat(&file).map_err(error)?;
-    if stat.st_uid != rustix::process::geteuid().as_raw() {
+    if stat.st_uid != stage.owner {
         let problem = "it belongs to somebody else";
         return Err(Error::Journal { root: target.path.clone(), problem });
     }

@@ -379,7 +379,11 @@ impl System for Linux {
     }
 
     fn sync(&self, fd: &dyn AsFd) -> io::Result<()> {
-        Ok(rustix::fs::fsync(fd)?)
+        match rustix::fs::fsync(fd) {
+            // Some network file systems, and some in user space, have it for files only.
+            Err(Errno::INVAL | Errno::NOTSUP | Errno::NOSYS) => self.sync_all(fd),
+            synced => Ok(synced?),
+        }
     }
 
     fn sync_all(&self, fd: &dyn AsFd) -> io::Result<()> {

@@ -7,8 +7,8 @@ use dirindex::{Meta, Node};
 use rustix::fs::{FileType, OFlags};
 
 use super::meta;
+use super::stage_dir::Stage;
 use super::system::System;
-use super::target::Stage;
 use super::tree::{self, Grip, Policy};
 use super::unkept::Refused;
 

@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::{SyncSender, sync_channel};
 use std::thread;
 
-use super::target::Stage;
+use super::stage_dir::Stage;
 
 /// A good distance between two syncs, in bytes written: short enough that the disk is never
 /// idle for long, and long enough that the journals of file systems are not closed early all the time.

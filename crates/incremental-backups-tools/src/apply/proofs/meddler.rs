@@ -47,6 +47,8 @@ pub(super) struct Meddler {
     pub(super) in_place: bool,
     /// Opens by path, after a look at where the path leads: what many programs do.
     pub(super) by_prefix: bool,
+    /// The owner and the mode that all files have, whatever is set.
+    pub(super) shows: Option<(u32, u32)>,
     root: OnceLock<PathBuf>,
 }
 
@@ -56,7 +58,8 @@ impl Meddler {
         hook: impl Fn(Call) -> Fate + Send + Sync + 'static,
     ) -> Meddler {
         let root = OnceLock::new();
-        Meddler { inner, hook: Box::new(hook), in_place: false, by_prefix: false, root }
+        let hook = Box::new(hook);
+        Meddler { inner, hook, in_place: false, by_prefix: false, shows: None, root }
     }
 
     fn call<T>(
@@ -80,6 +83,14 @@ impl Meddler {
             Fate::LeftOut => Ok(()),
             Fate::Made => make(&*self.inner),
         }
+    }
+
+    fn show(&self, mut stat: Stat) -> Stat {
+        if let Some((uid, mode)) = self.shows {
+            stat.st_uid = uid;
+            stat.st_mode = stat.st_mode & !0o7777 | mode;
+        }
+        stat
     }
 
     /// The path is looked at, found to lie inside, and opened.
@@ -124,11 +135,11 @@ impl System for Meddler {
     }
 
     fn stat(&self, fd: &dyn AsFd) -> io::Result<Stat> {
-        self.call(Call::Read, |inner| inner.stat(fd))
+        self.call(Call::Read, |inner| inner.stat(fd)).map(|stat| self.show(stat))
     }
 
     fn stat_at(&self, dir: &dyn AsFd, name: &[u8]) -> io::Result<Stat> {
-        self.call(Call::Read, |inner| inner.stat_at(dir, name))
+        self.call(Call::Read, |inner| inner.stat_at(dir, name)).map(|stat| self.show(stat))
     }
 
     fn place(&self, at: &dyn AsFd, name: Option<&[u8]>) -> io::Result<Place> {

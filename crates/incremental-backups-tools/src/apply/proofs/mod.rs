@@ -16,6 +16,7 @@ mod cases;
 mod crash;
 mod disk;
 mod errors;
+mod fixed;
 mod foreign;
 mod links;
 mod meddler;
