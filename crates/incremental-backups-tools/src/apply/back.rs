@@ -70,7 +70,7 @@ impl Work<'_> {
     /// What stands at the path of `task` is what was put there. Anything else is somebody's, and would be lost.
     fn ours(&self, seen: &Seen<'_>, task: &Task<'_>) -> Result<()> {
         let (path, new) = (&task.change.path, task.change.new.as_ref().map(|new| &new.node));
-        let is_ours = self.plan.inode(path) == Some(seen.stat.st_ino);
+        let is_ours = self.plan.may_be(path, seen.stat.st_ino);
         match is_ours && new.is_some_and(|new| seen.looks_like(new)) {
             true => Ok(()),
             false => Err(unexpected(path, new, seen)),
@@ -189,7 +189,7 @@ impl Work<'_> {
     /// Sets metadata to what it was, innermost first, where it is not that.
     fn as_before(&self) -> Result<()> {
         let mut dirs = self.target.anchor.dirs();
-        self.plan.before.iter().rev().try_for_each(|Before { path, inode, meta, .. }| {
+        self.plan.before.iter().rev().try_for_each(|Before { path, meta, .. }| {
             let Found::Something(seen) = find(&mut dirs, path, self.target.fs)? else {
                 return Ok(());
             };
@@ -198,7 +198,7 @@ impl Work<'_> {
             let held = tree::hold(dir.sys, dir, path.name()).during(error, path)?;
             let now = meta::of(dir.sys, held.handle()).during(error, path)?;
             // A directory that was made again has another inode, and all of its rights.
-            if !self.is_same(Some(*inode), &held).during(error, path)? && adds_rights(&now, meta) {
+            if !self.is_same(path, &held).during(error, path)? && adds_rights(&now, meta) {
                 return Err(Error::Changed { path: path.clone() });
             }
             if now == *meta {

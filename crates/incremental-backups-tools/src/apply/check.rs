@@ -222,7 +222,7 @@ fn plan(target: &Target, diff: &DiffIndex, states: &[State]) -> Result<Plan> {
         steps.push(step);
     }
     let before = before(target, diff, states, &mut steps)?;
-    Ok(Plan { steps, before, placed: Vec::new() })
+    Ok(Plan { steps, before, placed: Vec::new(), has_inodes: true })
 }
 
 /// How many hard links of the diff name each file, of those that are there.

@@ -225,7 +225,7 @@ impl Work<'_> {
         let error = "set the metadata of";
         let dir = dirs.parent(path).during(error, path)?;
         let held = tree::hold(dir.sys, dir, path.name()).during(error, path)?;
-        if !self.is_same(self.plan.inode(path), &held).during(error, path)? {
+        if !self.is_same(path, &held).during(error, path)? {
             return Err(Error::Changed { path: path.clone() });
         }
         let refused = meta::set(dir.sys, held.handle(), meta, false, self.policy);
@@ -233,13 +233,13 @@ impl Work<'_> {
         Ok(())
     }
 
-    /// Whether what is held has that inode of this file system. Whoever may rename in its directory could have put
-    /// another user's file there, and would get the rights to it that theirs is to have.
-    pub(crate) fn is_same(&self, inode: Option<u64>, held: &dyn AsFd) -> io::Result<bool> {
+    /// Whether what is held is what was checked at `path`, or staged for it. Whoever may rename in its directory could
+    /// have put another user's file there, and would get the rights to it that theirs is to have.
+    pub(crate) fn is_same(&self, path: &RelPath, held: &dyn AsFd) -> io::Result<bool> {
         let sys = self.target.sys();
         let stat = sys.stat(held)?;
         let mount = sys.place(held, None)?.mount;
-        Ok(inode == Some(stat.st_ino) && self.target.fs.has(&stat, mount))
+        Ok(self.plan.may_be(path, stat.st_ino) && self.target.fs.has(&stat, mount))
     }
 
     /// Metadata of directories, innermost first: all names have come and gone by now.
@@ -260,7 +260,7 @@ impl Work<'_> {
     fn restore(&self, dirs: &mut Dirs<'_>, before: &Before) -> Result<()> {
         let error = "restore the metadata of";
         let dir = dirs.dir(&before.path).during(error, &before.path)?;
-        if !self.is_same(Some(before.inode), dir).during(error, &before.path)? {
+        if !self.is_same(&before.path, dir).during(error, &before.path)? {
             return Err(Error::Changed { path: before.path.clone() });
         }
         let set = || {

@@ -151,7 +151,10 @@ pub(crate) fn read(target: &Target, stage: &Stage) -> Result<Journal> {
     let journal = Sections::open(file, FILE_KIND).map_err(sections)?;
     let head = journal.of_kind(HEAD).next().ok_or_else(|| unusable("it has no head"))?;
     let head: Head = journal.decode(head).map_err(sections)?;
-    if (head.root, head.stage) != inodes(target, stage)? {
+    let lasting = stage.sys().has_lasting_inodes(stage);
+    let lasting = lasting.map_err(|error| target.error("look at", error))?;
+    let same = (head.root, head.stage) == inodes(target, stage)?;
+    if lasting && !same {
         return Err(unusable(
             "it was written in another directory, of which this is a copy: move .ibtools-apply away, and \
              compare the tree with its index",
@@ -165,7 +168,7 @@ pub(crate) fn read(target: &Target, stage: &Stage) -> Result<Journal> {
     }
     let before = journal.decode_all(BEFORE).map_err(sections)?;
     let placed = journal.decode_all(PLACED).map_err(sections)?;
-    let plan = Plan { steps, before, placed };
+    let plan = Plan { steps, before, placed, has_inodes: same };
     let diff = diff_bytes(&ours(target, stage, DIFF)?)
         .map_err(|error| target.error("read the journal in", io::Error::other(error)))?;
     if Digest::of(&diff).0 != head.diff {

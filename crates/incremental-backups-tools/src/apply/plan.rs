@@ -54,6 +54,8 @@ pub(crate) struct Plan {
     pub(crate) before: Vec<Before>,
     /// In path order. Empty until all is staged.
     pub(crate) placed: Vec<Placed>,
+    /// Whether files have the inodes that are noted here: they may have others when a file system was mounted anew.
+    pub(crate) has_inodes: bool,
 }
 
 /// A change and its step, and where it is staged if it is.
@@ -129,11 +131,12 @@ impl Plan {
         all
     }
 
-    /// The inode of what is put in place at `path`, or else of what stays there.
-    pub(crate) fn inode(&self, path: &RelPath) -> Option<u64> {
+    /// Whether what has that inode may be what is put in place at `path`, or else what stays there.
+    pub(crate) fn may_be(&self, path: &RelPath, inode: u64) -> bool {
         let placed = self.placed.binary_search_by(|placed| placed.path.cmp(path)).ok();
         let placed = placed.and_then(|at| self.placed.get(at)).map(|placed| placed.inode);
-        placed.or_else(|| self.before_at(path).map(|before| before.inode))
+        let noted = placed.or_else(|| self.before_at(path).map(|before| before.inode));
+        !self.has_inodes || noted == Some(inode)
     }
 
     /// What was at `path` before, if it is needed.

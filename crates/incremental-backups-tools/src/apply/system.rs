@@ -87,6 +87,8 @@ pub(crate) trait System: Send + Sync {
     fn xattrs(&self, of: Handle<'_>) -> io::Result<Vec<Xattr>>;
     /// What the file system has left.
     fn space(&self, dir: &dyn AsFd) -> io::Result<StatVfs>;
+    /// Whether a file there has the same inode number when the file system is mounted again.
+    fn has_lasting_inodes(&self, dir: &dyn AsFd) -> io::Result<bool>;
 
     /// Makes a directory for the owner alone.
     fn make_dir(&self, dir: &dyn AsFd, name: &[u8]) -> io::Result<()>;
@@ -252,6 +254,13 @@ impl System for Linux {
 
     fn space(&self, dir: &dyn AsFd) -> io::Result<StatVfs> {
         Ok(rustix::fs::fstatvfs(dir)?)
+    }
+
+    fn has_lasting_inodes(&self, dir: &dyn AsFd) -> io::Result<bool> {
+        // FAT, exFAT, what is in user space, and shares of Windows servers: `statfs(2)`.
+        const NUMBERED_ANEW: [u32; 6] =
+            [0x4d44, 0x2011_bab0, 0x6573_5546, 0x517b, 0xff53_4d42, 0xfe53_4d42];
+        Ok(!NUMBERED_ANEW.contains(&(rustix::fs::fstatfs(dir)?.f_type as u32)))
     }
 
     fn make_dir(&self, dir: &dyn AsFd, name: &[u8]) -> io::Result<()> {

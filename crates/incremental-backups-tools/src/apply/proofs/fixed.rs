@@ -145,6 +145,50 @@ fn a_stage_by_another_name_is_found_again() {
     assert!(!journal.exists() && fs::read(tree.join("a")).unwrap() == b"a2, longer");
 }
 
+/// FAT numbers its files anew whenever it is mounted: an apply that was interrupted there is finished or undone all
+/// the same.
+#[test]
+fn files_may_have_other_numbers_when_it_is_mounted_again() {
+    let case = everything();
+    let options = ApplyOptions { sync: false, ..ApplyOptions::default() };
+    let on = |from: u64, at: usize| -> Arc<dyn System> {
+        let changes = std::sync::atomic::AtomicUsize::new(0);
+        let mut system = Meddler::new(Arc::new(Linux), move |call| match call {
+            Call::Change if changes.fetch_add(1, std::sync::atomic::Ordering::Relaxed) >= at => {
+                Fate::Fails(Errno::IO)
+            }
+            _ => Fate::Made,
+        });
+        system.numbers_from = Some(from);
+        Arc::new(system)
+    };
+    let (before, after) = (snapshot(&case.old), snapshot(&case.new));
+    let mut unfinished = 0;
+    for at in 20.. {
+        for aborts in [false, true] {
+            let tree = case.copy_of_old();
+            let data = Source::Data(&case.data);
+            if apply_on(on(0, at), &tree, &case.diff, data, &options).is_ok() {
+                assert!(unfinished > 20, "{unfinished}");
+                return;
+            }
+            let journal = tree.join(".ibtools-apply/journal");
+            if !journal.exists() {
+                continue;
+            }
+            unfinished += 1;
+            if aborts {
+                assert_eq!(abort_on(on(1000, usize::MAX), &tree).unwrap(), Aborted::RolledBack);
+            } else {
+                // It was to be undone already, or not.
+                recover_on(on(1000, usize::MAX), &tree, false).unwrap();
+            }
+            let found = snapshot(&tree);
+            assert!(found == before || (!aborts && found == after), "{at}, {aborts}");
+        }
+    }
+}
+
 /// The owner of the tree has an apply to finish there.
 #[test]
 fn an_apply_of_the_owner_of_the_tree_is_left_to_them() {

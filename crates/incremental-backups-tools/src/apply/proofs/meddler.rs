@@ -49,6 +49,8 @@ pub(super) struct Meddler {
     pub(super) by_prefix: bool,
     /// The owner and the mode that all files have, whatever is set.
     pub(super) shows: Option<(u32, u32)>,
+    /// What inode numbers are more than they are: another when it is mounted again.
+    pub(super) numbers_from: Option<u64>,
     root: OnceLock<PathBuf>,
 }
 
@@ -59,7 +61,15 @@ impl Meddler {
     ) -> Meddler {
         let root = OnceLock::new();
         let hook = Box::new(hook);
-        Meddler { inner, hook, in_place: false, by_prefix: false, shows: None, root }
+        Meddler {
+            inner,
+            hook,
+            in_place: false,
+            by_prefix: false,
+            shows: None,
+            numbers_from: None,
+            root,
+        }
     }
 
     fn call<T>(
@@ -90,6 +100,7 @@ impl Meddler {
             stat.st_uid = uid;
             stat.st_mode = stat.st_mode & !0o7777 | mode;
         }
+        stat.st_ino += self.numbers_from.unwrap_or(0);
         stat
     }
 
@@ -164,6 +175,11 @@ impl System for Meddler {
 
     fn space(&self, dir: &dyn AsFd) -> io::Result<StatVfs> {
         self.call(Call::Read, |inner| inner.space(dir))
+    }
+
+    fn has_lasting_inodes(&self, dir: &dyn AsFd) -> io::Result<bool> {
+        let inner = self.call(Call::Read, |inner| inner.has_lasting_inodes(dir))?;
+        Ok(inner && self.numbers_from.is_none())
     }
 
     fn make_dir(&self, dir: &dyn AsFd, name: &[u8]) -> io::Result<()> {
