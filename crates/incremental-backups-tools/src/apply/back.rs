@@ -198,7 +198,8 @@ impl Work<'_> {
             let held = tree::hold(dir.sys, dir, path.name()).during(error, path)?;
             let now = meta::of(dir.sys, held.handle()).during(error, path)?;
             // A directory that was made again has another inode, and all of its rights.
-            if !self.is_same(path, &held).during(error, path)? && adds_rights(&now, meta) {
+            let made_again = || seen.kind() == FileType::Directory && !adds_rights(&now, meta);
+            if !self.is_same(path, &held).during(error, path)? && !made_again() {
                 return Err(Error::Changed { path: path.clone() });
             }
             if now == *meta {
