@@ -96,7 +96,7 @@ impl<W: Write> Writer<W> {
         self.out.write_all(&section.stored).map_err(SectionError::Write)?;
         self.table.extend(section.kind.to_le_bytes());
         let Seal { packing, stored_len, raw_len, .. } = section.seal;
-        self.table.extend(u32::from(packing == Packing::Zstd).to_le_bytes());
+        self.table.extend((packing as u32).to_le_bytes());
         self.table.extend(stored_len.to_le_bytes());
         self.table.extend(raw_len.to_le_bytes());
         self.table.extend(section.digest.0);
@@ -418,6 +418,7 @@ fn parse_row(row: &[u8; ROW_LEN], offset: usize) -> Option<Row> {
     let packing = match u32::from_le_bytes(*packing) {
         0 => Packing::Stored,
         1 => Packing::Zstd,
+        2 => Packing::Masked,
         _ => return None,
     };
     let seal = Seal {
@@ -460,6 +461,25 @@ mod tests {
         assert_eq!(lens(&[], 4), []);
         assert_eq!(lens(&[600_000; 5], 4), [2, 2, 1]);
         assert_eq!(lens(&[1, 5 << 20, 1, 1], 4), [2, 2]);
+    }
+
+    /// What takes much memory takes many bytes too, whatever compresses them.
+    #[test]
+    fn what_packs_to_nothing_is_masked() {
+        for (raw, packing) in [
+            (vec![7; 1 << 20], Packing::Masked),
+            (vec![7; 1 << 16], Packing::Zstd),
+            (b"some text ".repeat(30), Packing::Zstd),
+        ] {
+            let section = Section::pack(1, raw.clone()).unwrap();
+            assert_eq!(section.seal().packing, packing, "{}", raw.len());
+            let mut writer = Writer::new(Vec::new(), KIND).unwrap();
+            writer.section(&section).unwrap();
+            let bytes = writer.finish().unwrap();
+            let packed = zstd::bulk::compress(&bytes, 19).unwrap();
+            assert!(raw.len() <= packed.len() * 60 || raw.len() <= 1 << 16);
+            assert_eq!(Sections::from_bytes(bytes, KIND).unwrap().raw(0).unwrap(), raw);
+        }
     }
 
     #[test]

@@ -17,6 +17,9 @@ pub enum Packing {
     Stored,
     /// As one zstd frame.
     Zstd,
+    /// XORed with a stream of noise, so that nothing around it compresses them. The key of the noise comes first, 32
+    /// bytes: the BLAKE3 of the bytes themselves, so that nobody can choose bytes that are masked by nothing.
+    Masked,
 }
 
 /// What proves that some bytes are a section's, and how to unpack them: all that is needed to read a
@@ -56,6 +59,10 @@ impl Seal {
             Packing::Zstd => {
                 zstd::bulk::decompress(&stored, raw_len).map_err(|error| error.to_string())?
             }
+            Packing::Masked => match stored.split_first_chunk() {
+                Some((key, rest)) => masked(rest.to_vec(), *key),
+                None => return Err("it has no key".to_owned()),
+            },
         };
         if raw.len() != raw_len { Err("it has another length".to_owned()) } else { Ok(raw) }
     }
@@ -73,6 +80,17 @@ impl Seal {
     }
 }
 
+/// XORs bytes with the BLAKE3 output stream of `key` (BLAKE3 paper, section 2.6), or undoes that.
+fn masked(mut bytes: Vec<u8>, key: [u8; 32]) -> Vec<u8> {
+    let mut noise = blake3::Hasher::new_keyed(&key).finalize_xof();
+    let mut part = [0; 4096];
+    for bytes in bytes.chunks_mut(part.len()) {
+        noise.fill(&mut part);
+        bytes.iter_mut().zip(part).for_each(|(byte, noise)| *byte ^= noise);
+    }
+    bytes
+}
+
 fn head(digest: &Digest) -> [u8; 16] {
     *digest.0.first_chunk().unwrap_or(&[0; 16])
 }
@@ -85,6 +103,12 @@ pub struct Section {
     pub(super) digest: Digest,
     pub(super) stored: Vec<u8>,
 }
+
+/// What a section unpacks to is at most so many times what is stored for it. Chains count it twice, against
+/// 128 times the stored bytes: see [`max_held`](super::max_held).
+const MAX_RATIO: u64 = 60;
+/// Sections up to this length may unpack to any number of times more.
+const SMALL: u64 = 64 << 10;
 
 impl Section {
     /// A section of `raw` bytes.
@@ -100,6 +124,10 @@ impl Section {
             Packing::Stored => raw,
             Packing::Zstd => zstd::bulk::compress(&raw, ZSTD_LEVEL)
                 .map_err(|error| SectionError::Encode(error.to_string()))?,
+            Packing::Masked => {
+                let key = Digest::of(&raw).0;
+                [key.to_vec(), masked(raw, key)].concat()
+            }
         };
         let (stored_len, digest) = (stored.len() as u64, Digest::of(&stored));
         let seal = Seal { packing, stored_len, raw_len, hash: head(&digest) };
@@ -111,14 +139,29 @@ impl Section {
         self.seal
     }
 
-    /// A compressed section of one encoded value.
+    /// A section of `raw` bytes, compressed. One that would compress to nearly nothing is masked: readers limit
+    /// their memory by what is stored, and one user's attributes must not keep everybody's tree out of a backup.
+    ///
+    /// # Errors
+    /// As [`new`](Section::new).
+    pub fn pack(kind: u32, raw: Vec<u8>) -> Result<Section, SectionError> {
+        let section = Section::new(kind, raw, Packing::Zstd)?;
+        let Seal { raw_len, stored_len, .. } = section.seal;
+        if raw_len <= SMALL || raw_len <= MAX_RATIO * stored_len {
+            return Ok(section);
+        }
+        let raw = section.seal.unpack(section.stored).map_err(SectionError::Encode)?;
+        Section::new(kind, raw, Packing::Masked)
+    }
+
+    /// [`pack`](Section::pack), of one encoded value.
     ///
     /// # Errors
     /// As [`new`](Section::new).
     pub fn encode<T: Serialize>(kind: u32, value: &T) -> Result<Section, SectionError> {
         let mut raw = Vec::new();
         codec::encode_into(value, &mut raw).map_err(SectionError::Encode)?;
-        Section::new(kind, raw, Packing::Zstd)
+        Section::pack(kind, raw)
     }
 }
 

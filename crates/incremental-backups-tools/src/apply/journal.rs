@@ -8,7 +8,7 @@ use std::os::fd::AsFd;
 
 use diffindex::{DiffIndex, Signatures};
 use dirindex::SectionError;
-use dirindex::sections::{Packing, Section, Sections, Writer, encode_all};
+use dirindex::sections::{Section, Sections, Writer, encode_all};
 use rsync_core::{Digest, FileBytes};
 use serde::{Deserialize, Serialize};
 
@@ -110,7 +110,7 @@ fn encode(head: &Head, plan: &Plan) -> Result<Vec<u8>, SectionError> {
     writer.section(&Section::encode(HEAD, head)?)?;
     let steps: Vec<u8> = plan.steps.iter().map(|&step| step as u8).collect();
     for steps in steps.chunks(1 << 20) {
-        writer.section(&Section::new(STEPS, steps.to_vec(), Packing::Zstd)?)?;
+        writer.section(&Section::pack(STEPS, steps.to_vec())?)?;
     }
     for section in encode_all(BEFORE, &runs(&plan.before, before_len))? {
         writer.section(&section)?;
