@@ -1,7 +1,9 @@
-//! A small `rdiff`: signature, delta and patch of files, for trying and timing the library.
+//! A small `rdiff`: signature, delta and patch of files, to try and to time the library.
 //!
 //! ```text
-//! rdiff_like signature BLOCK_LEN OLD SIG      rdiff_like delta SIG NEW DELTA      rdiff_like patch OLD DELTA NEW
+//! rdiff_like signature BLOCK_LEN OLD SIG
+//! rdiff_like delta|stream SIG NEW DELTA
+//! rdiff_like patch OLD DELTA NEW
 //! rdiff_like make random|edited BYTES|OLD FILE
 //! ```
 #![allow(clippy::print_stdout, clippy::print_stderr, reason = "a program")]
@@ -57,7 +59,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     Ok(())
 }
 
-/// A sequence that looks random and is the same every time.
+/// A sequence that looks random and is the same in every run.
 fn splitmix(state: &mut u64) -> u64 {
     *state = state.wrapping_add(0x9E37_79B9_7F4A_7C15);
     let mut z = *state;
@@ -76,7 +78,8 @@ fn make_random(len: u64, file: &str) -> Result<u64, Box<dyn Error>> {
     Ok(len)
 }
 
-/// One 4 KiB page in a hundred gets a few other bytes; every 5 MiB some are inserted, every 10 MiB some removed.
+/// One 4 KiB page in a hundred gets a few other bytes. Every 5 MiB some bytes are inserted, every 10 MiB some
+/// are removed.
 fn make_edited(old: &str, file: &str) -> Result<u64, Box<dyn Error>> {
     let mut data = fs::read(old)?;
     let mut state = 1;

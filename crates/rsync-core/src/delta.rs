@@ -1,22 +1,44 @@
-//! Computing deltas of data at hand: segments scanned in parallel, joined and counted. Knows runs; no table and no encoding.
+//! Deltas: what turns an old file into a new one. Owns the computation of a delta for data in memory; must
+//! not know how matches are found.
+//!
+//! - Making a delta: this module for data in memory, [`stream`] for data that cannot be read twice,
+//!   [`writer`] for the output, [`seal`] for the check at its end.
+//! - Using a delta: [`patch`](mod@patch) applies one, [`compose`] joins several without their data. Both get
+//!   the commands from [`reader`].
+//! - [`command`] has the encoding of one command.
 
-use crate::command;
-use crate::join::Joiner;
-use crate::matcher::{Matcher, Run};
-use crate::scan::{Part, scan};
-use crate::seal::{self, Sealed};
-use crate::tree::{self, PIECE};
-use crate::write::Provable;
-use crate::{Digest, Error, Progress, Result, Seal, Signature, map};
+mod command;
+mod compose;
+mod patch;
+mod reader;
+mod seal;
+mod stream;
+mod writer;
+
+pub use command::CommandBytes;
+pub use compose::{Extents, MAX_RUNS, Piece, Pieces};
+pub use patch::{Patched, patch, patch_sealed};
+pub use reader::DeltaFault;
+pub use seal::Seal;
+pub use stream::{delta, delta_sealed};
+
+use crate::blake3_tree::{self, SUBTREE_LEN};
+use crate::file_bytes::Input;
+use crate::matching::{Match, Part, join::Joiner, matcher::Matcher, scan::scan};
+use crate::progress::advance;
+use crate::{Digest, Error, Progress, Result, Signature};
 use blake3::hazmat::ChainingValue;
 use rayon::prelude::*;
+use seal::SealingWriter;
 use std::io::Write;
+use writer::LiteralSource;
 
-/// Where new data is cut between tasks: a power of two, not under [`PIECE`].
-pub(crate) const SEGMENT: usize = 1 << 20;
+/// Bytes of new data that one parallel task takes: a power of two, at least [`SUBTREE_LEN`].
+pub(crate) const TASK_LEN: usize = 1 << 20;
 
-/// More pieces are kept only of data so long that they are as long as a segment: 8 MiB of values.
-const MAX_PIECES: usize = 1 << 18;
+/// The limit on chaining values that are kept, 8 MiB of them. Longer data has longer subtrees, up to a task's
+/// length; from there on more values are kept.
+const MAX_SUBTREES: usize = 1 << 18;
 
 /// What a delta consists of.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -31,27 +53,29 @@ pub struct DeltaStats {
     pub literal: u64,
     /// Copy and literal commands.
     pub commands: u64,
-    /// Strong hashes computed while matching: at most a small constant for each block length of new data, whatever the input.
+    /// Strong hashes computed while matching: at most a small constant for each block length of new data, for
+    /// any input.
     pub strong_hashes: u64,
 }
 
-/// A delta that is computed but not yet written: which parts of the new data are copies, and proof of what the rest was.
+/// A delta that is computed but not yet written: which segments of the new data are copies, and chaining
+/// values to verify the literals.
 #[derive(Debug, Clone)]
 pub struct Delta {
-    copies: Vec<Run>,
-    /// Chaining values of the new data's pieces, from which its digest was made.
-    pieces: Vec<ChainingValue>,
-    /// Bytes of a piece.
-    piece_len: usize,
+    copies: Vec<Match>,
+    /// The chaining values of the new data's subtrees. The digest was made of them.
+    subtrees: Vec<ChainingValue>,
+    /// Bytes of a subtree.
+    subtree_len: usize,
     encoded_len: u64,
     stats: DeltaStats,
-    /// Length and digest of the signature's file, if that tells.
+    /// Length and digest of the signature's file, if the signature has them.
     base: Option<(u64, Digest)>,
 }
 
 impl Delta {
-    /// Computes the delta that turns the signature's file into `new`, on rayon's threads. The result does not depend on
-    /// their number.
+    /// Computes the delta that turns the signature's file into `new`, on rayon's threads. The result is the
+    /// same for any number of threads. Counts bytes in `progress`.
     ///
     /// # Errors
     /// [`Error::Cancelled`].
@@ -60,20 +84,20 @@ impl Delta {
         new: &[u8],
         progress: Option<&Progress>,
     ) -> Result<Delta> {
-        compute(signature, new, progress, SEGMENT)
+        compute(signature, Input::from(new), progress, TASK_LEN)
     }
 
-    /// Exact length of what [`write_to`](Self::write_to) writes.
+    /// The exact length of the stream that [`write_to`](Self::write_to) writes.
     pub fn encoded_len(&self) -> u64 {
         self.encoded_len
     }
 
-    /// Length of the new data.
+    /// The length of the new data.
     pub fn new_len(&self) -> u64 {
         self.stats.new_len
     }
 
-    /// Digest of the new data.
+    /// The digest of the new data.
     pub fn new_digest(&self) -> Digest {
         self.stats.new_digest
     }
@@ -83,67 +107,77 @@ impl Delta {
         self.stats
     }
 
-    /// Writes the delta stream and its [`Seal`], taking literals from `new`: a delta that stands by itself, which
-    /// [`patch_sealed`](crate::patch_sealed) checks and `rdiff patch` takes too.
+    /// Writes the delta stream and its [`Seal`]. Takes the literals from `new`. Such a delta checks itself:
+    /// [`patch_sealed`] reads the seal, and `rdiff patch` ignores it.
     ///
     /// # Errors
-    /// As [`write_to`](Self::write_to).
+    /// Those of [`write_to`](Self::write_to).
     pub fn write_sealed(&self, new: &[u8], out: impl Write) -> Result<()> {
-        let mut out = Sealed::new(out);
-        self.write_to(new, &mut out)?;
+        self.write_sealed_from(Input::from(new), out)
+    }
+
+    pub(crate) fn write_sealed_from(&self, new: Input<'_>, out: impl Write) -> Result<()> {
+        let mut out = SealingWriter::new(out);
+        self.write_from(new, &mut out)?;
         out.seal(Seal::new(self.base, &self.stats))
     }
 
-    /// Writes the bare delta stream, taking literals from `new`: for who keeps digests and checks of his own.
+    /// Writes the bare delta stream, for callers that keep digests and checksums themselves. Takes the
+    /// literals from `new`.
     ///
-    /// Every literal byte is copied out of `new`, checked against the hashes that [`new_digest`](Self::new_digest) was made
-    /// of, and written from that copy: if the data under `new` (a mapped file) changed, the stream stops, it never lies.
+    /// Every literal byte is copied out of `new`, verified in the copy against the hashes behind
+    /// [`new_digest`](Self::new_digest), and written from the copy. If `new` changed (a mapped file), the
+    /// stream stops; it never has wrong bytes.
     ///
     /// # Errors
-    /// [`Error::Changed`] when `new` is not what the delta was computed from; [`Error::Io`].
+    /// [`Error::Changed`] if `new` is not the data that the delta was computed from; [`Error::Io`].
     pub fn write_to(&self, new: &[u8], out: impl Write) -> Result<()> {
-        if new.len() as u64 != self.stats.new_len {
+        self.write_from(Input::from(new), out)
+    }
+
+    pub(crate) fn write_from(&self, new: Input<'_>, out: impl Write) -> Result<()> {
+        if new.bytes.len() as u64 != self.stats.new_len {
             return Err(Error::Changed);
         }
         let digest = self.stats.new_digest;
-        let Delta { pieces, piece_len, .. } = self;
-        Provable { new, pieces, piece_len: *piece_len, digest }.write(&self.copies, out)
+        let Delta { subtrees, subtree_len, .. } = self;
+        LiteralSource { new, subtrees, subtree_len: *subtree_len, digest }.write(&self.copies, out)
     }
 }
 
-fn compute(
+/// [`Delta::compute`], with tasks of `task_len` bytes.
+pub(crate) fn compute(
     signature: &Signature,
-    new: &[u8],
+    input: Input<'_>,
     progress: Option<&Progress>,
-    cut: usize,
+    task_len: usize,
 ) -> Result<Delta> {
+    let new = input.bytes;
     let matcher = Matcher::new(signature);
     let part = Part { bytes: new, offset: 0 };
-    let piece_len = piece_len(new.len(), cut);
-    let range = |index: usize| index * cut..new.len().min((index + 1) * cut);
-    let segment = |index: usize| {
+    let subtree_len = subtree_len(new.len(), task_len);
+    let range = |index: usize| index * task_len..new.len().min((index + 1) * task_len);
+    let run_task = |index: usize| {
         let range = range(index);
-        if let Some(progress) = progress {
-            progress.check()?;
-            progress.add_bytes(range.len() as u64);
-        }
-        let (pieces, own) = hash_segment(&new[range.clone()], range.start as u64, &matcher, cut);
-        let scanned = scan(&matcher, part, range.clone(), &own);
-        map::done(new, range);
-        Ok((tree::raise(pieces, PIECE, piece_len), scanned))
+        advance(progress, range.len())?;
+        let (bytes, offset) = (&new[range.clone()], range.start as u64);
+        let (subtrees, blocks) = hash_task(bytes, offset, &matcher, task_len);
+        let scanned = scan(&matcher, part, range.clone(), &blocks);
+        input.release(range);
+        Ok((blake3_tree::merge_to(subtrees, SUBTREE_LEN, subtree_len), scanned))
     };
-    let count = new.len().div_ceil(cut);
-    let segments: Vec<_> = if count < 2 {
-        (0..count).map(segment).collect::<Result<_>>()?
+    let count = new.len().div_ceil(task_len);
+    let results: Vec<_> = if count < 2 {
+        (0..count).map(run_task).collect::<Result<_>>()?
     } else {
-        (0..count).into_par_iter().map(segment).collect::<Result<_>>()?
+        (0..count).into_par_iter().map(run_task).collect::<Result<_>>()?
     };
     let mut joiner = Joiner::new(&matcher);
-    let mut pieces = Vec::with_capacity(new.len().div_ceil(piece_len));
-    for (index, (values, scanned)) in segments.into_iter().enumerate() {
-        pieces.extend(values);
+    let mut subtrees = Vec::with_capacity(new.len().div_ceil(subtree_len));
+    for (index, (values, scanned)) in results.into_iter().enumerate() {
+        subtrees.extend(values);
         joiner.add(scanned, part, range(index));
-        map::done(new, range(index));
+        input.release(range(index));
     }
     joiner.finish(part);
 
@@ -156,41 +190,43 @@ fn compute(
     }
     tally.literal(new.len() as u64 - at);
     let encoded_len = tally.encoded + command::MAGIC.len() as u64 + 1;
-    let stats = tally.stats(tree::digest(new, pieces.iter().copied()), joiner.strong_hashes);
+    let digest = blake3_tree::digest(new, subtrees.iter().copied());
+    let stats = tally.stats(digest, joiner.strong_hashes);
     let base = seal::base_of(signature);
-    Ok(Delta { copies: joiner.copies, pieces, piece_len, encoded_len, stats, base })
+    Ok(Delta { copies: joiner.copies, subtrees, subtree_len, encoded_len, stats, base })
 }
 
-/// The length of the pieces that data of `len` bytes is proven by, at most `longest`: the shortest with which not more than
-/// [`MAX_PIECES`] have to be kept.
-fn piece_len(len: usize, longest: usize) -> usize {
-    len.div_ceil(MAX_PIECES).next_power_of_two().clamp(PIECE, longest)
+/// The length of the subtrees that verify data of `len` bytes: the shortest that keeps at most
+/// [`MAX_SUBTREES`], but not over `longest`.
+fn subtree_len(len: usize, longest: usize) -> usize {
+    len.div_ceil(MAX_SUBTREES).next_power_of_two().clamp(SUBTREE_LEN, longest)
 }
 
-/// The values of a segment's pieces, and those of the blocks in it, if blocks of the base are hashed in the same way.
-fn hash_segment(
+/// The chaining values of a task's subtrees, and those of its blocks. The second list is empty if the base's
+/// strong hashes are not chaining values.
+fn hash_task(
     bytes: &[u8],
     offset: u64,
     matcher: &Matcher<'_>,
-    cut: usize,
+    task_len: usize,
 ) -> (Vec<ChainingValue>, Vec<ChainingValue>) {
     let block_len = matcher.block_len();
-    if !matcher.shape.in_tree() || block_len > cut {
-        return (tree::values(bytes, offset, PIECE), Vec::new());
+    if !matcher.shape.in_tree() || block_len > task_len {
+        return (blake3_tree::chaining_values(bytes, offset, SUBTREE_LEN), Vec::new());
     }
-    let shorter = tree::values(bytes, offset, block_len.min(PIECE));
-    let (mut own, pieces) = if block_len <= PIECE {
-        (shorter.clone(), tree::raise(shorter, block_len, PIECE))
+    let shorter = blake3_tree::chaining_values(bytes, offset, block_len.min(SUBTREE_LEN));
+    let (mut blocks, subtrees) = if block_len <= SUBTREE_LEN {
+        (shorter.clone(), blake3_tree::merge_to(shorter, block_len, SUBTREE_LEN))
     } else {
-        (tree::raise(shorter.clone(), PIECE, block_len), shorter)
+        (blake3_tree::merge_to(shorter.clone(), SUBTREE_LEN, block_len), shorter)
     };
-    own.truncate(bytes.len() / block_len);
-    (pieces, own)
+    blocks.truncate(bytes.len() / block_len);
+    (subtrees, blocks)
 }
 
 /// Counts what a delta consists of.
 #[derive(Default)]
-pub(crate) struct Tally {
+struct Tally {
     copied: u64,
     literal: u64,
     commands: u64,
@@ -199,7 +235,7 @@ pub(crate) struct Tally {
 }
 
 impl Tally {
-    pub(crate) fn literal(&mut self, len: u64) {
+    fn literal(&mut self, len: u64) {
         if len > 0 {
             self.literal += len;
             self.commands += 1;
@@ -207,34 +243,28 @@ impl Tally {
         }
     }
 
-    pub(crate) fn copy(&mut self, copy: &Run) {
+    fn copy(&mut self, copy: &Match) {
         self.copied += copy.len;
         self.commands += 1;
         self.encoded += command::copy(copy.base, copy.len).as_bytes().len() as u64;
     }
 
-    pub(crate) fn stats(&self, new_digest: Digest, strong_hashes: u64) -> DeltaStats {
+    fn stats(&self, new_digest: Digest, strong_hashes: u64) -> DeltaStats {
         let Tally { copied, literal, commands, .. } = *self;
-        DeltaStats {
-            new_len: copied + literal,
-            new_digest,
-            copied,
-            literal,
-            commands,
-            strong_hashes,
-        }
+        let new_len = copied + literal;
+        DeltaStats { new_len, new_digest, copied, literal, commands, strong_hashes }
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use super::stream::stream;
     use super::*;
-    use crate::stream::stream;
-    use crate::{SignatureOptions, patch};
+    use crate::SignatureOptions;
     use proptest::prelude::*;
     use std::io::Cursor;
 
-    /// Runs of few values, so that blocks repeat and cuts fall into runs.
+    /// Runs of few values. So blocks repeat, and tasks begin inside runs.
     fn content() -> impl Strategy<Value = Vec<u8>> {
         let run = (prop_oneof![Just(0u8), any::<u8>()], 1usize..20_000, any::<bool>());
         prop::collection::vec(run, 0..6).prop_map(|runs| {
@@ -253,40 +283,42 @@ mod tests {
         ]
     }
 
+    /// Promise: the memory for chaining values is bounded.
     #[test]
-    fn pieces_are_few_and_whole_segments_at_most() {
+    fn subtrees_are_few_and_at_most_a_task_long() {
         for (len, want) in [
-            (0, PIECE),
-            (4 << 30, PIECE),
-            ((4 << 30) + 1, 2 * PIECE),
-            (20 << 30, 8 * PIECE),
-            (1 << 40, SEGMENT),
+            (0, SUBTREE_LEN),
+            (4 << 30, SUBTREE_LEN),
+            ((4 << 30) + 1, 2 * SUBTREE_LEN),
+            (20 << 30, 8 * SUBTREE_LEN),
+            (1 << 40, TASK_LEN),
         ] {
-            assert_eq!(piece_len(len, SEGMENT), want);
+            assert_eq!(subtree_len(len, TASK_LEN), want);
         }
     }
 
-    /// Data whose pieces are longer than the hash function's own: literals are proven by them, and a change is noticed.
+    /// Promise: a change is noticed in long data too, where longer subtrees verify the literals.
     #[test]
-    fn longer_pieces_prove_as_well() {
-        let old: Vec<u8> =
-            (0..9 * PIECE as u32 + 77).flat_map(|i| i.wrapping_mul(i).to_le_bytes()).collect();
+    fn longer_subtrees_verify_as_well() {
+        let old: Vec<u8> = (0..9 * SUBTREE_LEN as u32 + 77)
+            .flat_map(|i| i.wrapping_mul(i).to_le_bytes())
+            .collect();
         let mut new = old.clone();
-        for at in [5, 7 * PIECE, 8 * PIECE - 1, 20 * PIECE, old.len() - 1] {
+        for at in [5, 7 * SUBTREE_LEN, 8 * SUBTREE_LEN - 1, 20 * SUBTREE_LEN, old.len() - 1] {
             new[at] ^= 1;
         }
         let signature = Signature::of_slice(&old, &SignatureOptions::default()).unwrap();
-        let want = compute(&signature, &new, None, SEGMENT).unwrap();
-        for piece_len in [2 * PIECE, 8 * PIECE, 16 * PIECE] {
-            let values = tree::values(&new, 0, PIECE);
-            let pieces = tree::raise(values, PIECE, piece_len);
-            let delta = Delta { pieces, piece_len, ..want.clone() };
+        let want = compute(&signature, Input::from(new.as_slice()), None, TASK_LEN).unwrap();
+        for subtree_len in [2 * SUBTREE_LEN, 8 * SUBTREE_LEN, 16 * SUBTREE_LEN] {
+            let values = blake3_tree::chaining_values(&new, 0, SUBTREE_LEN);
+            let subtrees = blake3_tree::merge_to(values, SUBTREE_LEN, subtree_len);
+            let delta = Delta { subtrees, subtree_len, ..want.clone() };
             let mut bytes = [Vec::new(), Vec::new()];
             want.write_to(&new, &mut bytes[0]).unwrap();
             delta.write_to(&new, &mut bytes[1]).unwrap();
             assert_eq!(bytes[0], bytes[1]);
             let mut torn = new.clone();
-            torn[20 * PIECE] ^= 1;
+            torn[20 * SUBTREE_LEN] ^= 1;
             assert!(matches!(delta.write_to(&torn, Vec::new()), Err(Error::Changed)));
         }
     }
@@ -294,19 +326,19 @@ mod tests {
     proptest! {
         #![proptest_config(ProptestConfig::with_cases(300))]
 
-        /// Cuts between tasks, and between batches of a stream, change nothing in the result but commands.
+        /// Promise: borders of tasks and of a stream's batches change commands, never the result.
         #[test]
         fn cuts_do_not_show(old in content(), insert in content(), at in any::<prop::sample::Index>(), options in options()) {
             let at = at.index(old.len() + 1);
             let new = [&old[..at], &insert, &old[at..]].concat();
             let signature = Signature::of_slice(&old, &options).unwrap();
-            let whole = compute(&signature, &new, None, SEGMENT).unwrap();
-            let cut = compute(&signature, &new, None, PIECE).unwrap();
+            let whole = compute(&signature, Input::from(new.as_slice()), None, TASK_LEN).unwrap();
+            let cut = compute(&signature, Input::from(new.as_slice()), None, SUBTREE_LEN).unwrap();
             prop_assert_eq!(whole.new_digest(), Digest::of(&new));
             prop_assert_eq!(cut.new_digest(), whole.new_digest());
             let mut streams = [Vec::new(), Vec::new()];
             cut.write_to(&new, &mut streams[0]).unwrap();
-            let stats = stream(&signature, new.as_slice(), &mut streams[1], PIECE).unwrap();
+            let stats = stream(&signature, new.as_slice(), &mut streams[1], SUBTREE_LEN).unwrap();
             prop_assert_eq!(stats.new_digest, whole.new_digest());
             for delta in streams {
                 let mut out = Vec::new();

@@ -1,12 +1,12 @@
-//! The digest of a whole content, BLAKE3, and its text form. Knows nothing of blocks or deltas.
+//! The digest of a whole content, BLAKE3, and its text form. Must not know blocks or deltas.
 
-use crate::map;
+use crate::file_bytes::Input;
 use std::{fmt, str::FromStr};
 
-/// From here on hashing one slice is worth several threads.
+/// Data of this many bytes or more is hashed by several threads.
 const PARALLEL_FROM: usize = 256 << 10;
-/// So much is hashed between two looks at what is done with: a power of two, so that hashing does not slow down.
-const STRETCH: usize = 32 << 20;
+/// How many bytes are hashed before their pages are released. A power of two, so that BLAKE3 keeps its speed.
+const RELEASE_STEP: usize = 32 << 20;
 
 /// The BLAKE3 hash of a whole content: what `b3sum` prints.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -14,17 +14,21 @@ const STRETCH: usize = 32 << 20;
 pub struct Digest(pub [u8; 32]);
 
 impl Digest {
-    /// The digest of `data`; on rayon's threads when it is large.
+    /// The digest of `data`. Large data is hashed on rayon's threads.
     pub fn of(data: &[u8]) -> Digest {
+        Digest::of_input(Input::from(data))
+    }
+
+    pub(crate) fn of_input(input: Input<'_>) -> Digest {
         let mut hasher = blake3::Hasher::new();
-        if data.len() < PARALLEL_FROM {
-            hasher.update(data);
+        if input.bytes.len() < PARALLEL_FROM {
+            hasher.update(input.bytes);
         } else {
             let mut at = 0;
-            for stretch in data.chunks(STRETCH) {
-                hasher.update_rayon(stretch);
-                map::done(data, at..at + stretch.len());
-                at += stretch.len();
+            for step in input.bytes.chunks(RELEASE_STEP) {
+                hasher.update_rayon(step);
+                input.release(at..at + step.len());
+                at += step.len();
             }
         }
         hasher.finalize().into()
@@ -68,6 +72,7 @@ impl FromStr for Digest {
 mod tests {
     use super::*;
 
+    /// Promise: the text form is that of `b3sum`, and only 64 hexadecimal digits are parsed.
     #[test]
     fn text_form() {
         let digest = Digest::of(b"");

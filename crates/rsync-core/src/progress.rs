@@ -1,17 +1,18 @@
-//! Progress and cancellation: counters a caller polls and a flag it sets. Knows nothing of what is counted.
+//! Progress and cancellation: counters that a caller polls, and a flag that it sets. Must not know what is
+//! counted.
 
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 use std::sync::{Mutex, PoisonError};
 
 /// Shared between the thread that works and the thread that watches.
 ///
-/// The worker adds to the counters and stops soon (within a few MiB of data) after [`cancel`](Self::cancel). The watcher
-/// reads the counters whenever it likes. The counters are approximate while the work goes on and exact when it is done.
+/// The worker adds to the counters. After [`cancel`](Self::cancel) it stops soon, within a few MiB of data.
+/// The watcher reads the counters at any time. They are approximate during the work and exact after it.
 #[derive(Debug, Default)]
 pub struct Progress {
     bytes: AtomicU64,
     items: AtomicU64,
-    in_hand: Mutex<Vec<u8>>,
+    current_item: Mutex<Vec<u8>>,
     cancelled: AtomicBool,
 }
 
@@ -21,34 +22,35 @@ pub struct Progress {
 pub struct Cancelled;
 
 impl Progress {
-    /// Bytes worked through so far.
+    /// Bytes processed so far.
     pub fn bytes(&self) -> u64 {
         self.bytes.load(Relaxed)
     }
-    /// Items (files, entries: what the operation counts) worked through so far.
+    /// Items processed so far: files, entries, or whatever the operation counts.
     pub fn items(&self) -> u64 {
         self.items.load(Relaxed)
     }
-    /// Counts bytes of input as done.
+    /// Adds to the count of processed bytes.
     pub fn add_bytes(&self, n: u64) {
         self.bytes.fetch_add(n, Relaxed);
     }
-    /// Counts one item as done.
+    /// Adds one to the count of processed items.
     pub fn add_item(&self) {
         self.items.fetch_add(1, Relaxed);
     }
-    /// The name of an item that is worked on: of the one taken up last, more or less, where several are. Empty at first.
+    /// The name of the current item; empty at first. If several items are in work, it is roughly the one that
+    /// was started last.
     pub fn in_hand(&self) -> Vec<u8> {
-        self.in_hand.lock().unwrap_or_else(PoisonError::into_inner).clone()
+        self.current_item.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
-    /// Says which item is taken up. Whoever asks meanwhile does not hold up the work.
+    /// Sets the current item. Never waits: if a watcher reads the name right now, the old name stays.
     pub fn set_in_hand(&self, name: &[u8]) {
-        if let Ok(mut in_hand) = self.in_hand.try_lock() {
-            in_hand.clear();
-            in_hand.extend_from_slice(name);
+        if let Ok(mut current_item) = self.current_item.try_lock() {
+            current_item.clear();
+            current_item.extend_from_slice(name);
         }
     }
-    /// Asks the work to stop; it ends with [`Cancelled`].
+    /// Asks the work to stop. It ends with [`Cancelled`].
     pub fn cancel(&self) {
         self.cancelled.store(true, Relaxed);
     }
@@ -56,8 +58,19 @@ impl Progress {
     pub fn is_cancelled(&self) -> bool {
         self.cancelled.load(Relaxed)
     }
-    /// For the worker: an error once cancelled.
+    /// For the worker.
+    ///
+    /// # Errors
+    /// [`Cancelled`] after [`cancel`](Self::cancel).
     pub fn check(&self) -> Result<(), Cancelled> {
         if self.is_cancelled() { Err(Cancelled) } else { Ok(()) }
     }
+}
+
+/// The step of a worker that processes the next `bytes` bytes: checks for cancellation and counts them.
+pub(crate) fn advance(progress: Option<&Progress>, bytes: usize) -> Result<(), Cancelled> {
+    let Some(progress) = progress else { return Ok(()) };
+    progress.check()?;
+    progress.add_bytes(bytes as u64);
+    Ok(())
 }

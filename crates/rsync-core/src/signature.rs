@@ -1,21 +1,31 @@
-//! Computing signatures. Knows blocks and their sums; not where a signature is stored.
+//! Signatures: blocks of a file, each with a weak and a strong sum. Owns their computation; must not know
+//! deltas.
+//!
+//! [`shape`] says which sums a signature has, and [`file_format`] how it is stored.
 
+mod file_format;
+mod shape;
+
+pub use file_format::SignatureFault;
+pub use shape::{MAX_BLOCK_LEN, Shape, SignatureOptions, StrongHash, WeakSum, block_len_for};
+
+use crate::blake3_tree::{self, SUBTREE_LEN};
 use crate::error::During;
-use crate::shape::{Shape, SignatureOptions};
-use crate::tree::{self, PIECE};
-use crate::{Digest, Error, FileBytes, Progress, Result, SignatureFault, map};
+use crate::file_bytes::Input;
+use crate::progress::advance;
+use crate::{Digest, Error, FileBytes, Progress, Result};
 use rayon::prelude::*;
 use std::fs::File;
 use std::io::Read;
 use std::ops::Range;
 
-/// What one task of a parallel signature takes: a power of two, many pieces, and small enough for the second-level cache,
-/// so that the digest and the blocks read memory once between them.
-const SEGMENT: usize = 256 << 10;
-/// What a streamed signature holds at a time.
-const BATCH: usize = 4 << 20;
+/// Bytes of the data that one parallel task takes: a power of two and many subtrees. It fits the second-level
+/// cache, so that the digest and the blocks together read memory once.
+const TASK_LEN: usize = 256 << 10;
+/// Bytes of a stream that are held at a time.
+const BATCH_LEN: usize = 4 << 20;
 
-/// The signature of a file: what is needed to make a delta against it without having it.
+/// The signature of a file: enough to compute a delta against the file without the file itself.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Signature {
     shape: Shape,
@@ -27,21 +37,23 @@ pub struct Signature {
 /// One block of a signature.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Block<'a> {
-    /// The weak sum: the anchor's word, for [`WeakSum::Rsync`](crate::WeakSum) b·2³² | a, else librsync's 32 bits.
+    /// The weak sum: the anchor word; b·2³² | a with [`WeakSum::Rsync`](crate::WeakSum); 32 bits with
+    /// librsync's sums.
     pub weak: u64,
     /// The kept bytes of the strong hash.
     pub strong: &'a [u8],
 }
 
 impl Block<'_> {
-    /// The weak sum as pyrsync prints it, for a signature with [`WeakSum::Rsync`](crate::WeakSum): b·2¹⁶ | a.
+    /// The weak sum in the form that pyrsync prints, b·2¹⁶ | a. Only for signatures with
+    /// [`WeakSum::Rsync`](crate::WeakSum).
     pub fn pyrsync_weak(&self) -> u64 {
         self.weak >> 32 << 16 | self.weak & 0xffff_ffff
     }
 }
 
 impl Signature {
-    /// The signature of `data`, on rayon's threads when it is large.
+    /// The signature of `data`. Large data is processed on rayon's threads.
     ///
     /// # Errors
     /// [`Error::Options`].
@@ -49,7 +61,7 @@ impl Signature {
         Signature::of_slice_with(data, options, None)
     }
 
-    /// As [`of_slice`](Self::of_slice), counting bytes in `progress`.
+    /// The same as [`of_slice`](Self::of_slice). Counts bytes in `progress`.
     ///
     /// # Errors
     /// [`Error::Options`], [`Error::Cancelled`].
@@ -58,62 +70,72 @@ impl Signature {
         options: &SignatureOptions,
         progress: Option<&Progress>,
     ) -> Result<Signature> {
+        Signature::of_input(Input::from(data), options, progress)
+    }
+
+    pub(crate) fn of_input(
+        input: Input<'_>,
+        options: &SignatureOptions,
+        progress: Option<&Progress>,
+    ) -> Result<Signature> {
+        let data = input.bytes;
         let shape = options.shape(Some(data.len() as u64))?;
         let block_len = shape.block_len as usize;
         let mut packed = vec![0; data.len().div_ceil(block_len) * shape.bytes_per_block()];
 
-        // A segment owns the blocks that begin in it.
+        // A task owns the blocks that begin in its range.
         let mut rest = packed.as_mut_slice();
-        let mut tasks = Vec::with_capacity(data.len().div_ceil(SEGMENT));
-        for start in (0..data.len()).step_by(SEGMENT) {
-            let end = data.len().min(start + SEGMENT);
+        let mut tasks = Vec::with_capacity(data.len().div_ceil(TASK_LEN));
+        for start in (0..data.len()).step_by(TASK_LEN) {
+            let end = data.len().min(start + TASK_LEN);
             let (first, past) = (start.div_ceil(block_len), end.div_ceil(block_len));
             let (mine, others) = rest.split_at_mut((past - first) * shape.bytes_per_block());
             rest = others;
             tasks.push((start..end, first * block_len, mine));
         }
-        let subtree = if shape.in_tree() { block_len.min(SEGMENT) } else { PIECE };
-        // Two values at least, or the content would have to be hashed once more for its digest.
-        let raised = SEGMENT.min(data.len().next_power_of_two() / 2);
-        let segment = |(range, blocks_at, out): (Range<usize>, usize, &mut [u8])| {
-            if let Some(progress) = progress {
-                progress.check()?;
-                progress.add_bytes(range.len() as u64);
-            }
+        let subtree = if shape.in_tree() { block_len.min(TASK_LEN) } else { SUBTREE_LEN };
+        // At least two chaining values must be left. From one value alone, the digest needs a second pass
+        // over the data.
+        let merged = TASK_LEN.min(data.len().next_power_of_two() / 2);
+        let run_task = |(range, blocks_at, out): (Range<usize>, usize, &mut [u8])| {
+            advance(progress, range.len())?;
             let blocks = data.get(blocks_at..).unwrap_or_default();
-            let values = tree::values(&data[range.clone()], range.start as u64, subtree);
+            let (bytes, offset) = (&data[range.clone()], range.start as u64);
+            let values = blake3_tree::chaining_values(bytes, offset, subtree);
             shape.pack_weak(blocks, out);
             if !shape.in_tree() {
-                let most = out.len() / shape.bytes_per_block();
-                shape.pack_strong(&shape.strong_of_blocks(blocks, 0, most), out);
+                let limit = out.len() / shape.bytes_per_block();
+                shape.pack_strong(&shape.strong_of_blocks(blocks, 0, limit), out);
             } else if subtree == block_len {
                 shape.pack_strong(&values, out);
             }
-            map::done(data, range);
-            Ok(tree::raise(values, subtree, raised))
+            input.release(range);
+            Ok(blake3_tree::merge_to(values, subtree, merged))
         };
         let values: Vec<_> = if tasks.len() < 2 {
-            tasks.into_iter().map(segment).collect::<Result<_>>()?
+            tasks.into_iter().map(run_task).collect::<Result<_>>()?
         } else {
-            tasks.into_par_iter().map(segment).collect::<Result<_>>()?
+            tasks.into_par_iter().map(run_task).collect::<Result<_>>()?
         };
         let values = values.concat();
-        let digest = tree::digest(data, values.iter().copied());
-        if shape.in_tree() && block_len > SEGMENT {
-            shape.pack_strong(&tree::raise(values, SEGMENT, block_len), &mut packed);
+        let digest = blake3_tree::digest(data, values.iter().copied());
+        if shape.in_tree() && block_len > TASK_LEN {
+            shape.pack_strong(&blake3_tree::merge_to(values, TASK_LEN, block_len), &mut packed);
         }
-        Ok(Signature::of_packed(shape, data.len() as u64, digest, packed))
+        Ok(Signature::with_digest(shape, data.len() as u64, digest, packed))
     }
 
-    /// Puts a signature of what was computed together.
-    fn of_packed(shape: Shape, file_len: u64, digest: Digest, mut packed: Vec<u8>) -> Signature {
+    /// A signature from parts that were computed together. The strong hash of a single BLAKE3 block is the
+    /// digest.
+    fn with_digest(shape: Shape, file_len: u64, digest: Digest, mut packed: Vec<u8>) -> Signature {
         if shape.in_tree() && packed.len() == shape.bytes_per_block() {
             shape.pack_strong(&[digest.0], &mut packed);
         }
         Signature { shape, file_len, digest: Some(digest), packed }
     }
 
-    /// The signature of a stream, holding a few MiB and two blocks of it. `len_hint` only chooses the block length.
+    /// The signature of a stream. Holds a few MiB of it, or two blocks. `len_hint` only chooses the block
+    /// length.
     ///
     /// # Errors
     /// [`Error::Options`], [`Error::Io`].
@@ -124,7 +146,7 @@ impl Signature {
     ) -> Result<Signature> {
         let shape = options.shape(len_hint)?;
         let block_len = shape.block_len as usize;
-        let batch = (BATCH / block_len).max(1) * block_len;
+        let batch = (BATCH_LEN / block_len).max(1) * block_len;
         let mut hasher = blake3::Hasher::new();
         let (mut packed, mut file_len) = (Vec::new(), 0);
         let mut buffer = Vec::new();
@@ -139,7 +161,7 @@ impl Signature {
             let old_len = packed.len();
             packed.resize(old_len + buffer.len().div_ceil(block_len) * shape.bytes_per_block(), 0);
             let out = packed.get_mut(old_len..).unwrap_or_default();
-            if buffer.len() < SEGMENT {
+            if buffer.len() < TASK_LEN {
                 hasher.update(&buffer);
                 pack_blocks(&shape, &buffer, offset, out);
             } else {
@@ -152,13 +174,13 @@ impl Signature {
                 break;
             }
         }
-        Ok(Signature::of_packed(shape, file_len, hasher.finalize().into(), packed))
+        Ok(Signature::with_digest(shape, file_len, hasher.finalize().into(), packed))
     }
 
-    /// The signature of an open regular file, from its start: large files are mapped, small ones read.
+    /// The signature of an open regular file, from its start. Large files are mapped, small ones are read.
     ///
     /// # Errors
-    /// [`Error::Changed`] when length, mtime or ctime changed meanwhile or the map was torn by a truncation;
+    /// [`Error::Changed`] if length, mtime or ctime changed meanwhile, or a truncation removed a mapped page;
     /// [`Error::Options`], [`Error::Io`].
     pub fn of_file(file: &File, options: &SignatureOptions) -> Result<Signature> {
         let bytes = FileBytes::open(file)?;
@@ -167,11 +189,12 @@ impl Signature {
         Ok(signature)
     }
 
-    /// A signature from its parts, as [`packed`](Self::packed) and the rest gave them.
+    /// A signature from its parts: what [`shape`](Self::shape), [`file_len`](Self::file_len),
+    /// [`digest`](Self::digest) and [`packed`](Self::packed) returned.
     ///
     /// # Errors
-    /// [`Error::Options`] for an impossible shape; [`Error::Signature`] when `packed` does not have exactly the bytes that a
-    /// file of `file_len` needs.
+    /// [`Error::Options`] for an impossible shape; [`Error::Signature`] if `packed` does not have exactly the
+    /// length that a file of `file_len` bytes needs.
     pub fn from_packed(
         shape: Shape,
         file_len: u64,
@@ -181,10 +204,8 @@ impl Signature {
         shape.validate()?;
         let wanted = u128::from(shape.blocks_in(file_len)) * shape.bytes_per_block() as u128;
         if packed.len() as u128 != wanted {
-            return Err(Error::Signature {
-                offset: packed.len() as u64,
-                fault: SignatureFault::Length,
-            });
+            let offset = packed.len() as u64;
+            return Err(Error::Signature { offset, fault: SignatureFault::Length });
         }
         Ok(Signature { shape, file_len, digest, packed })
     }
@@ -194,13 +215,13 @@ impl Signature {
         self.shape
     }
 
-    /// Bytes of the file. librsync's format does not say: a signature read from it gives the most there can be, whole blocks,
-    /// and has no [`digest`](Self::digest).
+    /// Bytes of the file. librsync's format does not have this number. For a signature in that format it is
+    /// an upper bound: the last block counts as a full one, and [`digest`](Self::digest) is `None`.
     pub fn file_len(&self) -> u64 {
         self.file_len
     }
 
-    /// The file's digest; `None` after reading librsync's format, which has none.
+    /// The digest of the file; `None` for a signature in librsync's format, which has no digest.
     pub fn digest(&self) -> Option<Digest> {
         self.digest
     }
@@ -218,7 +239,8 @@ impl Signature {
         })
     }
 
-    /// The packed blocks: for each the weak sum (8 bytes little-endian; librsync's: 4 bytes big-endian), then the strong hash.
+    /// The packed blocks. Each is the weak sum (8 bytes little-endian; librsync's sums: 4 bytes big-endian),
+    /// then the kept bytes of the strong hash.
     pub fn packed(&self) -> &[u8] {
         &self.packed
     }
@@ -235,7 +257,7 @@ fn pack_blocks(shape: &Shape, data: &[u8], offset: u64, out: &mut [u8]) {
 }
 
 fn pack_blocks_parallel(shape: &Shape, data: &[u8], offset: u64, out: &mut [u8]) {
-    let blocks = (4 * PIECE / shape.block_len as usize).max(1);
+    let blocks = (4 * SUBTREE_LEN / shape.block_len as usize).max(1);
     let len = blocks * shape.block_len as usize;
     data.par_chunks(len)
         .zip(out.par_chunks_mut(blocks * shape.bytes_per_block()))

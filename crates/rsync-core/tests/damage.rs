@@ -1,4 +1,5 @@
-//! Hostile signatures and deltas: each is an error that says where.
+//! Promise: damaged and crafted signatures and deltas give an error with the place of the fault, never a
+//! panic.
 #![allow(
     clippy::unwrap_used,
     clippy::panic,
@@ -16,6 +17,7 @@ fn signature_file(options: &SignatureOptions) -> Vec<u8> {
     file
 }
 
+/// Promise: every cut, flipped bit and inserted byte of a signature in this crate's format is noticed.
 #[test]
 fn every_damage_of_a_signature_is_an_error() {
     for options in [SignatureOptions::default(), SignatureOptions::pyrsync()] {
@@ -40,7 +42,7 @@ fn every_damage_of_a_signature_is_an_error() {
     }
 }
 
-/// No length claimed by a header is allocated: these would be petabytes.
+/// Promise: no allocation by a length in a header. These lengths would need petabytes.
 #[test]
 fn signature_headers_claim_too_much() {
     let good = signature_file(&SignatureOptions::default());
@@ -62,6 +64,7 @@ fn signature_headers_claim_too_much() {
     }
 }
 
+/// Promise: a header in librsync's format with impossible values is refused, and so is a cut header.
 #[test]
 fn librsync_headers() {
     let good = signature_file(&SignatureOptions::rdiff_md4());
@@ -92,6 +95,7 @@ fn librsync_headers() {
     }
 }
 
+/// Promise: a signature never has more or fewer blocks than its file length needs.
 #[test]
 fn packed_blocks_of_the_wrong_length() {
     let shape = SignatureOptions::default().shape(Some(5000)).unwrap();
@@ -110,7 +114,7 @@ fn packed_blocks_of_the_wrong_length() {
     assert!(matches!(error, Error::Signature { fault: SignatureFault::NoDigest, .. }));
 }
 
-/// A signature that lies about its blocks makes a useless delta, not a crash.
+/// Promise: a signature with wrong sums gives a delta without copies, not a crash.
 #[test]
 fn lying_signature() {
     let data = vec![7u8; 10_000];
@@ -133,6 +137,7 @@ fn run(commands: &[u8]) -> Result<(Vec<u8>, Patched)> {
     Ok((out, patched))
 }
 
+/// Promise: every fault of a command is reported with its kind and the offset of the command.
 #[test]
 fn crafted_deltas() {
     use DeltaFault::*;
@@ -213,6 +218,7 @@ fn crafted_deltas() {
     }
 }
 
+/// Promise: what does not begin with the magic number is not taken for a delta.
 #[test]
 fn wrong_magic() {
     for bytes in [
@@ -229,7 +235,7 @@ fn wrong_magic() {
     }
 }
 
-/// Commands that are longer than they need be are still right, as librsync takes them.
+/// Promise: commands with longer encodings than needed are valid, like in librsync.
 #[test]
 fn accepted_deltas() {
     let (out, patched) = run(&[0]).unwrap();
@@ -245,7 +251,7 @@ fn accepted_deltas() {
     assert_eq!(run(&[full, vec![0]].concat()).unwrap().1.len, 100);
 }
 
-/// Every truncation of a good delta is refused; every flipped bit leads to an error or to another digest.
+/// Promise: every cut of a bare delta is refused. Every flipped bit gives an error or another digest.
 #[test]
 fn damaged_deltas() {
     let base: Vec<u8> = (0..3000u32).map(|i| ((i * i) >> 3) as u8).collect();

@@ -1,5 +1,5 @@
-//! Against the `rdiff` and `b3sum` programs (Debian packages of these names). Without them the tests are skipped loudly, or
-//! fail where `CI` is set.
+//! Promise: the formats are those of `rdiff` and `b3sum`. The programs come from Debian packages of these
+//! names. Without them the tests print `SKIPPED`, or fail if `CI` is set.
 #![allow(
     clippy::unwrap_used,
     clippy::panic,
@@ -82,7 +82,7 @@ fn rdiff_and_we_read_and_write_the_same() {
             let new = edited(&old);
             fs::write(&old_file, &old).unwrap();
             fs::write(&new_file, &new).unwrap();
-            // All four kinds in turn over the grid, and full and truncated strong sums.
+            // The cases of the grid take turns with the four kinds, and with full and truncated strong sums.
             for (weak_name, strong_name, weak, strong) in [KINDS[case % 4], KINDS[(case + 1) % 4]] {
                 case += 1;
                 let strong_len = if case % 3 == 0 { 8 } else { strong.max_len() };
@@ -114,7 +114,8 @@ fn rdiff_and_we_read_and_write_the_same() {
                 run("rdiff", &["-f", "patch", text(&old_file), text(&delta_file), text(&out_file)]);
                 assert!(fs::read(&out_file).unwrap() == new, "rdiff applied our delta: {name}");
 
-                // Their delta from our signature (the same bytes), applied by us, and no smaller than ours.
+                // Their delta from our signature (the same bytes), applied by us. It is not smaller than
+                // ours.
                 run("rdiff", &["-f", "delta", text(&sig_file), text(&new_file), text(&delta_file)]);
                 let their_delta = fs::read(&delta_file).unwrap();
                 let mut out = Vec::new();

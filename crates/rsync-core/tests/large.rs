@@ -1,4 +1,4 @@
-//! Inputs large enough for threads, maps and batches: same bytes for any thread count, one copy for identical data.
+//! Inputs that are large enough for threads, maps and batches.
 #![allow(
     clippy::unwrap_used,
     clippy::panic,
@@ -10,7 +10,7 @@ use rsync_core::*;
 use std::fs::File;
 use std::io::{Cursor, Write};
 
-/// Bytes that look random and are the same every time.
+/// Bytes that look random. They are the same in every run.
 fn noise(len: usize, mut state: u64) -> Vec<u8> {
     let mut bytes = Vec::with_capacity(len + 8);
     while bytes.len() < len {
@@ -86,6 +86,7 @@ fn same_bytes_for_any_thread_count() {
     }
 }
 
+/// Promise: the signature does not depend on how the data is read.
 #[test]
 fn slice_reader_and_file_agree() {
     for len in [0, 1, 70_000, MAP_FROM as usize - 1, MAP_FROM as usize, 6_000_001] {
@@ -97,7 +98,7 @@ fn slice_reader_and_file_agree() {
             blocks(16 << 10),
             blocks(1 << 20),
             rolling(1000),
-            // As long as the pieces the digest is made of.
+            // As long as the subtrees that the digest is made of.
             rolling(16 << 10),
             SignatureOptions::rdiff_md4(),
         ] {
@@ -112,6 +113,7 @@ fn slice_reader_and_file_agree() {
     }
 }
 
+/// Promise: unchanged data is one copy, also with repeated blocks.
 #[test]
 fn identical_data_is_one_copy() {
     let zeros = vec![0; 3 << 20];
@@ -129,7 +131,7 @@ fn identical_data_is_one_copy() {
     }
 }
 
-/// Among equal and periodic blocks a scan that begins in their midst must not lose the thread.
+/// Promise: moved data is one copy, also if a task begins among equal or periodic blocks.
 #[test]
 fn moved_data_is_one_copy() {
     let period = noise(512, 14).repeat(6000);
@@ -145,6 +147,7 @@ fn moved_data_is_one_copy() {
     }
 }
 
+/// Promise: the short last block matches too.
 #[test]
 fn appended_data_copies_the_whole_base() {
     for len in [5, 1000, 4096, 100_001, 3_000_001] {
@@ -155,6 +158,7 @@ fn appended_data_copies_the_whole_base() {
     }
 }
 
+/// Promise: the batches of a stream cost no literals and hardly any commands.
 #[test]
 fn streams_longer_than_a_batch() {
     let old = noise(40 << 20, 8);
@@ -169,6 +173,7 @@ fn streams_longer_than_a_batch() {
     assert_eq!(patched(&old, &bytes), new);
 }
 
+/// Promise: a delta never has literals that were not hashed into its digest.
 #[test]
 fn write_to_notices_changed_literals() {
     let old = noise(300_000, 10);
@@ -185,6 +190,7 @@ fn write_to_notices_changed_literals() {
     assert!(matches!(delta.write_to(&new, Vec::new()), Err(Error::Changed)));
 }
 
+/// Promise: the counters are exact after the work, and a cancelled operation stops with an error.
 #[test]
 fn progress_counts_and_cancels() {
     let data = noise(3_000_000, 12);
@@ -198,11 +204,11 @@ fn progress_counts_and_cancels() {
     assert!(matches!(Delta::compute(&signature, &data, Some(&progress)), Err(Error::Cancelled(_))));
 }
 
-/// Hashing per byte is bounded by a count, whatever the input.
+/// Promise: matching computes at most a few strong hashes for each block length of data, for any input.
 #[test]
 fn strong_hashes_are_bounded() {
     let block_len = 64usize;
-    // Blocks that all have one weak sum: +1, −2, +1 moved about in a block of threes.
+    // Blocks that all have one weak sum: +1, −2, +1 at various places in a block of threes.
     let decoy = |i: usize| {
         let mut block = vec![3u8; block_len];
         for (at, bit) in [(0, 1), (1, 2), (2, 4), (3, 8)] {
@@ -216,7 +222,7 @@ fn strong_hashes_are_bounded() {
         block
     };
     let decoys: Vec<u8> = (0..20_000).flat_map(decoy).collect();
-    // The same sum again, at every offset a window can have, and never a block of the base.
+    // The same sum at every offset of a window, but never a block of the base.
     let mut near = vec![3u8; 1 << 20];
     near.iter_mut().step_by(997).for_each(|byte| *byte = 4);
     let zeros = vec![0; 1 << 20];
@@ -242,12 +248,13 @@ fn strong_hashes_are_bounded() {
     }
 }
 
-/// Nor do long blocks buy more of it: each task of a parallel delta has a few windows free, not a fixed number of them.
+/// Promise: long blocks do not allow more hashing. A task of a parallel delta may waste a few windows, not a
+/// fixed number of them.
 #[test]
 fn strong_hashes_of_long_blocks_are_bounded() {
     const BLOCK: usize = 256 << 10;
     const LEN: usize = 4 << 20;
-    // Threes, with +1, −2, +1 at some places: every window that cuts none of these has one sum.
+    // Threes, with +1, −2, +1 at some places. All windows that cut none of these places have the same sum.
     let threes = |places: &mut dyn Iterator<Item = usize>| {
         let mut data = vec![3u8; LEN];
         places.for_each(|at| data[at..at + 3].copy_from_slice(&[4, 1, 4]));
@@ -262,7 +269,8 @@ fn strong_hashes_of_long_blocks_are_bounded() {
     assert_eq!(patched(&old, &bytes), new);
 }
 
-/// The same for anchors: contexts that every block shares, samples at every byte, and what has none.
+/// Promise: the same bound for anchors. The cases: a context that every block shares, samples at every byte,
+/// data without samples.
 #[test]
 fn strong_hashes_of_anchored_blocks_are_bounded() {
     const BLOCK: usize = 1024;
@@ -273,9 +281,9 @@ fn strong_hashes_of_anchored_blocks_are_bounded() {
             (0..).flat_map(|i| [shared.clone(), noise(BLOCK / 2 + i % 97, seed << 32 | i as u64)]);
         parts.flatten().take(LEN).collect()
     };
-    // Eight bytes of these two in turn are a sample at either phase.
+    // Data in which these two bytes alternate has a sample at every position.
     let dense = [120, 136].repeat(LEN / 2);
-    // One rolling sum, two contents: equal bytes but for +1, −2, +1 somewhere.
+    // Two contents with one rolling sum: equal bytes, except for +1, −2, +1 somewhere.
     let decoys = |at: usize| -> Vec<u8> {
         let mut data = noise(BLOCK, 18).repeat(LEN / BLOCK);
         for (i, block) in data.chunks_mut(BLOCK).enumerate() {
@@ -304,7 +312,7 @@ fn strong_hashes_of_anchored_blocks_are_bounded() {
     }
 }
 
-/// Truncating a mapped file under its reader is an error, not a signal.
+/// Promise: truncation of a file while it is mapped and read is an error, not a deadly signal.
 #[test]
 fn truncation_while_mapped_is_an_error() {
     let path = tempfile::NamedTempFile::new().unwrap().into_temp_path();
@@ -323,14 +331,14 @@ fn truncation_while_mapped_is_an_error() {
         });
         assert!(bytes.digest() != Digest::of(&noise(4 << 20, round)) || round == 42);
         assert!(matches!(bytes.check(), Err(Error::Changed)), "{round}");
-        // A map made afterwards is whole again.
+        // A map that is made afterwards is not torn.
         drop(bytes);
         writer.set_len(2 << 20).unwrap();
         FileBytes::open(&file).unwrap().check().unwrap();
     }
 }
 
-/// A map of 64 MiB or more gives back the memory of what is done with, and still has all bytes.
+/// Promise: a computation on a large map releases the pages behind it, and still gets all bytes right.
 #[test]
 fn large_maps_are_gone_through_in_little_memory() {
     const LEN: usize = (160 << 20) + 12_345;
@@ -365,20 +373,22 @@ fn large_maps_are_gone_through_in_little_memory() {
     bytes.check().unwrap();
 }
 
-/// Bytes of files that are mapped and in memory: RssFile of this process.
+/// Bytes of mapped files that are in memory: RssFile of this process.
 fn mapped_file_pages() -> usize {
     let status = std::fs::read_to_string("/proc/self/status").unwrap();
     let line = status.lines().find_map(|line| line.strip_prefix("RssFile:")).unwrap();
     line.trim().trim_end_matches(" kB").parse::<usize>().unwrap() << 10
 }
 
+/// Promise: a directory is an error.
 #[test]
 fn only_regular_files() {
     let dir = tempfile::tempdir().unwrap();
     assert!(matches!(FileBytes::open(&File::open(dir.path()).unwrap()), Err(Error::Io { .. })));
 }
 
-/// Maps come and go in all slots while files are truncated under some of them: what is not truncated keeps its bytes.
+/// Promise: a map of a file that was not truncated keeps its bytes, while other maps are torn and slots are
+/// reused.
 #[test]
 fn a_truncation_never_touches_another_map() {
     const LEN: usize = 3 << 20;
@@ -411,7 +421,7 @@ fn a_truncation_never_touches_another_map() {
     });
 }
 
-/// A file in `/proc` says that it is empty.
+/// Bug: `stat` reports 0 bytes for a file in `/proc`, and nothing was read.
 #[test]
 fn a_file_is_read_to_its_end_whatever_its_length_is_said_to_be() {
     let path = "/proc/self/environ";

@@ -1,4 +1,4 @@
-//! Laws of signature, delta and patch on their own, over generated edits.
+//! Properties of signature, delta and patch, over generated contents and edits.
 #![allow(
     clippy::unwrap_used,
     clippy::panic,
@@ -97,7 +97,7 @@ fn anchors(block_len: u32) -> SignatureOptions {
     SignatureOptions { block_len: Some(block_len), ..Default::default() }
 }
 
-/// Contents of some dozens of blocks of 1 or 2 KiB: noise, words, runs, short periods, and the same again.
+/// Contents of some dozens of blocks of 1 or 2 KiB: noise, words, runs, short periods. Parts repeat.
 fn large_content() -> impl Strategy<Value = Vec<u8>> {
     let part = (0u8..4, any::<u8>(), 1usize..12_000);
     prop::collection::vec(part, 0..8).prop_map(|parts| {
@@ -159,7 +159,8 @@ fn patched(base: &[u8], delta: &[u8], max_len: u64) -> Vec<u8> {
     out
 }
 
-/// The plainest greedy matcher there is: it has the base, and compares bytes. Returns the literal bytes.
+/// The oracle: a plain greedy matcher that has the base and compares bytes. Returns the number of literal
+/// bytes.
 fn naive_literals(base: &[u8], new: &[u8], block_len: usize) -> usize {
     let blocks: Vec<&[u8]> = base.chunks(block_len).collect();
     let full: std::collections::HashSet<&[u8]> =
@@ -183,6 +184,7 @@ fn naive_literals(base: &[u8], new: &[u8], block_len: usize) -> usize {
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(600))]
 
+    /// Promise: a delta applied to its base gives the new data. The stream form writes the same bytes.
     #[test]
     fn patch_of_delta_is_new((old, new) in pair(), options in options()) {
         let signature = Signature::of_slice(&old, &options).unwrap();
@@ -200,6 +202,7 @@ proptest! {
         prop_assert_eq!(streamed, bytes);
     }
 
+    /// Promise: rolling sums miss no block that comparing bytes finds.
     #[test]
     fn finds_what_a_naive_matcher_finds((old, new) in pair(), block_len in 12u32..70) {
         let options = SignatureOptions { block_len: Some(block_len), ..SignatureOptions::pyrsync() };
@@ -208,7 +211,7 @@ proptest! {
         prop_assert!(stats.literal <= naive_literals(&old, &new, block_len as usize) as u64, "{:?}", stats);
     }
 
-    /// Anchors lose nothing that rolling over every byte finds.
+    /// Promise: anchors miss no block either.
     #[test]
     fn anchors_find_what_a_naive_matcher_finds((old, new) in large_pair(), block_len in prop::sample::select(vec![1024, 2048])) {
         let signature = Signature::of_slice(&old, &anchors(block_len)).unwrap();
@@ -217,12 +220,13 @@ proptest! {
         let delta = Delta::compute(&signature, &new, None).unwrap();
         let stats = delta.stats();
         let naive = naive_literals(&old, &new, block_len as usize) as u64;
-        // Among periodic data so many windows may look like blocks that the bound on hashing ends the search.
+        // In periodic data many windows may look like blocks. Then the bound on hashing ends the search.
         prop_assert!(stats.literal <= naive || stats.strong_hashes > 64, "{} < {:?}", naive, stats);
         prop_assert_eq!(stats.new_digest, Digest::of(&new));
         prop_assert_eq!(patched(&old, &written(&delta, &new), new.len() as u64), new);
     }
 
+    /// Promise: slice and reader give the same signature, and it survives storage.
     #[test]
     fn signature_of_slice_and_reader_agree(data in content(), options in options()) {
         let of_slice = Signature::of_slice(&data, &options).unwrap();
@@ -245,6 +249,7 @@ proptest! {
         prop_assert_eq!(again, of_slice);
     }
 
+    /// Promise: a signature without file length and digest is as good for matching.
     #[test]
     fn signature_read_from_librsyncs_format_still_works((old, new) in pair(), block_len in 8u32..70) {
         let options = SignatureOptions { block_len: Some(block_len), ..SignatureOptions::rdiff_blake2() };

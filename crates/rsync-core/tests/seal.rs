@@ -1,4 +1,4 @@
-//! Deltas that stand by themselves: damage of any byte, a wrong base, and deltas without a seal.
+//! Deltas with a seal: damage of any byte, a wrong base, and deltas without a seal.
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test")]
 
 use rsync_core::{
@@ -19,7 +19,7 @@ fn noise(len: usize, seed: u64) -> Vec<u8> {
     (0..len).map(next).collect()
 }
 
-/// An old file, and one that has a line more in front of it and one in the middle.
+/// An old file, and a new one with a new line at the front and one in the middle.
 fn files() -> (Vec<u8>, Vec<u8>) {
     let old = noise(6000, 1);
     let new =
@@ -47,6 +47,7 @@ fn options() -> SignatureOptions {
     SignatureOptions { block_len: Some(1024), ..SignatureOptions::default() }
 }
 
+/// Promise: the seal only follows the bare delta, so librsync's programs can read it.
 #[test]
 fn a_sealed_delta_is_a_bare_one_with_a_seal_behind_it() {
     let (old, new) = files();
@@ -61,14 +62,14 @@ fn a_sealed_delta_is_a_bare_one_with_a_seal_behind_it() {
     assert_eq!(seal.base, Some((old.len() as u64, Digest::of(&old))));
     assert_eq!((seal.new_len, seal.new_digest), (new.len() as u64, Digest::of(&new)));
     assert_eq!((found.len, found.digest), (seal.new_len, seal.new_digest));
-    // A bare one is patched, and says that nothing vouches for it.
+    // A bare delta is applied, and the result says that there is no seal.
     assert_eq!(patched(&old, &bare).unwrap().2, None);
-    // Where only bare ones are expected, as in archives, a seal is no part of one.
+    // Where only bare deltas are allowed, as in archives, a seal is a fault.
     let strict = patch(Cursor::new(&old), file.as_slice(), Vec::new(), 1 << 20);
     assert!(matches!(strict, Err(Error::Delta { fault: DeltaFault::Trailing, .. })));
 }
 
-/// Promise: every file it writes checks itself.
+/// Promise: every delta file checks itself.
 #[test]
 fn a_flipped_bit_at_every_byte_is_noticed() {
     let (old, new) = files();
@@ -87,12 +88,13 @@ fn a_flipped_bit_at_every_byte_is_noticed() {
     for len in (0..file.len()).filter(|&len| len != bare) {
         assert!(patched(&old, &file[..len]).is_err(), "cut at {len}");
     }
-    // Cut just there it is what rdiff writes: nothing vouches for it, and that is said.
+    // A cut before the seal leaves a bare delta, like those of rdiff. The result says that there is no seal.
     assert_eq!(patched(&old, &file[..bare]).unwrap().2, None);
 }
 
+/// Promise: the error says whether the delta is damaged or the base is wrong.
 #[test]
-fn damage_of_the_delta_is_told_from_a_wrong_base() {
+fn a_damaged_delta_and_a_wrong_base_are_different_errors() {
     let (old, new) = files();
     let file = sealed(&old, &new, &options());
     let mut other = old.clone();
@@ -114,7 +116,8 @@ fn damage_of_the_delta_is_told_from_a_wrong_base() {
     }
 }
 
-/// librsync's signatures have no check: a damaged one is found out when its delta is applied.
+/// Promise: librsync's signatures have no checksum, but the seal of a delta shows that its signature was
+/// damaged.
 #[test]
 fn a_damaged_signature_of_librsync_gives_no_wrong_file() {
     let (old, new) = files();
@@ -141,7 +144,7 @@ fn a_damaged_signature_of_librsync_gives_no_wrong_file() {
             Err(error) => panic!("byte {at}: {error}"),
         }
     }
-    // The wrong base with a delta that cannot name the right one.
+    // The wrong base, with a delta that does not name its base.
     let other = noise(6000, 2);
     assert!(matches!(patched(&other, &sound), Err(Error::WrongResult { .. })));
 }

@@ -1,4 +1,4 @@
-//! The numbers that pyrsync publishes.
+//! Promise: signatures have the numbers that pyrsync publishes.
 #![allow(
     clippy::unwrap_used,
     clippy::panic,

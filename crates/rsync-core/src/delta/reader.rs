@@ -1,98 +1,105 @@
-//! Reading a delta's commands one by one, each checked as far as the delta alone tells. Knows nothing of what they lead to.
+//! Reads a delta command by command. Owns all checks that need only the delta; must not know what the
+//! commands make.
 
-use crate::command::{self, Command};
+use super::command::{self, Command};
+use super::seal::{self, Seal};
 use crate::error::During;
-use crate::seal;
-use crate::{Error, Result, Seal};
+use crate::{Error, Result};
 use std::io::{self, BufReader, Read, Seek};
 
 /// What can be wrong with a delta.
 #[non_exhaustive]
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum DeltaFault {
-    /// It does not begin with a delta's magic number.
+    /// It does not begin with the magic number of a delta.
     #[error("not a delta")]
     Magic,
-    /// A command byte without a meaning.
+    /// A command byte that the format does not define.
     #[error("unknown command {0:#04x}")]
     UnknownCommand(u8),
     /// A literal or copy of no bytes.
     #[error("a command of length zero")]
     EmptyCommand,
-    /// A copy that reaches over the base's end, as with the wrong base.
+    /// A copy that reaches past the end of the base. The base may be the wrong one.
     #[error("copy of {len} bytes from {base}, but the base has {base_len}")]
     OutOfBase {
         /// Where the copy begins in the base.
         base: u64,
-        /// Its length.
+        /// The length of the copy.
         len: u64,
-        /// The base's length.
+        /// The length of the base.
         base_len: u64,
     },
-    /// The output would grow over the length that the caller allows.
-    #[error("the output would grow over {max_len} bytes")]
+    /// The output would be longer than the caller allows.
+    #[error("the output would have more than {max_len} bytes")]
     TooLong {
-        /// What is allowed.
+        /// The caller's limit.
         max_len: u64,
     },
-    /// Composed with what it follows, it is of more runs than are kept in memory.
-    #[error("it makes more than {max} separate runs")]
+    /// The composed content has more segments than the memory limit allows.
+    #[error("the result has more than {max} separate segments")]
     TooManyRuns {
-        /// What is allowed.
+        /// The limit.
         max: usize,
     },
-    /// It ends within a command or without an end command.
+    /// It ends within a command, or without an end command.
     #[error("it is cut off")]
     Truncated,
     /// Bytes after the end command, or after the seal.
     #[error("bytes follow its end")]
     Trailing,
-    /// The checksum in its seal does not fit.
+    /// The checksum in its seal does not match.
     #[error("its checksum does not match: the delta is damaged")]
     Check,
-    /// A seal from the future.
+    /// A seal of a later version.
     #[error("a seal that this version does not know")]
     SealVersion,
 }
 
-/// A delta that is being read, past its magic number.
-pub(crate) struct Commands<D> {
-    delta: Input<D>,
-    /// What follows the end command, once that was read.
+/// A delta that is being read, behind its magic number.
+pub(crate) struct CommandReader<D> {
+    delta: HashedInput<D>,
+    /// The seal, after the end command was read.
     seal: Option<Seal>,
     max_len: u64,
-    /// Where in the delta the command at hand begins, and the next one.
+    /// Where in the delta the current command begins.
     at: u64,
+    /// Where in the delta the next command begins.
     next_at: u64,
-    /// What the commands so far make.
+    /// How many bytes the commands so far make.
     out_len: u64,
 }
 
-impl<D: Read> Commands<D> {
-    /// The commands of `delta`, which may make at most `max_len` bytes.
-    pub(crate) fn new(delta: D, max_len: u64) -> Result<Commands<D>> {
-        Commands::begin(delta, max_len, None)
+impl<D: Read> CommandReader<D> {
+    /// The commands of the bare stream `delta`, which may make at most `max_len` bytes.
+    pub(crate) fn new(delta: D, max_len: u64) -> Result<CommandReader<D>> {
+        CommandReader::begin(delta, max_len, None)
     }
 
-    /// The commands of `delta`, which may be followed by a seal.
-    pub(crate) fn sealed(delta: D, max_len: u64) -> Result<Commands<D>> {
-        Commands::begin(delta, max_len, Some(Box::default()))
+    /// The same for a delta that a seal may follow.
+    pub(crate) fn sealed(delta: D, max_len: u64) -> Result<CommandReader<D>> {
+        CommandReader::begin(delta, max_len, Some(Box::default()))
     }
 
-    fn begin(delta: D, max_len: u64, hasher: Option<Box<blake3::Hasher>>) -> Result<Commands<D>> {
-        let delta = Input { bytes: BufReader::with_capacity(64 << 10, delta), hasher };
-        let mut commands = Commands { delta, seal: None, max_len, at: 0, next_at: 0, out_len: 0 };
+    fn begin(
+        delta: D,
+        max_len: u64,
+        hasher: Option<Box<blake3::Hasher>>,
+    ) -> Result<CommandReader<D>> {
+        let delta = HashedInput { bytes: BufReader::with_capacity(64 << 10, delta), hasher };
+        let mut reader =
+            CommandReader { delta, seal: None, max_len, at: 0, next_at: 0, out_len: 0 };
         let mut magic = [0; 4];
-        commands.delta.read_exact(&mut magic).or_else(|e| commands.cut_off(e))?;
+        reader.delta.read_exact(&mut magic).or_else(|e| reader.cut_off(e))?;
         if magic != command::MAGIC {
-            return commands.fault(DeltaFault::Magic);
+            return reader.fault(DeltaFault::Magic);
         }
-        commands.next_at = magic.len() as u64;
-        Ok(commands)
+        reader.next_at = magic.len() as u64;
+        Ok(reader)
     }
 
-    /// The next command that makes bytes; `None` at the end of the delta. After a literal its bytes are what
-    /// [`literals`](Commands::literals) gives next, and must be taken or skipped.
+    /// The next command that makes bytes; `None` at the end of the delta. After a literal, the caller must
+    /// read its bytes from [`literals`](CommandReader::literals) or skip them.
     pub(crate) fn next(&mut self) -> Result<Option<Command>> {
         self.at = self.next_at;
         let (command, command_len) =
@@ -119,7 +126,7 @@ impl<D: Read> Commands<D> {
         Ok(Some(command))
     }
 
-    /// Reads to the end of the delta, whatever is left of the commands, and gives its seal.
+    /// Skips the commands that are left, and returns the seal.
     pub(crate) fn skip_to_seal(&mut self) -> Result<Option<Seal>> {
         while let Some(command) = self.next()? {
             if let Command::Literal { len } = command {
@@ -130,12 +137,12 @@ impl<D: Read> Commands<D> {
         Ok(self.seal)
     }
 
-    /// The seal, when there is one and everything before it has been read.
+    /// The seal, if there is one and the whole delta has been read.
     pub(crate) fn seal(&self) -> Option<Seal> {
         self.seal
     }
 
-    /// Reads what follows the end command: nothing, or a seal where there may be one.
+    /// Reads what follows the end command: nothing, or a seal where one is allowed.
     fn read_seal(&mut self) -> Result<Option<Seal>> {
         let hasher = self.delta.hasher.take();
         let most = hasher.as_ref().map_or(1, |_| seal::LEN as u64 + 1);
@@ -150,7 +157,10 @@ impl<D: Read> Commands<D> {
         }
     }
 
-    /// That a copy does not reach over the end of a base of `base_len` bytes. Gives where it ends.
+    /// Where a copy ends in a base of `base_len` bytes.
+    ///
+    /// # Errors
+    /// [`DeltaFault::OutOfBase`] if it reaches past the end of the base.
     pub(crate) fn end_in_base(&self, base: u64, len: u64, base_len: u64) -> Result<u64> {
         match base.checked_add(len).filter(|&end| end <= base_len) {
             Some(end) => Ok(end),
@@ -158,12 +168,12 @@ impl<D: Read> Commands<D> {
         }
     }
 
-    /// The delta, at the bytes of the literal that was read last.
+    /// The rest of the delta, from the bytes of the current literal on.
     pub(crate) fn literals(&mut self) -> &mut impl Read {
         &mut self.delta
     }
 
-    /// An error at the command that was read last.
+    /// An error at the current command.
     pub(crate) fn fault<T>(&self, fault: DeltaFault) -> Result<T> {
         Err(Error::Delta { offset: self.at, fault })
     }
@@ -176,9 +186,9 @@ impl<D: Read> Commands<D> {
     }
 }
 
-impl<D: Read + Seek> Commands<D> {
-    /// Passes over the `len` bytes of the literal that was read last, and gives where in the delta they begin. Bytes that are
-    /// not there are noticed when the next command is read.
+impl<D: Read + Seek> CommandReader<D> {
+    /// Skips the `len` bytes of the current literal, and returns where in the delta they begin. If the delta
+    /// ends within them, the read of the next command fails.
     pub(crate) fn skip_literal(&mut self, len: u64) -> Result<u64> {
         match i64::try_from(len) {
             Ok(skip) => self.delta.bytes.seek_relative(skip).during("read the delta")?,
@@ -188,13 +198,13 @@ impl<D: Read + Seek> Commands<D> {
     }
 }
 
-/// The bytes of a delta, hashed as they are read where a seal may follow them.
-struct Input<D> {
+/// The bytes of a delta. They are hashed as they are read, if a seal may follow.
+struct HashedInput<D> {
     bytes: BufReader<D>,
     hasher: Option<Box<blake3::Hasher>>,
 }
 
-impl<D> Input<D> {
+impl<D> HashedInput<D> {
     fn hash(&mut self, bytes: &[u8]) {
         if let Some(hasher) = &mut self.hasher {
             hasher.update(bytes);
@@ -202,7 +212,7 @@ impl<D> Input<D> {
     }
 }
 
-impl<D: Read> Read for Input<D> {
+impl<D: Read> Read for HashedInput<D> {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         let read = self.bytes.read(buffer)?;
         self.hash(&buffer[..read]);

@@ -1,11 +1,12 @@
-//! librsync's delta commands as bytes. Knows their encoding and limits; nothing of where they come from or lead to.
+//! The encoding of librsync's delta commands. Owns the bytes and limits of one command; must not know bases
+//! or literals.
 
 use std::io::{self, Read};
 
 /// The first four bytes of a delta.
 pub(crate) const MAGIC: [u8; 4] = 0x7273_0236u32.to_be_bytes();
 pub(crate) const END: u8 = 0;
-/// Literals up to this length have their length as the command byte.
+/// For a literal up to this length, the command byte is the length.
 const SHORT_LITERAL: u8 = 64;
 const LITERAL: u8 = 0x41;
 const COPY: u8 = 0x45;
@@ -19,7 +20,7 @@ pub(crate) enum Command {
     Copy { base: u64, len: u64 },
 }
 
-/// A command as it stands in a delta: at most a byte and two 64-bit numbers.
+/// An encoded command: at most one byte and two 64-bit numbers.
 #[derive(Debug, Clone, Copy)]
 pub struct CommandBytes {
     bytes: [u8; 17],
@@ -32,7 +33,7 @@ impl CommandBytes {
         &self.bytes[..self.len]
     }
 
-    /// These bytes, which are no more than 17.
+    /// These bytes, at most 17.
     pub(crate) fn of(part: &[u8]) -> CommandBytes {
         let mut bytes = [0; 17];
         bytes[..part.len()].copy_from_slice(part);
@@ -58,7 +59,7 @@ fn width(value: u64) -> Width {
     }
 }
 
-/// The shortest encoding of a literal's head; `len` is not 0.
+/// The shortest encoding of a literal's head. `len` is not 0.
 pub(crate) fn literal(len: u64) -> CommandBytes {
     let mut encoded = CommandBytes { bytes: [0; 17], len: 1 };
     if len <= SHORT_LITERAL.into() {
@@ -79,10 +80,10 @@ pub(crate) fn copy(base: u64, len: u64) -> CommandBytes {
     encoded
 }
 
-/// The next command and how many bytes it took. An unknown command byte comes back as the inner error.
+/// Reads a command. Returns it and its length in bytes. The inner error is an unknown command byte.
 ///
 /// # Errors
-/// The reader's; `UnexpectedEof` when the command is cut off.
+/// Those of the reader; `UnexpectedEof` if the input ends within the command.
 pub(crate) fn read(input: &mut impl Read) -> io::Result<Result<(Command, u64), u8>> {
     let op = number(input, 0)? as u8;
     Ok(Ok(match op {
@@ -110,6 +111,7 @@ fn number(input: &mut impl Read, width: Width) -> io::Result<u64> {
 mod tests {
     use super::*;
 
+    /// Promise: commands have their shortest encoding, and reading gives them back.
     #[test]
     fn shortest_and_reversible() {
         let edges =

@@ -1,42 +1,43 @@
-//! Deltas of new data that cannot be read twice: batch by batch, with bounded memory. Knows the order of the steps.
+//! Deltas of new data that cannot be read twice: batch by batch, with bounded memory. Owns the order of the
+//! steps; must not know how matches are found.
 
-use crate::command;
-use crate::delta::{SEGMENT, Tally};
+use super::seal::{self, Seal, SealingWriter};
+use super::writer::CommandWriter;
+use super::{DeltaStats, TASK_LEN, Tally, command};
 use crate::error::During;
-use crate::join::Joiner;
-use crate::matcher::{Matcher, Run};
-use crate::scan::{Part, scan};
-use crate::seal::{self, Sealed};
-use crate::write::Output;
-use crate::{DeltaStats, Result, Seal, Signature};
+use crate::matching::{Match, Part, join::Joiner, matcher::Matcher, scan::scan};
+use crate::{Result, Signature};
 use rayon::prelude::*;
 use std::io::{Read, Write};
 
-/// What is scanned at a time: whole segments.
-const BATCH: usize = 16 << 20;
+/// Bytes that are scanned at a time: many tasks.
+const BATCH_LEN: usize = 16 << 20;
 
-/// Computes and writes a bare delta stream in one go, for new data that cannot be read twice, holding some 20 MiB of it.
+/// Computes and writes a bare delta stream in one pass, for new data that cannot be read twice. Holds some 20
+/// MiB of it; more with blocks over 4 MiB.
 ///
-/// The stream is that of [`Delta`](crate::Delta), except that a literal may be cut in two where a batch ends.
+/// The stream is the same as that of [`Delta`](crate::Delta), except that the end of a batch may cut a
+/// literal in two.
 ///
 /// # Errors
 /// [`Error::Io`](crate::Error::Io).
 pub fn delta(signature: &Signature, new: impl Read, out: impl Write) -> Result<DeltaStats> {
-    stream(signature, new, out, BATCH)
+    stream(signature, new, out, BATCH_LEN)
 }
 
-/// [`delta()`] with a [`Seal`] behind it: a delta that stands by itself, which [`patch_sealed`](crate::patch_sealed) checks and
-/// `rdiff patch` takes too.
+/// [`delta()`] with a [`Seal`] at the end. Such a delta checks itself: [`patch_sealed`](crate::patch_sealed)
+/// reads the seal, and `rdiff patch` ignores it.
 ///
 /// # Errors
 /// [`Error::Io`](crate::Error::Io).
 pub fn delta_sealed(signature: &Signature, new: impl Read, out: impl Write) -> Result<DeltaStats> {
-    let mut out = Sealed::new(out);
+    let mut out = SealingWriter::new(out);
     let stats = delta(signature, new, &mut out)?;
     out.seal(Seal::new(seal::base_of(signature), &stats))?;
     Ok(stats)
 }
 
+/// [`delta()`], with batches of `batch` bytes.
 pub(crate) fn stream(
     signature: &Signature,
     mut new: impl Read,
@@ -45,10 +46,11 @@ pub(crate) fn stream(
 ) -> Result<DeltaStats> {
     let matcher = Matcher::new(signature);
     let wanted = batch + matcher.block_len();
-    let cut = SEGMENT.min(batch);
+    let task_len = TASK_LEN.min(batch);
     let mut joiner = Joiner::new(&matcher);
     let mut hasher = blake3::Hasher::new();
-    let mut writer = StreamWriter { out: Output::begin(out)?, tally: Tally::default(), at: 0 };
+    let out = CommandWriter::begin(out)?;
+    let mut writer = StreamWriter { out, tally: Tally::default(), at: 0 };
     let (mut buffer, mut offset) = (Vec::new(), 0u64);
     loop {
         let held = buffer.len();
@@ -60,16 +62,16 @@ pub(crate) fn stream(
         let scanning = if last { buffer.len() } else { batch };
         let fresh = &buffer[held..];
         let part = Part { bytes: &buffer, offset };
-        let range = |index: usize| index * cut..scanning.min((index + 1) * cut);
-        let segments: Vec<_> = if buffer.len() <= cut {
+        let range = |index: usize| index * task_len..scanning.min((index + 1) * task_len);
+        let results: Vec<_> = if buffer.len() <= task_len {
             hasher.update(fresh);
             vec![scan(&matcher, part, 0..scanning, &[])]
         } else {
-            let cuts = (0..scanning.div_ceil(cut)).into_par_iter();
-            let scanned = cuts.map(|index| scan(&matcher, part, range(index), &[]));
+            let tasks = (0..scanning.div_ceil(task_len)).into_par_iter();
+            let scanned = tasks.map(|index| scan(&matcher, part, range(index), &[]));
             rayon::join(|| hasher.update_rayon(fresh), || scanned.collect()).1
         };
-        for (index, scanned) in segments.into_iter().enumerate() {
+        for (index, scanned) in results.into_iter().enumerate() {
             joiner.add(scanned, part, range(index));
         }
         let end = offset + scanning as u64;
@@ -86,7 +88,7 @@ pub(crate) fn stream(
             writer.literal(end, &buffer, offset)?;
             break;
         }
-        writer.literal(joiner.last().0, &buffer, offset)?;
+        writer.literal(joiner.last_start(), &buffer, offset)?;
         buffer.drain(..batch);
         offset = end;
     }
@@ -94,16 +96,16 @@ pub(crate) fn stream(
     Ok(writer.tally.stats(hasher.finalize().into(), joiner.strong_hashes))
 }
 
-/// Writes commands as they become final.
+/// Writes commands as soon as they are final.
 struct StreamWriter<O: Write> {
-    out: Output<O>,
+    out: CommandWriter<O>,
     tally: Tally,
     /// How far the new data is written.
     at: u64,
 }
 
 impl<O: Write> StreamWriter<O> {
-    /// Everything up to `end` is literal.
+    /// Writes everything up to `end` as a literal. `buffer` begins at `offset` of the new data.
     fn literal(&mut self, end: u64, buffer: &[u8], offset: u64) -> Result<()> {
         let Some(len) = end.checked_sub(self.at).filter(|&len| len > 0) else {
             return Ok(());
@@ -115,7 +117,7 @@ impl<O: Write> StreamWriter<O> {
         Ok(())
     }
 
-    fn copy(&mut self, copy: &Run) -> Result<()> {
+    fn copy(&mut self, copy: &Match) -> Result<()> {
         self.out.command(command::copy(copy.base, copy.len))?;
         self.tally.copy(copy);
         self.at = copy.new_end();

@@ -1,26 +1,30 @@
-//! Anchors: the weak part of this crate's own signatures. Knows one block or window at a time; no table and no strong hash.
+//! Anchors: the weak sum of this crate's own signatures. Owns the anchor word of one block or window; must
+//! not know tables or strong hashes.
 //!
-//! A rolling sum must be looked up for every byte of the new data. It need not: give each block an *anchor*, its first
-//! [sample](crate::sample), kept as the sample's offset in the block and a hash of the 32 bytes there, its *context*. Wherever
-//! the whole block occurs, the same place in it is again a sample, with no sample between the window's start and it; so only
-//! samples are looked up, and each gives the few places where a window may begin. Samples are chosen by content, some eight
-//! a block, as winnowing chooses its fingerprints (Schleimer, Wilkerson, Aiken: *Winnowing*, SIGMOD 2003), but without the
-//! sliding maximum: where a block or a window has no sample at all, one in a hundred of source text and all long runs, a
-//! rolling sum takes its place. Nothing that a rolling sum would find is lost.
+//! A rolling sum needs a look-up at every byte of the new data. An anchor needs far fewer. A block's *anchor*
+//! is its first [sample](super::sample). The *anchor word* keeps the sample's offset in the block and a hash
+//! of the 32 bytes there, the *context*. Wherever the whole block occurs, the same place in it is a sample
+//! again, and no sample lies between the window's start and it. So only samples are looked up, and each gives
+//! the few places where a window may begin.
 //!
-//! Contexts repeat (a licence at the head of each file), so the word of a block also has bits of its rolling sum: of all the
-//! windows that a context allows, only those whose sum is right too are hashed.
+//! The content chooses the samples, some eight in a block, like winnowing chooses its fingerprints
+//! (Schleimer, Wilkerson, Aiken: *Winnowing*, SIGMOD 2003), but without the sliding maximum. One block in a
+//! hundred of source text and all long runs of one byte have no sample. There a rolling sum replaces the
+//! anchor. So anchors find everything that a rolling sum finds.
+//!
+//! Contexts repeat, for example a licence at the head of each file. So the word also has bits of the block's
+//! rolling sum. A context may allow many windows; only those with the right sum are hashed.
 
-use crate::sample::{SEEN, Samples};
-use crate::weak::{Rolling, RollingSum};
-use crate::wide;
+use super::rolling::{Rolling, RollingSum};
+use super::sample::{SAMPLE_LEN, Samples};
+use super::vector;
 
-/// Bytes of a context: those that make it a sample.
-pub(crate) const CONTEXT: usize = SEEN;
-/// The base of polynomials and the multiplier of hashes: 2⁶⁴ by the golden ratio, made odd.
+/// Bytes of a context: those that decide whether a position is a sample.
+pub(crate) const CONTEXT_LEN: usize = SAMPLE_LEN;
+/// The base of polynomials and the multiplier of hashes: 2⁶⁴ divided by the golden ratio, made odd.
 const FACTOR: u64 = 0x9E37_79B9_7F4A_7C15;
-/// How many samples a block of random data has. Fewer cost less to look up, but text, which repeats itself, would be left
-/// with many blocks that have none.
+/// How many samples a block of random data has. Fewer would cost less to look up. But text repeats itself,
+/// and many of its blocks would have none.
 const SAMPLES_PER_BLOCK: u32 = 8;
 
 /// How blocks of one length are anchored.
@@ -30,12 +34,12 @@ pub(crate) struct Anchoring {
     offset_bits: u32,
 }
 
-/// What a block's word says of it.
+/// The decoded anchor word of a block.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Anchor {
-    /// The first sample's offset in the block, and its context's hash.
+    /// The first sample's offset in the block, and the hash of its context.
     Sample { offset: usize, context: u32 },
-    /// The block has no sample; the whole word is of its rolling sum.
+    /// The block has no sample. The whole word is a rolling sum.
     None,
 }
 
@@ -43,14 +47,14 @@ impl Anchoring {
     /// Bits of a context's hash.
     pub(crate) const CONTEXT_BITS: u32 = 28;
 
-    /// For blocks of `block_len`, a power of two from 1024 to 16 MiB.
+    /// For blocks of `block_len` bytes, a power of two from 1024 to 16 MiB.
     pub(crate) fn new(block_len: u32) -> Anchoring {
         let rate = (SAMPLES_PER_BLOCK << 16) / block_len.max(1);
         let threshold = (1u32 << 16).saturating_sub(rate.max(1)).min(u16::MAX.into()) as u16;
         Anchoring { threshold, offset_bits: block_len.max(1).ilog2() }
     }
 
-    /// The word of a block, or of a shorter one at a file's end.
+    /// The word of a block, or of a shorter block at the end of a file.
     pub(crate) fn word_of(&self, block: &[u8]) -> u64 {
         let sample = Samples::new(block, 0, self.threshold).next();
         match sample.and_then(|offset| Some((offset, context(block, offset)?))) {
@@ -59,8 +63,8 @@ impl Anchoring {
         }
     }
 
-    /// The word of a block whose first sample is at `offset`, with the context's hash `context`:
-    /// bit 0 is 0, then the offset, the context, and as many bits of the sum as there is room for.
+    /// The word of a block whose first sample is at `offset` and has the context hash `context`. Bit 0 is 0.
+    /// The offset, the context and as many bits of `sum` as fit follow.
     pub(crate) fn word(&self, offset: usize, context: u32, sum: RollingSum) -> u64 {
         let low = (u64::from(context) << self.offset_bits | offset as u64) << 1;
         let used = 1 + self.offset_bits + Self::CONTEXT_BITS;
@@ -76,7 +80,7 @@ impl Anchoring {
         Anchor::Sample { offset, context }
     }
 
-    /// Whether `window` has this word, but for samples before the anchor, which are not looked for.
+    /// Whether `window` has this word. Does not check that no sample lies before the anchor.
     pub(crate) fn fits(&self, word: u64, window: &[u8]) -> bool {
         match self.anchor(word) {
             Anchor::Sample { offset, context: wanted } => {
@@ -92,10 +96,10 @@ impl Anchoring {
     }
 }
 
-/// The hash of the context at `at`, if all of it is in `data`.
+/// The hash of the context at `at`; `None` if `data` ends inside it.
 #[inline]
 pub(crate) fn context(data: &[u8], at: usize) -> Option<u32> {
-    let bytes = data.get(at..)?.first_chunk::<CONTEXT>()?;
+    let bytes = data.get(at..)?.first_chunk::<CONTEXT_LEN>()?;
     let (words, _) = bytes.as_chunks::<8>();
     let hash = words.iter().fold(0u64, |hash, word| {
         let mixed = (hash ^ u64::from_le_bytes(*word)).wrapping_mul(FACTOR);
@@ -104,9 +108,9 @@ pub(crate) fn context(data: &[u8], at: usize) -> Option<u32> {
     Some((hash.wrapping_mul(FACTOR) >> (64 - Anchoring::CONTEXT_BITS)) as u32)
 }
 
-/// The word of a block or window without a sample: a polynomial over its bytes, Σ xᵢ·Mⁿ⁻¹⁻ⁱ modulo 2⁶⁴, whose bit 0 is set
-/// to 1. What has no samples is often periodic, and there the plain sums of many windows are equal (R. Karp, M. Rabin, IBM
-/// Journal of Research and Development 31, 1987).
+/// The word of a block or window without a sample: a polynomial over its bytes, Σ xᵢ·Mⁿ⁻¹⁻ⁱ modulo 2⁶⁴, with
+/// bit 0 set to 1 (R. Karp, M. Rabin, IBM Journal of Research and Development 31, 1987). Data without samples
+/// is often periodic, and there many windows have equal plain sums.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Unanchored {
     sum: u64,
@@ -118,7 +122,7 @@ impl Rolling for Unanchored {
     const FACTOR: u64 = FACTOR;
 
     fn of(window: &[u8]) -> Self {
-        let sum = wide::polynomial(window, FACTOR);
+        let sum = vector::polynomial(window, FACTOR);
         Unanchored { sum, power: FACTOR.wrapping_pow(window.len() as u32) }
     }
     #[inline(always)]
@@ -143,6 +147,7 @@ impl Rolling for Unanchored {
 mod tests {
     use super::*;
 
+    /// Promise: a rolled sum is the sum of the window.
     #[test]
     fn rolled_is_fresh() {
         let data: Vec<u8> = (0..3000u32).map(|i| ((i * i) >> 3) as u8).collect();
@@ -153,12 +158,13 @@ mod tests {
         }
     }
 
+    /// Promise: a word gives its anchor back, and differs if the sum differs.
     #[test]
     fn words_come_apart() {
         for block_len in [1024, 4096, 1 << 24] {
             let anchoring = Anchoring::new(block_len);
             let sum = RollingSum::of(b"some bytes");
-            for offset in [0, 1, block_len as usize - CONTEXT] {
+            for offset in [0, 1, block_len as usize - CONTEXT_LEN] {
                 let anchor = Anchor::Sample { offset, context: 0xABC_DEF1 };
                 let word = anchoring.word(offset, 0xABC_DEF1, sum);
                 assert_eq!(anchoring.anchor(word), anchor);
@@ -168,6 +174,7 @@ mod tests {
         }
     }
 
+    /// Promise: look-ups are few, and few blocks need a rolling sum.
     #[test]
     fn eight_samples_a_block_and_few_blocks_without() {
         let mut state = 1u64;

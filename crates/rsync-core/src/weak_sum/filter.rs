@@ -1,17 +1,20 @@
-//! A bitmap filter: whether a sum may be among those that are looked for. Knows sums; nothing of blocks or data.
+//! A bitmap filter of weak sums: says fast which sums are certainly not in a set. Must not know blocks or
+//! data.
 //!
-//! A Bloom filter whose bits for one sum lie in one word (F. Putze, P. Sanders, J. Singler: *Cache-, hash- and space-efficient
-//! Bloom filters*, Journal of Experimental Algorithmics 14, 2009), so that a look-up is one access.
+//! It is a Bloom filter in which all bits of one sum lie in one word (F. Putze, P. Sanders, J. Singler:
+//! *Cache-, hash- and space-efficient Bloom filters*, Journal of Experimental Algorithmics 14, 2009). So a
+//! look-up reads memory once.
 
 use std::hash::{BuildHasher, RandomState};
 use std::ops::Range;
 
-/// The filter gets about this many bits for each sum,
+/// About how many bits the filter has for each sum.
 const BITS_PER_SUM: usize = 32;
-/// between these bounds, in words of 64 bits: 4 KiB and 1 MiB.
+/// The least and the most words of 64 bits that a filter has: 4 KiB and 1 MiB.
 const WORDS: Range<usize> = 512..128 << 10;
 
-/// A set of sums that may have some more. The key is random: it decides places, never results.
+/// A set of sums that may contain a few others. The key is random. It decides where a sum's bits are, never a
+/// result of matching.
 pub(crate) struct Filter {
     key: u64,
     shift: u32,
@@ -27,7 +30,7 @@ impl Filter {
         Filter { key, shift: 64 - words.ilog2(), words: vec![0; words].into() }
     }
 
-    /// The hash of a sum, by which it has its place here, and may have one elsewhere. The good bits are the high ones.
+    /// The hash of a sum, for this filter and for other tables. The high bits are the better ones.
     #[inline(always)]
     pub(crate) fn hash(&self, sum: u64) -> u64 {
         sum.wrapping_mul(self.key)
@@ -40,7 +43,7 @@ impl Filter {
         }
     }
 
-    /// Whether the sum may have been inserted: surely not when false.
+    /// Whether the sum may have been inserted. `false` is certain.
     #[inline(always)]
     pub(crate) fn may_contain(&self, sum: u64) -> bool {
         let hash = self.hash(sum);
@@ -72,7 +75,7 @@ impl Filter {
     }
 }
 
-/// The bits of a word that stand for a sum.
+/// The bits that a sum with this hash sets in its word.
 #[inline(always)]
 fn mask(hash: u64) -> u64 {
     let bit = |from: u32| 1u64 << (hash >> from & 63);

@@ -1,29 +1,33 @@
-//! The seal of a delta file: what the delta says of its base, its result and itself, behind its end command, where librsync
-//! does not look. Knows the seal's bytes and what they promise; no commands.
+//! The seal of a delta file: what names the base and the result and checks the delta. It follows the end
+//! command, where librsync does not look. Owns the seal's bytes and checks; must not know commands.
 //!
-//! The format is described, byte for byte, in `docs/format.md`.
+//! `docs/format.md` describes the format byte for byte.
 
+use super::patch::Patched;
+use super::{DeltaFault, DeltaStats};
 use crate::error::During;
-use crate::{DeltaFault, DeltaStats, Digest, Error, Patched, Result, Signature};
+use crate::{Digest, Error, Result, Signature};
 use std::io::{self, Read, Seek, Write};
 
 const MAGIC: [u8; 8] = *b"\x89RSYDEL\n";
 const VERSION: u8 = 1;
-/// Magic, version, whether the base is known, length and digest of the base and of the result, check.
+/// Magic number, version, whether the base is known, length and digest of the base and of the result,
+/// checksum.
 pub(crate) const LEN: usize = 8 + 1 + 1 + 2 * (8 + 32) + 32;
 
-/// What a sealed delta says of its base and of its result.
+/// The seal of a delta: it names the base and the result.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Seal {
-    /// Length and digest of the file that the delta was made for; `None` when the signature did not tell, as librsync's.
+    /// Length and digest of the file that the delta was made for. `None` if the signature did not have them,
+    /// as in librsync's format.
     pub base: Option<(u64, Digest)>,
-    /// Length of what the delta makes of it.
+    /// The length of the new data.
     pub new_len: u64,
-    /// Digest of that.
+    /// The digest of the new data.
     pub new_digest: Digest,
 }
 
-/// The file that the signature is of, if it says so.
+/// The length and digest of the signature's file, if the signature has them.
 pub(crate) fn base_of(signature: &Signature) -> Option<(u64, Digest)> {
     signature.digest().map(|digest| (signature.file_len(), digest))
 }
@@ -33,7 +37,7 @@ impl Seal {
         Seal { base, new_len: stats.new_len, new_digest: stats.new_digest }
     }
 
-    /// All of the seal but its check.
+    /// The bytes of the seal without its checksum.
     fn fields(&self) -> Vec<u8> {
         let (len, digest) = self.base.unwrap_or((0, Digest([0; 32])));
         let mut bytes = Vec::with_capacity(LEN);
@@ -46,7 +50,7 @@ impl Seal {
         bytes
     }
 
-    /// The seal that `bytes` are, behind the delta that `hasher` has seen.
+    /// Decodes and checks the seal in `bytes`. `hasher` has hashed the delta before it.
     pub(crate) fn read(
         bytes: &[u8],
         mut hasher: blake3::Hasher,
@@ -63,9 +67,11 @@ impl Seal {
         if hasher.finalize().as_bytes() != check {
             return Err(DeltaFault::Check);
         }
-        let (Some(&[version, known]), Some((base_len, base)), Some((new_len, new_digest))) =
-            (fields.get(8..10).and_then(<[u8]>::first_chunk), side(fields, 10), side(fields, 50))
-        else {
+        let (Some(&[version, known]), Some((base_len, base)), Some((new_len, new_digest))) = (
+            fields.get(8..10).and_then(<[u8]>::first_chunk),
+            len_and_digest(fields, 10),
+            len_and_digest(fields, 50),
+        ) else {
             return Err(DeltaFault::Truncated);
         };
         match (version, known) {
@@ -75,7 +81,7 @@ impl Seal {
         }
     }
 
-    /// That `patched` is what the delta makes. If it is not, the base is read to say what is wrong.
+    /// Checks that `patched` is the new data that the seal names. If not, reads `base` to say what is wrong.
     pub(crate) fn check(&self, patched: &Patched, base: impl Read + Seek) -> Result<()> {
         if (patched.len, patched.digest) == (self.new_len, self.new_digest) {
             return Ok(());
@@ -84,7 +90,7 @@ impl Seal {
         Err(Error::WrongResult { wanted: self.new_digest, found: patched.digest })
     }
 
-    /// That `base` is the file that the delta was made for, as far as the seal tells.
+    /// Checks that `base` is the file that the delta was made for, if the seal names it.
     pub(crate) fn check_base(&self, mut base: impl Read + Seek) -> Result<()> {
         let Some((_, wanted)) = self.base else { return Ok(()) };
         base.rewind().during("read the base")?;
@@ -95,21 +101,20 @@ impl Seal {
     }
 }
 
-/// The length and the digest at `at`.
-fn side(fields: &[u8], at: usize) -> Option<(u64, Digest)> {
+fn len_and_digest(fields: &[u8], at: usize) -> Option<(u64, Digest)> {
     let (len, rest) = fields.get(at..)?.split_first_chunk()?;
     Some((u64::from_le_bytes(*len), Digest(*rest.first_chunk()?)))
 }
 
-/// Passes a delta stream on, and puts the seal behind it.
-pub(crate) struct Sealed<W> {
+/// Writes a delta stream to `out` and hashes it, to put a seal at its end.
+pub(crate) struct SealingWriter<W> {
     out: W,
     hasher: blake3::Hasher,
 }
 
-impl<W: Write> Sealed<W> {
-    pub(crate) fn new(out: W) -> Sealed<W> {
-        Sealed { out, hasher: blake3::Hasher::new() }
+impl<W: Write> SealingWriter<W> {
+    pub(crate) fn new(out: W) -> SealingWriter<W> {
+        SealingWriter { out, hasher: blake3::Hasher::new() }
     }
 
     pub(crate) fn seal(mut self, seal: Seal) -> Result<()> {
@@ -119,7 +124,7 @@ impl<W: Write> Sealed<W> {
     }
 }
 
-impl<W: Write> Write for Sealed<W> {
+impl<W: Write> Write for SealingWriter<W> {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         let written = self.out.write(bytes)?;
         self.hasher.update(&bytes[..written]);

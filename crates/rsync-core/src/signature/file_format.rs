@@ -1,14 +1,16 @@
-//! Signatures as bytes: this crate's `.sig` format and librsync's. Knows widths and limits; computes no block.
+//! Signatures as bytes: this crate's `.sig` format and librsync's. Owns widths and limits; must not know how
+//! a block's sums are computed.
 //!
-//! The formats are described, byte for byte, in `docs/format.md`.
+//! `docs/format.md` describes the formats byte for byte.
 
+use super::{Shape, Signature, StrongHash, WeakSum};
 use crate::error::During;
-use crate::{Digest, Error, Result, Shape, Signature, StrongHash, WeakSum};
+use crate::{Digest, Error, Result};
 use std::io::{Read, Write};
 
 const MAGIC: [u8; 8] = *b"\x89RSYSIG\n";
 const VERSION: u8 = 1;
-const HEADER: usize = 56;
+const HEADER_LEN: usize = 56;
 
 /// librsync's magic numbers.
 const LIBRSYNC: [(u32, WeakSum, StrongHash); 4] = [
@@ -22,25 +24,26 @@ const LIBRSYNC: [(u32, WeakSum, StrongHash); 4] = [
 #[non_exhaustive]
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum SignatureFault {
-    /// Not a signature, or a version from the future.
-    #[error("not a signature this version knows")]
+    /// Not a signature, or one of a later version.
+    #[error("not a signature that this version knows")]
     Magic,
-    /// A sum's number, block length or strong length that is not allowed.
+    /// The number of a sum, the block length or the strong length is not allowed.
     #[error("impossible block length or hash")]
     Shape,
-    /// The blocks do not have the length that the header, or the shape, demands.
+    /// The blocks do not have the length that the header, or the shape, requires.
     #[error("the blocks have the wrong length")]
     Length,
     /// It ends too early.
     #[error("it is cut off")]
     Truncated,
-    /// The checksum at its end does not fit.
-    #[error("its checksum does not match")]
+    /// The checksum at its end does not match.
+    #[error("its checksum does not match: the signature is damaged")]
     Checksum,
     /// Bytes after the end.
     #[error("bytes follow its end")]
     Trailing,
-    /// Our format needs the file's digest and this signature (read from librsync's format) has none.
+    /// This crate's format needs the file's digest, and this signature has none: it was read from librsync's
+    /// format.
     #[error("the file's digest is not known")]
     NoDigest,
 }
@@ -50,15 +53,16 @@ fn fault<T>(offset: u64, fault: SignatureFault) -> Result<T> {
 }
 
 impl Signature {
-    /// Writes the signature: in librsync's format, equal byte for byte to what `rdiff` writes, when its weak sum is
-    /// librsync's, else in this crate's own.
+    /// Writes the signature. With one of librsync's weak sums it uses librsync's format, and the bytes are
+    /// those that `rdiff` writes. Otherwise it uses this crate's format.
     ///
     /// # Errors
-    /// [`Error::Io`]; [`Error::Signature`] when our own format lacks the file's digest.
+    /// [`Error::Io`]; [`Error::Signature`] if this crate's format is needed and the file's digest is not
+    /// known.
     pub fn write_to(&self, mut out: impl Write) -> Result<()> {
         let Shape { block_len, weak, strong, strong_len } = self.shape();
         let librsync = LIBRSYNC.iter().find(|(_, w, s)| (*w, *s) == (weak, strong));
-        let mut header = Vec::with_capacity(HEADER);
+        let mut header = Vec::with_capacity(HEADER_LEN);
         if let Some((magic, _, _)) = librsync {
             for word in [*magic, block_len, strong_len.into()] {
                 header.extend_from_slice(&word.to_be_bytes());
@@ -83,14 +87,14 @@ impl Signature {
         Ok(())
     }
 
-    /// Reads a signature in any of the formats, to the reader's end.
+    /// Reads a signature in any of the formats, to the end of the input.
     ///
-    /// Memory grows with the bytes that arrive, never with what a header claims.
+    /// The memory grows with the bytes that arrive, never with a length in the header.
     ///
     /// # Errors
-    /// [`Error::Signature`] with the offset of the first thing wrong, [`Error::Io`].
+    /// [`Error::Signature`] with the offset of the first fault, [`Error::Io`].
     pub fn read_from(mut input: impl Read) -> Result<Signature> {
-        let mut header = Vec::with_capacity(HEADER);
+        let mut header = Vec::with_capacity(HEADER_LEN);
         read_to(&mut input, 4, &mut header)?;
         let magic = header.first_chunk().map(|bytes| u32::from_be_bytes(*bytes));
         match LIBRSYNC.iter().find(|(known, _, _)| Some(*known) == magic) {
@@ -101,13 +105,13 @@ impl Signature {
 }
 
 fn read_own(mut input: impl Read, mut header: Vec<u8>) -> Result<Signature> {
-    read_to(&mut input, HEADER, &mut header)?;
+    read_to(&mut input, HEADER_LEN, &mut header)?;
     let known = MAGIC.len().min(header.len());
     if header[..known] != MAGIC[..known] || header.get(8).is_some_and(|&version| version != VERSION)
     {
         return fault(0, SignatureFault::Magic);
     }
-    let Some(header_bytes) = header.first_chunk::<HEADER>() else {
+    let Some(header_bytes) = header.first_chunk::<HEADER_LEN>() else {
         return fault(header.len() as u64, SignatureFault::Truncated);
     };
     let (_, fields) = header_bytes.split_at(9);
@@ -138,7 +142,7 @@ fn read_own(mut input: impl Read, mut header: Vec<u8>) -> Result<Signature> {
     read_to(&mut input, wanted, &mut packed)?;
     let mut trailer = Vec::new();
     read_to(&mut input, 33, &mut trailer)?;
-    let end = (HEADER + packed.len() + trailer.len().min(32)) as u64;
+    let end = (HEADER_LEN + packed.len() + trailer.len().min(32)) as u64;
     if trailer.len() < 32 {
         return fault(end, SignatureFault::Truncated);
     }

@@ -1,56 +1,32 @@
-//! A signature made ready for matching: what block given bytes are. Knows sums, tables and the last, short block; nothing of
-//! where in the new data to look.
+//! A signature prepared for matching: says which block given bytes are. Owns the comparison of sums; must not
+//! know where in the new data to look.
 //!
-//! Bounds against crafted input: of blocks that share a weak sum but not a strong hash the first [`CANDIDATES`] are kept, so
-//! a look-up compares at most that many.
+//! Bound for crafted input: of the blocks with one weak sum and different strong hashes, only the first
+//! [`CANDIDATES`] are kept. So a look-up compares at most that many.
 
-use crate::anchor::Anchoring;
-use crate::contexts::Contexts;
-use crate::table::{CANDIDATES, Table};
-use crate::weak::{Growing, RabinKarp, Rollsum};
-use crate::{Signature, WeakSum, shape::Shape};
+use super::Work;
+use super::context_table::ContextTable;
+use super::weak_table::{CANDIDATES, WeakTable};
+use crate::weak_sum::anchor::Anchoring;
+use crate::weak_sum::rolling::{Growing, RabinKarp, Rollsum};
+use crate::{Shape, Signature, WeakSum};
 use std::sync::OnceLock;
 
-/// Some bytes of the new data that are bytes of the base: `len` from `base` there, at `new` here.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Run {
-    pub(crate) new: u64,
-    pub(crate) base: u64,
-    pub(crate) len: u64,
-}
-
-impl Run {
-    pub(crate) fn new_end(&self) -> u64 {
-        self.new + self.len
-    }
-    pub(crate) fn base_end(&self) -> u64 {
-        self.base + self.len
-    }
-}
-
-/// The work that matching took.
-#[derive(Debug, Clone, Copy, Default)]
-pub(crate) struct Work {
-    /// Strong hashes computed to see whether a window is a block.
-    pub(crate) strong_hashes: u64,
-    /// Bytes that were hashed, or summed at a cost equal to hashing that many, and turned out to match nothing.
-    pub(crate) wasted: u64,
-}
-
-/// A signature made ready for look-ups.
+/// A signature with look-up tables.
 pub(crate) struct Matcher<'s> {
     pub(crate) shape: Shape,
     packed: &'s [u8],
-    /// Blocks of full length: those a window can match.
-    pub(crate) full: usize,
+    /// How many blocks have full length. Only these can be a window.
+    pub(crate) full_blocks: usize,
     /// The length of the last block if it is known and short, else 0.
     tail_len: usize,
-    /// False when the file's length, and so the last block's, is not known (librsync's signatures).
-    exact: bool,
-    /// Whether the file is one block, and its strong hash so the digest of a whole content.
-    pub(crate) alone: bool,
-    table: OnceLock<Table>,
-    contexts: OnceLock<Contexts>,
+    /// Whether the length of the file, and so of the last block, is known. librsync's signatures do not have
+    /// it.
+    len_known: bool,
+    /// Whether the file is one block. Then the block's strong hash is the digest of the file.
+    pub(crate) one_block: bool,
+    weak_table: OnceLock<WeakTable>,
+    context_table: OnceLock<ContextTable>,
 }
 
 impl<'s> Matcher<'s> {
@@ -60,12 +36,12 @@ impl<'s> Matcher<'s> {
         Matcher {
             shape,
             packed: signature.packed(),
-            full: (signature.file_len() / block_len) as usize,
+            full_blocks: (signature.file_len() / block_len) as usize,
             tail_len: (signature.file_len() % block_len) as usize,
-            exact: signature.digest().is_some() || !shape.weak.is_librsync(),
-            alone: shape.in_tree() && signature.block_count() == 1,
-            table: OnceLock::new(),
-            contexts: OnceLock::new(),
+            len_known: signature.digest().is_some() || !shape.weak.is_librsync(),
+            one_block: shape.in_tree() && signature.block_count() == 1,
+            weak_table: OnceLock::new(),
+            context_table: OnceLock::new(),
         }
     }
 
@@ -73,49 +49,50 @@ impl<'s> Matcher<'s> {
         self.shape.block_len as usize
     }
 
-    /// The weak sum and the kept bytes of the strong hash of block `index`; of none, if there is no such block.
+    /// The weak sum of block `index` and the kept bytes of its strong hash; `None` if there is no such block.
     pub(crate) fn block(&self, index: usize) -> Option<(u64, &'s [u8])> {
         let width = self.shape.bytes_per_block();
         self.packed.get(index * width..(index + 1) * width).map(|packed| self.shape.unpack(packed))
     }
 
-    /// The full block that `base` is the start of.
+    /// The full block that begins at `base`.
     pub(crate) fn full_block_at(&self, base: u64) -> Option<usize> {
         let block_len = u64::from(self.shape.block_len);
-        (base.is_multiple_of(block_len) && base / block_len < self.full as u64)
+        (base.is_multiple_of(block_len) && base / block_len < self.full_blocks as u64)
             .then_some((base / block_len) as usize)
     }
 
     /// The weak sums of the full blocks.
-    pub(crate) fn table(&self) -> &Table {
-        self.table.get_or_init(|| Table::new(&self.shape, self.packed, self.full))
+    pub(crate) fn weak_table(&self) -> &WeakTable {
+        self.weak_table.get_or_init(|| WeakTable::new(&self.shape, self.packed, self.full_blocks))
     }
 
     /// The contexts of the full blocks.
-    pub(crate) fn contexts(&self, anchoring: &Anchoring) -> &Contexts {
-        self.contexts.get_or_init(|| {
-            let words = (0..self.full).map(|index| self.block(index).map_or(1, |block| block.0));
-            Contexts::new(anchoring, words)
+    pub(crate) fn context_table(&self, anchoring: &Anchoring) -> &ContextTable {
+        self.context_table.get_or_init(|| {
+            let blocks = 0..self.full_blocks;
+            let words = blocks.map(|index| self.block(index).map_or(1, |block| block.0));
+            ContextTable::new(anchoring, words)
         })
     }
 
-    /// The strong hash of `bytes`, as those of block `index`.
+    /// The strong hash that block `index` has if it consists of `bytes`.
     fn strong_of(&self, index: usize, bytes: &[u8], work: &mut Work) -> [u8; 32] {
         work.strong_hashes += 1;
-        if self.alone {
+        if self.one_block {
             return blake3::hash(bytes).into();
         }
         self.shape.strong_of(bytes, index as u64 * u64::from(self.shape.block_len))
     }
 
-    /// The strong hashes of the blocks of `bytes`, as those of the blocks from `index` on.
+    /// The strong hashes that the blocks from `index` on have if they consist of `bytes`.
     pub(crate) fn strong_of_blocks(
         &self,
         index: usize,
         bytes: &[u8],
         work: &mut Work,
     ) -> Vec<[u8; 32]> {
-        if self.alone {
+        if self.one_block {
             return vec![self.strong_of(index, bytes, work)];
         }
         let offset = index as u64 * u64::from(self.shape.block_len);
@@ -124,7 +101,7 @@ impl<'s> Matcher<'s> {
         hashes
     }
 
-    /// Whether `bytes` are block `index`.
+    /// Whether block `index` consists of `bytes`.
     fn is_block(&self, index: usize, bytes: &[u8], work: &mut Work) -> bool {
         let Some((weak, strong)) = self.block(index) else { return false };
         if weak != self.shape.weak_of(bytes) {
@@ -137,7 +114,7 @@ impl<'s> Matcher<'s> {
         matches
     }
 
-    /// The block that `window` is: the one on the diagonal if it is equal, else one of those with the weak sum `weak`.
+    /// The block that equals `window`, whose weak sum is `weak`. The block on the diagonal comes first.
     pub(crate) fn look_up(
         &self,
         weak: u64,
@@ -145,7 +122,7 @@ impl<'s> Matcher<'s> {
         on_diagonal: Option<usize>,
         work: &mut Work,
     ) -> Option<usize> {
-        let others = self.table().candidates(weak).map(|index| index as usize);
+        let others = self.weak_table().candidates(weak).map(|index| index as usize);
         let others = others.filter(|&index| Some(index) != on_diagonal);
         let mut known = None;
         for index in on_diagonal.into_iter().chain(others) {
@@ -153,7 +130,8 @@ impl<'s> Matcher<'s> {
             if block_weak != weak {
                 continue;
             }
-            // A place in the tree goes into the hash; without it one hash does for all candidates.
+            // A chaining value depends on the block's place, so each candidate needs a hash of its own. For
+            // other hashes one hash serves for all candidates.
             let hash = match known.filter(|_| !self.shape.in_tree()) {
                 Some(hash) => hash,
                 None => {
@@ -170,23 +148,23 @@ impl<'s> Matcher<'s> {
         None
     }
 
-    /// If a gap that follows base offset `base` begins with the short last block, its length.
+    /// The length of the short last block, if `gap` begins with it and the gap follows base offset `base`.
     pub(crate) fn tail_after(&self, base: u64, gap: &[u8], work: &mut Work) -> Option<u64> {
-        let tail_at = self.full as u64 * u64::from(self.shape.block_len);
+        let tail_at = self.full_blocks as u64 * u64::from(self.shape.block_len);
         let tail = gap.get(..self.tail_len).filter(|tail| !tail.is_empty() && base == tail_at)?;
-        self.is_block(self.full, tail, work).then_some(self.tail_len as u64)
+        self.is_block(self.full_blocks, tail, work).then_some(self.tail_len as u64)
     }
 
-    /// If the new data's last gap, which `gap` is the end of, ends with the base's last, short block: its base offset and
-    /// length. Where that length is not known, the longest that fits is taken.
+    /// The base offset and length of the short last block, if `gap`, at the end of the new data, ends with
+    /// it. If the length is not known, the longest that fits is taken.
     pub(crate) fn tail_at_end(&self, gap: &[u8], work: &mut Work) -> Option<(u64, u64)> {
         let block_len = self.block_len();
-        if self.exact {
-            let tail_at = (self.full * block_len) as u64;
+        if self.len_known {
+            let tail_at = (self.full_blocks * block_len) as u64;
             let tail = gap.get(gap.len().checked_sub(self.tail_len)?..)?;
             return self.tail_after(tail_at, tail, work).map(|len| (tail_at, len));
         }
-        let last = self.full.checked_sub(1)?;
+        let last = self.full_blocks.checked_sub(1)?;
         let gap = &gap[gap.len().saturating_sub(block_len - 1)..];
         let (weak, _) = self.block(last)?;
         let fitting = match self.shape.weak {

@@ -1,60 +1,63 @@
-//! Applying a delta to its base. Knows the commands and nothing of signatures.
+//! Applies a delta to its base. Must not know signatures.
 
-use crate::command::Command;
-use crate::commands::{Commands, DeltaFault};
+use super::command::Command;
+use super::reader::{CommandReader, DeltaFault};
+use super::seal::Seal;
 use crate::error::During;
-use crate::{Digest, Error, Result, Seal};
+use crate::{Digest, Error, Result};
 use std::io::{self, Read, Seek, SeekFrom, Write};
 
-/// Output is hashed and written in batches of this size: they stay in a processor's own cache from reading to writing, and
-/// Linux finds pages for them quickly. For longer writes it wants larger pieces of memory at once, and sometimes looks for
-/// them for longer than everything else here takes.
-const BATCH: usize = 128 << 10;
+/// Output is hashed and written in batches of this many bytes. So they stay in a processor's own cache from
+/// reading to writing, and Linux finds page-cache memory for them fast. For longer writes Linux wants larger
+/// pieces of memory at once; the search for these sometimes takes longer than everything else here.
+const BATCH_LEN: usize = 128 << 10;
 
 /// The result of a patch.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Patched {
-    /// Bytes written.
+    /// How many bytes were written.
     pub len: u64,
     /// Their digest.
     pub digest: Digest,
 }
 
-/// Writes to `out` what the bare stream `delta` makes of `base`: at most `max_len` bytes.
+/// Applies the bare stream `delta` to `base` and writes the result to `out`: at most `max_len` bytes.
 ///
-/// The length and digest of what was written come back; comparing them with what was promised is the caller's part, and must
-/// not be left out: a delta stream does not say which base it belongs to, and has no check of its own. ([`patch_sealed`] is for
-/// deltas that do and have.)
+/// Returns the length and digest of the result. The caller must compare them with the expected ones: a bare
+/// stream does not name its base and has no checksum. ([`patch_sealed`] is for deltas that do and have.)
 ///
 /// # Errors
-/// [`Error::Delta`] with the offset of the command at fault; what came before it has been written. [`Error::Io`].
+/// [`Error::Delta`] with the offset of the command in `delta`. The result of the commands before it has been
+/// written. [`Error::Changed`] if `base` ends before its measured length. [`Error::Io`].
 pub fn patch(
     mut base: impl Read + Seek,
     delta: impl Read,
     out: impl Write,
     max_len: u64,
 ) -> Result<Patched> {
-    run(&mut base, &mut Commands::new(delta, max_len)?, out)
+    run(&mut base, &mut CommandReader::new(delta, max_len)?, out)
 }
 
-/// Writes to `out` what the delta file `delta` makes of `base`: at most `max_len` bytes. Its [`Seal`] comes back too, when it
-/// has one: then the delta was whole and unchanged, and what was written is what it was made for.
+/// Applies the delta file `delta` to `base` and writes the result to `out`: at most `max_len` bytes. Also
+/// returns the delta's [`Seal`], if it has one. Then the delta is complete and undamaged, and the result is
+/// the new data it was made of.
 ///
-/// Without a seal (as in `rdiff`'s deltas) this does no more than [`patch()`], and as much is left to the caller.
+/// Without a seal, as in `rdiff`'s deltas, this is the same as [`patch()`], and the caller must check the
+/// result.
 ///
 /// # Errors
-/// As [`patch()`]; [`DeltaFault::Check`] for a delta that is damaged, [`Error::WrongBase`] when `base` is not the file that the
-/// delta was made for, [`Error::WrongResult`] when what was made is wrong all the same. All of these come when everything has
-/// been written: nothing of it is to be used then.
+/// Those of [`patch()`]. Also [`DeltaFault::Check`] if the delta is damaged, [`Error::WrongBase`] if the
+/// delta was made for another base, [`Error::WrongResult`] if the result is wrong for another reason. These
+/// three come after the whole output was written. Do not use that output.
 pub fn patch_sealed(
     mut base: impl Read + Seek,
     delta: impl Read,
     out: impl Write,
     max_len: u64,
 ) -> Result<(Patched, Option<Seal>)> {
-    let mut commands = Commands::sealed(delta, max_len)?;
+    let mut commands = CommandReader::sealed(delta, max_len)?;
     let patched = match run(&mut base, &mut commands, out) {
-        // With the wrong base as with a damaged delta: its seal, if it can be read, says which.
+        // Either the base is wrong or the delta is damaged. The seal tells which, if it can be read.
         Err(error @ Error::Delta { fault: DeltaFault::OutOfBase { .. }, .. }) => {
             match commands.skip_to_seal() {
                 Ok(Some(seal)) => seal.check_base(base)?,
@@ -75,13 +78,13 @@ pub fn patch_sealed(
 
 fn run<D: Read>(
     base: &mut (impl Read + Seek),
-    commands: &mut Commands<D>,
+    commands: &mut CommandReader<D>,
     out: impl Write,
 ) -> Result<Patched> {
     let base_len = base.seek(SeekFrom::End(0)).during("measure the base")?;
-    let mut out = Output {
+    let mut out = HashedOutput {
         out,
-        batch: vec![0; BATCH].into(),
+        batch: vec![0; BATCH_LEN].into(),
         filled: 0,
         hasher: blake3::Hasher::new(),
         len: 0,
@@ -111,18 +114,18 @@ fn run<D: Read>(
     Ok(Patched { len: out.len, digest: out.hasher.finalize().into() })
 }
 
-/// What is written, hashed on the way.
-struct Output<O: Write> {
+/// Hashes the output and writes it, in batches.
+struct HashedOutput<O: Write> {
     out: O,
     batch: Box<[u8]>,
-    /// How much of the batch is waiting to be written.
+    /// How many bytes of the batch are not yet written.
     filled: usize,
     hasher: blake3::Hasher,
     len: u64,
 }
 
-impl<O: Write> Output<O> {
-    /// Passes `len` bytes on; fewer when `input` ends. Returns how many.
+impl<O: Write> HashedOutput<O> {
+    /// Takes `len` bytes from `input`, or fewer if it ends. Returns how many.
     fn take_from(
         &mut self,
         input: &mut impl Read,

@@ -1,21 +1,22 @@
-//! A delta after a delta as one, without the data: [`Extents`] say where each run of some data is stored. Knows commands and
-//! places; holds no byte of any literal or base.
+//! Deltas composed without their data: [`Extents`] say where each segment of some data is stored. Owns lists
+//! of segments; must not hold a byte of a literal or a base.
 
+use super::command::{self, Command, CommandBytes};
+use super::reader::{CommandReader, DeltaFault};
 use crate::Result;
-use crate::command::{self, Command, CommandBytes};
-use crate::commands::{Commands, DeltaFault};
+use std::borrow::Borrow;
 use std::io::{Read, Seek};
 
-/// The most runs of one content that are kept, 24 bytes each. A 32 GiB file of which every second page of 4 KiB was changed
-/// has as many.
+/// The most segments that one content may have in memory, at 24 bytes each. A 32 GiB file with a change in
+/// every second page of 4 KiB has as many.
 pub const MAX_RUNS: usize = 1 << 23;
 
-/// Where the bytes of some data are: runs of a base that need not be at hand, and of *bodies*, which are stored deltas and
-/// files that the caller numbers.
+/// Where the bytes of some data are stored: segments of a base and of *bodies*. A body is a stored delta or
+/// file, which the caller numbers. The base need not be available.
 ///
-/// It starts as [a base](Extents::of_base) or [a body](Extents::of_body) alone, and goes through one delta after another with
-/// [`then`](Extents::then). [`into_pieces`](Extents::into_pieces) gives the result in order: from a body, the data; from a
-/// base, one delta that does what all of them did.
+/// Start with [a base](Extents::of_base) or [a body](Extents::of_body) alone. Apply one delta after another
+/// with [`then`](Extents::then). [`into_pieces`](Extents::into_pieces) gives the result in order: the data if
+/// the start was a body; one delta that does what all of them did if the start was a base.
 ///
 /// ```
 /// use rsync_core::{Extents, Piece, patch};
@@ -45,17 +46,18 @@ pub const MAX_RUNS: usize = 1 << 23;
 /// ```
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Extents {
-    /// None is empty, and none goes on where the one before it ended.
-    runs: Vec<Run>,
+    /// No segment is empty. No segment continues the one before it.
+    segments: Vec<Segment>,
     has_base: bool,
-    max_runs: usize,
+    max_segments: usize,
 }
 
+/// A stretch of the data and where it is stored.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-struct Run {
-    /// Where in the data it ends; it begins where the one before it ends.
+struct Segment {
+    /// Where the segment ends in the data. It begins where the one before it ends.
     end: u64,
-    /// Where it begins in what it is a run of.
+    /// Where it begins in its origin.
     at: u64,
     origin: Origin,
 }
@@ -66,24 +68,25 @@ enum Origin {
     Body(u32),
 }
 
-/// What comes next in a composed content.
+/// The next part of a composed content.
 #[derive(Debug, Clone, Copy)]
 pub enum Piece {
-    /// Bytes of a delta that are no literals: its magic number, a command, the end.
+    /// Bytes of a delta that are not literals: the magic number, a command, the end command.
     Command(CommandBytes),
     /// Bytes of a body.
     Body {
-        /// Its number.
+        /// The number of the body.
         body: u32,
-        /// Where in it they begin.
+        /// Where the bytes begin in the body.
         at: u64,
-        /// How many they are.
+        /// How many bytes.
         len: u64,
     },
 }
 
 impl Extents {
-    /// A base of `len` bytes, which need not be known: no copy is out of a base of [`u64::MAX`].
+    /// A base of `len` bytes. [`u64::MAX`] means that the length is not known: then no copy reaches past the
+    /// base's end.
     pub fn of_base(len: u64) -> Extents {
         Extents::whole(Origin::Base, len)
     }
@@ -94,40 +97,43 @@ impl Extents {
     }
 
     fn whole(origin: Origin, len: u64) -> Extents {
-        let runs = if len == 0 { Vec::new() } else { vec![Run { end: len, at: 0, origin }] };
-        Extents { runs, has_base: origin == Origin::Base, max_runs: MAX_RUNS }
+        let segments = if len == 0 { vec![] } else { vec![Segment { end: len, at: 0, origin }] };
+        Extents { segments, has_base: origin == Origin::Base, max_segments: MAX_RUNS }
     }
 
     /// How many bytes the data has.
     pub fn len(&self) -> u64 {
-        self.runs.last().map_or(0, |run| run.end)
+        self.segments.last().map_or(0, |segment| segment.end)
     }
 
-    /// Of how many runs the data is.
+    /// How many segments the data has.
     pub fn runs(&self) -> usize {
-        self.runs.len()
+        self.segments.len()
     }
 
-    /// The same, of which nothing is made that has more than `max_runs` runs, [`MAX_RUNS`] at most: few commands can
-    /// double the runs of what they copy again and again.
+    /// The same data with a memory limit: no result of [`then`](Extents::then) has more than `max_runs`
+    /// segments. The limit is at most [`MAX_RUNS`]. Without a limit, a few commands that copy each other's
+    /// results double the number of segments again and again.
     pub fn limited(self, max_runs: usize) -> Extents {
-        Extents { max_runs: max_runs.min(MAX_RUNS), ..self }
+        Extents { max_segments: max_runs.min(MAX_RUNS), ..self }
     }
 
-    /// Whether the data has no byte.
+    /// Whether the data has no bytes.
     pub fn is_empty(&self) -> bool {
-        self.runs.is_empty()
+        self.segments.is_empty()
     }
 
-    /// What `delta`, which is body number `body`, makes of this data: at most `max_len` bytes. Literals are passed over. Takes
-    /// time for each command of `delta` and each run of the result, and memory for both results' runs.
+    /// The result of `delta` on this data, at most `max_len` bytes. `delta` becomes body number `body`. Its
+    /// literals are skipped. The time grows with the commands of `delta` and the segments of the result, the
+    /// memory with the segments of both.
     ///
     /// # Errors
-    /// [`Error::Delta`](crate::Error::Delta) with the offset in `delta` of the command at fault, as [`patch`](crate::patch())
-    /// has it; also when the result has more runs than [it may](Extents::limited). [`Error::Io`](crate::Error::Io).
+    /// [`Error::Delta`](crate::Error::Delta) with the offset of the command in `delta`, as in
+    /// [`patch`](crate::patch()); also if the result has more segments than [the limit](Extents::limited).
+    /// [`Error::Io`](crate::Error::Io).
     pub fn then(&self, delta: impl Read + Seek, body: u32, max_len: u64) -> Result<Extents> {
-        let mut commands = Commands::new(delta, max_len)?;
-        let mut out = Extents { runs: Vec::new(), ..*self };
+        let mut commands = CommandReader::new(delta, max_len)?;
+        let mut out = Extents { segments: Vec::new(), ..*self };
         while let Some(command) = commands.next()? {
             match command {
                 Command::Copy { base, len } => {
@@ -140,40 +146,46 @@ impl Extents {
                 }
                 Command::End => {}
             }
-            if out.runs.len() > self.max_runs {
-                return commands.fault(DeltaFault::TooManyRuns { max: self.max_runs });
+            if out.segments.len() > self.max_segments {
+                return commands.fault(DeltaFault::TooManyRuns { max: self.max_segments });
             }
         }
         Ok(out)
     }
 
-    /// Adds what this data has from `from` to `to` to `out`, and stops when that has too many runs.
+    /// Adds the segments of this data between `from` and `to` to `out`. Stops when `out` has too many
+    /// segments.
     fn copy(&self, from: u64, to: u64, out: &mut Extents) {
-        let first = self.runs.partition_point(|run| run.end <= from);
-        let mut start = first.checked_sub(1).map_or(0, |before| self.runs[before].end);
-        for run in &self.runs[first..] {
-            let (begin, end) = (start.max(from), run.end.min(to));
-            if begin >= end || out.runs.len() > self.max_runs {
+        let first = self.segments.partition_point(|segment| segment.end <= from);
+        let mut start = self.start_of(first);
+        for segment in &self.segments[first..] {
+            let (begin, end) = (start.max(from), segment.end.min(to));
+            if begin >= end || out.segments.len() > self.max_segments {
                 break;
             }
-            out.push(run.at + (begin - start), end - begin, run.origin);
-            start = run.end;
+            out.push(segment.at + (begin - start), end - begin, segment.origin);
+            start = segment.end;
         }
     }
 
     fn push(&mut self, at: u64, len: u64, origin: Origin) {
         let start = self.len();
-        let before = self.runs.len().checked_sub(2).map_or(0, |before| self.runs[before].end);
-        match self.runs.last_mut() {
-            Some(last) if last.origin == origin && last.at + (last.end - before) == at => {
+        let last_start = self.start_of(self.segments.len().saturating_sub(1));
+        match self.segments.last_mut() {
+            Some(last) if last.origin == origin && last.at + (last.end - last_start) == at => {
                 last.end += len;
             }
-            _ => self.runs.push(Run { end: start + len, at, origin }),
+            _ => self.segments.push(Segment { end: start + len, at, origin }),
         }
     }
 
-    /// How many bytes the [pieces](Extents::into_pieces) have together. No stored content is longer than [`u64::MAX`], which
-    /// stands for every length beyond.
+    /// Where segment `index` begins in the data.
+    fn start_of(&self, index: usize) -> u64 {
+        index.checked_sub(1).map_or(0, |before| self.segments[before].end)
+    }
+
+    /// How many bytes the [pieces](Extents::into_pieces) have together. The result is [`u64::MAX`] if the sum
+    /// is larger; no stored content is that long.
     pub fn encoded_len(&self) -> u64 {
         if !self.has_base {
             return self.len();
@@ -186,8 +198,8 @@ impl Extents {
         lens.fold(0, u64::saturating_add)
     }
 
-    /// The content piece by piece: of data that starts from a body, the data; of data that starts from a base, a delta
-    /// against it.
+    /// The content piece by piece: the data if it started from a body; a delta against the base if it started
+    /// from a base.
     pub fn into_pieces(self) -> Pieces<Extents> {
         Pieces::new(self)
     }
@@ -197,73 +209,71 @@ impl Extents {
 #[derive(Debug, Clone)]
 pub struct Pieces<E> {
     extents: E,
+    /// The index of the next segment.
     next: usize,
     state: State,
 }
 
+/// What the next piece is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum State {
-    /// The magic number comes next.
-    Start,
-    /// A command comes next, if anything does.
+    MagicNumber,
+    /// A command, if a segment is left; else the end command.
     Command,
-    /// The bytes of a literal, or of plain data, come next.
+    /// Bytes of a literal, or of the data itself.
     Bytes,
     Done,
 }
 
-impl<E: std::borrow::Borrow<Extents>> Pieces<E> {
+impl<E: Borrow<Extents>> Pieces<E> {
     fn new(extents: E) -> Pieces<E> {
-        let state = if extents.borrow().has_base { State::Start } else { State::Bytes };
+        let state = if extents.borrow().has_base { State::MagicNumber } else { State::Bytes };
         Pieces { extents, next: 0, state }
     }
 
-    /// Where in the data the next run begins.
-    fn start(&self) -> u64 {
-        self.next.checked_sub(1).map_or(0, |before| self.extents.borrow().runs[before].end)
-    }
-
-    /// The command before the next run: a copy of it, or the head of a literal that it and the runs of bodies after it make.
+    /// The command for the next segment: a copy, or the head of a literal. A literal covers all segments of
+    /// bodies up to the next one of the base.
     fn command(&mut self) -> Piece {
-        let start = self.start();
-        let Extents { runs, .. } = self.extents.borrow();
-        let Some(run) = runs.get(self.next) else {
+        let extents = self.extents.borrow();
+        let start = extents.start_of(self.next);
+        let Some(segment) = extents.segments.get(self.next) else {
             self.state = State::Done;
             return Piece::Command(CommandBytes::of(&[command::END]));
         };
-        if run.origin == Origin::Base {
+        if segment.origin == Origin::Base {
             self.next += 1;
             self.state = State::Command;
-            return Piece::Command(command::copy(run.at, run.end - start));
+            return Piece::Command(command::copy(segment.at, segment.end - start));
         }
-        let literal = runs[self.next..].iter().take_while(|run| run.origin != Origin::Base);
-        let end = literal.last().map_or(start, |run| run.end);
+        let following = extents.segments[self.next..].iter();
+        let literal = following.take_while(|segment| segment.origin != Origin::Base);
+        let end = literal.last().map_or(start, |segment| segment.end);
         self.state = State::Bytes;
         Piece::Command(command::literal(end - start))
     }
 }
 
-impl<E: std::borrow::Borrow<Extents>> Iterator for Pieces<E> {
+impl<E: Borrow<Extents>> Iterator for Pieces<E> {
     type Item = Piece;
 
     fn next(&mut self) -> Option<Piece> {
         match self.state {
             State::Done => return None,
-            State::Start => {
+            State::MagicNumber => {
                 self.state = State::Command;
                 return Some(Piece::Command(CommandBytes::of(&command::MAGIC)));
             }
             State::Command => return Some(self.command()),
             State::Bytes => {}
         }
-        let start = self.start();
-        let Extents { runs, has_base, .. } = self.extents.borrow();
-        match runs.get(self.next).copied() {
-            Some(Run { end, at, origin: Origin::Body(body) }) => {
+        let extents = self.extents.borrow();
+        let start = extents.start_of(self.next);
+        match extents.segments.get(self.next).copied() {
+            Some(Segment { end, at, origin: Origin::Body(body) }) => {
                 self.next += 1;
                 Some(Piece::Body { body, at, len: end - start })
             }
-            _ if *has_base => Some(self.command()),
+            _ if extents.has_base => Some(self.command()),
             _ => None,
         }
     }
@@ -276,7 +286,7 @@ mod tests {
     use proptest::prelude::*;
     use std::io::Cursor;
 
-    /// Any commands, most of them within a base of `base_len`.
+    /// Arbitrary commands. Most copies lie within a base of `base_len` bytes.
     fn delta(base_len: u64) -> impl Strategy<Value = Vec<u8>> {
         let literal = proptest::collection::vec(any::<u8>(), 1..80);
         let copy = (0..base_len.max(1), 1..=base_len.max(1));
@@ -319,7 +329,7 @@ mod tests {
     proptest! {
         #![proptest_config(ProptestConfig { cases: 2000, ..ProptestConfig::default() })]
 
-        /// The oracle: patching once after the other.
+        /// Promise: one composed delta does what its deltas do. The oracle applies them one after the other.
         #[test]
         fn deltas_one_by_one_or_as_one(
             deltas in proptest::collection::vec(delta(BASE.len() as u64), 1..5),
@@ -348,12 +358,14 @@ mod tests {
                 }
                 Err(error) => {
                     prop_assert_eq!(format!("{:?}", data.unwrap_err()), format!("{error:?}"));
-                    // What only the base can tell shows when it is patched, if it is still there then.
+                    // Without the length of the base, a copy out of the base is noticed only in patching, and
+                    // only if the composed delta still has it.
                     prop_assert!(one.is_err() || !known);
                 }
             }
         }
 
+        /// Promise: composing is associative.
         #[test]
         fn in_any_grouping_the_same_bytes(
             deltas in proptest::collection::vec(delta(20), 3..6),
@@ -373,6 +385,7 @@ mod tests {
             }
         }
 
+        /// Promise: a damaged delta gives the error that applying it gives.
         #[test]
         fn any_bytes_are_an_error_or_a_delta(
             first in delta(30),
@@ -389,7 +402,7 @@ mod tests {
                 .and_then(|data| data.then(Cursor::new(&second), 2, 500));
             match (wanted, found) {
                 (Ok(wanted), Ok(found)) => prop_assert_eq!(bytes(found, &[&base, &first, &second]), wanted),
-                // That a literal is cut off is noticed at the command after it.
+                // A cut inside a literal is noticed at the next command.
                 (wanted, Err(Error::Delta { fault: DeltaFault::Truncated, .. })) => {
                     let cut_off = matches!(wanted, Err(Error::Delta { fault: DeltaFault::Truncated, .. }));
                     prop_assert!(cut_off);
@@ -401,6 +414,7 @@ mod tests {
         }
     }
 
+    /// Promise: lengths up to 2⁶⁴ overflow nothing.
     #[test]
     fn lengths_that_no_data_has() {
         let huge = [&command::MAGIC[..], command::copy(u64::MAX, 1).as_bytes(), &[0]].concat();
@@ -415,7 +429,7 @@ mod tests {
         assert!(matches!(error, Error::Delta { fault: DeltaFault::TooLong { .. }, .. }));
     }
 
-    /// Two deltas of some KiB that make more runs than there is memory for: refused before the memory is taken.
+    /// Promise: two deltas of some KiB that make more segments than fit the memory are refused in time.
     #[test]
     fn a_bomb_of_runs_is_refused() {
         let mut first = command::MAGIC.to_vec();

@@ -1,23 +1,27 @@
-//! The shape of a signature: block length and the two sums of a block. Knows how to sum one block; nothing of files.
+//! The shape of a signature: block length and the two sums of a block. Owns the sums and the packed form of
+//! one block; must not know files.
 
-use crate::anchor::Anchoring;
-use crate::tree::{self, MIN_SUBTREE};
-use crate::weak::{RabinKarp, Rolling, RollingSum, Rollsum};
+use crate::blake3_tree::{self, MIN_SUBTREE_LEN};
+use crate::weak_sum::anchor::Anchoring;
+use crate::weak_sum::rolling::{RabinKarp, Rolling, RollingSum, Rollsum};
 use crate::{Error, Result};
 
-/// Longest block, 16 MiB: bounds what a streaming delta must hold.
+/// The longest block, 16 MiB. It bounds the memory of a streaming delta.
 pub const MAX_BLOCK_LEN: u32 = 16 << 20;
 
 /// The strong hash of a block.
 ///
-/// `Blake3` goes with [`WeakSum::Anchor`], `Sha256` with [`WeakSum::Rsync`]; `Blake2b` and `Md4` exist for librsync's
-/// signatures.
-/// **MD4 is broken**: whoever can choose contents can make two blocks with one MD4, so a delta against such a signature may
-/// rebuild something else than the new data. Use it only to talk to old programs, and check the result's digest.
+/// `Blake3` goes with [`WeakSum::Anchor`], `Sha256` with [`WeakSum::Rsync`]. `Blake2b` and `Md4` exist for
+/// librsync's signatures.
+///
+/// **MD4 is broken**: an attacker who chooses contents can make two blocks with the same MD4. Then a patch
+/// may rebuild something else than the new data. Use MD4 only for old programs, and check the result's
+/// digest.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum StrongHash {
-    /// BLAKE3's value of the block as a subtree of the file's own tree, which knows its place in the file; for a file of one
-    /// block the file's digest. So one pass over a file gives the hashes of its blocks and its digest.
+    /// The BLAKE3 chaining value of the block as a subtree of the file's tree. It depends on the block's
+    /// place in the file. For a file of one block it is the file's digest. So one pass over a file gives the
+    /// strong hashes and the digest.
     Blake3,
     /// SHA-256.
     Sha256,
@@ -27,17 +31,18 @@ pub enum StrongHash {
     Md4,
 }
 
-/// The weak sum of a block: what tells cheaply where it may lie in the new data.
+/// The weak sum of a block. It says at low cost where in the new data the block may lie.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum WeakSum {
-    /// An anchor, this crate's own: a place in the block that its content marks, a hash of what is there, and bits of a
-    /// rolling sum (`docs/format.md`). Several times faster to match than a rolling sum, and finds the same.
+    /// An anchor, this crate's own: a place in the block that the content marks, a hash of the bytes there,
+    /// and bits of a rolling sum (`docs/format.md`). It finds the same blocks as a rolling sum, several times
+    /// faster.
     Anchor,
     /// [`RollingSum`], pyrsync's: two full 32-bit words.
     Rsync,
-    /// librsync's first, 32 bits.
+    /// librsync's first sum, 32 bits.
     Rollsum,
-    /// librsync's default since 2.2, 32 bits.
+    /// librsync's default sum since version 2.2, 32 bits.
     RabinKarp,
 }
 
@@ -63,15 +68,15 @@ impl WeakSum {
 /// How to make a signature.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct SignatureOptions {
-    /// Bytes of a block, 1 to [`MAX_BLOCK_LEN`], with [`WeakSum::Anchor`] a power of two from 1024; `None` chooses by the
-    /// file's length: [`block_len_for`], or rdiff's own rule when the weak sum is librsync's.
+    /// Bytes of a block, 1 to [`MAX_BLOCK_LEN`]; with [`WeakSum::Anchor`] a power of two from 1024 on. `None`
+    /// chooses by the file's length, with [`block_len_for`], or with rdiff's rule for librsync's weak sums.
     pub block_len: Option<u32>,
     /// The weak sum.
     pub weak: WeakSum,
     /// The strong hash.
     pub strong: StrongHash,
-    /// Bytes of the strong hash that are kept, from 1. Under 16 a chance match becomes thinkable, and shows only when the
-    /// result's digest is checked.
+    /// How many bytes of the strong hash are kept, at least 1. Below 16, two different blocks may match by
+    /// chance. Only a check of the result's digest shows that.
     pub strong_len: u8,
 }
 
@@ -116,10 +121,10 @@ impl SignatureOptions {
         }
     }
 
-    /// The shape for a file of `file_len` bytes (`None`: not known).
+    /// The shape for a file of `file_len` bytes; `None` if the length is not known.
     ///
     /// # Errors
-    /// [`Error::Options`] where [`Shape::validate`] objects.
+    /// Those of [`Shape::validate`].
     pub fn shape(&self, file_len: Option<u64>) -> Result<Shape> {
         let block_len = self.block_len.unwrap_or_else(|| match file_len {
             Some(len) if self.weak.is_librsync() => rdiff_block_len_for(len),
@@ -133,16 +138,16 @@ impl SignatureOptions {
     }
 }
 
-/// The block length for a stream of unknown length; rdiff's choice too.
+/// The block length for a stream of unknown length. rdiff uses the same.
 const UNKNOWN_BLOCK_LEN: u32 = 2048;
 
-/// Most blocks of an automatic signature: 24 MiB.
+/// The most blocks of a signature with automatic block length: 24 MiB.
 const MAX_BLOCKS: u64 = 1 << 20;
 
-/// The automatic block length for a file of `file_len` bytes: a power of two from 1024, so that it divides the pages of
-/// databases and disk images, whose edits then spoil one block and not two.
+/// The automatic block length for a file of `file_len` bytes: a power of two from 1024 on. It fits the pages
+/// of databases and disk images, so that an edit of one page changes one block and not two.
 ///
-/// | file | block | signature (24 bytes a block) |
+/// | file | block | signature (24 bytes for each block) |
 /// |---|---|---|
 /// | up to 16 MiB | 1024 | 2.3 % |
 /// | up to 2 GiB | 2048 | 1.2 %, 24 MiB at most |
@@ -150,10 +155,11 @@ const MAX_BLOCKS: u64 = 1 << 20;
 /// | up to 8 GiB | 8192 | 24 MiB at most |
 /// | twice the length | twice the block, up to [`MAX_BLOCK_LEN`] | 24 MiB at most |
 ///
-/// Short blocks make small deltas: with 1 % of a large file's pages edited by a few bytes, halving the block halves the
-/// delta. rdiff's rule, the square root of the length, makes deltas several times larger on large files. But who makes a
-/// delta holds some 70 bytes for each block (two signatures and the tables of one), so of larger files there are no more
-/// blocks than 2²⁰: a file of any length is indexed, stored and applied within 128 MiB.
+/// Short blocks make small deltas. If 1 % of a large file's pages have edits of a few bytes, half the block
+/// length gives half the delta. rdiff's rule, the square root of the length, gives deltas several times
+/// larger for large files. But a delta needs some 70 bytes of memory for each block (two signatures, and the
+/// tables of one). So larger files have at most 2²⁰ blocks, and a file of any length is indexed, stored and
+/// applied within 128 MiB.
 pub fn block_len_for(file_len: u64) -> u32 {
     let least = if file_len <= 16 << 20 { 1024 } else { 2048 };
     let longest = u64::from(MAX_BLOCK_LEN);
@@ -167,25 +173,26 @@ fn rdiff_block_len_for(file_len: u64) -> u32 {
     root.clamp(256, MAX_BLOCK_LEN)
 }
 
-/// What must be known to read packed blocks.
+/// What a reader of packed blocks must know.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Shape {
-    /// Bytes of a block of the file; the last may be shorter.
+    /// Bytes of a block of the file. The last block may be shorter.
     pub block_len: u32,
     /// The weak sum.
     pub weak: WeakSum,
     /// The strong hash.
     pub strong: StrongHash,
-    /// Bytes of the strong hash that are kept.
+    /// How many bytes of the strong hash are kept.
     pub strong_len: u8,
 }
 
 impl Shape {
-    /// Whether a signature can have this shape.
+    /// Checks that a signature can have this shape.
     ///
     /// # Errors
-    /// [`Error::Options`]: block length 0 or over [`MAX_BLOCK_LEN`], or not a power of two from 1024 on with anchors; strong
-    /// length 0 or over the hash's; a weak sum and a strong hash that no format combines.
+    /// [`Error::Options`] if the block length is 0, over [`MAX_BLOCK_LEN`], or with anchors not a power of
+    /// two from 1024 on; if the strong length is 0 or over the hash's length; if no format combines the weak
+    /// sum and the strong hash.
     pub fn validate(&self) -> Result<()> {
         use StrongHash::*;
         use WeakSum::*;
@@ -194,13 +201,16 @@ impl Shape {
             Rsync => self.strong == Sha256,
             Rollsum | RabinKarp => matches!(self.strong, Blake2b | Md4),
         };
-        let subtree = self.block_len.is_power_of_two() && self.block_len as usize >= MIN_SUBTREE;
+        let subtree =
+            self.block_len.is_power_of_two() && self.block_len as usize >= MIN_SUBTREE_LEN;
         if self.block_len == 0 || self.block_len > MAX_BLOCK_LEN {
             Err(Error::Options("the block length must be 1 byte to 16 MiB"))
         } else if self.weak == Anchor && !subtree {
-            Err(Error::Options("with BLAKE3 the block length must be a power of two from 1 KiB"))
+            Err(Error::Options(
+                "with BLAKE3 the block length must be a power of two, at least 1 KiB",
+            ))
         } else if self.strong_len == 0 || self.strong_len > self.strong.max_len() {
-            Err(Error::Options("the strong length must be 1 byte to the hash's length"))
+            Err(Error::Options("the strong length must be 1 byte to the length of the hash"))
         } else if !together {
             Err(Error::Options(
                 "anchors go with BLAKE3, pyrsync's rolling sum with SHA-256, librsync's with BLAKE2b and MD4",
@@ -230,17 +240,18 @@ impl Shape {
         }
     }
 
-    /// Whether the strong hashes are values of the file's own BLAKE3 tree.
+    /// Whether the strong hashes are chaining values of the file's BLAKE3 tree.
     pub(crate) fn in_tree(&self) -> bool {
         self.strong == StrongHash::Blake3
     }
 
-    /// The strong hash, in the first bytes, of the block that begins at `offset` of its file and is not all of it.
+    /// The strong hash of a block, in the first bytes of the result. The block begins at `offset` of its file
+    /// and is not the whole file.
     pub(crate) fn strong_of(&self, block: &[u8], offset: u64) -> [u8; 32] {
         use blake2::Digest as _;
         use sha2::Digest as _;
         match self.strong {
-            StrongHash::Blake3 => tree::value(block, offset),
+            StrongHash::Blake3 => blake3_tree::chaining_value(block, offset),
             StrongHash::Sha256 => sha2::Sha256::digest(block).into(),
             StrongHash::Blake2b => {
                 blake2::Blake2b::<blake2::digest::consts::U32>::digest(block).into()
@@ -253,17 +264,17 @@ impl Shape {
         }
     }
 
-    /// The strong hashes of the first `most` blocks of `data`, which begins at `offset` of their file.
+    /// The strong hashes of the first `most` blocks of `data`, which begins at `offset` of its file.
     pub(crate) fn strong_of_blocks(&self, data: &[u8], offset: u64, most: usize) -> Vec<[u8; 32]> {
         let block_len = self.block_len as usize;
         let data = &data[..data.len().min(most.saturating_mul(block_len))];
         if self.in_tree() {
-            return tree::values(data, offset, block_len);
+            return blake3_tree::chaining_values(data, offset, block_len);
         }
         data.chunks(block_len).map(|block| self.strong_of(block, offset)).collect()
     }
 
-    /// Writes the weak sums of the blocks of `data` into their places in the packed form.
+    /// Writes the weak sums of the blocks of `data` to their places in the packed blocks.
     pub(crate) fn pack_weak(&self, data: &[u8], packed: &mut [u8]) {
         let blocks = data.chunks(self.block_len as usize);
         for (block, packed) in blocks.zip(packed.chunks_exact_mut(self.bytes_per_block())) {
@@ -277,7 +288,7 @@ impl Shape {
         }
     }
 
-    /// Writes strong hashes into their places in the packed form.
+    /// Writes strong hashes to their places in the packed blocks.
     pub(crate) fn pack_strong(&self, hashes: &[[u8; 32]], packed: &mut [u8]) {
         for (hash, packed) in hashes.iter().zip(packed.chunks_exact_mut(self.bytes_per_block())) {
             let strong = &mut packed[self.weak.packed_len()..];
@@ -285,7 +296,7 @@ impl Shape {
         }
     }
 
-    /// The parts of a packed block.
+    /// The weak sum and the strong hash of a packed block.
     pub(crate) fn unpack<'a>(&self, packed: &'a [u8]) -> (u64, &'a [u8]) {
         let (weak, strong) = packed.split_at(self.weak.packed_len());
         let mut word = [0; 8];
@@ -299,6 +310,7 @@ impl Shape {
 mod tests {
     use super::*;
 
+    /// Promise: the documented block lengths; signatures of the same file stay comparable.
     #[test]
     fn automatic_lengths() {
         for (len, want) in [
@@ -325,6 +337,7 @@ mod tests {
         }
     }
 
+    /// Promise: every shape that no format has is refused.
     #[test]
     fn impossible_shapes() {
         let shape = |block_len, weak, strong, strong_len| {

@@ -1,6 +1,6 @@
-//! The three rolling sums. Knows nothing of files, blocks or tables.
+//! The three rolling sums of pyrsync and librsync. Must not know files, blocks or tables.
 
-use crate::wide;
+use super::vector;
 
 /// The rolling sum of rsync over a window of `n` bytes x₀ … xₙ₋₁, kept at full width:
 /// a = Σ xᵢ and b = Σ (n − i)·xᵢ, both modulo 2³².
@@ -16,8 +16,8 @@ use crate::wide;
 /// assert_eq!(RollingSum::of(b"contents1").pyrsync(), 315687839);
 /// ```
 ///
-/// Windows are at most 16 MiB ([`MAX_BLOCK_LEN`](crate::MAX_BLOCK_LEN)): then a cannot wrap, and the two words can be kept and
-/// rolled as one, b·2³² + a.
+/// Windows have at most 16 MiB ([`MAX_BLOCK_LEN`](crate::MAX_BLOCK_LEN)). So a cannot wrap, and both words
+/// are kept and rolled as one, b·2³² + a.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct RollingSum {
     value: u64,
@@ -28,11 +28,11 @@ pub struct RollingSum {
 impl RollingSum {
     /// The sum of a window.
     pub fn of(window: &[u8]) -> RollingSum {
-        let (a, b) = wide::rolling_sum(window);
+        let (a, b) = vector::rolling_sum(window);
         RollingSum { value: u64::from(b) << 32 | u64::from(a), len: (window.len() as u64) << 32 }
     }
 
-    /// Moves the window on by one byte: `out` leaves at the front, `in_` enters at the back.
+    /// Moves the window by one byte: `out` leaves at the front, `in_` enters at the back.
     #[inline(always)]
     pub fn roll(&mut self, out: u8, in_: u8) {
         Rolling::roll(self, out, in_);
@@ -44,7 +44,7 @@ impl RollingSum {
         self.value
     }
 
-    /// The number pyrsync computes for the same window: b·2¹⁶ | a.
+    /// The number that pyrsync computes for the same window: b·2¹⁶ | a.
     pub fn pyrsync(self) -> u64 {
         self.value >> 32 << 16 | u64::from(self.a())
     }
@@ -62,26 +62,27 @@ impl RollingSum {
     }
 }
 
-/// A sum over a window that can be moved in constant time. Moved on by one byte it becomes [`FACTOR`](Self::FACTOR) times
-/// itself and what the two bytes gain it, modulo 2⁶⁴: so all sums are rolled by the same vector code.
+/// A sum over a window that moves in constant time. A move by one byte gives [`FACTOR`](Self::FACTOR) · sum +
+/// [`gain`](Self::gain) modulo 2⁶⁴. All sums have this form, so the same vector code rolls all of them.
 pub(crate) trait Rolling: Copy {
     const FACTOR: u64;
 
     fn of(window: &[u8]) -> Self;
 
-    /// What is rolled.
+    /// The number that is rolled.
     fn sum(self) -> u64;
 
-    /// The same for another window of this length.
+    /// The state for another window of this length, with the number `sum`.
     fn with_sum(self, sum: u64) -> Self;
 
-    /// What the sum gains besides when `out` leaves and `in_` enters, in any window of this length.
+    /// What is added to the sum when `out` leaves and `in_` enters. It is the same for all windows of this
+    /// length.
     fn gain(self, out: u8, in_: u8) -> u64;
 
-    /// What is looked up.
+    /// The number that is looked up.
     fn value(self) -> u64;
 
-    /// Moves the window on by one byte.
+    /// Moves the window by one byte.
     #[inline(always)]
     fn roll(&mut self, out: u8, in_: u8) {
         let sum = self.sum().wrapping_mul(Self::FACTOR).wrapping_add(self.gain(out, in_));
@@ -108,7 +109,8 @@ impl Rolling for RollingSum {
     fn with_sum(self, value: u64) -> Self {
         RollingSum { value, ..self }
     }
-    /// a gains x = in − out, and b gains that new a, less n·out: + x + (a + x)·2³² − n·out·2³² in all.
+    /// With x = in − out: a gains x, and b gains the new a minus n·out. Together + x + (a + x)·2³² −
+    /// n·out·2³².
     #[inline(always)]
     fn gain(self, out: u8, in_: u8) -> u64 {
         let leaving = u64::from(out).wrapping_mul(self.len.wrapping_add(Self::FACTOR));
@@ -128,11 +130,12 @@ impl Growing for RollingSum {
     }
 }
 
-/// librsync's first sum: rsync's with 31 added to every byte, both words modulo 2¹⁶. Only the value shows the addition.
+/// librsync's first sum: rsync's sum with 31 added to every byte, both words modulo 2¹⁶. Only `value` adds
+/// the 31s.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Rollsum {
     plain: RollingSum,
-    /// What the additions come to in a window of this length.
+    /// What the 31s add to a and b in a window of this length.
     added: [u32; 2],
 }
 
@@ -178,7 +181,7 @@ impl Growing for Rollsum {
     }
 }
 
-/// librsync's second sum, a polynomial over the bytes: h = Mⁿ + Σ xᵢ·Mⁿ⁻¹⁻ⁱ, of which the lower 32 bits count.
+/// librsync's second sum, a polynomial over the bytes: h = Mⁿ + Σ xᵢ·Mⁿ⁻¹⁻ⁱ. Its value is the lower 32 bits.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct RabinKarp {
     hash: u64,
@@ -187,7 +190,8 @@ pub(crate) struct RabinKarp {
 }
 
 impl RabinKarp {
-    /// What a byte at the front of the window stands for, in units of the power of its place.
+    /// The factor of the power of its place that a byte at the front contributes. It includes the change of
+    /// Mⁿ.
     #[inline(always)]
     fn front(x: u8) -> u64 {
         u64::from(x) + (Self::FACTOR - 1)
@@ -199,7 +203,7 @@ impl Rolling for RabinKarp {
 
     fn of(window: &[u8]) -> Self {
         let power = Self::FACTOR.wrapping_pow(window.len() as u32);
-        RabinKarp { hash: wide::polynomial(window, Self::FACTOR).wrapping_add(power), power }
+        RabinKarp { hash: vector::polynomial(window, Self::FACTOR).wrapping_add(power), power }
     }
     #[inline(always)]
     fn sum(self) -> u64 {
@@ -244,6 +248,7 @@ mod tests {
     }
 
     proptest! {
+        /// Promise: a rolled or grown sum is the sum of the window.
         #[test]
         fn rolled_is_fresh(data in proptest::collection::vec(any::<u8>(), 0..700), len in any::<proptest::sample::Index>()) {
             let len = len.index(data.len() + 1);
@@ -252,6 +257,7 @@ mod tests {
             rolls::<RabinKarp>(&data, len);
         }
 
+        /// Promise: the sum is the one of the definition.
         #[test]
         fn block_sum_is_the_definition(data in proptest::collection::vec(any::<u8>(), 0..2000)) {
             let (mut a, mut b) = (0u32, 0u32);
@@ -263,6 +269,7 @@ mod tests {
         }
     }
 
+    /// Promise: b wraps modulo 2³², a does not.
     #[test]
     fn wraps_as_defined() {
         let ones = vec![255u8; 1 << 20];
@@ -271,6 +278,7 @@ mod tests {
         assert_eq!(RollingSum::of(&ones).value(), (u64::from(b) << 32) | (255 * n));
     }
 
+    /// Promise: sums are the numbers that pyrsync prints.
     #[test]
     fn pyrsync_numbers() {
         for (text, want) in [

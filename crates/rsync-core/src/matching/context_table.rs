@@ -1,29 +1,32 @@
-//! Look-up of contexts: at which offsets in their blocks each of a signature's contexts lies. Knows anchors; nothing of data.
+//! Look-up of contexts: at which offsets of a signature's blocks each context lies. Owns the anchors of the
+//! blocks; must not know data.
 
-use crate::anchor::{Anchor, Anchoring};
+use crate::weak_sum::anchor::{Anchor, Anchoring};
 use rayon::slice::ParallelSliceMut;
 use std::ops::RangeInclusive;
 
-/// The filter gets about this many bits for each context: small enough for the second-level cache for as long as can be.
+/// About how many bits the filter has for each context. So few keep it in the second-level cache as long as
+/// possible.
 const FILTER_BITS_PER_CONTEXT: u64 = 8;
 
 /// The contexts of all anchored blocks.
-pub(crate) struct Contexts {
-    /// A bit for each value of the contexts' upper bits: whether there is one like that.
+pub(crate) struct ContextTable {
+    /// One bit for each value of the contexts' upper bits: whether a context has this value.
     filter: Box<[u64]>,
     filter_shift: u32,
-    /// context · 2³² + offset, sorted, each once.
+    /// context · 2³² + offset, sorted, without duplicates.
     entries: Vec<u64>,
-    /// Where in `entries` the contexts begin that have the same upper bits; one more than there are such groups.
+    /// Where in `entries` each group of contexts with equal upper bits begins, and at last the number of
+    /// entries.
     starts: Box<[u32]>,
     shift: u32,
     /// Whether there are blocks without an anchor.
     pub(crate) some_unanchored: bool,
 }
 
-impl Contexts {
-    /// The contexts of blocks with these words.
-    pub(crate) fn new(anchoring: &Anchoring, words: impl Iterator<Item = u64>) -> Contexts {
+impl ContextTable {
+    /// The contexts of blocks with these anchor words.
+    pub(crate) fn new(anchoring: &Anchoring, words: impl Iterator<Item = u64>) -> ContextTable {
         let mut some_unanchored = false;
         let mut entries: Vec<u64> = Vec::with_capacity(words.size_hint().0);
         for word in words.take(u32::MAX as usize) {
@@ -54,10 +57,10 @@ impl Contexts {
         }
         starts.resize((1 << bits) + 1, entries.len() as u32);
         let (filter, starts) = (filter.into(), starts.into());
-        Contexts { filter, filter_shift, entries, starts, shift, some_unanchored }
+        ContextTable { filter, filter_shift, entries, starts, shift, some_unanchored }
     }
 
-    /// Whether some block may have this context: surely not when false.
+    /// Whether a block may have this context. `false` is certain.
     #[inline]
     pub(crate) fn may_contain(&self, context: u32) -> bool {
         let bit = (entry(context, 0) >> self.filter_shift) as usize;
@@ -83,7 +86,7 @@ impl Contexts {
     }
 }
 
-/// Offsets are under 2²⁴.
+/// Offsets are below 2²⁴.
 fn entry(context: u32, offset: usize) -> u64 {
     u64::from(context) << 32 | offset as u64 & 0xFFFF_FFFF
 }
@@ -95,16 +98,17 @@ mod tests {
     use proptest::prelude::*;
 
     proptest! {
+        /// Promise: the table loses no context and invents none.
         #[test]
         fn offsets_are_those_of_the_blocks(
             blocks in prop::collection::vec((0u32..40, 0usize..900), 0..200),
             context in 0u32..40, from in 0usize..900, to in 0usize..900,
         ) {
-            // Contexts far apart, as hashes are.
+            // Contexts far apart, like hashes.
             let spread = |context: u32| context * 6_700_417;
             let anchoring = Anchoring::new(1024);
             let word = |&(c, offset): &(u32, usize)| anchoring.word(offset, spread(c), RollingSum::default());
-            let contexts = Contexts::new(&anchoring, blocks.iter().map(word));
+            let contexts = ContextTable::new(&anchoring, blocks.iter().map(word));
             let mut want: Vec<usize> = blocks.iter().filter(|block| block.0 == context).map(|block| block.1).collect();
             want.sort_unstable();
             want.dedup();

@@ -1,15 +1,18 @@
-//! Sampling positions by content. Knows 32 bytes at a time; nothing of blocks.
+//! Sampling of positions by content. Owns the rule for one position, which looks at 32 bytes; must not know
+//! blocks.
 //!
-//! A position is a *sample* when the sum of eight of the 32 bytes from it on, each times a constant, modulo 2¹⁶, reaches a
-//! threshold. Whether it is depends on these bytes alone, so equal data has equal samples wherever it lies (U. Manber:
-//! *Finding similar files in a large file system*, USENIX 1994). Eight bytes side by side would repeat too often in text.
+//! Eight of the 32 bytes from a position on are multiplied by constants and summed modulo 2¹⁶. The position
+//! is a *sample* if the sum reaches a threshold. The rule depends on these bytes alone, so equal data has
+//! equal samples wherever it lies (U. Manber: *Finding similar files in a large file system*, USENIX 1994).
+//! Eight bytes side by side would repeat too often in text.
 
-use crate::wide::{self, TOGETHER};
+use super::vector::{self, GROUP_LEN};
 
-/// How far a sample's bytes reach.
-pub(crate) const SEEN: usize = 32;
-/// Which bytes a sample is decided by, and their weights: odd numbers of no meaning, but that their sum is 254 modulo 2¹⁶.
-/// Equal bytes x have the sum 254·x, under every threshold there is, and long runs of one byte have no samples.
+/// Over how many bytes the rule reaches.
+pub(crate) const SAMPLE_LEN: usize = 32;
+/// Which bytes decide, and their weights. The weights are arbitrary odd numbers whose sum is 254 modulo 2¹⁶.
+/// So equal bytes x have the sum 254·x. That is below every threshold in use, and long runs of one byte have
+/// no samples.
 pub(crate) const WEIGHTS: [(usize, u16); 8] = [
     (0, 0x9E37),
     (3, 0x79B9),
@@ -27,18 +30,18 @@ pub(crate) struct Samples<'d> {
     threshold: u16,
     /// Where the next search begins.
     at: usize,
-    /// Samples that were found and not yet handed out: bit i stands for `found_at` + i.
-    found: u64,
-    found_at: usize,
+    /// Samples that were found but not yet returned: bit i means position `pending_at` + i.
+    pending: u64,
+    pending_at: usize,
 }
 
 impl<'d> Samples<'d> {
     /// The samples of `data` from `start` on.
     pub(crate) fn new(data: &'d [u8], start: usize, threshold: u16) -> Samples<'d> {
-        Samples { data, threshold, at: start, found: 0, found_at: 0 }
+        Samples { data, threshold, at: start, pending: 0, pending_at: 0 }
     }
 
-    /// Passes over what lies before `start` without looking at it.
+    /// Skips the data before `start` without a look at it.
     pub(crate) fn skip_to(&mut self, start: usize) {
         if self.at <= start {
             *self = Samples::new(self.data, start, self.threshold);
@@ -51,12 +54,13 @@ impl Iterator for Samples<'_> {
 
     #[inline]
     fn next(&mut self) -> Option<usize> {
-        if self.found == 0 {
-            (self.found_at, self.found) = wide::search(self.data, self.at, self.threshold)?;
-            self.at = self.found_at + TOGETHER;
+        if self.pending == 0 {
+            (self.pending_at, self.pending) =
+                vector::find_samples(self.data, self.at, self.threshold)?;
+            self.at = self.pending_at + GROUP_LEN;
         }
-        let sample = self.found_at + self.found.trailing_zeros() as usize;
-        self.found &= self.found - 1;
+        let sample = self.pending_at + self.pending.trailing_zeros() as usize;
+        self.pending &= self.pending - 1;
         Some(sample)
     }
 }
@@ -71,11 +75,12 @@ mod tests {
             let terms = WEIGHTS.map(|(place, weight)| u64::from(seen[place]) * u64::from(weight));
             terms.iter().sum::<u64>() as u16
         };
-        let windows = data.windows(SEEN).enumerate().skip(start);
+        let windows = data.windows(SAMPLE_LEN).enumerate().skip(start);
         windows.filter(|(_, seen)| sum(seen) >= threshold).map(|(at, _)| at).collect()
     }
 
     proptest! {
+        /// Promise: samples are the positions of the definition.
         #[test]
         fn samples_are_the_definition(
             data in prop::collection::vec(any::<u8>(), 0..400), start in 0usize..100,
@@ -91,6 +96,7 @@ mod tests {
         }
     }
 
+    /// Promise: long runs of one byte do not cost a look-up at every byte.
     #[test]
     fn runs_of_one_byte_have_none() {
         assert_eq!(WEIGHTS.iter().fold(0u16, |sum, (_, weight)| sum.wrapping_add(*weight)), 254);

@@ -1,23 +1,28 @@
-//! The loops that are worth the widest vectors the processor has. Knows bytes and sums; nothing of what they are for.
+//! The loops that are compiled for the widest vectors the processor has. Owns loops over bytes and sums; must
+//! not know what the results are for.
 //!
-//! They are plain loops, written so that compilers turn them into vector code. A program is compiled for the least processor
-//! of its kind; here each loop is compiled again for processors with more, and which of them runs is decided when it runs.
-#![allow(unsafe_code, reason = "calls of functions that need more than the least processor")]
+//! These are plain loops in a form that the compiler turns into vector code. A program is compiled for the
+//! least capable processor of its kind. Here each loop is also compiled for more capable ones, and the
+//! program chooses when it runs.
+//!
+//! This module has `unsafe` code because a call of a function for more capable processors is unsafe.
+#![allow(unsafe_code, reason = "calls functions that need more than the least processor")]
 
-use crate::filter::Filter;
-use crate::sample::{SEEN, WEIGHTS};
-use crate::weak::Rolling;
+use super::filter::Filter;
+use super::rolling::Rolling;
+use super::sample::{SAMPLE_LEN, WEIGHTS};
 
-/// Positions that are looked at together.
-pub(crate) const TOGETHER: usize = 64;
+/// Positions that are searched for samples together.
+pub(crate) const GROUP_LEN: usize = 64;
 
-/// Windows that a sum is moved over at a time.
-pub(crate) const ROLLED: usize = RUN * RUNS;
-/// Windows of a run: as many as a word has bytes. Two registers of eight runs keep the processor busier than one.
-const RUN: usize = 8;
-const RUNS: usize = 16;
+/// How many windows a sum moves over at a time.
+pub(crate) const ROLL_LEN: usize = STRIP_LEN * STRIPS;
+/// Windows of one strip: as many as a word has bytes. Sixteen strips fill two registers; that keeps the
+/// processor busier than one.
+const STRIP_LEN: usize = 8;
+const STRIPS: usize = 16;
 
-/// Makes `$name`, which is `$plain` compiled for the processor at hand.
+/// Makes `$name`, which runs `$plain` compiled for the processor of this machine.
 macro_rules! widest {
     (
         $(#[$doc:meta])*
@@ -36,11 +41,11 @@ macro_rules! widest {
                     $plain($($arg),*)
                 }
                 if has_avx512() {
-                    // SAFETY: the processor was just asked.
+                    // SAFETY: the processor has these features, as the check in the line before says.
                     return unsafe { avx512($($arg),*) };
                 }
                 if is_x86_feature_detected!("avx2") {
-                    // SAFETY: the processor was just asked.
+                    // SAFETY: the processor has this feature, as the check in the line before says.
                     return unsafe { avx2($($arg),*) };
                 }
             }
@@ -50,9 +55,9 @@ macro_rules! widest {
 }
 
 widest! {
-    /// The first group of [`TOGETHER`] positions, counted from `at`, that has samples, and which these are: bit i for
-    /// position i of the group.
-    search is search_plain(data: &[u8], at: usize, threshold: u16) -> Option<(usize, u64)>
+    /// The first group of [`GROUP_LEN`] positions, counted from `at`, that has samples: its start, and bit i
+    /// for position i of the group.
+    find_samples is find_samples_plain(data: &[u8], at: usize, threshold: u16) -> Option<(usize, u64)>
 }
 
 widest! {
@@ -65,17 +70,18 @@ widest! {
     polynomial is polynomial_plain(window: &[u8], factor: u64) -> u64
 }
 
-/// Moves `sum` over [`ROLLED`] windows, given the bytes that leave and those that enter. `found` becomes those of these windows,
-/// counted from 0 and in order, whose values the filter may contain, and these values.
+/// Moves `sum` over [`ROLL_LEN`] windows. `leaving` are the bytes that leave, `entering` those that enter.
+/// `found` gets the windows whose values the filter may contain, counted from 0 and in order, with their
+/// values.
 pub(crate) fn roll<W: Rolling>(
     sum: &mut W,
-    leaving: &[u8; ROLLED],
-    entering: &[u8; ROLLED],
+    leaving: &[u8; ROLL_LEN],
+    entering: &[u8; ROLL_LEN],
     filter: &Filter,
     found: &mut Vec<(usize, u64)>,
 ) {
     found.clear();
-    // Vectors that cannot multiply words of 64 bits are slower here than none.
+    // Vectors that cannot multiply words of 64 bits are slower here than no vectors.
     if has_avx512() {
         roll_side_by_side(sum, leaving, entering, filter, found);
     } else {
@@ -86,11 +92,11 @@ pub(crate) fn roll<W: Rolling>(
 widest! {
     /// [`roll`], many windows at once.
     roll_side_by_side<W: Rolling> is roll_side_by_side_plain(
-        sum: &mut W, leaving: &[u8; ROLLED], entering: &[u8; ROLLED], filter: &Filter, found: &mut Vec<(usize, u64)>
+        sum: &mut W, leaving: &[u8; ROLL_LEN], entering: &[u8; ROLL_LEN], filter: &Filter, found: &mut Vec<(usize, u64)>
     ) -> ()
 }
 
-/// Whether the processor has what functions here mean by AVX-512; -BW and -DQ both include -F.
+/// Whether the processor has the features that `widest!` calls AVX-512. -BW and -DQ both include -F.
 fn has_avx512() -> bool {
     #[cfg(target_arch = "x86_64")]
     return is_x86_feature_detected!("avx512bw")
@@ -101,18 +107,18 @@ fn has_avx512() -> bool {
 }
 
 #[inline(always)]
-fn search_plain(data: &[u8], mut at: usize, threshold: u16) -> Option<(usize, u64)> {
-    const WHOLE: usize = TOGETHER + SEEN - 1;
+fn find_samples_plain(data: &[u8], mut at: usize, threshold: u16) -> Option<(usize, u64)> {
+    const WHOLE: usize = GROUP_LEN + SAMPLE_LEN - 1;
     let mut rest = data.get(at..)?;
     while let Some(group) = rest.first_chunk::<WHOLE>() {
         let samples = samples_of(group, threshold);
         if samples != 0 {
             return Some((at, samples));
         }
-        at += TOGETHER;
-        rest = rest.get(TOGETHER..)?;
+        at += GROUP_LEN;
+        rest = rest.get(GROUP_LEN..)?;
     }
-    let positions = (rest.len() + 1).saturating_sub(SEEN);
+    let positions = (rest.len() + 1).saturating_sub(SAMPLE_LEN);
     let mut group = [0; WHOLE];
     group.get_mut(..rest.len())?.copy_from_slice(rest);
     let samples = samples_of(&group, threshold) & ((1 << positions) - 1);
@@ -120,8 +126,8 @@ fn search_plain(data: &[u8], mut at: usize, threshold: u16) -> Option<(usize, u6
 }
 
 #[inline(always)]
-fn samples_of(group: &[u8; TOGETHER + SEEN - 1], threshold: u16) -> u64 {
-    let mut sums = [0u16; TOGETHER];
+fn samples_of(group: &[u8; GROUP_LEN + SAMPLE_LEN - 1], threshold: u16) -> u64 {
+    let mut sums = [0u16; GROUP_LEN];
     for (place, weight) in WEIGHTS {
         let bytes = group.iter().skip(place);
         for (sum, &byte) in sums.iter_mut().zip(bytes) {
@@ -132,7 +138,7 @@ fn samples_of(group: &[u8; TOGETHER + SEEN - 1], threshold: u16) -> u64 {
         return 0;
     }
     let flags = sums.map(|sum| u8::from(sum >= threshold));
-    // Eight bytes of 0 or 1 become eight bits: the product's top byte gathers each flag at its own place.
+    // Eight bytes of 0 or 1 become eight bits: in the top byte of the product each flag has a bit of its own.
     let (words, _) = flags.as_chunks::<8>();
     let bits = words
         .iter()
@@ -140,8 +146,9 @@ fn samples_of(group: &[u8; TOGETHER + SEEN - 1], threshold: u16) -> u64 {
     bits.enumerate().fold(0, |all, (index, bits)| all | bits << (8 * index))
 }
 
-/// The sums of rows of bytes, each lane for itself: `acc` of a lane's bytes and `pre` of its earlier `acc`s, within a group in
-/// 16 bits, which its 16 rows cannot overflow (16·255 and 120·255). Only at the end are the lanes put together.
+/// Sums rows of bytes, each lane by itself: `acc` of a lane's bytes, and `pre` of its earlier values of
+/// `acc`. Within a group these have 16 bits, which 16 rows cannot overflow (16·255 and 120·255). The lanes
+/// are combined at the end.
 #[inline(always)]
 fn rolling_sum_plain(window: &[u8]) -> (u32, u32) {
     let (groups, rest) = window.as_chunks::<{ LANES * ROWS }>();
@@ -173,7 +180,7 @@ fn rolling_sum_plain(window: &[u8]) -> (u32, u32) {
     (a, b)
 }
 
-/// Thirty-two polynomials in factor³² side by side: the processor works at all of them at once.
+/// Thirty-two polynomials in factor³² side by side, so that the processor works at all of them at once.
 #[inline(always)]
 fn polynomial_plain(window: &[u8], factor: u64) -> u64 {
     let (groups, rest) = window.as_chunks::<LANES>();
@@ -191,8 +198,8 @@ fn polynomial_plain(window: &[u8], factor: u64) -> u64 {
 /// [`roll`], window after window.
 fn roll_one_by_one<W: Rolling>(
     sum: &mut W,
-    leaving: &[u8; ROLLED],
-    entering: &[u8; ROLLED],
+    leaving: &[u8; ROLL_LEN],
+    entering: &[u8; ROLL_LEN],
     filter: &Filter,
     found: &mut Vec<(usize, u64)>,
 ) {
@@ -207,48 +214,48 @@ fn roll_one_by_one<W: Rolling>(
     *sum = rolling;
 }
 
-/// The windows are cut into runs of [`RUN`], which are rolled over side by side. What each run gains by itself tells the sums
-/// that they begin with.
+/// Cuts the windows into strips of [`STRIP_LEN`] and rolls over the strips side by side. A first pass
+/// computes what each strip adds to a sum; from that follow the sums at which the strips begin.
 #[inline(always)]
 fn roll_side_by_side_plain<W: Rolling>(
     sum: &mut W,
-    leaving: &[u8; ROLLED],
-    entering: &[u8; ROLLED],
+    leaving: &[u8; ROLL_LEN],
+    entering: &[u8; ROLL_LEN],
     filter: &Filter,
     found: &mut Vec<(usize, u64)>,
 ) {
     let start = *sum;
-    let (leaving, entering) = (words(leaving), words(entering));
-    let (mut gains, mut totals) = ([[0; RUNS]; RUN], [0; RUNS]);
+    let (leaving, entering) = (strip_words(leaving), strip_words(entering));
+    let (mut gains, mut totals) = ([[0; STRIPS]; STRIP_LEN], [0; STRIPS]);
     for (step, gains) in gains.iter_mut().enumerate() {
-        for run in 0..RUNS {
-            let byte = |words: &[u64; RUNS]| (words[run] >> (8 * step)) as u8;
-            gains[run] = start.gain(byte(&leaving), byte(&entering));
-            totals[run] = times_plus(totals[run], W::FACTOR, gains[run]);
+        for strip in 0..STRIPS {
+            let byte = |words: &[u64; STRIPS]| (words[strip] >> (8 * step)) as u8;
+            gains[strip] = start.gain(byte(&leaving), byte(&entering));
+            totals[strip] = times_plus(totals[strip], W::FACTOR, gains[strip]);
         }
     }
-    let leap = W::FACTOR.wrapping_pow(RUN as u32);
-    let (mut begin, mut sums) = (start.sum(), [0; RUNS]);
-    for run in 0..RUNS {
-        sums[run] = begin;
-        begin = times_plus(begin, leap, totals[run]);
+    let leap = W::FACTOR.wrapping_pow(STRIP_LEN as u32);
+    let (mut begin, mut sums) = (start.sum(), [0; STRIPS]);
+    for strip in 0..STRIPS {
+        sums[strip] = begin;
+        begin = times_plus(begin, leap, totals[strip]);
     }
     *sum = start.with_sum(begin);
-    let mut values = [0; ROLLED];
-    let (steps, _) = values.as_chunks_mut::<RUNS>();
+    let mut values = [0; ROLL_LEN];
+    let (steps, _) = values.as_chunks_mut::<STRIPS>();
     for (values, gains) in steps.iter_mut().zip(gains) {
-        for run in 0..RUNS {
-            values[run] = start.with_sum(sums[run]).value();
-            sums[run] = times_plus(sums[run], W::FACTOR, gains[run]);
+        for strip in 0..STRIPS {
+            values[strip] = start.with_sum(sums[strip]).value();
+            sums[strip] = times_plus(sums[strip], W::FACTOR, gains[strip]);
         }
     }
-    for (part, values) in values.as_chunks::<TOGETHER>().0.iter().enumerate() {
+    for (part, values) in values.as_chunks::<GROUP_LEN>().0.iter().enumerate() {
         let mut hits = filter.hits(values);
         while hits != 0 {
             let index = hits.trailing_zeros() as usize;
             hits &= hits - 1;
-            let (step, run) = ((TOGETHER * part + index) / RUNS, index % RUNS);
-            found.push((RUN * run + step, values[index]));
+            let (step, strip) = ((GROUP_LEN * part + index) / STRIPS, index % STRIPS);
+            found.push((STRIP_LEN * strip + step, values[index]));
         }
     }
     // The values lie step by step, not window by window.
@@ -260,11 +267,11 @@ fn times_plus(sum: u64, factor: u64, gain: u64) -> u64 {
     sum.wrapping_mul(factor).wrapping_add(gain)
 }
 
-/// The runs' bytes, a word each.
+/// The bytes of each strip as a word.
 #[inline(always)]
-fn words(bytes: &[u8; ROLLED]) -> [u64; RUNS] {
-    let mut words = [0; RUNS];
-    for (word, bytes) in words.iter_mut().zip(bytes.as_chunks::<RUN>().0) {
+fn strip_words(bytes: &[u8; ROLL_LEN]) -> [u64; STRIPS] {
+    let mut words = [0; STRIPS];
+    for (word, bytes) in words.iter_mut().zip(bytes.as_chunks::<STRIP_LEN>().0) {
         *word = u64::from_le_bytes(*bytes);
     }
     words
@@ -277,17 +284,18 @@ const ROWS: usize = 16;
 mod tests {
     use super::*;
     use crate::RollingSum;
-    use crate::anchor::Unanchored;
-    use crate::weak::{RabinKarp, Rollsum};
+    use crate::weak_sum::anchor::Unanchored;
+    use crate::weak_sum::rolling::{RabinKarp, Rollsum};
     use proptest::prelude::*;
 
     proptest! {
+        /// Promise: results do not depend on the processor.
         #[test]
         fn the_widest_is_the_plain_one(
             data in prop::collection::vec(any::<u8>(), 0..2000), at in 0usize..100, threshold in any::<u16>(),
             factor: u64,
         ) {
-            prop_assert_eq!(search(&data, at, threshold), search_plain(&data, at, threshold));
+            prop_assert_eq!(find_samples(&data, at, threshold), find_samples_plain(&data, at, threshold));
             prop_assert_eq!(rolling_sum(&data), rolling_sum_plain(&data));
             let sum = data.iter().fold(0u64, |sum, &x| sum.wrapping_mul(factor).wrapping_add(x.into()));
             prop_assert_eq!(polynomial(&data, factor), sum);
@@ -296,20 +304,21 @@ mod tests {
             if is_x86_feature_detected!("avx2") {
                 #[target_feature(enable = "avx2")]
                 fn avx2(data: &[u8], at: usize, threshold: u16) -> (Option<(usize, u64)>, (u32, u32)) {
-                    (search_plain(data, at, threshold), rolling_sum_plain(data))
+                    (find_samples_plain(data, at, threshold), rolling_sum_plain(data))
                 }
-                // SAFETY: the processor was just asked.
+                // SAFETY: the processor has this feature, as the check above says.
                 let (found, sums) = unsafe { avx2(&data, at, threshold) };
-                prop_assert_eq!(found, search_plain(&data, at, threshold));
+                prop_assert_eq!(found, find_samples_plain(&data, at, threshold));
                 prop_assert_eq!(sums, rolling_sum_plain(&data));
             }
         }
 
-        /// Whatever rolls, it goes over the sums of the windows, and finds those in the filter: few, or all.
+        /// Promise: every way to roll visits the sums of all windows and finds those in the filter, few or
+        /// all.
         #[test]
         fn rolling_finds_what_the_filter_has(
-            data in prop::collection::vec(any::<u8>(), ROLLED + 1..ROLLED + 300),
-            known in prop::collection::vec(0..ROLLED, 0..9), all: bool,
+            data in prop::collection::vec(any::<u8>(), ROLL_LEN + 1..ROLL_LEN + 300),
+            known in prop::collection::vec(0..ROLL_LEN, 0..9), all: bool,
         ) {
             rolls_over::<Unanchored>(&data, &known, all);
             rolls_over::<RollingSum>(&data, &known, all);
@@ -319,19 +328,19 @@ mod tests {
     }
 
     fn rolls_over<W: Rolling>(data: &[u8], known: &[usize], all: bool) {
-        let len = data.len() - ROLLED;
+        let len = data.len() - ROLL_LEN;
         let value = |at: usize| W::of(&data[at..at + len]).value();
         let mut filter = Filter::new(known.len());
         known.iter().for_each(|&at| filter.insert(value(at)));
-        (0..ROLLED).filter(|_| all).for_each(|at| filter.insert(value(at)));
-        let values = (0..ROLLED).map(|at| (at, value(at)));
+        (0..ROLL_LEN).filter(|_| all).for_each(|at| filter.insert(value(at)));
+        let values = (0..ROLL_LEN).map(|at| (at, value(at)));
         let want: Vec<_> = values.filter(|&(_, value)| filter.may_contain(value)).collect();
         let leaving = data.first_chunk().unwrap();
         let entering = data[len..].first_chunk().unwrap();
         for roll in [roll, roll_side_by_side, roll_side_by_side_plain, roll_one_by_one] {
             let (mut sum, mut found) = (W::of(&data[..len]), Vec::new());
             roll(&mut sum, leaving, entering, &filter, &mut found);
-            assert_eq!(sum.value(), value(ROLLED));
+            assert_eq!(sum.value(), value(ROLL_LEN));
             assert_eq!(found, want);
         }
     }

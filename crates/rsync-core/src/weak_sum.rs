@@ -1,0 +1,12 @@
+//! Weak sums: the cheap sums that say where in new data a block may lie. Must not know files, signatures or
+//! strong hashes.
+//!
+//! [`rolling`] has the sums that move over data byte by byte. [`anchor`] has this crate's own weak sum, which
+//! [`sample`]s the data by content. [`filter`] says fast which sums are certainly not wanted. [`vector`] has
+//! the loops of all of them that run on wide vectors.
+
+pub(crate) mod anchor;
+pub(crate) mod filter;
+pub(crate) mod rolling;
+pub(crate) mod sample;
+pub(crate) mod vector;
