@@ -34,9 +34,10 @@ const PATHS: List = List { kind: LEFT_OUT, rows: PATHS_AT_ONCE, row_room: 64 };
 /// costs some 6 KiB, so many that compression loses 4% against blocks of 4,096.
 const BLOCK_ROWS: usize = 128;
 
-/// So many are decoded at a time: enough for all threads, and so few that little more than the changes
-/// themselves is held of a large diff.
+/// So many are decoded at a time, and of so many bytes: enough for all threads, and so few that little more than the
+/// changes themselves is held of a large diff.
 const BLOCKS_AT_ONCE: usize = 256;
+const BYTES_AT_ONCE: usize = 8 << 20;
 
 /// What a block is, and takes in memory.
 pub const BLOCK: List = List { kind: CHANGES, rows: BLOCK_ROWS, row_room: 256 };
@@ -118,15 +119,20 @@ impl DiffIndex {
     }
 
     /// [`from_bytes`](DiffIndex::from_bytes), and where in the bytes each block of changes begins and what it can be read with by itself. For a diff that is a part of a larger file,
-    /// which may take `most` bytes of memory.
+    /// which may take `most` bytes of memory, together with the bytes that it is read from; and how much it takes.
     ///
     /// # Errors
     /// As [`from_bytes`](DiffIndex::from_bytes).
     pub fn from_bytes_in_blocks(
         bytes: Vec<u8>,
         most: u64,
-    ) -> Result<(DiffIndex, Vec<(u64, Seal)>), Error> {
-        from_sections(Sections::from_bytes_within(bytes, FILE_KIND, most)?)
+    ) -> Result<(DiffIndex, Vec<(u64, Seal)>, u64), Error> {
+        let len = bytes.len() as u64;
+        let most = most.saturating_sub(len);
+        let sections = Sections::from_bytes_within(bytes, FILE_KIND, most)?;
+        let held = sections.held().saturating_add(len);
+        let (diff, blocks) = from_sections(sections)?;
+        Ok((diff, blocks, held))
     }
 
     pub(crate) fn open(path: &Path) -> Result<DiffIndex, Error> {
@@ -145,14 +151,14 @@ impl<'a> Encoded<'a> {
         container_len(lens)
     }
 
-    /// What it takes in memory for who reads all of it. See [`max_held`].
+    /// What it takes in memory for who reads all of it, with the bytes that it is read from. See [`max_held`].
     pub fn held(&self) -> u64 {
         let blocks = self.blocks.iter().map(|(_, block)| BLOCK.held(&block.seal()));
         let signatures = section_lens(self.kept());
         let left_out = self.left_out.iter().map(|section| PATHS.held(&section.seal()));
         let heads = [&self.roots].into_iter().chain(&self.top).map(|head| head.seal().raw_len);
         let all = heads.chain(blocks).chain(signatures).chain(left_out);
-        all.fold(0, u64::saturating_add)
+        all.fold(self.byte_len(), u64::saturating_add)
     }
 
     /// That who reads it believes it, when `len` bytes are stored for it.
@@ -234,8 +240,19 @@ fn from_sections(sections: Sections) -> Result<(DiffIndex, Vec<(u64, Seal)>), Er
     let numbers: Vec<usize> = sections.of_kind(CHANGES).collect();
     let sections = Arc::new(sections);
     let mut signatures = SignatureReader::new(Arc::clone(&sections), SIGNATURES)?;
-    let mut changes = Vec::new();
-    for numbers in numbers.chunks(BLOCKS_AT_ONCE) {
+    // At once, since a list that grows is there twice meanwhile. This much room was counted for it.
+    let mut changes = Vec::with_capacity(numbers.len() * BLOCK_ROWS);
+    let mut rest = numbers.as_slice();
+    while !rest.is_empty() {
+        let mut bytes = 0;
+        let fits = |number: &&usize| {
+            let fits = bytes < BYTES_AT_ONCE;
+            bytes += sections.raw_len(**number);
+            fits
+        };
+        let len = rest.iter().take(BLOCKS_AT_ONCE).take_while(fits).count();
+        let (numbers, after) = rest.split_at(len);
+        rest = after;
         let rows = numbers.par_iter().map(|&number| sections.decode_list::<RowRead>(number));
         for row in rows.collect::<Result<Vec<_>, _>>()?.into_iter().flatten() {
             let signature = match &row.2 {

@@ -43,13 +43,23 @@ pub const MAX_RUNS: usize = 1 << 23;
 /// assert_eq!(new, b"b0123xyz");
 /// # Ok::<(), rsync_core::Error>(())
 /// ```
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone)]
 pub struct Extents {
     /// None is empty, and none goes on where the one before it ended.
     runs: Vec<Run>,
     has_base: bool,
     max_runs: usize,
+    steps: u64,
 }
+
+/// Equal are those that say the same, however they were made.
+impl PartialEq for Extents {
+    fn eq(&self, other: &Extents) -> bool {
+        (&self.runs, self.has_base) == (&other.runs, other.has_base)
+    }
+}
+
+impl Eq for Extents {}
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 struct Run {
@@ -95,7 +105,7 @@ impl Extents {
 
     fn whole(origin: Origin, len: u64) -> Extents {
         let runs = if len == 0 { Vec::new() } else { vec![Run { end: len, at: 0, origin }] };
-        Extents { runs, has_base: origin == Origin::Base, max_runs: MAX_RUNS }
+        Extents { runs, has_base: origin == Origin::Base, max_runs: MAX_RUNS, steps: 0 }
     }
 
     /// How many bytes the data has.
@@ -106,6 +116,11 @@ impl Extents {
     /// Of how many runs the data is.
     pub fn runs(&self) -> usize {
         self.runs.len()
+    }
+
+    /// How many commands were read and runs were copied to make this, from the first delta on.
+    pub fn steps(&self) -> u64 {
+        self.steps
     }
 
     /// The same, of which nothing is made that has more than `max_runs` runs, [`MAX_RUNS`] at most: few commands can
@@ -129,6 +144,7 @@ impl Extents {
         let mut commands = Commands::new(delta, max_len)?;
         let mut out = Extents { runs: Vec::new(), ..*self };
         while let Some(command) = commands.next()? {
+            out.steps = out.steps.saturating_add(1);
             match command {
                 Command::Copy { base, len } => {
                     let end = commands.end_in_base(base, len, self.len())?;
@@ -157,6 +173,7 @@ impl Extents {
                 break;
             }
             out.push(run.at + (begin - start), end - begin, run.origin);
+            out.steps = out.steps.saturating_add(1);
             start = run.end;
         }
     }
