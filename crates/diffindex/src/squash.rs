@@ -232,6 +232,36 @@ impl<'a> State<'a> {
                 self.paths.insert(path, outcome);
             }
         }
+        let from_nothing = self.old.is_some_and(|old| old.records().is_empty());
+        match self.extent == Extent::Whole && from_nothing {
+            true => self.check_tree(part),
+            false => Ok(()),
+        }
+    }
+
+    /// That what stands after `part` is a tree, as what stood before it was: of a chain from nothing all is known.
+    /// Without it, a path could stand where no directory is, be in one that a later part makes as a new one, and be
+    /// found by who reads all and not by who looks up that directory.
+    fn check_tree(&self, part: &DiffIndex) -> Result<(), Error> {
+        let mut checked: Option<RelPath> = None;
+        for change in part.changes() {
+            let Change { path, new, .. } = change;
+            let is_dir = new.as_ref().is_some_and(|new| new.node == Node::Dir);
+            if new.is_some() && checked.as_ref().is_none_or(|dir| !path.is_right_below(dir)) {
+                checked = path.parent();
+                let parent = checked.as_ref().map(|dir| self.paths.get(dir));
+                if parent.is_some_and(|dir| dir.and_then(Outcome::node) != Some(&Node::Dir)) {
+                    let problem = "something new where no directory is";
+                    return Err(Error::Unusable { path: path.clone(), problem });
+                }
+            }
+            let mut after =
+                self.paths.range::<RelPath, _>((Bound::Excluded(path), Bound::Unbounded));
+            if !is_dir && after.next().is_some_and(|(next, _)| next.is_below(path)) {
+                let problem = "something is left below a directory that goes";
+                return Err(Error::Unusable { path: path.clone(), problem });
+            }
+        }
         Ok(())
     }
 

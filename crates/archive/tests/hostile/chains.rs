@@ -1,6 +1,7 @@
 //! Chains of archives that are made to cost as much as they can: of under 1 MB together, every hash right. Reading one,
 //! as a restore or a verification does, takes at most 256 MiB and 5 seconds of processor time, or is refused.
 
+use std::collections::BTreeSet;
 use std::io::Read;
 
 use archive::{Archive, DiffData};
@@ -136,7 +137,15 @@ fn plain(parts: impl IntoIterator<Item = Vec<Change>>) -> Chain {
 
 /// A directory with so many fifos in it that moves along `stops`.
 fn moved(count: usize, stops: Vec<String>) -> Chain {
-    plain([fifos(&stops[0], count)].into_iter().chain(moves(count, &stops)))
+    let above = stops.iter().flat_map(|stop| above(stop)).collect::<BTreeSet<_>>();
+    let above = above.into_iter().map(|dir| comes(dir.as_bytes(), Node::Dir));
+    let first = fifos(&stops[0], count).into_iter().chain(above).collect();
+    plain([first].into_iter().chain(moves(count, &stops)))
+}
+
+/// The directories that `path` lies in.
+fn above(at: &str) -> Vec<RelPath> {
+    path(at).ancestors().map(|dir| path(dir.as_bytes())).collect()
 }
 
 /// What comes, and goes again, and so on.
@@ -232,7 +241,7 @@ fn left_out(archives: usize, lists: usize) -> Chain {
 fn chains() -> Vec<(&'static str, Chain)> {
     let numbered = |count: usize| (0..count).map(|n| format!("d{n}")).collect::<Vec<_>>();
     let turns = |count: usize| {
-        (0..count).map(|n| if n % 2 == 0 { format!("d{n}") } else { deep(&format!("l{n}"), 8000) })
+        (0..count).map(|n| if n % 2 == 0 { format!("d{n}") } else { format!("{}/l{n}", long()) })
     };
     let same = |n| {
         let content = Content::Same { path: path("a") };
@@ -358,4 +367,23 @@ fn a_chain_takes_no_more_memory_than_one_archive() {
     archives.iter().for_each(|archive| drop(archive.load().unwrap()));
     let error = in_words(Archive::load_chain(&archives).unwrap_err());
     assert!(error.contains("with the archives before it, it takes"), "{error}");
+}
+
+/// Who reads all of a chain would find such paths, and who looks up the directory would not.
+#[test]
+fn what_stands_where_no_directory_is() {
+    let _alone = Meter::alone();
+    let dir = || comes("d", Node::Dir);
+    let inside = || comes("d/f", Node::Fifo);
+    for (parts, problem) in [
+        (vec![vec![inside()], vec![dir()]], "something new where no directory is at d/f"),
+        (
+            vec![vec![dir(), inside()], vec![goes("d", Node::Dir)]],
+            "something is left below a directory that goes at d",
+        ),
+    ] {
+        let parts = Archive::load_chain(&plain(parts).opened().unwrap()).unwrap();
+        let error = in_words(DiffData::squash(&parts).unwrap_err());
+        assert!(error.ends_with(problem), "{error}");
+    }
 }
