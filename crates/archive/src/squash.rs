@@ -247,9 +247,10 @@ pub(crate) fn squash_by(
     Ok(DiffData { parts: parts.into_iter().cloned().collect(), ..squashed })
 }
 
-/// Directories that move as a whole may take along so many paths, all together, and one more for each byte that is
-/// stored. To take a path along costs some microseconds, and a move of a few bytes takes along all that there is.
-const FREE_MOVES: u64 = 1 << 19;
+/// Directories that move as a whole may take along so many paths, all together, and one more for each two bytes that
+/// are stored. To take a path along costs some microseconds, and a move of a few bytes takes along all that there is.
+const FREE_MOVES: u64 = 1 << 17;
+const BYTES_PER_MOVE: u64 = 2;
 /// As much of a path costs as much as a path.
 const PATH_PART: u64 = 512;
 
@@ -257,7 +258,8 @@ const PATH_PART: u64 = 512;
 fn check_moves(parts: &[&DiffData], paths: usize) -> Result<(), Error> {
     let (mut moves, mut most, mut paths) = (0u64, FREE_MOVES, paths as u64);
     for part in parts {
-        most = part.archives.iter().map(Archive::size).fold(most, u64::saturating_add);
+        let stored = part.archives.iter().map(|archive| archive.size() / BYTES_PER_MOVE);
+        most = stored.fold(most, u64::saturating_add);
         for tree in part.diff.moved_trees() {
             let len = tree.from.as_bytes().len() + tree.to.as_bytes().len();
             let each = 1 + len as u64 / PATH_PART;

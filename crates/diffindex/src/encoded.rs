@@ -42,6 +42,10 @@ const BYTES_AT_ONCE: usize = 8 << 20;
 /// What a block is, and takes in memory.
 pub const BLOCK: List = List { kind: CHANGES, rows: BLOCK_ROWS, row_room: 256 };
 
+/// What an extended attribute counts for beside its bytes. It takes no such memory, but time: of four bytes each there could
+/// be tens of millions.
+const ATTRIBUTE_ROOM: u64 = 16;
+
 /// Which signatures are written with a diff.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Signatures {
@@ -77,6 +81,9 @@ enum Outcome<N> {
 
 /// [`New`] as it is encoded; of references when it is written.
 type NewRow<N, M, C> = (N, M, C, Option<ShapeCode>);
+
+/// A diff, where its blocks are, and what it takes in memory.
+type InBlocks = (DiffIndex, Vec<(u64, Seal)>, u64);
 
 type RowRead = Row<RelPath, Node, Meta, Content>;
 type RowWritten<'a> = Row<&'a RelPath, &'a Node, &'a Meta, &'a Content>;
@@ -123,21 +130,18 @@ impl DiffIndex {
     ///
     /// # Errors
     /// As [`from_bytes`](DiffIndex::from_bytes).
-    pub fn from_bytes_in_blocks(
-        bytes: Vec<u8>,
-        most: u64,
-    ) -> Result<(DiffIndex, Vec<(u64, Seal)>, u64), Error> {
+    pub fn from_bytes_in_blocks(bytes: Vec<u8>, most: u64) -> Result<InBlocks, Error> {
         let len = bytes.len() as u64;
         let most = most.saturating_sub(len);
         let sections = Sections::from_bytes_within(bytes, FILE_KIND, most)?;
-        let held = sections.held().saturating_add(len);
-        let (diff, blocks) = from_sections(sections)?;
-        Ok((diff, blocks, held))
+        let (diff, blocks, held) = from_sections(sections, most)?;
+        Ok((diff, blocks, held.saturating_add(len)))
     }
 
     pub(crate) fn open(path: &Path) -> Result<DiffIndex, Error> {
         let file = File::open(path).map_err(Error::Open)?;
-        Ok(from_sections(Sections::open(file, FILE_KIND)?)?.0)
+        let len = file.metadata().map_err(Error::Open)?.len();
+        Ok(from_sections(Sections::open(file, FILE_KIND)?, max_held(len))?.0)
     }
 }
 
@@ -158,7 +162,10 @@ impl<'a> Encoded<'a> {
         let left_out = self.left_out.iter().map(|section| PATHS.held(&section.seal()));
         let heads = [&self.roots].into_iter().chain(&self.top).map(|head| head.seal().raw_len);
         let all = heads.chain(blocks).chain(signatures).chain(left_out);
-        all.fold(self.byte_len(), u64::saturating_add)
+        all.fold(
+            self.byte_len().saturating_add(attributes(self.diff.changes())),
+            u64::saturating_add,
+        )
     }
 
     /// That who reads it believes it, when `len` bytes are stored for it.
@@ -233,7 +240,9 @@ pub fn read_block(seal: &Seal, stored: Vec<u8>) -> Result<Vec<Change>, Error> {
     }
 }
 
-fn from_sections(sections: Sections) -> Result<(DiffIndex, Vec<(u64, Seal)>), Error> {
+/// The diff in `sections`, which may hold `most`.
+fn from_sections(sections: Sections, most: u64) -> Result<InBlocks, Error> {
+    let mut held = sections.held();
     let roots = sections.of_kind(ROOTS).next().unwrap_or(usize::MAX);
     let (base, result) = sections.decode(roots)?;
     let blocks = sections.of_kind(CHANGES).filter_map(|number| sections.place(number)).collect();
@@ -253,6 +262,7 @@ fn from_sections(sections: Sections) -> Result<(DiffIndex, Vec<(u64, Seal)>), Er
         let len = rest.iter().take(BLOCKS_AT_ONCE).take_while(fits).count();
         let (numbers, after) = rest.split_at(len);
         rest = after;
+        let before = changes.len();
         let rows = numbers.par_iter().map(|&number| sections.decode_list::<RowRead>(number));
         for row in rows.collect::<Result<Vec<_>, _>>()?.into_iter().flatten() {
             let signature = match &row.2 {
@@ -260,6 +270,10 @@ fn from_sections(sections: Sections) -> Result<(DiffIndex, Vec<(u64, Seal)>), Er
                 Outcome::Gone | Outcome::Excluded => None,
             };
             changes.push(change(row, signature));
+        }
+        held = held.saturating_add(attributes(changes.get(before..).unwrap_or_default()));
+        if let Some(problem) = too_much(held, most) {
+            return Err(SectionError::Damaged { offset: 0, problem }.into());
         }
     }
     signatures.finish()?;
@@ -277,7 +291,7 @@ fn from_sections(sections: Sections) -> Result<(DiffIndex, Vec<(u64, Seal)>), Er
         None => None,
     };
     let diff = DiffIndex::from_changes(base, result, changes)?;
-    Ok((diff.with_top(left_out, top), blocks))
+    Ok((diff.with_top(left_out, top), blocks, held))
 }
 
 fn change((path, old, new): RowRead, signature: Option<StoredSignature>) -> Change {
@@ -287,6 +301,12 @@ fn change((path, old, new): RowRead, signature: Option<StoredSignature>) -> Chan
         Outcome::Gone | Outcome::Excluded => None,
     };
     Change { path, old, new, excluded }
+}
+
+/// What the extended attributes of these changes count for beside their bytes.
+fn attributes(changes: &[Change]) -> u64 {
+    let news = changes.iter().filter_map(|change| change.new.as_ref());
+    news.map(|new| new.meta.xattrs.len() as u64).sum::<u64>().saturating_mul(ATTRIBUTE_ROOM)
 }
 
 /// About how many bytes a change is encoded in.

@@ -101,6 +101,11 @@ impl Xattrs {
         self.0.is_none()
     }
 
+    /// How many there are.
+    pub fn len(&self) -> usize {
+        self.iter().count()
+    }
+
     /// The name and the value of each.
     pub fn iter(&self) -> impl Iterator<Item = (&[u8], &[u8])> {
         let mut rest: &[u8] = self.0.as_ref().map_or(&[], |packed| packed);
@@ -159,7 +164,7 @@ impl Serialize for Xattrs {
             #[serde(with = "crate::bytes")] &'a [u8],
         );
 
-        let mut list = serializer.serialize_seq(Some(self.iter().count()))?;
+        let mut list = serializer.serialize_seq(Some(self.len()))?;
         self.iter().try_for_each(|(name, value)| list.serialize_element(&Row(name, value)))?;
         list.end()
     }
