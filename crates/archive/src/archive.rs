@@ -1,6 +1,7 @@
 //! [`Archive`]: an archive of which only the end was read, and single blocks of its changes. Knows no tar
 //! header and no compression.
 
+use std::cell::Cell;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::File;
 use std::io::Read;
@@ -8,7 +9,7 @@ use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use diffindex::{Change, read_block};
+use diffindex::{BLOCK, Change, read_block};
 use dirindex::{DirIndex, PathSlice, RelPath, Root};
 
 use crate::error::shown;
@@ -109,14 +110,13 @@ impl Archive {
         open::load(self, None)
     }
 
-    /// [`load`](Archive::load), of archives of which each starts where the one before it ends. They may not take
-    /// more memory together than one archive of their length.
+    /// [`load`](Archive::load), of archives of which each starts where the one before it ends. They, and what is
+    /// made of them, may not take more memory together than one archive of their length.
     ///
     /// # Errors
     /// As [`load`](Archive::load); [`Error::Damaged`] for what is too much, before any of it is read.
     pub fn load_chain(archives: &[Archive]) -> Result<Vec<DiffData>, Error> {
-        open::check_chain(archives.iter())?;
-        archives.iter().map(Archive::load).collect()
+        open::load_chain(archives)
     }
 
     /// The change at `path`, if there is one, without its signature. The archive's own word: that it is a change
@@ -126,7 +126,9 @@ impl Archive {
     /// # Errors
     /// As [`load`](Archive::load).
     pub fn get(&self, path: &RelPath) -> Result<Option<Change>, Error> {
-        Ok(Blocks::new(&self.0).at(path)?.map(|(change, _)| change))
+        let room = Cell::new(u64::MAX);
+        let listed = Blocks::new(&self.0, &room).at(path)?;
+        Ok(listed.map(|listed| listed.change.clone()))
     }
 
     /// The numbers, from 1, of the volumes that hold what is at and below `paths` and the directories
@@ -191,33 +193,41 @@ impl Opened {
 pub(crate) struct Blocks<'a> {
     archive: &'a Opened,
     cursor: Cursor<'a>,
-    loaded: BTreeMap<usize, (Vec<Change>, Vec<Placed>)>,
+    loaded: BTreeMap<usize, Vec<Arc<Listed>>>,
+    /// How much more may be in memory, of all archives that are read together.
+    room: &'a Cell<u64>,
+}
+
+/// A change that a block has, and where its content is if it has one.
+#[derive(Clone)]
+pub(crate) struct Listed {
+    pub(crate) change: Change,
+    pub(crate) placed: Option<Placed>,
 }
 
 impl<'a> Blocks<'a> {
-    pub(crate) fn new(archive: &'a Opened) -> Blocks<'a> {
-        Blocks { archive, cursor: archive.stream.cursor(), loaded: BTreeMap::new() }
+    pub(crate) fn new(archive: &'a Opened, room: &'a Cell<u64>) -> Blocks<'a> {
+        Blocks { archive, cursor: archive.stream.cursor(), loaded: BTreeMap::new(), room }
     }
 
-    /// The change at `path`, and where its content is.
+    /// The change at `path`.
     pub(crate) fn at<'p>(
         &mut self,
         path: impl Into<PathSlice<'p>>,
-    ) -> Result<Option<(Change, Option<Placed>)>, Error> {
+    ) -> Result<Option<Arc<Listed>>, Error> {
         let path = path.into();
         let Some(number) = self.archive.layout.block_of(path) else { return Ok(None) };
-        let (changes, contents) = self.load(number)?;
-        let place = |change: &Change| PathSlice::from(&change.path).cmp(&path);
-        let found = changes.binary_search_by(place).ok();
-        let stored = |at: usize| contents.iter().find(|stored| stored.change == at).copied();
-        Ok(found.and_then(|at| Some((changes.get(at)?.clone(), stored(at)))))
+        let listed = self.load(number)?;
+        let place = |listed: &Arc<Listed>| PathSlice::from(&listed.change.path).cmp(&path);
+        let found = listed.binary_search_by(place).ok();
+        Ok(found.and_then(|at| listed.get(at).cloned()))
     }
 
-    /// Gives every change below `dir`, and where its content is.
+    /// Gives every change below `dir`.
     pub(crate) fn below(
         &mut self,
         dir: &RelPath,
-        mut give: impl FnMut(&Change, Option<Placed>),
+        mut give: impl FnMut(&Arc<Listed>),
     ) -> Result<(), Error> {
         let layout = &self.archive.layout;
         let from = layout.block_of(dir).unwrap_or(0);
@@ -225,14 +235,8 @@ impl<'a> Blocks<'a> {
             if block.first > *dir && !block.first.is_below(dir) {
                 break;
             }
-            let (changes, contents) = self.load(number)?;
-            let mut contents = contents.iter().copied().peekable();
-            for (at, change) in changes.iter().enumerate() {
-                let stored = contents.next_if(|stored| stored.change == at);
-                if change.path.is_below(dir) {
-                    give(change, stored);
-                }
-            }
+            let listed = self.load(number)?.iter();
+            listed.filter(|listed| listed.change.path.is_below(dir)).for_each(&mut give);
         }
         Ok(())
     }
@@ -242,7 +246,7 @@ impl<'a> Blocks<'a> {
         self.loaded.keys().copied()
     }
 
-    fn load(&mut self, number: usize) -> Result<&(Vec<Change>, Vec<Placed>), Error> {
+    fn load(&mut self, number: usize) -> Result<&Vec<Arc<Listed>>, Error> {
         if !self.loaded.contains_key(&number) {
             let block = self.read(number)?;
             self.loaded.insert(number, block);
@@ -250,15 +254,27 @@ impl<'a> Blocks<'a> {
         self.loaded.get(&number).ok_or_else(|| self.archive.wrong_table("a block is missing"))
     }
 
-    fn read(&mut self, number: usize) -> Result<(Vec<Change>, Vec<Placed>), Error> {
+    fn read(&mut self, number: usize) -> Result<Vec<Arc<Listed>>, Error> {
         let Opened { stream, layout, .. } = self.archive;
         let block = layout.blocks.get(number);
         let block = block.ok_or_else(|| self.archive.wrong_table("a block is missing"))?;
+        let Some(room) = self.room.get().checked_sub(BLOCK.held(&block.seal)) else {
+            let problem = "what is looked up takes more memory than what is stored allows: look \
+                           up fewer paths, or restore all";
+            return Err(stream.damaged(open::DIFF, 0, problem));
+        };
+        self.room.set(room);
         let mut stored = vec![0; block.seal.stored_len as usize];
         self.cursor.read_body_exact(open::DIFF, &layout.diff, block.offset, &mut stored)?;
         let changes = read_block(&block.seal, stored)
             .map_err(|source| Error::Diff { archive: shown(stream.path()), source })?;
         let contents = layout.place(number, &changes);
-        Ok((changes, contents.map_err(|problem| self.archive.wrong_table(problem))?))
+        let contents = contents.map_err(|problem| self.archive.wrong_table(problem))?;
+        let mut contents = contents.into_iter().peekable();
+        let listed = changes.into_iter().enumerate().map(|(at, change)| {
+            let placed = contents.next_if(|placed| placed.change == at);
+            Arc::new(Listed { change, placed })
+        });
+        Ok(listed.collect())
     }
 }

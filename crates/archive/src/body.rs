@@ -70,26 +70,47 @@ impl Stored {
 const MAX_HELD: usize = 64 << 20;
 
 /// Cursors in the archives that were read from last, the last one last.
-#[derive(Default)]
-pub(crate) struct Cursors<'a>(Vec<(&'a Archive, Cursor<'a>)>);
+pub(crate) struct Cursors<'a> {
+    cursors: Vec<(&'a Archive, Cursor<'a>)>,
+    /// How many steps composing contents may still take.
+    steps: u64,
+}
+
+/// Composing contents may take so many steps, those of all that one reader reads together, and so many for each byte of the
+/// archives. What one content takes has a limit of its own, but many can be made of one that is stored once.
+const FREE_STEPS: u64 = 16 << 20;
+const STEPS_PER_BYTE: u64 = 32;
 
 impl<'a> Cursors<'a> {
+    pub(crate) fn new(archives: &[Archive]) -> Cursors<'a> {
+        let stored = archives.iter().map(Archive::size).fold(0, u64::saturating_add);
+        let steps = stored.saturating_mul(STEPS_PER_BYTE).saturating_add(FREE_STEPS);
+        Cursors { cursors: Vec::new(), steps }
+    }
+
+    /// Whether composing may take so many steps more.
+    pub(crate) fn spend(&mut self, steps: u64) -> bool {
+        let left = self.steps.checked_sub(steps);
+        self.steps = left.unwrap_or(0);
+        left.is_some()
+    }
+
     /// The cursor in `archive`.
     pub(crate) fn of(&mut self, archive: &'a Archive) -> &mut Cursor<'a> {
         let same = |(known, _): &(&Archive, Cursor<'_>)| Arc::ptr_eq(&known.0, &archive.0);
-        let cursor = match self.0.iter().rposition(same) {
-            Some(at) => self.0.remove(at).1,
+        let cursor = match self.cursors.iter().rposition(same) {
+            Some(at) => self.cursors.remove(at).1,
             None => {
-                let mut held: usize = self.0.iter().map(|(_, cursor)| cursor.held()).sum();
+                let mut held: usize = self.cursors.iter().map(|(_, cursor)| cursor.held()).sum();
                 while held > MAX_HELD {
-                    held -= self.0.remove(0).1.held();
+                    held -= self.cursors.remove(0).1.held();
                 }
                 archive.0.stream.cursor()
             }
         };
-        self.0.push((archive, cursor));
-        let last = self.0.len() - 1;
-        &mut self.0[last].1
+        self.cursors.push((archive, cursor));
+        let last = self.cursors.len() - 1;
+        &mut self.cursors[last].1
     }
 }
 

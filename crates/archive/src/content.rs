@@ -138,7 +138,13 @@ fn compose<'a>(
             }
             let delta = BodyReader::new(cursors.of(&body.archive), body.framed, name);
             let composed = extents.then(delta, number, body.result_len);
+            let before = extents.steps();
             extents = composed.map_err(|error| body.bad_delta(name, error))?;
+            if !cursors.spend(extents.steps() - before) {
+                let problem = "composing the contents up to here takes more steps than what is \
+                               stored allows: restore fewer paths at a time";
+                return Err(body.damaged(name, problem.to_owned()));
+            }
         }
         if extents.len() != body.result_len {
             let (found, wanted) = (extents.len(), body.result_len);

@@ -53,7 +53,7 @@ impl<'r> DiffStream<'r> {
         }
         forward.end()?;
         let most = max_held(forward.member_end());
-        let (diff, blocks) = DiffIndex::from_bytes_in_blocks(bytes, most)
+        let (diff, blocks, _) = DiffIndex::from_bytes_in_blocks(bytes, most)
             .map_err(|source| Error::Diff { archive: forward.name(), source })?;
         forward.begin(PATHS, Some(paths::byte_len(&diff)))?;
         let differs = forward.damaged(PATHS, PATHS_DIFFER);

@@ -93,9 +93,10 @@ impl Layout {
         Ok(Layout { head, blocks, deltas, framing, diff, paths })
     }
 
-    /// What the blocks take in memory, all of them together.
+    /// What `diff.index` and its blocks take in memory, all of them together.
     pub(crate) fn held(&self) -> u64 {
-        self.blocks.iter().map(|block| BLOCK.held(&block.seal)).fold(0, u64::saturating_add)
+        let blocks = self.blocks.iter().map(|block| BLOCK.held(&block.seal));
+        blocks.fold(self.head.diff_len, u64::saturating_add)
     }
 
     /// The number of the block that has `path`, if any has.

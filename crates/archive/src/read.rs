@@ -97,7 +97,7 @@ impl DiffData {
     /// A reader of single contents. One reader opens contents that follow one another without
     /// unpacking anything twice; several readers may work at once.
     pub fn reader(&self) -> ContentReader<'_> {
-        ContentReader { data: self, cursors: Cursors::default() }
+        ContentReader { data: self, cursors: Cursors::new(&self.archives) }
     }
 
     /// The name of the archive, or of the first and the last of several.

@@ -1,6 +1,7 @@
 //! Single paths out of archives: the changes that have to do with them, found by the tables, and the bytes
 //! that restoring them reads. Knows no tar header and no compression.
 
+use std::cell::Cell;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::ops::Range;
 use std::sync::Arc;
@@ -8,15 +9,14 @@ use std::sync::Arc;
 use diffindex::{Change, Content, DiffIndex, MovedTree};
 use dirindex::{Node, PathSlice, RelPath, Subtrees};
 
-use crate::archive::{Blocks, Opened};
+use crate::archive::{Blocks, Listed, Opened};
 use crate::body::Stored;
-use crate::layout::Placed;
 use crate::read::{Recipe, names};
 use crate::squash::squash_by;
 use crate::{Archive, DiffData, Error, open};
 
 /// Some of an archive's changes, each with the place of its content if it has one.
-type Changes = BTreeMap<RelPath, (Change, Option<Placed>)>;
+type Changes = BTreeMap<RelPath, Arc<Listed>>;
 
 /// What of an archive has to do with some paths, and which blocks were read to find it.
 struct Found {
@@ -69,7 +69,7 @@ impl Archive {
     /// # Errors
     /// As [`select`](Archive::select); [`Error::Unlinked`] for archives that do not meet.
     pub fn select_chain(archives: &[Archive], paths: &[RelPath]) -> Result<DiffData, Error> {
-        open::check_chain(archives.iter())?;
+        open::check_chain(archives)?;
         let (found, wanted) = find(archives, paths)?;
         select(archives, found, &wanted, paths)
     }
@@ -83,7 +83,7 @@ impl Archive {
     pub fn plan(&self, paths: &[RelPath]) -> Result<Vec<Range<u64>>, Error> {
         let (found, _) = find(std::slice::from_ref(self), paths)?;
         let spans = found.iter().flat_map(|found| found.changes.values());
-        let spans = spans.filter_map(|(_, placed)| placed.map(|placed| placed.framed));
+        let spans = spans.filter_map(|listed| listed.placed.map(|placed| placed.framed));
         let spans = spans.map(|body| body.span(0..body.len));
         let spans: Vec<Range<u64>> = spans.collect();
         Ok(found.iter().flat_map(|found| self.ranges(&found.blocks, &spans)).collect())
@@ -133,14 +133,16 @@ fn select(
     let parts = archives.iter().zip(found).map(|(archive, found)| part(archive, found.changes));
     let parts = parts.collect::<Result<Vec<DiffData>, Error>>()?;
     // Of the other paths, not all of what became of them is known.
-    squash_by(&parts, |diffs| DiffIndex::squash_at(diffs, |path| wanted.has(path)))?.select(paths)
+    squash_by(&parts, 0, |diffs| DiffIndex::squash_at(diffs, |path| wanted.has(path)))?
+        .select(paths)
 }
 
 /// Some changes of an archive's diff as one that names the same trees, though it does not lead from the
 /// one to the other.
 fn part(archive: &Archive, found: Changes) -> Result<DiffData, Error> {
-    let (mut changes, mut contents) = (Vec::new(), Vec::new());
-    for (change, placed) in found.into_values() {
+    let (mut changes, mut contents) = (Vec::with_capacity(found.len()), Vec::new());
+    for listed in found.into_values() {
+        let Listed { change, placed } = Arc::unwrap_or_clone(listed);
         if let Some(placed) = placed {
             let bodies = vec![Stored::new(archive, &placed, &change)];
             contents.push(Recipe { change: changes.len(), bodies });
@@ -160,8 +162,9 @@ fn part(archive: &Archive, found: Changes) -> Result<DiffData, Error> {
 /// Of each archive, what has to do with what stands at, above and below `paths` after the last one, and
 /// with what hard links among that name.
 fn find(archives: &[Archive], paths: &[RelPath]) -> Result<(Vec<Found>, Wanted), Error> {
+    let room = Cell::new(open::room_for_blocks(archives));
     let mut views: Vec<Blocks<'_>> =
-        archives.iter().map(|archive| Blocks::new(&archive.0)).collect();
+        archives.iter().map(|archive| Blocks::new(&archive.0, &room)).collect();
     let asked: Subtrees = paths.iter().cloned().collect();
     let mut ends: BTreeSet<RelPath> = paths.iter().cloned().collect();
     loop {
@@ -194,7 +197,7 @@ fn find(archives: &[Archive], paths: &[RelPath]) -> Result<(Vec<Found>, Wanted),
 fn named(found: &[Changes]) -> BTreeSet<RelPath> {
     let mut named = BTreeSet::new();
     for changes in found {
-        let trees = changes.values().filter_map(|(change, _)| change.moved_tree());
+        let trees = changes.values().filter_map(|listed| listed.change.moved_tree());
         let trees: HashMap<&RelPath, MovedTree<'_>> = trees.map(|tree| (tree.from, tree)).collect();
         if !trees.is_empty() {
             let from: Subtrees = trees.keys().copied().cloned().collect();
@@ -204,10 +207,12 @@ fn named(found: &[Changes]) -> BTreeSet<RelPath> {
             };
             named = named.into_iter().map(moved).collect();
         }
-        named.extend(changes.values().filter_map(|(change, _)| match &change.new.as_ref()?.node {
-            Node::HardLink { to } => Some(to.clone()),
-            _ => None,
-        }));
+        named.extend(changes.values().filter_map(
+            |listed| match &listed.change.new.as_ref()?.node {
+                Node::HardLink { to } => Some(to.clone()),
+                _ => None,
+            },
+        ));
     }
     named
 }
@@ -230,17 +235,18 @@ impl Needed {
     fn find(&mut self, view: &mut Blocks<'_>, full: bool) -> Result<Changes, Error> {
         let mut found = Changes::new();
         for dir in self.dirs.tops() {
-            view.below(dir, |change, placed| {
-                found.insert(change.path.clone(), (change.clone(), placed));
+            view.below(dir, |listed| {
+                found.insert(listed.change.path.clone(), Arc::clone(listed));
             })?;
         }
         look(view, self.ends.iter().chain(&self.paths), &mut found)?;
         let above = self.ends.iter().chain(self.paths.iter().filter(|_| !full));
         look(view, above.flat_map(RelPath::ancestors), &mut found)?;
-        let others = found.values().filter_map(|(change, _)| match &change.new.as_ref()?.content {
-            Content::Same { path } | Content::Tree { base: path, .. } => Some(path.clone()),
-            _ => None,
-        });
+        let others =
+            found.values().filter_map(|listed| match &listed.change.new.as_ref()?.content {
+                Content::Same { path } | Content::Tree { base: path, .. } => Some(path.clone()),
+                _ => None,
+            });
         let others: BTreeSet<RelPath> = others.collect();
         look(view, &others, &mut found)?;
         self.paths.extend(others);
@@ -250,7 +256,7 @@ impl Needed {
     /// What has to be known of the tree before the archive, of which these changes were found.
     fn before(self, found: &Changes) -> Needed {
         // Below these there was nothing.
-        let made = found.values().map(|(change, _)| change).filter(|change| {
+        let made = found.values().map(|listed| &listed.change).filter(|change| {
             let makes = change.new.as_ref().is_some_and(|new| new.node == Node::Dir);
             makes && change.old != Some(Node::Dir)
         });
@@ -274,7 +280,7 @@ impl Needed {
                 false => drop(dirs.insert(dir.clone())),
             }
         }
-        for (change, _) in found.values() {
+        for Listed { change, .. } in found.values().map(Arc::as_ref) {
             let Some(new) = &change.new else { continue };
             match &new.content {
                 Content::Copy { base } | Content::Delta { base, .. } => {
@@ -299,8 +305,8 @@ fn look<'p, P: Into<PathSlice<'p>>>(
     found: &mut Changes,
 ) -> Result<(), Error> {
     for path in paths {
-        if let Some((change, placed)) = view.at(path)? {
-            found.entry(change.path.clone()).or_insert((change, placed));
+        if let Some(listed) = view.at(path)? {
+            found.entry(listed.change.path.clone()).or_insert(listed);
         }
     }
     Ok(())

@@ -5,7 +5,7 @@ use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 
 use diffindex::{Change, Content, DiffIndex, New};
-use dirindex::{DirIndex, Entry, Node, Record, RelPath};
+use dirindex::{DirIndex, Entry, EntryRef, Node, Record, RelPath, Root, tree_root};
 
 use crate::body::Stored;
 use crate::read::{Recipe, names};
@@ -29,7 +29,7 @@ impl DiffData {
     pub fn squash(parts: &[DiffData]) -> Result<DiffData, Error> {
         match parts {
             [only] => Ok(only.clone()),
-            _ => squash_by(parts, DiffIndex::squash),
+            _ => squash_by(parts, 0, DiffIndex::squash),
         }
     }
 
@@ -46,7 +46,7 @@ impl DiffData {
         {
             return Err(Error::WrongBase { wanted: first.diff.base(), found: old.root() });
         }
-        squash_by(parts, |diffs| DiffIndex::squash_from(old, diffs))
+        squash_by(parts, old.records().len(), |diffs| DiffIndex::squash_from(old, diffs))
     }
 
     /// What this was squashed from, or itself.
@@ -89,7 +89,7 @@ impl DiffData {
             let needed = above.into_iter().chain(named);
             found.extend(needed.filter_map(|path| self.diff.position(&path)));
         }
-        let (mut chosen, mut contents) = (Vec::new(), Vec::new());
+        let (mut chosen, mut contents) = (Vec::with_capacity(wanted.len()), Vec::new());
         // Which of the chosen has the content that all of it has stored for a path.
         let mut firsts: HashMap<&RelPath, RelPath> = HashMap::new();
         for number in wanted {
@@ -109,8 +109,8 @@ impl DiffData {
             chosen.push(change);
         }
         let unusable = |source| Error::Diff { archive: self.name(), source };
-        let index = tree_of(&chosen).map_err(|source| unusable(source.into()))?;
-        let diff = DiffIndex::from_changes(self.diff.base(), index.root(), chosen);
+        let root = root_of(&chosen).map_err(|source| unusable(source.into()))?;
+        let diff = DiffIndex::from_changes(self.diff.base(), root, chosen);
         let (archives, diff) = (self.archives.clone(), diff.map_err(unusable)?);
         Ok(DiffData { archives, diff, contents: contents.into(), parts: Arc::default() })
     }
@@ -123,8 +123,8 @@ impl DiffData {
     pub fn prove(&self) -> Result<(), Error> {
         self.check_full()?;
         let unusable = |source| Error::Diff { archive: self.name(), source };
-        let tree = tree_of(self.diff.changes()).map_err(|source| unusable(source.into()))?;
-        let (expected, found) = (self.diff.result(), tree.root());
+        let found = root_of(self.diff.changes()).map_err(|source| unusable(source.into()))?;
+        let expected = self.diff.result();
         match expected == found {
             true => Ok(()),
             false => Err(unusable(diffindex::Error::WrongResult { expected, found })),
@@ -137,16 +137,12 @@ impl DiffData {
     /// # Errors
     /// [`Error::NotFull`] for a diff that starts from some tree; [`Error::Diff`].
     pub fn retarget(&self, current: &DirIndex) -> Result<DiffData, Error> {
-        self.check_full()?;
-        let unusable = |source| Error::Diff { archive: self.name(), source };
-        let wanted = tree_of(self.diff.changes()).map_err(|source| unusable(source.into()))?;
-        if wanted.root() != self.diff.result() {
-            let (expected, found) = (self.diff.result(), wanted.root());
-            return Err(unusable(diffindex::Error::WrongResult { expected, found }));
-        }
+        self.prove()?;
         if current.records().is_empty() {
             return Ok(self.clone());
         }
+        let unusable = |source| Error::Diff { archive: self.name(), source };
+        let wanted = tree_of(self.diff.changes()).map_err(|source| unusable(source.into()))?;
         let diff = DiffIndex::between(current, &wanted);
         let mut contents = Vec::new();
         let mut changes = diff.changes().to_vec();
@@ -198,9 +194,10 @@ impl DiffData {
     }
 }
 
-/// `parts` as one, of whose diffs `squash` makes one.
+/// `parts` as one, of whose diffs `squash` makes one. The tree before them has `paths` paths, as far as it is known.
 pub(crate) fn squash_by(
     parts: &[DiffData],
+    paths: usize,
     squash: impl FnOnce(&[DiffIndex]) -> Result<diffindex::Squashed, diffindex::Error>,
 ) -> Result<DiffData, Error> {
     let parts: Vec<&DiffData> = parts.iter().flat_map(DiffData::parts).collect();
@@ -218,7 +215,8 @@ pub(crate) fn squash_by(
     }
     let archives: Arc<[Archive]> =
         parts.iter().flat_map(|part| part.archives.iter().cloned()).collect();
-    open::check_chain(archives.iter())?;
+    open::check_chain(&archives)?;
+    check_moves(&parts, paths)?;
     let unusable = |source| {
         let moves = match &source {
             diffindex::Error::Folded { part, .. } => parts.get(*part).map(|part| part.name()),
@@ -249,6 +247,37 @@ pub(crate) fn squash_by(
     Ok(DiffData { parts: parts.into_iter().cloned().collect(), ..squashed })
 }
 
+/// Directories that move as a whole may take along so many paths, all together, and one more for each two bytes that
+/// are stored. To take a path along costs some microseconds, and a move of a few bytes takes along all that there is.
+const FREE_MOVES: u64 = 1 << 17;
+const BYTES_PER_MOVE: u64 = 2;
+/// As much of a path costs as much as a path.
+const PATH_PART: u64 = 512;
+
+/// That what moves on the way does not take too long.
+fn check_moves(parts: &[&DiffData], paths: usize) -> Result<(), Error> {
+    let (mut moves, mut most, mut paths) = (0u64, FREE_MOVES, paths as u64);
+    for part in parts {
+        let stored = part.archives.iter().map(|archive| archive.size() / BYTES_PER_MOVE);
+        most = stored.fold(most, u64::saturating_add);
+        for tree in part.diff.moved_trees() {
+            let len = tree.from.as_bytes().len() + tree.to.as_bytes().len();
+            let each = 1 + len as u64 / PATH_PART;
+            // How many paths it says may be a lie, but there are no more than these.
+            moves = moves.saturating_add(tree.entries.min(paths).saturating_mul(each));
+        }
+        paths += part.diff.changes().len() as u64;
+        if let Some(archive) = part.archives.last().filter(|_| moves > most) {
+            let problem = format!(
+                "with the archives before it, it moves directories with {moves} paths, where what \
+                 is stored allows {most}: take archives that follow a later full backup"
+            );
+            return Err(archive.0.stream.damaged(open::DIFF, 0, problem));
+        }
+    }
+    Ok(())
+}
+
 /// What is to be read for `path` of `bodies`, which are stored for `holder`.
 fn read_for<'a>(
     path: &'a RelPath,
@@ -259,6 +288,15 @@ fn read_for<'a>(
         true => body.clone(),
         false => body.stored_for(holder),
     })
+}
+
+/// The root of the tree that these changes make of nothing.
+fn root_of(changes: &[Change]) -> Result<Root, dirindex::Error> {
+    let entries = changes.iter().filter_map(|Change { path, new, .. }| {
+        let New { node, meta, .. } = new.as_ref()?;
+        Some(EntryRef { path, node, meta })
+    });
+    tree_root(&entries.collect::<Vec<_>>())
 }
 
 /// The tree that these changes make of nothing, without signatures.

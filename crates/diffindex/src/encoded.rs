@@ -34,12 +34,17 @@ const PATHS: List = List { kind: LEFT_OUT, rows: PATHS_AT_ONCE, row_room: 64 };
 /// costs some 6 KiB, so many that compression loses 4% against blocks of 4,096.
 const BLOCK_ROWS: usize = 128;
 
-/// So many are decoded at a time: enough for all threads, and so few that little more than the changes
-/// themselves is held of a large diff.
+/// So many are decoded at a time, and of so many bytes: enough for all threads, and so few that little more than the
+/// changes themselves is held of a large diff.
 const BLOCKS_AT_ONCE: usize = 256;
+const BYTES_AT_ONCE: usize = 8 << 20;
 
 /// What a block is, and takes in memory.
 pub const BLOCK: List = List { kind: CHANGES, rows: BLOCK_ROWS, row_room: 256 };
+
+/// What an extended attribute counts for beside its bytes. It takes no such memory, but time: of four bytes each there could
+/// be tens of millions.
+const ATTRIBUTE_ROOM: u64 = 16;
 
 /// Which signatures are written with a diff.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -76,6 +81,9 @@ enum Outcome<N> {
 
 /// [`New`] as it is encoded; of references when it is written.
 type NewRow<N, M, C> = (N, M, C, Option<ShapeCode>);
+
+/// A diff, where its blocks are, and what it takes in memory.
+type InBlocks = (DiffIndex, Vec<(u64, Seal)>, u64);
 
 type RowRead = Row<RelPath, Node, Meta, Content>;
 type RowWritten<'a> = Row<&'a RelPath, &'a Node, &'a Meta, &'a Content>;
@@ -118,20 +126,22 @@ impl DiffIndex {
     }
 
     /// [`from_bytes`](DiffIndex::from_bytes), and where in the bytes each block of changes begins and what it can be read with by itself. For a diff that is a part of a larger file,
-    /// which may take `most` bytes of memory.
+    /// which may take `most` bytes of memory, together with the bytes that it is read from; and how much it takes.
     ///
     /// # Errors
     /// As [`from_bytes`](DiffIndex::from_bytes).
-    pub fn from_bytes_in_blocks(
-        bytes: Vec<u8>,
-        most: u64,
-    ) -> Result<(DiffIndex, Vec<(u64, Seal)>), Error> {
-        from_sections(Sections::from_bytes_within(bytes, FILE_KIND, most)?)
+    pub fn from_bytes_in_blocks(bytes: Vec<u8>, most: u64) -> Result<InBlocks, Error> {
+        let len = bytes.len() as u64;
+        let most = most.saturating_sub(len);
+        let sections = Sections::from_bytes_within(bytes, FILE_KIND, most)?;
+        let (diff, blocks, held) = from_sections(sections, most)?;
+        Ok((diff, blocks, held.saturating_add(len)))
     }
 
     pub(crate) fn open(path: &Path) -> Result<DiffIndex, Error> {
         let file = File::open(path).map_err(Error::Open)?;
-        Ok(from_sections(Sections::open(file, FILE_KIND)?)?.0)
+        let len = file.metadata().map_err(Error::Open)?.len();
+        Ok(from_sections(Sections::open(file, FILE_KIND)?, max_held(len))?.0)
     }
 }
 
@@ -145,14 +155,17 @@ impl<'a> Encoded<'a> {
         container_len(lens)
     }
 
-    /// What it takes in memory for who reads all of it. See [`max_held`].
+    /// What it takes in memory for who reads all of it, with the bytes that it is read from. See [`max_held`].
     pub fn held(&self) -> u64 {
         let blocks = self.blocks.iter().map(|(_, block)| BLOCK.held(&block.seal()));
         let signatures = section_lens(self.kept());
         let left_out = self.left_out.iter().map(|section| PATHS.held(&section.seal()));
         let heads = [&self.roots].into_iter().chain(&self.top).map(|head| head.seal().raw_len);
         let all = heads.chain(blocks).chain(signatures).chain(left_out);
-        all.fold(0, u64::saturating_add)
+        all.fold(
+            self.byte_len().saturating_add(attributes(self.diff.changes())),
+            u64::saturating_add,
+        )
     }
 
     /// That who reads it believes it, when `len` bytes are stored for it.
@@ -227,15 +240,29 @@ pub fn read_block(seal: &Seal, stored: Vec<u8>) -> Result<Vec<Change>, Error> {
     }
 }
 
-fn from_sections(sections: Sections) -> Result<(DiffIndex, Vec<(u64, Seal)>), Error> {
+/// The diff in `sections`, which may hold `most`.
+fn from_sections(sections: Sections, most: u64) -> Result<InBlocks, Error> {
+    let mut held = sections.held();
     let roots = sections.of_kind(ROOTS).next().unwrap_or(usize::MAX);
     let (base, result) = sections.decode(roots)?;
     let blocks = sections.of_kind(CHANGES).filter_map(|number| sections.place(number)).collect();
     let numbers: Vec<usize> = sections.of_kind(CHANGES).collect();
     let sections = Arc::new(sections);
     let mut signatures = SignatureReader::new(Arc::clone(&sections), SIGNATURES)?;
-    let mut changes = Vec::new();
-    for numbers in numbers.chunks(BLOCKS_AT_ONCE) {
+    // At once, since a list that grows is there twice meanwhile. This much room was counted for it.
+    let mut changes = Vec::with_capacity(numbers.len() * BLOCK_ROWS);
+    let mut rest = numbers.as_slice();
+    while !rest.is_empty() {
+        let mut bytes = 0;
+        let fits = |number: &&usize| {
+            let fits = bytes < BYTES_AT_ONCE;
+            bytes += sections.raw_len(**number);
+            fits
+        };
+        let len = rest.iter().take(BLOCKS_AT_ONCE).take_while(fits).count();
+        let (numbers, after) = rest.split_at(len);
+        rest = after;
+        let before = changes.len();
         let rows = numbers.par_iter().map(|&number| sections.decode_list::<RowRead>(number));
         for row in rows.collect::<Result<Vec<_>, _>>()?.into_iter().flatten() {
             let signature = match &row.2 {
@@ -243,6 +270,10 @@ fn from_sections(sections: Sections) -> Result<(DiffIndex, Vec<(u64, Seal)>), Er
                 Outcome::Gone | Outcome::Excluded => None,
             };
             changes.push(change(row, signature));
+        }
+        held = held.saturating_add(attributes(changes.get(before..).unwrap_or_default()));
+        if let Some(problem) = too_much(held, most) {
+            return Err(SectionError::Damaged { offset: 0, problem }.into());
         }
     }
     signatures.finish()?;
@@ -260,7 +291,7 @@ fn from_sections(sections: Sections) -> Result<(DiffIndex, Vec<(u64, Seal)>), Er
         None => None,
     };
     let diff = DiffIndex::from_changes(base, result, changes)?;
-    Ok((diff.with_top(left_out, top), blocks))
+    Ok((diff.with_top(left_out, top), blocks, held))
 }
 
 fn change((path, old, new): RowRead, signature: Option<StoredSignature>) -> Change {
@@ -270,6 +301,12 @@ fn change((path, old, new): RowRead, signature: Option<StoredSignature>) -> Chan
         Outcome::Gone | Outcome::Excluded => None,
     };
     Change { path, old, new, excluded }
+}
+
+/// What the extended attributes of these changes count for beside their bytes.
+fn attributes(changes: &[Change]) -> u64 {
+    let news = changes.iter().filter_map(|change| change.new.as_ref());
+    news.map(|new| new.meta.xattrs.len() as u64).sum::<u64>().saturating_mul(ATTRIBUTE_ROOM)
 }
 
 /// About how many bytes a change is encoded in.

@@ -180,7 +180,13 @@ enum Base {
     /// The first of the contents is the whole file.
     Whole,
     /// What a path of the first tree has.
-    Tree(RelPath, Digest),
+    Tree(Arc<(RelPath, Digest)>),
+}
+
+impl Base {
+    fn tree(path: &RelPath, digest: Digest) -> Base {
+        Base::Tree(Arc::new((path.clone(), digest)))
+    }
 }
 
 impl<'a> Origin<'a> {
@@ -191,7 +197,7 @@ impl<'a> Origin<'a> {
     /// Of what the first tree has at `path`.
     fn kept(path: &RelPath, node: &Node) -> Origin<'a> {
         Origin::of(match content_of(node) {
-            Some(digest) => Base::Tree(path.clone(), digest),
+            Some(digest) => Base::tree(path, digest),
             None => Base::None,
         })
     }
@@ -201,11 +207,12 @@ impl<'a> State<'a> {
     /// Goes through one part more.
     fn follow(&mut self, number: usize, part: &'a DiffIndex) -> Result<(), Error> {
         // Each looks at the state before any of them.
-        let outcomes = part.changes().iter().enumerate().map(|(at, change)| {
+        // At once, since a list that grows is there twice meanwhile.
+        let mut outcomes = Vec::with_capacity(part.changes().len());
+        for (at, change) in part.changes().iter().enumerate() {
             let stored = PartContent { part: number, change: at };
-            Ok((change.path.clone(), self.outcome(part, change, stored)?))
-        });
-        let mut outcomes = outcomes.collect::<Result<Vec<_>, Error>>()?;
+            outcomes.push((change.path.clone(), self.outcome(part, change, stored)?));
+        }
         // No directory that moves lies in another, nor does one come to lie in another.
         for tree in part.moved_trees() {
             let excluded = part.get(tree.from).is_some_and(|change| change.excluded);
@@ -223,6 +230,36 @@ impl<'a> State<'a> {
                 self.paths.remove(&path);
             } else {
                 self.paths.insert(path, outcome);
+            }
+        }
+        let from_nothing = self.old.is_some_and(|old| old.records().is_empty());
+        match self.extent == Extent::Whole && from_nothing {
+            true => self.check_tree(part),
+            false => Ok(()),
+        }
+    }
+
+    /// That what stands after `part` is a tree, as what stood before it was: of a chain from nothing all is known.
+    /// Without it, a path could stand where no directory is, be in one that a later part makes as a new one, and be
+    /// found by who reads all and not by who looks up that directory.
+    fn check_tree(&self, part: &DiffIndex) -> Result<(), Error> {
+        let mut checked: Option<RelPath> = None;
+        for change in part.changes() {
+            let Change { path, new, .. } = change;
+            let is_dir = new.as_ref().is_some_and(|new| new.node == Node::Dir);
+            if new.is_some() && checked.as_ref().is_none_or(|dir| !path.is_right_below(dir)) {
+                checked = path.parent();
+                let parent = checked.as_ref().map(|dir| self.paths.get(dir));
+                if parent.is_some_and(|dir| dir.and_then(Outcome::node) != Some(&Node::Dir)) {
+                    let problem = "something new where no directory is";
+                    return Err(Error::Unusable { path: path.clone(), problem });
+                }
+            }
+            let mut after =
+                self.paths.range::<RelPath, _>((Bound::Excluded(path), Bound::Unbounded));
+            if !is_dir && after.next().is_some_and(|(next, _)| next.is_below(path)) {
+                let problem = "something is left below a directory that goes";
+                return Err(Error::Unusable { path: path.clone(), problem });
             }
         }
         Ok(())
@@ -282,7 +319,11 @@ impl<'a> State<'a> {
             below.sort_unstable_by(|(a, _), (b, _)| a.cmp(b));
         }
         self.growth.add(tree, below.len(), self.paths.len() + old.records().len())?;
-        let whole = self.extent == Extent::Part || holds(tree, &below)?;
+        // Who allowed the move went by the number that it names.
+        let whole = match self.extent {
+            Extent::Whole => holds(tree, &below)?,
+            Extent::Part => below.len() as u64 <= tree.entries,
+        };
         let moved = below.into_iter().map(|(path, mut standing)| {
             if let Node::HardLink { to } = &*standing.node {
                 standing.node = Cow::Owned(Node::HardLink { to: tree.after(to)? });
@@ -359,7 +400,7 @@ impl<'a> State<'a> {
     /// the length if it does.
     fn at(&self, path: &RelPath, digest: Digest, len: Option<u64>) -> Result<Origin<'a>, Error> {
         match self.paths.get(path) {
-            None => Ok(Origin::of(Base::Tree(path.clone(), digest))),
+            None => Ok(Origin::of(Base::tree(path, digest))),
             Some(Outcome { new: Some(Standing { node, origin, .. }), .. })
                 if content_of(node) == Some(digest) && len.is_none_or(|len| len == node.len()) =>
             {
@@ -374,7 +415,7 @@ impl<'a> State<'a> {
         let known = self.known();
         // The path with which each content is stored, by the last of what it is made of.
         let mut firsts: HashMap<PartContent, RelPath> = HashMap::new();
-        let (mut changes, mut recipes) = (Vec::new(), Vec::new());
+        let (mut changes, mut recipes) = (Vec::with_capacity(self.paths.len()), Vec::new());
         for (path, outcome) in self.paths {
             if outcome.is_nothing() || !wanted(&path) {
                 continue;
@@ -414,7 +455,7 @@ impl<'a> State<'a> {
         };
         let bases =
             self.paths.values().filter_map(|outcome| match &outcome.new.as_ref()?.origin.base {
-                Base::Tree(path, digest) => Some((*digest, path.clone())),
+                Base::Tree(base) => Some((base.1, base.0.clone())),
                 _ => None,
             });
         for (digest, path) in old(true).chain(old(false)).chain(bases) {
@@ -464,11 +505,11 @@ fn content(
     };
     match (&origin.base, known.get(&digest)) {
         // Where it came from, if that is what it was.
-        (Base::Tree(base, _), _) if origin.contents.is_empty() && base != path => {
-            Content::Copy { base: base.clone() }
+        (Base::Tree(base), _) if origin.contents.is_empty() && base.0 != *path => {
+            Content::Copy { base: base.0.clone() }
         }
         (_, Some(base)) => Content::Copy { base: base.clone() },
-        (Base::Tree(base, digest), None) => Content::Delta { base: base.clone(), digest: *digest },
+        (Base::Tree(base), None) => Content::Delta { base: base.0.clone(), digest: base.1 },
         (Base::Whole | Base::None, None) => Content::Whole,
     }
 }

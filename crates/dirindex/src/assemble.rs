@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use rayon::prelude::*;
 
-use crate::index::check;
+use crate::tree::check;
 use crate::xattr::Attributes;
 use crate::{DirIndex, Entry, Error, Node, Problem, ProblemKind, Record, RelPath, Subtrees};
 

@@ -24,7 +24,7 @@ pub(crate) fn encode_into<T: Serialize>(value: &T, out: &mut Vec<u8>) -> Result<
 
 /// Decodes a value that takes up all of `bytes`.
 pub(crate) fn decode<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, String> {
-    match bincode::serde::decode_from_slice(bytes, config()) {
+    match bincode::serde::borrow_decode_from_slice(bytes, config()) {
         Ok((value, used)) if used == bytes.len() => Ok(value),
         Ok((_, used)) => Err(format!("{} bytes too many", bytes.len() - used)),
         Err(error) => Err(error.to_string()),

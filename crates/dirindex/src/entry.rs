@@ -2,9 +2,10 @@
 //! kept). Knows nothing of how they are read from a disk or written to a file.
 
 use std::fmt;
+use std::sync::Arc;
 
 use rsync_core::Digest;
-use serde::de::{SeqAccess, Visitor};
+use serde::de::{DeserializeSeed, Error as _, SeqAccess, Visitor};
 use serde::ser::SerializeSeq;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
@@ -89,15 +90,20 @@ pub struct Time {
 
 /// Extended attributes, sorted by name, each name once. Few entries have any, and of those that have
 /// none there may be millions: it is one word. Those of an entry are kept in one piece, so that many small ones
-/// take little more than their bytes.
+/// take little more than their bytes; a clone shares them.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 #[allow(clippy::redundant_allocation, reason = "a word less where there are none")]
-pub struct Xattrs(Option<Box<Box<[u8]>>>);
+pub struct Xattrs(Option<Arc<Box<[u8]>>>);
 
 impl Xattrs {
     /// Whether there are none.
     pub fn is_empty(&self) -> bool {
         self.0.is_none()
+    }
+
+    /// How many there are.
+    pub fn len(&self) -> usize {
+        self.iter().count()
     }
 
     /// The name and the value of each.
@@ -124,28 +130,27 @@ impl Xattrs {
     }
 
     /// Names and values one after the other, each behind its length: in one byte, or in those after a byte 255.
-    fn pack(packed: &mut Vec<u8>, xattr: &Xattr) {
-        for part in [&xattr.name, &xattr.value] {
-            match u8::try_from(part.len()) {
-                Ok(len) if len < u8::MAX => packed.push(len),
-                _ => {
-                    packed.push(u8::MAX);
-                    packed.extend(part.len().to_le_bytes());
-                }
+    fn pack(packed: &mut Vec<u8>, part: &[u8]) {
+        match u8::try_from(part.len()) {
+            Ok(len) if len < u8::MAX => packed.push(len),
+            _ => {
+                packed.push(u8::MAX);
+                packed.extend(part.len().to_le_bytes());
             }
-            packed.extend_from_slice(part);
         }
+        packed.extend_from_slice(part);
     }
 
     fn packed(packed: Vec<u8>) -> Xattrs {
-        Xattrs((!packed.is_empty()).then(|| Box::new(packed.into_boxed_slice())))
+        Xattrs((!packed.is_empty()).then(|| Arc::new(packed.into_boxed_slice())))
     }
 }
 
 impl From<Vec<Xattr>> for Xattrs {
     fn from(xattrs: Vec<Xattr>) -> Xattrs {
         let mut packed = Vec::new();
-        xattrs.iter().for_each(|xattr| Xattrs::pack(&mut packed, xattr));
+        let parts = xattrs.iter().flat_map(|xattr| [&xattr.name, &xattr.value]);
+        parts.for_each(|part| Xattrs::pack(&mut packed, part));
         Xattrs::packed(packed)
     }
 }
@@ -159,7 +164,7 @@ impl Serialize for Xattrs {
             #[serde(with = "crate::bytes")] &'a [u8],
         );
 
-        let mut list = serializer.serialize_seq(Some(self.iter().count()))?;
+        let mut list = serializer.serialize_seq(Some(self.len()))?;
         self.iter().try_for_each(|(name, value)| list.serialize_element(&Row(name, value)))?;
         list.end()
     }
@@ -167,25 +172,74 @@ impl Serialize for Xattrs {
 
 impl<'de> Deserialize<'de> for Xattrs {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Xattrs, D::Error> {
-        struct Packing;
+        let mut packed = Vec::new();
+        deserializer.deserialize_seq(PackList(&mut packed))?;
+        Ok(Xattrs::packed(packed))
+    }
+}
 
-        impl<'de> Visitor<'de> for Packing {
-            type Value = Xattrs;
+/// Packs attributes as they are read: of small ones there may be millions, and none needs memory of its own meanwhile.
+struct PackList<'p>(&'p mut Vec<u8>);
+/// One attribute.
+struct PackPair<'p>(&'p mut Vec<u8>);
+/// A name or a value.
+struct PackPart<'p>(&'p mut Vec<u8>);
 
-            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str("a list of extended attributes")
-            }
+impl<'de> Visitor<'de> for PackList<'_> {
+    type Value = ();
 
-            fn visit_seq<A: SeqAccess<'de>>(self, mut list: A) -> Result<Xattrs, A::Error> {
-                let mut packed = Vec::new();
-                while let Some(xattr) = list.next_element()? {
-                    Xattrs::pack(&mut packed, &xattr);
-                }
-                Ok(Xattrs::packed(packed))
-            }
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a list of extended attributes")
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut list: A) -> Result<(), A::Error> {
+        while list.next_element_seed(PackPair(self.0))?.is_some() {}
+        Ok(())
+    }
+}
+
+impl<'de> DeserializeSeed<'de> for PackPair<'_> {
+    type Value = ();
+
+    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<(), D::Error> {
+        deserializer.deserialize_tuple(2, self)
+    }
+}
+
+impl<'de> Visitor<'de> for PackPair<'_> {
+    type Value = ();
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a name and a value")
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut pair: A) -> Result<(), A::Error> {
+        for number in 0..2 {
+            let part = pair.next_element_seed(PackPart(self.0))?;
+            part.ok_or_else(|| A::Error::invalid_length(number, &"a name and a value"))?;
         }
+        Ok(())
+    }
+}
 
-        deserializer.deserialize_seq(Packing)
+impl<'de> DeserializeSeed<'de> for PackPart<'_> {
+    type Value = ();
+
+    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<(), D::Error> {
+        deserializer.deserialize_bytes(self)
+    }
+}
+
+impl<'de> Visitor<'de> for PackPart<'_> {
+    type Value = ();
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("bytes")
+    }
+
+    fn visit_bytes<E>(self, bytes: &[u8]) -> Result<(), E> {
+        Xattrs::pack(self.0, bytes);
+        Ok(())
     }
 }
 
@@ -244,10 +298,33 @@ impl Node {
     }
 }
 
+/// An [`Entry`] whose parts lie somewhere else.
+#[derive(Debug, Clone, Copy, Serialize)]
+pub struct EntryRef<'a> {
+    /// Where, below the root.
+    pub path: &'a RelPath,
+    /// What stands there, and its content.
+    pub node: &'a Node,
+    /// Mode, owner, time, extended attributes.
+    pub meta: &'a Meta,
+}
+
+impl EntryRef<'_> {
+    /// About how many bytes it is encoded in.
+    pub(crate) fn weight(&self) -> usize {
+        self.path.as_bytes().len() + self.node.weight() + self.meta.weight()
+    }
+}
+
 impl Entry {
+    /// The same, borrowed.
+    pub(crate) fn borrowed(&self) -> EntryRef<'_> {
+        EntryRef { path: &self.path, node: &self.node, meta: &self.meta }
+    }
+
     /// About how many bytes it is encoded in.
     pub fn weight(&self) -> usize {
-        self.path.as_bytes().len() + self.node.weight() + self.meta.weight()
+        self.borrowed().weight()
     }
 }
 

@@ -1,7 +1,6 @@
 //! [`DirIndex`]: the state of a tree at one point in time, and its file. Knows neither how a tree
 //! is scanned nor how two indexes compare.
 
-use std::collections::HashSet;
 use std::fmt;
 use std::fs::File;
 use std::io::{BufWriter, Write};
@@ -14,6 +13,7 @@ use serde::{Deserialize, Serialize};
 use crate::codec;
 use crate::sections::{self, FileKind, List, Section, SectionError, Sections, Writer};
 use crate::stored::{self, ShapeCode, SignatureReader, StoredSignature};
+use crate::tree::{self, sections_at_once};
 use crate::{Entry, Error, NewFile, Node, ReadAt, RelPath, Time};
 
 const FILE_KIND: FileKind = FileKind {
@@ -34,13 +34,7 @@ const EXCLUDED: u32 = 5;
 const TOP: u32 = 6;
 
 /// Records a section: enough to compress well, few enough to decode in parallel and in bounds.
-const ROWS_PER_SECTION: usize = 4096;
-
-/// Sections that are encoded or decoded at a time: enough for all threads, and so few that little
-/// more than the records themselves is held of a large index.
-fn sections_at_once() -> usize {
-    2 * rayon::current_num_threads()
-}
+pub(crate) const ROWS_PER_SECTION: usize = 4096;
 
 /// The identity of a whole tree: BLAKE3 over the encodings of its entries in path order.
 ///
@@ -185,7 +179,7 @@ impl DirIndex {
     pub fn empty() -> DirIndex {
         DirIndex {
             records: Vec::new(),
-            root: root_of(&[]).unwrap_or(Root([0; 32])),
+            root: tree::root_of::<Arc<Record>>(&[]).unwrap_or(Root([0; 32])),
             problems: Vec::new(),
             excluded: Vec::new(),
             top_mode: None,
@@ -209,13 +203,13 @@ impl DirIndex {
     }
 
     fn from_sorted(records: Vec<Arc<Record>>) -> Result<DirIndex, Error> {
-        check(&records)?;
+        tree::check(&records)?;
         DirIndex::from_checked(records)
     }
 
-    /// An index of records that [`check`] has nothing against.
+    /// An index of records that [`tree::check`] has nothing against.
     pub(crate) fn from_checked(records: Vec<Arc<Record>>) -> Result<DirIndex, Error> {
-        let root = root_of(&records)?;
+        let root = tree::root_of(&records)?;
         let (problems, excluded) = (Vec::new(), Vec::new());
         Ok(DirIndex { records, root, problems, excluded, top_mode: None })
     }
@@ -525,72 +519,4 @@ pub fn content_hash<'a>(
         hasher.update(&buffer);
     }
     Ok(rsync_core::Digest(*hasher.finalize().as_bytes()))
-}
-
-fn root_of(records: &[Arc<Record>]) -> Result<Root, Error> {
-    let mut hasher = blake3::Hasher::new();
-    hasher.update(b"incremental-backups-tools root 1\n");
-    for records in records.chunks(sections_at_once() * ROWS_PER_SECTION) {
-        let encode = |chunk: &[Arc<Record>]| {
-            let mut buffer = Vec::with_capacity(1 << 17);
-            let encoded =
-                chunk.iter().try_for_each(|record| codec::encode_into(&record.entry, &mut buffer));
-            encoded.map(|()| buffer).map_err(SectionError::Encode)
-        };
-        let chunks = records.par_chunks(ROWS_PER_SECTION / 4);
-        for encoded in chunks.map(encode).collect::<Result<Vec<Vec<u8>>, SectionError>>()? {
-            hasher.update(&encoded);
-        }
-    }
-    Ok(Root(*hasher.finalize().as_bytes()))
-}
-
-/// Checks that `records` can be the entries of one tree.
-pub(crate) fn check(records: &[Arc<Record>]) -> Result<(), Error> {
-    let mut open_dirs: Vec<&RelPath> = Vec::new();
-    let mut links: Vec<(&RelPath, &RelPath)> = Vec::new();
-    let mut previous: Option<&RelPath> = None;
-    for record in records {
-        let Entry { path, node, meta } = &record.entry;
-        let fault = |problem| Error::Entry { path: path.clone(), problem };
-        if previous.is_some_and(|previous| previous >= path) {
-            return Err(fault("a path twice or out of order"));
-        }
-        previous = Some(path);
-        while open_dirs.last().is_some_and(|dir| !path.is_below(dir)) {
-            open_dirs.pop();
-        }
-        if open_dirs.last().map(|dir| dir.as_bytes()) != path.parent_bytes() {
-            return Err(fault("a path whose parent is not a directory"));
-        }
-        if let Some(problem) = node.broken_rule().or_else(|| meta.broken_rule()) {
-            return Err(fault(problem));
-        }
-        if record.signature.is_some() && node.is_empty() {
-            return Err(fault("a signature of no content"));
-        }
-        match node {
-            Node::Dir => open_dirs.push(path),
-            Node::HardLink { to } => links.push((path, to)),
-            _ => {}
-        }
-    }
-    check_links(records, &links)
-}
-
-fn check_links(records: &[Arc<Record>], links: &[(&RelPath, &RelPath)]) -> Result<(), Error> {
-    if links.is_empty() {
-        return Ok(());
-    }
-    let wanted: HashSet<&RelPath> = links.iter().map(|(_, to)| *to).collect();
-    let is_wanted_file =
-        |entry: &Entry| matches!(entry.node, Node::File { .. }) && wanted.contains(&entry.path);
-    let found: HashSet<&RelPath> =
-        records.iter().map(|r| &r.entry).filter(|e| is_wanted_file(e)).map(|e| &e.path).collect();
-    match links.iter().find(|(path, to)| to >= path || !found.contains(to)) {
-        None => Ok(()),
-        Some((path, _)) => {
-            Err(Error::Entry { path: (*path).clone(), problem: "a hard link to no file before it" })
-        }
-    }
 }

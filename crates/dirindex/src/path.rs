@@ -122,6 +122,11 @@ impl RelPath {
         self.parent_bytes().map(|parent| RelPath(parent.into()))
     }
 
+    /// Whether `dir` is its [`parent`](RelPath::parent).
+    pub fn is_right_below(&self, dir: &RelPath) -> bool {
+        self.parent_bytes() == Some(dir.as_bytes())
+    }
+
     /// The bytes of [`parent`](RelPath::parent).
     pub(crate) fn parent_bytes(&self) -> Option<&[u8]> {
         let slash = self.0.iter().rposition(|&byte| byte == b'/')?;

@@ -306,6 +306,12 @@ impl Sections {
         }
     }
 
+    /// What they take in memory, all together.
+    pub fn held(&self) -> u64 {
+        let held = self.rows.iter().map(|row| self.kind.held(row.kind, &row.seal));
+        held.fold(0, u64::saturating_add)
+    }
+
     /// How many sections there are.
     pub fn count(&self) -> usize {
         self.rows.len()

@@ -12,6 +12,7 @@
 
 mod blocks;
 mod cases;
+mod chain;
 mod chains;
 #[allow(dead_code, reason = "the crate's other tests use the rest")]
 #[path = "../suite/common.rs"]

@@ -47,6 +47,7 @@ fn seeds() {
     indexes();
     diffs();
     archives();
+    applies();
     deltas();
 }
 
@@ -147,6 +148,63 @@ fn archives() {
     // The change starts from what the full backup leads to.
     let [full, change] = chain.as_slice() else { panic!("two archives") };
     write("squash", "full-change", [part(full), change.clone()].concat());
+    // What follows that again, and contradicts it.
+    write("chain", "full-change-change", [part(full), part(change), change.clone()].concat());
+    let nothing =
+        [vec![1], [part(&[]), part(&[]), part(&[]), part(&[]), part(&[])].concat()].concat();
+    write("chain", "full-change-nothing", [part(full), part(change), nothing].concat());
+    volumes(full);
+}
+
+/// The full backup as one volume and its table, as one file, and in pieces.
+fn volumes(full: &[u8]) {
+    let cut =
+        |cuts: &[u16]| part(&cuts.iter().flat_map(|cut| cut.to_le_bytes()).collect::<Vec<_>>());
+    write("volumes", "table", [cut(&[u16::MAX]), full.to_vec()].concat());
+    write("volumes", "whole", [cut(&[]), full.to_vec()].concat());
+    write("volumes", "pieces", [cut(&[700, 1400, u16::MAX]), full.to_vec()].concat());
+}
+
+/// A full backup of small things, applied and journalled; and an edit of the target's own tree.
+fn applies() {
+    let mtime = Time { secs: 1_000_000_000, nanos: 0 };
+    let meta = Meta { mode: 0o755, uid: 0, gid: 0, mtime, xattrs: Default::default() };
+    let new = |node: Node, content: Content| (node, meta.clone(), content, None::<(u32, u8, u8)>);
+    let file = |content: &[u8]| {
+        let node = Node::File { len: content.len() as u64, digest: Digest::of(content) };
+        new(node, Content::Whole)
+    };
+    let path = |path: &str| RelPath::new(path).unwrap();
+    // How a change is encoded: what comes is the second of three outcomes.
+    #[derive(serde::Serialize)]
+    enum Outcome<N> {
+        Gone,
+        New(N),
+    }
+    let link = Node::Symlink { target: b"../out".to_vec() };
+    let full = vec![
+        (path("n"), None::<Node>, Outcome::New(new(Node::Dir, Content::Keep))),
+        (path("n/f"), None, Outcome::New(file(b"content"))),
+        (path("n/l"), None, Outcome::New(new(link, Content::Keep))),
+    ];
+    let one = Node::File { len: 3, digest: Digest::of(b"one") };
+    let edit = vec![
+        (path("a"), Some(one), Outcome::New(file(b"content"))),
+        (path("l"), Some(Node::Symlink { target: b"../out".to_vec() }), Outcome::Gone),
+    ];
+    let archive = |changes: &[u8]| {
+        let head = [vec![1], part(changes), part(&[]), part(&[]), part(&[]), part(&[])];
+        [head.concat(), b"content".to_vec()].concat()
+    };
+    for (name, flags, changes, steps) in
+        [("full", 2, encoded(&full), &[3, 4, 4][..]), ("edit", 3, encoded(&edit), &[3, 2])]
+    {
+        write("apply", name, [vec![flags], archive(&changes)].concat());
+        let flags = [1 | (flags & 1) << 1];
+        let head = [part(&changes), part(steps), part(&encoded(&Vec::<(RelPath, Meta)>::new()))];
+        let staged = [vec![1], part(b"1"), part(b"content")].concat();
+        write("journal", name, [flags.to_vec(), head.concat(), staged].concat());
+    }
 }
 
 fn deltas() {

@@ -44,13 +44,23 @@ pub const MAX_RUNS: usize = 1 << 23;
 /// assert_eq!(new, b"b0123xyz");
 /// # Ok::<(), rsync_core::Error>(())
 /// ```
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone)]
 pub struct Extents {
     /// No segment is empty. No segment continues the one before it.
     segments: Vec<Segment>,
     has_base: bool,
     max_segments: usize,
+    steps: u64,
 }
+
+/// Two are equal if they say the same, however they were made.
+impl PartialEq for Extents {
+    fn eq(&self, other: &Extents) -> bool {
+        (&self.segments, self.has_base) == (&other.segments, other.has_base)
+    }
+}
+
+impl Eq for Extents {}
 
 /// A stretch of the data and where it is stored.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -98,7 +108,8 @@ impl Extents {
 
     fn whole(origin: Origin, len: u64) -> Extents {
         let segments = if len == 0 { vec![] } else { vec![Segment { end: len, at: 0, origin }] };
-        Extents { segments, has_base: origin == Origin::Base, max_segments: MAX_RUNS }
+        let has_base = origin == Origin::Base;
+        Extents { segments, has_base, max_segments: MAX_RUNS, steps: 0 }
     }
 
     /// How many bytes the data has.
@@ -109,6 +120,11 @@ impl Extents {
     /// How many segments the data has.
     pub fn runs(&self) -> usize {
         self.segments.len()
+    }
+
+    /// The work that was done to make this, from the first delta on: commands read and segments copied.
+    pub fn steps(&self) -> u64 {
+        self.steps
     }
 
     /// The same data with a memory limit: no result of [`then`](Extents::then) has more than `max_runs`
@@ -135,6 +151,7 @@ impl Extents {
         let mut commands = CommandReader::new(delta, max_len)?;
         let mut out = Extents { segments: Vec::new(), ..*self };
         while let Some(command) = commands.next()? {
+            out.steps = out.steps.saturating_add(1);
             match command {
                 Command::Copy { base, len } => {
                     let end = commands.end_in_base(base, len, self.len())?;
@@ -164,6 +181,7 @@ impl Extents {
                 break;
             }
             out.push(segment.at + (begin - start), end - begin, segment.origin);
+            out.steps = out.steps.saturating_add(1);
             start = segment.end;
         }
     }

@@ -1,0 +1,202 @@
+//! Chains of archives by `docs/format.md`, made without the crate's writer.
+
+use std::sync::Arc;
+
+use archive::{Archive, Format};
+use diffindex::{Change, Content, DiffIndex, New, Signatures};
+use dirindex::sections::{Seal, Section, Writer};
+use dirindex::{DirIndex, Entry, Record, RelPath, Root};
+use rsync_core::Digest;
+use sha2::{Digest as _, Sha256};
+
+use crate::forge::{BlockRow, Head, Row, TarMember, pack, wrap};
+
+/// Of a chain, in bytes.
+const LIMIT: usize = 1_000_000;
+
+/// Where a chain has come to. The trees that it names are made up, but for the first, unless somebody asks for more.
+pub(crate) struct Chain {
+    at: Root,
+    parts: Vec<Part>,
+}
+
+/// What an archive is made of.
+struct Part {
+    base: Root,
+    result: Root,
+    index: Vec<u8>,
+    blocks_at: u64,
+    blocks: Vec<Block>,
+    /// The last path that it brings.
+    last: Option<RelPath>,
+}
+
+struct Block {
+    first: RelPath,
+    seal: Seal,
+    contents: Vec<u8>,
+    deltas: Vec<u64>,
+}
+
+impl Chain {
+    pub(crate) fn new() -> Chain {
+        Chain { at: DirIndex::empty().root(), parts: Vec::new() }
+    }
+
+    /// Adds an archive of these changes; `body` is what it stores for one.
+    pub(crate) fn add(&mut self, mut changes: Vec<Change>, body: impl Fn(&Change) -> Vec<u8>) {
+        changes.sort_by(|a, b| a.path.cmp(&b.path));
+        let result = match self.parts.is_empty() {
+            true => tree(&changes),
+            false => self.made_up(),
+        };
+        let diff = DiffIndex::from_changes(self.at, result, changes).unwrap();
+        let encoded = diff.encode(Signatures::All).unwrap();
+        let mut index = Vec::new();
+        encoded.write_to(&mut index, |_| Ok(())).unwrap();
+        let blocks = encoded.blocks().map(|(changes, seal)| Block::new(changes, seal, &body));
+        let (blocks_at, blocks) = (encoded.blocks_at(), blocks.collect());
+        let last = diff.changes().iter().rfind(|change| change.new.is_some());
+        let last = last.map(|change| change.path.clone());
+        self.parts.push(Part { base: self.at, result, index, blocks_at, blocks, last });
+        self.at = result;
+    }
+
+    /// Adds an archive that changes nothing, with these sections in its diff.
+    pub(crate) fn add_sections(&mut self, sections: &[Section]) {
+        let result = self.made_up();
+        let mut writer = Writer::new(Vec::new(), *b"DIFF").unwrap();
+        let roots = Section::encode(1, &(self.at, result)).unwrap();
+        let blocks_at = 12 + roots.seal().stored_len;
+        writer.section(&roots).unwrap();
+        sections.iter().for_each(|section| writer.section(section).unwrap());
+        let index = writer.finish_part().unwrap();
+        self.parts.push(Part {
+            base: self.at,
+            result,
+            index,
+            blocks_at,
+            blocks: Vec::new(),
+            last: None,
+        });
+        self.at = result;
+    }
+
+    pub(crate) fn without_contents(
+        mut self,
+        parts: impl IntoIterator<Item = Vec<Change>>,
+    ) -> Chain {
+        parts.into_iter().for_each(|changes| self.add(changes, |_| Vec::new()));
+        self
+    }
+
+    /// The last path that its archives bring.
+    pub(crate) fn last(&self) -> RelPath {
+        self.parts.iter().rev().find_map(|part| part.last.clone()).unwrap()
+    }
+
+    fn made_up(&self) -> Root {
+        Root(*blake3::hash(&self.parts.len().to_le_bytes()).as_bytes())
+    }
+
+    /// The archives.
+    pub(crate) fn opened(&self) -> Result<Vec<Archive>, archive::Error> {
+        self.parts.iter().map(|part| open(part.archive(&[]))).collect()
+    }
+
+    /// The archives, of just under a megabyte together: a limit that grows with what is stored is met by storing what
+    /// does not compress.
+    pub(crate) fn padded(&self, name: &str) -> Vec<Vec<u8>> {
+        let mut archives: Vec<Vec<u8>> = self.parts.iter().map(|part| part.archive(&[])).collect();
+        let size: usize = archives.iter().map(Vec::len).sum();
+        assert!(size < LIMIT - 2048, "{name}: {size}");
+        let mut noise = vec![0; LIMIT - 2048 - size];
+        blake3::Hasher::new().finalize_xof().fill(&mut noise);
+        archives[0] = self.parts[0].archive(&noise);
+        let size: usize = archives.iter().map(Vec::len).sum();
+        assert!((LIMIT - 4096..LIMIT).contains(&size), "{name}: {size}");
+        archives
+    }
+}
+
+pub(crate) fn open(archive: Vec<u8>) -> Result<Archive, archive::Error> {
+    Archive::from_source(archive, "hostile")
+}
+
+/// The root of what these changes make of nothing, if they are a tree's.
+fn tree(changes: &[Change]) -> Root {
+    let records = changes.iter().filter_map(|change| {
+        let New { node, meta, .. } = change.new.clone()?;
+        let entry = Entry { path: change.path.clone(), node, meta };
+        Some(Arc::new(Record { entry, signature: None, trust: None }))
+    });
+    DirIndex::from_records(records).map_or(Root([255; 32]), |index| index.root())
+}
+
+impl Block {
+    fn new(changes: &[Change], seal: Seal, body: impl Fn(&Change) -> Vec<u8>) -> Block {
+        let (mut contents, mut deltas) = (Vec::new(), Vec::new());
+        for change in changes {
+            let Some(content) = change.stored_content() else { continue };
+            let (body, delta) = (body(change), matches!(content, Content::Delta { .. }));
+            let hash = Digest(Sha256::digest(change.path.as_bytes()).into());
+            let folder = if delta { "updated" } else { "created" };
+            contents.extend(TarMember::new(&format!("{folder}/{hash:.32}"), &body).to_bytes());
+            deltas.extend(delta.then_some(body.len() as u64));
+        }
+        Block { first: changes[0].path.clone(), seal, contents, deltas }
+    }
+}
+
+impl Part {
+    /// The archive, with `paths` as its PATHS.
+    fn archive(&self, paths: &[u8]) -> Vec<u8> {
+        let Part { base, result, index, blocks_at, blocks, .. } = self;
+        let member = TarMember::new("diff.index", index).to_bytes();
+        let (start, mut rest) = member.split_at(512 + *blocks_at as usize);
+        let mut stream = vec![start];
+        let (mut rows, mut deltas): (_, Vec<u64>) = (Vec::new(), Vec::new());
+        let mut contents: Vec<u8> = Vec::new();
+        for Block { first, seal, contents: own, deltas: lens } in blocks {
+            let (block, after) = rest.split_at(seal.stored_len as usize);
+            stream.push(block);
+            rest = after;
+            let (contents_len, deltas_len) = (own.len() as u64, lens.len() as u64);
+            let (first, seal) = (first.clone(), *seal);
+            rows.push(BlockRow { first, seal, contents: contents_len, deltas: deltas_len });
+            deltas.extend(lens);
+            contents.extend(own);
+        }
+        stream.extend(rest.chunks(1 << 20));
+        let paths_len = paths.len() as u64;
+        let paths = TarMember::new("PATHS", paths).to_bytes();
+        stream.push(&paths);
+        stream.extend(contents.chunks(1 << 20));
+        let packed = stream.iter().map(|chunk| pack(Format::Zstd, chunk)).collect::<Vec<_>>();
+        let row = |(packed, chunk): (&Vec<u8>, &&[u8])| {
+            let check = *blake3::hash(packed).as_bytes().first_chunk().unwrap();
+            Row { stored: packed.len() as u32, len: chunk.len() as u32, check }
+        };
+        let members: Vec<Row> = packed.iter().zip(&stream).map(row).collect();
+        let (base, result, diff) = (*base, *result, index.len() as u64);
+        let head = Head { base, result, diff, blocks_at: *blocks_at, paths: paths_len, volume: 0 };
+        let mut writer = Writer::new(Vec::new(), *b"TABL").unwrap();
+        writer.section(&Section::encode(1, &head).unwrap()).unwrap();
+        writer.section(&Section::encode(2, &members).unwrap()).unwrap();
+        writer.section(&Section::encode(3, &rows).unwrap()).unwrap();
+        writer.section(&Section::encode(4, &deltas).unwrap()).unwrap();
+        let body = writer.finish().unwrap();
+        let table = [TarMember::new("TABLE", &body).to_bytes(), vec![0; 1024]].concat();
+        let table: Vec<u8> =
+            table.chunks(1 << 20).flat_map(|part| pack(Format::Zstd, part)).collect();
+        let mut archive = packed.concat();
+        let mut payload = b"ibt-arc\x01".to_vec();
+        payload.extend((archive.len() as u64).to_le_bytes());
+        payload.extend((body.len() as u64).to_le_bytes());
+        let digest = blake3::hash(&[&payload[8..], &table].concat());
+        payload.extend(digest.as_bytes());
+        archive.extend(table);
+        archive.extend(wrap(Format::Zstd, &payload));
+        archive
+    }
+}

@@ -1,0 +1,67 @@
+//! Three archives, made of the fuzzer's bytes: as one at once and two by two they are the same, and what is looked up in
+//! them is what is selected from all.
+#![no_main]
+
+use std::io::Read;
+
+use archive::{Archive, DiffData};
+use diffindex::Signatures;
+use dirindex::{DirIndex, RelPath, Root};
+use libfuzzer_sys::fuzz_target;
+
+mod forge;
+mod input;
+use forge::forge;
+use input::Input;
+
+fuzz_target!(|bytes: &[u8]| {
+    let mut input = Input(bytes);
+    let (nothing, end) = (DirIndex::empty().root(), Root([2; 32]));
+    let (one, two) = (Root([0; 32]), Root([1; 32]));
+    let first = forge(Input(input.part()), (nothing, one));
+    let second = forge(Input(input.part()), (one, two));
+    let (Some(first), Some(second), Some(third)) = (first, second, forge(input, (two, end))) else {
+        return;
+    };
+    let open = |bytes, name| Archive::from_source(bytes, name).ok();
+    let archives = [open(first, "first"), open(second, "second"), open(third, "third")];
+    let Some(archives) = archives.into_iter().collect::<Option<Vec<Archive>>>() else { return };
+    let Ok(parts) = Archive::load_chain(&archives) else { return };
+    let Ok([old, between, new]) = <[DiffData; 3]>::try_from(parts) else { return };
+
+    let all = DiffData::squash(&[old.clone(), between.clone(), new.clone()]);
+    let front = DiffData::squash(&[old, between]);
+    let front = front.and_then(|front| DiffData::squash(&[front, new]));
+    let (Ok(all), Ok(front)) = (&all, &front) else {
+        assert!(all.is_err() && front.is_err(), "{all:?} {front:?}");
+        return;
+    };
+    assert_eq!(carried(all), carried(front));
+    assert_eq!(contents(all), contents(front));
+
+    for change in all.diff().changes() {
+        let path = std::slice::from_ref(&change.path);
+        let Ok(selected) = all.select(path) else { continue };
+        let found = Archive::select_chain(&archives, path).expect("what all has, a part has");
+        assert_eq!(carried(&found), carried(&selected));
+        assert_eq!(contents(&found), contents(&selected));
+    }
+});
+
+/// Each content, unless one cannot be read.
+fn contents(data: &DiffData) -> Option<Vec<(RelPath, Vec<u8>)>> {
+    let mut reader = data.reader();
+    let stored = data.diff().changes().iter().filter(|change| change.stored_content().is_some());
+    let read = stored.map(|change| {
+        let (mut body, mut bytes) = (reader.open(change).ok()?, Vec::new());
+        body.read_to_end(&mut bytes).ok()?;
+        Some((change.path.clone(), bytes))
+    });
+    read.collect()
+}
+
+fn carried(data: &DiffData) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    data.diff().write_to(&mut bytes, Signatures::None).expect("what was read can be written");
+    bytes
+}
