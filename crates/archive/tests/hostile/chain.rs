@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use archive::{Archive, Format};
 use diffindex::{Change, Content, DiffIndex, New, Signatures};
-use dirindex::sections::{Seal, Section, Writer};
+use dirindex::sections::{Packing, Seal, Section, Sections, Writer};
 use dirindex::{DirIndex, Entry, Record, RelPath, Root};
 use rsync_core::Digest;
 use sha2::{Digest as _, Sha256};
@@ -54,7 +54,9 @@ impl Chain {
         let encoded = diff.encode(Signatures::All).unwrap();
         let mut index = Vec::new();
         encoded.write_to(&mut index, |_| Ok(())).unwrap();
-        let blocks = encoded.blocks().map(|(changes, seal)| Block::new(changes, seal, &body));
+        let (index, seals) = unmasked(index, *b"DIFF", BLOCKS);
+        let blocks = encoded.blocks().zip(seals);
+        let blocks = blocks.map(|((changes, _), seal)| Block::new(changes, seal, &body));
         let (blocks_at, blocks) = (encoded.blocks_at(), blocks.collect());
         let last = diff.changes().iter().rfind(|change| change.new.is_some());
         let last = last.map(|change| change.path.clone());
@@ -70,7 +72,7 @@ impl Chain {
         let blocks_at = 12 + roots.seal().stored_len;
         writer.section(&roots).unwrap();
         sections.iter().for_each(|section| writer.section(section).unwrap());
-        let index = writer.finish_part().unwrap();
+        let (index, _) = unmasked(writer.finish_part().unwrap(), *b"DIFF", BLOCKS);
         self.parts.push(Part {
             base: self.at,
             result,
@@ -117,6 +119,29 @@ impl Chain {
         assert!((LIMIT - 4096..LIMIT).contains(&size), "{name}: {size}");
         archives
     }
+}
+
+/// The blocks of changes in a diff.
+const BLOCKS: u32 = 2;
+
+/// A container whose sections are compressed however few bytes that gives: only an honest writer masks them. And the
+/// seals of those of one kind.
+pub(crate) fn unmasked(bytes: Vec<u8>, file: [u8; 4], kind: u32) -> (Vec<u8>, Vec<Seal>) {
+    let sections = Sections::from_bytes_within(bytes, file, u64::MAX).unwrap();
+    let mut kinds: Vec<(usize, u32)> =
+        (1..10).flat_map(|kind| sections.of_kind(kind).map(move |number| (number, kind))).collect();
+    kinds.sort_unstable();
+    assert_eq!(kinds.len(), sections.count());
+    let (mut writer, mut seals) = (Writer::new(Vec::new(), file).unwrap(), Vec::new());
+    for (number, of) in kinds {
+        let section =
+            Section::new(of, sections.raw(number).unwrap().to_vec(), Packing::Zstd).unwrap();
+        if of == kind {
+            seals.push(section.seal());
+        }
+        writer.section(&section).unwrap();
+    }
+    (writer.finish_part().unwrap(), seals)
 }
 
 pub(crate) fn open(archive: Vec<u8>) -> Result<Archive, archive::Error> {
@@ -185,7 +210,7 @@ impl Part {
         writer.section(&Section::encode(2, &members).unwrap()).unwrap();
         writer.section(&Section::encode(3, &rows).unwrap()).unwrap();
         writer.section(&Section::encode(4, &deltas).unwrap()).unwrap();
-        let body = writer.finish().unwrap();
+        let (body, _) = unmasked(writer.finish_part().unwrap(), *b"TABL", BLOCKS);
         let table = [TarMember::new("TABLE", &body).to_bytes(), vec![0; 1024]].concat();
         let table: Vec<u8> =
             table.chunks(1 << 20).flat_map(|part| pack(Format::Zstd, part)).collect();

@@ -1,6 +1,6 @@
 //! What TABLE says of the members, and of itself.
 
-use dirindex::sections::{Packing, Section};
+use dirindex::sections::{Packing, Section, Sections, Writer};
 
 use crate::cases::{CONTENTS, Case, PATHS, case, check};
 use crate::forge::Row;
@@ -71,7 +71,17 @@ pub(crate) const CASES: &[Case] = &[
         |f| {
             f.on_sections = |sections| {
                 let row = Row { stored: 1 << 20, len: 1 << 20, check: [0; 8] };
-                sections[1].1 = Section::encode(2, &vec![row; 1 << 18]).unwrap();
+                let rows = Sections::from_bytes_within(
+                    {
+                        let mut writer = Writer::new(Vec::new(), *b"TABL").unwrap();
+                        writer.section(&Section::encode(2, &vec![row; 1 << 18]).unwrap()).unwrap();
+                        writer.finish_part().unwrap()
+                    },
+                    *b"TABL",
+                    u64::MAX,
+                );
+                let rows = rows.unwrap().raw(0).unwrap().to_vec();
+                sections[1].1 = Section::new(2, rows, Packing::Zstd).unwrap();
             }
         },
         "it lists more than the archive can hold",
