@@ -122,7 +122,7 @@ fn state(
 fn reached(seen: &Seen<'_>, meta: &Meta, policy: Policy) -> Result<State> {
     Ok(match seen.has(meta, policy)? {
         true => State::New,
-        false => State::Meta { stamp: Stamp::of(&seen.stat), names: u64::from(seen.stat.st_nlink) },
+        false => State::Meta { stamp: Stamp::of(&seen.stat), names: seen.stat.st_nlink },
     })
 }
 
