@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use archive::{ArchiveOptions, DiffData, Error};
 use diffindex::{Change, Content, DiffIndex, New, Signatures};
-use dirindex::{Dir, DirIndex, Meta, Node, RelPath, Root, Time};
+use dirindex::{Dir, DirIndex, Meta, Node, RelPath, Root, Time, Xattr, Xattrs};
 use rsync_core::Progress;
 
 use crate::common::{FORMATS, Trees, chain, fifo, noise, small, text, write};
@@ -26,21 +26,26 @@ fn fails(trees: &Trees, options: &ArchiveOptions) -> Error {
     made.unwrap_err()
 }
 
-/// 80,000 paths of 8,000 bytes: so much that no reader would take it.
-#[test]
-fn a_diff_that_takes_too_much_memory_is_not_written() {
+/// So many new directories, each with these attributes, and each with this below its number as its path.
+fn directories(count: u32, below: &str, xattrs: Xattrs) -> DiffIndex {
     let mtime = Time { secs: 0, nanos: 0 };
-    let meta = Meta { mode: 0o755, uid: 0, gid: 0, mtime, xattrs: Default::default() };
-    let below = "/d".repeat(4000);
+    let meta = Meta { mode: 0o755, uid: 0, gid: 0, mtime, xattrs };
     let change = |number: u32| {
         let path = RelPath::new(format!("{number:05}{below}")).unwrap();
         let (node, meta) = (Node::Dir, meta.clone());
         let new = Some(New { node, meta, content: Content::Keep, signature: None });
         Change { path, old: None, new, excluded: false }
     };
+    let changes = (0..count).map(change).collect();
+    DiffIndex::from_changes(DirIndex::empty().root(), Root([1; 32]), changes).unwrap()
+}
+
+/// 80,000 directories with the same 160 attributes: so much that no reader would take it.
+#[test]
+fn a_diff_that_takes_too_much_memory_is_not_written() {
     let old = DirIndex::empty();
-    let changes = (0..80_000).map(change).collect();
-    let diff = DiffIndex::from_changes(old.root(), Root([1; 32]), changes).unwrap();
+    let xattr = |name: u8| Xattr { name: vec![name + 1], value: Vec::new() };
+    let diff = directories(80_000, "", (0..160).map(xattr).collect::<Vec<_>>().into());
     let tmp = tempfile::tempdir().unwrap();
     let dir = Dir::new(tmp.path()).unwrap();
     for format in FORMATS {
@@ -55,6 +60,27 @@ fn a_diff_that_takes_too_much_memory_is_not_written() {
     let error = diff.write_to(&mut out, Signatures::All).unwrap_err();
     assert!(matches!(error, diffindex::Error::Sections(_)), "{error}");
     assert!(out.is_empty());
+}
+
+/// 12,000 paths of 8,000 bytes compress to nearly nothing. Readers limit their memory by what is stored, so that much is
+/// stored.
+#[test]
+fn a_diff_that_compresses_to_nothing_is_written_so_that_it_can_be_read() {
+    let old = DirIndex::empty();
+    let diff = directories(12_000, &"/d".repeat(4000), Xattrs::default());
+    let tmp = tempfile::tempdir().unwrap();
+    let dir = Dir::new(tmp.path()).unwrap();
+    for format in FORMATS {
+        let options = ArchiveOptions { format: Some(format), ..Default::default() };
+        let mut out = Vec::new();
+        DiffData::write(&dir, &old, &diff, &mut out, &options).unwrap();
+        assert!(out.len() > 12_000 * 8000 / 128);
+        let read = DiffData::from_source(out, "a test").unwrap();
+        let paths = |diff: &DiffIndex| -> Vec<RelPath> {
+            diff.changes().iter().map(|change| change.path.clone()).collect()
+        };
+        assert!(paths(read.diff()) == paths(&diff));
+    }
 }
 
 #[test]
