@@ -2,15 +2,14 @@
 //! them is what is selected from all.
 #![no_main]
 
-use std::io::Read;
-
 use archive::{Archive, DiffData};
-use diffindex::Signatures;
-use dirindex::{DirIndex, RelPath, Root};
+use dirindex::{DirIndex, Root};
 use libfuzzer_sys::fuzz_target;
 
+mod data;
 mod forge;
 mod input;
+use data::{carried, contents};
 use forge::forge;
 use input::Input;
 
@@ -47,21 +46,3 @@ fuzz_target!(|bytes: &[u8]| {
         assert_eq!(contents(&found), contents(&selected));
     }
 });
-
-/// Each content, unless one cannot be read.
-fn contents(data: &DiffData) -> Option<Vec<(RelPath, Vec<u8>)>> {
-    let mut reader = data.reader();
-    let stored = data.diff().changes().iter().filter(|change| change.stored_content().is_some());
-    let read = stored.map(|change| {
-        let (mut body, mut bytes) = (reader.open(change).ok()?, Vec::new());
-        body.read_to_end(&mut bytes).ok()?;
-        Some((change.path.clone(), bytes))
-    });
-    read.collect()
-}
-
-fn carried(data: &DiffData) -> Vec<u8> {
-    let mut bytes = Vec::new();
-    data.diff().write_to(&mut bytes, Signatures::None).expect("what was read can be written");
-    bytes
-}

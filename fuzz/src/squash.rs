@@ -2,16 +2,15 @@
 //! taken apart as any.
 #![no_main]
 
-use std::io::Read;
-
 use archive::{Archive, ArchiveOptions, DiffData};
-use diffindex::Signatures;
-use dirindex::{DirIndex, RelPath, Root};
+use dirindex::{DirIndex, Root};
 use libfuzzer_sys::fuzz_target;
 use rsync_core::SignatureOptions;
 
+mod data;
 mod forge;
 mod input;
+use data::{carried, contents};
 use forge::forge;
 use input::Input;
 
@@ -41,7 +40,7 @@ fuzz_target!(|bytes: &[u8]| {
     if repacked.is_ok() && sound {
         let again = DiffData::from_source(packed, "again").expect("what was packed can be read");
         again.verify(None).expect("what was packed is sound");
-        assert_eq!(contents, self::contents(&again));
+        assert_eq!(contents, data::contents(&again));
     }
 
     let archives = [first, second];
@@ -50,26 +49,6 @@ fuzz_target!(|bytes: &[u8]| {
         let Ok(selected) = both.select(path) else { continue };
         let found = Archive::select_chain(&archives, path).expect("what all has, a part has");
         assert_eq!(carried(&found), carried(&selected));
-        assert_eq!(self::contents(&found), self::contents(&selected));
+        assert_eq!(data::contents(&found), data::contents(&selected));
     }
 });
-
-/// Each content, unless one cannot be read.
-fn contents(data: &DiffData) -> Option<Vec<(RelPath, Vec<u8>)>> {
-    let mut reader = data.reader();
-    let stored = data.diff().changes().iter().filter(|change| change.stored_content().is_some());
-    let read = stored.map(|change| {
-        let (mut body, mut bytes) = (reader.open(change).ok()?, Vec::new());
-        let declared = body.remaining();
-        body.read_to_end(&mut bytes).ok()?;
-        assert_eq!(bytes.len() as u64, declared);
-        Some((change.path.clone(), bytes))
-    });
-    read.collect()
-}
-
-fn carried(data: &DiffData) -> Vec<u8> {
-    let mut bytes = Vec::new();
-    data.diff().write_to(&mut bytes, Signatures::None).expect("what was read can be written");
-    bytes
-}

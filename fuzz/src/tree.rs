@@ -6,6 +6,7 @@ use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 use dirindex::{Dir, DirIndex, DirOptions};
+use incremental_backups_tools::{ApplyStatus, abort, apply_status, recover};
 
 /// The tree lies in `root`; links in it lead to `out`.
 pub(crate) struct Tree(tempfile::TempDir);
@@ -42,6 +43,19 @@ impl Tree {
     pub(crate) fn check_outside(&self) {
         let outside = seen(&self.0.path().join("out"));
         assert!(outside.values().map(|(_, content, _)| content.as_slice()).eq([b"outside"]));
+    }
+
+    /// Finishes or undoes what was interrupted. When that is done, nothing of it is left.
+    pub(crate) fn end(&self, aborts: bool) {
+        let ended = match aborts {
+            true => abort(self.root()).is_ok(),
+            false => recover(self.root()).is_ok(),
+        };
+        self.check_outside();
+        if ended {
+            let status = apply_status(self.root()).expect("what has ended leaves a tree");
+            assert_eq!(status, ApplyStatus::Clean);
+        }
     }
 
     pub(crate) fn seen(&self) -> Seen {

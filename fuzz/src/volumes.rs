@@ -2,15 +2,17 @@
 //! archive in one file is.
 #![no_main]
 
-use std::io::Read;
 use std::path::Path;
 
 use archive::{Archive, DiffData};
-use dirindex::{DirIndex, RelPath, Root};
+use dirindex::{DirIndex, Root};
 use libfuzzer_sys::fuzz_target;
 
+#[allow(dead_code, reason = "no diff is written")]
+mod data;
 mod forge;
 mod input;
+use data::contents;
 use forge::forge;
 use input::Input;
 
@@ -67,16 +69,4 @@ fn table_offset(archive: &[u8]) -> usize {
     let found = archive.windows(magic.len()).rposition(|bytes| bytes == magic);
     let offset = found.and_then(|at| archive.get(at + magic.len()..)?.first_chunk());
     offset.map_or(0, |offset| u64::from_le_bytes(*offset) as usize)
-}
-
-/// Each content, unless one cannot be read.
-fn contents(data: &DiffData) -> Option<Vec<(RelPath, Vec<u8>)>> {
-    let mut reader = data.reader();
-    let stored = data.diff().changes().iter().filter(|change| change.stored_content().is_some());
-    let read = stored.map(|change| {
-        let (mut body, mut bytes) = (reader.open(change).ok()?, Vec::new());
-        body.read_to_end(&mut bytes).ok()?;
-        Some((change.path.clone(), bytes))
-    });
-    read.collect()
 }

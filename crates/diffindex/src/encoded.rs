@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use dirindex::sections::{
     FileKind, HEADER_LEN, List, Seal, Section, SectionError, Sections, Writer, container_len, cut,
-    max_held, too_much,
+    cut_at, max_held, too_much,
 };
 use dirindex::stored::{
     ShapeCode, SignatureReader, StoredSignature, section_lens, write_signatures,
@@ -155,7 +155,7 @@ impl<'a> Encoded<'a> {
         container_len(lens)
     }
 
-    /// What it takes in memory for who reads all of it, with the bytes that it is read from. See [`max_held`].
+    /// The memory that reading all of it takes, the encoded bytes included. See [`max_held`].
     pub fn held(&self) -> u64 {
         let blocks = self.blocks.iter().map(|(_, block)| BLOCK.held(&block.seal()));
         let signatures = section_lens(self.kept());
@@ -168,7 +168,7 @@ impl<'a> Encoded<'a> {
         )
     }
 
-    /// That who reads it believes it, when `len` bytes are stored for it.
+    /// Checks that readers accept it when `len` bytes are stored for it.
     ///
     /// # Errors
     /// [`Error::Sections`].
@@ -249,19 +249,10 @@ fn from_sections(sections: Sections, most: u64) -> Result<InBlocks, Error> {
     let numbers: Vec<usize> = sections.of_kind(CHANGES).collect();
     let sections = Arc::new(sections);
     let mut signatures = SignatureReader::new(Arc::clone(&sections), SIGNATURES)?;
-    // At once, since a list that grows is there twice meanwhile. This much room was counted for it.
+    // Reserved at once: a vector that grows is in memory twice while it is copied. The limit has counted this room.
     let mut changes = Vec::with_capacity(numbers.len() * BLOCK_ROWS);
-    let mut rest = numbers.as_slice();
-    while !rest.is_empty() {
-        let mut bytes = 0;
-        let fits = |number: &&usize| {
-            let fits = bytes < BYTES_AT_ONCE;
-            bytes += sections.raw_len(**number);
-            fits
-        };
-        let len = rest.iter().take(BLOCKS_AT_ONCE).take_while(fits).count();
-        let (numbers, after) = rest.split_at(len);
-        rest = after;
+    let raw_len = |number: &usize| sections.raw_len(*number);
+    for numbers in cut_at(&numbers, BLOCKS_AT_ONCE, BYTES_AT_ONCE, raw_len) {
         let before = changes.len();
         let rows = numbers.par_iter().map(|&number| sections.decode_list::<RowRead>(number));
         for row in rows.collect::<Result<Vec<_>, _>>()?.into_iter().flatten() {

@@ -207,7 +207,7 @@ impl<'a> State<'a> {
     /// Goes through one part more.
     fn follow(&mut self, number: usize, part: &'a DiffIndex) -> Result<(), Error> {
         // Each looks at the state before any of them.
-        // At once, since a list that grows is there twice meanwhile.
+        // Reserved at once: a vector that grows is in memory twice while it is copied.
         let mut outcomes = Vec::with_capacity(part.changes().len());
         for (at, change) in part.changes().iter().enumerate() {
             let stored = PartContent { part: number, change: at };
@@ -239,9 +239,9 @@ impl<'a> State<'a> {
         }
     }
 
-    /// That what stands after `part` is a tree, as what stood before it was: of a chain from nothing all is known.
-    /// Without it, a path could stand where no directory is, be in one that a later part makes as a new one, and be
-    /// found by who reads all and not by who looks up that directory.
+    /// Checks that the result of `part` is a tree. A chain from nothing knows every path, so this can be told.
+    /// Without the check, a path could lie in no directory, and a later part could make that directory. Reading the
+    /// whole chain would then find the path. A look-up of the directory would not.
     fn check_tree(&self, part: &DiffIndex) -> Result<(), Error> {
         let mut checked: Option<RelPath> = None;
         for change in part.changes() {
@@ -319,7 +319,7 @@ impl<'a> State<'a> {
             below.sort_unstable_by(|(a, _), (b, _)| a.cmp(b));
         }
         self.growth.add(tree, below.len(), self.paths.len() + old.records().len())?;
-        // Who allowed the move went by the number that it names.
+        // Whether the move is allowed was decided by the number of paths that it names.
         let whole = match self.extent {
             Extent::Whole => holds(tree, &below)?,
             Extent::Part => below.len() as u64 <= tree.entries,

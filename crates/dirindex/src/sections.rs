@@ -16,7 +16,7 @@ use rsync_core::Digest;
 use serde::de::DeserializeOwned;
 
 pub use self::held::{FileKind, List, max_held, too_much};
-pub use self::section::{Packing, Seal, Section, cut, encode_all};
+pub use self::section::{Packing, Seal, Section, cut, cut_at, encode_all};
 use crate::{ReadAt, codec};
 
 /// The most one section may hold before compression.

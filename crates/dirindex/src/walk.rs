@@ -280,9 +280,10 @@ pub(crate) fn holds_unfinished(fd: BorrowedFd<'_>) -> io::Result<bool> {
             && [0, dir.st_uid, user].contains(&stage.st_uid)
             && look(&[name, b"/journal"].concat()).is_ok()
     };
-    let shared = dir.st_uid != user || dir.st_mode & 0o022 != 0;
-    if !shared || is_unfinished(STAGE_DIR.as_bytes()) {
-        return Ok(is_unfinished(STAGE_DIR.as_bytes()));
+    let (shared, first) =
+        (dir.st_uid != user || dir.st_mode & 0o022 != 0, is_unfinished(STAGE_DIR.as_bytes()));
+    if first || !shared {
+        return Ok(first);
     }
     // Somebody else may have taken that name. The directory is opened anew, since reading names moves the position.
     let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;

@@ -92,7 +92,7 @@ fn zeros(kind: u32) -> Section {
 }
 
 /// The length of a list.
-fn count(rows: usize) -> Vec<u8> {
+pub(crate) fn count(rows: usize) -> Vec<u8> {
     [&[252][..], &(rows as u32).to_le_bytes()].concat()
 }
 

@@ -80,6 +80,19 @@ impl Seal {
     }
 }
 
+fn checked_len(raw: &[u8]) -> Result<u64, SectionError> {
+    match raw.len() {
+        len if len > MAX_SECTION_LEN => {
+            Err(SectionError::Encode(format!("{len} bytes are over the limit")))
+        }
+        len => Ok(len as u64),
+    }
+}
+
+fn compressed(raw: &[u8]) -> Result<Vec<u8>, SectionError> {
+    zstd::bulk::compress(raw, ZSTD_LEVEL).map_err(|error| SectionError::Encode(error.to_string()))
+}
+
 /// XORs bytes with the BLAKE3 output stream of `key` (BLAKE3 paper, section 2.6), or undoes that.
 fn masked(mut bytes: Vec<u8>, key: [u8; 32]) -> Vec<u8> {
     let mut noise = blake3::Hasher::new_keyed(&key).finalize_xof();
@@ -116,22 +129,22 @@ impl Section {
     /// # Errors
     /// [`SectionError::Encode`] over [`MAX_SECTION_LEN`].
     pub fn new(kind: u32, raw: Vec<u8>, packing: Packing) -> Result<Section, SectionError> {
-        if raw.len() > MAX_SECTION_LEN {
-            return Err(SectionError::Encode(format!("{} bytes are over the limit", raw.len())));
-        }
-        let raw_len = raw.len() as u64;
+        let raw_len = checked_len(&raw)?;
         let stored = match packing {
             Packing::Stored => raw,
-            Packing::Zstd => zstd::bulk::compress(&raw, ZSTD_LEVEL)
-                .map_err(|error| SectionError::Encode(error.to_string()))?,
+            Packing::Zstd => compressed(&raw)?,
             Packing::Masked => {
                 let key = Digest::of(&raw).0;
                 [key.to_vec(), masked(raw, key)].concat()
             }
         };
+        Ok(Section::sealed(kind, packing, raw_len, stored))
+    }
+
+    fn sealed(kind: u32, packing: Packing, raw_len: u64, stored: Vec<u8>) -> Section {
         let (stored_len, digest) = (stored.len() as u64, Digest::of(&stored));
         let seal = Seal { packing, stored_len, raw_len, hash: head(&digest) };
-        Ok(Section { kind, seal, digest, stored })
+        Section { kind, seal, digest, stored }
     }
 
     /// What it can be read with apart from its container.
@@ -145,13 +158,11 @@ impl Section {
     /// # Errors
     /// As [`new`](Section::new).
     pub fn pack(kind: u32, raw: Vec<u8>) -> Result<Section, SectionError> {
-        let section = Section::new(kind, raw, Packing::Zstd)?;
-        let Seal { raw_len, stored_len, .. } = section.seal;
-        if raw_len <= SMALL || raw_len <= MAX_RATIO * stored_len {
-            return Ok(section);
+        let (raw_len, stored) = (checked_len(&raw)?, compressed(&raw)?);
+        match raw_len <= SMALL || raw_len <= MAX_RATIO * stored.len() as u64 {
+            true => Ok(Section::sealed(kind, Packing::Zstd, raw_len, stored)),
+            false => Section::new(kind, raw, Packing::Masked),
         }
-        let raw = section.seal.unpack(section.stored).map_err(SectionError::Encode)?;
-        Section::new(kind, raw, Packing::Masked)
     }
 
     /// [`pack`](Section::pack), of one encoded value.
@@ -172,11 +183,21 @@ const FULL: usize = 1 << 20;
 /// Cuts `rows` into the lists that go into one section each, of at most `most` rows and of about
 /// 1 MiB, when each row takes about `weight` bytes.
 pub fn cut<T>(rows: &[T], most: usize, weight: impl Fn(&T) -> usize) -> impl Iterator<Item = &[T]> {
+    cut_at(rows, most, FULL, weight)
+}
+
+/// [`cut`], of rows that are full with so many bytes.
+pub fn cut_at<T>(
+    rows: &[T],
+    most: usize,
+    full: usize,
+    weight: impl Fn(&T) -> usize,
+) -> impl Iterator<Item = &[T]> {
     let mut rest = rows;
     std::iter::from_fn(move || {
         let mut bytes = 0;
         let fits = |row: &&T| {
-            let fits = bytes < FULL;
+            let fits = bytes < full;
             bytes += weight(row);
             fits
         };

@@ -8,7 +8,7 @@ use std::os::fd::AsFd;
 
 use diffindex::{DiffIndex, Signatures};
 use dirindex::SectionError;
-use dirindex::sections::{Section, Sections, Writer, encode_all};
+use dirindex::sections::{Section, Sections, Writer, cut, encode_all};
 use rsync_core::{Digest, FileBytes};
 use serde::{Deserialize, Serialize};
 
@@ -29,8 +29,8 @@ const HEAD: u32 = 1;
 const STEPS: u32 = 2;
 const BEFORE: u32 = 3;
 const PLACED: u32 = 4;
-/// A section of rows is about this long at most: attributes can be long.
-const SECTION_LEN: usize = 4 << 20;
+/// The most rows of a section.
+const ROWS: usize = 1 << 16;
 
 #[derive(Serialize, Deserialize)]
 struct Head {
@@ -112,32 +112,16 @@ fn encode(head: &Head, plan: &Plan) -> Result<Vec<u8>, SectionError> {
     for steps in steps.chunks(1 << 20) {
         writer.section(&Section::pack(STEPS, steps.to_vec())?)?;
     }
-    for section in encode_all(BEFORE, &runs(&plan.before, before_len))? {
-        writer.section(&section)?;
-    }
-    for section in encode_all(PLACED, &runs(&plan.placed, |row| 16 + row.path.as_bytes().len()))? {
-        writer.section(&section)?;
+    let before: Vec<&[Before]> = cut(&plan.before, ROWS, before_len).collect();
+    let placed = cut(&plan.placed, ROWS, |row| 16 + row.path.as_bytes().len());
+    let sections = encode_all(BEFORE, &before)?;
+    for section in sections.iter().chain(&encode_all(PLACED, &placed.collect::<Vec<_>>())?) {
+        writer.section(section)?;
     }
     writer.finish()
 }
 
-/// Cuts rows into stretches of about one section each.
-fn runs<T>(mut rows: &[T], row_len: impl Fn(&T) -> usize) -> Vec<&[T]> {
-    let mut runs = Vec::new();
-    while !rows.is_empty() {
-        let mut len = 0;
-        let end = rows.iter().position(|row| {
-            let before = len;
-            len += row_len(row);
-            before >= SECTION_LEN
-        });
-        let (run, rest) = rows.split_at(end.unwrap_or(rows.len()));
-        runs.push(run);
-        rows = rest;
-    }
-    runs
-}
-
+/// About how many bytes a row is encoded in.
 fn before_len(row: &Before) -> usize {
     let xattrs = row.meta.xattrs.iter().map(|(name, value)| name.len() + value.len());
     64 + row.path.as_bytes().len() + xattrs.sum::<usize>()

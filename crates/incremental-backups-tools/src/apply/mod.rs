@@ -391,7 +391,8 @@ fn try_alike(
     reset.map_err(|error| target.error("set the time of", error))
 }
 
-/// What the tree at `path` says of earlier applies. Reads only.
+/// What the tree at `path` says of earlier applies. Reads only. But if the stage there does not look like ours, it makes
+/// a file beside it, to see how the file system shows our files, and removes that again.
 ///
 /// # Errors
 /// [`Error::Root`], and those of an unusable journal.

@@ -4,6 +4,7 @@
 use std::fs::{self, Permissions};
 use std::os::unix::fs::{MetadataExt, PermissionsExt, chown, symlink};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use rustix::io::Errno;
 
@@ -16,14 +17,19 @@ use super::super::{
 use super::meddler::{Call, Fate, Meddler};
 use crate::{Error, apply_diff, recover};
 
+/// Fails from the `at`th change on.
+fn failing(at: usize, but: impl Fn(Call) -> Fate + Send + Sync + 'static) -> Meddler {
+    let changes = AtomicUsize::new(0);
+    Meddler::new(Arc::new(Linux), move |call| match call {
+        Call::Change if changes.fetch_add(1, Ordering::Relaxed) >= at => Fate::Fails(Errno::IO),
+        call => but(call),
+    })
+}
+
 /// All files have this owner and this mode, and neither can be set. Fails from the `at`th change on.
 fn fixed(uid: u32, mode: u32, at: usize) -> Arc<dyn System> {
-    let changes = std::sync::atomic::AtomicUsize::new(0);
-    let mut system = Meddler::new(Arc::new(Linux), move |call| match call {
+    let mut system = failing(at, |call| match call {
         Call::Owner | Call::Mode => Fate::Fails(Errno::PERM),
-        Call::Change if changes.fetch_add(1, std::sync::atomic::Ordering::Relaxed) >= at => {
-            Fate::Fails(Errno::IO)
-        }
         _ => Fate::Made,
     });
     system.shows = Some((uid, mode));
@@ -152,13 +158,7 @@ fn files_may_have_other_numbers_when_it_is_mounted_again() {
     let case = everything();
     let options = ApplyOptions { sync: false, ..ApplyOptions::default() };
     let on = |from: u64, at: usize| -> Arc<dyn System> {
-        let changes = std::sync::atomic::AtomicUsize::new(0);
-        let mut system = Meddler::new(Arc::new(Linux), move |call| match call {
-            Call::Change if changes.fetch_add(1, std::sync::atomic::Ordering::Relaxed) >= at => {
-                Fate::Fails(Errno::IO)
-            }
-            _ => Fate::Made,
-        });
+        let mut system = failing(at, |_| Fate::Made);
         system.numbers_from = Some(from);
         Arc::new(system)
     };
