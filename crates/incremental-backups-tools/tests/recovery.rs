@@ -1,4 +1,4 @@
-//! A store's state is recovered with nothing but tar, rdiff and a shell, as `docs/recovery.md` has it.
+//! A store's state is recovered with nothing but tar, rdiff and a shell, as `docs/guide/recover-by-hand.md` has it.
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test")]
 
 mod common;
