@@ -144,7 +144,8 @@ fn the_reference_has_just_the_verbs_and_options_that_there_are() {
     for (verb, options) in &verbs {
         let entry = &synopsis[verb];
         let scan = if entry.contains("[SCAN]") { scan.as_str() } else { "" };
-        let documented: BTreeSet<&str> = [entry, scan, &everywhere].into_iter().flat_map(|part| named(part)).collect();
+        let documented: BTreeSet<&str> =
+            [entry, scan, &everywhere].into_iter().flat_map(|part| named(part)).collect();
         for (long, names) in options {
             let is_there = names.iter().any(|name| documented.contains(name.as_str()));
             assert!(is_there, "docs/cli.md does not have {verb} {long}");
