@@ -44,9 +44,9 @@ fn prose(text: &str) -> impl Iterator<Item = &str> {
 }
 
 /// The targets of the links in `text`.
-fn links(text: &str) -> Vec<&str> {
-    let after = |part: &'_ str| part.find(')').map(|end| &part[..end]).unwrap_or(part).len();
-    let targets = |line| str::split(line, "](").skip(1).map(|part: &str| &part[..after(part)]);
+fn links<'a>(text: &'a str) -> Vec<&'a str> {
+    let target = |part: &'a str| part.split(')').next();
+    let targets = |line: &'a str| line.split("](").skip(1).filter_map(target);
     prose(text).flat_map(targets).collect()
 }
 
