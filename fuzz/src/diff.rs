@@ -3,7 +3,7 @@
 
 use diffindex::DiffIndex;
 use dirindex::DirIndex;
-use dirindex::sections::{Packing, Section, Writer};
+use container::{Packing, Section, Writer};
 use libfuzzer_sys::fuzz_target;
 
 mod input;

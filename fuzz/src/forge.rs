@@ -4,7 +4,7 @@
 use std::io::Write;
 
 use diffindex::{Content, DiffIndex, Signatures};
-use dirindex::sections::{Packing, Seal, Section, Writer};
+use container::{Packing, Seal, Section, Writer};
 use dirindex::{RelPath, Root};
 use rsync_core::Digest;
 use sha2::{Digest as _, Sha256};

@@ -2,7 +2,7 @@
 #![no_main]
 
 use dirindex::DirIndex;
-use dirindex::sections::{Packing, Section, Writer};
+use container::{Packing, Section, Writer};
 use libfuzzer_sys::fuzz_target;
 
 mod input;

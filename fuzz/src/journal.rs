@@ -5,7 +5,7 @@
 use std::fs;
 use std::os::unix::fs::MetadataExt;
 
-use dirindex::sections::{Packing, Section, Writer};
+use container::{Packing, Section, Writer};
 use dirindex::{DirIndex, Root, STAGE_DIR};
 use incremental_backups_tools::apply_status;
 use libfuzzer_sys::fuzz_target;

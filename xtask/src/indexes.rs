@@ -4,7 +4,7 @@
 use std::fs::File;
 
 use anyhow::{Result, bail};
-use incremental_backups_tools::dirindex::sections::Sections;
+use incremental_backups_tools::container::Sections;
 use incremental_backups_tools::{DiffIndex, DirIndex};
 
 /// Opens one index, or two and compares them.

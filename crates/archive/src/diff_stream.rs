@@ -4,8 +4,8 @@
 use std::io::Read;
 use std::path::PathBuf;
 
+use container::{Seal, max_held};
 use diffindex::{Change, DiffIndex};
-use dirindex::sections::{Seal, max_held};
 
 use crate::forward::{Forward, Past};
 use crate::open::{self, DIFF, MAX_TABLE_LEN, PATHS, max_diff_len};

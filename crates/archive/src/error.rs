@@ -101,7 +101,7 @@ pub enum Error {
     Encode(#[source] diffindex::Error),
     /// The table of members could not be encoded.
     #[error("cannot encode the table of members")]
-    EncodeTable(#[source] dirindex::SectionError),
+    EncodeTable(#[source] container::SectionError),
     /// The archive is cut short, damaged, of an unknown version, or not one that this crate writes.
     #[error("{archive}: {part} at byte {offset}: {problem}")]
     Damaged {

@@ -3,8 +3,8 @@
 
 use std::ops::Range;
 
+use container::{MAX_SECTION_LEN, Seal};
 use diffindex::{BLOCK, Change, Content, DiffIndex};
-use dirindex::sections::{MAX_SECTION_LEN, Seal};
 use dirindex::{Node, PathSlice, RelPath};
 
 use crate::frame::{Framed, Framing};

@@ -91,10 +91,10 @@ mod writer;
 
 pub use archive::Archive;
 pub use codec::Format;
+pub use container::ReadAt;
 pub use content::Body;
 pub use create::ArchiveOptions;
 pub use diff_stream::DiffStream;
-pub use dirindex::ReadAt;
 pub use error::Error;
 pub use length::length_of;
 pub use read::{ContentReader, DiffData};

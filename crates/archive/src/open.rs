@@ -7,9 +7,9 @@ use std::os::unix::fs::FileTypeExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use container::{Seal, max_held, too_much};
 use diffindex::DiffIndex;
 use dirindex::PooledFile;
-use dirindex::sections::{Seal, max_held, too_much};
 
 use crate::archive::Opened;
 use crate::body::Stored;

@@ -3,8 +3,9 @@
 
 use std::io;
 
-use dirindex::sections::{Seal, Section, Sections, Writer, encode_all};
-use dirindex::{RelPath, Root, SectionError};
+use container::SectionError;
+use container::{Seal, Section, Sections, Writer, encode_all};
+use dirindex::{RelPath, Root};
 use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 

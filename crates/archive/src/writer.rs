@@ -3,9 +3,9 @@
 
 use std::io::{self, Write};
 
+use container::SectionError;
+use container::max_held;
 use diffindex::{Change, Content, DiffIndex, Encoded};
-use dirindex::SectionError;
-use dirindex::sections::max_held;
 use rayon::ScopeFifo;
 use rsync_core::Progress;
 

@@ -6,7 +6,7 @@ use std::io::{BufWriter, Write};
 use std::path::Path;
 use std::sync::Arc;
 
-use dirindex::sections::{SectionError, max_held};
+use container::{SectionError, max_held};
 use dirindex::stored::StoredSignature;
 use dirindex::{DirIndex, Node, PathSlice, Record, RelPath, Root, replace_file};
 

@@ -6,7 +6,7 @@ use std::io::{self, Write};
 use std::path::Path;
 use std::sync::Arc;
 
-use dirindex::sections::{
+use container::{
     FileKind, HEADER_LEN, List, Seal, Section, SectionError, Sections, Writer, container_len, cut,
     cut_at, max_held, too_much,
 };

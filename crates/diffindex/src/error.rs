@@ -3,7 +3,8 @@
 use std::io;
 use std::path::{Path, PathBuf};
 
-use dirindex::{RelPath, Root, SectionError};
+use container::SectionError;
+use dirindex::{RelPath, Root};
 
 /// What can go wrong with a diff. Comparing itself cannot fail.
 #[derive(Debug, thiserror::Error)]

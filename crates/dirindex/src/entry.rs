@@ -366,7 +366,7 @@ impl Meta {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::codec;
+    use container::codec;
 
     fn xattr(name: usize, value: usize) -> Xattr {
         Xattr { name: vec![1; name], value: vec![2; value] }

@@ -4,7 +4,9 @@ use std::io;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
-use crate::{RelPath, SectionError, escape};
+use container::SectionError;
+
+use crate::{RelPath, escape};
 
 /// What can go wrong with a directory or an index of it.
 #[derive(Debug, thiserror::Error)]

@@ -7,14 +7,13 @@ use std::io::{BufWriter, Write};
 use std::path::Path;
 use std::sync::Arc;
 
+use container::{FileKind, List, ReadAt, Section, SectionError, Sections, Writer, codec};
 use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 
-use crate::codec;
-use crate::sections::{self, FileKind, List, Section, SectionError, Sections, Writer};
 use crate::stored::{self, ShapeCode, SignatureReader, StoredSignature};
 use crate::tree::{self, sections_at_once};
-use crate::{Entry, Error, NewFile, Node, ReadAt, RelPath, Time};
+use crate::{Entry, Error, NewFile, Node, RelPath, Time};
 
 const FILE_KIND: FileKind = FileKind {
     letters: *b"INDX",
@@ -380,7 +379,7 @@ impl DirIndex {
     pub fn write_to(&self, out: impl Write) -> Result<(), Error> {
         let mut writer = Writer::new(out, FILE_KIND)?;
         let lists: Vec<&[Arc<Record>]> =
-            sections::cut(&self.records, ROWS_PER_SECTION, |record| record.entry.weight())
+            container::cut(&self.records, ROWS_PER_SECTION, |record| record.entry.weight())
                 .collect();
         write_rows(&mut writer, CATALOGUE, &lists, |record| -> Row<&Entry> {
             (&record.entry, record.signature.as_ref().map(StoredSignature::code))
@@ -389,11 +388,11 @@ impl DirIndex {
         let weight = |problem: &Problem| {
             problem.path.as_bytes().len() + problem.detail.len() + 18 * problem.ranges.len()
         };
-        for list in sections::cut(&self.problems, ROWS_PER_SECTION, weight) {
+        for list in container::cut(&self.problems, ROWS_PER_SECTION, weight) {
             writer.section(&Section::encode(PROBLEMS, &list)?)?;
         }
         let weight = |path: &RelPath| path.as_bytes().len();
-        for list in sections::cut(&self.excluded, ROWS_PER_SECTION, weight) {
+        for list in container::cut(&self.excluded, ROWS_PER_SECTION, weight) {
             writer.section(&Section::encode(EXCLUDED, &list)?)?;
         }
         if let Some(mode) = self.top_mode {

@@ -10,11 +10,10 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
+use container::ReadAt;
 use rustix::fs::OFlags;
 use rustix::io::Errno;
 use rustix::process::{Resource, getrlimit};
-
-use crate::ReadAt;
 
 /// A regular file that is opened by its name when it is read. Nothing may change it meanwhile: another file of the same
 /// name is an error.

@@ -5,10 +5,9 @@ use std::collections::HashMap;
 use std::collections::hash_map::Entry;
 use std::sync::{Arc, Mutex, PoisonError};
 
+use container::{Packing, Section, SectionError, Sections, Writer};
 use rsync_core::{Shape, Signature, StrongHash, WeakSum};
 use serde::{Deserialize, Serialize};
-
-use crate::sections::{Packing, Section, SectionError, Sections, Writer};
 
 /// The signatures of a container are one stream, cut into sections of this length (the last one
 /// shorter), so that reading one signature verifies little more than itself.

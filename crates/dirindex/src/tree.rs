@@ -3,12 +3,11 @@
 use std::collections::HashSet;
 use std::sync::Arc;
 
+use container::{SectionError, codec};
 use rayon::prelude::*;
 
-use crate::codec;
 use crate::entry::EntryRef;
 use crate::index::ROWS_PER_SECTION;
-use crate::sections::{self, SectionError};
 use crate::{Error, Node, Record, RelPath, Root};
 
 /// Something that an entry lies in.
@@ -56,7 +55,7 @@ pub(crate) fn sections_at_once() -> usize {
 pub(crate) fn root_of<T: Listed>(rows: &[T]) -> Result<Root, Error> {
     let mut hasher = blake3::Hasher::new();
     hasher.update(b"incremental-backups-tools root 1\n");
-    let lists = sections::cut(rows, ROWS_PER_SECTION / 4, |row| row.entry().weight());
+    let lists = container::cut(rows, ROWS_PER_SECTION / 4, |row| row.entry().weight());
     let lists: Vec<&[T]> = lists.collect();
     for lists in lists.chunks(sections_at_once() * 4) {
         let encode = |list: &&[T]| {

@@ -373,7 +373,8 @@ fn is_damage(error: &Error) -> bool {
 
 /// Whether an index of the store is at fault, in a part that is read when it is needed.
 fn is_index_damage(error: &Error) -> bool {
-    use dirindex::{Error::Sections, SectionError};
+    use container::SectionError;
+    use dirindex::Error::Sections;
     matches!(
         error,
         Error::Index(Sections(SectionError::Damaged { .. }))

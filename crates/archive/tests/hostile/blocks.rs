@@ -1,8 +1,8 @@
 //! What TABLE says of the blocks of changes: to who reads all, and to who looks up a path.
 
 use archive::Archive;
+use container::{Packing, Section};
 use dirindex::RelPath;
-use dirindex::sections::{Packing, Section};
 
 use crate::cases::{CONTENTS, Case, PATHS, case, check, check_by};
 use crate::common::{Trees, chain};

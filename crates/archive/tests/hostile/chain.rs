@@ -3,8 +3,8 @@
 use std::sync::Arc;
 
 use archive::{Archive, Format};
+use container::{Packing, Seal, Section, Sections, Writer};
 use diffindex::{Change, Content, DiffIndex, New, Signatures};
-use dirindex::sections::{Packing, Seal, Section, Sections, Writer};
 use dirindex::{DirIndex, Entry, Record, RelPath, Root};
 use rsync_core::Digest;
 use sha2::{Digest as _, Sha256};

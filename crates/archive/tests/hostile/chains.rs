@@ -5,8 +5,8 @@ use std::collections::BTreeSet;
 use std::io::Read;
 
 use archive::{Archive, DiffData};
+use container::Section;
 use diffindex::{Change, Content, New};
-use dirindex::sections::Section;
 use dirindex::stored::StoredSignature;
 use dirindex::{Meta, Node, RelPath, Time, Xattr, content_hash};
 use rsync_core::{Digest, Shape, Signature, StrongHash, WeakSum};

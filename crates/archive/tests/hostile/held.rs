@@ -2,9 +2,9 @@
 //! than what they become. In archives, and in the files that indexes and diffs have by themselves.
 
 use archive::Archive;
+use container::{MAX_SECTION_LEN, Packing, Section, Writer};
 use diffindex::DiffIndex;
 use dirindex::DirIndex;
-use dirindex::sections::{MAX_SECTION_LEN, Packing, Section, Writer};
 
 use crate::cases::{Case, case, check, check_by};
 use crate::common::{Trees, chain};

@@ -3,8 +3,8 @@
 use std::fs;
 
 use archive::{Archive, DiffData};
+use container::{Section, Sections};
 use diffindex::{Change, Content, DiffIndex};
-use dirindex::sections::{Section, Sections};
 use dirindex::{DirIndex, Meta, Node, RelPath};
 use rsync_core::Digest;
 use serde::{Deserialize, Serialize};

@@ -1,6 +1,6 @@
 //! What TABLE says of the members, and of itself.
 
-use dirindex::sections::{Packing, Section};
+use container::{Packing, Section};
 
 use crate::cases::{CONTENTS, Case, PATHS, case, check};
 use crate::forge::Row;

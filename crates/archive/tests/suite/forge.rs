@@ -4,7 +4,7 @@
 use std::io::Read;
 
 use archive::Format;
-use dirindex::sections::{Packing, Seal, Section, Sections, Writer};
+use container::{Packing, Seal, Section, Sections, Writer};
 use dirindex::{RelPath, Root};
 use flate2::read::MultiGzDecoder;
 use libdeflater::{CompressionLvl, Compressor};

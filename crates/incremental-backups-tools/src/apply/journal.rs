@@ -6,9 +6,9 @@ use std::fs::File;
 use std::io;
 use std::os::fd::AsFd;
 
+use container::SectionError;
+use container::{Section, Sections, Writer, cut, encode_all};
 use diffindex::{DiffIndex, Signatures};
-use dirindex::SectionError;
-use dirindex::sections::{Section, Sections, Writer, cut, encode_all};
 use rsync_core::{Digest, FileBytes};
 use serde::{Deserialize, Serialize};
 

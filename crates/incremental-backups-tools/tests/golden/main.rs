@@ -14,7 +14,7 @@ use std::io::{Cursor, Read};
 use std::os::unix::fs::{FileTypeExt, MetadataExt};
 use std::path::{Path, PathBuf};
 
-use incremental_backups_tools::dirindex::sections::Sections;
+use incremental_backups_tools::container::Sections;
 use incremental_backups_tools::rsync_core::{Delta, patch};
 use incremental_backups_tools::{
     DiffData, DiffIndex, Digest, Dir, DirIndex, Node, RelPath, Signature, SignatureOptions,

@@ -5,7 +5,7 @@ use std::fs;
 use std::path::Path;
 use std::process::Command;
 
-use incremental_backups_tools::dirindex::sections::{Section, Sections, Writer};
+use incremental_backups_tools::container::{Section, Sections, Writer};
 use incremental_backups_tools::rsync_core::{Delta, StrongHash, WeakSum};
 use incremental_backups_tools::{
     Content, DiffData, DiffIndex, Digest, DirIndex, Entry, Meta, Node, Problem, ProblemKind,

@@ -5,8 +5,7 @@ use rsync_core::Digest;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
-use super::{List, MAX_SECTION_LEN, SectionError};
-use crate::codec;
+use crate::{List, MAX_SECTION_LEN, SectionError, codec};
 
 const ZSTD_LEVEL: i32 = 3;
 
@@ -49,7 +48,7 @@ impl Seal {
         self.unpack(stored)
     }
 
-    pub(super) fn unpack(&self, stored: Vec<u8>) -> Result<Vec<u8>, String> {
+    pub(crate) fn unpack(&self, stored: Vec<u8>) -> Result<Vec<u8>, String> {
         let raw_len = usize::try_from(self.raw_len).unwrap_or(usize::MAX);
         if raw_len > MAX_SECTION_LEN {
             return Err(format!("it declares {raw_len} bytes"));
@@ -111,14 +110,14 @@ fn head(digest: &Digest) -> [u8; 16] {
 /// A section ready to be written: encoded, compressed, hashed.
 #[derive(Debug, Clone)]
 pub struct Section {
-    pub(super) kind: u32,
-    pub(super) seal: Seal,
-    pub(super) digest: Digest,
-    pub(super) stored: Vec<u8>,
+    pub(crate) kind: u32,
+    pub(crate) seal: Seal,
+    pub(crate) digest: Digest,
+    pub(crate) stored: Vec<u8>,
 }
 
 /// What a section unpacks to is at most so many times what is stored for it. Chains count it twice, against
-/// 128 times the stored bytes: see [`max_held`](super::max_held).
+/// 128 times the stored bytes: see [`max_held`](crate::max_held).
 const MAX_RATIO: u64 = 60;
 /// Sections up to this length may unpack to any number of times more.
 const SMALL: u64 = 64 << 10;

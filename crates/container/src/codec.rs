@@ -5,7 +5,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 /// No value is decoded from more bytes than this, and none allocates more.
-pub(crate) const LIMIT: usize = 64 << 20;
+pub const LIMIT: usize = 64 << 20;
 
 fn config() -> bincode::config::Configuration<
     bincode::config::LittleEndian,
@@ -16,14 +16,20 @@ fn config() -> bincode::config::Configuration<
 }
 
 /// Appends the encoding of `value` to `out`.
-pub(crate) fn encode_into<T: Serialize>(value: &T, out: &mut Vec<u8>) -> Result<(), String> {
+///
+/// # Errors
+/// What is wrong with the value, in words.
+pub fn encode_into<T: Serialize>(value: &T, out: &mut Vec<u8>) -> Result<(), String> {
     bincode::serde::encode_into_std_write(value, out, config())
         .map(drop)
         .map_err(|error| error.to_string())
 }
 
 /// Decodes a value that takes up all of `bytes`.
-pub(crate) fn decode<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, String> {
+///
+/// # Errors
+/// What is wrong with the bytes, in words.
+pub fn decode<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, String> {
     match bincode::serde::borrow_decode_from_slice(bytes, config()) {
         Ok((value, used)) if used == bytes.len() => Ok(value),
         Ok((_, used)) => Err(format!("{} bytes too many", bytes.len() - used)),
@@ -33,10 +39,10 @@ pub(crate) fn decode<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, String> {
 
 /// Decodes a list of at most `most` rows that takes up all of `bytes`. A row may take far more memory than
 /// bytes: so how many there are is looked at first.
-pub(crate) fn decode_list<T: DeserializeOwned>(
-    bytes: &[u8],
-    most: usize,
-) -> Result<Vec<T>, String> {
+///
+/// # Errors
+/// What is wrong with the bytes, in words.
+pub fn decode_list<T: DeserializeOwned>(bytes: &[u8], most: usize) -> Result<Vec<T>, String> {
     let rows: Result<(u64, usize), _> = bincode::serde::decode_from_slice(bytes, config());
     match rows {
         Ok((rows, _)) if rows > most as u64 => Err(format!("a list of {rows} rows")),

@@ -1,149 +1,19 @@
-//! The container that every file of ours has: a header, sections that each carry their BLAKE3, a
-//! table of them and a footer. It knows framing, hashes and compression, not what a section means.
-//!
-//! The bytes are written down in `docs/format.md`, "The section container".
-
-mod held;
-mod section;
+//! [`Sections`]: a container that is read, each section when it is asked for. Knows framing, not what a section means.
 
 use std::borrow::Cow;
 use std::fmt;
 use std::fs::File;
-use std::io::{self, Write};
+use std::io;
 
 use rayon::prelude::*;
 use rsync_core::Digest;
 use serde::de::DeserializeOwned;
 
-pub use self::held::{FileKind, List, max_held, too_much};
-pub use self::section::{Packing, Seal, Section, cut, cut_at, encode_all};
-use crate::{ReadAt, codec};
-
-/// The most one section may hold before compression.
-pub const MAX_SECTION_LEN: usize = codec::LIMIT;
-
-const MAGIC: [u8; 4] = *b"\x89IBT";
-const VERSION: u32 = 1;
-/// What a container begins with: where its first section lies.
-pub const HEADER_LEN: usize = 12;
-const ROW_LEN: usize = 56;
-const FOOTER_LEN: usize = 48;
-
-/// What is wrong with a container, and where.
-#[derive(Debug, thiserror::Error)]
-#[non_exhaustive]
-pub enum SectionError {
-    /// The bytes are not such a file, cut short, damaged, or of an unknown version.
-    #[error("at byte {offset}: {problem}")]
-    Damaged {
-        /// Byte offset in the container.
-        offset: u64,
-        /// What was found.
-        problem: String,
-    },
-    /// A value that is too large for a section, or that cannot be encoded.
-    #[error("cannot encode a section: {0}")]
-    Encode(String),
-    /// Reading the bytes failed.
-    #[error("reading the sections")]
-    Read(#[source] io::Error),
-    /// Writing the bytes failed.
-    #[error("writing the sections")]
-    Write(#[source] io::Error),
-}
-
-fn damaged(offset: usize, problem: impl Into<String>) -> SectionError {
-    SectionError::Damaged { offset: offset as u64, problem: problem.into() }
-}
-
-/// How long a container is whose sections are stored in these lengths.
-pub fn container_len(stored: impl Iterator<Item = u64>) -> u64 {
-    let sections: u64 = stored.map(|len| len + ROW_LEN as u64).sum();
-    (HEADER_LEN + FOOTER_LEN) as u64 + sections
-}
-
-/// Writes a container a section at a time.
-#[derive(Debug)]
-pub struct Writer<W> {
-    out: W,
-    kind: FileKind,
-    header: [u8; HEADER_LEN],
-    table: Vec<u8>,
-    at: u64,
-    held: u64,
-}
-
-impl<W: Write> Writer<W> {
-    /// Starts a container.
-    ///
-    /// # Errors
-    /// [`SectionError::Write`].
-    pub fn new(mut out: W, kind: impl Into<FileKind>) -> Result<Writer<W>, SectionError> {
-        let kind = kind.into();
-        let mut header = [0; HEADER_LEN];
-        header[..4].copy_from_slice(&MAGIC);
-        header[4..8].copy_from_slice(&kind.letters);
-        header[8..].copy_from_slice(&VERSION.to_le_bytes());
-        out.write_all(&header).map_err(SectionError::Write)?;
-        Ok(Writer { out, kind, header, table: Vec::new(), at: HEADER_LEN as u64, held: 0 })
-    }
-
-    /// Appends a section.
-    ///
-    /// # Errors
-    /// [`SectionError::Write`].
-    pub fn section(&mut self, section: &Section) -> Result<(), SectionError> {
-        self.out.write_all(&section.stored).map_err(SectionError::Write)?;
-        self.table.extend(section.kind.to_le_bytes());
-        let Seal { packing, stored_len, raw_len, .. } = section.seal;
-        self.table.extend((packing as u32).to_le_bytes());
-        self.table.extend(stored_len.to_le_bytes());
-        self.table.extend(raw_len.to_le_bytes());
-        self.table.extend(section.digest.0);
-        self.at += stored_len;
-        self.held = self.held.saturating_add(self.kind.held(section.kind, &section.seal));
-        Ok(())
-    }
-
-    /// The writer that the container goes to.
-    pub fn get_mut(&mut self) -> &mut W {
-        &mut self.out
-    }
-
-    /// Writes the table and the footer and gives the writer back.
-    ///
-    /// # Errors
-    /// [`SectionError::Write`]; [`SectionError::Encode`] for what no reader would take, being more than
-    /// [`max_held`] of so short a file.
-    pub fn finish(self) -> Result<W, SectionError> {
-        let len = self.at + (self.table.len() + FOOTER_LEN) as u64;
-        match too_much(self.held, max_held(len)) {
-            Some(problem) => Err(SectionError::Encode(problem)),
-            None => self.finish_part(),
-        }
-    }
-
-    /// [`finish`](Writer::finish), of a container that is a part of a larger file. How much it may
-    /// hold is for the caller to see to.
-    ///
-    /// # Errors
-    /// [`SectionError::Write`].
-    pub fn finish_part(mut self) -> Result<W, SectionError> {
-        let mut footer = Vec::with_capacity(FOOTER_LEN);
-        footer.extend(self.at.to_le_bytes());
-        let digest = self.table_digest(&footer);
-        footer.extend(digest.0);
-        footer.extend(MAGIC);
-        footer.extend(&self.header[4..8]);
-        self.out.write_all(&self.table).map_err(SectionError::Write)?;
-        self.out.write_all(&footer).map_err(SectionError::Write)?;
-        Ok(self.out)
-    }
-
-    fn table_digest(&self, table_offset: &[u8]) -> Digest {
-        Digest::of(&[&self.header, &self.table[..], table_offset].concat())
-    }
-}
+use crate::error::damaged;
+use crate::{
+    FOOTER_LEN, FileKind, HEADER_LEN, MAGIC, MAX_SECTION_LEN, Packing, ROW_LEN, ReadAt, Seal,
+    SectionError, VERSION, codec, max_held, too_much,
+};
 
 #[derive(Debug, Clone)]
 struct Row {
@@ -379,7 +249,7 @@ impl Sections {
     }
 
     /// An error with what the sections of `kind` say together, at the first of them.
-    pub(crate) fn damaged(&self, kind: u32, problem: &str) -> SectionError {
+    pub fn damaged(&self, kind: u32, problem: &str) -> SectionError {
         let first = self.rows.iter().find(|row| row.kind == kind);
         damaged(first.map_or(self.len, |row| row.offset), problem)
     }
@@ -441,6 +311,7 @@ fn parse_row(row: &[u8; ROW_LEN], offset: usize) -> Option<Row> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::{List, Section, Writer, cut};
 
     const KIND: [u8; 4] = *b"TEST";
 

@@ -1,6 +1,6 @@
 //! What sections take in memory, and how much of it who reads them puts up with. Knows how long they are, not what is in them.
 
-use super::Seal;
+use crate::Seal;
 
 /// A kind of container, and what is known of its sections before any is unpacked. Four ASCII letters alone are
 /// one without lists.
@@ -30,12 +30,12 @@ impl From<[u8; 4]> for FileKind {
 }
 
 impl FileKind {
-    pub(super) fn list(&self, kind: u32) -> Option<&'static List> {
+    pub(crate) fn list(&self, kind: u32) -> Option<&'static List> {
         self.lists.iter().find(|list| list.kind == kind)
     }
 
     /// What a section of `kind` takes in memory.
-    pub(super) fn held(&self, kind: u32, seal: &Seal) -> u64 {
+    pub(crate) fn held(&self, kind: u32, seal: &Seal) -> u64 {
         self.list(kind).map_or(seal.raw_len, |list| list.held(seal))
     }
 }
@@ -47,9 +47,8 @@ impl List {
     }
 }
 
-/// The most that the sections of a container may take in memory, all together, when `len` bytes are stored
-/// for them: more than honest trees need (`docs/format.md` has the figures), and all that who writes few bytes that
-/// unpack to many can make a reader take.
+/// Upper bound on what the sections of a container take in memory, all together, when `len` bytes are stored for them.
+/// Real trees stay below it (`docs/format.md` has the figures); it stops decompression bombs.
 pub fn max_held(len: u64) -> u64 {
     len.saturating_mul(128).saturating_add(64 << 20)
 }
