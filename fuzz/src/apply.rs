@@ -4,7 +4,7 @@
 
 use archive::DiffData;
 use dirindex::{DirIndex, Root};
-use incremental_backups_tools::{ApplyOptions, ApplyStatus, apply_diff_with, apply_status};
+use incremental_backups_tools::{ApplyOptions, ApplyStatus, apply_with, apply_status};
 use libfuzzer_sys::fuzz_target;
 
 mod forge;
@@ -26,7 +26,7 @@ fuzz_target!(|bytes: &[u8]| {
     let Ok(data) = DiffData::from_source(archive, "fuzzed") else { return };
     let before = tree.seen();
     let options = ApplyOptions { sync: false, beside: flags & 2 != 0, ..ApplyOptions::default() };
-    let applied = apply_diff_with(tree.root(), data.diff(), &data, &options);
+    let applied = apply_with(tree.root(), &data, &options);
     tree.check_outside();
     let status = apply_status(tree.root()).expect("a journal of ours can be read");
     if applied.is_ok() {

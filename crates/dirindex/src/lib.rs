@@ -1,4 +1,5 @@
-//! The state of a directory tree, in one checked file.
+//! The state of a directory tree, in one checked file. It reads the tree and writes nothing but that file; it must not know
+//! what changes a tree.
 //!
 //! A [`Dir`] is a directory and what of it counts (gitignore-like excludes, caches, file systems,
 //! sizes: [`DirOptions`]); a [`DirIndex`] is its
@@ -76,6 +77,7 @@ mod pattern;
 pub mod place;
 mod pool;
 mod read;
+mod reserved;
 mod rules;
 mod scan;
 pub mod stored;
@@ -94,10 +96,9 @@ pub use exclude::{Patterns, UnusableLines};
 pub use index::{DirIndex, Problem, ProblemKind, Record, Root, Trust, content_hash};
 pub use newfile::{NewFile, Streamed, replace_file};
 pub use owner::{Readers, take_after};
-pub use path::{
-    InvalidPath, MAX_NAME_LEN, MAX_PATH_LEN, PathSlice, RelPath, STAGE_DIR, is_stage_name,
-};
+pub use path::{InvalidPath, MAX_NAME_LEN, MAX_PATH_LEN, PathSlice, RelPath};
 pub use pool::{PooledFile, is_exhaustion};
+pub use reserved::{STAGE_DIR, UNFINISHED_MARK, is_stage_name, marks_by};
 pub use scan::ScanOptions;
 pub use subtrees::Subtrees;
 pub use tree::tree_root;

@@ -10,28 +10,7 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
-use crate::escape;
-
-/// The directory inside a tree's root where a patch of that tree is staged and journalled. It
-/// belongs to the tools: no [`RelPath`] has it as a name, at any depth. So nothing can index, write or
-/// delete it, and no archive can bring one.
-pub const STAGE_DIR: &str = ".ibtools-apply";
-
-/// Whether a name is kept for stages: [`STAGE_DIR`], or that with a dot and a number, as a stage has where somebody
-/// else took the first name.
-///
-/// ```
-/// use dirindex::is_stage_name;
-/// assert!(is_stage_name(b".ibtools-apply") && is_stage_name(b".ibtools-apply.12"));
-/// assert!(!is_stage_name(b".ibtools-apply2") && !is_stage_name(b".ibtools-apply.old"));
-/// ```
-pub fn is_stage_name(name: &[u8]) -> bool {
-    match name.strip_prefix(STAGE_DIR.as_bytes()) {
-        Some([]) => true,
-        Some([b'.', number @ ..]) => !number.is_empty() && number.iter().all(u8::is_ascii_digit),
-        _ => false,
-    }
-}
+use crate::{escape, is_stage_name};
 
 /// The longest single name, in bytes: Linux's `NAME_MAX`.
 pub const MAX_NAME_LEN: usize = 255;
@@ -43,7 +22,7 @@ pub const MAX_PATH_LEN: usize = 8 << 10;
 /// A path below some root: names of 1 to 255 bytes joined by `/`.
 ///
 /// Names are bytes, not text: anything but NUL and `/` may stand in them. Empty names, `.` and
-/// `..`, a leading or trailing `/`, [`STAGE_DIR`] as a name, and paths of over [`MAX_PATH_LEN`] bytes are
+/// `..`, a leading or trailing `/`, [`STAGE_DIR`](crate::STAGE_DIR) as a name, and paths of over [`MAX_PATH_LEN`] bytes are
 /// refused when the path is made, so a value of this type can be joined to a root without further checks.
 ///
 /// A clone shares the bytes: a path that is listed in many places is in memory once.

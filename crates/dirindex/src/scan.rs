@@ -14,8 +14,9 @@ use rustix::fs::{AtFlags, FileType, Mode, Stat, major, minor, openat, statat};
 use crate::assemble::{in_path_order, index_of, keep, keep_unreadable, put_xattrs};
 use crate::busy;
 use crate::read::{self, ATTEMPTS, Content, LARGE, READ};
+use crate::reserved;
 use crate::stored::{self, Pool};
-use crate::walk::{self, Found, Walk, unreadable, walk};
+use crate::walk::{Found, Walk, unreadable, walk};
 use crate::xattr::{self, Attributes};
 use crate::{
     Dir, DirIndex, Entry, Error, Meta, Node, Problem, ProblemKind, Record, RelPath, Time, Trust,
@@ -159,7 +160,7 @@ impl DirIndex {
 /// Refuses a tree that an interrupted apply left half old, half new.
 fn refuse_unfinished(dir: &Dir) -> Result<(), Error> {
     // What cannot be read here cannot be scanned either, which says why.
-    match walk::holds_unfinished(dir.root().as_fd()) {
+    match reserved::holds_unfinished(dir.root().as_fd()) {
         Ok(true) => Err(Error::Unfinished { root: dir.path().to_path_buf() }),
         _ => Ok(()),
     }

@@ -14,15 +14,16 @@ use rustix::io::Errno;
 
 use crate::error::words;
 use crate::exclude::{Excludes, Verdict};
+use crate::reserved::holds_unfinished;
 use crate::rules::CACHE_TAG;
 use crate::xattr::{self, Attributes};
-use crate::{Dir, Error, Problem, ProblemKind, RelPath, STAGE_DIR, is_stage_name};
+use crate::{Dir, Error, Problem, ProblemKind, RelPath, is_stage_name};
 
 /// Names of one directory that a task deals with; what has more is dealt with by several.
 const BATCH: usize = 256;
 
 /// What names are read into: what most directories need, and no `getdents` more.
-const NAMES_LEN: usize = 32 << 10;
+pub(crate) const NAMES_LEN: usize = 32 << 10;
 
 /// One path that was found.
 #[derive(Debug)]
@@ -267,36 +268,6 @@ impl<T: Send, F: Fn(BorrowedFd<'_>, Vec<Found>) -> Result<T, Error> + Sync> Walk
     fn fail(&self, error: Error) {
         self.lock().1.get_or_insert(error);
     }
-}
-
-/// Whether an interrupted apply left what the directory `fd` holds half old, half new. What somebody
-/// else put there, in a directory that many may write to, says nothing of it.
-pub(crate) fn holds_unfinished(fd: BorrowedFd<'_>) -> io::Result<bool> {
-    let look = |name: &[u8]| statat(fd, name, AtFlags::SYMLINK_NOFOLLOW);
-    let (dir, user) = (fstat(fd)?, rustix::process::geteuid().as_raw());
-    let is_unfinished = |name: &[u8]| {
-        let Ok(stage) = look(name) else { return false };
-        FileType::from_raw_mode(stage.st_mode) == FileType::Directory
-            && [0, dir.st_uid, user].contains(&stage.st_uid)
-            && look(&[name, b"/journal"].concat()).is_ok()
-    };
-    let (shared, first) =
-        (dir.st_uid != user || dir.st_mode & 0o022 != 0, is_unfinished(STAGE_DIR.as_bytes()));
-    if first || !shared {
-        return Ok(first);
-    }
-    // Somebody else may have taken that name. The directory is opened anew, since reading names moves the position.
-    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
-    let dir = openat(fd, c".", flags, Mode::empty())?;
-    let mut buffer = Vec::with_capacity(NAMES_LEN);
-    let mut entries = RawDir::new(&dir, buffer.spare_capacity_mut());
-    while let Some(entry) = entries.next() {
-        let name = entry?.file_name().to_bytes().to_vec();
-        if is_stage_name(&name) && is_unfinished(&name) {
-            return Ok(true);
-        }
-    }
-    Ok(false)
 }
 
 /// What stands at `path` in the directory `fd`, and a symbolic link's target.

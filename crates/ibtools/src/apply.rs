@@ -9,9 +9,10 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use anyhow::{Context, Result, bail};
+use incremental_backups_tools::apply::Error;
 use incremental_backups_tools::{
-    Applied, ApplyOptions, ApplyStatus, DiffData, DiffIndex, DirIndex, Error, Root,
-    apply_diff_with, apply_status, apply_stream, recover_with,
+    Applied, ApplyOptions, ApplyStatus, DiffData, DiffIndex, DirIndex, Root, apply_status,
+    apply_stream, apply_with, recover_with,
 };
 use indicatif::{HumanBytes, HumanCount};
 use serde_json::Value;
@@ -193,7 +194,7 @@ fn resume(args: &ApplyArgs, archives: &[(&PathBuf, DiffData)]) -> Result<Done> {
 }
 
 fn apply_one(args: &ApplyArgs, data: &DiffData, console: &Console) -> Result<Applied, Error> {
-    let apply = |options: &ApplyOptions| apply_diff_with(&args.dir, data.diff(), data, options);
+    let apply = |options: &ApplyOptions| apply_with(&args.dir, data, options);
     with_progress(args, data.diff(), console, apply)
 }
 

@@ -9,7 +9,7 @@ use std::path::Path;
 use anyhow::{Context, Result, bail};
 use incremental_backups_tools::archive::length_of;
 use incremental_backups_tools::{
-    Archive, DiffIndex, DiffStream, DirIndex, Error, Progress, archive, dirindex,
+    Archive, DiffIndex, DiffStream, DirIndex, Progress, apply, archive, dirindex,
 };
 
 use crate::console::{is_dash, shown};
@@ -263,7 +263,7 @@ pub(crate) fn mode_for(top: Option<u32>) -> u32 {
 
 /// Does `work` in the directory `dir`, which is made first, with a mode, when it is not there and `make` has one. If that was for
 /// nothing it goes again, unless something was left in it.
-pub(crate) fn in_dir<T, E: From<Error>>(
+pub(crate) fn in_dir<T, E: From<apply::Error>>(
     dir: &Path,
     make: Option<u32>,
     work: impl FnOnce() -> Result<T, E>,
@@ -274,7 +274,7 @@ pub(crate) fn in_dir<T, E: From<Error>>(
         Some(Err(error)) if error.kind() == io::ErrorKind::AlreadyExists => false,
         Some(Err(source)) => {
             let (operation, path) = ("create the directory", dir.to_path_buf());
-            return Err(Error::Root { operation, path, source }.into());
+            return Err(apply::Error::Root { operation, path, source }.into());
         }
     };
     let done = work();

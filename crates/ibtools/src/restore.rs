@@ -7,8 +7,8 @@ use std::sync::Arc;
 
 use anyhow::{Context, Result, anyhow, bail};
 use incremental_backups_tools::{
-    Applied, ApplyOptions, Archive, DiffData, Error, Known, RelPath, RestoreOptions,
-    apply_diff_with, plan_restore, preview_diff, recover_with,
+    Applied, ApplyOptions, Archive, DiffData, Error, Known, RelPath, RestoreOptions, apply_with,
+    plan_restore, preview_diff, recover_with,
 };
 use indicatif::HumanBytes;
 use serde_json::Value;
@@ -122,7 +122,7 @@ fn apply(
     let progress = Some(Arc::clone(ticker.progress()));
     let options = ApplyOptions { progress, ..options.clone() };
     let make = Some(files::mode_for(top));
-    files::in_dir(&args.dest, make, || apply_diff_with(&args.dest, data.diff(), data, &options))
+    files::in_dir(&args.dest, make, || Ok(apply_with(&args.dest, data, &options)?))
 }
 
 /// What would be done; `None` where the directory is not there: all of it.

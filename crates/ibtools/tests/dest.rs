@@ -200,12 +200,12 @@ fn mounted(place: &Place, script: &str) -> Option<common::Run> {
     command.args(["-m", "sh", "-c", &script]).current_dir(place.path("")).env("B", IBTOOLS);
     let probe = Command::new("unshare").args(["-m", "true"]).output();
     if !probe.is_ok_and(|output| output.status.success()) {
-        test_needs::impossible("no mount namespaces");
+        testing::needs::impossible("no mount namespaces");
         return None;
     }
     let ran = run(&mut command);
     if ran.code == Some(77) {
-        test_needs::impossible(&ran.err);
+        testing::needs::impossible(&ran.err);
         return None;
     }
     Some(ran)

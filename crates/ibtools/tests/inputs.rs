@@ -87,7 +87,7 @@ fn a_block_device_is_read_as_far_as_the_archive_goes() {
     place.write("disk", &old);
     let Some(made) = place.other("losetup", "-f --show disk") else { return };
     if made.code != Some(0) {
-        return test_needs::impossible("a loop device");
+        return testing::needs::impossible("a loop device");
     }
     let device = made.good().trim().to_owned();
     let reads = [

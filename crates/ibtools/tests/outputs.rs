@@ -268,7 +268,7 @@ fn who_may_read_an_output() {
 fn an_output_keeps_owner_and_access_list_of_what_it_replaces() {
     let place = prepared();
     if fs::metadata("/proc/self").unwrap().uid() != 0 {
-        return test_needs::impossible("root");
+        return testing::needs::impossible("root");
     }
     place.write("kept.tgz", "");
     std::os::unix::fs::chown(place.path("kept.tgz"), Some(1234), Some(4321)).unwrap();

@@ -16,9 +16,7 @@ use std::path::Path;
 use std::time::Instant;
 
 use incremental_backups_tools::dirindex::Entry;
-use incremental_backups_tools::{
-    ApplyOptions, DiffData, DiffIndex, Dir, DirIndex, apply_diff_with,
-};
+use incremental_backups_tools::{ApplyOptions, DiffData, DiffIndex, Dir, DirIndex, apply_with};
 
 fn main() -> Result<(), Box<dyn Error>> {
     let Some(source) = std::env::args_os().nth(1) else {
@@ -51,7 +49,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     say(format!("full backup: {}", size(&at("full.tgz"))?));
 
     fs::create_dir(at("copy"))?;
-    apply_diff_with(at("copy"), &full, &full_data, &options)?;
+    apply_with(at("copy"), &full_data, &options)?;
     let copy = Dir::new(at("copy"))?;
     let restored = DirIndex::scan(&copy)?;
     same(&restored, &index, privileged)?;
@@ -72,8 +70,8 @@ fn main() -> Result<(), Box<dyn Error>> {
     ));
 
     fs::create_dir(at("again"))?;
-    apply_diff_with(at("again"), &full, &full_data, &options)?;
-    apply_diff_with(at("again"), &diff, &data, &options)?;
+    apply_with(at("again"), &full_data, &options)?;
+    apply_with(at("again"), &data, &options)?;
     same(&DirIndex::scan(&Dir::new(at("again"))?)?, &new, privileged)?;
     say("restored both backups into a second directory: equal to the changed copy".into());
     Ok(())

@@ -1,6 +1,6 @@
 //! Building blocks for incremental backups: index a directory, compare two indexes, pack what
 //! changed into one archive, and apply that archive to a copy of the old directory to get the new
-//! one. Storage, encryption and retention are the caller's; the blocks work on plain files.
+//! one; and on top of them a [store](#stores) of such archives. It has no code but re-exports. Encryption is the caller's.
 //!
 //! # The nouns
 //!
@@ -112,45 +112,33 @@
 //!
 //! # The crates below
 //!
-//! This crate has [`apply_diff`] and re-exports the rest: [`rsync_core`] (signatures, deltas,
-//! patches), [`dirindex`] (a tree and its index), [`diffindex`] (what changed), [`archive`] (the
-//! files that hold it).
+//! This crate re-exports them: [`rsync_core`] (signatures, deltas, patches), [`container`] (the checked file that the others
+//! are written in), [`dirindex`] (a tree and its index), [`diffindex`] (what changed), [`archive`] (the files that hold it),
+//! [`apply`](mod@apply) (changing a tree), [`repository`] (stores). [`Error`] is the last one's; what applying gives is
+//! [`apply::Error`].
 //!
 //! # Features
 //!
 //! `object_store`, off by default: `store::ObjectStoreAdapter`, for stores in S3 and its like.
 
-// The tests' helpers name this crate from outside.
-#[cfg(test)]
-extern crate self as incremental_backups_tools;
-
+pub use ::apply;
 pub use archive;
+pub use container;
 pub use diffindex;
 pub use dirindex;
+pub use repository;
 pub use rsync_core;
 
-mod apply;
-mod backup;
-mod error;
-mod pack;
-mod prune;
-mod repair;
-mod restore;
-pub mod store;
-mod verify;
-
-pub use apply::{
+pub use ::apply::{
     Aborted, Applied, ApplyOptions, ApplyStatus, Loss, Losses, Preview, Space, Unkept, abort,
-    apply_diff, apply_diff_with, apply_status, apply_stream, preview_diff, recover, recover_with,
+    apply, apply_diff, apply_status, apply_stream, apply_with, preview_diff, recover, recover_with,
 };
-pub use backup::{BackupOptions, BackupReport, Made, Unusable, backup};
-pub use error::{Error, Result};
-pub use pack::pack;
-pub use prune::{PruneOptions, PruneReport, Squashed, prune};
-pub use repair::{Repaired, repair};
-pub use restore::{Known, RestoreOptions, plan_restore, restore};
-pub use store::{DirStore, Keep, Point, Points, Store};
-pub use verify::{Restorable, Verified, VerifiedStore, verify_archives, verify_store};
+pub use repository::{
+    BackupOptions, BackupReport, DirStore, Error, Keep, Known, Made, Point, Points, PruneOptions,
+    PruneReport, Repaired, Restorable, RestoreOptions, Result, Squashed, Store, Unusable, Verified,
+    VerifiedStore, backup, pack, plan_restore, prune, repair, restore, store, verify_archives,
+    verify_store,
+};
 
 pub use archive::{Archive, ArchiveOptions, DiffData, DiffStream, Format};
 pub use diffindex::{Change, Class, Content, DiffIndex, MovedTree, New};

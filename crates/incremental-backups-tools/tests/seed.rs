@@ -2,13 +2,11 @@
 //! changes, the same expectations.
 #![allow(clippy::unwrap_used, clippy::panic, clippy::print_stdout, reason = "a test")]
 
-mod common;
-
 use std::fs;
 use std::path::Path;
 
-use common::{Case, assert_same, copy_tree, snapshot, write};
 use incremental_backups_tools::{DiffData, DiffIndex, Dir, DirIndex, RelPath, apply_diff};
+use testing::{Case, assert_same, copy_tree, snapshot, write};
 
 fn test_dir(dir: &Path) {
     write(dir.join("file1"), "contents1");
@@ -69,7 +67,7 @@ fn what_is_excluded_stays() {
     apply_diff(&copy, &case.diff, &case.data).unwrap();
     assert_eq!(fs::read(copy.join("file3.pyc")).unwrap(), b"");
     assert_eq!(fs::read(copy.join("excluded_dir/excluded_file")).unwrap(), b"excluded");
-    assert_eq!(common::index(&copy).root(), case.new_index.root());
+    assert_eq!(testing::index(&copy).root(), case.new_index.root());
 }
 
 #[test]

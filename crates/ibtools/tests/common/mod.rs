@@ -117,7 +117,7 @@ impl Place {
 }
 
 pub(crate) fn skipped(what: &str) {
-    test_needs::missing(what);
+    testing::needs::missing(what);
 }
 
 /// ibtools as a user without rights; `None`, said loudly, where that cannot be had.

@@ -1,0 +1,253 @@
+//! Applying a diff to a tree: check, stage, commit, roll forward or back. The order of these steps, and what an
+//! interruption between any two of them leaves, is in `docs/apply.md`.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use archive::{DiffData, DiffStream};
+use diffindex::{Change, DiffIndex, New};
+use dirindex::Node;
+
+use crate::error::{During, Error, Result};
+use crate::forward::Work;
+use crate::plan::Step;
+use crate::report::count;
+use crate::stage::{self, Filling, Source};
+use crate::system::{Linux, System};
+use crate::target::Target;
+use crate::tree::Policy;
+use crate::trial::Trial;
+use crate::unfinished::{finish, has_journal};
+use crate::unkept::Collected;
+use crate::{Applied, ApplyOptions, Preview, Space, check, journal};
+
+/// Applies the diff in `data` to the tree at `path`.
+///
+/// The tree must be the one that it was made from, as far as it touches it; a full
+/// backup needs an empty directory. Paths that are already as the diff leads to are left alone, so
+/// applying twice does nothing the second time. If an earlier apply was interrupted in this tree,
+/// it is finished first.
+///
+/// # Errors
+/// Everything that can be found out by reading is found before the first write: the error then
+/// names the path and the tree is untouched. Whatever fails later is undone before this returns:
+/// [`Error::RolledBack`] says what was in the way, and the tree is as it was. What is interrupted leaves a
+/// journal, with which applying again (or [`recover`]) ends in exactly the target tree, or [`abort`] in the
+/// old one.
+pub fn apply(path: impl AsRef<Path>, data: &DiffData) -> Result<Applied> {
+    apply_with(path, data, &ApplyOptions::default())
+}
+
+/// [`apply`](fn@apply) with options.
+///
+/// # Errors
+/// As [`apply`](fn@apply).
+pub fn apply_with(
+    path: impl AsRef<Path>,
+    data: &DiffData,
+    options: &ApplyOptions,
+) -> Result<Applied> {
+    apply_on(Arc::new(Linux), path.as_ref(), data.diff(), Source::Data(data), options)
+}
+
+/// [`apply`](fn@apply), with the arguments that the Python package has which this one renders: `diff` is the one in `data`.
+///
+/// # Errors
+/// As [`apply`](fn@apply), and [`Error::OtherArchive`] when `data` has another diff.
+pub fn apply_diff(path: impl AsRef<Path>, diff: &DiffIndex, data: &DiffData) -> Result<Applied> {
+    match same(diff, data.diff()) {
+        true => apply(path, data),
+        false => Err(Error::OtherArchive),
+    }
+}
+
+/// [`apply_with`] with an archive that is read once, front to back, as it comes out of a pipe. Each content
+/// is staged as it comes, by one thread; nothing of the archive is kept.
+///
+/// The archive is always read to its end, also when the tree has everything already.
+///
+/// # Errors
+/// As [`apply`](fn@apply). An archive that turns out to be damaged or cut short, wherever that is, leaves the
+/// tree untouched.
+///
+/// ```
+/// use apply::{ApplyOptions, apply_stream};
+/// use archive::{DiffData, DiffStream};
+/// use diffindex::DiffIndex;
+/// use dirindex::{Dir, DirIndex};
+/// # let temporary = tempfile::tempdir()?;
+/// # let at = |name: &str| temporary.path().join(name);
+/// # std::fs::create_dir(at("mydir"))?;
+/// # std::fs::create_dir(at("copy"))?;
+/// # std::fs::write(at("mydir/file"), "content")?;
+/// let (dir, nothing) = (Dir::new(at("mydir"))?, DirIndex::empty());
+/// let diff = DiffIndex::between(&nothing, &DirIndex::scan(&dir)?);
+/// let (from, to) = std::io::pipe()?;
+/// std::thread::scope(|scope| {
+///     scope.spawn(|| DiffData::write(&dir, &nothing, &diff, to, &Default::default()));
+///     let stream = DiffStream::open(from, "a pipe")?;
+///     apply_stream(at("copy"), stream, &ApplyOptions::default())
+/// })?;
+/// assert_eq!(std::fs::read(at("copy/file"))?, b"content");
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+pub fn apply_stream(
+    path: impl AsRef<Path>,
+    stream: DiffStream<'_>,
+    options: &ApplyOptions,
+) -> Result<Applied> {
+    let diff = stream.diff().clone();
+    let source = Source::Stream(Box::new(stream));
+    apply_on(Arc::new(Linux), path.as_ref(), &diff, source, options)
+}
+
+/// [`apply_with`] on any system, from any source.
+pub(crate) fn apply_on(
+    sys: Arc<dyn System>,
+    path: &Path,
+    diff: &DiffIndex,
+    mut source: Source<'_, '_>,
+    options: &ApplyOptions,
+) -> Result<Applied> {
+    let target = Target::open(sys, path)?.lock()?;
+    let finished = finish(&target, options.privileged)?.is_some();
+    let policy = Policy { privileged: options.privileged };
+    if !options.beside {
+        check::nothing_else(&target, diff)?;
+    }
+    let mut checked = check::check(&target, diff, policy)?;
+    let space = Space::of(&target, diff, &checked.plan)?;
+    if options.check_space {
+        space.check(&target)?;
+    }
+    let applied = Applied { finished, ..count(diff, &checked.plan) };
+    if let Some(garbage) = target.stage()? {
+        target.remove_stage(&garbage)?;
+    }
+    if checked.plan.is_empty() {
+        source.finish()?;
+        return Ok(applied);
+    }
+    let stage = target.make_stage()?;
+    let progress = options.progress.as_deref();
+    let sync = options.sync;
+    let unkept = &Collected::default();
+    let plan = &checked.plan;
+    let filling =
+        Filling { target: &target, stage: &stage, diff, plan, policy, unkept, progress, sync };
+    let placed = stage::fill(&filling, &mut source)
+        .and_then(|()| source.finish())
+        .and_then(|()| if options.strict { all_kept(&filling) } else { Ok(()) })
+        .and_then(|()| stage::placed(&target, &stage, diff, plan));
+    let committed = placed
+        .and_then(|placed| {
+            checked.plan.placed = placed;
+            let how = (options.privileged, sync);
+            journal::draft(&target, &stage, diff, &checked.plan, how)
+        })
+        .and_then(|()| check::unchanged(&target, diff, &checked))
+        .and_then(|()| journal::commit(&target, &stage, sync));
+    let plan = &checked.plan;
+    let work = Work { target: &target, stage: &stage, diff, plan, policy, unkept, sync };
+    if let Err(error) = committed {
+        if !matches!(stage.has_journal(), Ok(false)) {
+            // It made it to its name, though perhaps not to the disk.
+            return Err(roll_back(&work, error));
+        }
+        // The error at hand says more than one from here; what stays is garbage, known as such.
+        drop(target.remove_stage(&stage));
+        return Err(error);
+    }
+    carry_out(&work)?;
+    Ok(Applied { unkept: unkept.take(), ..applied })
+}
+
+/// Refuses metadata that was not taken while staging, or that would not be taken where it is set later.
+fn all_kept(filling: &Filling<'_>) -> Result<()> {
+    let Filling { target, stage, unkept, .. } = *filling;
+    let mut trial = Trial::new(stage, filling.policy);
+    for task in filling.plan.tasks(filling.diff) {
+        let Some(New { node, meta, .. }) = &task.change.new else { continue };
+        if task.step != Step::Meta && !(*node == Node::Dir && task.is_unit()) {
+            continue;
+        }
+        let (_, refused) =
+            trial.set(node, meta).during("try the metadata of", &task.change.path)?;
+        unkept.add(&task.change.path, refused);
+    }
+    match unkept.take() {
+        unkept if unkept.is_empty() => Ok(()),
+        unkept => Err(Error::Unkept { root: target.path.clone(), unkept: Box::new(unkept) }),
+    }
+}
+
+/// Carries out the work of a journal; when it cannot be, undoes it.
+pub(crate) fn carry_out(work: &Work<'_>) -> Result<()> {
+    match work.forward().and_then(|()| work.drop_journal()) {
+        // The tree is the new one. What is left is garbage, known as such.
+        Ok(()) => work.clear(),
+        Err(error) => Err(roll_back(work, error)),
+    }
+}
+
+/// Undoes the work of a journal for the sake of an error. Gives that error, and what came of undoing.
+pub(crate) fn roll_back(work: &Work<'_>, error: Error) -> Error {
+    let (root, cause) = (work.target.path.clone(), Box::new(error));
+    match undo(work) {
+        Ok(()) => Error::RolledBack { root, source: cause },
+        Err(error) => Error::NotRolledBack { root, cause, source: Box::new(error) },
+    }
+}
+
+/// Undoes the work of a journal.
+pub(crate) fn undo(work: &Work<'_>) -> Result<()> {
+    journal::turn(work.target, work.stage, work.sync)?;
+    work.back()?;
+    work.drop_journal()?;
+    work.clear()
+}
+
+/// What [`apply_with`] would do with the same arguments, found out by reading alone.
+///
+/// # Errors
+/// As [`apply_with`] before its first write, and [`Error::Unfinished`] when an earlier apply
+/// has to be finished before anything can be said.
+pub fn preview_diff(
+    path: impl AsRef<Path>,
+    diff: &DiffIndex,
+    options: &ApplyOptions,
+) -> Result<Preview> {
+    let target = Target::open(Arc::new(Linux), path.as_ref())?.lock()?;
+    if let Some(stage) = target.stage()?
+        && has_journal(&target, &stage)?
+    {
+        return Err(Error::Unfinished { root: target.path.clone() });
+    }
+    if !options.beside {
+        check::nothing_else(&target, diff)?;
+    }
+    let plan = check::check(&target, diff, Policy { privileged: options.privileged })?.plan;
+    let space = Space::of(&target, diff, &plan)?;
+    if options.check_space {
+        space.check(&target)?;
+    }
+    let pending = plan.tasks(diff).filter(|task| task.step != Step::Done);
+    let pending = pending.map(|task| task.change.path.clone());
+    Ok(Preview { applied: count(diff, &plan), pending: pending.collect(), space })
+}
+
+/// Whether both say the same, as far as applying goes.
+fn same(a: &DiffIndex, b: &DiffIndex) -> bool {
+    let alike = |(a, b): (&Change, &Change)| {
+        let new = match (&a.new, &b.new) {
+            (Some(a), Some(b)) => a.node == b.node && a.meta == b.meta && a.content == b.content,
+            (a, b) => a.is_none() && b.is_none(),
+        };
+        a.path == b.path && a.old == b.old && new
+    };
+    std::ptr::eq(a, b)
+        || (a.base() == b.base()
+            && a.result() == b.result()
+            && a.changes().len() == b.changes().len()
+            && a.changes().iter().zip(b.changes()).all(alike))
+}

@@ -1,0 +1,164 @@
+//! Setting aside: before anything new is put in place, whatever is old and has to go is put into the stage by
+//! a rename, or held there by a second name. Nothing old is lost before all is done, so that the apply can be
+//! rolled back from anywhere.
+
+use dirindex::RelPath;
+use rustix::fs::FileType;
+use rustix::io::Errno;
+
+use crate::dirs::{Dirs, Held};
+use crate::error::{During, Error, Result};
+use crate::forward::{Work, open_up};
+use crate::observe::{Found, describe, find};
+use crate::plan::{Task, was_dir};
+
+impl Work<'_> {
+    /// Sets aside all that is to go. What is replaced still stands where it was.
+    pub(crate) fn set_aside(&self, tasks: &[Task<'_>]) -> Result<()> {
+        self.take(tasks)?;
+        let unmoved = self.remove(tasks)?;
+        self.hold(tasks)?;
+        // What was taken away must not be lost with the directories that it was in, nor what is set aside with
+        // the names that are given to new things.
+        let comes_in_its_place = |task: &Task<'_>| {
+            task.takes().is_some() || (task.is_unit() && task.change.old.is_some())
+        };
+        if tasks.iter().any(comes_in_its_place) || !unmoved.is_empty() {
+            self.sync_all()?;
+        }
+        unmoved.into_iter().try_for_each(|dir| self.remove_dir(dir))?;
+        self.nothing_else(tasks)
+    }
+
+    /// Takes directories that move as a whole from where they were to their slots, from where they are put in place as
+    /// what was staged before.
+    fn take(&self, tasks: &[Task<'_>]) -> Result<()> {
+        let (mut slots, mut dirs) = (self.stage.anchor.dirs(), self.target.anchor.dirs());
+        for task in tasks {
+            let (Some(tree), Some(slot)) = (task.takes(), task.slot()) else { continue };
+            // The diff puts no directory there, so what is one has not been taken yet.
+            match find(&mut dirs, tree.from, self.target.fs)? {
+                Found::Something(seen) if seen.kind() == FileType::Directory => {}
+                _ => continue,
+            }
+            // It gets a new parent, which is a change of itself.
+            let own = dirs.dir(tree.from).during("open the directory", tree.from)?;
+            open_up(own).during("make room in the directory", tree.from)?;
+            let staged = slots.parent(&slot).during("stage", tree.to)?;
+            open_up(staged).during("stage", tree.to)?;
+            let dir = self.writable(&mut dirs, tree.from)?;
+            dir.sys
+                .rename(dir, tree.from.name(), staged, slot.name(), true)
+                .during("take away", tree.from)?;
+        }
+        Ok(())
+    }
+
+    /// Sets aside what goes, and what makes room for another kind: innermost first. Gives the directories that
+    /// cannot be moved, as those of a lower layer of an overlay.
+    fn remove<'t>(&self, tasks: &'t [Task<'t>]) -> Result<Vec<&'t RelPath>> {
+        let (mut slots, mut dirs) = (self.stage.anchor.dirs(), self.target.anchor.dirs());
+        let mut unmoved = Vec::new();
+        for task in tasks.iter().rev().filter(|task| task.leaves()) {
+            let path = &task.change.path;
+            // Once the slot is empty, what stands there is new.
+            if task.turns() && !self.is_staged(task)? {
+                continue;
+            }
+            let Found::Something(seen) = find(&mut dirs, path, self.target.fs)? else { continue };
+            let is_dir = seen.kind() == FileType::Directory;
+            if is_dir != was_dir(task.change) {
+                continue;
+            }
+            if is_dir {
+                seen.open_up().during("remove", path)?;
+            }
+            let Some(aside) = task.aside() else { continue };
+            let to = slots.parent(&aside).during("remove", path)?;
+            let parent = self.writable(&mut dirs, path)?;
+            let moved = parent.sys.rename(parent, path.name(), to, aside.name(), true);
+            match moved.as_ref().err().and_then(Errno::from_io_error) {
+                Some(Errno::XDEV | Errno::ACCESS | Errno::PERM) if is_dir => unmoved.push(path),
+                _ => moved.during("remove", path)?,
+            }
+        }
+        Ok(unmoved)
+    }
+
+    /// Removes an empty directory, which is made again if need be.
+    fn remove_dir(&self, path: &RelPath) -> Result<()> {
+        let mut dirs = self.target.anchor.dirs();
+        let parent = self.writable(&mut dirs, path)?;
+        match parent.sys.remove_dir(parent, path.name()) {
+            Err(error) if Errno::from_io_error(&error) == Some(Errno::NOTEMPTY) => {
+                Err(self.extra(path)?)
+            }
+            removed => removed.during("remove", path),
+        }
+    }
+
+    /// Gives what is to be replaced a second name, where the file system can; else moves it away.
+    fn hold(&self, tasks: &[Task<'_>]) -> Result<()> {
+        let (mut slots, mut dirs) = (self.stage.anchor.dirs(), self.target.anchor.dirs());
+        for task in tasks.iter().filter(|task| task.replaces()) {
+            let (path, Some(aside)) = (&task.change.path, task.aside()) else { continue };
+            if !self.is_staged(task)? {
+                continue;
+            }
+            let to = slots.parent(&aside).during("set aside", path)?;
+            if to.look(aside.name()).during("set aside", path)?.is_some() {
+                continue;
+            }
+            let Found::Something(seen) = find(&mut dirs, path, self.target.fs)? else { continue };
+            let old = task.change.old.as_ref();
+            if !old.is_some_and(|old| seen.looks_like(old)) {
+                let found = seen.describe(old);
+                return Err(Error::Unexpected {
+                    path: path.clone(),
+                    expected: describe(old),
+                    found,
+                });
+            }
+            let dir = self.writable(&mut dirs, path)?;
+            if dir.sys.make_link(dir, path.name(), to, aside.name()).is_err() {
+                let moved = dir.sys.rename(dir, path.name(), to, aside.name(), true);
+                moved.during("set aside", path)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// What was in the directories that were set aside has gone by itself, or the diff says that it goes.
+    fn nothing_else(&self, tasks: &[Task<'_>]) -> Result<()> {
+        let mut slots = self.stage.anchor.dirs();
+        for task in tasks.iter().filter(|task| task.leaves() && was_dir(task.change)) {
+            let (path, Some(aside)) = (&task.change.path, task.aside()) else { continue };
+            if let Some(name) = self.unlisted(&mut slots, &aside, path, false)? {
+                return Err(Error::Extra {
+                    path: path.join(&name).unwrap_or_else(|_| path.clone()),
+                });
+            }
+        }
+        Ok(())
+    }
+
+    /// A name in the directory at `at` that is not of those that the diff has at `path`: what comes, or what goes.
+    pub(crate) fn unlisted(
+        &self,
+        dirs: &mut Dirs<'_>,
+        at: &RelPath,
+        path: &RelPath,
+        comes: bool,
+    ) -> Result<Option<Vec<u8>>> {
+        match find(dirs, at, self.target.fs)? {
+            Found::Something(seen) if seen.kind() == FileType::Directory => {}
+            _ => return Ok(None),
+        }
+        let names = dirs.dir(at).and_then(Held::names).during("read the directory", path)?;
+        let listed = |name: &Vec<u8>| {
+            let change = path.join(name).ok().and_then(|path| self.diff.get(&path));
+            change.is_some_and(|change| change.new.is_some() == comes)
+        };
+        Ok(names.into_iter().find(|name| !listed(name)))
+    }
+}

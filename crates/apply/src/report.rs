@@ -1,0 +1,152 @@
+//! What applying is asked for, and what it says it did. Knows no file.
+
+use std::sync::Arc;
+
+use diffindex::{Content, DiffIndex};
+use dirindex::{Node, RelPath, Root};
+use rsync_core::Progress;
+
+use crate::plan::{Plan, Step};
+use crate::{Space, Unkept};
+
+/// How a diff is applied.
+#[derive(Debug, Clone)]
+pub struct ApplyOptions {
+    /// Also restores owners, setuid and setgid bits, devices, and the extended attributes of
+    /// `security.` and `trusted.`: for a diff whose origin is trusted, and a process that may.
+    /// Without it, a device in the diff is an error before anything is written, and the rest is
+    /// left out.
+    pub privileged: bool,
+    /// Counts files and bytes as they are staged. Cancelling leaves the tree as it was; once the
+    /// new contents are all staged and the work is committed, it has no effect.
+    pub progress: Option<Arc<Progress>>,
+    /// Whether to wait for the disk where the promise about power failures needs it. Without it,
+    /// only the death of the process is survived.
+    pub sync: bool,
+    /// Whether to refuse what does not fit beside the tree as it is. A sparse file counts with its
+    /// whole length there, so one that does fit may have to be let through.
+    pub check_space: bool,
+    /// Whether a diff from nothing may come into a directory that has something else, which stays as it
+    /// is. Without it, a full backup wants one that has nothing but what it brings.
+    pub beside: bool,
+    /// Whether metadata that the file system of the tree does not take is an error, before the tree is changed.
+    /// Without it, all else is restored, and [`Applied::unkept`] says what is not.
+    pub strict: bool,
+}
+
+impl Default for ApplyOptions {
+    fn default() -> ApplyOptions {
+        ApplyOptions {
+            privileged: false,
+            progress: None,
+            sync: true,
+            check_space: true,
+            beside: false,
+            strict: false,
+        }
+    }
+}
+
+/// What applying a diff did.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+#[non_exhaustive]
+pub struct Applied {
+    /// Paths where nothing stood.
+    pub created: u64,
+    /// Paths whose content was replaced, by the same kind or another.
+    pub updated: u64,
+    /// Paths of which only the metadata was set.
+    pub metadata: u64,
+    /// Paths removed.
+    pub deleted: u64,
+    /// Changes that the tree had already.
+    pub unchanged: u64,
+    /// Bytes of new files.
+    pub bytes: u64,
+    /// Whether an earlier apply, interrupted in this tree, was finished first.
+    pub finished: bool,
+    /// Metadata that could not be restored. Of an apply that was interrupted and finished here, only what was set here.
+    pub unkept: Unkept,
+}
+
+/// What applying a diff would do.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Preview {
+    /// What it would report.
+    pub applied: Applied,
+    /// The paths where something is still to be done, in order.
+    pub pending: Vec<RelPath>,
+    /// What staging takes, and what there is.
+    pub space: Space,
+}
+
+/// What a tree says of earlier applies.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum ApplyStatus {
+    /// No apply is under way or was interrupted.
+    Clean,
+    /// One is under way.
+    Running,
+    /// An apply was interrupted before it changed anything; what it left goes with the next one, or
+    /// with [`abort`].
+    Staged,
+    /// An apply was interrupted while it changed the tree. [`recover`], or any apply, finishes it.
+    Unfinished {
+        /// The tree it started from.
+        base: Root,
+        /// The tree it leads to.
+        result: Root,
+    },
+    /// Rolling an apply back was interrupted. [`recover`], or any apply, or [`abort`], finishes that.
+    RollingBack {
+        /// The tree it started from, and leads back to.
+        base: Root,
+    },
+}
+
+/// What [`abort`] did.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Aborted {
+    /// Nothing: no apply was unfinished.
+    Nothing,
+    /// It cleared away what an apply left that had changed nothing in the tree.
+    Cleared,
+    /// It rolled an unfinished apply back.
+    RolledBack,
+}
+
+/// What carrying out `plan` does.
+pub(crate) fn count(diff: &DiffIndex, plan: &Plan) -> Applied {
+    let mut applied = Applied::default();
+    for tree in diff.moved_trees() {
+        let step = diff.position(tree.to).and_then(|at| plan.steps.get(at));
+        match step {
+            Some(Step::Place | Step::Inside) => {
+                applied.created += tree.entries;
+                applied.deleted += tree.entries;
+            }
+            _ => applied.unchanged += 2 * tree.entries,
+        }
+    }
+    for task in plan.tasks(diff) {
+        match (task.step, &task.change.old) {
+            (Step::Done, _) => applied.unchanged += 1,
+            (Step::Meta, _) => applied.metadata += 1,
+            (Step::Remove, _) => applied.deleted += 1,
+            (Step::Place | Step::Inside, None) => applied.created += 1,
+            (Step::Place | Step::Inside, Some(old)) => match &task.change.new {
+                Some(new) if new.content == Content::Keep && new.node == *old => {
+                    applied.metadata += 1
+                }
+                _ => applied.updated += 1,
+            },
+        }
+        if task.is_staged() {
+            applied.bytes += task.change.new.as_ref().map_or(0, |new| Node::len(&new.node));
+        }
+    }
+    applied
+}

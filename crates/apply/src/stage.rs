@@ -1,0 +1,440 @@
+//! Fills the stage: every new file, link and directory of a plan, complete with metadata and
+//! verified, before anything in the tree is touched. It knows where contents come from; it renames nothing.
+
+use std::collections::HashSet;
+use std::fs::File;
+use std::io::{self, Read, Write};
+
+use archive::{ContentReader, DiffData, DiffStream};
+use diffindex::{Change, Content, DiffIndex, New};
+use dirindex::{Meta, Node, RelPath};
+use rayon::prelude::*;
+use rsync_core::{Digest, FileBytes, Progress, patch};
+use rustix::fs::FileType;
+
+use crate::dirs::Dirs;
+use crate::error::{During, Error, Result};
+use crate::meta;
+use crate::plan::{ASIDE, Placed, Plan, SLOTS, Task};
+use crate::stage_dir::Stage;
+use crate::system::{Handle, System};
+use crate::target::Target;
+use crate::tree::{self, Policy};
+use crate::unkept::Collected;
+use crate::writeback::{self, Writeback};
+
+/// Content one task of the thread pool stages: much more than a member of the archive, since what
+/// lies on a cut between two tasks is unpacked twice.
+const RUN_BYTES: u64 = 16 << 20;
+/// What a file costs beside its bytes, in bytes.
+const FILE_COST: u64 = 4 << 10;
+
+/// Bytes moved at once. A stretch of this length that is all zero becomes a hole.
+const BUFFER_LEN: usize = 128 << 10;
+
+/// What staging needs to know.
+pub(crate) struct Filling<'a> {
+    pub(crate) target: &'a Target,
+    pub(crate) stage: &'a Stage,
+    pub(crate) diff: &'a DiffIndex,
+    pub(crate) plan: &'a Plan,
+    pub(crate) policy: Policy,
+    /// What of the metadata is not taken.
+    pub(crate) unkept: &'a Collected,
+    pub(crate) progress: Option<&'a Progress>,
+    /// Whether the disk is to have it all before the commit.
+    pub(crate) sync: bool,
+}
+
+/// Where the contents of a diff come from.
+pub(crate) enum Source<'a, 'r> {
+    /// An archive that can be read at any place, by several threads at once.
+    Data(&'a DiffData),
+    /// One that is read once, front to back.
+    Stream(Box<DiffStream<'r>>),
+}
+
+impl Source<'_, '_> {
+    /// Sees that what was taken from it is to be trusted. Of an archive that was told by its end before
+    /// anything was taken; of a stream that comes now.
+    pub(crate) fn finish(self) -> Result<()> {
+        match self {
+            Source::Data(_) => Ok(()),
+            Source::Stream(stream) => Ok(stream.finish()?),
+        }
+    }
+}
+
+/// Fills the empty stage.
+pub(crate) fn fill(filling: &Filling<'_>, source: &mut Source<'_, '_>) -> Result<()> {
+    let Filling { target, stage, diff, plan, .. } = filling;
+    let sys = stage.sys();
+    [SLOTS, ASIDE]
+        .into_iter()
+        .try_for_each(|name| sys.make_dir(*stage, name.as_bytes()))
+        .map_err(|error| target.error("make the stage in", error))?;
+    let staged: Vec<Task<'_>> = plan.tasks(diff).filter(Task::is_staged).collect();
+    let is_dir = |task: &&Task<'_>| matches!(node(task), Some(Node::Dir));
+    let is_link = |task: &&Task<'_>| matches!(node(task), Some(Node::HardLink { .. }));
+
+    let mut slots = stage.anchor.dirs();
+    for task in staged.iter().filter(is_dir) {
+        let (slot, path) = (slot(task)?, &task.change.path);
+        let parent = slots.parent(&slot).during("stage", path)?;
+        sys.make_dir(parent, slot.name()).during("stage", path)?;
+    }
+    let files = staged.iter().filter(|task| !is_dir(task) && !is_link(task));
+    let (same, files): (Vec<&Task<'_>>, _) = files.partition(|task| same_as(task).is_some());
+    let sources: HashSet<&RelPath> = same.iter().filter_map(|task| same_as(task)).collect();
+    let sync_error = |error| target.error("sync", error);
+    writeback::beside(writeback::EVERY, stage, filling.sync, sync_error, |writeback| {
+        let run = |run: &[&Task<'_>], contents: Contents<'_, '_>| {
+            filling.run(run, &sources, contents, writeback)
+        };
+        // Those that are the same as others come when those are there.
+        [&files, &same].into_iter().try_for_each(|tasks| match source {
+            Source::Data(data) => runs(tasks)
+                .into_par_iter()
+                .try_for_each(|tasks| run(tasks, Contents::Data(data.reader()))),
+            Source::Stream(stream) => run(tasks, Contents::Stream(stream)),
+        })
+    })?;
+    let sources = files.into_par_iter().filter(|task| sources.contains(&task.change.path));
+    sources.try_for_each(|task| filling.set_source(task))?;
+    for task in staged.iter().filter(is_link) {
+        filling.link(task)?;
+    }
+    // Inner ones first: what is made in a directory changes its time. Units get theirs once in
+    // place, since a directory that may not be written cannot be moved.
+    for task in staged.iter().rev().filter(is_dir).filter(|task| !task.is_unit()) {
+        if let Some(new) = &task.change.new {
+            let slot = slot(task)?;
+            let dir = slots.dir(&slot).during("stage", &task.change.path)?;
+            filling.set(Handle::opened(dir), &task.change.path, &new.meta)?;
+        }
+    }
+    Ok(())
+}
+
+/// What is to be put in place, as it lies in the full stage or where it is taken from.
+pub(crate) fn placed(
+    target: &Target,
+    stage: &Stage,
+    diff: &DiffIndex,
+    plan: &Plan,
+) -> Result<Vec<Placed>> {
+    let (mut slots, mut dirs) = (stage.anchor.dirs(), target.anchor.dirs());
+    let mut inode = |task: &Task<'_>| -> io::Result<Option<u64>> {
+        let found = match (task.takes(), task.slot()) {
+            (Some(tree), _) => dirs.parent(tree.from)?.look(tree.from.name())?,
+            (None, Some(slot)) => slots.parent(&slot)?.look(slot.name())?,
+            (None, None) => None,
+        };
+        Ok(found.map(|stat| stat.st_ino))
+    };
+    let mut placed = Vec::new();
+    for task in plan.placed(diff) {
+        let path = &task.change.path;
+        let inode = inode(&task).during("look at what is staged for", path)?;
+        placed.extend(inode.map(|inode| Placed { path: path.clone(), inode }));
+    }
+    Ok(placed)
+}
+
+fn node<'a>(task: &Task<'a>) -> Option<&'a Node> {
+    task.change.new.as_ref().map(|new| &new.node)
+}
+
+/// The other new path whose content this one has.
+fn same_as<'a>(task: &Task<'a>) -> Option<&'a RelPath> {
+    match &task.change.new.as_ref()?.content {
+        Content::Same { path } => Some(path),
+        _ => None,
+    }
+}
+
+fn slot(task: &Task<'_>) -> Result<RelPath> {
+    let problem = "no place to stage it";
+    task.slot().ok_or_else(|| Error::Unusable { path: task.change.path.clone(), problem })
+}
+
+/// Cuts the work into stretches of neighbours that are worth about the same.
+fn runs<'s, 'a>(mut tasks: &'s [&'a Task<'a>]) -> Vec<&'s [&'a Task<'a>]> {
+    let mut runs = Vec::new();
+    while !tasks.is_empty() {
+        let mut cost = 0;
+        let len = tasks.iter().position(|task| {
+            let before = cost;
+            cost += FILE_COST + node(task).map_or(0, Node::len);
+            before >= RUN_BYTES
+        });
+        let (run, rest) = tasks.split_at(len.unwrap_or(tasks.len()));
+        runs.push(run);
+        tasks = rest;
+    }
+    runs
+}
+
+/// Gives the contents of changes, which are asked for in path order.
+enum Contents<'a, 'r> {
+    Data(ContentReader<'a>),
+    Stream(&'a mut DiffStream<'r>),
+}
+
+impl Contents<'_, '_> {
+    fn open(&mut self, change: &Change) -> Result<Box<dyn Read + '_>> {
+        let opened = match self {
+            Contents::Data(reader) => reader.open(change).map(|body| Box::new(body) as _),
+            Contents::Stream(stream) => stream.content(change).map(|body| Box::new(body) as _),
+        };
+        opened.map_err(|source| Error::Archive { path: change.path.clone(), source })
+    }
+}
+
+/// What works through a run of tasks.
+struct Worker<'a, 'r> {
+    slots: Dirs<'a>,
+    bases: Dirs<'a>,
+    contents: Contents<'a, 'r>,
+    buffer: Vec<u8>,
+    writeback: &'a Writeback,
+}
+
+impl Filling<'_> {
+    /// Makes files, those that are `sources` of others without their metadata: their mode could keep us
+    /// from reading them.
+    fn run(
+        &self,
+        tasks: &[&Task<'_>],
+        sources: &HashSet<&RelPath>,
+        contents: Contents<'_, '_>,
+        writeback: &Writeback,
+    ) -> Result<()> {
+        let mut worker = Worker {
+            slots: self.stage.anchor.dirs(),
+            bases: self.target.anchor.dirs(),
+            contents,
+            buffer: vec![0; BUFFER_LEN],
+            writeback,
+        };
+        for task in tasks {
+            if self.progress.is_some_and(Progress::is_cancelled) {
+                return Err(Error::Cancelled);
+            }
+            let Some(new) = &task.change.new else { continue };
+            self.make(&mut worker, task, new, sources.contains(&task.change.path))?;
+            if let Some(progress) = self.progress {
+                progress.add_bytes(new.node.len());
+                progress.add_item();
+            }
+        }
+        Ok(())
+    }
+
+    fn make(
+        &self,
+        worker: &mut Worker<'_, '_>,
+        task: &Task<'_>,
+        new: &New,
+        is_source: bool,
+    ) -> Result<()> {
+        let (slot, path) = (slot(task)?, &task.change.path);
+        let dir = worker.slots.parent(&slot).during("stage", path)?;
+        let (sys, name) = (self.stage.sys(), slot.name());
+        match &new.node {
+            Node::File { len, digest } => {
+                let file = tree::create_file(sys, dir, name).during("stage", path)?;
+                if *len > 0 {
+                    self.content(worker, task.change, new, &file, (*len, *digest))?;
+                } else if *digest != Digest::of(b"") {
+                    return Err(Error::Content { path: path.clone() });
+                }
+                if is_source {
+                    return Ok(());
+                }
+                return self.set(Handle::opened(&file), path, &new.meta);
+            }
+            Node::Symlink { target } => sys.make_symlink(dir, name, target),
+            Node::Fifo => sys.make_node(dir, name, FileType::Fifo, (0, 0)),
+            Node::CharDevice { major, minor } => {
+                sys.make_node(dir, name, FileType::CharacterDevice, (*major, *minor))
+            }
+            Node::BlockDevice { major, minor } => {
+                sys.make_node(dir, name, FileType::BlockDevice, (*major, *minor))
+            }
+            Node::Dir | Node::HardLink { .. } => Ok(()),
+        }
+        .during("stage", path)?;
+        let held = tree::hold(sys, dir, name).during("stage", path)?;
+        self.set(held.handle(), path, &new.meta)
+    }
+
+    /// Sets the metadata of what was just made.
+    fn set(&self, of: Handle<'_>, path: &RelPath, meta: &Meta) -> Result<()> {
+        let refused = meta::set(self.stage.sys(), of, meta, true, self.policy);
+        self.unkept.add(path, refused.during("set the metadata of", path)?);
+        Ok(())
+    }
+
+    /// Sets the metadata of a file that others were copied from.
+    fn set_source(&self, task: &Task<'_>) -> Result<()> {
+        let (slot, path, sys) = (slot(task)?, &task.change.path, self.stage.sys());
+        let Some(new) = &task.change.new else { return Ok(()) };
+        let mut slots = self.stage.anchor.dirs();
+        let dir = slots.parent(&slot).during("stage", path)?;
+        let held = tree::hold(sys, dir, slot.name()).during("stage", path)?;
+        self.set(held.handle(), path, &new.meta)
+    }
+
+    /// Writes the content of a file and makes sure that it is what the diff declares.
+    fn content(
+        &self,
+        worker: &mut Worker<'_, '_>,
+        change: &Change,
+        new: &New,
+        file: &File,
+        declared: (u64, Digest),
+    ) -> Result<()> {
+        let path = &change.path;
+        let (sys, writeback) = (self.stage.sys(), worker.writeback);
+        let mut out = Holes { sys, writeback, file, at: 0, end: 0 };
+        let written = match &new.content {
+            Content::Whole => {
+                let body = worker.contents.open(change)?;
+                pour(body, &mut out, &mut worker.buffer)
+                    .during("unpack the new content of", path)?
+            }
+            Content::Delta { base, .. } => {
+                let base = open_base(&mut worker.bases, base)?;
+                let delta = worker.contents.open(change)?;
+                let patched = patch(base, delta, &mut out, declared.0).map_err(|source| {
+                    Error::Bytes { operation: "patch", path: path.clone(), source }
+                })?;
+                (patched.len, patched.digest)
+            }
+            Content::Copy { base } => {
+                self.copy(&open_base(&mut worker.bases, base)?, path, file, declared.0)?
+            }
+            Content::Same { path: first } => {
+                let first = match self.plan.staged_at(self.diff, first) {
+                    Some(slot) => open_base(&mut worker.slots, &slot)?,
+                    // It is in place already, and has been looked at.
+                    None => open_base(&mut worker.bases, first)?,
+                };
+                self.copy(&first, path, file, declared.0)?
+            }
+            // Its own, which has other names that are to keep their metadata.
+            Content::Keep => {
+                self.copy(&open_base(&mut worker.bases, path)?, path, file, declared.0)?
+            }
+            Content::Tree { .. } => (0, Digest::of(b"")),
+        };
+        if matches!(new.content, Content::Whole | Content::Delta { .. }) {
+            out.finish().during("stage", path)?;
+        } else {
+            writeback.wrote(written.0);
+        }
+        if written != declared {
+            return Err(Error::Content { path: path.clone() });
+        }
+        Ok(())
+    }
+
+    /// Copies all of `from` to `file`; gives the length and the digest of what is there then.
+    fn copy(&self, from: &File, path: &RelPath, file: &File, len: u64) -> Result<(u64, Digest)> {
+        tree::copy(self.stage.sys(), from, file, len).during("copy to", path)?;
+        let unread = |source| Error::Bytes { operation: "read", path: path.clone(), source };
+        let copied = FileBytes::open(file).map_err(unread)?;
+        Ok((copied.len() as u64, copied.digest()))
+    }
+
+    /// Gives the file that a hard link names another name in the stage.
+    fn link(&self, task: &Task<'_>) -> Result<()> {
+        let path = &task.change.path;
+        let Some(Node::HardLink { to }) = node(task) else { return Ok(()) };
+        let (mut from, from_path) = match self.plan.staged_at(self.diff, to) {
+            Some(slot) => (self.stage.anchor.dirs(), slot),
+            None => (self.target.anchor.dirs(), self.plan.stands_at(self.diff, to)),
+        };
+        let from = from.parent(&from_path).during("link to", to)?;
+        let is_file = from
+            .look(from_path.name())
+            .during("link to", to)?
+            .is_some_and(|stat| FileType::from_raw_mode(stat.st_mode) == FileType::RegularFile);
+        if !is_file {
+            let problem = "a hard link to no file";
+            return Err(Error::Unusable { path: path.clone(), problem });
+        }
+        let mut slots = self.stage.anchor.dirs();
+        let slot = slot(task)?;
+        let dir = slots.parent(&slot).during("stage", path)?;
+        self.stage.sys().make_link(from, from_path.name(), dir, slot.name()).during("link", path)
+    }
+}
+
+fn open_base(bases: &mut Dirs<'_>, base: &RelPath) -> Result<File> {
+    bases.parent(base).and_then(|dir| dir.open_file(base.name())).during("open", base)
+}
+
+/// Copies all of `body`; gives its length and digest.
+fn pour(mut body: impl Read, out: &mut impl Write, buffer: &mut [u8]) -> io::Result<(u64, Digest)> {
+    let mut hasher = blake3::Hasher::new();
+    let mut len = 0;
+    loop {
+        let got = fill_buffer(&mut body, buffer)?;
+        let part = buffer.get(..got).unwrap_or_default();
+        hasher.update(part);
+        out.write_all(part)?;
+        len += got as u64;
+        if got < buffer.len() {
+            return Ok((len, Digest(hasher.finalize().into())));
+        }
+    }
+}
+
+/// Reads until `buffer` is full or there is no more.
+fn fill_buffer(body: &mut impl Read, buffer: &mut [u8]) -> io::Result<usize> {
+    let mut got = 0;
+    while let Some(rest) = buffer.get_mut(got..).filter(|rest| !rest.is_empty()) {
+        match body.read(rest) {
+            Ok(0) => break,
+            Ok(n) => got += n,
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(got)
+}
+
+/// Writes a file from its start and leaves holes where long stretches are zero.
+struct Holes<'f> {
+    sys: &'f dyn System,
+    writeback: &'f Writeback,
+    file: &'f File,
+    at: u64,
+    /// The end of what was written last.
+    end: u64,
+}
+
+impl Holes<'_> {
+    /// Gives the file its length: a hole at the end has none by itself.
+    fn finish(self) -> io::Result<()> {
+        if self.end < self.at { self.sys.set_len(self.file, self.at) } else { Ok(()) }
+    }
+}
+
+impl Write for Holes<'_> {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        if bytes.len() < BUFFER_LEN / 2 || bytes.iter().any(|&byte| byte != 0) {
+            self.sys.write(self.file, bytes, self.at)?;
+            self.end = self.at + bytes.len() as u64;
+            self.writeback.wrote(bytes.len() as u64);
+        }
+        self.at += bytes.len() as u64;
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}

@@ -1,0 +1,203 @@
+//! In which state each path of a diff is found: as the diff starts from, as it leads to, or neither,
+//! which is an error. Reads only.
+
+use diffindex::{Change, DiffIndex};
+use dirindex::{Meta, Node, RelPath};
+use rayon::prelude::*;
+use rustix::fs::{FileType, Stat};
+
+use crate::dirs::Dirs;
+use crate::error::{Error, Result};
+use crate::observe::{Found, Seen, UNREAD, describe, find, mtime};
+use crate::plan::{makes_dir, was_dir};
+use crate::target::{Target, found_at};
+use crate::tree::Policy;
+
+/// Changes one task of the thread pool looks at.
+pub(crate) const RUN: usize = 256;
+
+/// What tells, without reading it again, that a path is still the one that was read.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Stamp {
+    inode: u64,
+    len: i64,
+    mtime: dirindex::Time,
+}
+
+impl Stamp {
+    pub(crate) fn of(stat: &Stat) -> Stamp {
+        Stamp { inode: stat.st_ino, len: stat.st_size, mtime: mtime(stat) }
+    }
+}
+
+/// The state in which a path was found.
+#[derive(Clone, Copy)]
+pub(crate) enum State {
+    /// As the diff starts from; `None` where nothing stood.
+    Old(Option<Stamp>),
+    /// As the diff leads to, with its metadata.
+    New,
+    /// As the diff leads to, but for its metadata. It has so many names in the whole file system.
+    Meta { stamp: Stamp, names: u64 },
+    /// A hard link, to be told when the files are known.
+    Link,
+}
+
+impl State {
+    /// The inode of what stands there and is to change or to go.
+    pub(crate) fn inode(&self) -> Option<u64> {
+        match self {
+            State::Old(Some(stamp)) | State::Meta { stamp, .. } => Some(stamp.inode),
+            State::Old(None) | State::New | State::Link => None,
+        }
+    }
+}
+
+/// The state of every change, in order.
+pub(crate) fn states(target: &Target, diff: &DiffIndex, policy: Policy) -> Result<Vec<State>> {
+    let run = |changes: &[Change]| -> Vec<Result<State>> {
+        let mut dirs = target.anchor.dirs();
+        // The last directory that is to be made and is not there: neither is what is in it.
+        let mut absent: Option<&RelPath> = None;
+        let mut states = Vec::with_capacity(changes.len());
+        for change in changes {
+            let below = absent.is_some_and(|dir| change.path.is_below(dir));
+            let state = match below && change.old.is_none() {
+                true => Ok(State::Old(None)),
+                false => state(target, &mut dirs, diff, change, policy),
+            };
+            if !below && makes_dir(change) && matches!(state, Ok(State::Old(None))) {
+                absent = Some(&change.path);
+            }
+            states.push(state);
+        }
+        states
+    };
+    let runs: Vec<Vec<Result<State>>> = diff.changes().par_chunks(RUN).map(run).collect();
+    // The first error in path order, whichever thread met one first.
+    let mut states = runs.into_iter().flatten().collect::<Result<Vec<State>>>()?;
+    links(target, diff, &mut states, policy)?;
+    Ok(states)
+}
+
+fn state(
+    target: &Target,
+    dirs: &mut Dirs<'_>,
+    diff: &DiffIndex,
+    change: &Change,
+    policy: Policy,
+) -> Result<State> {
+    let seen = match find(dirs, &change.path, target.fs)? {
+        Found::Something(seen) => Some(seen),
+        Found::Nothing => None,
+        Found::NoParent if comes_or_goes_with_its_directory(diff, &change.path) => None,
+        Found::NoParent => return Err(found_at(target, &change.path, change.old.as_ref())),
+    };
+    match (&seen, &change.old, &change.new) {
+        (None, _, None) => return Ok(State::New),
+        (None, None, Some(_)) => return Ok(State::Old(None)),
+        (Some(_), Some(Node::HardLink { .. }), _) => return Ok(State::Link),
+        (Some(_), _, Some(new)) if matches!(new.node, Node::HardLink { .. }) => {
+            return Ok(State::Link);
+        }
+        (Some(seen), Some(old @ Node::File { digest, .. }), _)
+            if *digest == UNREAD && seen.is(old)? =>
+        {
+            seen.changeable()?;
+            return Ok(State::Old(Some(Stamp::of(&seen.stat))));
+        }
+        (Some(seen), _, Some(new)) if seen.is(&new.node)? => {
+            return reached(seen, &new.meta, policy);
+        }
+        (Some(seen), Some(old), _) if seen.is(old)? => {
+            seen.changeable()?;
+            return Ok(State::Old(Some(Stamp::of(&seen.stat))));
+        }
+        _ => {}
+    }
+    Err(unexpected(change, seen.as_ref()))
+}
+
+/// The state of what the diff leads to.
+fn reached(seen: &Seen<'_>, meta: &Meta, policy: Policy) -> Result<State> {
+    Ok(match seen.has(meta, policy)? {
+        true => State::New,
+        false => State::Meta { stamp: Stamp::of(&seen.stat), names: seen.stat.st_nlink },
+    })
+}
+
+fn unexpected(change: &Change, seen: Option<&Seen<'_>>) -> Error {
+    Error::Unexpected {
+        path: change.path.clone(),
+        expected: describe(change.old.as_ref()),
+        found: seen.map_or("nothing".into(), |seen| seen.describe(change.old.as_ref())),
+    }
+}
+
+/// Whether the directory around `path` is absent because of the diff: made by it and not yet there,
+/// or no directory any more because the diff has been applied.
+fn comes_or_goes_with_its_directory(diff: &DiffIndex, path: &RelPath) -> bool {
+    let mut outer = path.parent();
+    while let Some(dir) = outer {
+        if let Some(change) = diff.get(&dir) {
+            return was_dir(change) != makes_dir(change);
+        }
+        outer = dir.parent();
+    }
+    false
+}
+
+/// Tells the state of hard links, now that those of files are known.
+fn links(target: &Target, diff: &DiffIndex, states: &mut [State], policy: Policy) -> Result<()> {
+    let (mut dirs, mut others) = (target.anchor.dirs(), target.anchor.dirs());
+    let state_of = |states: &[State], path: &RelPath| {
+        let at = diff.position(path)?;
+        Some((*states.get(at)?, diff.changes().get(at)?))
+    };
+    // Whether both names are one file, as far as that file is still to be found.
+    let mut one_file = |seen: &Seen<'_>, to: &RelPath| -> Result<bool> {
+        let Found::Something(other) = find(&mut others, to, target.fs)? else { return Ok(false) };
+        let same = other.stat.st_ino == seen.stat.st_ino;
+        Ok(same && seen.kind() == FileType::RegularFile)
+    };
+    for (number, change) in diff.changes().iter().enumerate() {
+        if !matches!(states.get(number), Some(State::Link)) {
+            continue;
+        }
+        let Found::Something(seen) = find(&mut dirs, &change.path, target.fs)? else {
+            return Err(unexpected(change, None));
+        };
+        let new = change.new.as_ref();
+        let is_new = match new.map(|new| &new.node) {
+            Some(Node::HardLink { to }) => {
+                let replaced = matches!(state_of(states, to), Some((State::Old(_), _)));
+                !replaced && one_file(&seen, to)?
+            }
+            Some(node) => {
+                seen.is(node)?
+                    && !matches!(&change.old, Some(Node::HardLink { to }) if one_file(&seen, to)?)
+            }
+            None => false,
+        };
+        let is_old = match &change.old {
+            Some(Node::HardLink { to }) => one_file(&seen, to)?,
+            Some(node) => seen.is(node)?,
+            None => false,
+        };
+        let state = match (is_new, is_old) {
+            (true, _) => match new {
+                Some(new) if !matches!(new.node, Node::HardLink { .. }) => {
+                    reached(&seen, &new.meta, policy)?
+                }
+                // A hard link's metadata is that of the file it names.
+                _ => State::New,
+            },
+            (false, true) => State::Old(Some(Stamp::of(&seen.stat))),
+            (false, false) => return Err(unexpected(change, Some(&seen))),
+        };
+        if let Some(slot) = states.get_mut(number) {
+            *slot = state;
+        }
+    }
+    Ok(())
+}

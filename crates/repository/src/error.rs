@@ -1,0 +1,174 @@
+//! The one error type of the crate: which operation, on what in a store, and why. Knows no wording of callers.
+
+use std::io;
+use std::os::unix::ffi::OsStrExt;
+use std::path::{Path, PathBuf};
+
+use dirindex::{RelPath, Root, escape};
+
+use crate::store::Point;
+
+/// What can go wrong with a store.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum Error {
+    /// A store did not do what was asked of it.
+    #[error("cannot {operation} {name}")]
+    Store {
+        /// What was tried, to read after "cannot".
+        operation: &'static str,
+        /// On which of its files.
+        name: String,
+        /// Why.
+        source: io::Error,
+    },
+    /// So many files are open that no more can be opened. It says nothing of those that were to be read.
+    #[error("too many open files: raise the limit, as with `ulimit -n`")]
+    TooManyOpen {
+        /// What was to be done.
+        source: Box<Error>,
+    },
+    /// A point that is to be kept cannot be restored from what would stay, so nothing was deleted.
+    #[error(
+        "{point} is to be kept and cannot be restored by {archive}, so nothing was deleted: make a new full backup, or remove that archive"
+    )]
+    Unsound {
+        /// The point.
+        point: Point,
+        /// The archive on the way to it that is no good.
+        archive: String,
+        /// What is wrong with it.
+        source: Box<Error>,
+    },
+    /// The clock was wrong at some time, so what is kept by days, weeks, months or years may be the wrong.
+    #[error(
+        "{point} was made at {clock} by the clock{}, so days cannot be counted without `ignore_clock`",
+        of_wrong_clock(*after)
+    )]
+    Clock {
+        /// The first point of which that is so.
+        point: Point,
+        /// Its time, as the clock said.
+        clock: Point,
+        /// Whether that is after now; else it does not fit into the order.
+        after: bool,
+    },
+    /// Nearly all that was in the tree is gone.
+    #[error(
+        "{removed} of {entries} entries of the last backup are gone, as when a disk is not mounted or another directory was given: \
+         `allow_emptied` backs that up all the same"
+    )]
+    Emptied {
+        /// How many entries are gone.
+        removed: u64,
+        /// How many there were.
+        entries: u64,
+    },
+    /// The store lies in the tree, or is it.
+    #[error("the store is in the tree, at {path}: keep it elsewhere, or leave it out")]
+    StoreInside {
+        /// Where; `.` for the root of the tree.
+        path: String,
+    },
+    /// Another process is changing the store.
+    #[error("another backup or prune is at work in the store")]
+    Busy,
+    /// An archive cannot be read or made, or does not go with the others.
+    #[error(transparent)]
+    Archived(#[from] archive::Error),
+    /// The first of the archives to restore from is no full backup.
+    #[error("{} is no full backup, and there is none before it", shown(archive))]
+    NoFull {
+        /// The archive.
+        archive: PathBuf,
+    },
+    /// A point of a store cannot be restored.
+    #[error("archives are missing on the way to {point}")]
+    NoWay {
+        /// The point.
+        point: Point,
+    },
+    /// An archive of a store starts from a point that no archives lead to.
+    #[error("it starts from {since}, to which no archives lead")]
+    Unlinked {
+        /// The point.
+        since: Point,
+    },
+    /// Two archives of a store lead to one point, and not to one state.
+    #[error("it leads to the tree {found}, and another to the same point to {expected}")]
+    OtherResult {
+        /// The root that the other archive leads to.
+        expected: Root,
+        /// The root that this one leads to.
+        found: Root,
+    },
+    /// The index of a point is not of the state that its archives lead to.
+    #[error("it is of the tree {found}, and archives lead to {expected}")]
+    OtherIndex {
+        /// The root that archives lead to.
+        expected: Root,
+        /// The root of the index.
+        found: Root,
+    },
+    /// Restoring would replace or remove what stands in the directory, and must not.
+    #[error("{path}{} in {} would be replaced or removed", and_others(*others), shown(dest))]
+    Occupied {
+        /// The directory.
+        dest: PathBuf,
+        /// The first path of which something would be lost.
+        path: RelPath,
+        /// How many more there are.
+        others: usize,
+    },
+    /// What is in a directory has to be known before it is changed, and cannot be read.
+    #[error("cannot read {path}: {detail}")]
+    Unreadable {
+        /// Where.
+        path: RelPath,
+        /// Why.
+        detail: String,
+    },
+    /// A tree cannot be scanned, or an index not be read or written.
+    #[error(transparent)]
+    Index(#[from] dirindex::Error),
+    /// Nothing says which points of a store are to be kept.
+    #[error("no rule says what to keep")]
+    NoRule,
+    /// The clock, or a point in the store, is at the end of time.
+    #[error("there is no later point in time to name a backup by")]
+    EndOfTime,
+    /// A content that archives bring cannot be read, or is another than they say.
+    #[error("cannot read the new content of {path}")]
+    Content {
+        /// Whose content.
+        path: RelPath,
+        /// Why.
+        source: io::Error,
+    },
+    /// A diff that archives bring is none of a tree.
+    #[error("cannot use the diff")]
+    Diff(#[from] diffindex::Error),
+    /// The tree that is restored into cannot be changed.
+    #[error(transparent)]
+    Apply(#[from] apply::Error),
+}
+
+/// The crate's result.
+pub type Result<T, E = Error> = std::result::Result<T, E>;
+
+/// A path that comes from a caller, fit for a terminal.
+fn shown(path: &Path) -> String {
+    escape(path.as_os_str().as_bytes())
+}
+
+fn and_others(others: usize) -> String {
+    match others {
+        0 => String::new(),
+        1 => " and 1 other path".to_owned(),
+        others => format!(" and {others} other paths"),
+    }
+}
+
+fn of_wrong_clock(after: bool) -> &'static str {
+    if after { ", which is after now" } else { ", which does not fit into the order of the others" }
+}

@@ -1,0 +1,108 @@
+//! Taking back from backups what has rotten in the tree they were made of. Knows rot from a scan that
+//! looked for it, and what may be no rot; bringing files back is `restore`'s.
+
+use std::collections::HashSet;
+use std::path::Path;
+
+use apply::{Applied, ApplyOptions};
+use archive::Archive;
+use dirindex::{
+    Dir, DirIndex, DirOptions, Node, ProblemKind, RelPath, Time, Trust, mapped_for_writing,
+    open_for_writing,
+};
+use rustix::fs::{AtFlags, fstatfs, statat};
+
+use crate::error::Result;
+use crate::restore::{RestoreOptions, restore};
+
+/// What [`repair`] did.
+#[derive(Debug, Clone, Default)]
+pub struct Repaired {
+    /// What was taken back.
+    pub applied: Applied,
+    /// What was left as it is, in path order, and why: it may be newer than the backup.
+    pub left: Vec<(RelPath, &'static str)>,
+}
+
+/// Replaces the files of the tree `dir` that `scan` found to be rotten by what `archives`, the first a full
+/// backup, have of them in the end. All else is left alone, and so is what may be new all the same: a file
+/// that some process has open for writing or mapped so that it can store to it, as far as this process may
+/// see; one that has changed since the scan; and all on file systems on which a store through a memory map leaves no
+/// time (in memory, FUSE, network, overlays) or of which that is not known.
+///
+/// `scan` was made with [`ScanOptions::verify`](dirindex::ScanOptions::verify) since an index of the
+/// state that the archives lead to.
+///
+/// # Errors
+/// As [`restore`].
+pub fn repair(
+    archives: &[Archive],
+    dir: impl AsRef<Path>,
+    scan: &DirIndex,
+    options: &ApplyOptions,
+) -> Result<Repaired> {
+    let dir = dir.as_ref();
+    let rotten = scan.problems().iter().filter(|problem| problem.kind == ProblemKind::Rotten);
+    let rotten: Vec<&RelPath> = rotten.map(|problem| &problem.path).collect();
+    if rotten.is_empty() {
+        return Ok(Repaired::default());
+    }
+    let tree = Dir::with_options(dir, &DirOptions::everything())?;
+    let (open, mapped) = (open_for_writing(), mapped_for_writing());
+    let doubt = |path: &RelPath| {
+        let trust = scan.record(path).and_then(|record| record.trust);
+        in_doubt(&tree, path, trust, |inode| open.contains(&inode) || mapped.contains(&inode))
+    };
+    let doubts: Vec<_> = rotten.into_iter().map(|path| (path, doubt(path))).collect();
+    let left = doubts.iter().filter_map(|(path, doubt)| Some(((*path).clone(), (*doubt)?)));
+    let left: Vec<(RelPath, &'static str)> = left.collect();
+    let sure = doubts.iter().filter(|(_, doubt)| doubt.is_none());
+    let sure: HashSet<&RelPath> = sure.map(|(path, _)| *path).collect();
+    if sure.is_empty() {
+        return Ok(Repaired { left, ..Repaired::default() });
+    }
+    // A file is replaced, not written to: its other names have to come along.
+    let names = scan.entries().filter(|entry| match &entry.node {
+        Node::HardLink { to } => sure.contains(to),
+        _ => sure.contains(&entry.path),
+    });
+    let paths = names.map(|entry| entry.path.clone()).collect();
+    let apply = options.clone();
+    let restored = restore(
+        archives,
+        dir,
+        &RestoreOptions { paths, overwrite: true, apply, ..RestoreOptions::default() },
+    );
+    Ok(Repaired { applied: restored?, left })
+}
+
+/// Why what is at `path`, which the scan saw as `trust`, may be no rot.
+fn in_doubt(
+    tree: &Dir,
+    path: &RelPath,
+    trust: Option<Trust>,
+    is_busy: impl Fn(u64) -> bool,
+) -> Option<&'static str> {
+    let gone = "it has changed since it was looked at";
+    let Ok(parent) = tree.root().parent(path) else { return Some(gone) };
+    let Ok(stat) = statat(&parent, path.name(), AtFlags::SYMLINK_NOFOLLOW) else {
+        return Some(gone);
+    };
+    let changed = Time { secs: stat.st_ctime, nanos: stat.st_ctime_nsec as u32 };
+    let now = Trust::new(changed, stat.st_ino);
+    if is_busy(stat.st_ino) {
+        return Some("it is open for writing, or mapped, and may be new");
+    }
+    if !trust.is_some_and(|trust| trust.is_of_same(&now)) {
+        return Some(gone);
+    }
+    let system = fstatfs(&parent).map(|system| system.f_type as u64 & 0xffff_ffff);
+    if !system.is_ok_and(|system| NOTE_STORES.contains(&system)) {
+        return Some("its file system does not note stores through memory maps, so it may be new");
+    }
+    None
+}
+
+/// The file systems (`statfs(2)`) that stamp a file when a program stores to a page of it through a memory map, the first
+/// time after the page was written to the disk: ext2, 3 and 4, XFS, Btrfs, F2FS, bcachefs.
+const NOTE_STORES: [u64; 5] = [0xef53, 0x5846_5342, 0x9123_683e, 0xf2f5_2010, 0xca45_1a4e];

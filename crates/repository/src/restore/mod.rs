@@ -1,0 +1,250 @@
+//! Restoring the state that a row of archives leads to: into an empty directory, or over whatever is
+//! there, of which only what differs is written. Finds out what has to change; changing it is
+//! `apply`'s.
+
+mod found;
+mod known;
+
+use std::collections::{HashMap, HashSet};
+use std::path::Path;
+use std::sync::Arc;
+
+use apply::{Applied, ApplyOptions, alike, apply_with, recover_with};
+use archive::{Archive, DiffData};
+use diffindex::Change;
+use dirindex::{DirIndex, Meta, Node, Record, RelPath};
+
+use self::found::Found;
+pub use self::known::Known;
+use crate::error::{Error, Result};
+
+/// What is restored, and what may go for it.
+#[derive(Debug, Clone, Default)]
+pub struct RestoreOptions {
+    /// These paths alone, with what is below them, the directories they lie in, and the files that
+    /// hard links among them name. None: everything.
+    pub paths: Vec<RelPath>,
+    /// The states of trees of which there are backups: a directory that is in one of them may be
+    /// changed into any other without being asked for [`overwrite`](RestoreOptions::overwrite).
+    pub known: Known,
+    /// Whether what stands where something else is to be restored is replaced.
+    pub overwrite: bool,
+    /// Whether what the backup does not have, at or below what is restored, is removed. What no backup could
+    /// have stays: what a rule left out of it, what could not be read then, sockets, and what cannot be read now.
+    pub delete: bool,
+    /// How it is done; always [beside](ApplyOptions::beside) what is left alone.
+    pub apply: ApplyOptions,
+}
+
+/// Restores what `archives`, of which the first is a full backup and each starts where the one
+/// before it ends, lead to, into the directory `dest`, which has to be there.
+///
+/// Nothing there is replaced or removed that the options do not allow. A restore that was
+/// interrupted in `dest` is finished first.
+///
+/// # Errors
+/// As [`plan_restore`] and [`apply_with`].
+pub fn restore(
+    archives: &[Archive],
+    dest: impl AsRef<Path>,
+    options: &RestoreOptions,
+) -> Result<Applied> {
+    let dest = dest.as_ref();
+    recover_with(dest, &options.apply)?;
+    let data = plan_restore(archives, dest, options)?;
+    let apply = ApplyOptions { beside: true, ..options.apply.clone() };
+    Ok(apply_with(dest, &data, &apply)?)
+}
+
+/// What [`restore`] applies to the directory `dest`, [beside](ApplyOptions::beside) what it leaves alone;
+/// one that is not there counts as empty. Changes nothing that is there.
+///
+/// Compared is what would be set, as far as the file system of `dest` holds it: times that it rounds, modes that
+/// it does not have, are no differences. Where that cannot be told by looking, the metadata is set on a file of its own in
+/// `dest`, which goes again.
+///
+/// What cannot be read, and what no backup has, such as a socket, matters only where something is to be restored: there
+/// it is something else, and replaced if that is allowed. What cannot be read and looks by length, time and mode as what is to
+/// be restored is taken for it, unless it may be replaced.
+///
+/// # Errors
+/// [`Error::Archived`] for archives that do not go together or have not all that is wanted,
+/// [`Error::Occupied`] for what is in the way, [`Error::Unreadable`] for a directory that cannot be read and in which
+/// something is to be restored, [`Error::Index`].
+pub fn plan_restore(
+    archives: &[Archive],
+    dest: impl AsRef<Path>,
+    options: &RestoreOptions,
+) -> Result<DiffData> {
+    let dest = dest.as_ref();
+    let source = source(archives, &options.paths)?;
+    let found = Found::of(dest, options)?;
+    // Where nothing is, nothing is asked of it.
+    let target = match found.is_empty() {
+        true => DirIndex::empty(),
+        false => source.diff().apply_to(&DirIndex::empty())?,
+    };
+    // Of single paths, the source says nothing of others.
+    let last = match (archives.last(), options.paths.is_empty()) {
+        (Some(last), false) => last.load()?.diff().clone(),
+        _ => source.diff().clone(),
+    };
+    let plan = |known: bool| {
+        let (delete, replace) = (known || options.delete, known || options.overwrite);
+        let (target, paths, left_out) = (&target, &options.paths, last.left_out());
+        let wanted = Wanted { target, paths, left_out, delete, replace, dest, options };
+        Result::Ok(source.retarget(&wanted.concerns(&found)?)?)
+    };
+    let known = options.known.has(found.index.root());
+    let data = plan(known)?;
+    if known || options.overwrite {
+        return Ok(data);
+    }
+    let mut lost = data.diff().changes().iter().filter(|change| loses(change));
+    let first = lost.next();
+    let extra = |record: &Arc<Record>| target.get(&record.entry.path).is_none();
+    // Of a copy, what the target does not have goes.
+    let asks = first.is_some() || found.index.records().iter().any(extra);
+    if asks
+        && options.paths.is_empty()
+        && options.known.any(|state, diff| found.is_copy((state, diff.left_out()), dest, options))
+    {
+        return plan(true);
+    }
+    let Some(first) = first else { return Ok(data) };
+    let (path, others) = (first.path.clone(), lost.count());
+    Err(Error::Occupied { dest: dest.to_path_buf(), path, others })
+}
+
+/// Whether something is lost by the change.
+fn loses(change: &Change) -> bool {
+    change.old.is_some()
+}
+
+/// What the archives lead to, from nothing.
+fn source(archives: &[Archive], paths: &[RelPath]) -> Result<DiffData> {
+    if let Some(first) = archives.first().filter(|first| !first.is_full()) {
+        return Err(Error::NoFull { archive: first.path().to_path_buf() });
+    }
+    let all = DiffData::squash(&Archive::load_chain(archives)?)?;
+    if paths.is_empty() {
+        return Ok(all);
+    }
+    // The tree id vouches for all paths together, so all are read, though no more contents than are wanted.
+    all.prove()?;
+    Ok(all.select(paths)?)
+}
+
+/// What is restored, seen from the directory it is restored into.
+struct Wanted<'a> {
+    target: &'a DirIndex,
+    paths: &'a [RelPath],
+    /// What was there when it was backed up, and is in no backup.
+    left_out: &'a [RelPath],
+    /// Whether what the target does not have is removed.
+    delete: bool,
+    /// Whether what stands in the way is replaced.
+    replace: bool,
+    dest: &'a Path,
+    options: &'a RestoreOptions,
+}
+
+impl Wanted<'_> {
+    /// The part of `found` that is to become the target: what the target has something to say of, what
+    /// is in the way of that, and what is to be removed. All else is left alone.
+    fn concerns(&self, found: &Found) -> Result<DirIndex> {
+        let mut records: Vec<Arc<Record>> = Vec::new();
+        let mut in_the_way: Option<&RelPath> = None;
+        let spared = self.delete.then(|| found.spared(self.target, self.left_out));
+        let spared = spared.as_ref();
+        let is_dir = |record: &Record| record.entry.node == Node::Dir;
+        let mut all: Vec<&Arc<Record>> =
+            found.index.records().iter().chain(found.unread()).collect();
+        all.sort_by(|a, b| a.entry.path.cmp(&b.entry.path));
+        for record in all {
+            let path = &record.entry.path;
+            let doomed = in_the_way.is_some_and(|dir| path.is_below(dir));
+            let target = self.target.record(path);
+            let goes = self.delete && self.selects(path);
+            let goes =
+                goes && target.is_none() && !spared.is_some_and(|it| it.spares(path, self.target));
+            if target.is_none() && !doomed && !goes {
+                continue;
+            }
+            if found.hides(path) && (doomed || self.has_below(path)) {
+                let detail = found.detail(path);
+                return Err(Error::Unreadable { path: path.clone(), detail });
+            }
+            if !doomed && is_dir(record) && target.is_some_and(|target| !is_dir(target)) {
+                in_the_way = Some(path);
+            }
+            // Directories around what is asked for have to be there; how they are kept is not asked.
+            let around =
+                target.filter(|target| !self.selects(path) && is_dir(target) && is_dir(record));
+            // By its looks, if it may stay.
+            let looks = target.filter(|target| !self.replace && found.looks_like(record, target));
+            let same = around.or(looks);
+            records.push(same.map_or_else(|| Arc::clone(record), |same| Arc::new(same.clone())));
+        }
+        name_files(&mut records, &found.index);
+        self.let_be(&mut records);
+        Ok(DirIndex::from_records(records)?)
+    }
+
+    /// Takes for the target what has only other metadata than it, and would have the same as now if it were restored.
+    fn let_be(&self, records: &mut [Arc<Record>]) {
+        let differing = records.iter().enumerate().filter_map(|(number, record)| {
+            let target = self.target.record(&record.entry.path)?;
+            let (found, wanted) = (&record.entry, &target.entry);
+            (found.node == wanted.node && found.meta != wanted.meta).then_some((number, target))
+        });
+        let differing: Vec<(usize, &Record)> = differing.collect();
+        let pairs = differing.iter().filter_map(|(number, target)| {
+            let found = &records.get(*number)?.entry;
+            Some((&found.node, &found.meta, &target.entry.meta))
+        });
+        let pairs: Vec<(&Node, &Meta, &Meta)> = pairs.collect();
+        let same = alike(self.dest, self.options.apply.privileged, &pairs);
+        for ((number, target), same) in differing.into_iter().zip(same) {
+            if let (Some(record), true) = (records.get_mut(number), same) {
+                *record = Arc::new(target.clone());
+            }
+        }
+    }
+
+    /// Whether `path` is itself asked for, not only on the way to what is.
+    fn selects(&self, path: &RelPath) -> bool {
+        let selects = |wanted: &RelPath| wanted == path || path.is_below(wanted);
+        self.paths.is_empty() || self.paths.iter().any(selects)
+    }
+
+    /// Whether the target has something below `path`.
+    fn has_below(&self, path: &RelPath) -> bool {
+        let records = self.target.records();
+        let after = records.partition_point(|record| record.entry.path <= *path);
+        records.get(after).is_some_and(|record| record.entry.path.is_below(path))
+    }
+}
+
+/// Makes the first of several names that are `records`, some of those `found`, the file of the others,
+/// where the one that has it in `found` is not among them.
+fn name_files(records: &mut [Arc<Record>], found: &DirIndex) {
+    let kept: HashSet<RelPath> = records.iter().map(|record| record.entry.path.clone()).collect();
+    let mut firsts: HashMap<RelPath, RelPath> = HashMap::new();
+    for record in records {
+        let Node::HardLink { to } = &record.entry.node else { continue };
+        if kept.contains(to) {
+            continue;
+        }
+        let node = match firsts.get(to) {
+            Some(first) => Some(Node::HardLink { to: first.clone() }),
+            None => {
+                firsts.insert(to.clone(), record.entry.path.clone());
+                found.get(to).map(|file| file.node.clone())
+            }
+        };
+        if let Some(node) = node {
+            Arc::make_mut(record).entry.node = node;
+        }
+    }
+}

@@ -1,0 +1,109 @@
+//! Stores that fail, and what is in a store.
+#![allow(dead_code, unreachable_pub, reason = "each test binary uses its part")]
+
+use std::collections::BTreeMap;
+use std::io::{self, Write};
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use apply::{ApplyOptions, apply_with};
+use archive::ReadAt;
+use repository::store::{self, Put, Stored};
+use repository::{DirStore, Point, Store};
+
+use testing::{Snapshot, fast_tempdir, snapshot};
+
+/// The tree that the archives of `store` lead to at `point`, made by applying them one by one.
+pub fn restored(store: &dyn Store, point: Point) -> Snapshot {
+    let temp = fast_tempdir();
+    let options = ApplyOptions { sync: false, ..ApplyOptions::default() };
+    for archive in store::points(store).unwrap().way_to(point).unwrap() {
+        let data = store::open_archive(store, &archive.name).unwrap().load().unwrap();
+        apply_with(temp.path(), &data, &options).unwrap();
+    }
+    snapshot(temp.path())
+}
+
+/// That every point in `history` is there and is what the tree was then, and that there are no others.
+pub fn check(store: &dyn Store, history: &BTreeMap<Point, Snapshot>) {
+    let points = store::points(store).unwrap();
+    assert_eq!(
+        points.restorable().collect::<Vec<_>>(),
+        history.keys().copied().collect::<Vec<_>>()
+    );
+    for (point, tree) in history {
+        assert!(restored(store, *point) == *tree, "{point} is not what the tree was");
+    }
+}
+
+/// A store that fails from some call on, before or after it did what it was asked.
+pub struct Failing<'a> {
+    inner: &'a DirStore,
+    calls: AtomicUsize,
+    at: usize,
+    after: bool,
+}
+
+impl<'a> Failing<'a> {
+    pub fn new(inner: &'a DirStore, at: usize, after: bool) -> Failing<'a> {
+        Failing { inner, calls: AtomicUsize::new(0), at, after }
+    }
+
+    /// How many calls there were.
+    pub fn calls(&self) -> usize {
+        self.calls.load(Ordering::Relaxed)
+    }
+
+    fn call<T>(&self, act: impl FnOnce() -> io::Result<T>) -> io::Result<T> {
+        let number = self.calls.fetch_add(1, Ordering::Relaxed);
+        if number > self.at || (number == self.at && !self.after) {
+            return Err(io::Error::other("the store is gone"));
+        }
+        let done = act()?;
+        if number == self.at { Err(io::Error::other("the store is gone")) } else { Ok(done) }
+    }
+}
+
+impl Store for Failing<'_> {
+    fn list(&self) -> io::Result<Vec<Stored>> {
+        self.call(|| self.inner.list())
+    }
+
+    fn open(&self, name: &str) -> io::Result<Box<dyn ReadAt>> {
+        self.call(|| self.inner.open(name))
+    }
+
+    fn put(&self, name: &str) -> io::Result<Box<dyn Put + '_>> {
+        let put = self.call(|| self.inner.put(name))?;
+        Ok(Box::new(FailingPut { store: self, put }))
+    }
+
+    fn delete(&self, name: &str) -> io::Result<()> {
+        self.call(|| self.inner.delete(name))
+    }
+
+    fn lock(&self) -> io::Result<Box<dyn Send + '_>> {
+        self.call(|| self.inner.lock())
+    }
+}
+
+struct FailingPut<'a> {
+    store: &'a Failing<'a>,
+    put: Box<dyn Put + 'a>,
+}
+
+impl Write for FailingPut<'_> {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.store.call(|| self.put.write(bytes))
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.put.flush()
+    }
+}
+
+impl Put for FailingPut<'_> {
+    fn commit(self: Box<Self>) -> io::Result<()> {
+        let FailingPut { store, put } = *self;
+        store.call(|| put.commit())
+    }
+}

@@ -1,0 +1,16 @@
+//! What the tests of several crates share: trees and edits of them, and a word for what cannot be tried here. It must not
+//! know the crates that write into trees or stores: they are what is tested.
+//!
+//! ```
+//! let case = testing::everything();
+//! assert_ne!(testing::snapshot(&case.old), testing::snapshot(&case.new));
+//! testing::assert_same(&case.copy_of_old(), &case.old);
+//! ```
+#![allow(missing_docs, reason = "helpers of tests say what they do by their names")]
+#![allow(clippy::unwrap_used, clippy::panic, reason = "a test that cannot be set up fails")]
+
+pub mod edits;
+pub mod needs;
+mod trees;
+
+pub use trees::*;
