@@ -4,7 +4,7 @@
 
 use archive::DiffData;
 use dirindex::{DirIndex, Root};
-use incremental_backups_tools::{ApplyOptions, ApplyStatus, apply_with, apply_status};
+use apply::{ApplyOptions, ApplyStatus, apply_with, apply_status};
 use libfuzzer_sys::fuzz_target;
 
 mod forge;

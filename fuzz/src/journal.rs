@@ -7,7 +7,7 @@ use std::os::unix::fs::MetadataExt;
 
 use container::{Packing, Section, Writer};
 use dirindex::{DirIndex, Root, STAGE_DIR};
-use incremental_backups_tools::apply_status;
+use apply::apply_status;
 use libfuzzer_sys::fuzz_target;
 use rsync_core::Digest;
 

@@ -6,7 +6,7 @@ use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 use dirindex::{Dir, DirIndex, DirOptions};
-use incremental_backups_tools::{ApplyStatus, abort, apply_status, recover};
+use apply::{ApplyStatus, abort, apply_status, recover};
 
 /// The tree lies in `root`; links in it lead to `out`.
 pub(crate) struct Tree(tempfile::TempDir);

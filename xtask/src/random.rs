@@ -7,14 +7,12 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use anyhow::{Context, Result, bail};
 
 /// The test binaries that draw cases.
-const TARGETS: [(&str, &[&str]); 4] = [
+const TARGETS: [(&str, &[&str]); 5] = [
     ("rsync-core", &["--lib", "--test=roundtrip"]),
     ("diffindex", &["--tests"]),
     ("backup-archive", &["--test=suite"]),
-    (
-        "incremental-backups-tools",
-        &["--test=history", "--test=backup", "--test=prune", "--test=restore", "--test=squash"],
-    ),
+    ("backup-apply", &["--test=history", "--test=squash"]),
+    ("backup-repository", &["--test=backup", "--test=prune", "--test=restore"]),
 ];
 
 /// Runs all of them `rounds` times, each time with a seed of its own.

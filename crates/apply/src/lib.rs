@@ -41,6 +41,7 @@ mod forward;
 mod journal;
 mod meta;
 mod moved;
+mod new_file;
 mod observe;
 mod plan;
 mod report;

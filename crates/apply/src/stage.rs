@@ -15,6 +15,7 @@ use rustix::fs::FileType;
 use crate::dirs::Dirs;
 use crate::error::{During, Error, Result};
 use crate::meta;
+use crate::new_file::{BUFFER_LEN, Holes, pour};
 use crate::plan::{ASIDE, Placed, Plan, SLOTS, Task};
 use crate::stage_dir::Stage;
 use crate::system::{Handle, System};
@@ -28,9 +29,6 @@ use crate::writeback::{self, Writeback};
 const RUN_BYTES: u64 = 16 << 20;
 /// What a file costs beside its bytes, in bytes.
 const FILE_COST: u64 = 4 << 10;
-
-/// Bytes moved at once. A stretch of this length that is all zero becomes a hole.
-const BUFFER_LEN: usize = 128 << 10;
 
 /// What staging needs to know.
 pub(crate) struct Filling<'a> {
@@ -297,7 +295,7 @@ impl Filling<'_> {
     ) -> Result<()> {
         let path = &change.path;
         let (sys, writeback) = (self.stage.sys(), worker.writeback);
-        let mut out = Holes { sys, writeback, file, at: 0, end: 0 };
+        let mut out = Holes::new(sys, writeback, file);
         let written = match &new.content {
             Content::Whole => {
                 let body = worker.contents.open(change)?;
@@ -374,67 +372,4 @@ impl Filling<'_> {
 
 fn open_base(bases: &mut Dirs<'_>, base: &RelPath) -> Result<File> {
     bases.parent(base).and_then(|dir| dir.open_file(base.name())).during("open", base)
-}
-
-/// Copies all of `body`; gives its length and digest.
-fn pour(mut body: impl Read, out: &mut impl Write, buffer: &mut [u8]) -> io::Result<(u64, Digest)> {
-    let mut hasher = blake3::Hasher::new();
-    let mut len = 0;
-    loop {
-        let got = fill_buffer(&mut body, buffer)?;
-        let part = buffer.get(..got).unwrap_or_default();
-        hasher.update(part);
-        out.write_all(part)?;
-        len += got as u64;
-        if got < buffer.len() {
-            return Ok((len, Digest(hasher.finalize().into())));
-        }
-    }
-}
-
-/// Reads until `buffer` is full or there is no more.
-fn fill_buffer(body: &mut impl Read, buffer: &mut [u8]) -> io::Result<usize> {
-    let mut got = 0;
-    while let Some(rest) = buffer.get_mut(got..).filter(|rest| !rest.is_empty()) {
-        match body.read(rest) {
-            Ok(0) => break,
-            Ok(n) => got += n,
-            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-            Err(error) => return Err(error),
-        }
-    }
-    Ok(got)
-}
-
-/// Writes a file from its start and leaves holes where long stretches are zero.
-struct Holes<'f> {
-    sys: &'f dyn System,
-    writeback: &'f Writeback,
-    file: &'f File,
-    at: u64,
-    /// The end of what was written last.
-    end: u64,
-}
-
-impl Holes<'_> {
-    /// Gives the file its length: a hole at the end has none by itself.
-    fn finish(self) -> io::Result<()> {
-        if self.end < self.at { self.sys.set_len(self.file, self.at) } else { Ok(()) }
-    }
-}
-
-impl Write for Holes<'_> {
-    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        if bytes.len() < BUFFER_LEN / 2 || bytes.iter().any(|&byte| byte != 0) {
-            self.sys.write(self.file, bytes, self.at)?;
-            self.end = self.at + bytes.len() as u64;
-            self.writeback.wrote(bytes.len() as u64);
-        }
-        self.at += bytes.len() as u64;
-        Ok(bytes.len())
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        Ok(())
-    }
 }

@@ -1,5 +1,5 @@
 //! A diff's archive: every content that the new tree has and the old one had not, in one file that
-//! is an ordinary `.tar.gz` or `.tar.zst` to everyone else.
+//! is an ordinary `.tar.gz` or `.tar.zst` to everyone else. It alone knows tar and compression; it must not write into a tree.
 //!
 //! - [`DiffData::create`] packs what a [`DiffIndex`](diffindex::DiffIndex) calls for: new files
 //!   whole, changed files as librsync deltas against the old *index*, without the old data. It

@@ -1,4 +1,4 @@
-//! What changed between two directory indexes, found without touching the disk.
+//! What changed between two directory indexes. It is pure and must not touch the disk.
 //!
 //! A [`DiffIndex`] lists every path that differs, says what stood and what is to stand there, and
 //! where the new content comes from: stored whole, a delta against a file of the old tree, or a copy

@@ -54,22 +54,22 @@ fn build() -> Result<PathBuf> {
     Ok(path.into())
 }
 
-/// The long sweeps inside the facade's test suite: the simulated disk, failing calls, swapped links.
+/// The long sweeps inside the tests of applying: the simulated disk, failing calls, swapped links.
 fn model() -> Result<usize> {
     println!("# the simulated disk, failing calls, swapped links");
-    long_tests("--lib")
+    long_tests("backup-apply", "--lib")
 }
 
 /// Damaged stores: verifying against restoring.
 fn chains() -> Result<usize> {
     println!("# stores with archives dropped, swapped, cut, flipped and of other chains");
-    long_tests("--test=damaged")
+    long_tests("backup-repository", "--test=damaged")
 }
 
-/// Runs the long tests of one target of the facade; gives how many targets failed.
-fn long_tests(target: &str) -> Result<usize> {
+/// Runs the long tests of one target of a package; gives how many targets failed.
+fn long_tests(package: &str, target: &str) -> Result<usize> {
     let status = Command::new("cargo")
-        .args(["test", "--release", "--package", "incremental-backups-tools", target, "--"])
+        .args(["test", "--release", "--package", package, target, "--"])
         .args(["--ignored", "long_", "--nocapture", "--test-threads=1"])
         .status()?;
     Ok(usize::from(!status.success()))
