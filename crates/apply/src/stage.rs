@@ -3,7 +3,7 @@
 
 use std::collections::HashSet;
 use std::fs::File;
-use std::io::{self, Read, Write};
+use std::io::{self, Read};
 
 use archive::{ContentReader, DiffData, DiffStream};
 use diffindex::{Change, Content, DiffIndex, New};
@@ -18,7 +18,7 @@ use crate::meta;
 use crate::new_file::{BUFFER_LEN, Holes, pour};
 use crate::plan::{ASIDE, Placed, Plan, SLOTS, Task};
 use crate::stage_dir::Stage;
-use crate::system::{Handle, System};
+use crate::system::Handle;
 use crate::target::Target;
 use crate::tree::{self, Policy};
 use crate::unkept::Collected;
