@@ -210,7 +210,7 @@ fn neither_does_anything_without_openat2() {
         .args(["-e", "inject=openat2:error=ENOSYS", "-o"])
         .arg(log.path())
         .arg(std::env::current_exe().unwrap())
-        .args(["--test-threads=1", "apply::proofs::links::nothing_outside"])
+        .args(["--test-threads=1", "proofs::links::nothing_outside"])
         .output()
         .unwrap();
     let printed = String::from_utf8_lossy(&output.stdout);
