@@ -2,9 +2,9 @@
 //! begins changes nothing.
 #![no_main]
 
+use apply::{ApplyOptions, ApplyStatus, apply_status, apply_with};
 use archive::DiffData;
 use dirindex::{DirIndex, Root};
-use apply::{ApplyOptions, ApplyStatus, apply_with, apply_status};
 use libfuzzer_sys::fuzz_target;
 
 mod forge;

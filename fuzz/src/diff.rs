@@ -1,9 +1,9 @@
 //! Any bytes are an error or a diff that is written back the same.
 #![no_main]
 
+use container::{Packing, Section, Writer};
 use diffindex::DiffIndex;
 use dirindex::DirIndex;
-use container::{Packing, Section, Writer};
 use libfuzzer_sys::fuzz_target;
 
 mod input;

@@ -3,8 +3,8 @@
 
 use std::io::Write;
 
-use diffindex::{Content, DiffIndex, Signatures};
 use container::{Packing, Seal, Section, Writer};
+use diffindex::{Content, DiffIndex, Signatures};
 use dirindex::{RelPath, Root};
 use rsync_core::Digest;
 use sha2::{Digest as _, Sha256};

@@ -1,8 +1,8 @@
 //! Any bytes are an error or an index that is written back to the same tree.
 #![no_main]
 
-use dirindex::DirIndex;
 use container::{Packing, Section, Writer};
+use dirindex::DirIndex;
 use libfuzzer_sys::fuzz_target;
 
 mod input;

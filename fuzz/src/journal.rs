@@ -5,9 +5,9 @@
 use std::fs;
 use std::os::unix::fs::MetadataExt;
 
+use apply::apply_status;
 use container::{Packing, Section, Writer};
 use dirindex::{DirIndex, Root, STAGE_DIR};
-use apply::apply_status;
 use libfuzzer_sys::fuzz_target;
 use rsync_core::Digest;
 

@@ -5,8 +5,8 @@ use std::fs;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
-use dirindex::{Dir, DirIndex, DirOptions};
 use apply::{ApplyStatus, abort, apply_status, recover};
+use dirindex::{Dir, DirIndex, DirOptions};
 
 /// The tree lies in `root`; links in it lead to `out`.
 pub(crate) struct Tree(tempfile::TempDir);
