@@ -5,8 +5,8 @@ use std::sync::Arc;
 use anyhow::{Context, Result, anyhow};
 use incremental_backups_tools::store::Name;
 use incremental_backups_tools::{
-    ArchiveOptions, BackupOptions, BackupReport, DirStore, Error, Format, Point, ProblemKind,
-    ScanOptions, backup,
+    ArchiveOptions, BackupOptions, BackupReport, DirStore, Error, Format, ProblemKind, Repository,
+    ScanOptions, SnapshotId,
 };
 use indicatif::HumanBytes;
 
@@ -39,7 +39,7 @@ pub(crate) fn run(args: &BackupArgs, console: &mut Console) -> Result<Answer> {
                 ..ArchiveOptions::default()
             },
         };
-        backup(&dir, &store, &options)
+        Repository::new(&store).backup(&dir, &options)
     };
     let report = report.map_err(explained).with_context(|| {
         format!("cannot back up {} to {}", shown(&args.tree.dir), shown(&args.store))
@@ -71,7 +71,7 @@ fn explained(error: Error) -> anyhow::Error {
 
 fn warn(report: &BackupReport, console: &Console) {
     if let Some(time) = report.clock_behind {
-        let now = Point::now();
+        let now = SnapshotId::now();
         console.warn(format_args!(
             "the clock says {now}, and the newest point in the store was made at {time}: one of both is wrong. \
              Points are kept in the order in which they are made"
@@ -92,12 +92,13 @@ fn warn(report: &BackupReport, console: &Console) {
 }
 
 fn say(args: &BackupArgs, report: &BackupReport, console: &mut Console) -> Result<()> {
-    let BackupReport { point, made, index, points, store_bytes, unusable, clock_behind } = report;
+    let BackupReport { snapshot, made, index, snapshots, store_bytes, unusable, clock_behind } =
+        report;
     let mut document = object([
-        ("point", point.to_string().into()),
+        ("point", snapshot.to_string().into()),
         ("changed", made.is_some().into()),
         ("result", index.root().to_string().into()),
-        ("points", (*points).into()),
+        ("points", (*snapshots).into()),
         ("store_bytes", (*store_bytes).into()),
         ("problems", json::problems(index.problems())),
         ("clock_behind", clock_behind.map(|time| time.to_string()).into()),
@@ -105,11 +106,11 @@ fn say(args: &BackupArgs, report: &BackupReport, console: &mut Console) -> Resul
     ]);
     put_file(&mut document, "store", &args.store);
     let (store, total) = (shown(&args.store), HumanBytes(*store_bytes));
-    let total = format!("{store}: {}, {total}", number_of(*points, "point"));
+    let total = format!("{store}: {}, {total}", number_of(*snapshots, "point"));
     let problems = problems(index);
     let Some(made) = made else {
         console.document(document)?;
-        console.line(format_args!("nothing changed since {point}{problems}"))?;
+        console.line(format_args!("nothing changed since {snapshot}{problems}"))?;
         return console.line(total);
     };
     let name = Name::Archive(made.archive).to_string();

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use anyhow::{Context, Result, anyhow};
 use incremental_backups_tools::store::StoredArchive;
 use incremental_backups_tools::{
-    ArchiveOptions, Error, Keep, Point, PruneOptions, PruneReport, Squashed, prune,
+    ArchiveOptions, Error, Keep, PruneOptions, PruneReport, SnapshotId, Squashed,
 };
 use indicatif::HumanBytes;
 use serde_json::Value;
@@ -34,7 +34,7 @@ pub(crate) fn run(args: &PruneArgs, console: &mut Console) -> Result<Answer> {
             ignore_clock: args.ignore_clock,
             archive: ArchiveOptions { progress, ..ArchiveOptions::default() },
         };
-        prune(&store, &options)
+        store.prune(&options)
     };
     let report = report
         .map_err(explained)
@@ -73,20 +73,20 @@ pub(crate) fn run(args: &PruneArgs, console: &mut Console) -> Result<Answer> {
 /// The error, with what to do.
 fn explained(error: Error) -> anyhow::Error {
     match error {
-        Error::Unsound { point, archive, source } => {
+        Error::Unsound { snapshot, archive, source } => {
             let cause = in_words(&source);
             anyhow!(
-                "{archive}: {cause}. {point} is to be kept and needs it, so no archive was deleted that is sound: make a \
+                "{archive}: {cause}. {snapshot} is to be kept and needs it, so no archive was deleted that is sound: make a \
                  new full backup (ibtools backup --full) and prune again, or remove {archive}"
             )
         }
-        Error::Clock { point, clock, after } => {
+        Error::Clock { snapshot, clock, after } => {
             let why = match after {
-                true => format!("and it is {} now", Point::now()),
+                true => format!("and it is {} now", SnapshotId::now()),
                 false => "and that does not fit into the order of the others".to_owned(),
             };
             anyhow!(
-                "{point} was made at {clock} by the clock, {why}: the clock was wrong, or is, and days cannot be \
+                "{snapshot} was made at {clock} by the clock, {why}: the clock was wrong, or is, and days cannot be \
                  counted by it. Look at the points with `ibtools show`; --keep-last counts no days, and --ignore-clock \
                  takes for a wrong time that of the point before"
             )

@@ -7,8 +7,8 @@ use std::sync::Arc;
 
 use anyhow::{Context, Result, anyhow, bail};
 use incremental_backups_tools::{
-    Applied, ApplyOptions, Archive, DiffData, Error, Known, RelPath, RestoreOptions, apply_with,
-    plan_restore, preview_diff, recover_with,
+    Applied, ApplyOptions, Archive, DiffData, Error, RelPath, RestoreOptions, apply_with,
+    preview_diff, recover_with,
 };
 use indicatif::HumanBytes;
 use serde_json::Value;
@@ -31,8 +31,6 @@ pub(crate) fn run(args: &RestoreArgs, console: &mut Console) -> Result<Answer> {
     let failed = || format!("cannot restore {source} into {}", shown(&args.dest));
     let options = RestoreOptions {
         paths: rel_paths(&args.path)?,
-        // Only who has something there has a copy.
-        known: if is_empty(&args.dest) { Known::default() } else { source.known_states() },
         overwrite: args.overwrite || args.delete,
         delete: args.delete,
         apply: ApplyOptions {
@@ -42,22 +40,27 @@ pub(crate) fn run(args: &RestoreArgs, console: &mut Console) -> Result<Answer> {
             strict: args.strict,
             ..ApplyOptions::default()
         },
+        ..RestoreOptions::default()
     };
     if !args.dry_run && args.dest.exists() {
         recover_with(&args.dest, &options.apply).with_context(failed)?;
     }
-    let done = source.with_archives(console, |archives| {
-        let data = plan(args, archives, options.clone(), console)?;
+    let mut looking = Some(console.ticker("looking", None));
+    let progress = looking.as_ref().map(|ticker| Arc::clone(ticker.progress()));
+    let looks = ApplyOptions { progress, ..options.apply.clone() };
+    let looks = RestoreOptions { apply: looks, ..options.clone() };
+    let done = source.restore_by(&args.dest, &looks, console, |data, archives| {
+        looking = None;
         let applied = match args.dry_run {
-            true => preview(args, &data, &options.apply)?,
+            true => preview(args, data, &options.apply)?,
             false => {
                 let made = args.dest.exists() || archives.is_empty();
                 let last = archives.last().filter(|_| !made).map(Archive::load).transpose()?;
                 let top = last.and_then(|last| last.diff().top_mode());
-                Some(apply(args, &data, top, &options.apply, console)?)
+                Some(apply(args, data, top, &options.apply, console)?)
             }
         };
-        Ok((data, applied))
+        Ok((data.clone(), applied))
     });
     let (data, applied) = done.map_err(explained).with_context(failed)?;
     report(args, &source, &data, applied.as_ref(), console)?;
@@ -87,18 +90,6 @@ fn rel_path(path: &Path) -> Result<Option<RelPath>> {
         return Ok(None);
     }
     RelPath::new(names.join(&b'/')).map(Some).with_context(failed)
-}
-
-/// What has to change in the directory.
-fn plan(
-    args: &RestoreArgs,
-    archives: &[Archive],
-    mut options: RestoreOptions,
-    console: &Console,
-) -> Result<DiffData, Error> {
-    let ticker = console.ticker("looking", None);
-    options.apply.progress = Some(Arc::clone(ticker.progress()));
-    plan_restore(archives, &args.dest, &options)
 }
 
 fn explained(error: Error) -> anyhow::Error {

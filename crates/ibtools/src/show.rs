@@ -1,8 +1,8 @@
 //! The verb `show`: what is in an index, an archive, a diff or a store.
 
 use anyhow::{Context, Result, bail};
-use incremental_backups_tools::store::{StoredArchive, bytes_of};
-use incremental_backups_tools::{DiffIndex, DirIndex, Entry, Node, Points, Store, Time, dirindex};
+use incremental_backups_tools::store::StoredArchive;
+use incremental_backups_tools::{DiffIndex, DirIndex, Entry, Node, Time, dirindex};
 use indicatif::HumanBytes;
 use jiff::Timestamp;
 use serde_json::Value;
@@ -39,23 +39,22 @@ pub(crate) fn run(args: &ShowArgs, console: &mut Console) -> Result<Answer> {
 
 fn show_store(args: &ShowArgs, console: &mut Console) -> Result<Answer> {
     let store = open_dir(&args.file)?;
-    let files = store.list().with_context(|| format!("cannot list {}", shown(&args.file)))?;
-    let points = Points::of(&files);
-    if points.archives().is_empty() {
+    let snapshots =
+        store.snapshots().with_context(|| format!("cannot list {}", shown(&args.file)))?;
+    if snapshots.archives().is_empty() {
         bail!("{} is a directory with no backups in it", shown(&args.file));
     }
-    let bytes = bytes_of(&files);
+    let bytes = snapshots.bytes();
     let rows = || {
-        points
-            .archives()
-            .iter()
-            .map(|&StoredArchive { name, size }| (name, size, points.way_to(name.to).is_some()))
+        snapshots.archives().iter().map(|&StoredArchive { name, size }| {
+            (name, size, snapshots.chain_to(name.to).is_some())
+        })
     };
     if console.json() {
         let archives = rows().map(|(name, size, restorable)| {
             Value::from(object([
                 ("point", name.to.to_string().into()),
-                ("time", points.clock(name.to).map(|time| time.to_string()).into()),
+                ("time", snapshots.clock(name.to).map(|time| time.to_string()).into()),
                 ("since", name.since.map(|since| since.to_string()).into()),
                 ("archive", name.to_string().into()),
                 ("archive_bytes", size.into()),
@@ -64,7 +63,7 @@ fn show_store(args: &ShowArgs, console: &mut Console) -> Result<Answer> {
         });
         let mut document = object([
             ("kind", "store".into()),
-            ("points", points.all().count().into()),
+            ("points", snapshots.all().count().into()),
             ("store_bytes", bytes.into()),
         ]);
         put_file(&mut document, "file", &args.file);
@@ -88,7 +87,7 @@ fn show_store(args: &ShowArgs, console: &mut Console) -> Result<Answer> {
             ))?;
         }
     }
-    let count = number_of(points.all().count(), "point");
+    let count = number_of(snapshots.all().count(), "point");
     console.line(format_args!("{count}, {}", HumanBytes(bytes)))?;
     Ok(Answer::Yes)
 }

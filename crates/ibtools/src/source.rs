@@ -1,14 +1,14 @@
 //! What is restored from, or verified: a store at some point, or archives in a row. Knows nothing of
 //! what is done with them.
 
-use std::collections::HashMap;
 use std::fmt;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail};
-use incremental_backups_tools::store::{by_any_way, open_archive, points};
-use incremental_backups_tools::{Archive, DirIndex, DirStore, Error, Known, Point, Points, Root};
-
+use incremental_backups_tools::{
+    Archive, DiffData, DirStore, Error, Known, Repository, RestoreOptions, Root, Skipped,
+    SnapshotId, Snapshots, plan_restore,
+};
 use serde_json::Value;
 
 use crate::console::{Console, in_words, shown};
@@ -24,20 +24,21 @@ pub(crate) struct Source {
 enum Kind {
     /// These.
     Archives(Vec<Archive>),
-    /// Those that lead to a point.
-    Store(DirStore, Points, Point),
+    /// Those that lead to a snapshot.
+    Store(Repository<DirStore>, SnapshotId),
 }
 
 /// The store in a directory.
-pub(crate) fn open_dir(path: &Path) -> Result<DirStore> {
-    DirStore::open(path).with_context(|| format!("cannot open the store {}", shown(path)))
+pub(crate) fn open_dir(path: &Path) -> Result<Repository<DirStore>> {
+    let store = DirStore::open(path);
+    Ok(Repository::new(store.with_context(|| format!("cannot open the store {}", shown(path)))?))
 }
 
 /// The store in a directory, and what can be restored from it.
-pub(crate) fn open_store(path: &Path) -> Result<(DirStore, Points)> {
+pub(crate) fn open_store(path: &Path) -> Result<(Repository<DirStore>, Snapshots)> {
     let store = open_dir(path)?;
-    let points = points(&store);
-    Ok((store, points.with_context(|| format!("cannot open the store {}", shown(path)))?))
+    let snapshots = store.snapshots();
+    Ok((store, snapshots.with_context(|| format!("cannot open the store {}", shown(path)))?))
 }
 
 impl Source {
@@ -56,33 +57,69 @@ impl Source {
     }
 
     fn of_store(path: &Path, at: Option<&str>) -> Result<Source> {
-        let (store, points) = open_store(path)?;
-        let point = match at {
-            Some(at) => points.resolve(at).with_context(|| shown(path).to_string())?,
-            None => match points.all().next_back() {
-                Some(last) => last,
+        let (store, snapshots) = open_store(path)?;
+        let snapshot = match at {
+            Some(at) => snapshots.resolve(at).with_context(|| shown(path).to_string())?,
+            None => match snapshots.latest() {
+                Some(latest) => latest,
                 None => bail!("there are no backups in {}", shown(path)),
             },
         };
-        Ok(Source { named: vec![path.to_path_buf()], kind: Kind::Store(store, points, point) })
+        Ok(Source { named: vec![path.to_path_buf()], kind: Kind::Store(store, snapshot) })
     }
 
-    /// Has `attempt` done with the archives; in a store with those of another way to the point, and a warning, when one
+    /// Has `attempt` done with the archives; in a store with those of another chain to the snapshot, and a warning, when one
     /// turns out to be damaged before anything was changed.
     pub(crate) fn with_archives<T>(
         &self,
         console: &Console,
         mut attempt: impl FnMut(&[Archive]) -> Result<T, Error>,
     ) -> Result<T, Error> {
-        let (store, points, point) = match &self.kind {
-            Kind::Archives(archives) => return attempt(archives),
-            Kind::Store(store, points, point) => (store, points, *point),
+        match &self.kind {
+            Kind::Archives(archives) => attempt(archives),
+            Kind::Store(store, snapshot) => {
+                self.warned(store.with_archives(*snapshot, attempt), console)
+            }
+        }
+    }
+
+    /// What `options` say, brought about in `dest` by `carry_out`, which gets what is to be applied, and the archives that it is from.
+    pub(crate) fn restore_by<T>(
+        &self,
+        dest: &Path,
+        options: &RestoreOptions,
+        console: &Console,
+        mut carry_out: impl FnMut(&DiffData, &[Archive]) -> Result<T, Error>,
+    ) -> Result<T, Error> {
+        match &self.kind {
+            Kind::Archives(archives) => {
+                let options = RestoreOptions { known: Known::of(archives), ..options.clone() };
+                carry_out(&plan_restore(archives, dest, &options)?, archives)
+            }
+            Kind::Store(store, snapshot) => {
+                let done = store.restore_by(*snapshot, dest, options, carry_out);
+                self.warned(done, console)
+            }
+        }
+    }
+
+    /// Warns of archives that were skipped.
+    pub(crate) fn warned<T>(
+        &self,
+        done: Result<(T, Vec<Skipped>), Error>,
+        console: &Console,
+    ) -> Result<T, Error> {
+        let (done, skipped) = match done {
+            Ok((done, skipped)) => (Ok(done), skipped),
+            Err(Error::EveryChain { skipped, source }) => (Err(*source), skipped),
+            Err(error) => (Err(error), Vec::new()),
         };
-        let mut passed = Vec::new();
-        let done = by_any_way(store, points, point, &mut passed, attempt);
-        for passed in &passed {
-            let (archive, error) = (passed.archive, in_words(&passed.error));
-            console.warn(format_args!("{archive}: {error}; another way to {point} was tried"));
+        if let Kind::Store(_, snapshot) = &self.kind {
+            for Skipped { archive, error } in &skipped {
+                let error = in_words(error);
+                console
+                    .warn(format_args!("{archive}: {error}; another way to {snapshot} was tried"));
+            }
         }
         done
     }
@@ -97,41 +134,6 @@ impl Source {
         }
     }
 
-    /// The states of trees of which these are the backups: what is in one of them is a copy, and may
-    /// be changed into another.
-    pub(crate) fn known_states(&self) -> Known {
-        type Open = Box<dyn Fn() -> Option<Archive> + Send + Sync>;
-        let archives: Vec<Open> = match &self.kind {
-            Kind::Archives(archives) => {
-                let archives = archives.iter().cloned();
-                archives.map(|archive| Box::new(move || Some(archive.clone())) as Open).collect()
-            }
-            Kind::Store(store, points, _) => {
-                let names = points.archives().iter().map(|it| (store.clone(), it.name));
-                let open =
-                    |(store, name)| Box::new(move || open_archive(&store, &name).ok()) as Open;
-                names.map(open).collect()
-            }
-        };
-        let roots = archives.iter().filter_map(|open| Some(open()?.result())).collect();
-        Known::roots(roots).with_states(move |is_it| {
-            // By the root of each, since every archive starts from one before it.
-            let mut states = HashMap::from([(DirIndex::empty().root(), DirIndex::empty())]);
-            archives.iter().any(|open| {
-                let state = open().and_then(|archive| {
-                    let data = archive.load().ok()?;
-                    let state = data.diff().apply_to(states.get(&data.diff().base())?).ok()?;
-                    Some((state, data))
-                });
-                state.is_some_and(|(state, data)| {
-                    let found = is_it(&state, data.diff());
-                    states.insert(state.root(), state);
-                    found
-                })
-            })
-        })
-    }
-
     /// Whether any of it is in the directory.
     pub(crate) fn lies_in(&self, dir: &Path) -> bool {
         let Ok(dir) = dir.canonicalize() else { return false };
@@ -142,9 +144,9 @@ impl Source {
     /// Names it in a JSON document.
     pub(crate) fn put_into(&self, document: &mut Object) {
         match (&self.kind, self.named.as_slice()) {
-            (Kind::Store(_, _, point), [store]) => {
+            (Kind::Store(_, snapshot), [store]) => {
                 put_file(document, "store", store);
-                document.insert("point".into(), point.to_string().into());
+                document.insert("point".into(), snapshot.to_string().into());
             }
             (_, named) => {
                 let names = named.iter().map(|name| {
@@ -164,7 +166,7 @@ impl fmt::Display for Source {
         let Some((first, others)) = self.named.split_first() else { return Ok(()) };
         shown(first).fmt(f)?;
         match (&self.kind, others.last()) {
-            (Kind::Store(_, _, point), _) => write!(f, " at {point}"),
+            (Kind::Store(_, snapshot), _) => write!(f, " at {snapshot}"),
             (_, Some(last)) => write!(f, " to {}", shown(last)),
             (_, None) => Ok(()),
         }

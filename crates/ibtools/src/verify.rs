@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result, bail};
 use incremental_backups_tools::store::ArchiveName;
 use incremental_backups_tools::{
-    Archive, Error, Restorable, Verified, VerifiedStore, verify_archives, verify_store,
+    Archive, Error, Restorable, Verified, VerifiedStore, verify_archives,
 };
 use indicatif::{HumanBytes, HumanCount};
 use serde_json::Value;
@@ -47,14 +47,14 @@ pub(crate) fn run(args: &VerifyArgs, console: &mut Console) -> Result<Answer> {
 
 /// Verifies a store. Says what was found; whether nothing is wrong.
 fn store(path: &Path, console: &mut Console) -> Result<(Object, bool)> {
-    let (store, points) = open_store(path)?;
-    let bytes = points.archives().iter().map(|stored| stored.size).sum();
+    let (store, snapshots) = open_store(path)?;
+    let bytes = snapshots.archives().iter().map(|stored| stored.size).sum();
     let found = {
         let ticker = console.ticker("verifying", Some(bytes));
-        let found = verify_store(&store, Some(ticker.progress().as_ref()));
+        let found = store.verify(Some(ticker.progress().as_ref()));
         found.with_context(|| format!("cannot verify the store {}", shown(path)))?
     };
-    let VerifiedStore { archives, points, passed, indexes, missing, .. } = &found;
+    let VerifiedStore { archives, snapshots, skipped, indexes, missing, .. } = &found;
     for (stored, verified) in archives {
         problems(&stored.name, verified, console)?;
     }
@@ -67,25 +67,25 @@ fn store(path: &Path, console: &mut Console) -> Result<(Object, bool)> {
             "{point}: there is an index and no archive: that is lost, or no backup was ever finished"
         ))?;
     }
-    for (point, past) in passed {
+    for (snapshot, past) in skipped {
         let past = names(past).join(", ");
-        console.line(format_args!("{point} does not need {past}: another way leads there"))?;
+        console.line(format_args!("{snapshot} does not need {past}: another way leads there"))?;
     }
-    for (point, restorable) in points {
-        lost(point, restorable, console)?;
+    for (snapshot, restorable) in snapshots {
+        lost(snapshot, restorable, console)?;
     }
-    let whole = points.iter().filter(|(_, restorable)| *restorable == Restorable::Whole).count();
-    let (whole, total) = (HumanCount(whole as u64), number_of(points.len(), "state"));
+    let whole = snapshots.iter().filter(|(_, restorable)| *restorable == Restorable::Whole).count();
+    let (whole, total) = (HumanCount(whole as u64), number_of(snapshots.len(), "state"));
     let count = number_of(archives.len(), "archive");
     let (named, bytes) = (shown(path), HumanBytes(bytes));
     console.line(format_args!("{named}: {count}, {bytes}: {whole} of {total} whole"))?;
     let archives = archives
         .iter()
         .map(|(stored, found)| verified("archive", stored.name.to_string().as_bytes(), found));
-    let points = points.iter().map(|(point, restorable)| {
-        let mut object = object([("point", point.to_string().into())]);
+    let points = snapshots.iter().map(|(snapshot, restorable)| {
+        let mut object = object([("point", snapshot.to_string().into())]);
         put_restorable(&mut object, restorable);
-        if let Some((_, past)) = passed.iter().find(|(passed, _)| passed == point) {
+        if let Some((_, past)) = skipped.iter().find(|(skipping, _)| skipping == snapshot) {
             object.insert("passed".into(), names(past).into());
         }
         Value::from(object)

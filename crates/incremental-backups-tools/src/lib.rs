@@ -62,43 +62,33 @@
 //!
 //! # Stores
 //!
-//! [`backup`](fn@backup) keeps the states of a tree in a [`Store`], such as a directory;
-//! [`restore`](fn@restore) brings back any of them, or some paths, writing only what differs;
-//! [`verify_store`] finds every damage without restoring; [`prune`](fn@prune) keeps some states, and
-//! [`repair`](fn@repair) takes back what has rotten in the tree. They stand on the blocks above, and
-//! whoever wants another policy leaves them out. `docs/chains.md` has the whole story.
+//! [`Repository`] is the one door: it [backs up](Repository::backup) a tree to a [`Store`], such as a directory,
+//! [restores](Repository::restore) any snapshot of it, or some paths, writing only what differs, [verifies](Repository::verify)
+//! everything without restoring, [prunes](Repository::prune) what no rule keeps, and [repairs](Repository::repair) what has
+//! rotten in the tree. `docs/chains.md` has the whole story.
 //!
 //! ```
-//! use incremental_backups_tools::{
-//!     BackupOptions, Dir, DirStore, Known, RestoreOptions, backup, restore, store, verify_store,
-//! };
+//! use incremental_backups_tools::{BackupOptions, Dir, Repository, RestoreOptions};
 //! # use std::fs;
 //! # let temporary = tempfile::tempdir()?;
 //! # let at = |name: &str| temporary.path().join(name);
 //! # fs::create_dir(at("mydir"))?;
 //! # fs::write(at("mydir/file"), "old")?;
 //! # fs::create_dir(at("back"))?;
-//! let (dir, store) = (Dir::new(at("mydir"))?, DirStore::create(at("store"))?);
-//! let first = backup(&dir, &store, &BackupOptions::default())?;
+//! let (dir, repository) = (Dir::new(at("mydir"))?, Repository::create(at("store"))?);
+//! let first = repository.backup(&dir, &BackupOptions::default())?;
 //! fs::write(at("mydir/file"), "new")?;
-//! let second = backup(&dir, &store, &BackupOptions::default())?;
-//! assert!(verify_store(&store, None)?.is_sound());
+//! let second = repository.backup(&dir, &BackupOptions::default())?;
+//! assert!(repository.verify(None)?.is_sound());
+//! assert_eq!(repository.snapshots()?.latest(), Some(second.snapshot));
 //!
-//! // Where several ways lead to a point, one without damaged archives is taken.
-//! let (points, mut passed) = (store::points(&store)?, Vec::new());
-//! let options = RestoreOptions::default();
-//! store::by_any_way(&store, &points, second.point, &mut passed, |archives| {
-//!     restore(archives, at("back"), &options)
-//! })?;
-//! assert!(passed.is_empty());
+//! // Where several chains of archives lead to a snapshot, one without damaged archives is taken.
+//! let report = repository.restore(second.snapshot, at("back"), &RestoreOptions::default())?;
+//! assert!(report.skipped.is_empty());
 //! assert_eq!(fs::read(at("back/file"))?, b"new");
 //!
-//! // A copy of a state that is known becomes another, both ways.
-//! let known = Known::roots(vec![second.index.root()]);
-//! let options = RestoreOptions { known, ..RestoreOptions::default() };
-//! store::by_any_way(&store, &points, first.point, &mut passed, |archives| {
-//!     restore(archives, at("back"), &options)
-//! })?;
+//! // A directory that is exactly as one snapshot becomes another.
+//! repository.restore(first.snapshot, at("back"), &RestoreOptions::default())?;
 //! assert_eq!(fs::read(at("back/file"))?, b"old");
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
@@ -134,10 +124,10 @@ pub use ::apply::{
     apply, apply_diff, apply_status, apply_stream, apply_with, preview_diff, recover, recover_with,
 };
 pub use repository::{
-    BackupOptions, BackupReport, DirStore, Error, Keep, Known, Made, Point, Points, PruneOptions,
-    PruneReport, Repaired, Restorable, RestoreOptions, Result, Squashed, Store, Unusable, Verified,
-    VerifiedStore, backup, pack, plan_restore, prune, repair, restore, store, verify_archives,
-    verify_store,
+    BackupOptions, BackupReport, DirStore, Error, Keep, Known, Made, PruneOptions, PruneReport,
+    Repaired, Repository, Restorable, RestoreOptions, RestoreReport, Result, Skipped, SnapshotId,
+    Snapshots, Squashed, Store, Unusable, Verified, VerifiedStore, pack, plan_restore, restore,
+    store, verify_archives,
 };
 
 pub use archive::{Archive, ArchiveOptions, DiffData, DiffStream, Format};

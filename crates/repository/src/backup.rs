@@ -1,21 +1,24 @@
-//! [`backup`]: one more point in a store. Knows neither what a store is made of nor how a tree is
+//! [`backup`](Repository::backup): one more snapshot in a store. Knows neither what a store is made of nor how a tree is
 //! brought back.
 //!
 //! The order of its steps is what makes an interruption harmless, wherever it comes; `docs/chains.md`
 //! says why.
 
+mod base;
+
 use std::cell::Cell;
 use std::sync::Arc;
 
-use archive::{Archive, ArchiveOptions, DiffData};
+use archive::{ArchiveOptions, DiffData};
 use diffindex::{Class, DiffIndex, Signatures};
-use dirindex::{Dir, DirIndex, Root, ScanOptions};
+use dirindex::{Dir, DirIndex, ScanOptions};
 
+use self::base::{Indexes, Newest, is_index_damage, newest};
+use crate::Repository;
+use crate::chains::told;
 use crate::error::{Error, Result};
 use crate::pack::pack;
-use crate::store::{
-    self, ArchiveName, Name, PassedOver, Point, Points, Store, StoredArchive, failed, told,
-};
+use crate::store::{self, ArchiveName, Name, SnapshotId, Snapshots, Store, Stored, failed};
 
 /// How a backup is made.
 #[derive(Debug, Clone, Default)]
@@ -39,20 +42,20 @@ pub struct BackupOptions {
 /// What a backup came to.
 #[derive(Debug)]
 pub struct BackupReport {
-    /// The point that the store has the tree's state at: a new one, or the newest one if nothing has
+    /// The snapshot that the store has the tree's state at: a new one, or the newest one if nothing has
     /// changed since.
-    pub point: Point,
+    pub snapshot: SnapshotId,
     /// What was put into the store; `None` when nothing has changed.
     pub made: Option<Made>,
     /// The tree's state, and what could not be taken in.
     pub index: DirIndex,
-    /// How many points the store has now.
-    pub points: usize,
+    /// How many snapshots the store has now.
+    pub snapshots: usize,
     /// How many bytes its archives and indexes have together.
     pub store_bytes: u64,
-    /// What the clock said when the newest point there was made, if that is later than what it says now. One of both is
+    /// What the clock said when the newest snapshot there was made, if that is later than what it says now. One of both is
     /// wrong.
-    pub clock_behind: Option<Point>,
+    pub clock_behind: Option<SnapshotId>,
     /// What in the store could not be used, though it should have been: archives that are damaged,
     /// indexes that are damaged or missing.
     pub unusable: Vec<Unusable>,
@@ -81,63 +84,69 @@ pub struct Unusable {
     pub error: Option<Error>,
 }
 
-/// Backs up the tree `dir` to `store`: everything if there is nothing to start from, else what has
-/// changed since the newest point that can be restored. If nothing has, the store gets no new point.
-///
-/// Interrupted at any moment, it leaves every point as it was, and the next backup goes on from what
-/// has been scanned. Nothing is built upon an archive that cannot be opened or does not follow the one before it: the newest
-/// point is the last one whose archives all can, and do. An index that is lost or damaged is made again from the archives; if these are
-/// damaged too, the backup is a full one.
-///
-/// # Errors
-/// [`Error::Busy`] when another process is changing the store, [`Error::StoreInside`], [`Error::Emptied`], [`Error::Store`],
-/// [`Error::Archived`], [`Error::Index`], [`Error::TooManyOpen`], [`Error::EndOfTime`].
-pub fn backup(dir: &Dir, store: &dyn Store, options: &BackupOptions) -> Result<BackupReport> {
-    let _lock = store::lock(store)?;
-    back_up(dir, store, options).map_err(told)
+impl<S: Store> Repository<S> {
+    /// Backs up the tree `dir`: everything if there is nothing to start from, else what has changed since the newest snapshot
+    /// that can be restored. If nothing has, there is no new snapshot.
+    ///
+    /// Interrupted at any moment, it leaves every snapshot as it was, and the next backup goes on from what has been scanned.
+    /// Nothing is built upon an archive that cannot be opened or does not follow the one before it: the newest snapshot is the
+    /// last one whose archives all can, and do. An index that is lost or damaged is made again from the archives; if these are
+    /// damaged too, the backup is a full one.
+    ///
+    /// # Errors
+    /// [`Error::Busy`] when another process is changing the store, [`Error::StoreInside`], [`Error::Emptied`],
+    /// [`Error::Store`], [`Error::Archived`], [`Error::Index`], [`Error::TooManyOpen`], [`Error::EndOfTime`].
+    pub fn backup(&self, dir: &Dir, options: &BackupOptions) -> Result<BackupReport> {
+        let _lock = store::lock(self.store())?;
+        back_up(dir, self.store(), options).map_err(told)
+    }
 }
 
-/// [`backup`], under the lock.
+/// [`Repository::backup`], under the lock.
 fn back_up(dir: &Dir, store: &dyn Store, options: &BackupOptions) -> Result<BackupReport> {
     let root = rustix::fs::fstat(dir.root()).ok().map(|root| (root.st_dev, root.st_ino));
     if root.is_some() && root == store.directory() {
         return Err(Error::StoreInside { path: ".".into() });
     }
-    let points = store::points(store)?;
-    let before = points.all().next_back().and_then(|newest| points.clock(newest));
-    let clock_behind = before.filter(|before| *before > Point::now());
+    // Under the lock nobody else changes the store: what is put and deleted here is noted in this list.
+    let mut files = store::list(store)?;
+    let snapshots = Snapshots::of(&files);
+    let before = snapshots.latest().and_then(|newest| snapshots.clock(newest));
+    let clock_behind = before.filter(|before| *before > SnapshotId::now());
     let mut unusable = Vec::new();
-    let newest = newest(store, points.clone(), &mut unusable)?;
-    let mut indexes = Indexes::open(store, &points, &mut unusable)?;
+    let newest = newest(store, snapshots.clone(), &mut unusable)?;
+    let mut indexes = Indexes::open(store, &snapshots, &mut unusable)?;
     let (index, made) = loop {
-        match add_point(dir, store, options, newest.as_ref(), &indexes, &mut unusable) {
+        let work = Work { dir, store, options, newest: newest.as_ref(), indexes: &indexes };
+        match work.add_snapshot(&mut files, &mut unusable) {
             // Damage among the signatures of an index shows when they are needed.
             Err(error) if is_index_damage(&error) && !indexes.0.is_empty() => {
-                let (point, _) = indexes.0.remove(0);
-                unusable.push(Unusable { name: Name::Index(point), error: Some(error) });
+                let (snapshot, _) = indexes.0.remove(0);
+                unusable.push(Unusable { name: Name::Index(snapshot), error: Some(error) });
             }
             other => break other?,
         }
     };
-    clear_indexes(store)?;
-    let files = store.list().map_err(|source| failed("list", "the store", source))?;
+    clear_indexes(store, &mut files)?;
     let size_of = |name: Name| {
         let name = name.to_string();
         files.iter().find(|file| file.name == name).map_or(0, |file| file.size)
     };
-    let point = made.as_ref().map(|(archive, _)| archive.to).or(newest.map(|newest| newest.point));
+    let snapshot =
+        made.as_ref().map(|(archive, _)| archive.to).or(newest.map(|newest| newest.snapshot));
     let made = made.map(|(archive, diff)| Made {
         archive,
         archive_bytes: size_of(Name::Archive(archive)),
         index_bytes: size_of(Name::Index(archive.to)),
         diff,
     });
+    let now = Snapshots::of(&files);
     Ok(BackupReport {
-        point: point.ok_or(Error::EndOfTime)?,
+        snapshot: snapshot.ok_or(Error::EndOfTime)?,
         made,
         index,
-        points: Points::of(&files).all().count(),
-        store_bytes: store::bytes_of(&files),
+        snapshots: now.all().count(),
+        store_bytes: now.bytes(),
         clock_behind,
         unusable,
     })
@@ -146,58 +155,75 @@ fn back_up(dir: &Dir, store: &dyn Store, options: &BackupOptions) -> Result<Back
 /// What a backup added to the store, if it did.
 type Added = Option<(ArchiveName, DiffIndex)>;
 
-/// Scans the tree, and puts its index and an archive of what has changed since `newest`.
-fn add_point(
-    dir: &Dir,
-    store: &dyn Store,
-    options: &BackupOptions,
-    newest: Option<&Newest>,
-    indexes: &Indexes,
-    unusable: &mut Vec<Unusable>,
-) -> Result<(DirIndex, Added)> {
-    let to_build_on = newest.filter(|newest| !options.full && !newest.ends_chain(options));
-    let base = match to_build_on {
-        Some(newest) => indexes.base(store, newest, options, unusable)?,
-        None => None,
-    };
-    let since = to_build_on.filter(|_| base.is_some()).map(|newest| newest.point);
-    let base = base.unwrap_or_else(|| Arc::new(DirIndex::empty()));
-    let unchanged = |index: &DirIndex| newest.is_some_and(|newest| newest.root == index.root());
-    let started = Cell::new(Point::now());
-    let scan = |again: Option<&DirIndex>| {
-        started.set(Point::now());
-        let keep = Some(Arc::clone(&base));
-        let scan = ScanOptions { keep, barred: store.directory(), ..options.scan.clone() };
-        let index = DirIndex::scan_with(dir, again.or(indexes.newest()), &scan);
-        index.map_err(|error| match error {
-            dirindex::Error::Barred { path } => Error::StoreInside { path: path.to_string() },
-            other => other.into(),
-        })
-    };
-    let write = |index: &DirIndex, diff: DiffIndex| {
-        if !options.allow_emptied {
-            refuse_emptied(newest, &base, &diff, indexes, index)?;
-        }
-        if unchanged(index) && !options.full {
-            if !indexes.are_current(index) {
-                put_index(store, index, started.get())?;
+/// What a backup is made of.
+struct Work<'a> {
+    dir: &'a Dir,
+    store: &'a dyn Store,
+    options: &'a BackupOptions,
+    newest: Option<&'a Newest>,
+    indexes: &'a Indexes,
+}
+
+impl Work<'_> {
+    /// Scans the tree, and puts its index and an archive of what has changed since the newest snapshot. Notes in `files` what
+    /// it puts.
+    fn add_snapshot(
+        &self,
+        files: &mut Vec<Stored>,
+        unusable: &mut Vec<Unusable>,
+    ) -> Result<(DirIndex, Added)> {
+        let Work { dir, store, options, newest, indexes } = *self;
+        let to_build_on = newest.filter(|newest| !options.full && !newest.ends_chain(options));
+        let base = match to_build_on {
+            Some(newest) => indexes.base(store, newest, options, unusable)?,
+            None => None,
+        };
+        let since = to_build_on.filter(|_| base.is_some()).map(|newest| newest.snapshot);
+        let base = base.unwrap_or_else(|| Arc::new(DirIndex::empty()));
+        let unchanged = |index: &DirIndex| newest.is_some_and(|newest| newest.root == index.root());
+        let started = Cell::new(SnapshotId::now());
+        let scan = |again: Option<&DirIndex>| {
+            started.set(SnapshotId::now());
+            let keep = Some(Arc::clone(&base));
+            let scan = ScanOptions { keep, barred: store.directory(), ..options.scan.clone() };
+            let index = DirIndex::scan_with(dir, again.or(indexes.newest()), &scan);
+            index.map_err(|error| match error {
+                dirindex::Error::Barred { path } => Error::StoreInside { path: path.to_string() },
+                other => other.into(),
+            })
+        };
+        let write = |index: &DirIndex, diff: DiffIndex| {
+            if !options.allow_emptied {
+                refuse_emptied(newest, &base, &diff, indexes, index)?;
             }
-            return Ok(None);
-        }
-        let point = put_index(store, index, started.get())?;
-        let format = options.archive.format.unwrap_or_default();
-        let clock = Some(started.get()).filter(|clock| *clock != point);
-        let name = ArchiveName { to: point, since, clock, format };
-        put_archive(store, &name, dir, &base, &diff, &options.archive)?;
-        Ok(Some((name, diff)))
-    };
-    pack(&base, scan, write)
+            let unchanged = unchanged(index) && !options.full;
+            if unchanged && indexes.are_current(index) {
+                return Ok(None);
+            }
+            let snapshot = put_index(store, files, index, started.get())?;
+            if unchanged {
+                return Ok(None);
+            }
+            let format = options.archive.format.unwrap_or_default();
+            let clock = Some(started.get()).filter(|clock| *clock != snapshot);
+            let name = ArchiveName { to: snapshot, since, clock, format };
+            // The index has the signatures, and they can be made again of all archives together.
+            let archive =
+                ArchiveOptions { signatures: Signatures::None, ..options.archive.clone() };
+            let put = store::put(store, Name::Archive(name), |out| {
+                Ok(DiffData::write(dir, &base, &diff, out, &archive)?)
+            });
+            files.push(put?);
+            Ok(Some((name, diff)))
+        };
+        pack(&base, scan, write)
+    }
 }
 
 /// So many entries may go without a word, however few there were.
 const FEW: u64 = 10;
 
-/// Refuses to back up a tree from which nearly all is gone that the newest point has. `diff` is from `base` to `index`.
+/// Refuses to back up a tree from which nearly all is gone that the newest snapshot has. `diff` is from `base` to `index`.
 fn refuse_emptied(
     newest: Option<&Newest>,
     base: &DirIndex,
@@ -223,201 +249,26 @@ fn refuse_emptied(
     newest.map_or(Ok(()), |before| gone(before, &DiffIndex::between(before, index)))
 }
 
-/// The state that a backup starts from.
-struct Newest {
-    point: Point,
-    way: Vec<StoredArchive>,
-    root: Root,
-    /// All there is, but for newer archives that are damaged.
-    points: Points,
-}
-
-/// The newest point that can be restored, as far as that can be told by the ends of its archives: all of them can be opened,
-/// and each starts from the tree that the one before it leads to.
-fn newest(
+/// Puts an index of the state seen at `seen` into the store, and notes it in `files`. Gives the snapshot it is named by.
+fn put_index(
     store: &dyn Store,
-    mut points: Points,
-    unusable: &mut Vec<Unusable>,
-) -> Result<Option<Newest>> {
-    loop {
-        let Some(point) = points.restorable().next_back() else { return Ok(None) };
-        let Some(way) = points.way_to(point) else { return Ok(None) };
-        let opened = store::open(store, &way).map(|archives| archives.last().map(Archive::result));
-        match opened.map_err(|failed| *failed) {
-            Ok(None) => return Ok(None),
-            Ok(Some(root)) => return Ok(Some(Newest { point, way, root, points })),
-            Err((fault, error)) => match fault.archive() {
-                Some(archive) if is_damage(&error) => {
-                    points = fault.left_of(&points);
-                    unusable.push(Unusable { name: Name::Archive(archive), error: Some(error) });
-                }
-                _ => return Err(error),
-            },
-        }
-    }
-}
-
-impl Newest {
-    /// Whether the rules ask for a full backup after this.
-    fn ends_chain(&self, options: &BackupOptions) -> bool {
-        let Some((full, increments)) = self.way.split_first() else { return true };
-        let bytes: u64 = increments.iter().map(|archive| archive.size).sum();
-        options.full_after.is_some_and(|most| increments.len() >= most)
-            || options.full_ratio.is_some_and(|ratio| bytes as f64 >= ratio * full.size as f64)
-    }
-}
-
-/// The indexes in a store that can be read, the newest first.
-struct Indexes(Vec<(Point, Arc<DirIndex>)>);
-
-impl Indexes {
-    fn open(store: &dyn Store, points: &Points, unusable: &mut Vec<Unusable>) -> Result<Indexes> {
-        let mut indexes = Vec::new();
-        for &point in points.indexes().iter().rev() {
-            match store::open_index(store, point) {
-                Ok(index) => indexes.push((point, Arc::new(index))),
-                Err(error @ Error::Index(_)) => {
-                    unusable.push(Unusable { name: Name::Index(point), error: Some(error) });
-                }
-                Err(error) => return Err(error),
-            }
-        }
-        Ok(Indexes(indexes))
-    }
-
-    /// What was scanned last, be it backed up or not.
-    fn newest(&self) -> Option<&DirIndex> {
-        self.0.first().map(|(_, index)| &**index)
-    }
-
-    /// The index of the tree `root`, if it is there.
-    fn of(&self, root: Root) -> Option<&Arc<DirIndex>> {
-        self.0.iter().find(|(_, index)| index.root() == root).map(|(_, index)| index)
-    }
-
-    /// The index of the state `newest`: one that is there, or one made from the archives. `None` when
-    /// these are damaged.
-    fn base(
-        &self,
-        store: &dyn Store,
-        newest: &Newest,
-        options: &BackupOptions,
-        unusable: &mut Vec<Unusable>,
-    ) -> Result<Option<Arc<DirIndex>>> {
-        if let Some(index) = self.of(newest.root) {
-            return Ok(Some(Arc::clone(index)));
-        }
-        let name = Name::Index(newest.point);
-        let mut passed = Vec::new();
-        let rebuilt = rebuilt(store, newest, options, &mut passed);
-        for PassedOver { archive, error } in passed {
-            let name = Name::Archive(archive);
-            if unusable.iter().all(|file| file.name != name) {
-                unusable.push(Unusable { name, error: Some(error) });
-            }
-        }
-        match rebuilt {
-            Ok(index) => {
-                if !unusable.iter().any(|file| matches!(file.name, Name::Index(_))) {
-                    unusable.push(Unusable { name, error: None });
-                }
-                Ok(Some(Arc::new(index)))
-            }
-            Err(error) if is_damage(&error) => {
-                unusable.push(Unusable { name, error: Some(error) });
-                Ok(None)
-            }
-            Err(error) => Err(error),
-        }
-    }
-
-    /// Whether the newest index there says all that `index` says of the tree, to the next scan too.
-    fn are_current(&self, index: &DirIndex) -> bool {
-        let vouches = |newest: &&DirIndex| {
-            let (old, new) = (newest.records().iter(), index.records());
-            newest.root() == index.root() && old.zip(new).all(|(old, new)| old.trust == new.trust)
-        };
-        self.newest().filter(vouches).is_some()
-    }
-}
-
-/// The index of the state `newest`, made from archives alone; by another way when some on the first turn out to be damaged.
-fn rebuilt(
-    store: &dyn Store,
-    newest: &Newest,
-    options: &BackupOptions,
-    passed: &mut Vec<PassedOver>,
-) -> Result<DirIndex> {
-    store::by_any_way(store, &newest.points, newest.point, passed, |archives| {
-        let parts = archives.iter().map(Archive::load).collect::<Result<Vec<_>, _>>()?;
-        let data = DiffData::squash(&parts)?;
-        let index = data.signed_diff(&options.scan.signature)?.apply_to(&DirIndex::empty())?;
-        match index.root() {
-            root if root == newest.root => Ok(index),
-            found => Err(Error::OtherResult { expected: newest.root, found }),
-        }
-    })
-}
-
-/// Whether what is in the store is at fault, and not the way to it.
-fn is_damage(error: &Error) -> bool {
-    use archive::Error::{Damaged, Diff, Sign, Unlinked};
-    matches!(
-        error,
-        Error::Diff(_)
-            | Error::NoFull { .. }
-            | Error::OtherResult { .. }
-            | Error::Archived(Damaged { .. } | Diff { .. } | Sign { .. } | Unlinked { .. })
-    )
-}
-
-/// Whether an index of the store is at fault, in a part that is read when it is needed.
-fn is_index_damage(error: &Error) -> bool {
-    use container::SectionError;
-    use dirindex::Error::Sections;
-    matches!(
-        error,
-        Error::Index(Sections(SectionError::Damaged { .. }))
-            | Error::Archived(archive::Error::Signature { .. })
-    )
-}
-
-/// Puts an index of the state seen at `seen` into the store. Gives the point it is named by.
-fn put_index(store: &dyn Store, index: &DirIndex, seen: Point) -> Result<Point> {
-    let point = store::points(store)?.next(seen).ok_or(Error::EndOfTime)?;
-    let name = Name::Index(point).to_string();
-    let mut out = store.put(&name).map_err(|source| failed("put", &name, source))?;
-    index.write_to(&mut out)?;
-    out.commit().map_err(|source| failed("put", &name, source))?;
-    Ok(point)
-}
-
-fn put_archive(
-    store: &dyn Store,
-    name: &ArchiveName,
-    dir: &Dir,
-    base: &DirIndex,
-    diff: &DiffIndex,
-    options: &ArchiveOptions,
-) -> Result<()> {
-    let name = name.to_string();
-    let mut out = store.put(&name).map_err(|source| failed("put", &name, source))?;
-    // The index has the signatures, and they can be made again of all archives together.
-    let options = ArchiveOptions { signatures: Signatures::None, ..options.clone() };
-    DiffData::write(dir, base, diff, &mut out, &options).map_err(|error| match error {
-        archive::Error::Write(source) => failed("put", &name, source),
-        other => other.into(),
-    })?;
-    out.commit().map_err(|source| failed("put", &name, source))
+    files: &mut Vec<Stored>,
+    index: &DirIndex,
+    seen: SnapshotId,
+) -> Result<SnapshotId> {
+    let snapshot = Snapshots::of(files).next(seen).ok_or(Error::EndOfTime)?;
+    files.push(store::put(store, Name::Index(snapshot), |out| Ok(index.write_to(out)?))?);
+    Ok(snapshot)
 }
 
 /// Deletes all indexes but the newest.
-fn clear_indexes(store: &dyn Store) -> Result<()> {
-    let points = store::points(store)?;
-    let Some((_, older)) = points.indexes().split_last() else { return Ok(()) };
-    for &point in older {
-        let name = Name::Index(point).to_string();
+fn clear_indexes(store: &dyn Store, files: &mut Vec<Stored>) -> Result<()> {
+    let snapshots = Snapshots::of(files);
+    let Some((_, older)) = snapshots.indexes().split_last() else { return Ok(()) };
+    for &snapshot in older {
+        let name = Name::Index(snapshot).to_string();
         store.delete(&name).map_err(|source| failed("delete", &name, source))?;
+        files.retain(|file| file.name != name);
     }
     Ok(())
 }

@@ -6,7 +6,8 @@ use std::path::{Path, PathBuf};
 
 use dirindex::{RelPath, Root, escape};
 
-use crate::store::Point;
+use crate::Skipped;
+use crate::store::SnapshotId;
 
 /// What can go wrong with a store.
 #[derive(Debug, thiserror::Error)]
@@ -28,28 +29,28 @@ pub enum Error {
         /// What was to be done.
         source: Box<Error>,
     },
-    /// A point that is to be kept cannot be restored from what would stay, so nothing was deleted.
+    /// A snapshot that is to be kept cannot be restored from what would stay, so nothing was deleted.
     #[error(
-        "{point} is to be kept and cannot be restored by {archive}, so nothing was deleted: make a new full backup, or remove that archive"
+        "{snapshot} is to be kept and cannot be restored by {archive}, so nothing was deleted: make a new full backup, or remove that archive"
     )]
     Unsound {
-        /// The point.
-        point: Point,
-        /// The archive on the way to it that is no good.
+        /// The snapshot.
+        snapshot: SnapshotId,
+        /// The archive on the chain to it that is no good.
         archive: String,
         /// What is wrong with it.
         source: Box<Error>,
     },
     /// The clock was wrong at some time, so what is kept by days, weeks, months or years may be the wrong.
     #[error(
-        "{point} was made at {clock} by the clock{}, so days cannot be counted without `ignore_clock`",
+        "{snapshot} was made at {clock} by the clock{}, so days cannot be counted without `ignore_clock`",
         of_wrong_clock(*after)
     )]
     Clock {
-        /// The first point of which that is so.
-        point: Point,
+        /// The first snapshot of which that is so.
+        snapshot: SnapshotId,
         /// Its time, as the clock said.
-        clock: Point,
+        clock: SnapshotId,
         /// Whether that is after now; else it does not fit into the order.
         after: bool,
     },
@@ -82,27 +83,38 @@ pub enum Error {
         /// The archive.
         archive: PathBuf,
     },
-    /// A point of a store cannot be restored.
-    #[error("archives are missing on the way to {point}")]
-    NoWay {
-        /// The point.
-        point: Point,
+    /// It failed by every chain of archives to a snapshot that was tried.
+    #[error("every chain of archives failed that was tried")]
+    EveryChain {
+        /// The archives that are damaged or do not go with the others.
+        skipped: Vec<Skipped>,
+        /// How the last chain failed.
+        source: Box<Error>,
     },
-    /// An archive of a store starts from a point that no archives lead to.
+    /// There is no snapshot.
+    #[error("there are no backups")]
+    Empty,
+    /// A snapshot of a store cannot be restored.
+    #[error("archives are missing on the chain to {snapshot}")]
+    NoChain {
+        /// The snapshot.
+        snapshot: SnapshotId,
+    },
+    /// An archive of a store starts from a snapshot that no archives lead to.
     #[error("it starts from {since}, to which no archives lead")]
     Unlinked {
-        /// The point.
-        since: Point,
+        /// The snapshot.
+        since: SnapshotId,
     },
-    /// Two archives of a store lead to one point, and not to one state.
-    #[error("it leads to the tree {found}, and another to the same point to {expected}")]
+    /// Two archives of a store lead to one snapshot, and not to one state.
+    #[error("it leads to the tree {found}, and another to the same snapshot to {expected}")]
     OtherResult {
         /// The root that the other archive leads to.
         expected: Root,
         /// The root that this one leads to.
         found: Root,
     },
-    /// The index of a point is not of the state that its archives lead to.
+    /// The index of a snapshot is not of the state that its archives lead to.
     #[error("it is of the tree {found}, and archives lead to {expected}")]
     OtherIndex {
         /// The root that archives lead to.
@@ -131,11 +143,11 @@ pub enum Error {
     /// A tree cannot be scanned, or an index not be read or written.
     #[error(transparent)]
     Index(#[from] dirindex::Error),
-    /// Nothing says which points of a store are to be kept.
+    /// Nothing says which snapshots of a store are to be kept.
     #[error("no rule says what to keep")]
     NoRule,
-    /// The clock, or a point in the store, is at the end of time.
-    #[error("there is no later point in time to name a backup by")]
+    /// The clock, or a snapshot in the store, is at the end of time.
+    #[error("there is no later snapshot in time to name a backup by")]
     EndOfTime,
     /// A content that archives bring cannot be read, or is another than they say.
     #[error("cannot read the new content of {path}")]
@@ -157,7 +169,7 @@ pub enum Error {
 pub type Result<T, E = Error> = std::result::Result<T, E>;
 
 /// A path that comes from a caller, fit for a terminal.
-fn shown(path: &Path) -> String {
+pub(crate) fn shown(path: &Path) -> String {
     escape(path.as_os_str().as_bytes())
 }
 

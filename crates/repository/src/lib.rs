@@ -1,61 +1,56 @@
 //! Backups of a tree in a store: back up, restore, verify, prune, repair. It alone knows the names in a store; it must not
 //! know how a tree is changed, nor how an archive is laid out.
 //!
-//! [`backup`](fn@backup) keeps the states of a tree in a [`Store`], such as a directory; [`restore`](fn@restore) brings back
-//! any of them, or some paths, writing only what differs; [`verify_store`] finds every damage without restoring;
-//! [`prune`](fn@prune) keeps some states, and [`repair`](fn@repair) takes back what has rotten in the tree. `docs/chains.md`
-//! has the whole story.
+//! [`Repository`] is the one door: it [backs up](Repository::backup) a tree to a [`Store`], such as a directory,
+//! [restores](Repository::restore) any snapshot of it, or some paths, writing only what differs, [verifies](Repository::verify)
+//! everything without restoring, [prunes](Repository::prune) what no rule keeps, and [repairs](Repository::repair) what has
+//! rotten in the tree. `docs/chains.md` has the whole story.
 //!
 //! ```
 //! use dirindex::Dir;
-//! use repository::{
-//!     BackupOptions, DirStore, Known, RestoreOptions, backup, restore, store, verify_store,
-//! };
+//! use repository::{BackupOptions, Repository, RestoreOptions};
 //! # use std::fs;
 //! # let temporary = tempfile::tempdir()?;
 //! # let at = |name: &str| temporary.path().join(name);
 //! # fs::create_dir(at("mydir"))?;
 //! # fs::write(at("mydir/file"), "old")?;
 //! # fs::create_dir(at("back"))?;
-//! let (dir, store) = (Dir::new(at("mydir"))?, DirStore::create(at("store"))?);
-//! let first = backup(&dir, &store, &BackupOptions::default())?;
+//! let (dir, repository) = (Dir::new(at("mydir"))?, Repository::create(at("store"))?);
+//! let first = repository.backup(&dir, &BackupOptions::default())?;
 //! fs::write(at("mydir/file"), "new")?;
-//! let second = backup(&dir, &store, &BackupOptions::default())?;
-//! assert!(verify_store(&store, None)?.is_sound());
+//! let second = repository.backup(&dir, &BackupOptions::default())?;
+//! assert!(repository.verify(None)?.is_sound());
+//! assert_eq!(repository.snapshots()?.latest(), Some(second.snapshot));
 //!
-//! // Where several ways lead to a point, one without damaged archives is taken.
-//! let (points, mut passed) = (store::points(&store)?, Vec::new());
-//! let options = RestoreOptions::default();
-//! store::by_any_way(&store, &points, second.point, &mut passed, |archives| {
-//!     restore(archives, at("back"), &options)
-//! })?;
-//! assert!(passed.is_empty());
+//! // Where several chains of archives lead to a snapshot, one without damaged archives is taken.
+//! let report = repository.restore(second.snapshot, at("back"), &RestoreOptions::default())?;
+//! assert!(report.skipped.is_empty());
 //! assert_eq!(fs::read(at("back/file"))?, b"new");
 //!
-//! // A copy of a state that is known becomes another, both ways.
-//! let known = Known::roots(vec![second.index.root()]);
-//! let options = RestoreOptions { known, ..RestoreOptions::default() };
-//! store::by_any_way(&store, &points, first.point, &mut passed, |archives| {
-//!     restore(archives, at("back"), &options)
-//! })?;
+//! // A directory that is exactly as one snapshot becomes another.
+//! repository.restore(first.snapshot, at("back"), &RestoreOptions::default())?;
 //! assert_eq!(fs::read(at("back/file"))?, b"old");
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 
 mod backup;
+mod chains;
 mod error;
 mod pack;
 mod prune;
 mod repair;
+mod repository;
 mod restore;
 pub mod store;
 mod verify;
 
-pub use backup::{BackupOptions, BackupReport, Made, Unusable, backup};
+pub use self::repository::Repository;
+pub use backup::{BackupOptions, BackupReport, Made, Unusable};
+pub use chains::Skipped;
 pub use error::{Error, Result};
 pub use pack::pack;
-pub use prune::{PruneOptions, PruneReport, Squashed, prune};
-pub use repair::{Repaired, repair};
-pub use restore::{Known, RestoreOptions, plan_restore, restore};
-pub use store::{DirStore, Keep, Point, Points, Store};
-pub use verify::{Restorable, Verified, VerifiedStore, verify_archives, verify_store};
+pub use prune::{PruneOptions, PruneReport, Squashed};
+pub use repair::Repaired;
+pub use restore::{Known, RestoreOptions, RestoreReport, plan_restore, restore};
+pub use store::{DirStore, Keep, SnapshotId, Snapshots, Store};
+pub use verify::{Restorable, Verified, VerifiedStore, verify_archives};

@@ -1,7 +1,7 @@
-//! [`prune`]: fewer points in a store, without losing what the others depend on. Knows neither which
-//! points are worth keeping nor how archives are squashed.
+//! [`prune`](Repository::prune): fewer snapshots in a store, without losing what the others depend on. Knows neither which
+//! snapshots are worth keeping nor how archives are squashed.
 //!
-//! Between two kept points that follow one another on a way, all archives are squashed into one. The
+//! Between two kept snapshots that follow one another on a chain, all archives are squashed into one. The
 //! order of the steps is what makes an interruption harmless: new archives are put, and verified with those that are to
 //! take the place of others, before anything is deleted; and what is deleted is deleted from the newest end, so that whatever
 //! is left can be restored. `docs/chains.md` says more.
@@ -12,18 +12,20 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use archive::ArchiveOptions;
 
-use self::work::Work;
+use self::work::{Done, Work};
+use crate::Repository;
+use crate::chains::told;
 use crate::error::{Error, Result};
-use crate::store::{self, ArchiveName, Keep, Point, Points, Store, StoredArchive, failed, told};
+use crate::store::{self, ArchiveName, Keep, SnapshotId, Snapshots, Store, StoredArchive};
 
 /// How a store is pruned.
 #[derive(Debug, Clone, Default)]
 pub struct PruneOptions {
-    /// Which points are kept. The newest one that can be restored always is.
+    /// Which snapshots are kept. The newest one that can be restored always is.
     pub keep: Keep,
     /// Say what would be done, and do nothing.
     pub dry_run: bool,
-    /// Count days, weeks, months and years by the [times](Points::time) that points have, though the clock was wrong for
+    /// Count days, weeks, months and years by the [times](Snapshots::time) that snapshots have, though the clock was wrong for
     /// some, or is now.
     pub ignore_clock: bool,
     /// How archives are written. Without a format they get that of the last archive they are made of.
@@ -33,18 +35,18 @@ pub struct PruneOptions {
 /// What pruning came to, or would come to.
 #[derive(Debug, Clone)]
 pub struct PruneReport {
-    /// The points that are kept, in order.
-    pub kept: Vec<Point>,
-    /// The points that can be restored no more, in order.
-    pub removed: Vec<Point>,
-    /// The points that no rule keeps, and that are still there: there is no room for an archive in the place of those that
+    /// The snapshots that are kept, in order.
+    pub kept: Vec<SnapshotId>,
+    /// The snapshots that can be restored no more, in order.
+    pub removed: Vec<SnapshotId>,
+    /// The snapshots that no rule keeps, and that are still there: there is no room for an archive in the place of those that
     /// lead to them and to kept ones.
-    pub waiting: Vec<Point>,
+    pub waiting: Vec<SnapshotId>,
     /// How many bytes the archives have, together, in whose place the next of these archives would be: so much room is
     /// enough for it. 0 when none is waiting.
     pub room_wanted: u64,
-    /// The points that could not be restored before, in order. Their archives are left alone.
-    pub lost: Vec<Point>,
+    /// The snapshots that could not be restored before, in order. Their archives are left alone.
+    pub lost: Vec<SnapshotId>,
     /// The archives that are made, in order.
     pub squashed: Vec<Squashed>,
     /// The archives that are deleted, in the order in which they are.
@@ -64,53 +66,60 @@ pub struct Squashed {
     pub parts: Vec<StoredArchive>,
 }
 
-/// Removes the points of `store` that `options.keep` does not name. Archives that kept points depend on
-/// are squashed, without the tree that they were made from.
-///
-/// Before anything is deleted, each archive that stays is opened, its changes are read, and it has to start from the tree that
-/// the one before it leads to. What is in it is read too where it takes the place of something that is deleted: of each point
-/// that goes, the next one that stays is made from all that the two do not share. Interrupted at any moment, all kept
-/// points can be restored, and the next prune clears up.
-///
-/// Where there is no room for a new archive beside those it is made of, what nothing depends on goes first, and then
-/// archives are joined two by two, each pair deleted when its like is there and verified. Where not even that fits, its
-/// points [wait](PruneReport::waiting).
-///
-/// # Errors
-/// [`Error::NoRule`], [`Error::Clock`], [`Error::Busy`], [`Error::Store`], [`Error::TooManyOpen`]; [`Error::Unsound`] for
-/// an archive that is damaged or does not follow another: nothing has been deleted then, unless there was no room.
-pub fn prune(store: &dyn Store, options: &PruneOptions) -> Result<PruneReport> {
+impl<S: Store> Repository<S> {
+    /// Removes the snapshots that `options.keep` does not name. Archives that kept snapshots depend on are squashed, without
+    /// the tree that they were made from.
+    ///
+    /// Before anything is deleted, each archive that stays is opened, its changes are read, and it has to start from the tree
+    /// that the one before it leads to. What is in it is read too where it takes the place of something that is deleted: of
+    /// each snapshot that goes, the next one that stays is made from all that the two do not share. Interrupted at any moment,
+    /// all kept snapshots can be restored, and the next prune clears up.
+    ///
+    /// Where there is no room for a new archive beside those it is made of, what nothing depends on goes first, and then
+    /// archives are joined two by two, each pair deleted when its like is there and verified. Where not even that fits, its
+    /// snapshots [wait](PruneReport::waiting).
+    ///
+    /// # Errors
+    /// [`Error::NoRule`], [`Error::Clock`], [`Error::Busy`], [`Error::Store`], [`Error::TooManyOpen`]; [`Error::Unsound`] for
+    /// an archive that is damaged or does not follow another: nothing has been deleted then, unless there was no room.
+    pub fn prune(&self, options: &PruneOptions) -> Result<PruneReport> {
+        prune(self.store(), options)
+    }
+}
+
+fn prune(store: &dyn Store, options: &PruneOptions) -> Result<PruneReport> {
     if options.keep == Keep::default() {
         return Err(Error::NoRule);
     }
     let _lock = if options.dry_run { None } else { Some(store::lock(store)?) };
-    let points = store::points(store)?;
+    let snapshots = store::snapshots(store)?;
     if options.keep.asks_for_times() && !options.ignore_clock {
-        check_clock(&points, Point::now())?;
+        check_clock(&snapshots, SnapshotId::now())?;
     }
-    let plan = Plan::new(&points, &options.keep, options.archive.format);
-    let (kept, mut deleted) = (plan.kept.clone(), plan.deleted.clone());
+    let plan = Plan::new(&snapshots, &options.keep, options.archive.format);
+    let (kept, deleted) = (plan.kept.clone(), plan.deleted.clone());
     let planned = plan.edges.iter().filter(|edge| edge.is_new());
-    let mut squashed: Vec<Squashed> =
+    let squashed =
         planned.map(|e| Squashed { name: e.name, size: None, parts: e.parts.clone() }).collect();
-    let (mut waiting, mut room_wanted) = (Vec::new(), 0);
-    if !options.dry_run {
-        let done = Work::new(store, plan, &options.archive).carry_out().map_err(told)?;
-        (squashed, deleted) = (done.squashed, done.deleted);
-        (waiting, room_wanted) = (done.waiting, done.room_wanted);
-    }
-    let restorable: BTreeSet<Point> = points.restorable().collect();
-    let files = store.list().map_err(|source| failed("list", "the store", source))?;
-    let removed = restorable.difference(&kept).filter(|point| !waiting.contains(point));
+    let done = match options.dry_run {
+        true => Done { squashed, deleted, bytes: snapshots.bytes(), ..Done::default() },
+        false => {
+            let work = Work::new(store, plan, snapshots.bytes(), &options.archive);
+            work.carry_out().map_err(told)?
+        }
+    };
+    let Done { squashed, deleted, waiting, room_wanted, bytes } = done;
+    let restorable: BTreeSet<SnapshotId> = snapshots.restorable().collect();
+    let removed = restorable.difference(&kept).filter(|snapshot| !waiting.contains(snapshot));
     Ok(PruneReport {
         removed: removed.copied().collect(),
-        lost: points.all().filter(|point| !restorable.contains(point)).collect(),
+        lost: snapshots.all().filter(|snapshot| !restorable.contains(snapshot)).collect(),
         kept: kept.into_iter().collect(),
         waiting,
         room_wanted,
         squashed,
         deleted,
-        store_bytes: store::bytes_of(&files),
+        store_bytes: bytes,
     })
 }
 
@@ -118,12 +127,14 @@ pub fn prune(store: &dyn Store, options: &PruneOptions) -> Result<PruneReport> {
 const SLACK: i64 = 24 * 60 * 60;
 
 /// Refuses to count days by times of which one is wrong.
-fn check_clock(points: &Points, now: Point) -> Result<()> {
-    for point in points.all() {
-        let Some((clock, time)) = points.clock(point).zip(points.time(point)) else { continue };
+fn check_clock(snapshots: &Snapshots, now: SnapshotId) -> Result<()> {
+    for snapshot in snapshots.all() {
+        let Some((clock, time)) = snapshots.clock(snapshot).zip(snapshots.time(snapshot)) else {
+            continue;
+        };
         let after = clock.secs() > now.secs().saturating_add(SLACK);
         if after || clock.secs().abs_diff(time.secs()) > SLACK.unsigned_abs() {
-            return Err(Error::Clock { point, clock, after });
+            return Err(Error::Clock { snapshot, clock, after });
         }
     }
     Ok(())
@@ -131,8 +142,8 @@ fn check_clock(points: &Points, now: Point) -> Result<()> {
 
 /// What is to become of a store.
 struct Plan {
-    kept: BTreeSet<Point>,
-    /// The archives that the kept points are restored from in the end, in order: each has one.
+    kept: BTreeSet<SnapshotId>,
+    /// The archives that the kept snapshots are restored from in the end, in order: each has one.
     edges: Vec<Edge>,
     /// What is not needed then, the newest first.
     deleted: Vec<StoredArchive>,
@@ -140,7 +151,8 @@ struct Plan {
     read: BTreeSet<ArchiveName>,
 }
 
-/// An archive that leads to a kept point, from another one or from nothing.
+/// An archive that leads to a kept snapshot, from another one or from nothing.
+#[derive(Clone)]
 struct Edge {
     name: ArchiveName,
     /// What it is made of; itself if it is there.
@@ -154,60 +166,67 @@ impl Edge {
 }
 
 impl Plan {
-    fn new(points: &Points, keep: &Keep, format: Option<archive::Format>) -> Plan {
-        let dated = points.restorable().filter_map(|point| Some((point, points.time(point)?)));
+    fn new(snapshots: &Snapshots, keep: &Keep, format: Option<archive::Format>) -> Plan {
+        let dated = snapshots
+            .restorable()
+            .filter_map(|snapshot| Some((snapshot, snapshots.time(snapshot)?)));
         let kept = keep.of_dated(dated);
-        let edges: Vec<Edge> =
-            kept.iter().filter_map(|&point| edge_to(point, &kept, points, format)).collect();
+        let edges: Vec<Edge> = kept
+            .iter()
+            .filter_map(|&snapshot| edge_to(snapshot, &kept, snapshots, format))
+            .collect();
         let needed: BTreeSet<ArchiveName> = edges.iter().map(|edge| edge.name).collect();
-        let restorable: BTreeSet<Point> = points.restorable().collect();
+        let restorable: BTreeSet<SnapshotId> = snapshots.restorable().collect();
         let can_be_used = |name: ArchiveName| name.since.is_none_or(|p| restorable.contains(&p));
-        let archives = points.archives().iter().rev().copied();
+        let archives = snapshots.archives().iter().rev().copied();
         let deleted = archives.filter(|a| can_be_used(a.name) && !needed.contains(&a.name));
         let deleted: Vec<StoredArchive> = deleted.collect();
-        let read = to_read(points, &kept, &edges, &deleted);
+        let read = to_read(snapshots, &kept, &edges, &deleted);
         Plan { deleted, kept, edges, read }
     }
 }
 
 /// Which of the archives of `edges` take the place of something: those that lead where a deleted one leads, and those by which
-/// the next kept point after one that goes is restored, and that one is not.
+/// the next kept snapshot after one that goes is restored, and that one is not.
 fn to_read(
-    points: &Points,
-    kept: &BTreeSet<Point>,
+    snapshots: &Snapshots,
+    kept: &BTreeSet<SnapshotId>,
     edges: &[Edge],
     deleted: &[StoredArchive],
 ) -> BTreeSet<ArchiveName> {
-    let ends: BTreeMap<Point, ArchiveName> =
+    let ends: BTreeMap<SnapshotId, ArchiveName> =
         edges.iter().map(|edge| (edge.name.to, edge.name)).collect();
-    let led: BTreeSet<Point> = deleted.iter().map(|archive| archive.name.to).collect();
+    let led: BTreeSet<SnapshotId> = deleted.iter().map(|archive| archive.name.to).collect();
     let mut read: BTreeSet<ArchiveName> =
         ends.values().copied().filter(|name| led.contains(&name.to)).collect();
-    for point in points.restorable().filter(|point| !kept.contains(point)) {
-        let way = points.way_to(point).unwrap_or_default();
-        let shared: BTreeSet<ArchiveName> = way.iter().map(|archive| archive.name).collect();
-        let next = kept.range(point..).next().and_then(|next| ends.get(next)).copied();
+    for snapshot in snapshots.restorable().filter(|snapshot| !kept.contains(snapshot)) {
+        let chain = snapshots.chain_to(snapshot).unwrap_or_default();
+        let shared: BTreeSet<ArchiveName> = chain.iter().map(|archive| archive.name).collect();
+        let next = kept.range(snapshot..).next().and_then(|next| ends.get(next)).copied();
         let chain = std::iter::successors(next, |name| ends.get(&name.since?).copied());
         read.extend(chain.take_while(|name| !shared.contains(name)));
     }
     read
 }
 
-/// How `point` is reached from the kept point before it on its way, or from nothing.
+/// How `snapshot` is reached from the kept snapshot before it on its chain, or from nothing.
 fn edge_to(
-    point: Point,
-    kept: &BTreeSet<Point>,
-    points: &Points,
+    snapshot: SnapshotId,
+    kept: &BTreeSet<SnapshotId>,
+    snapshots: &Snapshots,
     format: Option<archive::Format>,
 ) -> Option<Edge> {
-    let way = points.way_to(point)?;
-    let before = way.iter().rposition(|a| a.name.to != point && kept.contains(&a.name.to));
-    let parts = way.get(before.map_or(0, |at| at + 1)..)?;
+    let chain = snapshots.chain_to(snapshot)?;
+    let before = chain.iter().rposition(|a| a.name.to != snapshot && kept.contains(&a.name.to));
+    let parts = chain.get(before.map_or(0, |at| at + 1)..)?;
     let (first, last) = (parts.first()?, parts.last()?);
     // One that an interrupted prune made, or that is there for any other reason.
     let since = first.name.since;
-    let direct =
-        points.archives().iter().find(|a| (a.name.to, a.name.since) == (point, since)).copied();
+    let direct = snapshots
+        .archives()
+        .iter()
+        .find(|a| (a.name.to, a.name.since) == (snapshot, since))
+        .copied();
     let parts = direct.map_or_else(|| parts.to_vec(), |direct| vec![direct]);
     let format = format.unwrap_or(last.name.format);
     let name = ArchiveName { since, format, ..last.name };
@@ -222,14 +241,14 @@ mod tests {
 
     #[test]
     fn days_are_not_counted_by_a_clock_that_was_wrong() {
-        let points = |names: &[&str]| {
+        let snapshots = |names: &[&str]| {
             let file = |name: &&str| Stored { name: (*name).into(), size: 1 };
-            Points::of(&names.iter().map(file).collect::<Vec<_>>())
+            Snapshots::of(&names.iter().map(file).collect::<Vec<_>>())
         };
-        let now: Point = "20260110T000000Z".parse().unwrap();
-        let wrong = |names: &[&str]| match check_clock(&points(names), now) {
+        let now: SnapshotId = "20260110T000000Z".parse().unwrap();
+        let wrong = |names: &[&str]| match check_clock(&snapshots(names), now) {
             Ok(()) => None,
-            Err(Error::Clock { point, after, .. }) => Some((point.to_string(), after)),
+            Err(Error::Clock { snapshot, after, .. }) => Some((snapshot.to_string(), after)),
             Err(other) => panic!("{other}"),
         };
         let day = ["20260101T120000Z-full.tgz", "20260102T120000Z-full.tgz"];

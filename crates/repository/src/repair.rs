@@ -7,41 +7,69 @@ use std::path::Path;
 use apply::{Applied, ApplyOptions};
 use archive::Archive;
 use dirindex::{
-    Dir, DirIndex, DirOptions, Node, ProblemKind, RelPath, Time, Trust, mapped_for_writing,
+    Dir, DirIndex, DirOptions, Node, ProblemKind, RelPath, Root, Time, Trust, mapped_for_writing,
     open_for_writing,
 };
 use rustix::fs::{AtFlags, fstatfs, statat};
 
-use crate::error::Result;
+use crate::Repository;
+use crate::chains::{self, Skipped};
+use crate::error::{Error, Result};
 use crate::restore::{RestoreOptions, restore};
+use crate::store::Store;
 
-/// What [`repair`] did.
-#[derive(Debug, Clone, Default)]
+/// What [`Repository::repair`] did.
+#[derive(Debug, Default)]
+#[non_exhaustive]
 pub struct Repaired {
     /// What was taken back.
     pub applied: Applied,
     /// What was left as it is, in path order, and why: it may be newer than the backup.
     pub left: Vec<(RelPath, &'static str)>,
+    /// The archives that are damaged, or do not go with the others, and were not needed.
+    pub skipped: Vec<Skipped>,
 }
 
-/// Replaces the files of the tree `dir` that `scan` found to be rotten by what `archives`, the first a full
-/// backup, have of them in the end. All else is left alone, and so is what may be new all the same: a file
-/// that some process has open for writing or mapped so that it can store to it, as far as this process may
-/// see; one that has changed since the scan; and all on file systems on which a store through a memory map leaves no
-/// time (in memory, FUSE, network, overlays) or of which that is not known.
-///
-/// `scan` was made with [`ScanOptions::verify`](dirindex::ScanOptions::verify) since an index of the
-/// state that the archives lead to.
-///
-/// # Errors
-/// As [`restore`].
-pub fn repair(
+impl<S: Store> Repository<S> {
+    /// Replaces the files of the tree `dir` that `scan` found to be rotten by what the newest snapshot has of them, which has
+    /// to be of the state `since`. All else is left alone, and so is what may be new all the same: a file that some process has
+    /// open for writing or mapped so that it can store to it, as far as this process may see; one that has changed since the
+    /// scan; and all on file systems on which a store through a memory map leaves no time (in memory, FUSE, network, overlays)
+    /// or of which that is not known.
+    ///
+    /// `scan` was made with [`ScanOptions::verify`](dirindex::ScanOptions::verify) since an index of the state `since`, such as
+    /// [`newest_index`](Repository::newest_index).
+    ///
+    /// # Errors
+    /// As [`restore`](Repository::restore), and [`Error::OtherResult`] when the newest snapshot is of another state.
+    pub fn repair(
+        &self,
+        dir: impl AsRef<Path>,
+        since: Root,
+        scan: &DirIndex,
+        options: &ApplyOptions,
+    ) -> Result<Repaired> {
+        let snapshots = self.snapshots()?;
+        let latest = snapshots.latest().ok_or(Error::Empty)?;
+        let (repaired, skipped) =
+            chains::try_chains(self.store(), &snapshots, latest, |archives| {
+                match archives.last().map(Archive::result) {
+                    Some(found) if found != since => {
+                        Err(Error::OtherResult { expected: since, found })
+                    }
+                    _ => repair(archives, dir.as_ref(), scan, options),
+                }
+            })?;
+        Ok(Repaired { skipped, ..repaired })
+    }
+}
+
+fn repair(
     archives: &[Archive],
-    dir: impl AsRef<Path>,
+    dir: &Path,
     scan: &DirIndex,
     options: &ApplyOptions,
 ) -> Result<Repaired> {
-    let dir = dir.as_ref();
     let rotten = scan.problems().iter().filter(|problem| problem.kind == ProblemKind::Rotten);
     let rotten: Vec<&RelPath> = rotten.map(|problem| &problem.path).collect();
     if rotten.is_empty() {
@@ -73,7 +101,7 @@ pub fn repair(
         dir,
         &RestoreOptions { paths, overwrite: true, apply, ..RestoreOptions::default() },
     );
-    Ok(Repaired { applied: restored?, left })
+    Ok(Repaired { applied: restored?, left, ..Repaired::default() })
 }
 
 /// Why what is at `path`, which the scan saw as `trust`, may be no rot.

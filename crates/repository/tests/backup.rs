@@ -11,8 +11,8 @@ use std::sync::Arc;
 use common::{Failing, check, restored};
 use dirindex::{Dir, DirIndex, ScanOptions};
 use proptest::prelude::*;
-use repository::store::{self, Name};
-use repository::{BackupOptions, BackupReport, DirStore, Error, Store, backup};
+use repository::store::Name;
+use repository::{BackupOptions, BackupReport, DirStore, Error, Repository, Store};
 use rsync_core::Progress;
 use testing::edits::{Edit, NAMES, edits, perform};
 use testing::{fast_tempdir, noise, snapshot, write};
@@ -20,7 +20,7 @@ use testing::{fast_tempdir, noise, snapshot, write};
 fn run(tree: &Path, store: &dyn Store, options: &BackupOptions) -> BackupReport {
     // Random changes remove whole trees.
     let options = BackupOptions { allow_emptied: true, ..options.clone() };
-    backup(&Dir::new(tree).unwrap(), store, &options).unwrap()
+    Repository::new(store).backup(&Dir::new(tree).unwrap(), &options).unwrap()
 }
 
 /// What else happens between two backups.
@@ -60,7 +60,7 @@ proptest! {
         let mut known = BTreeMap::new();
         for (edits, accident, zstd) in history {
             edits.iter().for_each(|edit| perform(&tree, edit));
-            let indexes = store::points(&store).unwrap().indexes().to_vec();
+            let indexes = Repository::new(&store).snapshots().unwrap().indexes().to_vec();
             prop_assert!(indexes.len() <= 1, "older indexes stay: {:?}", indexes);
             for index in &indexes {
                 let path = store.path().join(Name::Index(*index).to_string());
@@ -88,22 +88,22 @@ proptest! {
             if let Some(made) = &report.made {
                 prop_assert!(made.archive_bytes > 0 && made.index_bytes > 0);
             }
-            known.insert(report.point, now);
-            prop_assert_eq!(report.points, known.len());
+            known.insert(report.snapshot, now);
+            prop_assert_eq!(report.snapshots, known.len());
         }
         check(&store, &known);
         if let Some(most) = full_after {
-            let points = store::points(&store).unwrap();
-            let longest = points.all().filter_map(|point| points.way_to(point)).map(|way| way.len()).max();
+            let points = Repository::new(&store).snapshots().unwrap();
+            let longest = points.all().filter_map(|point| points.chain_to(point)).map(|way| way.len()).max();
             prop_assert!(longest <= Some(most + 1));
         }
         // What is in the index rebuilt is what is in the index kept.
         let point = *known.last_key_value().unwrap().0;
-        let name = Name::Index(store::points(&store).unwrap().indexes()[0]).to_string();
+        let name = Name::Index(Repository::new(&store).snapshots().unwrap().indexes()[0]).to_string();
         let kept = DirIndex::from_source(store.open(&name).unwrap()).unwrap();
         store.delete(&name).unwrap();
-        prop_assert_eq!(run(&tree, &store, &BackupOptions::default()).point, point);
-        let name = Name::Index(store::points(&store).unwrap().indexes()[0]).to_string();
+        prop_assert_eq!(run(&tree, &store, &BackupOptions::default()).snapshot, point);
+        let name = Name::Index(Repository::new(&store).snapshots().unwrap().indexes()[0]).to_string();
         let rebuilt = DirIndex::from_source(store.open(&name).unwrap()).unwrap();
         prop_assert_eq!(kept.root(), rebuilt.root());
         for path in kept.files() {
@@ -130,17 +130,17 @@ fn whatever_call_of_the_store_fails_no_point_is_lost_and_the_next_backup_succeed
             let mut known = BTreeMap::new();
             for step in 1..steps {
                 let report = run(&tree, &store, &BackupOptions::default());
-                known.insert(report.point, snapshot(&tree));
+                known.insert(report.snapshot, snapshot(&tree));
                 write(tree.join("a"), noise(step, 3000 + step as usize));
             }
             let failing = Failing::new(&store, at, after);
             let dir = Dir::new(&tree).unwrap();
             let options = BackupOptions { full: steps == 3, ..BackupOptions::default() };
-            let failed = backup(&dir, &failing, &options);
+            let failed = Repository::new(&failing).backup(&dir, &options);
             let done = failing.calls() <= at;
             assert_eq!(failed.is_ok(), done);
             // What was complete when the store went is a point.
-            let points = store::points(&store).unwrap();
+            let points = Repository::new(&store).snapshots().unwrap();
             let newest = points.restorable().next_back();
             if let Some(newest) = newest.filter(|newest| !known.contains_key(newest)) {
                 known.insert(newest, snapshot(&tree));
@@ -149,10 +149,10 @@ fn whatever_call_of_the_store_fails_no_point_is_lost_and_the_next_backup_succeed
             write(tree.join("c"), noise(3, 10));
             let report = run(&tree, &store, &BackupOptions::default());
             assert_eq!(report.unusable.len(), 0, "failed at {at}: {:?}", report.unusable);
-            known.insert(report.point, snapshot(&tree));
+            known.insert(report.snapshot, snapshot(&tree));
             check(&store, &known);
-            let left = store::points(&store).unwrap().indexes().to_vec();
-            assert_eq!(left, [report.point], "older indexes stay");
+            let left = Repository::new(&store).snapshots().unwrap().indexes().to_vec();
+            assert_eq!(left, [report.snapshot], "older indexes stay");
             if done {
                 assert!(at > 10, "only {at} calls");
                 break;
@@ -187,8 +187,12 @@ fn what_was_scanned_is_not_read_again() {
     // The first backup is cut off when the index is there and the archive is not.
     for at in 0.. {
         let failing = Failing::new(&store, at, false);
-        assert!(backup(&Dir::new(&tree).unwrap(), &failing, &BackupOptions::default()).is_err());
-        if !store::points(&store).unwrap().indexes().is_empty() {
+        assert!(
+            Repository::new(&failing)
+                .backup(&Dir::new(&tree).unwrap(), &BackupOptions::default())
+                .is_err()
+        );
+        if !Repository::new(&store).snapshots().unwrap().indexes().is_empty() {
             break;
         }
     }
@@ -224,7 +228,9 @@ fn a_flipped_bit_anywhere_in_the_index_stops_no_backup() {
     run(&tree, &store, &BackupOptions::default());
     let mut damaged = 0;
     for number in 0..60 {
-        let [index] = store::points(&store).unwrap().indexes()[..] else { panic!("not one index") };
+        let [index] = Repository::new(&store).snapshots().unwrap().indexes()[..] else {
+            panic!("not one index")
+        };
         let path = store.path().join(Name::Index(index).to_string());
         let mut bytes = fs::read(&path).unwrap();
         let at = bytes.len() * number / 60;
@@ -238,7 +244,7 @@ fn a_flipped_bit_anywhere_in_the_index_stops_no_backup() {
         damaged += report.unusable.len();
     }
     assert!(damaged > 50, "only {damaged} were noticed");
-    let last = store::points(&store).unwrap().restorable().next_back().unwrap();
+    let last = Repository::new(&store).snapshots().unwrap().restorable().next_back().unwrap();
     assert!(restored(&store, last) == snapshot(&tree));
 }
 
@@ -253,7 +259,7 @@ fn a_damaged_archive_is_not_built_upon() {
     for step in 0..3 {
         write(tree.join("a"), noise(step, 3000));
         let report = run(&tree, &store, &BackupOptions::default());
-        known.insert(report.point, snapshot(&tree));
+        known.insert(report.snapshot, snapshot(&tree));
         names.push(store.path().join(report.made.unwrap().archive.to_string()));
     }
     // The newest one's end is cut off: the next starts from the one before, by its archives.
@@ -266,20 +272,20 @@ fn a_damaged_archive_is_not_built_upon() {
         report.unusable[0].name.to_string(),
         names[2].file_name().unwrap().to_str().unwrap()
     );
-    assert!(restored(&store, report.point) == snapshot(&tree));
+    assert!(restored(&store, report.snapshot) == snapshot(&tree));
     // Damage in the middle of a full one does not show at its end, but when the index is rebuilt:
     // then everything is backed up anew.
     let mut bytes = fs::read(&names[0]).unwrap();
     let middle = bytes.len() / 2;
     bytes[middle] ^= 1;
     fs::write(&names[0], bytes).unwrap();
-    store.delete(&Name::Index(report.point).to_string()).unwrap();
+    store.delete(&Name::Index(report.snapshot).to_string()).unwrap();
     write(tree.join("b"), "b");
     let report = run(&tree, &store, &BackupOptions::default());
     let [index] = &report.unusable[..] else { panic!("{:?}", report.unusable) };
     assert!(index.error.as_ref().unwrap().to_string().contains("-full.tgz"), "{index:?}");
     assert_eq!(report.made.unwrap().archive.since, None);
-    assert!(restored(&store, report.point) == snapshot(&tree));
+    assert!(restored(&store, report.snapshot) == snapshot(&tree));
 }
 
 #[test]
@@ -288,7 +294,7 @@ fn one_backup_at_a_time() {
     let store = DirStore::create(temp.path().join("store")).unwrap();
     let lock = store.lock().unwrap();
     let dir = Dir::new(temp.path().join("store")).unwrap();
-    let busy = backup(&dir, &store, &BackupOptions::default());
+    let busy = Repository::new(&store).backup(&dir, &BackupOptions::default());
     assert!(matches!(busy, Err(Error::Busy)));
     drop(lock);
 }

@@ -14,15 +14,15 @@ use dirindex::{Dir, DirIndex, RelPath, Root};
 use proptest::prelude::*;
 use proptest::sample::Index;
 use proptest::test_runner::{RngAlgorithm, TestCaseError, TestRng, TestRunner};
-use repository::store::{self, ArchiveName, Name, Point, Points};
-use repository::{DirStore, Restorable, RestoreOptions, Store, restore, verify_store};
+use repository::store::{ArchiveName, Name, SnapshotId};
+use repository::{DirStore, Repository, Restorable, RestoreOptions, Store, restore};
 use testing::edits::{Edit, NAMES, edits, perform};
 use testing::{fast_tempdir, index};
 
 /// A store, and the states that were backed up to it.
 struct Chain {
     place: tempfile::TempDir,
-    states: BTreeMap<Point, DirIndex>,
+    states: BTreeMap<SnapshotId, DirIndex>,
     /// Whether several ways lead to a point.
     short: bool,
 }
@@ -50,7 +50,7 @@ impl Chain {
         if new.root() == old.root() {
             return;
         }
-        let to = Point::from_secs(since.map_or(1_700_000_000, |since| since.secs() + 86_400));
+        let to = SnapshotId::from_secs(since.map_or(1_700_000_000, |since| since.secs() + 86_400));
         let to = to.unwrap();
         self.put(ArchiveName { to, since, clock: None, format: Format::Gzip }, &old, &new);
         new.to_file(self.store().join(Name::Index(to).to_string())).unwrap();
@@ -69,7 +69,7 @@ impl Chain {
     /// Adds an archive that leads to the newest point from an earlier one, or from nothing, past others: as there
     /// are while old points are thinned out.
     fn shorten(&mut self, since: &Index) {
-        let points: Vec<Point> = self.states.keys().copied().collect();
+        let points: Vec<SnapshotId> = self.states.keys().copied().collect();
         let [earlier @ .., _, newest] = &points[..] else { return };
         let since = since.index(points.len() - 1).checked_sub(1).map(|number| earlier[number]);
         let base = since.map_or_else(DirIndex::empty, |since| self.states[&since].clone());
@@ -112,7 +112,7 @@ impl Chain {
 
     /// The names of its archives, in order of time.
     fn archives(&self) -> Vec<ArchiveName> {
-        let points = store::points(&DirStore::open(self.store()).unwrap()).unwrap();
+        let points = Repository::new(&DirStore::open(self.store()).unwrap()).snapshots().unwrap();
         points.archives().iter().map(|archive| archive.name).collect()
     }
 }
@@ -175,7 +175,7 @@ const DAMAGES: [(&str, Damage); 6] = [
             return false;
         }
         let foreign = which.get(&increments);
-        let to = Point::from_secs(newest.secs() + 1).unwrap();
+        let to = SnapshotId::from_secs(newest.secs() + 1).unwrap();
         let name = ArchiveName { to, since: Some(newest), ..**foreign };
         fs::copy(other.store().join(foreign.to_string()), store.join(name.to_string())).unwrap();
         true
@@ -189,12 +189,12 @@ struct Totals {
     damaged: BTreeMap<&'static str, usize>,
     /// Of them, those from which the very same is read as before.
     harmless: BTreeMap<&'static str, usize>,
-    /// Points that came back, of them those in another state, those that did not, and of which a part did.
+    /// Snapshots that came back, of them those in another state, those that did not, and of which a part did.
     restored: usize,
     otherwise: usize,
     refused: usize,
     partly: usize,
-    /// Points that were come to past damaged archives.
+    /// Snapshots that were come to past damaged archives.
     passed: usize,
 }
 
@@ -230,7 +230,7 @@ fn check((days, shortcut, squashed, others, picks): &Case, totals: &mut Totals) 
     }
     squashed.iter().for_each(|part| chain.squash(part));
     totals.chains += 1;
-    let sound = verify_store(&DirStore::open(chain.store()).unwrap(), None).unwrap();
+    let sound = Repository::new(&DirStore::open(chain.store()).unwrap()).verify(None).unwrap();
     assert!(sound.is_sound(), "{sound:?}");
     for ((kind, damage), pick) in DAMAGES.iter().zip(picks) {
         let place = fast_tempdir();
@@ -246,8 +246,8 @@ fn check((days, shortcut, squashed, others, picks): &Case, totals: &mut Totals) 
 /// Holds what verifying says of a damaged store against restoring each of its points.
 fn judge(kind: &'static str, path: &Path, chain: &Chain, totals: &mut Totals) {
     let store = DirStore::open(path).unwrap();
-    let found = verify_store(&store, None).unwrap();
-    let points = store::points(&store).unwrap();
+    let found = Repository::new(&store).verify(None).unwrap();
+    let points = Repository::new(&store).snapshots().unwrap();
     if found.is_sound() {
         // Of two ways one is enough. All comes back, below.
         let harmless = kind == DROPPED && chain.short;
@@ -255,13 +255,13 @@ fn judge(kind: &'static str, path: &Path, chain: &Chain, totals: &mut Totals) {
         assert!(points.all().eq(chain.states.keys().copied()));
         *totals.harmless.entry(kind).or_default() += 1;
     }
-    assert_eq!(found.points.len(), points.all().count());
-    totals.passed += found.passed.len();
-    for (point, verdict) in &found.points {
+    assert_eq!(found.snapshots.len(), points.all().count());
+    totals.passed += found.skipped.len();
+    for (point, verdict) in &found.snapshots {
         let place = fast_tempdir();
         let dest = place.path().join("dest");
         fs::create_dir(&dest).unwrap();
-        match bring_back(&store, &points, *point, &[], &dest) {
+        match bring_back(&store, *point, &[], &dest) {
             Ok(result) => {
                 assert_eq!(*verdict, Restorable::Whole, "{kind}: {point} came back");
                 // An archive in the place of one that starts from the same state (both may be full): nothing is
@@ -288,7 +288,7 @@ fn judge(kind: &'static str, path: &Path, chain: &Chain, totals: &mut Totals) {
             }
         }
         if let Restorable::Without(lost) = verdict {
-            rest_comes_back(&store, &points, *point, lost, &chain.states[point]);
+            rest_comes_back(&store, *point, lost, &chain.states[point]);
             totals.partly += 1;
         }
     }
@@ -299,28 +299,21 @@ type Failure = Box<dyn std::error::Error>;
 /// Restores a point, or some paths of it; gives the root of what should have come.
 fn bring_back(
     store: &dyn Store,
-    points: &Points,
-    point: Point,
+    point: SnapshotId,
     paths: &[RelPath],
     dest: &Path,
 ) -> Result<Root, Failure> {
     let apply = ApplyOptions { sync: false, ..ApplyOptions::default() };
     let options = RestoreOptions { paths: paths.to_vec(), apply, ..RestoreOptions::default() };
-    let result = store::by_any_way(store, points, point, &mut Vec::new(), |archives| {
+    let result = Repository::new(store).with_archives(point, |archives| {
         restore(archives, dest, &options)?;
         Ok(archives.last().map(Archive::result))
     });
-    Ok(result?.ok_or("an empty way")?)
+    Ok(result?.0.ok_or("an empty chain")?)
 }
 
 /// All files but those that are said to be lost can be restored by name.
-fn rest_comes_back(
-    store: &dyn Store,
-    points: &Points,
-    point: Point,
-    lost: &[RelPath],
-    was: &DirIndex,
-) {
+fn rest_comes_back(store: &dyn Store, point: SnapshotId, lost: &[RelPath], was: &DirIndex) {
     assert!(!lost.is_empty());
     let place = fast_tempdir();
     let dest = place.path().join("dest");
@@ -339,7 +332,7 @@ fn rest_comes_back(
     if kept.is_empty() {
         return;
     }
-    bring_back(store, points, point, &kept, &dest).unwrap();
+    bring_back(store, point, &kept, &dest).unwrap();
     let back = index(&dest);
     for path in &kept {
         assert_eq!(back.get(path), was.get(path), "{point}: {path:?} is not as it was");

@@ -15,7 +15,7 @@ use object_store::ObjectStore;
 use object_store::local::LocalFileSystem;
 use object_store::memory::InMemory;
 use repository::store::{Name, ObjectStoreAdapter, Stored};
-use repository::{BackupOptions, Keep, PruneOptions, Store, backup, prune, verify_store};
+use repository::{BackupOptions, Keep, PruneOptions, Repository, Store};
 use testing::{fast_tempdir, noise, snapshot, write};
 use tokio::runtime::{Builder, Runtime};
 
@@ -85,18 +85,21 @@ fn backups_go_in_and_come_out() {
             content.extend(noise(step, 100));
             write(tree.join("a"), content);
             write(tree.join(format!("dir/{step}")), noise(step, 2000));
-            let report =
-                backup(&Dir::new(&tree).unwrap(), store, &BackupOptions::default()).unwrap();
+            let report = Repository::new(store)
+                .backup(&Dir::new(&tree).unwrap(), &BackupOptions::default())
+                .unwrap();
             assert_eq!(report.unusable.len(), 0);
-            known.insert(report.point, snapshot(&tree));
+            known.insert(report.snapshot, snapshot(&tree));
         }
         check(store, &known);
         let keep = Keep { last: 2, ..Keep::default() };
-        let report = prune(store, &PruneOptions { keep, ..PruneOptions::default() }).unwrap();
+        let report = Repository::new(store)
+            .prune(&PruneOptions { keep, ..PruneOptions::default() })
+            .unwrap();
         known.retain(|point, _| report.kept.contains(point));
         assert_eq!((known.len(), report.squashed.len()), (2, 1));
         check(store, &known);
-        assert!(verify_store(store, None).unwrap().missing.is_empty());
+        assert!(Repository::new(store).verify(None).unwrap().missing.is_empty());
         // The index is lost, and made again.
         for file in store.list().unwrap() {
             if let Some(Name::Index(_)) = Name::parse(&file.name) {
@@ -104,9 +107,11 @@ fn backups_go_in_and_come_out() {
             }
         }
         fs::remove_file(tree.join("a")).unwrap();
-        let report = backup(&Dir::new(&tree).unwrap(), store, &BackupOptions::default()).unwrap();
+        let report = Repository::new(store)
+            .backup(&Dir::new(&tree).unwrap(), &BackupOptions::default())
+            .unwrap();
         assert!(report.made.unwrap().archive.since.is_some());
-        known.insert(report.point, snapshot(&tree));
+        known.insert(report.snapshot, snapshot(&tree));
         check(store, &known);
     });
 }

@@ -12,7 +12,7 @@ use common::{Failing, check};
 use dirindex::{Dir, DirIndex};
 use proptest::prelude::*;
 use repository::store::{self, ArchiveName};
-use repository::{BackupOptions, DirStore, Error, Keep, Point, PruneOptions, backup, prune};
+use repository::{BackupOptions, DirStore, Error, Keep, PruneOptions, Repository, SnapshotId};
 use tempfile::TempDir;
 use testing::edits::{Edit, edits, perform};
 use testing::{Snapshot, fast_tempdir, noise, snapshot, write};
@@ -21,7 +21,7 @@ use testing::{Snapshot, fast_tempdir, noise, snapshot, write};
 struct Filled {
     temp: TempDir,
     store: DirStore,
-    known: BTreeMap<Point, Snapshot>,
+    known: BTreeMap<SnapshotId, Snapshot>,
 }
 
 impl Filled {
@@ -33,18 +33,20 @@ impl Filled {
         fs::create_dir(&tree).unwrap();
         let store = DirStore::create(temp.path().join("store")).unwrap();
         let mut known = BTreeMap::new();
-        let mut dated: BTreeMap<Point, Point> = BTreeMap::new();
+        let mut dated: BTreeMap<SnapshotId, SnapshotId> = BTreeMap::new();
         let mut clock = 1_700_000_000;
         for (full, hours, change) in steps {
             change(&tree);
             let options = BackupOptions { full, allow_emptied: true, ..BackupOptions::default() };
-            let report = backup(&Dir::new(&tree).unwrap(), &store, &options).unwrap();
+            let report =
+                Repository::new(&store).backup(&Dir::new(&tree).unwrap(), &options).unwrap();
             clock += 1 + hours * 3600;
-            let date = *dated.entry(report.point).or_insert(Point::from_secs(clock).unwrap());
+            let date =
+                *dated.entry(report.snapshot).or_insert(SnapshotId::from_secs(clock).unwrap());
             known.insert(date, snapshot(&tree));
         }
         // The names are all that says when it was.
-        for file in store::points(&store).unwrap().archives() {
+        for file in Repository::new(&store).snapshots().unwrap().archives() {
             let ArchiveName { to, since, clock: _, format } = file.name;
             let since = since.map(|since| dated[&since]);
             let dated = ArchiveName { to: dated[&to], since, clock: None, format };
@@ -68,7 +70,7 @@ impl Filled {
     }
 
     fn names(&self) -> Vec<String> {
-        let files = store::points(&self.store).unwrap();
+        let files = Repository::new(&self.store).snapshots().unwrap();
         files.archives().iter().map(|archive| archive.name.to_string()).collect()
     }
 
@@ -110,12 +112,12 @@ proptest! {
         let Filled { temp, store, mut known } = Filled::new(steps);
         // Shortcuts, as an interrupted prune leaves them.
         for (to, len) in squashed {
-            let points = store::points(&store).unwrap();
+            let points = Repository::new(&store).snapshots().unwrap();
             let Some(to) = points.all().nth(to) else { continue };
-            let way = points.way_to(to).unwrap();
+            let way = points.chain_to(to).unwrap();
             let (before, parts) = way.split_at(way.len().saturating_sub(len + 2));
             let load = |part: &store::StoredArchive| {
-                store::open_archive(&store, &part.name).unwrap().load().unwrap()
+                Repository::new(&store).archive(&part.name).unwrap().load().unwrap()
             };
             let load = |parts: &[store::StoredArchive]| parts.iter().map(load).collect::<Vec<_>>();
             let nothing = DirIndex::empty();
@@ -133,29 +135,29 @@ proptest! {
         let kept = keep.of(known.keys().copied());
         let options = PruneOptions { keep, ..PruneOptions::default() };
         let before = snapshot(store.path());
-        let dry = prune(&store, &PruneOptions { dry_run: true, ..options.clone() }).unwrap();
+        let dry = Repository::new(&store).prune(&PruneOptions { dry_run: true, ..options.clone() }).unwrap();
         prop_assert!(snapshot(store.path()) == before);
-        let report = prune(&store, &options).unwrap();
+        let report = Repository::new(&store).prune(&options).unwrap();
         prop_assert!(report.kept.iter().eq(&kept) && dry.kept == report.kept);
         prop_assert!(dry.deleted == report.deleted && dry.removed == report.removed);
         prop_assert_eq!(report.kept.len() + report.removed.len(), known.len());
         known.retain(|point, _| kept.contains(point));
         check(&store, &known);
-        let points = store::points(&store).unwrap();
+        let points = Repository::new(&store).snapshots().unwrap();
         prop_assert_eq!(points.archives().len(), kept.len(), "one archive leads to each point");
         for made in &report.squashed {
             let parts: u64 = made.parts.iter().map(|part| part.size).sum();
             // Small archives are mostly table; and copies of what another brought are stored twice.
             prop_assert!(made.size.unwrap() <= parts + 40_000, "{made:?}");
         }
-        let again = prune(&store, &options).unwrap();
+        let again = Repository::new(&store).prune(&options).unwrap();
         prop_assert!(again.squashed.is_empty() && again.deleted.is_empty());
         // The next backup builds on what is left.
         let tree = temp.path().join("tree");
         write(tree.join("later"), "later");
-        let report = backup(&Dir::new(&tree).unwrap(), &store, &BackupOptions::default()).unwrap();
+        let report = Repository::new(&store).backup(&Dir::new(&tree).unwrap(), &BackupOptions::default()).unwrap();
         prop_assert!(report.unusable.is_empty() && report.made.unwrap().archive.since.is_some());
-        known.insert(report.point, snapshot(&tree));
+        known.insert(report.snapshot, snapshot(&tree));
         check(&store, &known);
     }
 }
@@ -169,15 +171,15 @@ fn whatever_call_of_the_store_fails_what_is_kept_is_not_lost() {
             let mut filled = Filled::chain(6);
             let kept = keep.of(filled.known.keys().copied());
             let failing = Failing::new(&filled.store, at, after);
-            let done = prune(&failing, &options).is_ok();
+            let done = Repository::new(&failing).prune(&options).is_ok();
             assert_eq!(done, failing.calls() <= at);
             // Nothing is half there: what is there can be restored, and is as it was.
-            let points = store::points(&filled.store).unwrap();
-            let there: Vec<Point> = points.all().collect();
+            let points = Repository::new(&filled.store).snapshots().unwrap();
+            let there: Vec<SnapshotId> = points.all().collect();
             assert!(kept.iter().all(|point| there.contains(point)), "failed at {at}: {there:?}");
             filled.known.retain(|point, _| there.contains(point));
             check(&filled.store, &filled.known);
-            assert!(prune(&filled.store, &options).unwrap().lost.is_empty());
+            assert!(Repository::new(&filled.store).prune(&options).unwrap().lost.is_empty());
             filled.known.retain(|point, _| kept.contains(point));
             check(&filled.store, &filled.known);
             assert_eq!(filled.names().len(), kept.len());
@@ -201,7 +203,7 @@ fn damage_stops_it_before_anything_is_deleted() {
         bytes[middle] ^= 1;
         fs::write(&path, bytes).unwrap();
         let before = filled.names();
-        let error = prune(&filled.store, &options).unwrap_err();
+        let error = Repository::new(&filled.store).prune(&options).unwrap_err();
         assert!(matches!(error, Error::Unsound { .. }), "{error:?}");
         assert_eq!(filled.names(), before);
     }
@@ -212,7 +214,7 @@ fn damage_stops_it_before_anything_is_deleted() {
 fn a_shortcut_that_does_not_hold_does_not_replace_the_way_around() {
     let filled = Filled::chain(4);
     let names = filled.names();
-    let last = store::points(&filled.store).unwrap().archives()[3].name;
+    let last = Repository::new(&filled.store).snapshots().unwrap().archives()[3].name;
     let full = ArchiveName { since: None, ..last };
     // Sound in itself, from nothing, but with a flipped bit in a content.
     let data = DiffData::open(filled.path(0)).unwrap();
@@ -223,7 +225,8 @@ fn a_shortcut_that_does_not_hold_does_not_replace_the_way_around() {
     bytes[middle] ^= 1;
     fs::write(&path, bytes).unwrap();
     let keep = Keep { last: 1, ..Keep::default() };
-    let error = prune(&filled.store, &PruneOptions { keep, ..PruneOptions::default() });
+    let error =
+        Repository::new(&filled.store).prune(&PruneOptions { keep, ..PruneOptions::default() });
     assert!(matches!(error, Err(Error::Unsound { .. })), "{error:?}");
     assert!(names.iter().all(|name| filled.names().contains(name)));
 }
@@ -233,7 +236,9 @@ fn what_is_lost_already_is_left_alone() {
     let filled = Filled::chain(4);
     fs::remove_file(filled.path(1)).unwrap();
     let keep = Keep { last: 1, ..Keep::default() };
-    let report = prune(&filled.store, &PruneOptions { keep, ..PruneOptions::default() }).unwrap();
+    let report = Repository::new(&filled.store)
+        .prune(&PruneOptions { keep, ..PruneOptions::default() })
+        .unwrap();
     assert_eq!((report.kept.len(), report.removed.len(), report.lost.len()), (1, 0, 2));
     assert_eq!(report.kept.first(), filled.known.keys().next());
     assert_eq!((report.deleted.len(), filled.names().len()), (0, 3));
@@ -242,7 +247,7 @@ fn what_is_lost_already_is_left_alone() {
 #[test]
 fn without_a_rule_nothing_is_done() {
     let filled = Filled::chain(2);
-    let error = prune(&filled.store, &PruneOptions::default()).unwrap_err();
+    let error = Repository::new(&filled.store).prune(&PruneOptions::default()).unwrap_err();
     assert!(matches!(error, Error::NoRule));
     assert_eq!(filled.names().len(), 2);
 }

@@ -9,7 +9,7 @@ use std::process::{Command, Output};
 use archive::DiffData;
 use diffindex::DiffIndex;
 use dirindex::{Dir, DirIndex};
-use repository::{BackupOptions, DirStore, backup};
+use repository::{BackupOptions, DirStore, Repository};
 use testing::{assert_same, copy_tree, fast_tempdir, index, noise, write};
 
 const SCRIPT: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../../docs/recover-store.sh");
@@ -192,7 +192,7 @@ fn a_store_that_was_backed_up_to_is_recovered() {
     let options = BackupOptions { full_after: Some(3), ..BackupOptions::default() };
     for change in DAYS {
         change(&tree);
-        backup(&Dir::new(&tree).unwrap(), &store, &options).unwrap();
+        Repository::new(&store).backup(&Dir::new(&tree).unwrap(), &options).unwrap();
     }
     let to = temp.path().join("recovered");
     let output = Command::new("sh").arg(SCRIPT).arg(store.path()).arg(&to).output().unwrap();

@@ -14,10 +14,10 @@ use apply::ApplyOptions;
 use archive::ReadAt;
 use common::{check, restored};
 use dirindex::Dir;
-use repository::store::{self, ArchiveName, Name, Put, Stored};
+use repository::store::{ArchiveName, Name, Put, Stored};
 use repository::{
-    BackupOptions, BackupReport, DirStore, Error, Keep, Point, PruneOptions, PruneReport,
-    RestoreOptions, Store, backup, prune, restore, verify_store,
+    BackupOptions, BackupReport, DirStore, Error, Keep, PruneOptions, PruneReport, Repository,
+    RestoreOptions, SnapshotId, Store,
 };
 use tempfile::TempDir;
 use testing::{Snapshot, fast_tempdir, noise, snapshot, write};
@@ -25,7 +25,7 @@ use testing::{Snapshot, fast_tempdir, noise, snapshot, write};
 struct Place {
     temp: TempDir,
     store: DirStore,
-    known: BTreeMap<Point, Snapshot>,
+    known: BTreeMap<SnapshotId, Snapshot>,
     steps: u64,
 }
 
@@ -42,8 +42,9 @@ impl Place {
     }
 
     fn back_up(&mut self, options: &BackupOptions) -> BackupReport {
-        let report = backup(&Dir::new(self.tree()).unwrap(), &self.store, options).unwrap();
-        self.known.insert(report.point, snapshot(&self.tree()));
+        let report =
+            Repository::new(&self.store).backup(&Dir::new(self.tree()).unwrap(), options).unwrap();
+        self.known.insert(report.snapshot, snapshot(&self.tree()));
         report
     }
 
@@ -63,7 +64,7 @@ impl Place {
     }
 
     fn names(&self) -> Vec<String> {
-        let points = store::points(&self.store).unwrap();
+        let points = Repository::new(&self.store).snapshots().unwrap();
         points.archives().iter().map(|archive| archive.name.to_string()).collect()
     }
 }
@@ -96,14 +97,14 @@ fn nothing_is_deleted_before_what_stays_has_been_read() {
             }
             damage(&place.path(full), cut);
             let before = place.names();
-            match prune(&place.store, &last(count)) {
+            match Repository::new(&place.store).prune(&last(count)) {
                 Err(Error::Unsound { archive, .. }) => assert_eq!(archive, full.to_string()),
                 other => panic!("{other:?}"),
             }
             assert_eq!(place.names(), before);
             // What the message says to do helps.
             place.step(true);
-            prune(&place.store, &last(1)).unwrap();
+            Repository::new(&place.store).prune(&last(1)).unwrap();
             let newest = *place.known.keys().next_back().unwrap();
             place.known.retain(|point, _| *point == newest);
             check(&place.store, &place.known);
@@ -118,7 +119,7 @@ fn what_stays_is_opened_though_nothing_goes_for_it() {
     let names: Vec<ArchiveName> = (0..4).map(|step| place.step(step == 0)).collect();
     damage(&place.path(names[3]), true);
     let before = place.names();
-    assert!(matches!(prune(&place.store, &last(3)), Err(Error::Unsound { .. })));
+    assert!(matches!(Repository::new(&place.store).prune(&last(3)), Err(Error::Unsound { .. })));
     assert_eq!(place.names(), before);
 }
 
@@ -149,7 +150,7 @@ fn rename(place: &Place, from: ArchiveName, to: ArchiveName) {
 #[test]
 fn a_clock_that_was_ahead_once_costs_no_days() {
     let mut place = Place::new();
-    let point = |id: &str| id.parse::<Point>().unwrap();
+    let point = |id: &str| id.parse::<SnapshotId>().unwrap();
     let first = place.step(true);
     rename(&place, first, ArchiveName { to: point("20990101T000000Z"), ..first });
     let mut made = Vec::new();
@@ -170,22 +171,23 @@ fn a_clock_that_was_ahead_once_costs_no_days() {
     let daily = Keep { daily: 7, ..Keep::default() };
     let options = PruneOptions { keep: daily, ..PruneOptions::default() };
     let before = place.names();
-    match prune(&place.store, &options) {
-        Err(Error::Clock { point: first, after: true, .. }) => {
+    match Repository::new(&place.store).prune(&options) {
+        Err(Error::Clock { snapshot: first, after: true, .. }) => {
             assert_eq!(first, point("20990101T000000Z"));
         }
         other => panic!("{other:?}"),
     }
     assert_eq!(place.names(), before);
     // Rules that count no days do not ask.
-    prune(&place.store, &PruneOptions { dry_run: true, ..last(2) }).unwrap();
+    Repository::new(&place.store).prune(&PruneOptions { dry_run: true, ..last(2) }).unwrap();
     // With consent, the one of which the time is not known is of the day of those about it.
-    let report =
-        prune(&place.store, &PruneOptions { ignore_clock: true, ..options.clone() }).unwrap();
+    let report = Repository::new(&place.store)
+        .prune(&PruneOptions { ignore_clock: true, ..options.clone() })
+        .unwrap();
     assert_eq!(report.kept, made);
     // What was wrong has gone, so nobody asks any more.
-    prune(&place.store, &options).unwrap();
-    let points = store::points(&place.store).unwrap();
+    Repository::new(&place.store).prune(&options).unwrap();
+    let points = Repository::new(&place.store).snapshots().unwrap();
     assert_eq!(points.resolve("2026-01-02"), Ok(made[1]));
 }
 
@@ -235,8 +237,9 @@ fn who_reads_while_a_prune_is_at_work_sees_no_damage() {
     let newest = *place.known.keys().next_back().unwrap();
     let tree = place.tree();
     let store = &place.store;
-    let changing = Changing::new(store, 0, || drop(prune(store, &last(1)).unwrap()));
-    let found = verify_store(&changing, None).unwrap();
+    let changing =
+        Changing::new(store, 0, || drop(Repository::new(store).prune(&last(1)).unwrap()));
+    let found = Repository::new(&changing).verify(None).unwrap();
     assert!(found.is_sound(), "{found:?}");
     assert_eq!(found.archives.len(), 1);
     drop(changing);
@@ -245,17 +248,14 @@ fn who_reads_while_a_prune_is_at_work_sees_no_damage() {
     place.step(false);
     let store = &place.store;
     let newest = place.known.keys().next_back().copied().filter(|it| *it > newest).unwrap();
-    let changing = Changing::new(store, 0, || drop(prune(store, &last(1)).unwrap()));
-    let (dest, mut passed) = (place.temp.path().join("dest"), Vec::new());
+    let changing =
+        Changing::new(store, 0, || drop(Repository::new(store).prune(&last(1)).unwrap()));
+    let dest = place.temp.path().join("dest");
     fs::create_dir(&dest).unwrap();
-    let points = store::points(&changing).unwrap();
     let apply = ApplyOptions { sync: false, ..ApplyOptions::default() };
     let options = RestoreOptions { apply, ..RestoreOptions::default() };
-    store::by_any_way(&changing, &points, newest, &mut passed, |archives| {
-        restore(archives, &dest, &options)
-    })
-    .unwrap();
-    assert!(passed.is_empty(), "{passed:?}");
+    let report = Repository::new(&changing).restore(newest, &dest, &options).unwrap();
+    assert!(report.skipped.is_empty(), "{report:?}");
     assert!(snapshot(&dest) == snapshot(&tree));
 }
 
@@ -266,9 +266,11 @@ fn who_verifies_while_a_backup_is_at_work_sees_no_damage() {
     write(place.tree().join("more"), "more");
     let (store, tree) = (&place.store, place.tree());
     let changing = Changing::new(store, 0, || {
-        backup(&Dir::new(&tree).unwrap(), store, &BackupOptions::default()).unwrap();
+        Repository::new(store)
+            .backup(&Dir::new(&tree).unwrap(), &BackupOptions::default())
+            .unwrap();
     });
-    let found = verify_store(&changing, None).unwrap();
+    let found = Repository::new(&changing).verify(None).unwrap();
     assert!(found.is_sound(), "{found:?}");
     assert_eq!(found.archives.len(), 2);
 }
@@ -286,7 +288,7 @@ fn a_tree_that_is_empty_all_at_once_is_not_backed_up_unasked() {
     let full = BackupOptions { full: true, ..BackupOptions::default() };
     let before = fs::read_dir(place.store.path()).unwrap().count();
     for options in [BackupOptions::default(), full] {
-        let error = backup(&dir, &place.store, &options).unwrap_err();
+        let error = Repository::new(&place.store).backup(&dir, &options).unwrap_err();
         assert!(matches!(error, Error::Emptied { removed: 41, entries: 41 }), "{error}");
         assert_eq!(fs::read_dir(place.store.path()).unwrap().count(), before);
     }
@@ -306,13 +308,15 @@ fn a_store_inside_its_tree_is_found_by_whatever_name_it_was_given() {
     std::os::unix::fs::symlink(&inside, &link).unwrap();
     let dir = Dir::new(place.tree()).unwrap();
     for name in [link, place.tree().join("sub/../sub/store")] {
-        let error = backup(&dir, &DirStore::open(name).unwrap(), &BackupOptions::default());
+        let error =
+            Repository::new(&DirStore::open(name).unwrap()).backup(&dir, &BackupOptions::default());
         match error {
             Err(Error::StoreInside { path }) => assert_eq!(path, "sub/store"),
             other => panic!("{other:?}"),
         }
     }
-    let itself = backup(&dir, &DirStore::open(place.tree()).unwrap(), &BackupOptions::default());
+    let itself = Repository::new(&DirStore::open(place.tree()).unwrap())
+        .backup(&dir, &BackupOptions::default());
     assert!(matches!(itself, Err(Error::StoreInside { .. })));
     // Left out, it is no harm.
     write(place.tree().join(".exclude"), "store/\n");
@@ -394,7 +398,7 @@ fn replaced(steps: u64) -> Place {
 fn prune_with_room(place: &Place, room: u64, options: &PruneOptions) -> PruneReport {
     let mut small = Small { inner: &place.store, bytes: 0 };
     small.bytes = small.used() + room;
-    prune(&small, options).unwrap()
+    Repository::new(&small).prune(options).unwrap()
 }
 
 #[test]
@@ -440,7 +444,7 @@ fn what_there_is_no_room_for_waits_and_what_can_go_goes() {
 #[test]
 fn empty_files_by_the_thousand_cost_no_time() {
     let place = Place::new();
-    let id = |secs: i64| Point::from_secs(1_767_225_600 + secs).unwrap();
+    let id = |secs: i64| SnapshotId::from_secs(1_767_225_600 + secs).unwrap();
     let middle = id(5000);
     for at in 0..1500 {
         for name in [
@@ -452,14 +456,13 @@ fn empty_files_by_the_thousand_cost_no_time() {
         }
     }
     let started = std::time::Instant::now();
-    let points = store::points(&place.store).unwrap();
-    let mut passed = Vec::new();
-    let newest = points.all().next_back().unwrap();
-    let failed = store::by_any_way(&place.store, &points, newest, &mut passed, |_| Ok(()));
+    let points = Repository::new(&place.store).snapshots().unwrap();
+    let failed = Repository::new(&place.store).with_archives(points.latest().unwrap(), |_| Ok(()));
     assert!(failed.is_err());
     write(place.tree().join("a"), "a");
-    let report =
-        backup(&Dir::new(place.tree()).unwrap(), &place.store, &BackupOptions::default()).unwrap();
+    let report = Repository::new(&place.store)
+        .backup(&Dir::new(place.tree()).unwrap(), &BackupOptions::default())
+        .unwrap();
     assert_eq!(report.made.unwrap().archive.since, None);
     assert!(started.elapsed().as_secs() < 20, "{:?}", started.elapsed());
 }

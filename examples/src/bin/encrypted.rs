@@ -13,10 +13,8 @@ use age::stream::{StreamReader, StreamWriter};
 use age::x25519::Identity;
 use anyhow::{Context, Result, ensure};
 use incremental_backups_tools::archive::ReadAt;
-use incremental_backups_tools::store::{self, DirStore, Put, Store, Stored};
-use incremental_backups_tools::{
-    BackupOptions, Dir, RelPath, RestoreOptions, backup, restore, verify_store,
-};
+use incremental_backups_tools::store::{DirStore, Put, Store, Stored};
+use incremental_backups_tools::{BackupOptions, Dir, RelPath, Repository, RestoreOptions};
 
 /// Each file of the store inside, encrypted for `identity`, under its name and `.age`.
 struct Encrypted<S> {
@@ -151,16 +149,13 @@ fn change(tree: &Path) -> Result<()> {
 
 /// Brings the newest state of `store` into `to`, or of it only `paths`.
 fn bring_back(store: &dyn Store, to: &Path, paths: &[RelPath]) -> Result<()> {
-    let points = store::points(store)?;
-    let newest = points.restorable().next_back().context("an empty store")?;
+    let repository = Repository::new(store);
+    let newest = repository.snapshots()?.restorable().next_back().context("an empty store")?;
     fs::create_dir(to)?;
     let options = RestoreOptions { paths: paths.to_vec(), ..RestoreOptions::default() };
-    let mut passed = Vec::new();
-    store::by_any_way(store, &points, newest, &mut passed, |archives| {
-        restore(archives, to, &options)
-    })?;
-    // A store that only grows has one way to each point.
-    ensure!(passed.is_empty(), "there are damaged archives: {passed:?}");
+    let report = repository.restore(newest, to, &options)?;
+    // A store that only grows has one chain to each snapshot.
+    ensure!(report.skipped.is_empty(), "there are damaged archives: {:?}", report.skipped);
     Ok(())
 }
 
@@ -169,9 +164,10 @@ fn main() -> Result<()> {
     let (at, kept) = (place.path().join("tree"), place.path().join("kept"));
     let dir = tree(&at)?;
     let store = Encrypted { inner: DirStore::create(&kept)?, identity: Identity::generate() };
-    backup(&dir, &store, &BackupOptions::default())?;
+    let repository = Repository::new(&store);
+    repository.backup(&dir, &BackupOptions::default())?;
     change(&at)?;
-    backup(&dir, &store, &BackupOptions::default())?;
+    repository.backup(&dir, &BackupOptions::default())?;
 
     let back = place.path().join("back");
     bring_back(&store, &back, &[])?;
@@ -179,7 +175,7 @@ fn main() -> Result<()> {
     let some = place.path().join("some");
     bring_back(&store, &some, &[RelPath::new("letters")?])?;
     assert!(some.join("letters/one").exists() && !some.join("large").exists());
-    assert!(verify_store(&store, None)?.is_sound());
+    assert!(repository.verify(None)?.is_sound());
     for file in store.inner.list()? {
         println!("{:>8} {}", file.size, file.name);
     }
@@ -205,9 +201,9 @@ mod tests {
             let dir = tree(&temp.path().join("tree")).unwrap();
             let inner = DirStore::create(temp.path().join("kept")).unwrap();
             let store = Encrypted { inner, identity: Identity::generate() };
-            backup(&dir, &store, &BackupOptions::default()).unwrap();
+            Repository::new(&store).backup(&dir, &BackupOptions::default()).unwrap();
             change(&temp.path().join("tree")).unwrap();
-            backup(&dir, &store, &BackupOptions::default()).unwrap();
+            Repository::new(&store).backup(&dir, &BackupOptions::default()).unwrap();
             Place { temp, store }
         }
 
@@ -297,7 +293,7 @@ mod tests {
         fs::rename(&archives[1], &archives[0]).unwrap();
         fs::rename(&spare, &archives[1]).unwrap();
         assert!(place.restore().is_err());
-        assert!(!verify_store(&place.store, None).unwrap().is_sound());
+        assert!(!Repository::new(&place.store).verify(None).unwrap().is_sound());
     }
 
     /// What is not noticed, unless somebody remembers which point was the newest, and its root.
@@ -315,7 +311,9 @@ mod tests {
         for archive in place.archives() {
             fs::remove_file(archive).unwrap();
         }
-        backup(&Dir::new(&forged).unwrap(), &place.store, &BackupOptions::default()).unwrap();
+        Repository::new(&place.store)
+            .backup(&Dir::new(&forged).unwrap(), &BackupOptions::default())
+            .unwrap();
         place.restore().unwrap();
         let back = fs::read_to_string(place.temp.path().join("back/letters")).unwrap();
         assert_eq!(back, "from somebody else");

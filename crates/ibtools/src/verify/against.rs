@@ -4,10 +4,8 @@
 use std::path::Path;
 
 use anyhow::{Context, Result, bail};
-use incremental_backups_tools::store::open_index;
 use incremental_backups_tools::{
-    ApplyOptions, Archive, DiffIndex, Dir, DirIndex, DirOptions, Error, RelPath, Repaired,
-    ScanOptions, repair,
+    ApplyOptions, DiffIndex, Dir, DirOptions, RelPath, Repaired, ScanOptions,
 };
 use indicatif::HumanCount;
 use serde_json::Value;
@@ -16,7 +14,7 @@ use crate::changes::{Row, rows};
 use crate::console::{Console, shown};
 use crate::json::{self, Object, object, put_file, put_path};
 use crate::scan;
-use crate::source::{Source, open_store};
+use crate::source::{Source, open_dir};
 
 /// Compares `dir` with the last state in the store at `path`. Whether it is as that is.
 ///
@@ -28,7 +26,10 @@ pub(super) fn run(
     console: &mut Console,
 ) -> Result<(Object, bool)> {
     let failed = || format!("cannot compare {} with {}", shown(dir), shown(path));
-    let index = newest_index(path, dir)?.with_context(failed)?;
+    let store = open_dir(path)?;
+    let Some(index) = store.newest_index().with_context(failed)? else {
+        bail!("{}: its index is lost; a backup of {} makes it again", shown(path), shown(dir))
+    };
     let rules = Dir::with_options(dir, &DirOptions::everything())?;
     let options = ScanOptions { verify: true, ..ScanOptions::default() };
     let found = scan::scan(&rules, Some(&index), options, console).with_context(failed)?;
@@ -45,13 +46,13 @@ pub(super) fn run(
     let mut repaired = false;
     if repairs && rotten {
         let source = Source::open(&[path.to_path_buf()], None)?;
-        let done =
-            source.with_archives(console, |archives| match archives.last().map(Archive::result) {
-                Some(found) if found != index.root() => {
-                    Err(Error::OtherResult { expected: index.root(), found })
-                }
-                _ => repair(archives, dir, &found, &ApplyOptions::default()),
-            });
+        let options = ApplyOptions::default();
+        let done = store.repair(dir, index.root(), &found, &options);
+        let done = done.map(|mut repaired| {
+            let skipped = std::mem::take(&mut repaired.skipped);
+            (repaired, skipped)
+        });
+        let done = source.warned(done, console);
         let Repaired { applied, left, .. } =
             done.with_context(|| format!("cannot repair {}", shown(dir)))?;
         for (path, why) in &left {
@@ -75,19 +76,4 @@ fn left_row((path, why): &(RelPath, &'static str)) -> Value {
     let mut row = object([("detail", (*why).into())]);
     put_path(&mut row, "path", path);
     row.into()
-}
-
-/// The newest index in the store at `path`. A backup that is at work may put another in its place: then it is that one.
-fn newest_index(path: &Path, dir: &Path) -> Result<Result<DirIndex, Error>> {
-    let mut before = None;
-    loop {
-        let (store, points) = open_store(path)?;
-        let Some(&newest) = points.indexes().last() else {
-            bail!("{}: its index is lost; a backup of {} makes it again", shown(path), shown(dir))
-        };
-        match open_index(&store, newest) {
-            Err(_) if before != Some(newest) => before = Some(newest),
-            opened => return Ok(opened),
-        }
-    }
 }

@@ -1,7 +1,7 @@
 //! Carrying out what was planned for a store, step by step; with little room, in the order that frees as it goes. Knows
 //! nothing of rules.
 //!
-//! After each step every kept point can be restored: an archive is deleted when others lead to all kept points, and those that
+//! After each step every kept snapshot can be restored: an archive is deleted when others lead to all kept snapshots, and those that
 //! take its place have been read.
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -11,8 +11,9 @@ use diffindex::{Change, Content, Signatures};
 use dirindex::{DirIndex, RelPath, Root};
 
 use super::{Edge, Plan, Squashed};
+use crate::chains::{is_damage, is_full};
 use crate::error::{Error, Result};
-use crate::store::{self, ArchiveName, Point, Store, StoredArchive, failed, is_damage, is_full};
+use crate::store::{self, ArchiveName, Name, SnapshotId, Store, StoredArchive, failed};
 
 /// So many pairs of archives are tried to be joined when there is little room, those of the fewest bytes.
 const PAIRS_TRIED: usize = 8;
@@ -32,15 +33,22 @@ pub(super) struct Work<'a> {
 pub(super) struct Done {
     pub(super) squashed: Vec<Squashed>,
     pub(super) deleted: Vec<StoredArchive>,
-    pub(super) waiting: Vec<Point>,
+    pub(super) waiting: Vec<SnapshotId>,
     pub(super) room_wanted: u64,
+    /// How many bytes the store has.
+    pub(super) bytes: u64,
 }
 
 impl<'a> Work<'a> {
-    pub(super) fn new(store: &'a dyn Store, plan: Plan, options: &'a ArchiveOptions) -> Work<'a> {
+    pub(super) fn new(
+        store: &'a dyn Store,
+        plan: Plan,
+        bytes: u64,
+        options: &'a ArchiveOptions,
+    ) -> Work<'a> {
         let edges = plan.edges.iter().enumerate();
         let to_make = edges.filter(|(_, edge)| edge.is_new()).map(|(number, _)| number).collect();
-        Work { store, plan, options, to_make, done: Done::default() }
+        Work { store, plan, options, to_make, done: Done { bytes, ..Done::default() } }
     }
 
     /// Makes the archives that are to be made, verifies what is to be relied on, and deletes what is not needed.
@@ -66,9 +74,10 @@ impl<'a> Work<'a> {
         let waiting: Vec<&Edge> = waiting.collect();
         let bytes = |edge: &&Edge| edge.parts.iter().map(|part| part.size).sum();
         self.done.room_wanted = waiting.iter().map(bytes).min().unwrap_or(0);
-        let points = waiting.iter().flat_map(|edge| edge.parts.iter().map(|part| part.name.to));
-        let points: BTreeSet<Point> = points.filter(|it| !self.plan.kept.contains(it)).collect();
-        self.done.waiting = points.into_iter().collect();
+        let snapshots = waiting.iter().flat_map(|edge| edge.parts.iter().map(|part| part.name.to));
+        let snapshots: BTreeSet<SnapshotId> =
+            snapshots.filter(|it| !self.plan.kept.contains(it)).collect();
+        self.done.waiting = snapshots.into_iter().collect();
         self.done.squashed.sort_by_key(|made| made.name);
         Ok(self.done)
     }
@@ -82,12 +91,12 @@ impl<'a> Work<'a> {
         })
     }
 
-    /// The archives that lead to the kept point `point` from nothing.
-    fn chain_to(&self, point: Option<Point>) -> Vec<ArchiveName> {
+    /// The archives that lead to the kept snapshot `snapshot` from nothing.
+    fn chain_to(&self, snapshot: Option<SnapshotId>) -> Vec<ArchiveName> {
         let mut chain = Vec::new();
-        let mut at = point;
-        while let Some(point) = at {
-            let number = self.plan.edges.iter().position(|edge| edge.name.to == point);
+        let mut at = snapshot;
+        while let Some(snapshot) = at {
+            let number = self.plan.edges.iter().position(|edge| edge.name.to == snapshot);
             let Some(edge) = number.and_then(|number| self.plan.edges.get(number)) else { break };
             let before = std::mem::take(&mut chain);
             chain = number.map(|number| self.archives_of(number)).unwrap_or_default();
@@ -99,7 +108,7 @@ impl<'a> Work<'a> {
 
     /// Opens all archives that stay, or of which others are made. Each has to start where the one before it ends.
     fn open_all(&self) -> Result<()> {
-        let mut roots: BTreeMap<Point, Root> = BTreeMap::new();
+        let mut roots: BTreeMap<SnapshotId, Root> = BTreeMap::new();
         for (number, edge) in self.plan.edges.iter().enumerate() {
             let mut at = match edge.name.since {
                 None => Some(DirIndex::empty().root()),
@@ -152,7 +161,7 @@ impl<'a> Work<'a> {
 
     /// Puts the archive `name`, made of `parts`, and verifies it. Gives its size. `before` leads to where it starts.
     fn make(
-        &self,
+        &mut self,
         name: ArchiveName,
         parts: &[StoredArchive],
         before: &[ArchiveName],
@@ -163,7 +172,9 @@ impl<'a> Work<'a> {
         let verified = self.verify(name, before);
         // What is not fit to take the place of others must not be taken for an archive.
         let verified = unsound(name.to, name, verified);
-        verified.inspect_err(|_| drop(self.store.delete(&name.to_string())))
+        let size = verified.inspect_err(|_| drop(self.store.delete(&name.to_string())))?;
+        self.done.bytes += size;
+        Ok(size)
     }
 
     fn squash(
@@ -183,16 +194,11 @@ impl<'a> Work<'a> {
                 DiffData::squash_from(&before.diff().apply_to(&DirIndex::empty())?, &parts)?
             }
         };
-        let format = Some(name.format);
-        let name = name.to_string();
-        let mut out = self.store.put(&name).map_err(|source| failed("put", &name, source))?;
-        let signatures = Signatures::None;
+        let (format, signatures) = (Some(name.format), Signatures::None);
         let options = ArchiveOptions { format, signatures, ..self.options.clone() };
-        data.repack_to(&mut out, &options).map_err(|error| match error {
-            archive::Error::Write(source) => failed("put", &name, source),
-            other => other.into(),
-        })?;
-        out.commit().map_err(|source| failed("put", &name, source))
+        let put =
+            store::put(self.store, Name::Archive(name), |out| Ok(data.repack_to(out, &options)?));
+        put.map(drop)
     }
 
     fn load(&self, archives: &[ArchiveName]) -> Result<Vec<DiffData>> {
@@ -236,7 +242,7 @@ impl<'a> Work<'a> {
         Ok(())
     }
 
-    /// Deletes what no kept point is restored from. Whether there was anything.
+    /// Deletes what no kept snapshot is restored from. Whether there was anything.
     fn delete_unneeded(&mut self) -> Result<bool> {
         let edges = 0..self.plan.edges.len();
         let needed: BTreeSet<ArchiveName> = edges.flat_map(|it| self.archives_of(it)).collect();
@@ -247,6 +253,7 @@ impl<'a> Work<'a> {
         for archive in &go {
             let name = archive.name.to_string();
             self.store.delete(&name).map_err(|source| failed("delete", &name, source))?;
+            self.done.bytes = self.done.bytes.saturating_sub(archive.size);
             self.done.deleted.push(*archive);
         }
         Ok(!go.is_empty())
@@ -256,7 +263,7 @@ impl<'a> Work<'a> {
     /// there was room for one.
     fn join_a_pair(&mut self) -> Result<bool> {
         for number in self.to_make.clone() {
-            let Some(edge) = self.plan.edges.get(number) else { continue };
+            let Some(edge) = self.plan.edges.get(number).cloned() else { continue };
             // Two are what was tried already.
             if edge.parts.len() < 3 {
                 continue;
@@ -288,19 +295,19 @@ impl<'a> Work<'a> {
     fn replace(&mut self, number: usize, at: usize, joined: StoredArchive) {
         let Some(edge) = self.plan.edges.get_mut(number) else { return };
         edge.parts.splice(at..at + 2, [joined]);
-        // It is on the way to the archive that is wanted, and goes as the others do.
+        // It is on the chain to the archive that is wanted, and goes as the others do.
         self.plan.deleted.push(joined);
         self.plan.deleted.sort_unstable_by_key(|archive| std::cmp::Reverse(archive.name));
     }
 }
 
-/// Says of damage in an archive which point it costs.
-fn unsound<T>(point: Point, archive: ArchiveName, done: Result<T>) -> Result<T> {
+/// Says of damage in an archive which snapshot it costs.
+fn unsound<T>(snapshot: SnapshotId, archive: ArchiveName, done: Result<T>) -> Result<T> {
     let stored = StoredArchive { name: archive, size: 0 };
     done.map_err(|error| match is_damage(&error, &stored) {
         true => {
             let archive = named(&error).unwrap_or_else(|| archive.to_string());
-            Error::Unsound { point, archive, source: Box::new(error) }
+            Error::Unsound { snapshot, archive, source: Box::new(error) }
         }
         false => error,
     })

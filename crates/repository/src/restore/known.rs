@@ -1,50 +1,66 @@
 //! [`Known`]: the states of trees of which there are backups.
 
+use std::collections::HashMap;
 use std::fmt;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
+use archive::Archive;
 use diffindex::DiffIndex;
 use dirindex::{DirIndex, Root};
 
-/// Hands over one state after the other, and a diff that leads to it, until it is told that it was the one.
-/// Whether it was.
-type States = dyn Fn(&mut dyn FnMut(&DirIndex, &DiffIndex) -> bool) -> bool + Send + Sync;
+/// Opens an archive, if it can be opened.
+type Open<'a> = Box<dyn Fn() -> Option<Archive> + Send + Sync + 'a>;
 
-/// States of trees of which there are backups: by their roots, which is enough for a directory that is exactly in
-/// one of them; and by all that is in them, for one that is as far as its file system and the rights of who
-/// restored it went.
+/// States of trees of which there are backups: those that archives lead to. A directory that is in one of them, as far as its
+/// file system and the rights of who restored it went, may be changed without loss.
+///
+/// Nothing is opened before it is asked for.
 #[derive(Clone, Default)]
-pub struct Known {
-    roots: Vec<Root>,
-    states: Option<Arc<States>>,
+pub struct Known<'a> {
+    archives: Arc<Vec<Open<'a>>>,
+    roots: Arc<OnceLock<Vec<Root>>>,
 }
 
-impl Known {
-    /// The states with these roots.
-    pub fn roots(roots: Vec<Root>) -> Known {
-        Known { roots, states: None }
+impl Known<'static> {
+    /// The states that `archives` lead to, each of which follows an earlier one or is a full backup.
+    pub fn of(archives: &[Archive]) -> Known<'static> {
+        let archives = archives.iter().cloned();
+        Known::new(archives.map(|archive| Box::new(move || Some(archive.clone())) as _))
+    }
+}
+
+impl<'a> Known<'a> {
+    pub(super) fn new(archives: impl Iterator<Item = Open<'a>>) -> Known<'a> {
+        Known { archives: Arc::new(archives.collect()), roots: Arc::default() }
     }
 
-    /// These, and what `states` hands over: one state after the other, with a diff that leads to it, to the function that it is given, until that
-    /// says that it was the one. It is called only where the restore would be refused else.
-    pub fn with_states(
-        self,
-        states: impl Fn(&mut dyn FnMut(&DirIndex, &DiffIndex) -> bool) -> bool + Send + Sync + 'static,
-    ) -> Known {
-        Known { states: Some(Arc::new(states)), ..self }
-    }
-
+    /// Whether an archive leads to the tree `root`.
     pub(super) fn has(&self, root: Root) -> bool {
-        self.roots.contains(&root)
+        let opened = || self.archives.iter().filter_map(|open| Some(open()?.result())).collect();
+        self.roots.get_or_init(opened).contains(&root)
     }
 
+    /// Hands over one state after the other, and a diff that leads to it, until `is_it` says that it was the one.
     pub(super) fn any(&self, mut is_it: impl FnMut(&DirIndex, &DiffIndex) -> bool) -> bool {
-        self.states.as_ref().is_some_and(|states| states(&mut is_it))
+        // By the root of each, since every archive starts from one before it.
+        let mut states = HashMap::from([(DirIndex::empty().root(), DirIndex::empty())]);
+        self.archives.iter().any(|open| {
+            let state = open().and_then(|archive| {
+                let data = archive.load().ok()?;
+                let state = data.diff().apply_to(states.get(&data.diff().base())?).ok()?;
+                Some((state, data))
+            });
+            state.is_some_and(|(state, data)| {
+                let found = is_it(&state, data.diff());
+                states.insert(state.root(), state);
+                found
+            })
+        })
     }
 }
 
-impl fmt::Debug for Known {
+impl fmt::Debug for Known<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Known").field("roots", &self.roots).finish_non_exhaustive()
+        f.debug_struct("Known").field("archives", &self.archives.len()).finish_non_exhaustive()
     }
 }

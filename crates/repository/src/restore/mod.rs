@@ -16,7 +16,10 @@ use dirindex::{DirIndex, Meta, Node, Record, RelPath};
 
 use self::found::Found;
 pub use self::known::Known;
+use crate::Repository;
+use crate::chains::{self, Skipped};
 use crate::error::{Error, Result};
+use crate::store::{self, SnapshotId, Store};
 
 /// What is restored, and what may go for it.
 #[derive(Debug, Clone, Default)]
@@ -26,7 +29,7 @@ pub struct RestoreOptions {
     pub paths: Vec<RelPath>,
     /// The states of trees of which there are backups: a directory that is in one of them may be
     /// changed into any other without being asked for [`overwrite`](RestoreOptions::overwrite).
-    pub known: Known,
+    pub known: Known<'static>,
     /// Whether what stands where something else is to be restored is replaced.
     pub overwrite: bool,
     /// Whether what the backup does not have, at or below what is restored, is removed. What no backup could
@@ -34,6 +37,64 @@ pub struct RestoreOptions {
     pub delete: bool,
     /// How it is done; always [beside](ApplyOptions::beside) what is left alone.
     pub apply: ApplyOptions,
+}
+
+/// What a restore did.
+#[derive(Debug)]
+#[non_exhaustive]
+pub struct RestoreReport {
+    /// What was changed in the directory.
+    pub applied: Applied,
+    /// The archives that are damaged, or do not go with the others, and were not needed.
+    pub skipped: Vec<Skipped>,
+}
+
+impl<S: Store> Repository<S> {
+    /// Restores `snapshot` into the directory `dest`, which has to be there. Where archives are damaged, another chain is
+    /// tried.
+    ///
+    /// Nothing there is replaced or removed that the options do not allow, unless the directory is exactly as some snapshot of
+    /// the repository: then all that it has is backed up. A restore that was interrupted in `dest` is finished first.
+    ///
+    /// # Errors
+    /// As [`plan_restore`], [`apply_with`] and [`with_archives`](Repository::with_archives).
+    pub fn restore(
+        &self,
+        snapshot: SnapshotId,
+        dest: impl AsRef<Path>,
+        options: &RestoreOptions,
+    ) -> Result<RestoreReport> {
+        let dest = dest.as_ref();
+        recover_with(dest, &options.apply)?;
+        let carry_out = |data: &DiffData, _: &[Archive]| apply_plan(data, dest, options);
+        let (applied, skipped) = self.restore_by(snapshot, dest, options, carry_out)?;
+        Ok(RestoreReport { applied, skipped })
+    }
+
+    /// [`restore`](Repository::restore), for who wants to see the plan, or to carry it out: `carry_out` gets what is to be
+    /// [applied](apply_with), [beside](ApplyOptions::beside) what stays, and the archives that it comes from. Where it fails
+    /// by what is in an archive, it is called again with another plan.
+    ///
+    /// # Errors
+    /// As [`plan_restore`] and [`with_archives`](Repository::with_archives), and what `carry_out` returns.
+    pub fn restore_by<T>(
+        &self,
+        snapshot: SnapshotId,
+        dest: impl AsRef<Path>,
+        options: &RestoreOptions,
+        mut carry_out: impl FnMut(&DiffData, &[Archive]) -> Result<T>,
+    ) -> Result<(T, Vec<Skipped>)> {
+        let listed = self.snapshots()?;
+        let names = listed.archives().iter().map(|archive| archive.name);
+        let store = self.store();
+        let stored = Known::new(
+            names.map(|name| Box::new(move || store::open_archive(store, &name).ok()) as _),
+        );
+        chains::try_chains(store, &listed, snapshot, |archives| {
+            let data = plan(archives, dest.as_ref(), options, &[&options.known, &stored])?;
+            carry_out(&data, archives)
+        })
+    }
 }
 
 /// Restores what `archives`, of which the first is a full backup and each starts where the one
@@ -51,9 +112,12 @@ pub fn restore(
 ) -> Result<Applied> {
     let dest = dest.as_ref();
     recover_with(dest, &options.apply)?;
-    let data = plan_restore(archives, dest, options)?;
+    apply_plan(&plan_restore(archives, dest, options)?, dest, options)
+}
+
+fn apply_plan(data: &DiffData, dest: &Path, options: &RestoreOptions) -> Result<Applied> {
     let apply = ApplyOptions { beside: true, ..options.apply.clone() };
-    Ok(apply_with(dest, &data, &apply)?)
+    Ok(apply_with(dest, data, &apply)?)
 }
 
 /// What [`restore`] applies to the directory `dest`, [beside](ApplyOptions::beside) what it leaves alone;
@@ -76,7 +140,16 @@ pub fn plan_restore(
     dest: impl AsRef<Path>,
     options: &RestoreOptions,
 ) -> Result<DiffData> {
-    let dest = dest.as_ref();
+    plan(archives, dest.as_ref(), options, &[&options.known])
+}
+
+/// [`plan_restore`], with all that is known.
+fn plan(
+    archives: &[Archive],
+    dest: &Path,
+    options: &RestoreOptions,
+    known: &[&Known<'_>],
+) -> Result<DiffData> {
     let source = source(archives, &options.paths)?;
     let found = Found::of(dest, options)?;
     // Where nothing is, nothing is asked of it.
@@ -89,15 +162,16 @@ pub fn plan_restore(
         (Some(last), false) => last.load()?.diff().clone(),
         _ => source.diff().clone(),
     };
-    let plan = |known: bool| {
+    let planned = |known: bool| {
         let (delete, replace) = (known || options.delete, known || options.overwrite);
         let (target, paths, left_out) = (&target, &options.paths, last.left_out());
         let wanted = Wanted { target, paths, left_out, delete, replace, dest, options };
         Result::Ok(source.retarget(&wanted.concerns(&found)?)?)
     };
-    let known = options.known.has(found.index.root());
-    let data = plan(known)?;
-    if known || options.overwrite {
+    // Only who has something there has a copy.
+    let is_known = !found.is_empty() && known.iter().any(|known| known.has(found.index.root()));
+    let data = planned(is_known)?;
+    if is_known || options.overwrite {
         return Ok(data);
     }
     let mut lost = data.diff().changes().iter().filter(|change| loses(change));
@@ -107,9 +181,11 @@ pub fn plan_restore(
     let asks = first.is_some() || found.index.records().iter().any(extra);
     if asks
         && options.paths.is_empty()
-        && options.known.any(|state, diff| found.is_copy((state, diff.left_out()), dest, options))
+        && known.iter().any(|known| {
+            known.any(|state, diff| found.is_copy((state, diff.left_out()), dest, options))
+        })
     {
-        return plan(true);
+        return planned(true);
     }
     let Some(first) = first else { return Ok(data) };
     let (path, others) = (first.path.clone(), lost.count());

@@ -1,4 +1,4 @@
-//! Times as a person types them. Knows calendars and time zones, and no point.
+//! Times as a person types them. Knows calendars and time zones, and no snapshot.
 
 use jiff::civil::DateTime;
 use jiff::tz::TimeZone;

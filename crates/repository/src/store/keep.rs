@@ -1,4 +1,4 @@
-//! [`Keep`]: which of many points are worth keeping. Pure.
+//! [`Keep`]: which of many snapshots are worth keeping. Pure.
 
 use std::collections::BTreeSet;
 
@@ -6,16 +6,16 @@ use jiff::Timestamp;
 use jiff::civil::{Date, ISOWeekDate};
 use jiff::tz::TimeZone;
 
-use super::Point;
+use super::SnapshotId;
 
-/// Rules, each of which keeps some points; a point is kept if any rule keeps it, and the newest always
-/// is. The last ones are those that were made last; days, weeks (from Monday), months and years are those of UTC; of each the last point is kept, and
-/// only those that have a point count.
+/// Rules, each of which keeps some snapshots; a snapshot is kept if any rule keeps it, and the newest always
+/// is. The last ones are those that were made last; days, weeks (from Monday), months and years are those of UTC; of each the last snapshot is kept, and
+/// only those that have a snapshot count.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Keep {
-    /// The last so many points.
+    /// The last so many snapshots.
     pub last: usize,
-    /// The last point of each of the last so many days.
+    /// The last snapshot of each of the last so many days.
     pub daily: usize,
     /// … weeks.
     pub weekly: usize,
@@ -26,27 +26,32 @@ pub struct Keep {
 }
 
 impl Keep {
-    /// Those of `points`, which are in order, that are kept.
-    pub fn of(&self, points: impl DoubleEndedIterator<Item = Point>) -> BTreeSet<Point> {
-        self.of_dated(points.map(|point| (point, point)))
+    /// Those of `snapshots`, which are in order, that are kept.
+    pub fn of(
+        &self,
+        snapshots: impl DoubleEndedIterator<Item = SnapshotId>,
+    ) -> BTreeSet<SnapshotId> {
+        self.of_dated(snapshots.map(|snapshot| (snapshot, snapshot)))
     }
 
-    /// Those of `points`, which are in order, that are kept; each with the time at which it was made, which is never before
+    /// Those of `snapshots`, which are in order, that are kept; each with the time at which it was made, which is never before
     /// that of an earlier one.
     pub fn of_dated(
         &self,
-        points: impl DoubleEndedIterator<Item = (Point, Point)>,
-    ) -> BTreeSet<Point> {
-        let newest_first: Vec<(Point, Point)> = points.rev().collect();
+        snapshots: impl DoubleEndedIterator<Item = (SnapshotId, SnapshotId)>,
+    ) -> BTreeSet<SnapshotId> {
+        let newest_first: Vec<(SnapshotId, SnapshotId)> = snapshots.rev().collect();
         let last = newest_first.iter().take(self.last.max(1));
-        let mut kept: BTreeSet<Point> = last.map(|(point, _)| *point).collect();
+        let mut kept: BTreeSet<SnapshotId> = last.map(|(snapshot, _)| *snapshot).collect();
         let mut rule = |count: usize, period: fn(Date) -> Date| {
             let mut last = None;
-            let begins = |(_, time): &&(Point, Point)| {
+            let begins = |(_, time): &&(SnapshotId, SnapshotId)| {
                 let now = Some(period(date(*time)));
                 std::mem::replace(&mut last, now) != now
             };
-            kept.extend(newest_first.iter().filter(begins).take(count).map(|(point, _)| *point));
+            kept.extend(
+                newest_first.iter().filter(begins).take(count).map(|(snapshot, _)| *snapshot),
+            );
         };
         rule(self.daily, |date| date);
         rule(self.weekly, monday);
@@ -57,14 +62,14 @@ impl Keep {
 }
 
 impl Keep {
-    /// Whether any rule asks when a point was made.
+    /// Whether any rule asks when a snapshot was made.
     pub fn asks_for_times(&self) -> bool {
         [self.daily, self.weekly, self.monthly, self.yearly].iter().any(|&count| count > 0)
     }
 }
 
-fn date(point: Point) -> Date {
-    let time = Timestamp::from_second(point.secs()).unwrap_or_default();
+fn date(snapshot: SnapshotId) -> Date {
+    let time = Timestamp::from_second(snapshot.secs()).unwrap_or_default();
     TimeZone::UTC.to_datetime(time).date()
 }
 
@@ -78,13 +83,13 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
 
-    fn point(id: &str) -> Point {
+    fn snapshot(id: &str) -> SnapshotId {
         format!("{id}Z").parse().unwrap()
     }
 
     fn kept(keep: Keep, ids: &[&str]) -> Vec<String> {
-        let points = ids.iter().map(|id| point(id));
-        keep.of(points).iter().map(|p| p.to_string().trim_end_matches('Z').to_owned()).collect()
+        let snapshots = ids.iter().map(|id| snapshot(id));
+        keep.of(snapshots).iter().map(|p| p.to_string().trim_end_matches('Z').to_owned()).collect()
     }
 
     const IDS: [&str; 10] = [
@@ -130,9 +135,9 @@ mod tests {
         /// More of a rule keeps no less, and rules add up.
         #[test]
         fn rules_add_up(secs in proptest::collection::btree_set(0..4_000_000i64, 0..40), a in 0..9usize, b in 0..9usize) {
-            let points = || secs.iter().map(|s| Point::from_secs(s * 997).unwrap());
-            let keep = |last, daily| Keep { last, daily, ..Keep::default() }.of(points());
-            let both: BTreeSet<Point> = keep(a, 0).union(&keep(0, b)).copied().collect();
+            let snapshots = || secs.iter().map(|s| SnapshotId::from_secs(s * 997).unwrap());
+            let keep = |last, daily| Keep { last, daily, ..Keep::default() }.of(snapshots());
+            let both: BTreeSet<SnapshotId> = keep(a, 0).union(&keep(0, b)).copied().collect();
             prop_assert_eq!(&keep(a, b), &both);
             prop_assert!(keep(a, b).is_subset(&keep(a + 1, b + 1)));
             prop_assert_eq!(keep(a, 0).len(), secs.len().min(a.max(1)));

@@ -1,4 +1,4 @@
-//! [`Store`]: where archives and an index are kept by name, and [`Points`]: what the names say. Knows
+//! [`Store`]: where archives and an index are kept by name, and [`Snapshots`]: what the names say. Knows
 //! nothing of how archives are made or what becomes of them.
 
 use std::io::{self, ErrorKind, Write};
@@ -15,18 +15,15 @@ mod lock;
 mod name;
 #[cfg(feature = "object_store")]
 mod object;
-mod points;
+mod snapshots;
 mod times;
-mod ways;
 
 pub use dir::DirStore;
 pub use keep::Keep;
-pub use name::{ArchiveName, Name, NoPoint, Point};
+pub use name::{ArchiveName, InvalidSnapshotId, Name, SnapshotId};
 #[cfg(feature = "object_store")]
 pub use object::ObjectStoreAdapter;
-pub use points::{AtError, Points, StoredArchive};
-pub use ways::{PassedOver, by_any_way};
-pub(crate) use ways::{is_damage, is_exhaustion, is_full, open, told};
+pub use snapshots::{AtError, Snapshots, StoredArchive};
 
 /// A place that keeps files by name: a directory ([`DirStore`]), or anything else that has these five
 /// verbs. What is in it never changes: files come whole and go whole.
@@ -77,6 +74,32 @@ pub trait Store: Send + Sync {
     }
 }
 
+impl<T: Store + ?Sized> Store for &T {
+    fn list(&self) -> io::Result<Vec<Stored>> {
+        (**self).list()
+    }
+
+    fn open(&self, name: &str) -> io::Result<Box<dyn ReadAt>> {
+        (**self).open(name)
+    }
+
+    fn put(&self, name: &str) -> io::Result<Box<dyn Put + '_>> {
+        (**self).put(name)
+    }
+
+    fn delete(&self, name: &str) -> io::Result<()> {
+        (**self).delete(name)
+    }
+
+    fn lock(&self) -> io::Result<Box<dyn Send + '_>> {
+        (**self).lock()
+    }
+
+    fn directory(&self) -> Option<(u64, u64)> {
+        (**self).directory()
+    }
+}
+
 /// A file on its way into a [`Store`]. Dropped before it is committed, it leaves nothing.
 pub trait Put: Write {
     /// Gives the file its name: when this returns, all that was written is there, durably, and before
@@ -88,46 +111,67 @@ pub trait Put: Write {
     fn commit(self: Box<Self>) -> io::Result<()>;
 }
 
-/// What can be restored from `store`.
-///
-/// # Errors
-/// [`Error::Store`].
-pub fn points(store: &dyn Store) -> Result<Points> {
-    let files = store.list().map_err(|source| failed("list", "the store", source))?;
-    Ok(Points::of(&files))
+/// Every file in `store`.
+pub(crate) fn list(store: &dyn Store) -> Result<Vec<Stored>> {
+    store.list().map_err(|source| failed("list", "the store", source))
 }
 
-/// How many bytes the archives and indexes among `files` have together.
-pub fn bytes_of(files: &[Stored]) -> u64 {
-    let ours = files.iter().filter(|file| Name::parse(&file.name).is_some());
-    ours.map(|file| file.size).sum()
+/// The snapshots in `store`.
+pub(crate) fn snapshots(store: &dyn Store) -> Result<Snapshots> {
+    Ok(Snapshots::of(&list(store)?))
 }
 
 /// Opens an archive of `store` by its table.
-///
-/// # Errors
-/// [`Error::Store`], [`Error::Archived`].
-pub fn open_archive(store: &dyn Store, name: &ArchiveName) -> Result<Archive> {
+pub(crate) fn open_archive(store: &dyn Store, name: &ArchiveName) -> Result<Archive> {
     let name = name.to_string();
     let source = store.open(&name).map_err(|source| failed("open", &name, source))?;
     Ok(Archive::from_source(source, name)?)
 }
 
-/// Opens the index of a point in `store`.
-///
-/// # Errors
-/// [`Error::Store`], [`Error::Index`].
-pub fn open_index(store: &dyn Store, point: Point) -> Result<DirIndex> {
-    let name = Name::Index(point).to_string();
+/// Opens the index of a snapshot in `store`.
+pub(crate) fn open_index(store: &dyn Store, snapshot: SnapshotId) -> Result<DirIndex> {
+    let name = Name::Index(snapshot).to_string();
     let source = store.open(&name).map_err(|source| failed("open", &name, source))?;
     Ok(DirIndex::from_source(source)?)
 }
 
+/// Puts what `write` writes under `name`.
+pub(crate) fn put(
+    store: &dyn Store,
+    name: Name,
+    write: impl FnOnce(&mut dyn Write) -> Result<()>,
+) -> Result<Stored> {
+    let name = name.to_string();
+    let failed = |source| failed("put", &name, source);
+    let mut out = Counted { out: store.put(&name).map_err(failed)?, len: 0 };
+    write(&mut out).map_err(|error| match error {
+        Error::Archived(archive::Error::Write(source)) => failed(source),
+        other => other,
+    })?;
+    let size = out.len;
+    out.out.commit().map_err(failed)?;
+    Ok(Stored { name, size })
+}
+
+struct Counted<'a> {
+    out: Box<dyn Put + 'a>,
+    len: u64,
+}
+
+impl Write for Counted<'_> {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        let written = self.out.write(bytes)?;
+        self.len += written as u64;
+        Ok(written)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.out.flush()
+    }
+}
+
 /// [`Store::lock`], with a word for a store that is in use.
-///
-/// # Errors
-/// [`Error::Busy`], [`Error::Store`].
-pub fn lock(store: &dyn Store) -> Result<Box<dyn Send + '_>> {
+pub(crate) fn lock(store: &dyn Store) -> Result<Box<dyn Send + '_>> {
     store.lock().map_err(|source| match source.kind() {
         ErrorKind::WouldBlock => Error::Busy,
         _ => failed("lock", "the store", source),

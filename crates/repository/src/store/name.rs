@@ -1,4 +1,4 @@
-//! [`Point`] and [`Name`]: what the files of a store are called. Pure.
+//! [`SnapshotId`] and [`Name`]: what the files of a store are called. Pure.
 
 use std::fmt;
 use std::str::FromStr;
@@ -9,18 +9,18 @@ use jiff::Timestamp;
 
 /// A moment that was backed up, to the second. Its text, `20261122T161858Z`, is its id.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct Point(i64);
+pub struct SnapshotId(i64);
 
-impl Point {
-    /// The point `secs` seconds after the start of 1970 in UTC; `None` outside the years 1970 to 9999.
-    pub fn from_secs(secs: i64) -> Option<Point> {
-        (secs >= 0 && Timestamp::from_second(secs).is_ok()).then_some(Point(secs))
+impl SnapshotId {
+    /// The id of the moment `secs` seconds after the start of 1970 in UTC; `None` outside the years 1970 to 9999.
+    pub fn from_secs(secs: i64) -> Option<SnapshotId> {
+        (secs >= 0 && Timestamp::from_second(secs).is_ok()).then_some(SnapshotId(secs))
     }
 
-    /// The point that the system's clock is at, or the first one where that is not set.
-    pub fn now() -> Point {
+    /// The id of this moment by the system's clock, or the first one where that is not set.
+    pub fn now() -> SnapshotId {
         let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-        i64::try_from(since.as_secs()).ok().and_then(Point::from_secs).unwrap_or(Point(0))
+        i64::try_from(since.as_secs()).ok().and_then(SnapshotId::from_secs).unwrap_or(SnapshotId(0))
     }
 
     /// Seconds since the start of 1970 in UTC.
@@ -30,30 +30,30 @@ impl Point {
 }
 
 /// The id.
-impl fmt::Display for Point {
+impl fmt::Display for SnapshotId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let time = Timestamp::from_second(self.0).unwrap_or_default();
         f.pad(&time.strftime("%Y%m%dT%H%M%SZ").to_string())
     }
 }
 
-/// What is no id of a point.
+/// What is no id of a snapshot.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error("no id of a point, such as 20261122T161858Z")]
-pub struct NoPoint;
+#[error("no id of a snapshot, such as 20261122T161858Z")]
+pub struct InvalidSnapshotId;
 
 /// Takes an id, and no other way to write a time.
-impl FromStr for Point {
-    type Err = NoPoint;
+impl FromStr for SnapshotId {
+    type Err = InvalidSnapshotId;
 
-    fn from_str(id: &str) -> Result<Point, NoPoint> {
-        let time: Timestamp = id.parse().map_err(|_| NoPoint)?;
-        let point = Point::from_secs(time.as_second()).ok_or(NoPoint)?;
-        if point.to_string() == id { Ok(point) } else { Err(NoPoint) }
+    fn from_str(id: &str) -> Result<SnapshotId, InvalidSnapshotId> {
+        let time: Timestamp = id.parse().map_err(|_| InvalidSnapshotId)?;
+        let snapshot = SnapshotId::from_secs(time.as_second()).ok_or(InvalidSnapshotId)?;
+        if snapshot.to_string() == id { Ok(snapshot) } else { Err(InvalidSnapshotId) }
     }
 }
 
-/// The name of an archive: it brings the state at one point, or nothing at all, to that at a later
+/// The name of an archive: it brings the state at one snapshot, or nothing at all, to that at a later
 /// one.
 ///
 /// Ids are in the order in which backups were made, so one that was made in the same second as the one before, or when the
@@ -61,11 +61,11 @@ impl FromStr for Point {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct ArchiveName {
     /// Where it leads.
-    pub to: Point,
+    pub to: SnapshotId,
     /// Where it starts; `None` for a full backup.
-    pub since: Option<Point>,
+    pub since: Option<SnapshotId>,
     /// What the clock said when the state was seen, where that is not the moment [`to`](ArchiveName::to).
-    pub clock: Option<Point>,
+    pub clock: Option<SnapshotId>,
     /// How it is compressed.
     pub format: Format,
 }
@@ -77,8 +77,8 @@ pub struct ArchiveName {
 pub enum Name {
     /// An archive.
     Archive(ArchiveName),
-    /// The index of the state at a point.
-    Index(Point),
+    /// The index of the state at a snapshot.
+    Index(SnapshotId),
 }
 
 impl Name {
@@ -112,7 +112,7 @@ impl fmt::Display for Name {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Name::Archive(name) => name.fmt(f),
-            Name::Index(point) => write!(f, "{point}.index"),
+            Name::Index(snapshot) => write!(f, "{snapshot}.index"),
         }
     }
 }
@@ -140,13 +140,13 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
 
-    fn points() -> impl Strategy<Value = Point> {
-        (0i64..253_402_207_200).prop_map(|secs| Point::from_secs(secs).unwrap())
+    fn snapshots() -> impl Strategy<Value = SnapshotId> {
+        (0i64..253_402_207_200).prop_map(|secs| SnapshotId::from_secs(secs).unwrap())
     }
 
     proptest! {
         #[test]
-        fn names_come_back(to in points(), since in points(), clock in proptest::option::of(points()), full in any::<bool>(), zstd in any::<bool>()) {
+        fn names_come_back(to in snapshots(), since in snapshots(), clock in proptest::option::of(snapshots()), full in any::<bool>(), zstd in any::<bool>()) {
             prop_assert_eq!(Name::parse(&Name::Index(to).to_string()), Some(Name::Index(to)));
             let format = if zstd { Format::Zstd } else { Format::Gzip };
             let since = (!full).then_some(since);
@@ -157,7 +157,7 @@ mod tests {
 
         /// In the order of time, as text too.
         #[test]
-        fn ids_are_in_order(a in points(), b in points()) {
+        fn ids_are_in_order(a in snapshots(), b in snapshots()) {
             prop_assert_eq!(a.cmp(&b), a.to_string().cmp(&b.to_string()));
         }
 
@@ -172,7 +172,7 @@ mod tests {
 
     #[test]
     fn names_look_like_this() {
-        let to: Point = "20261123T161858Z".parse().unwrap();
+        let to: SnapshotId = "20261123T161858Z".parse().unwrap();
         assert_eq!(to.secs(), 1_795_450_738);
         let since = Some("20261122T161858Z".parse().unwrap());
         let clock = Some("20261120T070000Z".parse().unwrap());
@@ -218,6 +218,6 @@ mod tests {
         ] {
             assert_eq!(Name::parse(name), None, "{name}");
         }
-        assert_eq!((Point::from_secs(-1), Point::from_secs(i64::MAX)), (None, None));
+        assert_eq!((SnapshotId::from_secs(-1), SnapshotId::from_secs(i64::MAX)), (None, None));
     }
 }

@@ -13,7 +13,8 @@ use rsync_core::Progress;
 use self::reached::{Reached, Start};
 use self::row::{Found, State};
 use crate::error::{Error, Result};
-use crate::store::{self, ArchiveName, Point, Points, Store, StoredArchive};
+use crate::store::{self, ArchiveName, SnapshotId, Snapshots, Store, StoredArchive};
+use crate::{Repository, chains};
 
 /// What verifying an archive found.
 #[derive(Debug)]
@@ -50,16 +51,16 @@ pub enum Restorable {
 pub struct VerifiedStore {
     /// Each archive, in the order of where they lead.
     pub archives: Vec<(StoredArchive, Verified)>,
-    /// What can be restored of each point, by the way on which the least is lost.
-    pub points: Vec<(Point, Restorable)>,
-    /// Points that are come to past archives with which something is wrong, though these are on the way with the fewest bytes,
-    /// and past which: they do not matter to these points.
-    pub passed: Vec<(Point, Vec<ArchiveName>)>,
-    /// Each index that is damaged or of another state than its point, and why. That costs nothing
+    /// What can be restored of each snapshot, by the chain on which the least is lost.
+    pub snapshots: Vec<(SnapshotId, Restorable)>,
+    /// Snapshots that are restored by another chain, because archives on the one with the fewest bytes are damaged; and these
+    /// archives.
+    pub skipped: Vec<(SnapshotId, Vec<ArchiveName>)>,
+    /// Each index that is damaged or of another state than its snapshot, and why. That costs nothing
     /// but time: it is made again from the archives.
-    pub indexes: Vec<(Point, Error)>,
-    /// Points of which there is an index and no archive.
-    pub missing: Vec<Point>,
+    pub indexes: Vec<(SnapshotId, Error)>,
+    /// Snapshots of which there is an index and no archive.
+    pub missing: Vec<SnapshotId>,
 }
 
 impl VerifiedStore {
@@ -68,7 +69,7 @@ impl VerifiedStore {
         self.indexes.is_empty()
             && self.missing.is_empty()
             && self.archives.iter().all(|(_, verified)| verified.problems.is_empty())
-            && self.points.iter().all(|(_, restorable)| *restorable == Restorable::Whole)
+            && self.snapshots.iter().all(|(_, restorable)| *restorable == Restorable::Whole)
     }
 }
 
@@ -92,26 +93,28 @@ pub fn verify_archives(archives: &[Archive], progress: Option<&Progress>) -> Res
     Ok(verified)
 }
 
-/// Verifies a store as [`verify_archives`] does each row of archives in it, and that none is missing
-/// from between others.
-///
-/// A backup or prune that is at work meanwhile is no fault: when something is wrong, and the store has other files than
-/// before, they are verified again.
-///
-/// # Errors
-/// [`Error::Store`] when it cannot be listed, [`Error::TooManyOpen`], and [`archive::Error::Cancelled`]. What is wrong with what is
-/// in it is found.
-pub fn verify_store(store: &dyn Store, progress: Option<&Progress>) -> Result<VerifiedStore> {
-    let mut points = store::points(store)?;
-    for _ in 0..MOST_LISTED {
-        let found = verify_listed(store, &points, progress)?;
-        let now = if found.is_sound() { None } else { Some(store::points(store)?) };
-        match now {
-            Some(now) if !now.is_same(&points) => points = now,
-            _ => return Ok(found),
+impl<S: Store> Repository<S> {
+    /// Verifies the store as [`verify_archives`] does each chain of archives in it, and that none is missing from between
+    /// others.
+    ///
+    /// A backup or prune that is at work meanwhile is no fault: when something is wrong, and the store has other files than
+    /// before, they are verified again.
+    ///
+    /// # Errors
+    /// [`Error::Store`] when it cannot be listed, [`Error::TooManyOpen`], and [`archive::Error::Cancelled`]. What is wrong
+    /// with what is in it is found.
+    pub fn verify(&self, progress: Option<&Progress>) -> Result<VerifiedStore> {
+        let mut snapshots = self.snapshots()?;
+        for _ in 0..MOST_LISTED {
+            let found = verify_listed(self.store(), &snapshots, progress)?;
+            let now = if found.is_sound() { None } else { Some(self.snapshots()?) };
+            match now {
+                Some(now) if !now.is_same(&snapshots) => snapshots = now,
+                _ => return Ok(found),
+            }
         }
+        verify_listed(self.store(), &snapshots, progress)
     }
-    verify_listed(store, &points, progress)
 }
 
 /// So often a store is verified again that changes meanwhile.
@@ -120,16 +123,16 @@ const MOST_LISTED: usize = 3;
 /// Verifies what a store was found to have.
 fn verify_listed(
     store: &dyn Store,
-    points: &Points,
+    snapshots: &Snapshots,
     progress: Option<&Progress>,
 ) -> Result<VerifiedStore> {
     let mut found = VerifiedStore::default();
     let mut reached = Reached::default();
-    let mut roots: BTreeMap<Point, Root> = BTreeMap::new();
-    let starts = points.archives().iter().enumerate();
-    let last_use: BTreeMap<Point, usize> =
+    let mut roots: BTreeMap<SnapshotId, Root> = BTreeMap::new();
+    let starts = snapshots.archives().iter().enumerate();
+    let last_use: BTreeMap<SnapshotId, usize> =
         starts.filter_map(|(number, archive)| Some((archive.name.since?, number))).collect();
-    for (number, &stored) in points.archives().iter().enumerate() {
+    for (number, &stored) in snapshots.archives().iter().enumerate() {
         let (to, since) = (stored.name.to, stored.name.since);
         let mut before = None;
         let mut verified = match store::open_archive(store, &stored.name) {
@@ -149,10 +152,10 @@ fn verify_listed(
                 }
                 verified
             }
-            Err(error) if store::is_exhaustion(&error) => return Err(store::told(error)),
+            Err(error) if chains::is_exhaustion(&error) => return Err(chains::told(error)),
             Err(error) => Found { problems: vec![error], state: None },
         };
-        if let Some(since) = since.filter(|since| points.way_to(*since).is_none()) {
+        if let Some(since) = since.filter(|since| snapshots.chain_to(*since).is_none()) {
             verified.problems.push(Error::Unlinked { since });
         }
         // A full backup under the name of an increment leads nowhere by itself.
@@ -161,48 +164,52 @@ fn verify_listed(
         if let Some(state) = verified.state {
             reached.add(stored, before, state);
         }
-        reached.keep(|point| last_use.get(&point).is_some_and(|&last| last > number));
+        reached.keep(|snapshot| last_use.get(&snapshot).is_some_and(|&last| last > number));
         found.archives.push((stored, Verified { problems: verified.problems, result }));
     }
-    found.points = points.all().map(|point| (point, reached.restorable(point))).collect();
-    found.passed = passed(points, &reached, &found.archives);
+    found.snapshots =
+        snapshots.all().map(|snapshot| (snapshot, reached.restorable(snapshot))).collect();
+    found.skipped = skipped(snapshots, &reached, &found.archives);
     let mut indexed = HashSet::new();
-    for &point in points.indexes() {
-        match index_root(store, point, reached.root(point)) {
+    for &snapshot in snapshots.indexes() {
+        match index_root(store, snapshot, reached.root(snapshot)) {
             Ok(root) => drop(indexed.insert(root)),
-            Err(error) if store::is_exhaustion(&error) => return Err(store::told(error)),
-            Err(error) => found.indexes.push((point, error)),
+            Err(error) if chains::is_exhaustion(&error) => return Err(chains::told(error)),
+            Err(error) => found.indexes.push((snapshot, error)),
         }
     }
     // A backup that was interrupted leaves an index and no archive too, but then that of the state
     // before is still there.
-    let newest = points.all().next_back().and_then(|point| reached.root(point));
+    let newest = snapshots.all().next_back().and_then(|snapshot| reached.root(snapshot));
     if newest.is_none_or(|root| !indexed.contains(&root)) {
-        let missing = points.indexes().iter().filter(|point| !points.all().any(|it| it == **point));
+        let missing = snapshots
+            .indexes()
+            .iter()
+            .filter(|snapshot| !snapshots.all().any(|it| it == **snapshot));
         found.missing.extend(missing);
     }
     Ok(found)
 }
 
-/// Past which archives with which something is wrong each point is come to, though they are on its way by names and sizes alone.
-fn passed(
-    points: &Points,
+/// Which damaged archives on the chain with the fewest bytes each snapshot is restored without.
+fn skipped(
+    snapshots: &Snapshots,
     reached: &Reached,
     archives: &[(StoredArchive, Verified)],
-) -> Vec<(Point, Vec<ArchiveName>)> {
+) -> Vec<(SnapshotId, Vec<ArchiveName>)> {
     let wrong = archives.iter().filter(|(_, verified)| !verified.problems.is_empty());
     let wrong: HashSet<ArchiveName> = wrong.map(|(stored, _)| stored.name).collect();
-    let past = |point: Point| {
-        let first = points.way_to(point)?.into_iter().map(|step| step.name);
+    let past = |snapshot: SnapshotId| {
+        let first = snapshots.chain_to(snapshot)?.into_iter().map(|step| step.name);
         let first: Vec<ArchiveName> = first.filter(|name| wrong.contains(name)).collect();
         let taken = match first.is_empty() {
             true => return None,
-            false => reached.way_to(point),
+            false => reached.chain_to(snapshot),
         };
         let past: Vec<ArchiveName> = first.into_iter().filter(|it| !taken.contains(it)).collect();
-        (!taken.is_empty() && !past.is_empty()).then_some((point, past))
+        (!taken.is_empty() && !past.is_empty()).then_some((snapshot, past))
     };
-    points.all().filter_map(past).collect()
+    snapshots.all().filter_map(past).collect()
 }
 
 fn restorable(state: Option<&State>) -> Restorable {
@@ -213,10 +220,10 @@ fn restorable(state: Option<&State>) -> Restorable {
     }
 }
 
-/// Reads every byte of the index of a point, which has to be of the tree that archives lead to there.
+/// Reads every byte of the index of a snapshot, which has to be of the tree that archives lead to there.
 /// Gives its root.
-fn index_root(store: &dyn Store, point: Point, expected: Option<Root>) -> Result<Root> {
-    let index = store::open_index(store, point)?;
+fn index_root(store: &dyn Store, snapshot: SnapshotId, expected: Option<Root>) -> Result<Root> {
+    let index = store::open_index(store, snapshot)?;
     index.check_signatures()?;
     match expected {
         Some(expected) if expected != index.root() => {

@@ -1,4 +1,4 @@
-//! [`Reached`]: the points of a store that archives were found to lead to, each by the way on which the least is lost. Knows
+//! [`Reached`]: the snapshots of a store that archives were found to lead to, each by the chain on which the least is lost. Knows
 //! nothing of how archives are looked at.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
@@ -7,31 +7,31 @@ use dirindex::Root;
 
 use super::row::State;
 use super::{Restorable, restorable};
-use crate::store::{ArchiveName, Point, StoredArchive};
+use crate::store::{ArchiveName, SnapshotId, StoredArchive};
 
 /// What archives lead to.
 #[derive(Default)]
 pub(super) struct Reached {
-    /// The states that others may start from. A point has several where one of its archives has been exchanged: of
+    /// The states that others may start from. A snapshot has several where one of its archives has been exchanged: of
     /// each tree the best.
-    starts: BTreeMap<Point, Vec<Start>>,
+    starts: BTreeMap<SnapshotId, Vec<Start>>,
     /// The archive before each one that leads anywhere.
     before: HashMap<ArchiveName, Option<ArchiveName>>,
-    /// The best way to each point.
-    ends: BTreeMap<Point, End>,
+    /// The best chain to each snapshot.
+    ends: BTreeMap<SnapshotId, End>,
 }
 
-/// A state, and the way to it.
+/// A state, and the chain to it.
 pub(super) struct Start {
     pub(super) state: State,
     last: ArchiveName,
     cost: Cost,
 }
 
-/// How many files are lost on a way, then how many bytes its archives have.
+/// How many files are lost on a chain, then how many bytes its archives have.
 type Cost = (usize, u64);
 
-/// What is known of a point in the end.
+/// What is known of a snapshot in the end.
 struct End {
     last: ArchiveName,
     cost: Cost,
@@ -49,25 +49,25 @@ impl Start {
 }
 
 impl Reached {
-    /// What an archive that starts from the tree `root` at `point` can be put on. Where there is no such state, another
-    /// of that point, which it does not fit.
-    pub(super) fn start(&self, point: Point, root: Root) -> Option<&Start> {
-        let starts = self.starts.get(&point)?;
+    /// What an archive that starts from the tree `root` at `snapshot` can be put on. Where there is no such state, another
+    /// of that snapshot, which it does not fit.
+    pub(super) fn start(&self, snapshot: SnapshotId, root: Root) -> Option<&Start> {
+        let starts = self.starts.get(&snapshot)?;
         let fits = starts.iter().find(|start| start.state.root() == root);
         fits.or_else(|| starts.iter().min_by_key(|start| start.cost))
     }
 
     /// Notes that `archive` leads to `state`.
     pub(super) fn add(&mut self, archive: StoredArchive, before: Option<Before>, state: State) {
-        let (last, point, root) = (archive.name, archive.name.to, state.root());
+        let (last, snapshot, root) = (archive.name, archive.name.to, state.root());
         let bytes = before.map_or(0, |(_, bytes)| bytes).saturating_add(archive.size);
         let cost = (state.lost.len(), bytes);
         self.before.insert(last, before.map(|(before, _)| before));
-        if self.ends.get(&point).is_none_or(|end| cost < end.cost) {
+        if self.ends.get(&snapshot).is_none_or(|end| cost < end.cost) {
             let restorable = restorable(Some(&state));
-            self.ends.insert(point, End { last, cost, root, restorable });
+            self.ends.insert(snapshot, End { last, cost, root, restorable });
         }
-        let starts = self.starts.entry(point).or_default();
+        let starts = self.starts.entry(snapshot).or_default();
         let start = Start { state, last, cost };
         match starts.iter_mut().find(|start| start.state.root() == root) {
             Some(other) if other.cost <= cost => {}
@@ -76,24 +76,24 @@ impl Reached {
         }
     }
 
-    /// Drops the states of those points that nothing starts from any more: they are large.
-    pub(super) fn keep(&mut self, is_needed: impl Fn(Point) -> bool) {
-        self.starts.retain(|point, _| is_needed(*point));
+    /// Drops the states of those snapshots that nothing starts from any more: they are large.
+    pub(super) fn keep(&mut self, is_needed: impl Fn(SnapshotId) -> bool) {
+        self.starts.retain(|snapshot, _| is_needed(*snapshot));
     }
 
-    /// What can be restored of `point`.
-    pub(super) fn restorable(&self, point: Point) -> Restorable {
-        self.ends.get(&point).map_or(Restorable::Nothing, |end| end.restorable.clone())
+    /// What can be restored of `snapshot`.
+    pub(super) fn restorable(&self, snapshot: SnapshotId) -> Restorable {
+        self.ends.get(&snapshot).map_or(Restorable::Nothing, |end| end.restorable.clone())
     }
 
-    /// The root of the state at `point`.
-    pub(super) fn root(&self, point: Point) -> Option<Root> {
-        self.ends.get(&point).map(|end| end.root)
+    /// The root of the state at `snapshot`.
+    pub(super) fn root(&self, snapshot: SnapshotId) -> Option<Root> {
+        self.ends.get(&snapshot).map(|end| end.root)
     }
 
-    /// The archives by which `point` is come to.
-    pub(super) fn way_to(&self, point: Point) -> BTreeSet<ArchiveName> {
-        let last = self.ends.get(&point).map(|end| end.last);
+    /// The archives by which `snapshot` is come to.
+    pub(super) fn chain_to(&self, snapshot: SnapshotId) -> BTreeSet<ArchiveName> {
+        let last = self.ends.get(&snapshot).map(|end| end.last);
         std::iter::successors(last, |name| *self.before.get(name)?).collect()
     }
 }

@@ -10,8 +10,8 @@ use dirindex::{DirIndex, Node, RelPath, Root};
 use rayon::prelude::*;
 use rsync_core::{Digest, Progress};
 
+use crate::chains;
 use crate::error::{Error, Result};
-use crate::store;
 
 /// Contents that one task of the thread pool reads: neighbours, mostly in the same members.
 const RUN: usize = 64;
@@ -54,8 +54,8 @@ pub(super) fn verify(
         return Err(archive::Error::Cancelled.into());
     }
     // That says nothing of the archive.
-    match problems.iter().position(store::is_exhaustion) {
-        Some(at) => Err(store::told(problems.swap_remove(at))),
+    match problems.iter().position(chains::is_exhaustion) {
+        Some(at) => Err(chains::told(problems.swap_remove(at))),
         None => Ok(Found { problems, state }),
     }
 }

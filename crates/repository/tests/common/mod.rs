@@ -7,25 +7,25 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use apply::{ApplyOptions, apply_with};
 use archive::ReadAt;
-use repository::store::{self, Put, Stored};
-use repository::{DirStore, Point, Store};
+use repository::store::{Put, Stored};
+use repository::{DirStore, Repository, SnapshotId, Store};
 
 use testing::{Snapshot, fast_tempdir, snapshot};
 
 /// The tree that the archives of `store` lead to at `point`, made by applying them one by one.
-pub fn restored(store: &dyn Store, point: Point) -> Snapshot {
+pub fn restored(store: &dyn Store, point: SnapshotId) -> Snapshot {
     let temp = fast_tempdir();
     let options = ApplyOptions { sync: false, ..ApplyOptions::default() };
-    for archive in store::points(store).unwrap().way_to(point).unwrap() {
-        let data = store::open_archive(store, &archive.name).unwrap().load().unwrap();
+    for archive in Repository::new(store).snapshots().unwrap().chain_to(point).unwrap() {
+        let data = Repository::new(store).archive(&archive.name).unwrap().load().unwrap();
         apply_with(temp.path(), &data, &options).unwrap();
     }
     snapshot(temp.path())
 }
 
 /// That every point in `history` is there and is what the tree was then, and that there are no others.
-pub fn check(store: &dyn Store, history: &BTreeMap<Point, Snapshot>) {
-    let points = store::points(store).unwrap();
+pub fn check(store: &dyn Store, history: &BTreeMap<SnapshotId, Snapshot>) {
+    let points = Repository::new(store).snapshots().unwrap();
     assert_eq!(
         points.restorable().collect::<Vec<_>>(),
         history.keys().copied().collect::<Vec<_>>()

@@ -1,4 +1,4 @@
-//! Going to a point by another way when archives on the cheapest one turn out to be damaged. Knows which archives a
+//! Going to a snapshot by another chain when archives on the cheapest one turn out to be damaged. Knows which archives a
 //! failure speaks of, not what is done with them.
 
 use std::collections::{HashSet, VecDeque};
@@ -6,56 +6,82 @@ use std::io;
 
 use archive::Archive;
 
-use super::{ArchiveName, Point, Points, Store, StoredArchive, open_archive, points};
+use crate::Repository;
 use crate::error::{Error, Result};
+use crate::store::{self, ArchiveName, SnapshotId, Snapshots, Store, StoredArchive};
 
-/// An archive past which a point was come to, or tried to.
+/// An archive that was skipped, since it is damaged or does not go with the others.
 #[derive(Debug)]
-pub struct PassedOver {
+pub struct Skipped {
     /// Which one.
     pub archive: ArchiveName,
     /// What is wrong with it.
     pub error: Error,
 }
 
-/// Gives `attempt` the archives that lead to `point` from nothing, by the way with the fewest bytes. When one of them cannot be
-/// read, or does not go with the others, and so when `attempt` fails by what is in them, that is told in `passed`, and
-/// the next way is tried: the cheapest without such archives. `attempt` must have changed nothing when it fails so,
-/// as [`restore`](crate::restore) and [`repair`](crate::repair()) have not.
-///
-/// When every way leads over such an archive, those are tried, some 64 at most, that go on from it by others: what is damaged in
-/// it may not matter to them.
-///
-/// Another process may change the store meanwhile, as a prune does, which puts one archive in the place of several. So when an
-/// archive is gone, or none lead to the point, the store is listed again, and what it has then is tried.
-///
-/// # Errors
-/// [`Error::NoWay`] when archives are missing; the last error of `attempt`, and any that is not the archives' fault at
-/// once.
-pub fn by_any_way<T>(
+impl<S: Store> Repository<S> {
+    /// Gives `attempt` the archives that lead to `snapshot` from nothing, by the chain with the fewest bytes. When one of them
+    /// cannot be read, or does not go with the others, it is skipped, and so when `attempt` fails by what is in it: the next
+    /// chain is tried, the cheapest without such archives. `attempt` must have changed nothing when it fails so.
+    ///
+    /// When every chain leads over such an archive, those are tried, some 64 at most, that go on from it by others: what is
+    /// damaged in it may not matter to them.
+    ///
+    /// Another process may change the store meanwhile, as a prune does, which puts one archive in the place of several. So when
+    /// an archive is gone, or none lead to the snapshot, the store is listed again, and what it has then is tried.
+    ///
+    /// # Errors
+    /// [`Error::NoChain`] when archives are missing; the error of `attempt` that is not the archives' fault;
+    /// [`Error::EveryChain`] with the last error when archives were skipped.
+    pub fn with_archives<T>(
+        &self,
+        snapshot: SnapshotId,
+        attempt: impl FnMut(&[Archive]) -> Result<T>,
+    ) -> Result<(T, Vec<Skipped>)> {
+        try_chains(self.store(), &self.snapshots()?, snapshot, attempt)
+    }
+}
+
+/// [`Repository::with_archives`], of a store that was listed.
+pub(crate) fn try_chains<T>(
     store: &dyn Store,
-    listed: &Points,
-    point: Point,
-    passed: &mut Vec<PassedOver>,
+    listed: &Snapshots,
+    snapshot: SnapshotId,
+    attempt: impl FnMut(&[Archive]) -> Result<T>,
+) -> Result<(T, Vec<Skipped>)> {
+    let mut skipped = Vec::new();
+    match by_any_chain(store, listed, snapshot, &mut skipped, attempt) {
+        Ok(done) => Ok((done, skipped)),
+        Err(error) if skipped.is_empty() => Err(error),
+        Err(error) => Err(Error::EveryChain { skipped, source: Box::new(error) }),
+    }
+}
+
+/// [`try_chains`], which says in `skipped` what was skipped.
+pub(crate) fn by_any_chain<T>(
+    store: &dyn Store,
+    listed: &Snapshots,
+    snapshot: SnapshotId,
+    skipped: &mut Vec<Skipped>,
     mut attempt: impl FnMut(&[Archive]) -> Result<T>,
 ) -> Result<T> {
     let mut listed = listed.clone();
     for _ in 0..MOST_LISTED {
         let mut past = Vec::new();
-        let done = by_listed(store, &listed, point, &mut past, &mut attempt);
+        let done = by_listed(store, &listed, snapshot, &mut past, &mut attempt);
         let was_gone = past.iter().any(|past| is_gone(&past.error));
         past.retain(|past| !is_gone(&past.error));
         let retry = done.as_ref().is_err_and(|error| was_gone || is_gone(error));
-        let now = if retry { Some(points(store)?) } else { None };
+        let now = if retry { Some(store::snapshots(store)?) } else { None };
         match now {
             Some(now) if !now.is_same(&listed) => listed = now,
             _ => {
-                passed.append(&mut past);
+                skipped.append(&mut past);
                 return done;
             }
         }
     }
-    by_listed(store, &listed, point, passed, &mut attempt)
+    by_listed(store, &listed, snapshot, skipped, &mut attempt)
 }
 
 /// So often a store is listed again that changes while it is read.
@@ -64,7 +90,7 @@ const MOST_LISTED: usize = 5;
 /// Whether `error` says that something is not there which the names led to.
 pub(crate) fn is_gone(error: &Error) -> bool {
     let not_found = |error: &io::Error| error.kind() == io::ErrorKind::NotFound;
-    matches!(error, Error::NoWay { .. } | Error::Unlinked { .. })
+    matches!(error, Error::NoChain { .. } | Error::Unlinked { .. })
         || causes(error).any(|cause| cause.downcast_ref().is_some_and(not_found))
 }
 
@@ -85,31 +111,31 @@ pub(crate) fn is_exhaustion(error: &Error) -> bool {
     causes(error).any(|cause| cause.downcast_ref().is_some_and(dirindex::is_exhaustion))
 }
 
-/// [`by_any_way`], of what was listed.
+/// [`by_any_chain`], of what was listed.
 fn by_listed<T>(
     store: &dyn Store,
-    points: &Points,
-    point: Point,
-    passed: &mut Vec<PassedOver>,
+    snapshots: &Snapshots,
+    snapshot: SnapshotId,
+    skipped: &mut Vec<Skipped>,
     attempt: &mut impl FnMut(&[Archive]) -> Result<T>,
 ) -> Result<T> {
-    let mut search = Search::new(points, point);
-    let mut way = search.next().ok_or(Error::NoWay { point })?;
+    let mut search = Search::new(snapshots, snapshot);
+    let mut chain = search.next().ok_or(Error::NoChain { snapshot })?;
     loop {
-        let (fault, done) = match open(store, &way).map(|archives| attempt(&archives)) {
-            Ok(done) => match done.as_ref().err().and_then(|error| fault_of(error, &way)) {
+        let (fault, done) = match open(store, &chain).map(|archives| attempt(&archives)) {
+            Ok(done) => match done.as_ref().err().and_then(|error| fault_of(error, &chain)) {
                 Some(fault) => (fault, done),
                 None => return done.map_err(told),
             },
             Err(failed) if is_exhaustion(&failed.1) => return Err(told(failed.1)),
             Err(failed) => (failed.0, Err(failed.1)),
         };
-        let Some(last) = way.last().map(|last| last.name) else { return done };
-        search.learn(&way, &fault);
+        let Some(last) = chain.last().map(|last| last.name) else { return done };
+        search.learn(&chain, &fault);
         let Some(next) = search.next() else { return done };
         let archive = fault.archive().unwrap_or(last);
-        passed.extend(done.err().map(|error| PassedOver { archive, error }));
-        way = next;
+        skipped.extend(done.err().map(|error| Skipped { archive, error }));
+        chain = next;
     }
 }
 
@@ -121,7 +147,7 @@ pub(crate) fn told(error: Error) -> Error {
     }
 }
 
-/// Why a way was of no use.
+/// Why a chain was of no use.
 pub(crate) enum Fault {
     /// The archive.
     All(ArchiveName),
@@ -129,7 +155,7 @@ pub(crate) enum Fault {
     Part(ArchiveName),
     /// That the second follows the first.
     Apart(ArchiveName, ArchiveName),
-    /// This way.
+    /// This chain.
     Unknown,
 }
 
@@ -142,99 +168,99 @@ impl Fault {
         }
     }
 
-    /// What is left of `points`, when nothing is to be built upon what has this fault.
-    pub(crate) fn left_of(&self, points: &Points) -> Points {
+    /// What is left of `snapshots`, when nothing is to be built upon what has this fault.
+    pub(crate) fn left_of(&self, snapshots: &Snapshots) -> Snapshots {
         match self {
-            Fault::All(archive) | Fault::Part(archive) => points.without([archive]),
-            Fault::Apart(before, after) => points.apart(*before, *after),
-            Fault::Unknown => points.clone(),
+            Fault::All(archive) | Fault::Part(archive) => snapshots.without([archive]),
+            Fault::Apart(before, after) => snapshots.apart(*before, *after),
+            Fault::Unknown => snapshots.clone(),
         }
     }
 }
 
-/// No more ways than this are tried once none is left without a damaged archive.
+/// No more chains than this are tried once none is left without a damaged archive.
 const MOST_TRIED: usize = 64;
 
-/// The ways to a point that are left.
+/// The chains to a snapshot that are left.
 struct Search {
-    point: Point,
+    snapshot: SnapshotId,
     /// Without archives of which nothing can be used.
-    points: Points,
-    /// Those in which something is damaged, or with which a way was of no use.
+    snapshots: Snapshots,
+    /// Those in which something is damaged, or with which a chain was of no use.
     damaged: Vec<ArchiveName>,
-    /// What to do without, to come by another way over damaged ones; and now.
+    /// What to do without, to come by another chain over damaged ones; and now.
     others: VecDeque<Vec<ArchiveName>>,
     without: Vec<ArchiveName>,
     tried: HashSet<Vec<ArchiveName>>,
 }
 
 impl Search {
-    fn new(points: &Points, point: Point) -> Search {
-        let (points, damaged, others) = (points.clone(), Vec::new(), VecDeque::new());
-        Search { point, points, damaged, others, without: Vec::new(), tried: HashSet::new() }
+    fn new(snapshots: &Snapshots, snapshot: SnapshotId) -> Search {
+        let (snapshots, damaged, others) = (snapshots.clone(), Vec::new(), VecDeque::new());
+        Search { snapshot, snapshots, damaged, others, without: Vec::new(), tried: HashSet::new() }
     }
 
     fn next(&mut self) -> Option<Vec<StoredArchive>> {
-        if let Some(way) = self.way_without(&self.damaged) {
+        if let Some(chain) = self.chain_without(&self.damaged) {
             self.without.clear();
-            self.tried.insert(names(&way));
-            return Some(way);
+            self.tried.insert(names(&chain));
+            return Some(chain);
         }
         while self.tried.len() < MOST_TRIED {
             self.without = self.others.pop_front()?;
-            if let Some(way) = self.way_without(&self.without)
-                && self.tried.insert(names(&way))
+            if let Some(chain) = self.chain_without(&self.without)
+                && self.tried.insert(names(&chain))
             {
-                return Some(way);
+                return Some(chain);
             }
         }
         None
     }
 
-    fn way_without(&self, archives: &[ArchiveName]) -> Option<Vec<StoredArchive>> {
+    fn chain_without(&self, archives: &[ArchiveName]) -> Option<Vec<StoredArchive>> {
         match archives {
-            [] => self.points.way_to(self.point),
-            archives => self.points.without(archives).way_to(self.point),
+            [] => self.snapshots.chain_to(self.snapshot),
+            archives => self.snapshots.without(archives).chain_to(self.snapshot),
         }
     }
 
-    /// Takes in why `way`, the last one given, was of no use.
-    fn learn(&mut self, way: &[StoredArchive], fault: &Fault) {
-        let last = way.len().saturating_sub(1);
+    /// Takes in why `chain`, the last one given, was of no use.
+    fn learn(&mut self, chain: &[StoredArchive], fault: &Fault) {
+        let last = chain.len().saturating_sub(1);
         let after = match fault {
             Fault::All(_) | Fault::Apart(..) => {
-                self.points = fault.left_of(&self.points);
+                self.snapshots = fault.left_of(&self.snapshots);
                 return self.others.push_front(self.without.clone());
             }
             Fault::Part(archive) => {
                 self.damaged.push(*archive);
-                way.iter().position(|step| step.name == *archive).map_or(last, |at| at + 1)
+                chain.iter().position(|step| step.name == *archive).map_or(last, |at| at + 1)
             }
             Fault::Unknown => {
-                self.damaged.extend(way.last().map(|last| last.name));
+                self.damaged.extend(chain.last().map(|last| last.name));
                 last
             }
         };
-        for step in way.get(after..).unwrap_or_default().iter().rev() {
+        for step in chain.get(after..).unwrap_or_default().iter().rev() {
             self.others.push_back([self.without.as_slice(), &[step.name]].concat());
         }
     }
 }
 
-fn names(way: &[StoredArchive]) -> Vec<ArchiveName> {
-    way.iter().map(|step| step.name).collect()
+fn names(chain: &[StoredArchive]) -> Vec<ArchiveName> {
+    chain.iter().map(|step| step.name).collect()
 }
 
-/// Opens the archives of a way, which have to start where the one before ends, the first from nothing.
+/// Opens the archives of a chain, which have to start where the one before ends, the first from nothing.
 pub(crate) fn open(
     store: &dyn Store,
-    way: &[StoredArchive],
+    chain: &[StoredArchive],
 ) -> Result<Vec<Archive>, Box<(Fault, Error)>> {
-    let mut archives: Vec<Archive> = Vec::with_capacity(way.len());
+    let mut archives: Vec<Archive> = Vec::with_capacity(chain.len());
     let mut before: Option<ArchiveName> = None;
-    for StoredArchive { name, .. } in way {
+    for StoredArchive { name, .. } in chain {
         let failed = |error| Box::new((Fault::All(*name), error));
-        let archive = open_archive(store, name).map_err(failed)?;
+        let archive = store::open_archive(store, name).map_err(failed)?;
         match before.zip(archives.last()) {
             None if !archive.is_full() => {
                 return Err(failed(Error::NoFull { archive: archive.path().to_path_buf() }));
@@ -253,15 +279,15 @@ pub(crate) fn open(
     Ok(archives)
 }
 
-/// Why `way` is of no use, when `error` came of what is in its archives, or of reading them: then nothing has been made
+/// Why `chain` is of no use, when `error` came of what is in its archives, or of reading them: then nothing has been made
 /// of them.
-fn fault_of(error: &Error, way: &[StoredArchive]) -> Option<Fault> {
+fn fault_of(error: &Error, chain: &[StoredArchive]) -> Option<Fault> {
     use archive::Error::{Damaged, Diff, Io, NotFull, NotStored, Sign, Unlinked};
     if is_exhaustion(error) {
         return None;
     }
     let part = |named: &str| {
-        let archive = way.iter().find(|step| step.name.to_string() == named);
+        let archive = chain.iter().find(|step| step.name.to_string() == named);
         archive.map(|archive| Fault::Part(archive.name))
     };
     match within(error) {

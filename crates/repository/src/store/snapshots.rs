@@ -1,4 +1,4 @@
-//! [`Points`]: which moments a store can bring back, and by which archives. Pure: knows the names and
+//! [`Snapshots`]: which moments a store can bring back, and by which archives. Pure: knows the names and
 //! sizes of files, not what is in them.
 
 use std::collections::BTreeSet;
@@ -7,45 +7,47 @@ use std::sync::Arc;
 
 use super::at::until;
 use super::times::in_order;
-use super::{ArchiveName, Name, Point, Stored};
+use super::{ArchiveName, Name, SnapshotId, Stored};
 
-/// The moments that archives lead to, as a graph: points are its nodes, archives its edges.
+/// The moments that archives lead to, as a graph: snapshots are its nodes, archives its edges.
 ///
-/// Several ways may lead to one point, as while a squashed archive stands beside its parts. A point can
-/// be restored when there is a way to it that begins with a full backup.
+/// Several chains may lead to one snapshot, as while a squashed archive stands beside its parts. A snapshot can
+/// be restored when there is a chain to it that begins with a full backup.
 #[derive(Debug, Clone, Default)]
-pub struct Points {
+pub struct Snapshots {
     graph: Arc<Graph>,
     /// The numbers of archives that are no good.
     unusable: BTreeSet<usize>,
     /// Archives of which the second does not start from the state that the first leads to.
     apart: BTreeSet<(usize, usize)>,
-    /// The best way from nothing by each archive, that included.
+    /// The best chain from nothing by each archive, that included.
     steps: Vec<Option<Step>>,
-    /// The last archive of the best way to each node.
-    ways: Vec<Option<usize>>,
+    /// The last archive of the best chain to each node.
+    chains: Vec<Option<usize>>,
 }
 
 /// What the names say.
 #[derive(Debug, Default)]
 struct Graph {
-    /// In the order of their names: all that lead to a point come before those that start there.
+    /// In the order of their names: all that lead to a snapshot come before those that start there.
     archives: Vec<StoredArchive>,
     /// Where each archive starts.
     starts: Vec<Start>,
     /// In order.
     nodes: Vec<Node>,
-    indexes: Vec<Point>,
+    indexes: Vec<SnapshotId>,
+    /// How many bytes all these files have.
+    bytes: u64,
 }
 
-/// A point that archives lead to.
+/// A snapshot that archives lead to.
 #[derive(Debug)]
 struct Node {
-    point: Point,
+    snapshot: SnapshotId,
     /// What the clock said.
-    clock: Point,
+    clock: SnapshotId,
     /// When it was, as far as the others let one believe the clock.
-    time: Point,
+    time: SnapshotId,
     /// The numbers of the archives.
     archives: Range<usize>,
 }
@@ -77,12 +79,12 @@ struct Step {
     bytes: u64,
 }
 
-/// Why a text names no point.
+/// Why a text names no snapshot.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum AtError {
     /// It is neither the beginning of an id nor a time.
-    #[error("`{0}` is neither the id of a point there is nor a time, such as 2026-11-22T16:18")]
+    #[error("`{0}` is neither the id of a snapshot there is nor a time, such as 2026-11-22T16:18")]
     Unknown(String),
     /// Several ids begin so.
     #[error("`{at}` begins {count} ids, from {first} to {last}")]
@@ -92,9 +94,9 @@ pub enum AtError {
         /// How many.
         count: usize,
         /// The earliest of them.
-        first: Point,
+        first: SnapshotId,
         /// The latest of them.
-        last: Point,
+        last: SnapshotId,
     },
     /// Nothing was backed up until then.
     #[error("nothing was backed up until {at}: the first snapshot is {first}, the last {last}")]
@@ -102,9 +104,9 @@ pub enum AtError {
         /// The text.
         at: String,
         /// The earliest snapshot that there is.
-        first: Point,
+        first: SnapshotId,
         /// The latest.
-        last: Point,
+        last: SnapshotId,
     },
     /// There is nothing at all.
     #[error("there is no snapshot")]
@@ -123,13 +125,14 @@ pub enum AtError {
 
 impl Graph {
     fn of(files: &[Stored]) -> Graph {
-        let (mut archives, mut indexes) = (Vec::new(), Vec::new());
+        let (mut archives, mut indexes, mut bytes) = (Vec::new(), Vec::new(), 0);
         for Stored { name, size } in files {
             match Name::parse(name) {
                 Some(Name::Archive(name)) => archives.push(StoredArchive { name, size: *size }),
-                Some(Name::Index(point)) => indexes.push(point),
-                None => {}
+                Some(Name::Index(snapshot)) => indexes.push(snapshot),
+                None => continue,
             }
+            bytes += size;
         }
         indexes.sort_unstable();
         archives.sort_unstable_by_key(|archive| archive.name);
@@ -137,15 +140,15 @@ impl Graph {
         let start = |archive: &StoredArchive| match archive.name.since {
             None => Start::Nothing,
             Some(since) => nodes
-                .binary_search_by_key(&since, |node| node.point)
+                .binary_search_by_key(&since, |node| node.snapshot)
                 .map_or(Start::Nowhere, Start::Node),
         };
         let starts = archives.iter().map(start).collect();
-        Graph { archives, starts, nodes, indexes }
+        Graph { archives, starts, nodes, indexes, bytes }
     }
 
-    fn node(&self, point: Point) -> Option<(usize, &Node)> {
-        let at = self.nodes.binary_search_by_key(&point, |node| node.point).ok()?;
+    fn node(&self, snapshot: SnapshotId) -> Option<(usize, &Node)> {
+        let at = self.nodes.binary_search_by_key(&snapshot, |node| node.snapshot).ok()?;
         Some((at, self.nodes.get(at)?))
     }
 
@@ -154,40 +157,40 @@ impl Graph {
     }
 }
 
-/// The points that `archives`, which are in order, lead to.
+/// The snapshots that `archives`, which are in order, lead to.
 fn nodes(archives: &[StoredArchive]) -> Vec<Node> {
     let mut nodes: Vec<Node> = Vec::new();
     for (number, StoredArchive { name, .. }) in archives.iter().enumerate() {
         let clock = name.clock.unwrap_or(name.to);
         match nodes.last_mut() {
-            Some(node) if node.point == name.to => {
+            Some(node) if node.snapshot == name.to => {
                 node.archives.end = number + 1;
                 node.clock = node.clock.min(clock);
             }
             _ => {
                 let archives = number..number + 1;
-                nodes.push(Node { point: name.to, clock, time: clock, archives });
+                nodes.push(Node { snapshot: name.to, clock, time: clock, archives });
             }
         }
     }
     let clocks: Vec<i64> = nodes.iter().map(|node| node.clock.secs()).collect();
     for (node, time) in nodes.iter_mut().zip(in_order(&clocks)) {
-        node.time = Point::from_secs(time).unwrap_or(node.clock);
+        node.time = SnapshotId::from_secs(time).unwrap_or(node.clock);
     }
     nodes
 }
 
-impl Points {
-    /// The points of a store with these files. Files with foreign names are passed over.
-    pub fn of(files: &[Stored]) -> Points {
-        Points { graph: Arc::new(Graph::of(files)), ..Points::default() }.settled()
+impl Snapshots {
+    /// The snapshots of a store with these files. Files with foreign names are skipped.
+    pub fn of(files: &[Stored]) -> Snapshots {
+        Snapshots { graph: Arc::new(Graph::of(files)), ..Snapshots::default() }.settled()
     }
 
-    /// Finds the best way by each archive, in one pass over them.
-    fn settled(mut self) -> Points {
+    /// Finds the best chain by each archive, in one pass over them.
+    fn settled(mut self) -> Snapshots {
         let graph = &*self.graph;
         let mut steps: Vec<Option<Step>> = vec![None; graph.archives.len()];
-        let mut ways: Vec<Option<usize>> = Vec::with_capacity(graph.nodes.len());
+        let mut chains: Vec<Option<usize>> = Vec::with_capacity(graph.nodes.len());
         let bytes_to = |steps: &[Option<Step>], number: usize| Some((*steps.get(number)?)?.bytes);
         let parted: BTreeSet<usize> = self.apart.iter().map(|(_, after)| *after).collect();
         for node in &graph.nodes {
@@ -196,7 +199,7 @@ impl Points {
                 let before = match graph.starts.get(number) {
                     Some(Start::Nothing) => None,
                     Some(Start::Node(start)) if !parted.contains(&number) => {
-                        match ways.get(*start).copied().flatten() {
+                        match chains.get(*start).copied().flatten() {
                             None => continue,
                             before => before,
                         }
@@ -226,42 +229,55 @@ impl Points {
                     best = Some((bytes, number));
                 }
             }
-            ways.push(best.map(|(_, number)| number));
+            chains.push(best.map(|(_, number)| number));
         }
-        (self.steps, self.ways) = (steps, ways);
+        (self.steps, self.chains) = (steps, chains);
         self
     }
 
-    /// These points as they are without the archives `names`, as when they turn out to be damaged.
-    pub fn without<'a>(&self, names: impl IntoIterator<Item = &'a ArchiveName>) -> Points {
-        let mut points = self.clone();
-        points.unusable.extend(names.into_iter().filter_map(|name| self.graph.number(name)));
-        points.settled()
+    /// These snapshots as they are without the archives `names`, as when they turn out to be damaged.
+    pub(crate) fn without<'a>(
+        &self,
+        names: impl IntoIterator<Item = &'a ArchiveName>,
+    ) -> Snapshots {
+        let mut snapshots = self.clone();
+        snapshots.unusable.extend(names.into_iter().filter_map(|name| self.graph.number(name)));
+        snapshots.settled()
     }
 
-    /// These points as they are when `after` cannot follow `before`, though their names say so: as when it turns out to
+    /// These snapshots as they are when `after` cannot follow `before`, though their names say so: as when it turns out to
     /// start from another state.
-    pub fn apart(&self, before: ArchiveName, after: ArchiveName) -> Points {
-        let mut points = self.clone();
-        points.apart.extend(self.graph.number(&before).zip(self.graph.number(&after)));
-        points.settled()
+    pub(crate) fn apart(&self, before: ArchiveName, after: ArchiveName) -> Snapshots {
+        let mut snapshots = self.clone();
+        snapshots.apart.extend(self.graph.number(&before).zip(self.graph.number(&after)));
+        snapshots.settled()
     }
 
     /// Whether the names are the same as in `other`.
-    pub fn is_same(&self, other: &Points) -> bool {
+    pub(crate) fn is_same(&self, other: &Snapshots) -> bool {
         let (one, other) = (&self.graph, &other.graph);
         one.archives == other.archives && one.indexes == other.indexes
     }
 
-    /// Every point that an archive leads to, in order.
-    pub fn all(&self) -> impl DoubleEndedIterator<Item = Point> {
-        self.graph.nodes.iter().map(|node| node.point)
+    /// Every snapshot that an archive leads to, in order.
+    pub fn all(&self) -> impl DoubleEndedIterator<Item = SnapshotId> {
+        self.graph.nodes.iter().map(|node| node.snapshot)
     }
 
-    /// The points that there is a way to, in order.
-    pub fn restorable(&self) -> impl DoubleEndedIterator<Item = Point> {
-        let ways = self.graph.nodes.iter().zip(&self.ways);
-        ways.filter(|(_, last)| last.is_some()).map(|(node, _)| node.point)
+    /// The snapshots that there is a chain to, in order.
+    pub fn restorable(&self) -> impl DoubleEndedIterator<Item = SnapshotId> {
+        let chains = self.graph.nodes.iter().zip(&self.chains);
+        chains.filter(|(_, last)| last.is_some()).map(|(node, _)| node.snapshot)
+    }
+
+    /// The newest snapshot, be there a chain to it or not.
+    pub fn latest(&self) -> Option<SnapshotId> {
+        self.all().next_back()
+    }
+
+    /// How many bytes the archives and indexes have, together.
+    pub fn bytes(&self) -> u64 {
+        self.graph.bytes
     }
 
     /// Every archive, by where they lead, then where they start.
@@ -269,67 +285,68 @@ impl Points {
         &self.graph.archives
     }
 
-    /// The points there are indexes of, in order.
-    pub fn indexes(&self) -> &[Point] {
+    /// The snapshots there are indexes of, in order.
+    pub fn indexes(&self) -> &[SnapshotId] {
         &self.graph.indexes
     }
 
-    /// What the clock said when the state at `point` was seen. Several archives that lead there say the same.
-    pub fn clock(&self, point: Point) -> Option<Point> {
-        Some(self.graph.node(point)?.1.clock)
+    /// What the clock said when the state at `snapshot` was seen. Several archives that lead there say the same.
+    pub fn clock(&self, snapshot: SnapshotId) -> Option<SnapshotId> {
+        Some(self.graph.node(snapshot)?.1.clock)
     }
 
-    /// When the state at `point` was seen: what the clock said, unless most others tell that it was wrong. Then it is the
+    /// When the state at `snapshot` was seen: what the clock said, unless most others tell that it was wrong. Then it is the
     /// time of the last one before it of which that cannot be said.
-    pub fn time(&self, point: Point) -> Option<Point> {
-        Some(self.graph.node(point)?.1.time)
+    pub fn time(&self, snapshot: SnapshotId) -> Option<SnapshotId> {
+        Some(self.graph.node(snapshot)?.1.time)
     }
 
-    /// The archives that lead to `point` from nothing, first the full one: of all such ways the one
+    /// The archives that lead to `snapshot` from nothing, first the full one: of all such chains the one
     /// with the fewest bytes. `None` when there is none.
-    pub fn way_to(&self, point: Point) -> Option<Vec<StoredArchive>> {
-        let mut way = Vec::new();
-        let (node, _) = self.graph.node(point)?;
-        let mut at = self.ways.get(node).copied().flatten();
+    pub fn chain_to(&self, snapshot: SnapshotId) -> Option<Vec<StoredArchive>> {
+        let mut chain = Vec::new();
+        let (node, _) = self.graph.node(snapshot)?;
+        let mut at = self.chains.get(node).copied().flatten();
         while let Some(number) = at {
-            way.push(*self.graph.archives.get(number)?);
+            chain.push(*self.graph.archives.get(number)?);
             at = (*self.steps.get(number)?)?.before;
         }
-        way.reverse();
-        (!way.is_empty()).then_some(way)
+        chain.reverse();
+        (!chain.is_empty()).then_some(chain)
     }
 
-    /// The point that a state seen at `now` gets: that moment, unless a file of a later one is there
+    /// The snapshot that a state seen at `now` gets: that moment, unless a file of a later one is there
     /// already (two backups in one second; a clock that was wrong). `None` when it is after the last
     /// moment that can be named.
-    pub fn next(&self, now: Point) -> Option<Point> {
+    pub fn next(&self, now: SnapshotId) -> Option<SnapshotId> {
         let newest = self.all().next_back().max(self.indexes().last().copied());
         match newest {
-            Some(newest) if newest >= now => Point::from_secs(newest.secs() + 1),
+            Some(newest) if newest >= now => SnapshotId::from_secs(newest.secs() + 1),
             _ => Some(now),
         }
     }
 
-    /// The point that `at` names: one whose id it is, or begins, alone; or else the last one until the
-    /// [time](Points::time) that it is: a day, hour, minute or second, each to its end, in UTC (`2026-11-22`,
+    /// The snapshot that `at` names: one whose id it is, or begins, alone; or else the last one until the
+    /// [time](Snapshots::time) that it is: a day, hour, minute or second, each to its end, in UTC (`2026-11-22`,
     /// `2026-11-22T16:18`, `2026-11-22 16:18:58`), at an offset (`2026-11-22T16:18+02:00`) or in a time zone
     /// (`2026-11-22T16:18[Europe/Berlin]`).
     ///
     /// # Errors
     /// [`AtError`].
-    pub fn resolve(&self, at: &str) -> Result<Point, AtError> {
-        let begun = self.all().filter(|point| !at.is_empty() && point.to_string().starts_with(at));
-        let begun: Vec<Point> = begun.collect();
+    pub fn resolve(&self, at: &str) -> Result<SnapshotId, AtError> {
+        let begun =
+            self.all().filter(|snapshot| !at.is_empty() && snapshot.to_string().starts_with(at));
+        let begun: Vec<SnapshotId> = begun.collect();
         match begun[..] {
             [] => {}
-            [point] => return Ok(point),
+            [snapshot] => return Ok(snapshot),
             [first, .., last] => {
                 return Err(AtError::Ambiguous { at: at.into(), count: begun.len(), first, last });
             }
         }
         let until = until(at)?;
         let mut nodes = self.graph.nodes.iter().rev();
-        let last = nodes.find(|node| node.time.secs() <= until).map(|node| node.point);
+        let last = nodes.find(|node| node.time.secs() <= until).map(|node| node.snapshot);
         last.ok_or_else(|| match (self.all().next(), self.all().next_back()) {
             (Some(first), Some(last)) => AtError::TooEarly { at: at.into(), first, last },
             _ => AtError::Nothing,
@@ -341,16 +358,16 @@ impl Points {
 mod tests {
     use super::*;
 
-    fn points(files: &[(&str, u64)]) -> Points {
+    fn snapshots(files: &[(&str, u64)]) -> Snapshots {
         let file = |&(name, size): &(&str, u64)| Stored { name: name.into(), size };
-        Points::of(&files.iter().map(file).collect::<Vec<_>>())
+        Snapshots::of(&files.iter().map(file).collect::<Vec<_>>())
     }
 
     fn id(day: u32) -> String {
         format!("202611{day:02}T120000Z")
     }
 
-    fn point(day: u32) -> Point {
+    fn snapshot(day: u32) -> SnapshotId {
         id(day).parse().unwrap()
     }
 
@@ -362,33 +379,33 @@ mod tests {
         format!("{}-since-{}.tgz", id(to), id(since))
     }
 
-    fn graph(edges: &[(String, u64)]) -> Points {
-        points(&edges.iter().map(|(name, size)| (name.as_str(), *size)).collect::<Vec<_>>())
+    fn graph(edges: &[(String, u64)]) -> Snapshots {
+        snapshots(&edges.iter().map(|(name, size)| (name.as_str(), *size)).collect::<Vec<_>>())
     }
 
-    fn way(points: &Points, to: u32) -> Option<Vec<String>> {
-        let way = points.way_to(point(to))?;
-        Some(way.iter().map(|archive| archive.name.to_string()).collect())
+    fn chain(snapshots: &Snapshots, to: u32) -> Option<Vec<String>> {
+        let chain = snapshots.chain_to(snapshot(to))?;
+        Some(chain.iter().map(|archive| archive.name.to_string()).collect())
     }
 
     #[test]
     fn nothing_is_in_a_store_of_foreign_files() {
-        let points = points(&[("lock", 0), ("notes.txt", 5), ("full.tgz", 7)]);
-        assert_eq!((points.all().next(), points.indexes().len()), (None, 0));
-        assert_eq!(points.next(point(3)), Some(point(3)));
-        let error = points.resolve("2026-11-22").unwrap_err();
+        let snapshots = snapshots(&[("lock", 0), ("notes.txt", 5), ("full.tgz", 7)]);
+        assert_eq!((snapshots.all().next(), snapshots.indexes().len()), (None, 0));
+        assert_eq!(snapshots.next(snapshot(3)), Some(snapshot(3)));
+        let error = snapshots.resolve("2026-11-22").unwrap_err();
         assert_eq!(error, AtError::Nothing);
     }
 
     #[test]
     fn a_chain_is_followed_from_its_full_backup() {
         let edges = [(inc(3, 2), 1), (full(1), 9), (inc(2, 1), 1), (format!("{}.index", id(3)), 4)];
-        let points = graph(&edges);
-        assert_eq!(points.all().collect::<Vec<_>>(), [point(1), point(2), point(3)]);
-        assert_eq!(way(&points, 3), Some(vec![full(1), inc(2, 1), inc(3, 2)]));
-        assert_eq!(way(&points, 1), Some(vec![full(1)]));
-        assert_eq!(way(&points, 4), None);
-        assert_eq!(points.indexes(), [point(3)]);
+        let snapshots = graph(&edges);
+        assert_eq!(snapshots.all().collect::<Vec<_>>(), [snapshot(1), snapshot(2), snapshot(3)]);
+        assert_eq!(chain(&snapshots, 3), Some(vec![full(1), inc(2, 1), inc(3, 2)]));
+        assert_eq!(chain(&snapshots, 1), Some(vec![full(1)]));
+        assert_eq!(chain(&snapshots, 4), None);
+        assert_eq!(snapshots.indexes(), [snapshot(3)]);
     }
 
     #[test]
@@ -397,57 +414,60 @@ mod tests {
             [(full(1), 9), (inc(2, 1), 5), (inc(3, 2), 5), (inc(3, 1), squashed), (inc(4, 3), 1)]
         };
         let by_parts = vec![full(1), inc(2, 1), inc(3, 2), inc(4, 3)];
-        assert_eq!(way(&graph(&edges(11)), 4), Some(by_parts));
-        assert_eq!(way(&graph(&edges(9)), 4), Some(vec![full(1), inc(3, 1), inc(4, 3)]));
+        assert_eq!(chain(&graph(&edges(11)), 4), Some(by_parts));
+        assert_eq!(chain(&graph(&edges(9)), 4), Some(vec![full(1), inc(3, 1), inc(4, 3)]));
         let mut edges = edges(9).to_vec();
         edges.push((full(3), 17));
-        let points = graph(&edges);
-        assert_eq!(way(&points, 4), Some(vec![full(3), inc(4, 3)]));
-        let last = points.way_to(point(3)).unwrap()[0].name;
-        let without = points.without([&last]);
-        assert_eq!(way(&without, 4), Some(vec![full(1), inc(3, 1), inc(4, 3)]));
+        let snapshots = graph(&edges);
+        assert_eq!(chain(&snapshots, 4), Some(vec![full(3), inc(4, 3)]));
+        let last = snapshots.chain_to(snapshot(3)).unwrap()[0].name;
+        let without = snapshots.without([&last]);
+        assert_eq!(chain(&without, 4), Some(vec![full(1), inc(3, 1), inc(4, 3)]));
     }
 
     #[test]
     fn archives_that_do_not_meet_are_on_no_way() {
-        let points = graph(&[(full(1), 9), (inc(2, 1), 5), (full(2), 20), (inc(3, 2), 1)]);
-        assert_eq!(way(&points, 3), Some(vec![full(1), inc(2, 1), inc(3, 2)]));
-        let name = |number: usize| points.archives()[number].name;
+        let snapshots = graph(&[(full(1), 9), (inc(2, 1), 5), (full(2), 20), (inc(3, 2), 1)]);
+        assert_eq!(chain(&snapshots, 3), Some(vec![full(1), inc(2, 1), inc(3, 2)]));
+        let name = |number: usize| snapshots.archives()[number].name;
         let [cheap, last] = [inc(2, 1), inc(3, 2)].map(|wanted| {
-            points.archives().iter().find(|it| it.name.to_string() == wanted).unwrap().name
+            snapshots.archives().iter().find(|it| it.name.to_string() == wanted).unwrap().name
         });
-        let apart = points.apart(cheap, last);
-        assert_eq!(way(&apart, 3), Some(vec![full(2), inc(3, 2)]));
-        assert_eq!(way(&apart, 2), Some(vec![full(1), inc(2, 1)]));
+        let apart = snapshots.apart(cheap, last);
+        assert_eq!(chain(&apart, 3), Some(vec![full(2), inc(3, 2)]));
+        assert_eq!(chain(&apart, 2), Some(vec![full(1), inc(2, 1)]));
         let none = apart.apart(name(1), last).apart(name(2), last);
-        assert_eq!((way(&none, 3), way(&none, 2).is_some()), (None, true));
-        assert!(none.without([&cheap]).all().eq(points.all()));
+        assert_eq!((chain(&none, 3), chain(&none, 2).is_some()), (None, true));
+        assert!(none.without([&cheap]).all().eq(snapshots.all()));
     }
 
     #[test]
     fn behind_a_gap_nothing_can_be_restored() {
-        let points = graph(&[(full(1), 9), (inc(3, 2), 1), (inc(4, 3), 1), (full(5), 9)]);
-        assert_eq!(points.all().count(), 4);
-        assert_eq!(points.restorable().collect::<Vec<_>>(), [point(1), point(5)]);
-        assert_eq!((way(&points, 2), way(&points, 3), way(&points, 4)), (None, None, None));
+        let snapshots = graph(&[(full(1), 9), (inc(3, 2), 1), (inc(4, 3), 1), (full(5), 9)]);
+        assert_eq!(snapshots.all().count(), 4);
+        assert_eq!(snapshots.restorable().collect::<Vec<_>>(), [snapshot(1), snapshot(5)]);
+        assert_eq!(
+            (chain(&snapshots, 2), chain(&snapshots, 3), chain(&snapshots, 4)),
+            (None, None, None)
+        );
     }
 
     #[test]
     fn points_never_go_backwards() {
-        let next = |files: &[(String, u64)], now| graph(files).next(point(now)).unwrap();
-        assert_eq!(next(&[(full(1), 1)], 2), point(2));
-        let after = Point::from_secs(point(2).secs() + 1).unwrap();
+        let next = |files: &[(String, u64)], now| graph(files).next(snapshot(now)).unwrap();
+        assert_eq!(next(&[(full(1), 1)], 2), snapshot(2));
+        let after = SnapshotId::from_secs(snapshot(2).secs() + 1).unwrap();
         assert_eq!(next(&[(full(2), 1)], 2), after);
         assert_eq!(next(&[(full(2), 1)], 1), after);
         // What an interrupted backup left counts too: its name is taken.
         assert_eq!(next(&[(full(1), 1), (format!("{}.index", id(2)), 1)], 2), after);
         let last = "99991230T220000Z-full.tgz";
-        assert_eq!(points(&[(last, 1)]).next(point(1)), None);
+        assert_eq!(snapshots(&[(last, 1)]).next(snapshot(1)), None);
     }
 
     #[test]
     fn points_are_named_by_id_or_time() {
-        let points = points(&[
+        let snapshots = snapshots(&[
             ("20261121T235959Z-full.tgz", 1),
             ("20261122T000000Z-full.tgz", 1),
             ("20261122T161858Z-full.tgz", 1),
@@ -471,17 +491,17 @@ mod tests {
             ("20261122T161857Z", "20261122T000000Z"),
             ("9999-12-01", "20261124T000000Z"),
         ] {
-            let found = points.resolve(at).map(|point| point.to_string());
+            let found = snapshots.resolve(at).map(|snapshot| snapshot.to_string());
             assert_eq!(found.as_deref(), Ok(id), "{at}");
         }
         let [first, last] = ["20261122T000000Z", "20261122T161859Z"].map(|id| id.parse().unwrap());
         let ambiguous = AtError::Ambiguous { at: "20261122".into(), count: 3, first, last };
-        assert_eq!(points.resolve("20261122"), Err(ambiguous));
+        assert_eq!(snapshots.resolve("20261122"), Err(ambiguous));
         for at in ["", "yesterday", "2026-13-01", "16:18", "20261122T161858Zx", "2026-11-22T25:00"]
         {
-            assert_eq!(points.resolve(at), Err(AtError::Unknown(at.into())), "{at}");
+            assert_eq!(snapshots.resolve(at), Err(AtError::Unknown(at.into())), "{at}");
         }
-        let early = points.resolve("2026-11-20");
+        let early = snapshots.resolve("2026-11-20");
         let [first, last] = ["20261121T235959Z", "20261124T000000Z"].map(|id| id.parse().unwrap());
         assert_eq!(early, Err(AtError::TooEarly { at: "2026-11-20".into(), first, last }));
     }
@@ -489,28 +509,28 @@ mod tests {
     #[test]
     fn a_time_that_was_wrong_is_told_from_the_others() {
         // 2036 by a clock that was ahead; the names of the later ones tell their own.
-        let points = points(&[
+        let snapshots = snapshots(&[
             ("20260101T120000Z-full.tgz", 1),
             ("20360101T120000Z-full.tgz", 1),
             ("20360101T120001Z-at-20260102T120000Z-since-20360101T120000Z.tgz", 1),
             ("20360101T120002Z-at-20260103T120000Z-since-20360101T120001Z.tgz", 1),
         ]);
-        let ids: Vec<Point> = points.all().collect();
-        let named = |found: fn(&Points, Point) -> Option<Point>| {
-            let found = ids.iter().map(|&id| found(&points, id).unwrap().to_string());
+        let ids: Vec<SnapshotId> = snapshots.all().collect();
+        let named = |found: fn(&Snapshots, SnapshotId) -> Option<SnapshotId>| {
+            let found = ids.iter().map(|&id| found(&snapshots, id).unwrap().to_string());
             found.map(|time| time.split_at(8).0.to_owned()).collect::<Vec<_>>()
         };
-        assert_eq!(named(Points::clock), ["20260101", "20360101", "20260102", "20260103"]);
-        assert_eq!(named(Points::time), ["20260101", "20260101", "20260102", "20260103"]);
+        assert_eq!(named(Snapshots::clock), ["20260101", "20360101", "20260102", "20260103"]);
+        assert_eq!(named(Snapshots::time), ["20260101", "20260101", "20260102", "20260103"]);
         for (at, id) in [("2026-01-01", 1), ("2026-01-02", 2), ("2030-01-01", 3)] {
-            assert_eq!(points.resolve(at), Ok(ids[id]), "{at}");
+            assert_eq!(snapshots.resolve(at), Ok(ids[id]), "{at}");
         }
     }
 
     /// Each of thousands of archives may turn out to be no good, one after the other.
     #[test]
     fn a_store_of_thousands_is_settled_in_one_pass() {
-        let id = |secs: i64| Point::from_secs(1_767_225_600 + secs).unwrap();
+        let id = |secs: i64| SnapshotId::from_secs(1_767_225_600 + secs).unwrap();
         let middle = id(5000);
         let mut names = Vec::new();
         for at in 0..1500 {
@@ -518,10 +538,10 @@ mod tests {
             names.push(format!("{middle}-since-{}.tgz", id(at)));
             names.push(format!("{}-since-{middle}.tgz", id(6000 + at)));
         }
-        let graph = points(&names.iter().map(|name| (name.as_str(), 0)).collect::<Vec<_>>());
+        let graph = snapshots(&names.iter().map(|name| (name.as_str(), 0)).collect::<Vec<_>>());
         let (mut left, mut tried) = (graph, 0);
-        while let Some(way) = left.way_to(id(7499)) {
-            left = left.without([&way[0].name]);
+        while let Some(chain) = left.chain_to(id(7499)) {
+            left = left.without([&chain[0].name]);
             tried += 1;
         }
         assert_eq!(tried, 1500);

@@ -1,0 +1,175 @@
+//! What a backup starts from: the newest snapshot that its archives lead to, and the index of it. Knows nothing of the tree.
+
+use std::sync::Arc;
+
+use archive::{Archive, DiffData};
+use dirindex::{DirIndex, Root};
+
+use super::{BackupOptions, Unusable};
+use crate::chains::{self, Skipped};
+use crate::error::{Error, Result};
+use crate::store::{self, Name, SnapshotId, Snapshots, Store, StoredArchive};
+
+/// The state that a backup starts from.
+pub(super) struct Newest {
+    pub(super) snapshot: SnapshotId,
+    chain: Vec<StoredArchive>,
+    pub(super) root: Root,
+    /// All there is, but for newer archives that are damaged.
+    snapshots: Snapshots,
+}
+
+/// The newest snapshot that can be restored, as far as that can be told by the ends of its archives: all of them can be opened,
+/// and each starts from the tree that the one before it leads to.
+pub(super) fn newest(
+    store: &dyn Store,
+    mut snapshots: Snapshots,
+    unusable: &mut Vec<Unusable>,
+) -> Result<Option<Newest>> {
+    loop {
+        let Some(snapshot) = snapshots.restorable().next_back() else { return Ok(None) };
+        let Some(chain) = snapshots.chain_to(snapshot) else { return Ok(None) };
+        let opened =
+            chains::open(store, &chain).map(|archives| archives.last().map(Archive::result));
+        match opened.map_err(|failed| *failed) {
+            Ok(None) => return Ok(None),
+            Ok(Some(root)) => return Ok(Some(Newest { snapshot, chain, root, snapshots })),
+            Err((fault, error)) => match fault.archive() {
+                Some(archive) if is_damage(&error) => {
+                    snapshots = fault.left_of(&snapshots);
+                    unusable.push(Unusable { name: Name::Archive(archive), error: Some(error) });
+                }
+                _ => return Err(error),
+            },
+        }
+    }
+}
+
+impl Newest {
+    /// Whether the rules ask for a full backup after this.
+    pub(super) fn ends_chain(&self, options: &BackupOptions) -> bool {
+        let Some((full, increments)) = self.chain.split_first() else { return true };
+        let bytes: u64 = increments.iter().map(|archive| archive.size).sum();
+        options.full_after.is_some_and(|most| increments.len() >= most)
+            || options.full_ratio.is_some_and(|ratio| bytes as f64 >= ratio * full.size as f64)
+    }
+}
+
+/// The indexes in a store that can be read, the newest first.
+pub(super) struct Indexes(pub(super) Vec<(SnapshotId, Arc<DirIndex>)>);
+
+impl Indexes {
+    pub(super) fn open(
+        store: &dyn Store,
+        snapshots: &Snapshots,
+        unusable: &mut Vec<Unusable>,
+    ) -> Result<Indexes> {
+        let mut indexes = Vec::new();
+        for &snapshot in snapshots.indexes().iter().rev() {
+            match store::open_index(store, snapshot) {
+                Ok(index) => indexes.push((snapshot, Arc::new(index))),
+                Err(error @ Error::Index(_)) => {
+                    unusable.push(Unusable { name: Name::Index(snapshot), error: Some(error) });
+                }
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(Indexes(indexes))
+    }
+
+    /// What was scanned last, be it backed up or not.
+    pub(super) fn newest(&self) -> Option<&DirIndex> {
+        self.0.first().map(|(_, index)| &**index)
+    }
+
+    /// The index of the tree `root`, if it is there.
+    pub(super) fn of(&self, root: Root) -> Option<&Arc<DirIndex>> {
+        self.0.iter().find(|(_, index)| index.root() == root).map(|(_, index)| index)
+    }
+
+    /// The index of the state `newest`: one that is there, or one made from the archives. `None` when
+    /// these are damaged.
+    pub(super) fn base(
+        &self,
+        store: &dyn Store,
+        newest: &Newest,
+        options: &BackupOptions,
+        unusable: &mut Vec<Unusable>,
+    ) -> Result<Option<Arc<DirIndex>>> {
+        if let Some(index) = self.of(newest.root) {
+            return Ok(Some(Arc::clone(index)));
+        }
+        let name = Name::Index(newest.snapshot);
+        let mut skipped = Vec::new();
+        let rebuilt = rebuilt(store, newest, options, &mut skipped);
+        for Skipped { archive, error } in skipped {
+            let name = Name::Archive(archive);
+            if unusable.iter().all(|file| file.name != name) {
+                unusable.push(Unusable { name, error: Some(error) });
+            }
+        }
+        match rebuilt {
+            Ok(index) => {
+                if !unusable.iter().any(|file| matches!(file.name, Name::Index(_))) {
+                    unusable.push(Unusable { name, error: None });
+                }
+                Ok(Some(Arc::new(index)))
+            }
+            Err(error) if is_damage(&error) => {
+                unusable.push(Unusable { name, error: Some(error) });
+                Ok(None)
+            }
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Whether the newest index there says all that `index` says of the tree, to the next scan too.
+    pub(super) fn are_current(&self, index: &DirIndex) -> bool {
+        let vouches = |newest: &&DirIndex| {
+            let (old, new) = (newest.records().iter(), index.records());
+            newest.root() == index.root() && old.zip(new).all(|(old, new)| old.trust == new.trust)
+        };
+        self.newest().filter(vouches).is_some()
+    }
+}
+
+/// The index of the state `newest`, made from archives alone; by another chain when some on the first turn out to be damaged.
+fn rebuilt(
+    store: &dyn Store,
+    newest: &Newest,
+    options: &BackupOptions,
+    skipped: &mut Vec<Skipped>,
+) -> Result<DirIndex> {
+    chains::by_any_chain(store, &newest.snapshots, newest.snapshot, skipped, |archives| {
+        let parts = archives.iter().map(Archive::load).collect::<Result<Vec<_>, _>>()?;
+        let data = DiffData::squash(&parts)?;
+        let index = data.signed_diff(&options.scan.signature)?.apply_to(&DirIndex::empty())?;
+        match index.root() {
+            root if root == newest.root => Ok(index),
+            found => Err(Error::OtherResult { expected: newest.root, found }),
+        }
+    })
+}
+
+/// Whether what is in the store is at fault, and not the way to it.
+fn is_damage(error: &Error) -> bool {
+    use archive::Error::{Damaged, Diff, Sign, Unlinked};
+    matches!(
+        error,
+        Error::Diff(_)
+            | Error::NoFull { .. }
+            | Error::OtherResult { .. }
+            | Error::Archived(Damaged { .. } | Diff { .. } | Sign { .. } | Unlinked { .. })
+    )
+}
+
+/// Whether an index of the store is at fault, in a part that is read when it is needed.
+pub(super) fn is_index_damage(error: &Error) -> bool {
+    use container::SectionError;
+    use dirindex::Error::Sections;
+    matches!(
+        error,
+        Error::Index(Sections(SectionError::Damaged { .. }))
+            | Error::Archived(archive::Error::Signature { .. })
+    )
+}

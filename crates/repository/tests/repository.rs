@@ -1,0 +1,82 @@
+//! The front door: each operation lists the store once, and a directory is opened or made by its path.
+#![allow(clippy::unwrap_used, clippy::panic, reason = "a test")]
+
+use std::fs;
+use std::io;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use archive::ReadAt;
+use dirindex::Dir;
+use repository::store::{Put, Stored};
+use repository::{
+    BackupOptions, DirStore, Error, Keep, PruneOptions, Repository, RestoreOptions, Store,
+};
+use testing::{assert_same, fast_tempdir, noise, write};
+
+/// Counts how often it is listed.
+struct Counting {
+    inner: DirStore,
+    listed: AtomicUsize,
+}
+
+impl Store for Counting {
+    fn list(&self) -> io::Result<Vec<Stored>> {
+        self.listed.fetch_add(1, Ordering::Relaxed);
+        self.inner.list()
+    }
+
+    fn open(&self, name: &str) -> io::Result<Box<dyn ReadAt>> {
+        self.inner.open(name)
+    }
+
+    fn put(&self, name: &str) -> io::Result<Box<dyn Put + '_>> {
+        self.inner.put(name)
+    }
+
+    fn delete(&self, name: &str) -> io::Result<()> {
+        self.inner.delete(name)
+    }
+}
+
+#[test]
+fn each_operation_lists_the_store_once() {
+    let temp = fast_tempdir();
+    let [tree, kept, dest] = ["tree", "kept", "dest"].map(|name| temp.path().join(name));
+    fs::create_dir(&dest).unwrap();
+    let store = Counting { inner: DirStore::create(kept).unwrap(), listed: AtomicUsize::new(0) };
+    let repository = Repository::new(&store);
+    let once = |what: &str| assert_eq!(store.listed.swap(0, Ordering::Relaxed), 1, "{what}");
+    let mut last = None;
+    for step in 0..3 {
+        write(tree.join(step.to_string()), noise(step, 3000));
+        let report = repository.backup(&Dir::new(&tree).unwrap(), &BackupOptions::default());
+        let report = report.unwrap();
+        once("backup");
+        let files = store.inner.list().unwrap();
+        let bytes: u64 =
+            files.iter().filter(|file| file.name != "lock").map(|file| file.size).sum();
+        assert_eq!((report.snapshots, report.store_bytes), (step as usize + 1, bytes));
+        last = Some(report.snapshot);
+    }
+    repository.restore(last.unwrap(), &dest, &RestoreOptions::default()).unwrap();
+    once("restore");
+    assert_same(&dest, &tree);
+    assert!(repository.verify(None).unwrap().is_sound());
+    once("verify");
+    let keep = Keep { last: 1, ..Keep::default() };
+    let report = repository.prune(&PruneOptions { keep, ..PruneOptions::default() }).unwrap();
+    once("prune");
+    let bytes: u64 = store.inner.list().unwrap().iter().map(|file| file.size).sum();
+    assert_eq!((report.removed.len(), report.store_bytes), (2, bytes));
+}
+
+#[test]
+fn a_directory_is_opened_or_made() {
+    let temp = fast_tempdir();
+    let path = temp.path().join("kept");
+    let error = Repository::open(&path).unwrap_err();
+    assert!(matches!(&error, Error::Store { operation: "open", .. }), "{error}");
+    let made = Repository::create(&path).unwrap();
+    assert_eq!(made.snapshots().unwrap().latest(), None);
+    assert_eq!(Repository::open(&path).unwrap().snapshots().unwrap().bytes(), 0);
+}
