@@ -184,6 +184,14 @@ pub enum Error {
         /// Why.
         source: rsync_core::Error,
     },
+    /// One of several archives cannot be applied. Those before it are.
+    #[error("cannot apply archive {} of the chain", number + 1)]
+    OfChain {
+        /// Which one, counted from 0.
+        number: usize,
+        /// Why.
+        source: Box<Error>,
+    },
     /// The journal of an apply cannot be made, or that of an unfinished one not be used.
     #[error("the journal in {} is unusable", shown(root))]
     Journal {

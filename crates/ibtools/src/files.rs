@@ -1,15 +1,14 @@
-//! Files that the command line names to be read, and the directories that it names to be made. Knows of what is in them no more
-//! than the first bytes.
+//! Files that the command line names to be read. Knows of what is in them no more than the first bytes.
 
-use std::fs::{self, DirBuilder, File};
+use std::fs::{self, File};
 use std::io::{self, BufReader, Read, Seek, SeekFrom, Write};
-use std::os::unix::fs::{DirBuilderExt, FileTypeExt};
+use std::os::unix::fs::FileTypeExt;
 use std::path::Path;
 
 use anyhow::{Context, Result, bail};
 use incremental_backups_tools::archive::length_of;
 use incremental_backups_tools::{
-    Archive, DiffIndex, DiffStream, DirIndex, Progress, apply, archive, dirindex,
+    Archive, DiffIndex, DiffStream, DirIndex, Progress, archive, dirindex,
 };
 
 use crate::console::{is_dash, shown};
@@ -253,35 +252,6 @@ impl Write for Counted<'_> {
     fn flush(&mut self) -> io::Result<()> {
         self.out.flush()
     }
-}
-
-/// How open a directory is that is made for a tree: no more than that was, or for its owner alone where that is not
-/// known; its owner can use it in any case.
-pub(crate) fn mode_for(top: Option<u32>) -> u32 {
-    top.unwrap_or(0) & 0o777 | 0o700
-}
-
-/// Does `work` in the directory `dir`, which is made first, with a mode, when it is not there and `make` has one. If that was for
-/// nothing it goes again, unless something was left in it.
-pub(crate) fn in_dir<T, E: From<apply::Error>>(
-    dir: &Path,
-    make: Option<u32>,
-    work: impl FnOnce() -> Result<T, E>,
-) -> Result<T, E> {
-    let made = match make.map(|mode| DirBuilder::new().mode(mode).create(dir)) {
-        None => false,
-        Some(Ok(())) => true,
-        Some(Err(error)) if error.kind() == io::ErrorKind::AlreadyExists => false,
-        Some(Err(source)) => {
-            let (operation, path) = ("create the directory", dir.to_path_buf());
-            return Err(apply::Error::Root { operation, path, source }.into());
-        }
-    };
-    let done = work();
-    if made && done.is_err() {
-        drop(fs::remove_dir(dir));
-    }
-    done
 }
 
 /// The length of the file at `path`, or 0 where it cannot be told.

@@ -1,6 +1,5 @@
 //! The verb `restore`: the state at some point, or single paths of it, into a directory.
 
-use std::fs;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -8,7 +7,7 @@ use std::sync::Arc;
 use anyhow::{Context, Result, anyhow, bail};
 use incremental_backups_tools::{
     Applied, ApplyOptions, Archive, DiffData, Error, RelPath, RestoreOptions, apply_with,
-    preview_diff, recover_with,
+    in_made_dir, preview_diff, recover_with,
 };
 use indicatif::HumanBytes;
 use serde_json::Value;
@@ -18,7 +17,6 @@ use crate::apply::{counted, numbers, unkept};
 use crate::args::RestoreArgs;
 use crate::changes::{Totals, rows};
 use crate::console::{Console, shown};
-use crate::files;
 use crate::json::{object, put_file, put_names};
 use crate::source::Source;
 
@@ -67,11 +65,6 @@ pub(crate) fn run(args: &RestoreArgs, console: &mut Console) -> Result<Answer> {
     Ok(Answer::Yes)
 }
 
-/// Whether the directory has nothing in it, as one that is not there.
-pub(crate) fn is_empty(dir: &Path) -> bool {
-    fs::read_dir(dir).map_or(true, |mut entries| entries.next().is_none())
-}
-
 /// The paths in the backup that these mean: none at all for everything, as when the top itself is among them.
 fn rel_paths(paths: &[PathBuf]) -> Result<Vec<RelPath>> {
     let paths = paths.iter().map(|path| rel_path(path)).collect::<Result<Option<Vec<_>>>>()?;
@@ -112,8 +105,7 @@ fn apply(
     let ticker = console.ticker("restoring", Some(Totals::of(data.diff()).content()));
     let progress = Some(Arc::clone(ticker.progress()));
     let options = ApplyOptions { progress, ..options.clone() };
-    let make = Some(files::mode_for(top));
-    files::in_dir(&args.dest, make, || Ok(apply_with(&args.dest, data, &options)?))
+    in_made_dir(&args.dest, top, || Ok(apply_with(&args.dest, data, &options)?))
 }
 
 /// What would be done; `None` where the directory is not there: all of it.

@@ -2,36 +2,26 @@
 
 use std::collections::BTreeMap;
 use std::ops::Bound;
-use std::path::PathBuf;
+use std::path::Path;
 
-use incremental_backups_tools::{
-    DiffData, DiffIndex, Dir, DirOptions, Entry, Meta, Node, RelPath, ScanOptions, Time, diffindex,
-    dirindex::Xattrs,
-};
-
-use crate::args::ApplyArgs;
-use crate::console::Console;
-use crate::scan;
+use archive::DiffData;
+use diffindex::DiffIndex;
+use dirindex::{Dir, DirIndex, DirOptions, Entry, Meta, Node, RelPath, Time, Xattrs};
 
 /// What each path of a tree is. Owners and the like may not have come back, so it is the contents that are
 /// compared.
 type Nodes = BTreeMap<RelPath, Node>;
 
-/// Which of several archives the tree is at: an earlier run of the same command was interrupted after
-/// it. Never the first, which is what was tried.
-pub(super) fn reached(
-    args: &ApplyArgs,
-    archives: &[(&PathBuf, DiffData)],
-    console: &Console,
-) -> Option<usize> {
+/// Which of `archives` the tree at `path` is at: an earlier call with the same archives was interrupted after it. Never the
+/// first, which is what was tried.
+pub(crate) fn position(path: &Path, archives: &[DiffData]) -> Option<usize> {
     if archives.len() < 2 {
         return None;
     }
-    let everything = DirOptions::everything();
-    let dir = Dir::with_options(&args.dir, &everything).ok()?;
-    let found = scan::scan(&dir, None, ScanOptions::default(), console).ok()?;
+    let dir = Dir::with_options(path, &DirOptions::everything()).ok()?;
+    let found = DirIndex::scan(&dir).ok()?;
     let found: Nodes = found.entries().map(|it| (it.path.clone(), it.node.clone())).collect();
-    let diffs: Vec<&DiffIndex> = archives.iter().map(|(_, data)| data.diff()).collect();
+    let diffs: Vec<&DiffIndex> = archives.iter().map(DiffData::diff).collect();
     // The first that fits: what later ones may have undone again is then simply done again.
     let number = (0..diffs.len()).find(|&number| is_past(&found, diffs.get(..=number)))?;
     (number > 0).then_some(number)
