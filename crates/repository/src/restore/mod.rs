@@ -1,4 +1,4 @@
-//! Restoring the state that a row of archives leads to: into an empty directory, or over whatever is
+//! Restoring the state that a chain of archives leads to: into an empty directory, or over whatever is
 //! there, of which only what differs is written. Finds out what has to change; changing it is
 //! `apply`'s.
 

@@ -453,7 +453,7 @@ mod tests {
     }
 
     #[test]
-    fn points_never_go_backwards() {
+    fn snapshots_never_go_backwards() {
         let next = |files: &[(String, u64)], now| graph(files).next(snapshot(now)).unwrap();
         assert_eq!(next(&[(full(1), 1)], 2), snapshot(2));
         let after = SnapshotId::from_secs(snapshot(2).secs() + 1).unwrap();
@@ -466,7 +466,7 @@ mod tests {
     }
 
     #[test]
-    fn points_are_named_by_id_or_time() {
+    fn snapshots_are_named_by_id_or_time() {
         let snapshots = snapshots(&[
             ("20261121T235959Z-full.tgz", 1),
             ("20261122T000000Z-full.tgz", 1),

@@ -1,8 +1,8 @@
 //! Verifying backups without restoring them: archives one after the other, or all of a store. Knows
-//! which archive follows which; what is looked at in each is `row`'s.
+//! which archive follows which; what is looked at in each is `step`'s.
 
 mod reached;
-mod row;
+mod step;
 
 use std::collections::{BTreeMap, HashSet};
 
@@ -11,7 +11,7 @@ use dirindex::{RelPath, Root};
 use rsync_core::Progress;
 
 use self::reached::{Reached, Start};
-use self::row::{Found, State};
+use self::step::{Found, State};
 use crate::error::{Error, Result};
 use crate::store::{self, ArchiveName, SnapshotId, Snapshots, Store, StoredArchive};
 use crate::{Repository, chains};
@@ -84,7 +84,7 @@ pub fn verify_archives(archives: &[Archive], progress: Option<&Progress>) -> Res
     let mut verified = Vec::with_capacity(archives.len());
     let mut state: Option<State> = None;
     for archive in archives {
-        let Found { problems, state: next } = row::verify(archive, state.as_ref(), progress)?;
+        let Found { problems, state: next } = step::verify(archive, state.as_ref(), progress)?;
         let on_its_own = !archive.is_full() && verified.is_empty();
         let result = (!on_its_own).then(|| restorable(next.as_ref()));
         verified.push(Verified { problems, result });
@@ -140,7 +140,7 @@ fn verify_listed(
                 let base = since.and_then(|since| reached.start(since, archive.base()));
                 before = base.map(Start::as_before);
                 let state = base.map(|base| &base.state);
-                let mut verified = row::verify(&archive, state, progress)?;
+                let mut verified = step::verify(&archive, state, progress)?;
                 let (expected, found) = (roots.get(&to).copied(), archive.result());
                 if let Some(expected) = expected.filter(|expected| *expected != found) {
                     verified.problems.push(Error::OtherResult { expected, found });

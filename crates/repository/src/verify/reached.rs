@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use dirindex::Root;
 
-use super::row::State;
+use super::step::State;
 use super::{Restorable, restorable};
 use crate::store::{ArchiveName, SnapshotId, StoredArchive};
 
