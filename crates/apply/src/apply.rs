@@ -32,7 +32,7 @@ use crate::{Applied, ApplyOptions, Preview, Space, check, journal};
 /// Everything that can be found out by reading is found before the first write: the error then
 /// names the path and the tree is untouched. Whatever fails later is undone before this returns:
 /// [`Error::RolledBack`] says what was in the way, and the tree is as it was. What is interrupted leaves a
-/// journal, with which applying again (or [`recover`]) ends in exactly the target tree, or [`abort`] in the
+/// journal, with which applying again (or [`recover`](crate::recover)) ends in exactly the target tree, or [`abort`](crate::abort) in the
 /// old one.
 pub fn apply(path: impl AsRef<Path>, data: &DiffData) -> Result<Applied> {
     apply_with(path, data, &ApplyOptions::default())

@@ -90,23 +90,23 @@ pub enum ApplyStatus {
     /// One is under way.
     Running,
     /// An apply was interrupted before it changed anything; what it left goes with the next one, or
-    /// with [`abort`].
+    /// with [`abort`](crate::abort).
     Staged,
-    /// An apply was interrupted while it changed the tree. [`recover`], or any apply, finishes it.
+    /// An apply was interrupted while it changed the tree. [`recover`](crate::recover), or any apply, finishes it.
     Unfinished {
         /// The tree it started from.
         base: Root,
         /// The tree it leads to.
         result: Root,
     },
-    /// Rolling an apply back was interrupted. [`recover`], or any apply, or [`abort`], finishes that.
+    /// Rolling an apply back was interrupted. [`recover`](crate::recover), or any apply, or [`abort`](crate::abort), finishes that.
     RollingBack {
         /// The tree it started from, and leads back to.
         base: Root,
     },
 }
 
-/// What [`abort`] did.
+/// What [`abort`](crate::abort) did.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Aborted {
