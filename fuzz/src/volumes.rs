@@ -4,7 +4,7 @@
 
 use std::path::Path;
 
-use archive::{Archive, DiffData};
+use archive::{Archive, DiffData, Snapshot};
 use dirindex::{DirIndex, Root};
 use libfuzzer_sys::fuzz_target;
 
@@ -59,7 +59,7 @@ fn ask(last: &Path, parts: &DiffData) {
     for change in parts.diff().changes() {
         let path = std::slice::from_ref(&change.path);
         assert!(opened.volumes(path).iter().all(|&number| number >= 1));
-        _ = opened.select(path);
+        _ = Snapshot::find(std::slice::from_ref(&opened), path);
     }
 }
 

@@ -3,7 +3,7 @@
 use std::fs;
 use std::path::Path;
 
-use archive::DiffData;
+use archive::{DiffData, Snapshot};
 use dirindex::DirIndex;
 
 use crate::apply::apply_with;
@@ -78,8 +78,7 @@ pub fn apply_chain(
         && is_empty(path)
     {
         // In a tree of which the archives tell only a part, those in between could leave what none of the ends has.
-        // Not only squashed: that it leads to the tree that the last one names is seen on the way.
-        let whole = DiffData::squash(&archives)?.retarget(&DirIndex::empty())?;
+        let whole = Snapshot::of(&archives)?.diff_from(&DirIndex::empty())?;
         // Diffs of large trees are large, and only that of all is needed from here on.
         drop(archives);
         done.add(&apply_with(path, &whole, options).map_err(|error| of_chain(0, error))?);

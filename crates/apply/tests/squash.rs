@@ -8,9 +8,8 @@ use std::io::Read;
 use std::path::{Path, PathBuf};
 
 use apply::{ApplyOptions, apply_with};
-use archive::{Archive, ArchiveOptions, DiffData};
-use diffindex::DiffIndex;
-use diffindex::{PartContent, Signatures};
+use archive::{Archive, ArchiveOptions, DiffData, Snapshot};
+use diffindex::{DiffIndex, Merge, Signatures};
 use dirindex::{Dir, DirIndex, RelPath};
 use proptest::prelude::*;
 use rsync_core::SignatureOptions;
@@ -131,13 +130,17 @@ fn assert_same_data(a: &DiffData, b: &DiffData) {
 fn repeated(old: &DirIndex, parts: &[DiffData]) -> u64 {
     let diffs: Vec<DiffIndex> = parts.iter().map(|part| part.diff().clone()).collect();
     let mut used = HashSet::new();
-    let recipes = DiffIndex::squash_from(old, &diffs).unwrap().recipes;
-    let contents = recipes.iter().flat_map(|recipe| &recipe.contents);
-    let again = contents.filter(|content| !used.insert((content.part, content.change)));
-    let len = |content: &PartContent| {
-        let part = &parts[content.part];
+    let merge =
+        diffs.into_iter().enumerate().try_fold(Merge::from_tree(old), |merge, (part, diff)| {
+            merge.push(diff, |change, _| vec![(part, change)])
+        });
+    let (_, contents) = merge.unwrap().to_diff().unwrap();
+    let contents = contents.iter().flat_map(|(_, content)| content.iter());
+    let again = contents.filter(|content| !used.insert(**content));
+    let len = |&(part, change): &(usize, usize)| {
+        let part = &parts[part];
         let mut reader = part.reader();
-        let change = &part.diff().changes()[content.change];
+        let change = &part.diff().changes()[change];
         // And some for a header, a row of the diff and a signature.
         reader.open(change).unwrap().remaining() + 1024
     };
@@ -202,7 +205,7 @@ proptest! {
 
         // From any other state.
         let other = other.index(last + 1);
-        let retargeted = full.retarget(&history.indexes[other]).unwrap();
+        let retargeted = Snapshot::of(parts).unwrap().diff_from(&history.indexes[other]).unwrap();
         retargeted.verify(None).unwrap();
         assert_same(&history.apply(other, &retargeted), &history.state(last));
 
@@ -210,10 +213,13 @@ proptest! {
         let paths: Vec<RelPath> = history.indexes[last].entries().map(|entry| entry.path.clone()).collect();
         if !paths.is_empty() {
             let chosen: Vec<RelPath> = chosen.iter().map(|at| at.get(&paths).clone()).collect();
-            let selected = full.select(&chosen).unwrap();
+            let nothing = DirIndex::empty();
+            let selected = Snapshot::of(parts).unwrap().select(&chosen).unwrap();
+            let selected = selected.diff_from(&nothing).unwrap();
             selected.verify(None).unwrap();
             let archives: Vec<Archive> = parts.iter().flat_map(DiffData::archives).cloned().collect();
-            assert_same_data(&Archive::select_chain(&archives, &chosen).unwrap(), &selected);
+            let found = Snapshot::find(&archives, &chosen).unwrap().diff_from(&nothing).unwrap();
+            assert_same_data(&found, &selected);
             let copy = index(&history.apply(0, &selected));
             for path in paths.iter().filter(|path| chosen.iter().any(|c| c == *path || path.is_below(c))) {
                 prop_assert_eq!(copy.get(path), history.indexes[last].get(path));
@@ -235,7 +241,7 @@ fn parts_that_do_not_meet_are_named() {
     assert!(error.contains(&history.indexes[1].root().to_string()), "{error}");
     assert!(error.contains(&history.indexes[2].root().to_string()), "{error}");
     assert!(DiffData::squash(&[]).is_err());
-    assert!(last.select(&[]).is_err() && last.retarget(&DirIndex::empty()).is_err());
+    assert!(Snapshot::of(std::slice::from_ref(last)).is_err() && Snapshot::of(&[]).is_err());
 }
 
 /// An emptied tree makes the backup after it a full one, wherever in the row that is.
@@ -249,12 +255,13 @@ fn what_leads_to_a_full_backup_does_not_matter() {
         Step::Edits(vec![write(&[2, 0], &[0], 2)]),
         Step::Back(3),
     ]);
-    let full = DiffData::squash(&history.parts).unwrap();
+    let (snapshot, nothing) = (Snapshot::of(&history.parts).unwrap(), DirIndex::empty());
     let archives: Vec<Archive> =
         history.parts.iter().flat_map(DiffData::archives).cloned().collect();
     for entry in history.indexes[5].entries() {
         let path = std::slice::from_ref(&entry.path);
-        let selected = Archive::select_chain(&archives, path).unwrap();
-        assert_same_data(&selected, &full.select(path).unwrap());
+        let found = Snapshot::find(&archives, path).unwrap().diff_from(&nothing).unwrap();
+        let selected = snapshot.select(path).unwrap().diff_from(&nothing).unwrap();
+        assert_same_data(&found, &selected);
     }
 }

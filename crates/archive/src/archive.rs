@@ -107,16 +107,7 @@ impl Archive {
     /// # Errors
     /// [`Error::Io`], [`Error::Damaged`], [`Error::Diff`].
     pub fn load(&self) -> Result<DiffData, Error> {
-        open::load(self, None)
-    }
-
-    /// [`load`](Archive::load), of archives of which each starts where the one before it ends. They, and what is
-    /// made of them, may not take more memory together than one archive of their length.
-    ///
-    /// # Errors
-    /// As [`load`](Archive::load); [`Error::Damaged`] for what is too much, before any of it is read.
-    pub fn load_chain(archives: &[Archive]) -> Result<Vec<DiffData>, Error> {
-        open::load_chain(archives)
+        open::load(self, self.0.max_held)
     }
 
     /// The change at `path`, if there is one, without its signature. The archive's own word: that it is a change

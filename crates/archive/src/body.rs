@@ -37,9 +37,9 @@ impl Stored {
         Stored { path: Some(self.path.as_ref().unwrap_or(path).clone()), ..self.clone() }
     }
 
-    /// The name of the tar member, when it is read for `change`.
-    pub(crate) fn name(&self, change: &Change, whole: bool) -> String {
-        paths::content_name(self.path.as_ref().unwrap_or(&change.path), whole)
+    /// The name of the tar member, when it is read for `path`.
+    pub(crate) fn name(&self, path: &RelPath, whole: bool) -> String {
+        paths::content_name(self.path.as_ref().unwrap_or(path), whole)
     }
 
     /// The part of the stream that who reads it has to have.

@@ -4,12 +4,14 @@
 use std::io::{self, Read};
 use std::ops::Range;
 
-use rsync_core::{Extents, Piece, Pieces};
+use dirindex::RelPath;
+use rsync_core::{Digest, Extents, Piece, Pieces, Progress};
 
 use crate::Error;
 use crate::body::{BodyReader, Cursors, Stored};
 use crate::stream::as_io;
 
+const BUFFER_LEN: usize = 64 << 10;
 /// As much of a composed content is made at a time.
 const WINDOW_LEN: usize = 8 << 20;
 /// Of so many pieces at most.
@@ -35,14 +37,20 @@ enum Made {
 }
 
 impl<'r, 'a> Body<'r, 'a> {
-    /// The content that `bodies`, which are tar members of these names, make: the first is the file or
-    /// else a delta, each of the others a delta against what the one before it makes.
+    /// The content of `path` that `bodies` make: the first is the file if it is stored `whole`, and else a delta; each of
+    /// the others is a delta against what the one before it makes.
     pub(crate) fn new(
         cursors: &'r mut Cursors<'a>,
         bodies: &'a [Stored],
-        names: Vec<String>,
+        path: &RelPath,
         whole: bool,
     ) -> Result<Body<'r, 'a>, Error> {
+        let mut names = Vec::with_capacity(bodies.len());
+        for (number, body) in bodies.iter().enumerate() {
+            let name = body.name(path, number == 0 && whole);
+            cursors.of(&body.archive).header(&name, &body.framed, 0)?;
+            names.push(name);
+        }
         let (made, left) = match bodies {
             [only] => (Made::One, only.framed.len),
             _ => {
@@ -57,6 +65,23 @@ impl<'r, 'a> Body<'r, 'a> {
     /// How many bytes are still to be read.
     pub fn remaining(&self) -> u64 {
         self.left
+    }
+
+    /// The digest of all that is still to be read.
+    ///
+    /// # Errors
+    /// Those of reading; [`Cancelled`](Error::Cancelled), as what reading ends with.
+    pub(crate) fn digest(&mut self, progress: Option<&Progress>) -> io::Result<Digest> {
+        let (mut hasher, mut buffer) = (blake3::Hasher::new(), vec![0; BUFFER_LEN]);
+        while self.left > 0 {
+            let read = self.read(&mut buffer)?;
+            hasher.update(buffer.get(..read).unwrap_or_default());
+            if let Some(progress) = progress {
+                progress.add_bytes(read as u64);
+                progress.check().map_err(|_| as_io(Error::Cancelled))?;
+            }
+        }
+        Ok(hasher.finalize().into())
     }
 
     /// Reads the padding after each stored body, wherever reading is.

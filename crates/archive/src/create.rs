@@ -73,7 +73,7 @@ impl DiffData {
             let written = DiffData::write(dir, old, diff, file, &options);
             written.map_err(|error| error.in_output(path))
         })?;
-        open::load(&Archive::open(path)?, Some(diff))
+        open::with_diff(&Archive::open(path)?, diff.clone())
     }
 
     /// Writes the archive to `out`, front to back: a pipe will do. When this fails, what was
@@ -117,7 +117,7 @@ impl DiffData {
         let mut out = out.map_err(|error| Error::io("write", path, error))?;
         let written = write(dir, old, diff, &mut out, &options, limit, |out| out.table());
         written.map_err(|error| error.in_output(path))?;
-        open::load(&Archive::open(out.finish()?)?, Some(diff))
+        open::with_diff(&Archive::open(out.finish()?)?, diff.clone())
     }
 }
 

@@ -9,20 +9,17 @@
 //!   contents, reading no more than the compressed members they lie in. The archive may be a file,
 //!   memory, or anything else that can [`ReadAt`].
 //! - [`DiffStream`] reads an archive that cannot be read at any place, such as a pipe: once, front to back.
-//! - [`Archive::open`] reads the end alone. [`Archive::select`] then finds some paths of a full backup
-//!   by a few KiB of its diff, however large that is, and [`Archive::plan`] tells beforehand which bytes
-//!   that and restoring them will read; [`Archive::select_chain`] does so in a full backup and the
-//!   increments after it.
+//! - [`Snapshot::open`] is the tree after a chain of archives, and where each content lies: its entries, any file's bytes,
+//!   what brings another tree there. [`Snapshot::find`] finds some paths of it by a few KiB of each archive, however large
+//!   that is, and [`Snapshot::plan`] says beforehand which bytes that and restoring them will read.
 //! - [`DiffData::create_volumes`] cuts the archive into files of a limited length, of which a restore
 //!   needs those that [`Archive::volumes`] names.
 //! - [`DiffData::signed_diff`] is the diff with the signatures of files stored whole, which an
 //!   archive leaves out since they follow from the contents.
 //! - [`DiffData::squash`] makes one of several diffs that follow one another, without reading contents:
 //!   they are composed of the parts' when they are read. [`DiffData::squash_from`] does so with the index of the
-//!   tree before them, which increments alone need when one moves a directory as a whole. [`DiffData::select`] and
-//!   [`DiffData::retarget`] give a part of a full one, and what is missing to it from another tree.
-//!   [`DiffData::repack`] makes an archive of any of these.
-//! - [`DiffData::prove`] tells that a full one makes the tree that it names, without reading contents.
+//!   tree before them, which increments alone need when one moves a directory as a whole. [`DiffData::repack`] makes an
+//!   archive of it.
 //! - [`DiffData::verify`] reads everything and compares it with what the diff promises.
 //!
 //! The tar stream is cut into members of at most 1 MiB that are compressed by themselves; TABLE, the
@@ -74,14 +71,16 @@ mod forward;
 mod frame;
 mod layout;
 mod length;
+mod limits;
+mod lookup;
 mod members;
 mod open;
 mod paths;
 mod queue;
 mod read;
 mod repack;
-mod select;
 mod sign;
+mod snapshot;
 mod squash;
 mod stream;
 mod table;
@@ -98,3 +97,4 @@ pub use diff_stream::DiffStream;
 pub use error::Error;
 pub use length::length_of;
 pub use read::{ContentReader, DiffData};
+pub use snapshot::{Snapshot, SnapshotReader};

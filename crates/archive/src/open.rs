@@ -116,64 +116,19 @@ pub(crate) fn open(source: Box<dyn ReadAt>, path: PathBuf, from: u64) -> Result<
     Ok(Archive(Arc::new(Opened { stream, layout, max_held, end: read })))
 }
 
-/// The diffs of several archives take so many times what each takes by itself: what is made of them is there too.
-const TIMES: u64 = 2;
-
-/// That the diffs of a whole chain may be in memory together: each may when it is alone, and there may be many.
-pub(crate) fn check_chain(archives: &[Archive]) -> Result<(), Error> {
-    if archives.len() < 2 {
-        return Ok(());
-    }
-    let (mut held, mut stored) = (0u64, 0u64);
-    for archive in archives {
-        held = held.saturating_add(archive.0.layout.held().saturating_mul(TIMES));
-        stored = stored.saturating_add(archive.size());
-        if let Some(problem) = too_much(held, max_held(stored)) {
-            let problem = format!("with the archives before it, {problem}");
-            return Err(archive.0.stream.damaged(DIFF, 0, problem));
-        }
-    }
-    Ok(())
+/// The archive with all of its diff, which may take `most` bytes of memory.
+pub(crate) fn load(archive: &Archive, most: u64) -> Result<DiffData, Error> {
+    with_diff(archive, read_diff(&archive.0, most)?)
 }
 
-/// [`load`] of all archives of a chain, which together may take no more than one of their length.
-pub(crate) fn load_chain(archives: &[Archive]) -> Result<Vec<DiffData>, Error> {
-    check_chain(archives)?;
-    if let [only] = archives {
-        return Ok(vec![load(only, None)?]);
-    }
-    let mut left = max_held_of(archives) / TIMES;
-    let mut loaded = Vec::with_capacity(archives.len());
-    for archive in archives {
-        let (diff, held) = read_diff(&archive.0, archive.0.max_held.min(left))?;
-        left = left.saturating_sub(held);
-        loaded.push(load(archive, Some(&diff))?);
-    }
-    Ok(loaded)
-}
-
-/// The most that may be in memory of what these archives store.
-pub(crate) fn max_held_of(archives: &[Archive]) -> u64 {
-    max_held(archives.iter().map(Archive::size).fold(0, u64::saturating_add))
-}
-
-/// What may be read of archives of which some paths are looked up, block by block.
-pub(crate) fn room_for_blocks(archives: &[Archive]) -> u64 {
-    max_held_of(archives) / TIMES
-}
-
-/// The archive with all of its diff. Who has that at hand saves reading it.
-pub(crate) fn load(archive: &Archive, diff: Option<&DiffIndex>) -> Result<DiffData, Error> {
+/// The archive with its diff, which is at hand.
+pub(crate) fn with_diff(archive: &Archive, diff: DiffIndex) -> Result<DiffData, Error> {
     let opened = &*archive.0;
-    let diff = match diff {
-        Some(diff) => diff.clone(),
-        None => read_diff(opened, opened.max_held)?.0,
-    };
     let contents = opened.layout.place_all(&diff);
     let contents = contents.map_err(|problem| opened.wrong_table(problem))?;
     let recipes = contents.iter().filter_map(|placed| {
         let body = Stored::new(archive, placed, diff.changes().get(placed.change)?);
-        Some(Recipe { change: placed.change, bodies: vec![body] })
+        Some(Recipe { change: placed.change, bodies: [body].into() })
     });
     let contents = recipes.collect();
     Ok(DiffData { archives: [archive.clone()].into(), diff, contents, parts: Arc::default() })
@@ -245,8 +200,8 @@ impl End<'_> {
     }
 }
 
-/// The diff, which may take `most` bytes of memory, and how many it takes.
-fn read_diff(archive: &Opened, most: u64) -> Result<(DiffIndex, u64), Error> {
+/// The diff, which may take `most` bytes of memory.
+fn read_diff(archive: &Opened, most: u64) -> Result<DiffIndex, Error> {
     let Opened { stream, layout, .. } = archive;
     let body = &layout.diff;
     let mut cursor = stream.cursor();
@@ -255,10 +210,10 @@ fn read_diff(archive: &Opened, most: u64) -> Result<(DiffIndex, u64), Error> {
     let mut bytes = vec![0; body.len as usize];
     cursor.read_body_exact(DIFF, body, 0, &mut bytes)?;
     cursor.padding(DIFF, body)?;
-    let (diff, blocks, held) = DiffIndex::from_bytes_in_blocks(bytes, most)
+    let (diff, blocks, _) = DiffIndex::from_bytes_in_blocks(bytes, most)
         .map_err(|source| Error::Diff { archive: shown(stream.path()), source })?;
     check_diff(archive, &diff, blocks)?;
-    Ok((diff, held))
+    Ok(diff)
 }
 
 /// What is found block by block has to be what is found in `diff`, which has been read as a whole and

@@ -41,7 +41,7 @@ pub(crate) struct Recipe {
     pub(crate) change: usize,
     /// Each is a delta against what the one before it makes. The first is the whole file for
     /// [`Content::Whole`], and else a delta against the old tree. At least one.
-    pub(crate) bodies: Vec<Stored>,
+    pub(crate) bodies: Arc<[Stored]>,
 }
 
 impl Recipe {
@@ -116,24 +116,15 @@ impl DiffData {
             Some(Node::File { digest, .. }) if *digest == found => return Ok(()),
             _ => {}
         }
-        let bodies = self.find(change).map(|recipe| recipe.bodies.as_slice()).unwrap_or_default();
+        let bodies = self.find(change).map_or(&[][..], |recipe| &recipe.bodies);
         let last = bodies.last().ok_or_else(|| self.not_stored(&change.path))?;
-        let name = last.name(change, bodies.len() == 1);
+        let name = last.name(&change.path, bodies.len() == 1);
         Err(last.damaged(&name, format!("{} has another content", change.path)))
-    }
-
-    /// What reading a [`Body`] ended with.
-    pub(crate) fn unread(&self, error: io::Error) -> Error {
-        match error.downcast::<Error>() {
-            Ok(ours) => ours,
-            Err(error) => Error::io("read", self.name(), error),
-        }
     }
 
     /// The content of change number `number`.
     pub(crate) fn content_of(&self, number: usize) -> Option<&Recipe> {
-        let found = self.contents.binary_search_by_key(&number, |recipe| recipe.change).ok()?;
-        self.contents.get(found)
+        recipe_of(&self.contents, number)
     }
 
     fn find(&self, change: &Change) -> Option<&Recipe> {
@@ -143,6 +134,12 @@ impl DiffData {
     pub(crate) fn not_stored(&self, path: &RelPath) -> Error {
         Error::NotStored { archive: self.name(), path: path.clone() }
     }
+}
+
+/// The content of change number `number`, among contents in path order.
+pub(crate) fn recipe_of(contents: &[Recipe], number: usize) -> Option<&Recipe> {
+    let found = contents.binary_search_by_key(&number, |recipe| recipe.change).ok()?;
+    contents.get(found)
 }
 
 /// The number of the change of `diff` that leads to the same content at the same path as `change`.
@@ -159,6 +156,14 @@ pub(crate) fn names(archives: &[Archive]) -> String {
         [] => String::new(),
         [archive] => shown(archive.path()),
         [first, .., last] => format!("{} to {}", shown(first.path()), shown(last.path())),
+    }
+}
+
+/// What reading a [`Body`] out of `archives` ended with.
+pub(crate) fn unread(error: io::Error, archives: &[Archive]) -> Error {
+    match error.downcast::<Error>() {
+        Ok(ours) => ours,
+        Err(error) => Error::io("read", names(archives), error),
     }
 }
 
@@ -196,14 +201,7 @@ impl<'a> ContentReader<'a> {
         let recipe = self.data.find(change).ok_or_else(|| self.data.not_stored(&change.path))?;
         // The change of the diff lives as long as the reader.
         let ours = self.data.change(recipe).ok_or_else(|| self.data.not_stored(&change.path))?;
-        let whole = is_whole(ours);
-        let mut names = Vec::with_capacity(recipe.bodies.len());
-        for (number, body) in recipe.bodies.iter().enumerate() {
-            let name = body.name(ours, number == 0 && whole);
-            self.cursors.of(&body.archive).header(&name, &body.framed, 0)?;
-            names.push(name);
-        }
-        Body::new(&mut self.cursors, &recipe.bodies, names, whole)
+        Body::new(&mut self.cursors, &recipe.bodies, &ours.path, is_whole(ours))
     }
 }
 

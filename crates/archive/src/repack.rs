@@ -7,7 +7,7 @@ use std::path::Path;
 use diffindex::Change;
 use rsync_core::{Digest, Progress};
 
-use crate::read::{ContentReader, is_whole};
+use crate::read::{ContentReader, is_whole, unread};
 use crate::writer::{self, Slot, check_cancelled};
 use crate::{Archive, ArchiveOptions, DiffData, Error, Format, open};
 
@@ -34,7 +34,7 @@ impl DiffData {
         dirindex::replace_file(path, |file| {
             self.repack_to(file, &options).map_err(|error| error.in_output(path))
         })?;
-        open::load(&Archive::open(path)?, Some(&self.diff))
+        open::with_diff(&Archive::open(path)?, self.diff.clone())
     }
 
     /// [`repack`](DiffData::repack) to `out`, front to back: a pipe will do. When this fails, what was
@@ -66,7 +66,7 @@ impl DiffData {
         out.begin(body.remaining())?;
         let mut hasher = blake3::Hasher::new();
         while body.remaining() > 0 {
-            let read = body.read(buffer).map_err(|error| self.unread(error))?;
+            let read = body.read(buffer).map_err(|error| unread(error, &self.archives))?;
             let piece = buffer.get(..read).unwrap_or_default();
             hasher.update(piece);
             out.write_all(piece).map_err(Error::Write)?;

@@ -5,16 +5,15 @@ use std::io::{self, Read, Write};
 
 use diffindex::DiffIndex;
 use rayon::prelude::*;
-use rsync_core::{Digest, Progress};
+use rsync_core::Progress;
 
 use crate::body::BodyReader;
 use crate::open::PATHS;
-use crate::read::{ContentReader, Recipe, is_whole};
+use crate::read::{ContentReader, Recipe, is_whole, unread};
 use crate::{Archive, DiffData, Error, paths};
 
 /// Contents are checked in parallel in runs of about this much of the tar stream.
 const RUN_LEN: u64 = 16 << 20;
-const BUFFER_LEN: usize = 64 << 10;
 
 impl DiffData {
     /// Reads everything: each compressed member unpacks to what is declared and matches its
@@ -36,10 +35,7 @@ impl DiffData {
         }
         runs(&self.contents).into_par_iter().try_for_each(|run| {
             let mut reader = self.reader();
-            let mut buffer = vec![0; BUFFER_LEN];
-            run.iter().try_for_each(|recipe| {
-                verify_content(self, &mut reader, recipe, &mut buffer, progress)
-            })
+            run.iter().try_for_each(|recipe| verify_content(self, &mut reader, recipe, progress))
         })
     }
 
@@ -75,22 +71,12 @@ fn verify_content(
     data: &DiffData,
     reader: &mut ContentReader<'_>,
     recipe: &Recipe,
-    buffer: &mut [u8],
     progress: Option<&Progress>,
 ) -> Result<(), Error> {
     let Some(change) = data.change(recipe) else { return Ok(()) };
     let mut body = reader.open(change)?;
-    let mut hasher = blake3::Hasher::new();
-    while body.remaining() > 0 {
-        let read = body.read(buffer).map_err(|error| data.unread(error))?;
-        hasher.update(buffer.get(..read).unwrap_or_default());
-        if let Some(progress) = progress {
-            progress.add_bytes(read as u64);
-            progress.check().map_err(|_| Error::Cancelled)?;
-        }
-    }
+    let digest = body.digest(progress).map_err(|error| unread(error, &data.archives))?;
     body.padding()?;
-    let digest: Digest = hasher.finalize().into();
     if is_whole(change) {
         data.check_digest(change, digest)?;
     }

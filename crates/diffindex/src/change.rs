@@ -105,6 +105,16 @@ impl Change {
         }
     }
 
+    /// Whether a directory stood there.
+    pub fn was_dir(&self) -> bool {
+        self.old == Some(Node::Dir)
+    }
+
+    /// Whether a directory is to stand there.
+    pub fn makes_dir(&self) -> bool {
+        self.new.as_ref().is_some_and(|new| new.node == Node::Dir)
+    }
+
     /// The content to be stored, if any is: [`Content::Whole`] or [`Content::Delta`].
     pub fn stored_content(&self) -> Option<&Content> {
         let content = &self.new.as_ref()?.content;

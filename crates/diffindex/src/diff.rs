@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use container::{SectionError, max_held};
 use dirindex::stored::StoredSignature;
-use dirindex::{DirIndex, Node, PathSlice, Record, RelPath, Root, replace_file};
+use dirindex::{DirIndex, PathSlice, Record, RelPath, Root, replace_file};
 
 use crate::{Change, Class, Content, Entry, Error, New, Signatures, fold};
 
@@ -97,6 +97,11 @@ impl DiffIndex {
         &self.changes
     }
 
+    /// [`changes`](DiffIndex::changes), taken over where nobody shares them.
+    pub(crate) fn into_changes(self) -> Vec<Change> {
+        Arc::try_unwrap(self.changes).unwrap_or_else(|shared| shared.to_vec())
+    }
+
     /// Whether the two trees are the same.
     pub fn is_empty(&self) -> bool {
         self.changes.is_empty()
@@ -121,7 +126,7 @@ impl DiffIndex {
 
     /// New paths that are not directories.
     pub fn created(&self) -> impl Iterator<Item = &RelPath> {
-        self.select(|change| change.class() == Class::Created && !makes_dir(change))
+        self.select(|change| change.class() == Class::Created && !change.makes_dir())
     }
 
     /// Files and links with other content.
@@ -147,17 +152,17 @@ impl DiffIndex {
 
     /// Paths that were no directories and are gone.
     pub fn deleted(&self) -> impl Iterator<Item = &RelPath> {
-        self.select(|change| change.class() == Class::Deleted && !was_dir(change))
+        self.select(|change| change.class() == Class::Deleted && !change.was_dir())
     }
 
     /// New directories.
     pub fn created_dirs(&self) -> impl Iterator<Item = &RelPath> {
-        self.select(|change| change.class() == Class::Created && makes_dir(change))
+        self.select(|change| change.class() == Class::Created && change.makes_dir())
     }
 
     /// Directories that are gone, outer ones before those inside them.
     pub fn deleted_dirs(&self) -> impl Iterator<Item = &RelPath> {
-        self.select(|change| change.class() == Class::Deleted && was_dir(change))
+        self.select(|change| change.class() == Class::Deleted && change.was_dir())
     }
 
     /// Moves: where a file was, and where it is now. What was moved may have been edited too: then
@@ -326,14 +331,6 @@ impl DiffIndex {
     }
 }
 
-fn makes_dir(change: &Change) -> bool {
-    change.new.as_ref().is_some_and(|new| new.node == Node::Dir)
-}
-
-fn was_dir(change: &Change) -> bool {
-    change.old == Some(Node::Dir)
-}
-
 /// [`DiffIndex::holder`], among changes in path order.
 fn holder<'a>(changes: &'a [Change], change: &'a Change) -> Option<&'a Change> {
     let holder = match &change.new.as_ref()?.content {
@@ -388,7 +385,7 @@ fn check(changes: &[Change]) -> Result<(), Error> {
         {
             return Err(unusable(tree.from, "a directory that moves as a whole, and does not"));
         }
-        above.push((change, were_dirs && was_dir(change), make_dirs && makes_dir(change)));
+        above.push((change, were_dirs && change.was_dir(), make_dirs && change.makes_dir()));
     }
     Ok(())
 }
@@ -396,6 +393,6 @@ fn check(changes: &[Change]) -> Result<(), Error> {
 /// Whether `changes`, which are in path order, let the directory at `path` go and list nothing below it.
 fn leaves_whole(changes: &[Change], path: &RelPath) -> bool {
     let Ok(at) = changes.binary_search_by(|other| other.path.cmp(path)) else { return false };
-    let goes = changes.get(at).is_some_and(|change| was_dir(change) && !makes_dir(change));
+    let goes = changes.get(at).is_some_and(|change| change.was_dir() && !change.makes_dir());
     goes && changes.get(at + 1).is_none_or(|next| !next.path.is_below(path))
 }

@@ -182,7 +182,7 @@ fn departure(tree: &MovedTree<'_>, entry: &Entry, excluded: bool) -> Option<Chan
 
 /// How much longer the paths below directories that move may become, all together: 64 MiB, and 256 bytes for each path
 /// that there is. Some bytes move as much as there is, to a path as long as there may be.
-#[derive(Default)]
+#[derive(Clone, Default)]
 pub(crate) struct Growth(i64);
 
 impl Growth {
@@ -228,9 +228,7 @@ fn trees<'a>(
     new: &'a DirIndex,
     changes: &'a [Change],
 ) -> HashMap<&'a RelPath, (&'a RelPath, Digest, u64)> {
-    let was_dir = |change: &&Change| change.old == Some(Node::Dir);
-    let is_dir = |change: &&Change| change.new.as_ref().is_some_and(|new| new.node == Node::Dir);
-    let gone = changes.iter().filter(|change| was_dir(change) && !is_dir(change));
+    let gone = changes.iter().filter(|change| change.was_dir() && !change.makes_dir());
     // By what can be seen at once: how much is below it, and what comes first there.
     let mut alike: HashMap<(usize, &[u8]), Vec<&RelPath>> = HashMap::new();
     for change in gone {
@@ -243,7 +241,7 @@ fn trees<'a>(
     if alike.is_empty() {
         return trees;
     }
-    let made = changes.iter().filter(|change| change.old.is_none() && is_dir(change));
+    let made = changes.iter().filter(|change| change.old.is_none() && change.makes_dir());
     let mut made: Vec<(&RelPath, &[Arc<Record>])> =
         made.map(|change| (&change.path, slice(new.records(), &change.path))).collect();
     made.retain(|(_, below)| below.len() >= FOLD_FROM);

@@ -23,8 +23,8 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 //!
-//! [`DiffIndex::squash`] makes one diff of several that follow one another, and says of which of their contents each of its
-//! own is made.
+//! A [`Merge`] is what several diffs that follow one another lead to, and says of which of their contents each of its own is
+//! made.
 //!
 //! Comparing is pure and cannot fail. The bytes depend on the two trees alone: nothing of when, where
 //! or with how many threads they were scanned. A reader of a diff takes any bytes; damage, and what no
@@ -36,8 +36,8 @@ mod diff;
 mod encoded;
 mod error;
 mod fold;
+mod merge;
 mod resemble;
-mod squash;
 
 use dirindex::Entry;
 
@@ -46,4 +46,4 @@ pub use diff::DiffIndex;
 pub use encoded::{BLOCK, Encoded, Signatures, read_block};
 pub use error::Error;
 pub use fold::MovedTree;
-pub use squash::{PartContent, Recipe, Squashed};
+pub use merge::{Contents, Merge, Merged};

@@ -4,7 +4,7 @@
 use std::fs;
 use std::path::Path;
 
-use diffindex::{Change, Content, DiffIndex, Error};
+use diffindex::{Change, Content, DiffIndex, Error, Merge};
 use dirindex::{Dir, DirIndex, RelPath};
 
 fn path(path: &str) -> RelPath {
@@ -160,24 +160,25 @@ fn squashing_looks_into_what_moved() {
     for from in 0..parts.len() {
         for to in from + 1..=parts.len() {
             let parts = &parts[from..to];
-            let whole = DiffIndex::squash_from(&states[from], parts).unwrap();
-            assert_eq!(whole.diff.apply_to(&states[from]).unwrap(), states[to]);
-            for recipe in &whole.recipes {
-                let path = &whole.diff.changes()[recipe.change].path;
-                let stored = recipe.contents.iter().map(|c| &parts[c.part].changes()[c.change]);
+            let merge = Merge::from_tree(&states[from]);
+            let merge = parts.iter().enumerate().try_fold(merge, |merge, (part, diff)| {
+                merge.push(diff.clone(), |change, _| vec![(part, change)])
+            });
+            let (whole, contents) = merge.unwrap().to_diff().unwrap();
+            assert_eq!(whole.apply_to(&states[from]).unwrap(), states[to]);
+            for (number, content) in &contents {
+                let path = &whole.changes()[*number].path;
+                let stored = content.iter().map(|&(part, change)| &parts[part].changes()[change]);
                 let stored: Vec<&Change> = stored.collect();
                 assert!(stored.iter().all(|change| change.stored_content().is_some()), "{path}");
                 let last = stored.last().unwrap().new.as_ref().unwrap();
-                assert_eq!(
-                    last.node,
-                    whole.diff.changes()[recipe.change].new.as_ref().unwrap().node
-                );
+                assert_eq!(last.node, whole.changes()[*number].new.as_ref().unwrap().node);
             }
             let alone = DiffIndex::squash(parts);
             match parts.iter().any(|part| part.moved_trees().next().is_some()) {
                 true => assert!(matches!(alone, Err(Error::Folded { .. })), "{alone:?}"),
                 false => {
-                    assert_eq!(alone.unwrap().diff.apply_to(&states[from]).unwrap(), states[to])
+                    assert_eq!(alone.unwrap().apply_to(&states[from]).unwrap(), states[to])
                 }
             }
         }
@@ -185,15 +186,15 @@ fn squashing_looks_into_what_moved() {
     let full = DiffIndex::between(&DirIndex::empty(), &states[0]);
     parts.insert(0, full);
     let whole = DiffIndex::squash(&parts).unwrap();
-    assert_eq!(whole.diff.apply_to(&DirIndex::empty()).unwrap(), *states.last().unwrap());
+    assert_eq!(whole.apply_to(&DirIndex::empty()).unwrap(), *states.last().unwrap());
     // A move, and a move back: nothing.
     let back = self::states(&[&|root| rename(root, "d", "e"), &|root| rename(root, "e", "d")]);
     let whole = DiffIndex::squash_from(&back[0], &diffs(&back)).unwrap();
-    assert_eq!(listed(&whole.diff), ["d/link"]);
+    assert_eq!(listed(&whole), ["d/link"]);
     // A move, and another: one.
     let twice = self::states(&[&|root| rename(root, "d", "e"), &|root| rename(root, "e", "f")]);
     let whole = DiffIndex::squash_from(&twice[0], &diffs(&twice)).unwrap();
-    assert_eq!(listed(&whole.diff), ["d", "f"]);
+    assert_eq!(listed(&whole), ["d", "f"]);
 }
 
 #[test]

@@ -30,7 +30,7 @@ fn each_diff_tells_it() {
 
     let full = DiffIndex::between(&DirIndex::empty(), &first);
     let change = DiffIndex::between(&first, &second);
-    let both = DiffIndex::squash(&[full.clone(), change.clone()]).unwrap().diff;
+    let both = DiffIndex::squash(&[full.clone(), change.clone()]).unwrap();
     let paths = |paths: &[&str]| {
         paths.iter().map(|path| RelPath::new(*path).unwrap()).collect::<Vec<RelPath>>()
     };

@@ -1,7 +1,7 @@
 //! What several new paths have is stored for the first of them: comparing, reading, squashing.
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test")]
 
-use diffindex::{Change, Content, DiffIndex, New, PartContent};
+use diffindex::{Change, Content, DiffIndex, Merge, New};
 use dirindex::stored::StoredSignature;
 use dirindex::{DirIndex, Entry, Meta, Node, Record, RelPath, Time};
 use rsync_core::{Digest, Signature, SignatureOptions};
@@ -136,20 +136,22 @@ fn contents_are_traced_through_diffs() {
     ];
     let between = |pair: &[DirIndex]| DiffIndex::between(&pair[0], &pair[1]);
     let parts: Vec<DiffIndex> = trees.windows(2).map(between).collect();
-    let squashed = DiffIndex::squash(&parts).unwrap();
-    let diff = &squashed.diff;
+    let merge = parts.iter().enumerate().try_fold(Merge::from_nothing(), |merge, (part, diff)| {
+        merge.push(diff.clone(), |change, _| vec![(part, change)])
+    });
+    let (diff, contents) = merge.unwrap().to_diff().unwrap();
+    let diff = &diff;
     assert_eq!(
         ["a", "c", "d", "e"].map(|at| content(diff, at).clone()),
         [Content::Whole, Content::Whole, same("a"), same("c")]
     );
-    let contents: Vec<&[PartContent]> =
-        squashed.recipes.iter().map(|recipe| recipe.contents.as_slice()).collect();
-    let one = PartContent { part: 0, change: 0 };
-    let edit = PartContent { part: 2, change: parts[2].position(&path("c")).unwrap() };
+    let contents: Vec<&[(usize, usize)]> = contents.iter().map(|(_, content)| &**content).collect();
+    let one = (0, 0);
+    let edit = (2, parts[2].position(&path("c")).unwrap());
     assert_eq!(contents, [&[one] as &[_], &[one, edit]]);
     assert_eq!(diff.apply_to(&trees[0]).unwrap(), trees[3]);
 
-    let later = DiffIndex::squash(&parts[1..]).unwrap().diff;
+    let later = DiffIndex::squash(&parts[1..]).unwrap();
     assert_eq!(*content(&later, "a"), Content::Copy { base: path("c") });
     assert_eq!(*content(&later, "e"), same("c"));
     assert_eq!(later.apply_to(&trees[1]).unwrap(), trees[3]);

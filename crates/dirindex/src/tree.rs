@@ -5,10 +5,11 @@ use std::sync::Arc;
 
 use container::{SectionError, codec};
 use rayon::prelude::*;
+use rsync_core::Digest;
 
 use crate::entry::EntryRef;
 use crate::index::ROWS_PER_SECTION;
-use crate::{Error, Node, Record, RelPath, Root};
+use crate::{Error, Meta, Node, Record, RelPath, Root};
 
 /// Something that an entry lies in.
 pub(crate) trait Listed: Sync {
@@ -51,24 +52,132 @@ pub(crate) fn sections_at_once() -> usize {
     2 * rayon::current_num_threads()
 }
 
-/// The root of rows that are in path order.
+/// The id of the tree that has these rows, which are in path order.
+///
+/// It is a Merkle tree: each directory has a hash over what is right in it, with the hashes of the directories among
+/// that. So who changes a few entries of a large tree hashes a few directories ([`directory_hash`]).
 pub(crate) fn root_of<T: Listed>(rows: &[T]) -> Result<Root, Error> {
-    let mut hasher = blake3::Hasher::new();
-    hasher.update(b"incremental-backups-tools root 1\n");
+    let mut tree = Hashing::default();
     let lists = container::cut(rows, ROWS_PER_SECTION / 4, |row| row.entry().weight());
     let lists: Vec<&[T]> = lists.collect();
     for lists in lists.chunks(sections_at_once() * 4) {
-        let encode = |list: &&[T]| {
-            let mut buffer = Vec::new();
-            let encoded =
-                list.iter().try_for_each(|row| codec::encode_into(&row.entry(), &mut buffer));
-            encoded.map(|()| buffer).map_err(SectionError::Encode)
+        // All of a list in one piece, and where each row ends.
+        let encode = |list: &&[T]| -> Result<(Vec<u8>, Vec<usize>), Error> {
+            let (mut bytes, mut ends) = (Vec::new(), Vec::with_capacity(list.len()));
+            for EntryRef { path, node, meta } in list.iter().map(T::entry) {
+                encode_into(path.name(), node, meta, &mut bytes)?;
+                ends.push(bytes.len());
+            }
+            Ok((bytes, ends))
         };
-        for encoded in lists.par_iter().map(encode).collect::<Result<Vec<Vec<u8>>, _>>()? {
-            hasher.update(&encoded);
+        let encoded = lists.par_iter().map(encode).collect::<Result<Vec<_>, Error>>()?;
+        for (list, (bytes, ends)) in lists.iter().zip(encoded) {
+            let mut start = 0;
+            for (row, end) in list.iter().zip(ends) {
+                let EntryRef { path, node, .. } = row.entry();
+                tree.add(path, *node == Node::Dir, bytes.get(start..end).unwrap_or_default());
+                start = end;
+            }
         }
     }
-    Ok(Root(*hasher.finalize().as_bytes()))
+    Ok(Root(tree.finish().0))
+}
+
+/// What stands right in a directory: its name there, and the hash of what is below it if it is a directory.
+pub type Child<'a> = (&'a [u8], &'a Node, &'a Meta, Option<Digest>);
+
+/// The hash of a directory that has these children, which are in the order of their names. That of the top directory is
+/// the tree's id.
+///
+/// # Errors
+/// [`Error::Sections`] for a child that cannot be encoded.
+pub fn directory_hash<'a>(children: impl IntoIterator<Item = Child<'a>>) -> Result<Digest, Error> {
+    let mut listing = Listing::default();
+    for (name, node, meta, below) in children {
+        encode_into(name, node, meta, &mut listing.pending)?;
+        listing.add(below.as_ref().map_or(&[], |below| &below.0[..]));
+    }
+    Ok(listing.finish())
+}
+
+fn encode_into(name: &[u8], node: &Node, meta: &Meta, bytes: &mut Vec<u8>) -> Result<(), Error> {
+    #[derive(serde::Serialize)]
+    struct Row<'a>(#[serde(with = "crate::bytes")] &'a [u8], &'a Node, &'a Meta);
+    Ok(codec::encode_into(&Row(name, node, meta), bytes).map_err(SectionError::Encode)?)
+}
+
+/// What the hash of a directory is made of.
+#[derive(Default)]
+struct Listing {
+    /// Not hashed yet. Most directories are small, and of deeply nested ones there are many.
+    pending: Vec<u8>,
+    hasher: Option<Box<blake3::Hasher>>,
+}
+
+/// As much of a directory is hashed at once.
+const LISTING_LEN: usize = 64 << 10;
+const LISTING_START: &[u8] = b"incremental-backups-tools directory 1\n";
+
+impl Listing {
+    fn add(&mut self, bytes: &[u8]) {
+        self.pending.extend_from_slice(bytes);
+        if self.pending.len() >= LISTING_LEN {
+            self.hashed();
+        }
+    }
+
+    fn hashed(&mut self) -> &mut blake3::Hasher {
+        let hasher = self.hasher.get_or_insert_with(|| {
+            let mut hasher = blake3::Hasher::new();
+            hasher.update(LISTING_START);
+            Box::new(hasher)
+        });
+        hasher.update(&self.pending);
+        self.pending.clear();
+        hasher
+    }
+
+    fn finish(mut self) -> Digest {
+        self.hashed().finalize().into()
+    }
+}
+
+/// Hashes a tree, entry by entry in path order.
+#[derive(Default)]
+struct Hashing<'a> {
+    top: Listing,
+    /// The directories that the last entry lies in, outermost first. Each is noted where it lies when it is complete.
+    open: Vec<(&'a RelPath, Listing)>,
+}
+
+impl<'a> Hashing<'a> {
+    fn add(&mut self, path: &'a RelPath, is_dir: bool, encoded: &[u8]) {
+        while self.open.last().is_some_and(|(dir, _)| !path.is_below(dir)) {
+            self.close();
+        }
+        self.innermost().add(encoded);
+        if is_dir {
+            self.open.push((path, Listing::default()));
+        }
+    }
+
+    fn innermost(&mut self) -> &mut Listing {
+        self.open.last_mut().map_or(&mut self.top, |(_, listing)| listing)
+    }
+
+    fn close(&mut self) {
+        if let Some((_, listing)) = self.open.pop() {
+            let hash = listing.finish();
+            self.innermost().add(&hash.0);
+        }
+    }
+
+    fn finish(mut self) -> Digest {
+        while !self.open.is_empty() {
+            self.close();
+        }
+        self.top.finish()
+    }
 }
 
 /// Checks that `rows` can be the entries of one tree.

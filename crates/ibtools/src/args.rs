@@ -22,8 +22,8 @@ Examples:
   One directory back, out of a full backup however large:
     ibtools restore full.tgz restored --path 2024/june
 
-Exit status: 0 done, 1 the answer is no (compare: something differs; apply --status: an apply is
-unfinished), 2 failure.";
+Exit status: 0 done, 1 the answer is no (compare: something differs; verify: damage; apply --status:
+an apply is unfinished; --verify, --strict: something is amiss), 2 failure.";
 
 const GLOBAL: &str = "Options of every command";
 const WHAT: &str = "What to leave out";
@@ -262,7 +262,7 @@ pub(crate) struct ApplyArgs {
     /// Say whether an apply in the directory was interrupted, and where
     #[arg(long, conflicts_with_all = ["archives", "abort", "dry_run"])]
     pub(crate) status: bool,
-    /// Clear away what an apply left that was interrupted before it changed anything
+    /// Undo an apply that was interrupted: the tree is what it was before
     #[arg(long, conflicts_with_all = ["archives", "dry_run"])]
     pub(crate) abort: bool,
 }

@@ -131,7 +131,7 @@ pub use repository::{
     store, verify_archives,
 };
 
-pub use archive::{Archive, ArchiveOptions, DiffData, DiffStream, Format};
+pub use archive::{Archive, ArchiveOptions, DiffData, DiffStream, Format, Snapshot};
 pub use diffindex::{Change, Class, Content, DiffIndex, MovedTree, New};
 pub use dirindex::{
     Dir, DirIndex, DirOptions, Entry, Meta, Node, Problem, ProblemKind, RelPath, Root, ScanOptions,

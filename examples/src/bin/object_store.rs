@@ -12,7 +12,7 @@ use anyhow::{Context, Result};
 use futures::executor::block_on;
 use incremental_backups_tools::archive::ReadAt;
 use incremental_backups_tools::{
-    Archive, ArchiveOptions, DiffData, DiffIndex, Dir, DirIndex, RelPath, apply_diff,
+    Archive, ArchiveOptions, DiffData, DiffIndex, Dir, DirIndex, RelPath, Snapshot, apply_diff,
 };
 use object_store::local::LocalFileSystem;
 use object_store::memory::InMemory;
@@ -81,7 +81,8 @@ fn main() -> Result<()> {
             archive.plan(&wanted)?.iter().map(|r: &Range<u64>| r.end - r.start).sum();
         let back = place.path().join(format!("back-{number}"));
         fs::create_dir(&back)?;
-        let data = archive.select(&wanted)?;
+        let part = Snapshot::find(&[archive], &wanted)?;
+        let data = part.diff_from(&DirIndex::empty())?;
         apply_diff(&back, data.diff(), &data)?;
         let (found, expected) = (back.join("photos/2024/7"), tree.join("photos/2024/7"));
         assert!(fs::read(found)? == fs::read(expected).context("the tree's own")?);

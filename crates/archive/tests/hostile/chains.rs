@@ -4,7 +4,7 @@
 use std::collections::BTreeSet;
 use std::io::Read;
 
-use archive::{Archive, DiffData};
+use archive::{Archive, Snapshot};
 use container::Section;
 use diffindex::{Change, Content, New};
 use dirindex::stored::StoredSignature;
@@ -318,22 +318,19 @@ fn chains() -> Vec<(&'static str, Chain)> {
 
 /// All that a restore and a verification make of a chain, up to its contents.
 fn read(archives: &[Archive]) -> Result<(), String> {
-    let refused = |error: archive::Error| in_words(error);
-    let all =
-        DiffData::squash(&Archive::load_chain(archives).map_err(refused)?).map_err(refused)?;
-    let proof = all.prove().map_err(refused);
-    let mut reader = all.reader();
-    for change in all.diff().changes().iter().filter(|change| change.stored_content().is_some()) {
-        let mut body = reader.open(change).map_err(refused)?;
+    let snapshot = Snapshot::open(archives).map_err(in_words)?;
+    let mut reader = snapshot.reader();
+    for entry in snapshot.entries().filter(|entry| !entry.node.is_empty()) {
+        let mut body = reader.open(entry.path).map_err(in_words)?;
         std::io::copy(&mut body.by_ref().take(1 << 20), &mut std::io::sink())
             .map_err(|error| error.to_string())?;
     }
-    proof
+    Ok(())
 }
 
 /// The same of the last path alone, and of the outermost directory that it lies in: without the rest.
 fn select(archives: &[Archive], last: &RelPath) -> Result<(), String> {
-    let found = |path: &RelPath| Archive::select_chain(archives, std::slice::from_ref(path));
+    let found = |path: &RelPath| Snapshot::find(archives, std::slice::from_ref(path));
     let outermost = last.ancestors().last().map(|dir| RelPath::new(dir.as_bytes()).unwrap());
     found(last).map_err(in_words)?;
     outermost.map_or(Ok(()), |dir| found(&dir).map(drop).map_err(in_words))
@@ -366,7 +363,7 @@ fn a_chain_takes_no_more_memory_than_one_archive() {
     };
     let archives = plain(each("abcd", part)).opened().unwrap();
     archives.iter().for_each(|archive| drop(archive.load().unwrap()));
-    let error = in_words(Archive::load_chain(&archives).unwrap_err());
+    let error = in_words(Snapshot::open(&archives).unwrap_err());
     assert!(error.contains("with the archives before it, it takes"), "{error}");
 }
 
@@ -383,8 +380,7 @@ fn what_stands_where_no_directory_is() {
             "something is left below a directory that goes at d",
         ),
     ] {
-        let parts = Archive::load_chain(&plain(parts).opened().unwrap()).unwrap();
-        let error = in_words(DiffData::squash(&parts).unwrap_err());
+        let error = in_words(Snapshot::open(&plain(parts).opened().unwrap()).unwrap_err());
         assert!(error.ends_with(problem), "{error}");
     }
 }

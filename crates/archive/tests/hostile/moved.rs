@@ -2,7 +2,7 @@
 
 use std::fs;
 
-use archive::{Archive, DiffData};
+use archive::{Archive, DiffData, Snapshot};
 use container::{Section, Sections};
 use diffindex::{Change, Content, DiffIndex};
 use dirindex::{DirIndex, Meta, Node, RelPath};
@@ -210,7 +210,7 @@ fn moves_that_lie_to_a_lookup() {
         let archives = [full(trees), archive]
             .map(|bytes| Archive::from_source(bytes, "hostile").map_err(chain));
         let archives = archives.into_iter().collect::<Result<Vec<_>, String>>()?;
-        Archive::select_chain(&archives, &[path("e/07")]).map(drop).map_err(chain)
+        Snapshot::find(&archives, &[path("e/07")]).map(drop).map_err(chain)
     });
 }
 
@@ -238,7 +238,7 @@ fn moves_that_only_the_tree_before_refutes() {
             assert!(error.ends_with("do not agree on what stands between them at d"), "{error}");
             // Of some of it, nobody can tell whether it is all.
             let archives = parts.map(|part| part.archives()[0].clone());
-            Archive::select_chain(&archives, &[path("e/07")]).unwrap();
+            Snapshot::find(&archives, &[path("e/07")]).unwrap();
         });
     }
 }
@@ -257,11 +257,10 @@ fn nothing_moves_in_a_full_backup() {
         let archive = Archive::from_source(packed, "hostile").unwrap();
         let data = archive.load().unwrap();
         let errors = [
-            archive.select(&[path("e")]).map(drop),
-            Archive::select_chain(std::slice::from_ref(&archive), &[path("e")]).map(drop),
-            archive.select(&[path("e/07")]).map(drop),
-            data.select(&[path("e")]).map(drop),
-            data.retarget(&trees.old).map(drop),
+            Snapshot::find(std::slice::from_ref(&archive), &[path("e")]).map(drop),
+            Snapshot::find(std::slice::from_ref(&archive), &[path("e/07")]).map(drop),
+            Snapshot::open(std::slice::from_ref(&archive)).map(drop),
+            Snapshot::of(std::slice::from_ref(&data)).map(drop),
         ];
         for error in errors {
             let error = chain(error.unwrap_err());
@@ -271,6 +270,6 @@ fn nothing_moves_in_a_full_backup() {
         assert!(error.ends_with("the base index says something else at d"), "{error}");
         let back = DiffIndex::between(&trees.new, &trees.old);
         let error = DiffIndex::squash(&[data.diff().clone(), back]).unwrap_err().to_string();
-        assert!(error.ends_with("do not agree on what stands between them at d"), "{error}");
+        assert!(error.ends_with("something taken from where nothing was at d"), "{error}");
     }
 }

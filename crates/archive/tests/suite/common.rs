@@ -8,9 +8,9 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 use std::time::{Duration, UNIX_EPOCH};
 
-use archive::{ArchiveOptions, DiffData, DiffStream, Format};
+use archive::{Archive, ArchiveOptions, DiffData, DiffStream, Error, Format, Snapshot};
 use diffindex::{Change, Content, DiffIndex, Signatures};
-use dirindex::{Dir, DirIndex};
+use dirindex::{Dir, DirIndex, RelPath};
 use tempfile::TempDir;
 
 pub(crate) const FORMATS: [Format; 2] = [Format::Gzip, Format::Zstd];
@@ -330,4 +330,14 @@ pub(crate) fn agree(program: &str, args: &[&str]) -> Option<String> {
 pub(crate) fn fifo(path: &Path) {
     use rustix::fs::{CWD, FileType, Mode, mknodat};
     mknodat(CWD, path, FileType::Fifo, Mode::RUSR | Mode::WUSR, 0).unwrap();
+}
+
+/// What brings back `paths` alone of what `archives` lead to, found by the tables.
+pub(crate) fn find_part(archives: &[Archive], paths: &[RelPath]) -> Result<DiffData, Error> {
+    Snapshot::find(archives, paths)?.diff_from(&DirIndex::empty())
+}
+
+/// What brings back `paths` alone of what `full` leads to.
+pub(crate) fn select_part(full: &DiffData, paths: &[RelPath]) -> Result<DiffData, Error> {
+    Snapshot::of(std::slice::from_ref(full))?.select(paths)?.diff_from(&DirIndex::empty())
 }

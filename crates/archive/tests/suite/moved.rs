@@ -5,11 +5,13 @@ use std::fs;
 use std::ops::Range;
 use std::path::Path;
 
-use archive::{Archive, DiffData, Error};
+use archive::{Archive, DiffData, Error, Snapshot};
 use dirindex::{DirIndex, RelPath};
 use proptest::prelude::*;
 
-use crate::common::{Chain, FORMATS, Trees, carried, noise, read_all, text, write};
+use crate::common::{
+    Chain, FORMATS, Trees, carried, find_part, noise, read_all, select_part, text, write,
+};
 use crate::select::Watched;
 
 fn path(text: &str) -> RelPath {
@@ -144,10 +146,10 @@ fn open(chain: &Chain, only: Option<&[Vec<Range<u64>>]>) -> (Vec<Watched>, Vec<A
 
 /// What is selected by the tables is what all of it says, and is read from what was planned alone.
 fn check(chain: &Chain, full: &DiffData, paths: &[RelPath]) {
-    let expected = full.select(paths).unwrap();
-    let plan = Archive::plan_chain(&open(chain, None).1, paths).unwrap();
+    let expected = select_part(full, paths).unwrap();
+    let plan = Snapshot::plan(&open(chain, None).1, paths).unwrap();
     let (watched, archives) = open(chain, Some(&plan));
-    let selected = Archive::select_chain(&archives, paths).unwrap();
+    let selected = find_part(&archives, paths).unwrap();
     assert!(carried(selected.diff()) == carried(expected.diff()), "{paths:?}");
     for (path, bytes) in read_all(&selected, Path::new("none")).unwrap() {
         assert!(fs::read(chain.tmp.path().join(&path)).unwrap() == bytes, "{path}");
@@ -300,10 +302,10 @@ fn contents_are_followed_through_moves() {
         check(&chain, &full, &paths.iter().map(|at| path(at)).collect::<Vec<_>>());
     }
     let (_, archives) = open(&chain, None);
-    let linked = Archive::select_chain(&archives, &[path("out/x/s/link")]).unwrap();
+    let linked = find_part(&archives, &[path("out/x/s/link")]).unwrap();
     assert!(linked.diff().get(&path("out/x/s/3")).is_some());
     for gone in ["e", "e/3", "in/x/s/3", "d/7", "d/s/3", "out/x/s/8/8"] {
-        let error = Archive::select_chain(&archives, &[path(gone)]).unwrap_err();
+        let error = find_part(&archives, &[path(gone)]).unwrap_err();
         assert!(matches!(error, Error::Missing { .. }), "{gone}: {error}");
     }
 }
@@ -337,7 +339,7 @@ fn little_is_read_for_a_file_that_moved() {
     });
     let (watched, archives) = open(&chain, None);
     let opened: usize = watched.iter().map(|watched| watched.seen().len()).sum();
-    let selected = Archive::select_chain(&archives, &[path("g/1003")]).unwrap();
+    let selected = find_part(&archives, &[path("g/1003")]).unwrap();
     assert_eq!(selected.diff().changes().len(), 2);
     let seen: usize = watched.iter().map(|watched| watched.seen().len()).sum();
     let blocks = seen - opened;

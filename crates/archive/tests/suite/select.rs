@@ -9,11 +9,14 @@ use std::os::unix::fs::symlink;
 use std::path::Path;
 use std::sync::{Arc, Mutex};
 
-use archive::{Archive, DiffData, Error, Format, ReadAt};
+use archive::{Archive, DiffData, Error, Format, ReadAt, Snapshot};
 use diffindex::DiffIndex;
 use dirindex::{DirIndex, RelPath};
 
-use crate::common::{Chain, FORMATS, Trees, carried, cat, noise, read_all, small, text, write};
+use crate::common::{
+    Chain, FORMATS, Trees, carried, cat, find_part, noise, read_all, select_part, small, text,
+    write,
+};
 
 fn path(text: &str) -> RelPath {
     RelPath::new(text).unwrap()
@@ -126,7 +129,7 @@ fn what_is_planned_is_what_is_read() {
 
             let watched = Watched::new(&packed, Some(plan.clone()));
             let archive = Archive::from_source(watched.clone(), "planned").unwrap();
-            let data = archive.select(&paths).unwrap();
+            let data = find_part(std::slice::from_ref(&archive), &paths).unwrap();
             let contents = read_all(&data, Path::new("no old tree")).unwrap();
             assert_eq!(watched.seen(), plan.into_iter().flatten().collect(), "{paths:?}");
 
@@ -148,7 +151,7 @@ fn what_is_planned_is_what_is_read() {
             for (name, content) in contents {
                 assert!(content == fs::read(trees.new_path().join(name)).unwrap());
             }
-            whole.select(&paths).unwrap().verify(None).unwrap();
+            find_part(std::slice::from_ref(&whole), &paths).unwrap().verify(None).unwrap();
             let index = data.diff().apply_to(&DirIndex::empty()).unwrap();
             assert_eq!(index.root(), data.diff().result());
         }
@@ -162,7 +165,7 @@ fn one_small_file_costs_its_member_and_a_little_of_the_diff() {
     let packed = trees.pack(Format::Gzip).unwrap();
     let watched = Watched::new(&packed, None);
     let archive = Archive::from_source(watched.clone(), "counted").unwrap();
-    let data = archive.select(&[path("many/9/last")]).unwrap();
+    let data = find_part(std::slice::from_ref(&archive), &[path("many/9/last")]).unwrap();
     let to_find = watched.seen().len();
     assert!(to_find < 40 << 10, "{to_find} bytes to find it");
     let change = data.diff().get(&path("many/9/last")).unwrap();
@@ -176,7 +179,7 @@ fn only_full_backups_bring_back_single_paths() {
     let trees = small();
     let archive = Archive::from_source(trees.pack(Format::Zstd).unwrap(), "some.tar.zst").unwrap();
     assert!(!archive.is_full());
-    let error = archive.select(&[path("created")]).unwrap_err();
+    let error = find_part(std::slice::from_ref(&archive), &[path("created")]).unwrap_err();
     assert!(matches!(error, Error::NotFull { .. }), "{error}");
     // What an increment has of a path can be planned for all the same.
     assert!(["created", "same"].map(|at| archive.plan(&[path(at)]).is_ok()) == [true; 2]);
@@ -186,7 +189,8 @@ fn only_full_backups_bring_back_single_paths() {
     let (empty, options) = (DirIndex::empty(), Default::default());
     DiffData::write(&trees.dir(), &empty, &full, &mut packed, &options).unwrap();
     let archive = Archive::from_source(packed, "full.tgz").unwrap();
-    let error = archive.select(&[path("created"), path("gone")]).unwrap_err();
+    let error =
+        find_part(std::slice::from_ref(&archive), &[path("created"), path("gone")]).unwrap_err();
     assert_eq!(error.to_string(), "full.tgz: there is no gone in it");
 }
 
@@ -246,9 +250,9 @@ fn of_a_chain_what_is_planned_is_what_is_read() {
             let archives = watched.iter().map(named).collect();
             (watched, archives)
         };
-        let plan = Archive::plan_chain(&open(None).1, &paths).unwrap();
+        let plan = Snapshot::plan(&open(None).1, &paths).unwrap();
         let (watched, archives) = open(Some(plan.clone()));
-        let selected = Archive::select_chain(&archives, &paths).unwrap();
+        let selected = find_part(&archives, &paths).unwrap();
         let contents = read_all(&selected, Path::new("none")).unwrap();
         for (path, bytes) in &contents {
             assert!(fs::read(chain.tmp.path().join(path)).unwrap() == *bytes, "{path}");
@@ -260,20 +264,20 @@ fn of_a_chain_what_is_planned_is_what_is_read() {
         let all: usize = chain.archives.iter().map(Vec::len).sum();
         assert!(seen <= all / share, "{seen} bytes of {all} for {paths:?}");
 
-        let whole = DiffData::squash(&chain.parts()).unwrap().select(&paths).unwrap();
+        let whole = select_part(&DiffData::squash(&chain.parts()).unwrap(), &paths).unwrap();
         assert_eq!(whole.diff().result(), selected.diff().result());
         assert_eq!(contents, read_all(&whole, Path::new("none")).unwrap());
     }
     let parts = chain.parts();
     let archives: Vec<Archive> = parts.iter().flat_map(DiffData::archives).cloned().collect();
     for wrong in ["one", "none", "dir/one"] {
-        let error = Archive::select_chain(&archives, &[path(wrong)]).unwrap_err();
+        let error = find_part(&archives, &[path(wrong)]).unwrap_err();
         assert!(matches!(error, Error::Missing { .. }), "{wrong}: {error}");
     }
-    let error = Archive::select_chain(&archives[1..], &[path("large")]).unwrap_err();
+    let error = find_part(&archives[1..], &[path("large")]).unwrap_err();
     assert!(matches!(error, Error::NotFull { .. }));
     let unlinked = [archives[0].clone(), archives[2].clone()];
-    let error = Archive::select_chain(&unlinked, &[path("large")]).unwrap_err();
+    let error = find_part(&unlinked, &[path("large")]).unwrap_err();
     assert!(matches!(error, Error::Unlinked { .. }));
 }
 
@@ -299,8 +303,8 @@ fn what_contents_came_from_need_not_be_there_any_more() {
     let full = DiffData::squash(&parts).unwrap();
     for paths in [["copy", "moved"], ["same", "moved"], ["copy", "same"]] {
         let paths = paths.map(path);
-        let selected = Archive::select_chain(&archives, &paths).unwrap();
-        assert_eq!(carried(selected.diff()), carried(full.select(&paths).unwrap().diff()));
+        let selected = find_part(&archives, &paths).unwrap();
+        assert_eq!(carried(selected.diff()), carried(select_part(&full, &paths).unwrap().diff()));
         for (at, bytes) in read_all(&selected, Path::new("none")).unwrap() {
             assert!(fs::read(chain.tmp.path().join(&at)).unwrap() == bytes, "{at}");
         }

@@ -33,11 +33,11 @@ const FILES: [&str; 8] = [
     "tree.index",
 ];
 
-const EMPTY_ROOT: &str = "3f1d4fdd8de1e9c2910eb87ca948825bb007fa15317706ef60186be95de599ad";
-const ROOT_1: &str = "b07bec5cc72a7ca137802f5fa214c4371417bba31687f93beb8091b7d3b393ca";
-const ROOT_2: &str = "0f102743eb8b4756c029087b8041bb2603ab8e3bf6ea8d1717ed182779f32e44";
-const WIDE_ROOT_1: &str = "b003472eb90bfd195a6170ea788f2abd04860555ad70c70a3c276beca2703bc0";
-const WIDE_ROOT_2: &str = "aa7eb4e3ccbee6e42f3ab040f7458f395edff3f4f4cae697f513f21312cace30";
+const EMPTY_ROOT: &str = "75e8659c75e74ec0eace61efb19314dbba50598a9c0c2fcbe9ed896d9752ced8";
+const ROOT_1: &str = "6d94832e7e6440084e6aee6cdf1dc3a0488ce3c73bd7089112d149fed235b5eb";
+const ROOT_2: &str = "49fe867f0e07e0648c5bee804243828fd783604dcc17d232bdc463ef90cfb5d3";
+const WIDE_ROOT_1: &str = "246eedf88a08b100a03d39d318250596588dc010001e98621a1564f2fc56bbb4";
+const WIDE_ROOT_2: &str = "d4975d2e914e9af9aa3b1fbb37a9fe4b5b6a37c2640a65148e51d41f66364c84";
 
 fn path(name: &str) -> PathBuf {
     Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/../../testdata/v1")).join(name)
@@ -145,7 +145,7 @@ fn every_file_is_listed_and_every_listed_file_is_there() {
 #[test]
 fn roots_are_what_they_were() {
     assert_eq!(DirIndex::empty().root().to_string(), EMPTY_ROOT);
-    assert_eq!(Digest::of(b"incremental-backups-tools root 1\n").to_string(), EMPTY_ROOT);
+    assert_eq!(Digest::of(b"incremental-backups-tools directory 1\n").to_string(), EMPTY_ROOT);
     assert_eq!(tree::index(1).root().to_string(), ROOT_1);
     assert_eq!(tree::index(2).root().to_string(), ROOT_2);
     assert_eq!(tree::wide_index(1).root().to_string(), WIDE_ROOT_1);

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use archive::{Archive, DiffData};
+use archive::{Archive, Snapshot};
 use dirindex::{DirIndex, Root};
 
 use super::{BackupOptions, Unusable};
@@ -141,9 +141,7 @@ fn rebuilt(
     skipped: &mut Vec<Skipped>,
 ) -> Result<DirIndex> {
     chains::by_any_chain(store, &newest.snapshots, newest.snapshot, skipped, |archives| {
-        let parts = archives.iter().map(Archive::load).collect::<Result<Vec<_>, _>>()?;
-        let data = DiffData::squash(&parts)?;
-        let index = data.signed_diff(&options.scan.signature)?.apply_to(&DirIndex::empty())?;
+        let index = Snapshot::open(archives)?.index(&options.scan.signature)?;
         match index.root() {
             root if root == newest.root => Ok(index),
             found => Err(Error::OtherResult { expected: newest.root, found }),

@@ -6,7 +6,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use archive::{Archive, ArchiveOptions, DiffData};
+use archive::{Archive, ArchiveOptions, DiffData, Snapshot};
 use diffindex::{Change, Content, Signatures};
 use dirindex::{DirIndex, RelPath, Root};
 
@@ -169,9 +169,10 @@ impl<'a> Work<'a> {
         let made = self.squash(name, parts, before);
         let first = parts.last().map_or(name, |part| part.name);
         unsound(name.to, first, made)?;
-        let verified = self.verify(name, before);
+        let before = self.snapshot(before);
+        let verified = before.and_then(|before| self.verify(name, before));
         // What is not fit to take the place of others must not be taken for an archive.
-        let verified = unsound(name.to, name, verified);
+        let verified = unsound(name.to, name, verified.map(|(size, _)| size));
         let size = verified.inspect_err(|_| drop(self.store.delete(&name.to_string())))?;
         self.done.bytes += size;
         Ok(size)
@@ -184,15 +185,13 @@ impl<'a> Work<'a> {
         before: &[ArchiveName],
     ) -> Result<()> {
         let parts: Vec<ArchiveName> = parts.iter().map(|part| part.name).collect();
-        let parts = self.load(&parts)?;
+        let parts = self.open(&parts)?;
+        let parts = parts.iter().map(Archive::load).collect::<Result<Vec<_>, _>>()?;
         // What is below a directory that moved as a whole, only the archives before tell.
         let folded = parts.iter().any(|part| part.diff().moved_trees().next().is_some());
         let data = match folded && !before.is_empty() {
             false => DiffData::squash(&parts)?,
-            true => {
-                let before = DiffData::squash(&self.load(before)?)?;
-                DiffData::squash_from(&before.diff().apply_to(&DirIndex::empty())?, &parts)?
-            }
+            true => DiffData::squash_from(Snapshot::open(&self.open(before)?)?.tree()?, &parts)?,
         };
         let (format, signatures) = (Some(name.format), Signatures::None);
         let options = ArchiveOptions { format, signatures, ..self.options.clone() };
@@ -201,31 +200,38 @@ impl<'a> Work<'a> {
         put.map(drop)
     }
 
-    fn load(&self, archives: &[ArchiveName]) -> Result<Vec<DiffData>> {
-        let open = |name| store::open_archive(self.store, name);
-        Ok(Archive::load_chain(&archives.iter().map(open).collect::<Result<Vec<_>>>()?)?)
+    fn open(&self, archives: &[ArchiveName]) -> Result<Vec<Archive>> {
+        archives.iter().map(|name| store::open_archive(self.store, name)).collect()
+    }
+
+    fn snapshot(&self, archives: &[ArchiveName]) -> Result<Snapshot> {
+        match archives {
+            [] => Ok(Snapshot::empty()),
+            _ => Ok(Snapshot::open(&self.open(archives)?)?),
+        }
     }
 
     /// Reads all of the archive `name` as it is in the store, and makes each content that it brings, with what it builds
-    /// on, to which `before` leads. Gives its size.
-    fn verify(&self, name: ArchiveName, before: &[ArchiveName]) -> Result<u64> {
+    /// on, which is the snapshot `before`. Gives its size, and the snapshot that it leads to.
+    fn verify(&self, name: ArchiveName, before: Snapshot) -> Result<(u64, Snapshot)> {
         let progress = self.options.progress.as_deref();
-        let mut chain = self.load(before)?;
-        chain.extend(self.load(&[name])?);
-        let Some(last) = chain.last() else { return Ok(0) };
-        last.verify(progress)?;
-        let size = last.size();
+        let data = store::open_archive(self.store, &name)?.load()?;
+        data.verify(progress)?;
+        let size = data.size();
         let brought =
             |change: &&Change| change.new.as_ref().is_some_and(|new| new.content != Content::Keep);
-        let changes = last.diff().changes().iter().filter(brought);
+        let changes = data.diff().changes().iter().filter(brought);
         let paths: Vec<RelPath> = changes.map(|change| change.path.clone()).collect();
-        DiffData::squash(&chain)?.select(&paths)?.verify(progress)?;
-        Ok(size)
+        let snapshot = before.push(data)?;
+        snapshot.select(&paths)?.verify(progress)?;
+        Ok((size, snapshot))
     }
 
     /// Verifies what is there and takes the place of something that goes; of what could not be made, that of which it was
     /// to be made.
     fn verify_all(&self) -> Result<()> {
+        // The snapshot that was verified last: mostly the next archive starts from it.
+        let mut last: Option<(Vec<ArchiveName>, Snapshot)> = None;
         for (number, edge) in self.plan.edges.iter().enumerate() {
             if edge.is_new() && !self.to_make.contains(&number) {
                 continue;
@@ -233,10 +239,16 @@ impl<'a> Work<'a> {
             if !edge.is_new() && !self.plan.read.contains(&edge.name) {
                 continue;
             }
-            let mut before = self.chain_to(edge.name.since);
+            let mut chain = self.chain_to(edge.name.since);
             for name in self.archives_of(number) {
-                unsound(edge.name.to, name, self.verify(name, &before))?;
-                before.push(name);
+                let before = match last.take() {
+                    Some((archives, snapshot)) if archives == chain => Ok(snapshot),
+                    _ => self.snapshot(&chain),
+                };
+                let verified = before.and_then(|before| self.verify(name, before));
+                let (_, snapshot) = unsound(edge.name.to, name, verified)?;
+                chain.push(name);
+                last = Some((chain.clone(), snapshot));
             }
         }
         Ok(())

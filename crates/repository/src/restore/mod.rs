@@ -10,7 +10,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use apply::{Applied, ApplyOptions, alike, apply_with, recover_with};
-use archive::{Archive, DiffData};
+use archive::{Archive, DiffData, Snapshot};
 use diffindex::Change;
 use dirindex::{DirIndex, Meta, Node, Record, RelPath};
 
@@ -150,23 +150,25 @@ fn plan(
     options: &RestoreOptions,
     known: &[&Known<'_>],
 ) -> Result<DiffData> {
-    let source = source(archives, &options.paths)?;
+    if let Some(first) = archives.first().filter(|first| !first.is_full()) {
+        return Err(Error::NoFull { archive: first.path().to_path_buf() });
+    }
+    // The tree's id is over all paths together, so all are read, though no more contents than are wanted.
+    let snapshot = Snapshot::open(archives)?;
+    let left_out = snapshot.left_out().to_vec();
+    let snapshot = match options.paths.as_slice() {
+        [] => snapshot,
+        paths => snapshot.select(paths)?,
+    };
     let found = Found::of(dest, options)?;
     // Where nothing is, nothing is asked of it.
-    let target = match found.is_empty() {
-        true => DirIndex::empty(),
-        false => source.diff().apply_to(&DirIndex::empty())?,
-    };
-    // Of single paths, the source says nothing of others.
-    let last = match (archives.last(), options.paths.is_empty()) {
-        (Some(last), false) => last.load()?.diff().clone(),
-        _ => source.diff().clone(),
-    };
+    let nothing = DirIndex::empty();
+    let target = if found.is_empty() { &nothing } else { snapshot.tree()? };
     let planned = |known: bool| {
         let (delete, replace) = (known || options.delete, known || options.overwrite);
-        let (target, paths, left_out) = (&target, &options.paths, last.left_out());
+        let (paths, left_out) = (&options.paths, left_out.as_slice());
         let wanted = Wanted { target, paths, left_out, delete, replace, dest, options };
-        Result::Ok(source.retarget(&wanted.concerns(&found)?)?)
+        Result::Ok(snapshot.diff_from(&wanted.concerns(&found)?)?)
     };
     // Only who has something there has a copy.
     let is_known = !found.is_empty() && known.iter().any(|known| known.has(found.index.root()));
@@ -195,20 +197,6 @@ fn plan(
 /// Whether something is lost by the change.
 fn loses(change: &Change) -> bool {
     change.old.is_some()
-}
-
-/// What the archives lead to, from nothing.
-fn source(archives: &[Archive], paths: &[RelPath]) -> Result<DiffData> {
-    if let Some(first) = archives.first().filter(|first| !first.is_full()) {
-        return Err(Error::NoFull { archive: first.path().to_path_buf() });
-    }
-    let all = DiffData::squash(&Archive::load_chain(archives)?)?;
-    if paths.is_empty() {
-        return Ok(all);
-    }
-    // The tree id vouches for all paths together, so all are read, though no more contents than are wanted.
-    all.prove()?;
-    Ok(all.select(paths)?)
 }
 
 /// What is restored, seen from the directory it is restored into.

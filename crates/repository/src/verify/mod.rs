@@ -84,7 +84,7 @@ pub fn verify_archives(archives: &[Archive], progress: Option<&Progress>) -> Res
     let mut verified = Vec::with_capacity(archives.len());
     let mut state: Option<State> = None;
     for archive in archives {
-        let Found { problems, state: next } = step::verify(archive, state.as_ref(), progress)?;
+        let Found { problems, state: next } = step::verify(archive, state.take(), progress)?;
         let on_its_own = !archive.is_full() && verified.is_empty();
         let result = (!on_its_own).then(|| restorable(next.as_ref()));
         verified.push(Verified { problems, result });
@@ -137,10 +137,10 @@ fn verify_listed(
         let mut before = None;
         let mut verified = match store::open_archive(store, &stored.name) {
             Ok(archive) => {
-                let base = since.and_then(|since| reached.start(since, archive.base()));
-                before = base.map(Start::as_before);
-                let state = base.map(|base| &base.state);
-                let mut verified = step::verify(&archive, state, progress)?;
+                let is_last = since.is_some_and(|since| last_use.get(&since) == Some(&number));
+                let base = since.and_then(|since| reached.start(since, archive.base(), is_last));
+                before = base.as_ref().map(Start::as_before);
+                let mut verified = step::verify(&archive, base.map(|base| base.state), progress)?;
                 let (expected, found) = (roots.get(&to).copied(), archive.result());
                 if let Some(expected) = expected.filter(|expected| *expected != found) {
                     verified.problems.push(Error::OtherResult { expected, found });

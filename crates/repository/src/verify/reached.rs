@@ -22,6 +22,7 @@ pub(super) struct Reached {
 }
 
 /// A state, and the chain to it.
+#[derive(Clone)]
 pub(super) struct Start {
     pub(super) state: State,
     last: ArchiveName,
@@ -50,11 +51,18 @@ impl Start {
 
 impl Reached {
     /// What an archive that starts from the tree `root` at `snapshot` can be put on. Where there is no such state, another
-    /// of that snapshot, which it does not fit.
-    pub(super) fn start(&self, snapshot: SnapshotId, root: Root) -> Option<&Start> {
-        let starts = self.starts.get(&snapshot)?;
-        let fits = starts.iter().find(|start| start.state.root() == root);
-        fits.or_else(|| starts.iter().min_by_key(|start| start.cost))
+    /// of that snapshot, which it does not fit. If this `is_last` to start there, the state is given away: a copy costs much.
+    pub(super) fn start(
+        &mut self,
+        snapshot: SnapshotId,
+        root: Root,
+        is_last: bool,
+    ) -> Option<Start> {
+        let starts = self.starts.get_mut(&snapshot)?;
+        let fits = starts.iter().position(|start| start.state.root() == root);
+        let best = || Some(starts.iter().enumerate().min_by_key(|(_, start)| start.cost)?.0);
+        let at = fits.or_else(best)?;
+        if is_last { Some(starts.swap_remove(at)) } else { starts.get(at).cloned() }
     }
 
     /// Notes that `archive` leads to `state`.

@@ -2,32 +2,31 @@
 //! delta meets its base. Knows no store; writes nothing, not even temporary files.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::io::{self, ErrorKind, Read};
+use std::io::{self, ErrorKind};
 
-use archive::{Archive, ContentReader, DiffData};
+use archive::{Archive, DiffData, Snapshot, SnapshotReader};
 use diffindex::{Change, Content};
-use dirindex::{DirIndex, Node, RelPath, Root};
+use dirindex::{Node, RelPath, Root};
 use rayon::prelude::*;
-use rsync_core::{Digest, Progress};
+use rsync_core::Progress;
 
 use crate::chains;
 use crate::error::{Error, Result};
 
-/// Contents that one task of the thread pool reads: neighbours, mostly in the same members.
+/// Contents that one task of the thread pool reads: neighbours, mostly in the same frames.
 const RUN: usize = 64;
-const BUFFER_LEN: usize = 128 << 10;
 
-/// A tree that archives lead to, as far as they are sound.
+/// A snapshot that archives lead to, as far as they are sound.
+#[derive(Clone)]
 pub(super) struct State {
-    /// All of it, from nothing.
-    data: DiffData,
+    snapshot: Snapshot,
     /// The files whose content cannot be had.
     pub(super) lost: BTreeSet<RelPath>,
 }
 
 impl State {
     pub(super) fn root(&self) -> Root {
-        self.data.diff().result()
+        self.snapshot.id()
     }
 }
 
@@ -45,7 +44,7 @@ pub(super) struct Found {
 /// [`archive::Error::Cancelled`] and [`Error::TooManyOpen`] alone; what is wrong with the archive is found.
 pub(super) fn verify(
     archive: &Archive,
-    base: Option<&State>,
+    base: Option<State>,
     progress: Option<&Progress>,
 ) -> Result<Found> {
     let mut problems = Vec::new();
@@ -66,33 +65,29 @@ fn is_cancelled(error: &Error) -> bool {
 
 fn check(
     archive: &Archive,
-    base: Option<&State>,
+    base: Option<State>,
     progress: Option<&Progress>,
     problems: &mut Vec<Error>,
 ) -> Option<State> {
     let mut noted = |error: Error| problems.push(error);
     let data = archive.load().map_err(|error| noted(error.into())).ok()?;
-    let mut lost = BTreeSet::new();
-    if let Err(error) = data.verify(progress) {
-        noted(error.into());
-        // It says where damage first showed. Which files that costs has to be looked for.
-        lost.extend(unreadable(&data, is_whole, progress).into_keys());
-    }
-    let all = match (archive.is_full(), base) {
-        (true, None) => Ok(data.clone()),
-        (_, Some(base)) => DiffData::squash(&[base.data.clone(), data.clone()]),
+    let sound = data.verify(progress).map_err(|error| noted(error.into())).is_ok();
+    let (start, before) = match (archive.is_full(), base) {
+        (true, None) => (Snapshot::empty(), BTreeSet::new()),
+        (_, Some(State { snapshot, lost })) => (snapshot, lost),
         (false, None) => return None,
     };
-    let all = all.map_err(|error| noted(error.into())).ok()?;
-    all.diff().apply_to(&DirIndex::empty()).map_err(|error| noted(error.into())).ok()?;
+    let snapshot = start.push(data.clone()).map_err(|error| noted(error.into())).ok()?;
 
-    let before = |path: &RelPath| base.is_some_and(|base| base.lost.contains(path));
+    let mut lost = BTreeSet::new();
+    if !sound {
+        // It was said where damage first shows. Which files that costs has to be looked for.
+        let whole = |content: &Content| *content == Content::Whole;
+        lost.extend(unreadable(&snapshot, &data, whole, progress).into_keys());
+    }
     // By the contents that they lead to.
-    let deltas = |change: &Change| {
-        let content = data.diff().get(&change.path).and_then(Change::stored_content);
-        matches!(content, Some(Content::Delta { base, .. }) if !before(base))
-    };
-    for (path, error) in unreadable(&all, deltas, progress) {
+    let delta = |content: &Content| matches!(content, Content::Delta { base, .. } if !before.contains(base));
+    for (path, error) in unreadable(&snapshot, &data, delta, progress) {
         noted(error);
         lost.insert(path);
     }
@@ -111,37 +106,33 @@ fn check(
                 None
             }
         };
-        lost.extend(from.filter(|from| before(from)).map(|_| change.path.clone()));
+        lost.extend(from.filter(|from| before.contains(*from)).map(|_| change.path.clone()));
     }
     let moved = |path: &RelPath| {
         let trees = &mut data.diff().moved_trees();
         trees.find_map(|tree| tree.after(path)).unwrap_or_else(|| path.clone())
     };
     let untouched = |path: &&RelPath| data.diff().get(path).is_none();
-    let kept = base.iter().flat_map(|base| base.lost.iter().filter(untouched));
-    lost.extend(kept.map(moved));
-    Some(State { data: all, lost })
+    lost.extend(before.iter().filter(untouched).map(moved));
+    Some(State { snapshot, lost })
 }
 
-fn is_whole(change: &Change) -> bool {
-    matches!(change.stored_content(), Some(Content::Whole))
-}
-
-/// Those of the files of `data`, of which it has the whole contents, that are `wanted` and cannot be had,
-/// and why.
+/// Those of the files for which `data`, the last archive of `snapshot`, stores a content that is `wanted`, and that cannot
+/// be had; and why.
 fn unreadable(
+    snapshot: &Snapshot,
     data: &DiffData,
-    wanted: impl Fn(&Change) -> bool,
+    wanted: impl Fn(&Content) -> bool,
     progress: Option<&Progress>,
 ) -> BTreeMap<RelPath, Error> {
-    let changes = data.diff().changes().iter().filter(|change| wanted(change));
-    let changes: Vec<(&Change, &Change)> =
-        changes.map(|change| (change, data.diff().holder(change).unwrap_or(change))).collect();
-    let unreadable = |run: &&[(&Change, &Change)]| {
-        let (mut reader, mut buffer) = (data.reader(), vec![0; BUFFER_LEN]);
+    let changes = data.diff().changes().iter();
+    let changes: Vec<&Change> =
+        changes.filter(|change| change.stored_content().is_some_and(&wanted)).collect();
+    let unreadable = |run: &&[&Change]| {
+        let mut reader = snapshot.reader();
         let mut failed = Vec::new();
-        for (change, holder) in *run {
-            if let Err(error) = read(&mut reader, holder, &mut buffer, progress) {
+        for change in *run {
+            if let Err(error) = check_content(&mut reader, change, progress) {
                 failed.push((change.path.clone(), error));
             }
         }
@@ -151,31 +142,18 @@ fn unreadable(
 }
 
 /// Reads a whole content, which has to be what the diff declares.
-fn read(
-    reader: &mut ContentReader<'_>,
+fn check_content(
+    reader: &mut SnapshotReader<'_>,
     change: &Change,
-    buffer: &mut [u8],
     progress: Option<&Progress>,
 ) -> Result<()> {
-    let unread = |source| Error::Content { path: change.path.clone(), source };
-    let mut body = reader.open(change)?;
-    let mut hasher = blake3::Hasher::new();
-    loop {
-        let len = body.read(buffer).map_err(unread)?;
-        if len == 0 {
-            break;
-        }
-        hasher.update(buffer.get(..len).unwrap_or_default());
-        if let Some(progress) = progress {
-            progress.add_bytes(len as u64);
-            progress.check().map_err(|_| archive::Error::Cancelled)?;
-        }
-    }
-    let found = Digest::from(hasher.finalize());
+    let wrong = |source| Error::Content { path: change.path.clone(), source };
+    let found = reader.digest(&change.path, progress).map_err(|error| match error {
+        archive::Error::Cancelled | archive::Error::Io { .. } => error.into(),
+        error => wrong(io::Error::new(ErrorKind::InvalidData, error)),
+    })?;
     match change.new.as_ref().map(|new| &new.node) {
         Some(Node::File { digest, .. }) if *digest == found => Ok(()),
-        _ => {
-            Err(unread(io::Error::new(ErrorKind::InvalidData, "it is not what the diff declares")))
-        }
+        _ => Err(wrong(io::Error::new(ErrorKind::InvalidData, "it is not what the diff declares"))),
     }
 }

@@ -11,9 +11,9 @@ use dirindex::{Node, PathSlice, RelPath, Subtrees};
 
 use crate::archive::{Blocks, Listed, Opened};
 use crate::body::Stored;
-use crate::read::{Recipe, names};
-use crate::squash::squash_by;
-use crate::{Archive, DiffData, Error, open};
+use crate::limits::{self, check_chain};
+use crate::read::Recipe;
+use crate::{Archive, DiffData, Error, Snapshot};
 
 /// Some of an archive's changes, each with the place of its content if it has one.
 type Changes = BTreeMap<RelPath, Arc<Listed>>;
@@ -24,89 +24,58 @@ struct Found {
     blocks: Vec<usize>,
 }
 
-/// Where something is to be in the end: at and below the paths that were asked for, around them, and at
-/// what hard links among these name.
-struct Wanted {
-    paths: Subtrees,
-    /// With the directories that they lie in, which are not listed: of one deep path there are thousands.
-    ends: BTreeSet<RelPath>,
-}
+impl Snapshot {
+    /// The part at and below `paths` of the snapshot after `archives`, as [`select`](Snapshot::select) gives it, found
+    /// without reading all that has changed: in each archive, the blocks that could say something of these paths, where
+    /// they were then, of those that their contents were copied, moved or made from, and of the directories above these,
+    /// which may have moved as a whole.
+    ///
+    /// It is what the archives say of these paths, each content with the digest that they name. That this is so in the tree
+    /// whose id the last one names, only all changes together prove. Who does not trust where the archives lay
+    /// [opens](Snapshot::open) the snapshot and selects from it.
+    ///
+    /// # Errors
+    /// As [`open`](Snapshot::open) and [`select`](Snapshot::select).
+    pub fn find(archives: &[Archive], paths: &[RelPath]) -> Result<Snapshot, Error> {
+        check_chain(archives)?;
+        let parts = archives.iter().zip(find(archives, paths)?);
+        let parts = parts.map(|(archive, found)| part(archive, found.changes));
+        Snapshot::of_found(archives, parts.collect::<Result<_, Error>>()?, paths)
+    }
 
-impl Wanted {
-    fn has(&self, path: &RelPath) -> bool {
-        // What lies in a directory comes right after it.
-        let next = self.ends.range(path..).next();
-        next.is_some_and(|end| end == path || end.is_below(path)) || self.paths.has(path)
+    /// For each of `archives`, which of its bytes are read by opening it, [finding](Snapshot::find) `paths` and restoring
+    /// them, in order and without overlaps: for who has the archives far away, and fetches these alone.
+    ///
+    /// # Errors
+    /// As [`find`](Snapshot::find).
+    pub fn plan(archives: &[Archive], paths: &[RelPath]) -> Result<Vec<Vec<Range<u64>>>, Error> {
+        let found = find(archives, paths)?;
+        let blocks: Vec<Vec<usize>> = found.iter().map(|found| found.blocks.clone()).collect();
+        let parts = archives.iter().zip(found);
+        let parts = parts.map(|(archive, found)| part(archive, found.changes));
+        let part = Snapshot::of_found(archives, parts.collect::<Result<_, Error>>()?, paths)?;
+        let plan = archives.iter().zip(blocks).map(|(archive, blocks)| {
+            let own = part.stored().filter(|body| Arc::ptr_eq(&body.archive.0, &archive.0));
+            archive.ranges(&blocks, &own.map(Stored::span).collect::<Vec<_>>())
+        });
+        Ok(plan.collect())
     }
 }
 
 impl Archive {
-    /// The part of a full backup at and below `paths`: what brings them back, with the directories
-    /// that they lie in and the files that hard links among them name. Reads the blocks that have
-    /// these.
-    ///
-    /// What comes back has a diff of its own, from nothing to the tree of these paths, and can be
-    /// applied as any.
-    ///
-    /// # Errors
-    /// [`Error::NotFull`] for an increment, which cannot bring back anything by itself;
-    /// [`Error::Missing`] for a path that is not in the archive; and as [`load`](Archive::load).
-    pub fn select(&self, paths: &[RelPath]) -> Result<DiffData, Error> {
-        Archive::select_chain(std::slice::from_ref(self), paths)
-    }
-
-    /// [`select`](Archive::select), of the tree that a row of archives leads to: the first of
-    /// `archives` is a full backup, and each of the others starts from the tree that the one before it
-    /// leads to. Reads, in each archive, the blocks that could say something of these paths, where they were
-    /// then, of those that their contents were copied, moved or made from, and of the directories above
-    /// these, which may have moved as a whole. It is what
-    /// [squashing](DiffData::squash) all of them and [selecting](DiffData::select) from that gives.
-    ///
-    /// What comes back is what the archives say of these paths, each content with the digest that they name. That it is
-    /// so in the tree whose root the last one names, only all changes together prove: who does not trust where
-    /// the archives lay squashes them, [proves](DiffData::prove) that, and selects from it.
-    ///
-    /// # Errors
-    /// As [`select`](Archive::select); [`Error::Unlinked`] for archives that do not meet.
-    pub fn select_chain(archives: &[Archive], paths: &[RelPath]) -> Result<DiffData, Error> {
-        open::check_chain(archives)?;
-        let (found, wanted) = find(archives, paths)?;
-        select(archives, found, &wanted, paths)
-    }
-
-    /// Which bytes of the archive are read by opening it, [`select`](Archive::select)ing `paths` and
+    /// Which bytes of the archive are read by opening it, [finding](Snapshot::find) `paths` and
     /// restoring them, in order and without overlaps: for who has the archive far away, and fetches
     /// these alone. Of an increment: those that hold the changes and contents at and below `paths`.
     ///
     /// # Errors
     /// As [`load`](Archive::load).
     pub fn plan(&self, paths: &[RelPath]) -> Result<Vec<Range<u64>>, Error> {
-        let (found, _) = find(std::slice::from_ref(self), paths)?;
+        let found = find(std::slice::from_ref(self), paths)?;
         let spans = found.iter().flat_map(|found| found.changes.values());
         let spans = spans.filter_map(|listed| listed.placed.map(|placed| placed.framed));
         let spans = spans.map(|body| body.span(0..body.len));
         let spans: Vec<Range<u64>> = spans.collect();
         Ok(found.iter().flat_map(|found| self.ranges(&found.blocks, &spans)).collect())
-    }
-
-    /// [`plan`](Archive::plan) for [`select_chain`](Archive::select_chain): for each of `archives`, which
-    /// of its bytes are read.
-    ///
-    /// # Errors
-    /// As [`select_chain`](Archive::select_chain).
-    pub fn plan_chain(
-        archives: &[Archive],
-        paths: &[RelPath],
-    ) -> Result<Vec<Vec<Range<u64>>>, Error> {
-        let (found, wanted) = find(archives, paths)?;
-        let blocks: Vec<Vec<usize>> = found.iter().map(|found| found.blocks.clone()).collect();
-        let selected = select(archives, found, &wanted, paths)?;
-        let bodies = || selected.contents.iter().flat_map(|recipe| &recipe.bodies);
-        let plan = archives.iter().zip(blocks).map(|(archive, blocks)| {
-            let own = bodies().filter(|body| Arc::ptr_eq(&body.archive.0, &archive.0));
-            archive.ranges(&blocks, &own.map(Stored::span).collect::<Vec<_>>())
-        });
-        Ok(plan.collect())
     }
 
     /// The bytes that opening the archive and reading these blocks and parts of its stream takes.
@@ -120,23 +89,6 @@ impl Archive {
     }
 }
 
-/// What `paths` are after `archives`, of which `found` was found.
-fn select(
-    archives: &[Archive],
-    found: Vec<Found>,
-    wanted: &Wanted,
-    paths: &[RelPath],
-) -> Result<DiffData, Error> {
-    if !archives.first().is_some_and(Archive::is_full) {
-        return Err(Error::NotFull { archive: names(archives) });
-    }
-    let parts = archives.iter().zip(found).map(|(archive, found)| part(archive, found.changes));
-    let parts = parts.collect::<Result<Vec<DiffData>, Error>>()?;
-    // Of the other paths, not all of what became of them is known.
-    squash_by(&parts, 0, |diffs| DiffIndex::squash_at(diffs, |path| wanted.has(path)))?
-        .select(paths)
-}
-
 /// Some changes of an archive's diff as one that names the same trees, though it does not lead from the
 /// one to the other.
 fn part(archive: &Archive, found: Changes) -> Result<DiffData, Error> {
@@ -144,7 +96,7 @@ fn part(archive: &Archive, found: Changes) -> Result<DiffData, Error> {
     for listed in found.into_values() {
         let Listed { change, placed } = Arc::unwrap_or_clone(listed);
         if let Some(placed) = placed {
-            let bodies = vec![Stored::new(archive, &placed, &change)];
+            let bodies = [Stored::new(archive, &placed, &change)].into();
             contents.push(Recipe { change: changes.len(), bodies });
         }
         changes.push(change);
@@ -161,8 +113,8 @@ fn part(archive: &Archive, found: Changes) -> Result<DiffData, Error> {
 
 /// Of each archive, what has to do with what stands at, above and below `paths` after the last one, and
 /// with what hard links among that name.
-fn find(archives: &[Archive], paths: &[RelPath]) -> Result<(Vec<Found>, Wanted), Error> {
-    let room = Cell::new(open::room_for_blocks(archives));
+fn find(archives: &[Archive], paths: &[RelPath]) -> Result<Vec<Found>, Error> {
+    let room = Cell::new(limits::room_for_blocks(archives));
     let mut views: Vec<Blocks<'_>> =
         archives.iter().map(|archive| Blocks::new(&archive.0, &room)).collect();
     let asked: Subtrees = paths.iter().cloned().collect();
@@ -187,8 +139,7 @@ fn find(archives: &[Archive], paths: &[RelPath]) -> Result<(Vec<Found>, Wanted),
             let found = found.into_iter().zip(&views);
             let found =
                 found.map(|(changes, view)| Found { changes, blocks: view.numbers().collect() });
-            let wanted = Wanted { paths: asked, ends };
-            return Ok((found.collect(), wanted));
+            return Ok(found.collect());
         }
     }
 }

@@ -1,0 +1,320 @@
+//! [`Snapshot`]: the tree after a chain of archives, and where each content of it lies. Must not know compression, nor how
+//! a tree is changed.
+
+use std::path::Path;
+use std::sync::OnceLock;
+
+use diffindex::{Content, DiffIndex, Merge, New};
+use dirindex::{DirIndex, Entry, EntryRef, Record, RelPath, Root};
+use rsync_core::{Digest, Progress, SignatureOptions};
+
+use crate::body::{Cursors, Stored};
+use crate::content::Body;
+use crate::limits::{Limits, check_chain};
+use crate::read::{Recipe, names, unread};
+use crate::squash::{check_link, push};
+use crate::{Archive, ArchiveOptions, DiffData, Error, open};
+
+/// The tree after a chain of archives, and where each content of it lies.
+///
+/// The first archive is a full backup, and each of the others starts where the one before it ends. A snapshot is their
+/// [`Merge`]: opening it reads what has changed in each archive, and no contents. A content that was stored as a file and
+/// deltas after it is made when it is read.
+///
+/// Holds some 200 bytes for each path, and what the paths and attributes take. A clone costs as much as there are paths.
+#[derive(Clone)]
+pub struct Snapshot {
+    archives: Vec<Archive>,
+    merge: Merge<'static, Stored>,
+    limits: Limits,
+    /// Made when it is asked for.
+    tree: OnceLock<DirIndex>,
+}
+
+impl Snapshot {
+    /// The snapshot after `archives`, oldest first.
+    ///
+    /// That it is the tree whose id the last one names is proved, from all paths together.
+    ///
+    /// # Errors
+    /// [`Error::NotFull`] when the first is an increment, or there is none; [`Error::Unlinked`] for archives that do not
+    /// meet; [`Error::Diff`] for archives that contradict one another, or lead to another tree than they name;
+    /// [`Error::Damaged`], also for what takes too much memory or time; [`Error::Io`].
+    pub fn open(archives: &[Archive]) -> Result<Snapshot, Error> {
+        check_first(archives)?;
+        check_chain(archives)?;
+        let snapshot = archives.iter().try_fold(Snapshot::empty(), Snapshot::add);
+        snapshot?.proved()
+    }
+
+    /// The snapshot after these diffs, oldest first, which have been read already.
+    ///
+    /// # Errors
+    /// As [`open`](Snapshot::open).
+    pub fn of(parts: &[DiffData]) -> Result<Snapshot, Error> {
+        let archives: Vec<Archive> =
+            parts.iter().flat_map(|part| part.archives.iter().cloned()).collect();
+        check_first(&archives)?;
+        let snapshot = parts.iter().try_fold(Snapshot::empty(), |mut snapshot, part| {
+            part.archives.iter().try_for_each(|it| snapshot.limits.add(it).map(drop))?;
+            snapshot.merged(part.clone())
+        });
+        snapshot?.proved()
+    }
+
+    /// The snapshot after one archive more, which is proved too: from the directories in which something changes.
+    ///
+    /// # Errors
+    /// As [`open`](Snapshot::open).
+    pub fn push(mut self, part: DiffData) -> Result<Snapshot, Error> {
+        if self.archives.is_empty() {
+            check_first(&part.archives)?;
+        }
+        part.archives.iter().try_for_each(|it| self.limits.add(it).map(drop))?;
+        self.merged(part)?.proved()
+    }
+
+    /// The snapshot of an empty directory, which no archives lead to.
+    pub fn empty() -> Snapshot {
+        let (archives, limits) = (Vec::new(), Limits::default());
+        Snapshot { archives, merge: Merge::from_nothing(), limits, tree: OnceLock::new() }
+    }
+
+    fn add(mut self, archive: &Archive) -> Result<Snapshot, Error> {
+        let most = self.limits.add(archive)?;
+        let part = open::load(archive, most)?;
+        self.merged(part)
+    }
+
+    fn merged(mut self, part: DiffData) -> Result<Snapshot, Error> {
+        if !self.archives.is_empty() {
+            check_link(&names(&self.archives), self.id(), &part)?;
+        }
+        self.archives.extend_from_slice(&part.archives);
+        self.limits.add_moves(&part)?;
+        let merge = push(self.merge, part, &self.archives)?;
+        Ok(Snapshot { merge, tree: OnceLock::new(), ..self })
+    }
+
+    fn proved(mut self) -> Result<Snapshot, Error> {
+        let proof = self.merge.prove();
+        proof.map_err(|source| Error::Diff { archive: self.name(), source })?;
+        Ok(self)
+    }
+
+    /// The merge of what was found of some paths in each of `archives`, from which `paths` are selected. It is not proved.
+    ///
+    /// # Errors
+    /// As [`open`](Snapshot::open) and [`select`](Snapshot::select).
+    pub(crate) fn of_found(
+        archives: &[Archive],
+        parts: Vec<DiffData>,
+        paths: &[RelPath],
+    ) -> Result<Snapshot, Error> {
+        check_first(archives)?;
+        let mut limits = Limits::default();
+        let mut parts = parts.into_iter().enumerate();
+        let merge = parts.try_fold(Merge::of_parts(), |merge, (number, part)| {
+            if number > 0 {
+                check_link(
+                    &names(archives.get(..number).unwrap_or_default()),
+                    merge.result(),
+                    &part,
+                )?;
+            }
+            limits.add_moves(&part)?;
+            push(merge, part, archives)
+        });
+        let (archives, tree) = (archives.to_vec(), OnceLock::new());
+        Snapshot { archives, merge: merge?, limits, tree }.select(paths)
+    }
+
+    /// The tree's id.
+    pub fn id(&self) -> Root {
+        self.merge.result()
+    }
+
+    /// The archives that lead here, oldest first.
+    pub fn archives(&self) -> &[Archive] {
+        &self.archives
+    }
+
+    /// What stood in the tree and is not in the backup, as [`DiffIndex::left_out`] has it.
+    pub fn left_out(&self) -> &[RelPath] {
+        self.merge.ends().left_out()
+    }
+
+    /// Every entry, in path order.
+    pub fn entries(&self) -> impl Iterator<Item = EntryRef<'_>> {
+        self.merge.entries()
+    }
+
+    /// Every entry below the directory `dir`, in path order.
+    pub fn below<'s>(&'s self, dir: &'s RelPath) -> impl Iterator<Item = EntryRef<'s>> {
+        self.merge.below(dir)
+    }
+
+    /// What stands at `path`.
+    pub fn get(&self, path: &RelPath) -> Option<EntryRef<'_>> {
+        self.merge.get(path)
+    }
+
+    /// The part at and below `paths`, with the directories that they lie in and the files that hard links among them name.
+    /// Its id is that of the tree of these paths.
+    ///
+    /// # Errors
+    /// [`Error::Missing`] for a path where nothing stands.
+    pub fn select(&self, paths: &[RelPath]) -> Result<Snapshot, Error> {
+        if let Some(path) = paths.iter().find(|path| self.get(path).is_none()) {
+            return Err(Error::Missing { archive: self.name(), path: path.clone() });
+        }
+        let merge = self.merge.select(paths);
+        let merge = merge.map_err(|source| self.unusable(source))?;
+        let (archives, limits) = (self.archives.clone(), self.limits.clone());
+        Ok(Snapshot { archives, merge, limits, tree: OnceLock::new() })
+    }
+
+    /// What brings the tree of `current`, whatever that is, here: what that tree has is copied and moved, and the rest is
+    /// taken from the archives.
+    ///
+    /// # Errors
+    /// [`Error::Diff`].
+    pub fn diff_from(&self, current: &DirIndex) -> Result<DiffData, Error> {
+        if current.records().is_empty() {
+            return DiffData::of_merge(&self.merge, self.archives.clone().into());
+        }
+        let diff = DiffIndex::between(current, self.tree()?);
+        let (mut changes, mut contents) = (diff.changes().to_vec(), Vec::new());
+        for (number, change) in changes.iter_mut().enumerate() {
+            // There is nothing to make a delta of: the contents here are whole.
+            let Some(New { content: content @ (Content::Whole | Content::Delta { .. }), .. }) =
+                &mut change.new
+            else {
+                continue;
+            };
+            *content = Content::Whole;
+            let bodies = self.merge.contents(&change.path).cloned().unwrap_or_default();
+            contents.push(Recipe { change: number, bodies });
+        }
+        let diff = DiffIndex::from_changes(current.root(), self.id(), changes);
+        let diff = diff.map_err(|source| self.unusable(source))?;
+        let diff = diff.with_top_of(self.merge.ends());
+        let (archives, parts) = (self.archives.clone().into(), Default::default());
+        Ok(DiffData { archives, diff, contents: contents.into(), parts })
+    }
+
+    /// The index of the tree, without signatures.
+    ///
+    /// # Errors
+    /// [`Error::Diff`].
+    pub fn tree(&self) -> Result<&DirIndex, Error> {
+        if let Some(tree) = self.tree.get() {
+            return Ok(tree);
+        }
+        let records = self.entries().map(|EntryRef { path, node, meta }| {
+            let entry = Entry { path: path.clone(), node: node.clone(), meta: meta.clone() };
+            Record { entry, signature: None, trust: None }
+        });
+        let tree = DirIndex::from_records(records);
+        let tree = tree.map_err(|source| self.unusable(source.into()))?;
+        Ok(self.tree.get_or_init(|| tree))
+    }
+
+    /// The index of the tree as a scan would have made it. Reads every file whose signature no archive has.
+    ///
+    /// # Errors
+    /// As [`DiffData::signed_diff`].
+    pub fn index(&self, options: &SignatureOptions) -> Result<DirIndex, Error> {
+        let empty = DirIndex::empty();
+        let diff = self.diff_from(&empty)?.signed_diff(options)?;
+        diff.apply_to(&empty).map_err(|source| self.unusable(source))
+    }
+
+    /// A reader of contents. One reader opens contents that follow one another without unpacking anything twice; several
+    /// readers may work at once.
+    pub fn reader(&self) -> SnapshotReader<'_> {
+        SnapshotReader { snapshot: self, cursors: Cursors::new(&self.archives) }
+    }
+
+    /// Reads every content, and compares it with its digest. The archives themselves are read whole when each is
+    /// [verified](DiffData::verify).
+    ///
+    /// # Errors
+    /// The first damage that is found, as [`Error::Damaged`]; [`Error::Io`]; [`Error::Cancelled`].
+    pub fn verify(&self, progress: Option<&Progress>) -> Result<(), Error> {
+        self.diff_from(&DirIndex::empty())?.verify(progress)
+    }
+
+    /// Writes the snapshot as one full archive at `path`: what merges its runs to one, compaction.
+    ///
+    /// # Errors
+    /// As [`DiffData::repack`].
+    pub fn write(
+        &self,
+        path: impl AsRef<Path>,
+        options: &ArchiveOptions,
+    ) -> Result<DiffData, Error> {
+        self.diff_from(&DirIndex::empty())?.repack(path, options)
+    }
+
+    /// Where the contents of the files lie.
+    pub(crate) fn stored(&self) -> impl Iterator<Item = &Stored> {
+        let contents = self.entries().filter_map(|entry| self.merge.contents(entry.path));
+        contents.flat_map(|bodies| bodies.iter())
+    }
+
+    fn name(&self) -> String {
+        names(&self.archives)
+    }
+
+    fn unusable(&self, source: diffindex::Error) -> Error {
+        Error::Diff { archive: self.name(), source }
+    }
+}
+
+impl std::fmt::Debug for Snapshot {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let mut debug = f.debug_struct("Snapshot");
+        debug.field("archives", &self.archives).field("id", &self.id()).finish_non_exhaustive()
+    }
+}
+
+/// That the first archive is a full backup.
+fn check_first(archives: &[Archive]) -> Result<(), Error> {
+    match archives.first().is_some_and(Archive::is_full) {
+        true => Ok(()),
+        false => Err(Error::NotFull { archive: names(archives) }),
+    }
+}
+
+/// Opens contents of a [`Snapshot`], at best in path order. Holds a frame of about 1 MiB, packed and unpacked, of each
+/// archive that it reads from, and some 64 MiB of such at most.
+pub struct SnapshotReader<'a> {
+    snapshot: &'a Snapshot,
+    cursors: Cursors<'a>,
+}
+
+impl<'a> SnapshotReader<'a> {
+    /// The content of the file at `path`. It is not yet compared with the digest that the entry has.
+    ///
+    /// # Errors
+    /// [`Error::NotStored`] when there is no file of 1 byte or more; [`Error::Io`] and [`Error::Damaged`].
+    pub fn open(&mut self, path: &RelPath) -> Result<Body<'_, 'a>, Error> {
+        match self.snapshot.merge.contents(path) {
+            Some(bodies) if !bodies.is_empty() => Body::new(&mut self.cursors, bodies, path, true),
+            _ => {
+                let (archive, path) = (self.snapshot.name(), path.clone());
+                Err(Error::NotStored { archive, path })
+            }
+        }
+    }
+
+    /// The digest of the content of the file at `path`, all of which is read.
+    ///
+    /// # Errors
+    /// As [`open`](SnapshotReader::open); [`Error::Cancelled`].
+    pub fn digest(&mut self, path: &RelPath, progress: Option<&Progress>) -> Result<Digest, Error> {
+        let archives = &self.snapshot.archives;
+        self.open(path)?.digest(progress).map_err(|error| unread(error, archives))
+    }
+}

@@ -1,0 +1,280 @@
+//! One run more in a [`Merge`]: what becomes of each path, and where each content comes from then.
+
+use std::borrow::Cow;
+use std::ops::Bound;
+use std::sync::Arc;
+
+use dirindex::{Entry, Node, RelPath};
+use rsync_core::Digest;
+
+use super::{
+    Base, Extent, Merge, Origin, Outcome, Standing, Standings, TAKEN, content_of, disagree,
+    unusable,
+};
+use crate::{Change, Content, DiffIndex, Error, MovedTree, New, fold};
+
+impl<'a, C: Clone> Merge<'a, C> {
+    /// The merge with one run more. `stored` gives where the content of a change of it lies, by its number and path: of a
+    /// delta that was composed already, each part, oldest first.
+    ///
+    /// Takes time for the changes of the run, for what moves with directories, and a logarithm of all paths for each.
+    /// Takes over what only this `run` holds; what others share with it is copied.
+    ///
+    /// # Errors
+    /// [`Error::Apart`] when the run starts from another tree. [`Error::Unusable`] when it contradicts what was merged, or
+    /// itself. [`Error::Folded`] when it moves a directory as a whole, and the tree before the first run is not known.
+    pub fn push(
+        mut self,
+        run: DiffIndex,
+        stored: impl Fn(usize, &RelPath) -> Vec<C>,
+    ) -> Result<Merge<'a, C>, Error> {
+        let (part, result, base) = (self.runs, self.result(), run.base());
+        if base != result {
+            return Err(Error::Apart { part, result, base });
+        }
+        let ends = DiffIndex::from_parts(self.base(), run.result(), Vec::new()).with_top_of(&run);
+        let is_moved = |change: &&Change| change.moved_tree().is_some();
+        let moved: Vec<Change> = run.changes().iter().filter(is_moved).cloned().collect();
+        let gone = run.changes().iter().filter(|change| change.was_dir() && !change.makes_dir());
+        let gone: Vec<(RelPath, bool)> =
+            gone.map(|change| (change.path.clone(), change.excluded)).collect();
+
+        // Each looks at the state before any of them.
+        // Reserved at once: a vector that grows is in memory twice while it is copied.
+        let mut outcomes: Vec<(RelPath, Outcome<C>)> = Vec::with_capacity(run.changes().len());
+        for (number, change) in run.into_changes().into_iter().enumerate() {
+            let Change { path, old, new, excluded } = change;
+            let old = self.stood(&path, old.as_ref())?;
+            let new = match new {
+                Some(new) => {
+                    let same = |path: &RelPath| {
+                        let at = outcomes.binary_search_by(|(other, _)| other.cmp(path)).ok()?;
+                        outcomes.get(at)?.1.new.as_ref()?.origin.clone()
+                    };
+                    let origin = self.origin(&path, &new, || stored(number, &path), same)?;
+                    Some(Arc::new(Standing { node: new.node, meta: new.meta, origin }))
+                }
+                None => None,
+            };
+            outcomes.push((path, Outcome { old, new, excluded }));
+        }
+        let listed: Vec<RelPath> = outcomes.iter().map(|(path, _)| path.clone()).collect();
+        // No directory that moves lies in another, nor does one come to lie in another.
+        for tree in moved.iter().filter_map(Change::moved_tree) {
+            let from = gone.binary_search_by(|(path, _)| path.cmp(tree.from)).ok();
+            let excluded = from.and_then(|at| gone.get(at)).is_some_and(|(_, excluded)| *excluded);
+            for (path, standing) in self.take(&tree, excluded)? {
+                let old = self.stood(&path, None)?;
+                outcomes.push((path, Outcome { old, new: Some(standing), excluded: false }));
+            }
+        }
+        if self.extent == Extent::Part {
+            gone.iter().for_each(|(dir, excluded)| self.clear_below(dir, *excluded));
+        }
+        self.put(outcomes);
+        if self.knows_all() {
+            self.check_tree(&listed)?;
+        }
+        (self.ends, self.runs) = (ends, self.runs + 1);
+        Ok(self)
+    }
+
+    fn put(&mut self, mut outcomes: Vec<(RelPath, Outcome<C>)>) {
+        if self.knows_all() {
+            for (path, outcome) in &outcomes {
+                let before = self.paths.get(path).and_then(Outcome::node);
+                self.proof.note(path, before, outcome.node());
+            }
+        }
+        // Where the first tree is known, what was nothing and is nothing is not listed.
+        let is_listed = |outcome: &Outcome<C>| self.old.is_none() || !outcome.is_nothing();
+        if self.paths.is_empty() {
+            // A map that is made at once takes half the memory of one that grows in order.
+            outcomes.retain(|(_, outcome)| is_listed(outcome));
+            self.paths = outcomes.into_iter().collect();
+            return;
+        }
+        for (path, outcome) in outcomes {
+            match is_listed(&outcome) {
+                true => drop(self.paths.insert(path, outcome)),
+                false => drop(self.paths.remove(&path)),
+            }
+        }
+    }
+
+    /// Checks that the tree is one at the paths that the last run `listed`. A merge from nothing knows every path, so this
+    /// can be told. Without the check, a path could lie in no directory, and a later run could make that directory. Reading
+    /// the whole chain would then find the path. A look-up of the directory would not.
+    fn check_tree(&self, listed: &[RelPath]) -> Result<(), Error> {
+        let mut checked: Option<RelPath> = None;
+        for path in listed {
+            let node = self.node(path);
+            if node.is_some() && checked.as_ref().is_none_or(|dir| !path.is_right_below(dir)) {
+                checked = path.parent();
+                if checked.as_ref().is_some_and(|dir| self.node(dir) != Some(&Node::Dir)) {
+                    return Err(unusable(path, "something new where no directory is"));
+                }
+            }
+            let mut after =
+                self.paths.range::<RelPath, _>((Bound::Excluded(path), Bound::Unbounded));
+            let is_dir = node == Some(&Node::Dir);
+            if !is_dir && after.next().is_some_and(|(next, _)| next.is_below(path)) {
+                return Err(unusable(path, "something is left below a directory that goes"));
+            }
+        }
+        Ok(())
+    }
+
+    /// Lets go what is below a directory that goes.
+    fn clear_below(&mut self, dir: &RelPath, excluded: bool) {
+        let below = self.paths.range_mut::<RelPath, _>((Bound::Excluded(dir), Bound::Unbounded));
+        for (_, outcome) in below.take_while(|(path, _)| path.is_below(dir)) {
+            (outcome.new, outcome.excluded) = (None, excluded);
+        }
+    }
+
+    /// Takes away what is below a directory that the next run moves as a whole. Gives what stands where then.
+    fn take(&mut self, tree: &MovedTree<'_>, excluded: bool) -> Result<Standings<C>, Error> {
+        let dir = tree.from;
+        let part = self.runs;
+        let old = self.old.as_ref().ok_or_else(|| Error::Folded { part, path: dir.clone() })?;
+        let mut below: Standings<C> = Vec::new();
+        // What the first tree has there is listed from now on, as gone.
+        for record in fold::slice(old.records(), dir) {
+            let Entry { path, node, meta } = &record.entry;
+            if !self.paths.contains_key(path) {
+                let origin = content_of(node).map(|digest| Origin::kept(path, digest));
+                let old = Some(Box::new(node.clone()));
+                let (node, meta) = (node.clone(), meta.clone());
+                below.push((path.clone(), Arc::new(Standing { node, meta, origin })));
+                self.paths.insert(path.clone(), Outcome { old, new: None, excluded });
+            }
+        }
+        let (kept, all) = (below.len(), old.records().len());
+        let knows_all = self.knows_all();
+        let from = (Bound::Excluded(dir), Bound::Unbounded);
+        let mut nothing = Vec::new();
+        for (path, outcome) in self.paths.range_mut::<RelPath, _>(from) {
+            if !path.is_below(dir) {
+                break;
+            }
+            if let Some(standing) = outcome.new.take() {
+                if knows_all {
+                    self.proof.note(path, Some(&standing.node), None);
+                }
+                outcome.excluded = excluded;
+                below.push((path.clone(), standing));
+            }
+            if outcome.is_nothing() {
+                nothing.push(path.clone());
+            }
+        }
+        nothing.iter().for_each(|path| drop(self.paths.remove(path)));
+        if kept > 0 {
+            below.sort_unstable_by(|(a, _), (b, _)| a.cmp(b));
+        }
+        self.growth.add(tree, below.len(), self.paths.len() + all)?;
+        // Whether the move is allowed was decided by the number of paths that it names.
+        let whole = match self.extent {
+            Extent::Whole => holds(tree, &below)?,
+            Extent::Part => below.len() as u64 <= tree.entries,
+        };
+        let moved = below.into_iter().map(|(path, mut standing)| {
+            if let Standing { node: Node::HardLink { to }, meta, .. } = &*standing {
+                let (node, meta) = (Node::HardLink { to: tree.after(to)? }, meta.clone());
+                standing = Arc::new(Standing { node, meta, origin: None });
+            }
+            Some((tree.after(&path)?, standing))
+        });
+        let moved = moved.collect::<Option<Vec<_>>>().filter(|_| whole);
+        moved.ok_or_else(|| disagree(dir))
+    }
+
+    /// What was at `path` in the first tree, when `now` is what the next run says is there.
+    fn stood(&self, path: &RelPath, now: Option<&Node>) -> Result<Option<Box<Node>>, Error> {
+        match (self.paths.get(path), &self.old) {
+            (None, _) if self.has_nothing() && now.is_some() => Err(unusable(path, TAKEN)),
+            (Some(before), _) if before.node() == now => Ok(before.old.clone()),
+            (Some(_), _) => Err(disagree(path)),
+            (None, None) => Ok(now.cloned().map(Box::new)),
+            (None, Some(tree)) => {
+                let stands = tree.get(path).map(|entry| &entry.node);
+                // The runs before may have had something here that nobody needed.
+                match stands == now || self.extent == Extent::Part {
+                    true => Ok(stands.cloned().map(Box::new)),
+                    false => Err(disagree(path)),
+                }
+            }
+        }
+    }
+
+    /// Where the content of `new`, which the next run puts at `path`, comes from. `same` gives where that of an earlier
+    /// path of the run comes from.
+    fn origin(
+        &self,
+        path: &RelPath,
+        new: &New,
+        stored: impl FnOnce() -> Vec<C>,
+        same: impl FnOnce(&RelPath) -> Option<Arc<Origin<C>>>,
+    ) -> Result<Option<Arc<Origin<C>>>, Error> {
+        let Some(digest) = content_of(&new.node) else { return Ok(None) };
+        let signature = new.signature.clone();
+        let origin = match &new.content {
+            Content::Whole => {
+                let (base, contents) = (Base::Whole, stored().into());
+                Arc::new(Origin { base, contents, signature })
+            }
+            Content::Delta { base, digest } => {
+                let before = self.at(base, *digest, None)?;
+                let base = match &before.base {
+                    Base::Whole => Base::Whole,
+                    Base::Tree(path, digest) => Base::Tree(path.clone(), *digest),
+                };
+                let contents = before.contents.iter().cloned().chain(stored()).collect();
+                Arc::new(Origin { base, contents, signature })
+            }
+            Content::Keep => self.at(path, digest, Some(new.node.len()))?,
+            Content::Copy { base } => self.at(base, digest, Some(new.node.len()))?,
+            Content::Same { path } => same(path).ok_or_else(|| disagree(path))?,
+            Content::Tree { .. } => return Err(disagree(path)),
+        };
+        Ok(Some(origin))
+    }
+
+    /// Where what is at `path` after the runs so far comes from, of which the next one says this digest, and
+    /// the length if it does.
+    fn at(
+        &self,
+        path: &RelPath,
+        digest: Digest,
+        len: Option<u64>,
+    ) -> Result<Arc<Origin<C>>, Error> {
+        let Some(outcome) = self.paths.get(path) else {
+            return match self.knows_all() || self.has_nothing() {
+                true => Err(unusable(path, TAKEN)),
+                false => Ok(Origin::kept(path, digest)),
+            };
+        };
+        let is_it = |node: &Node| {
+            content_of(node) == Some(digest) && len.is_none_or(|len| len == node.len())
+        };
+        let standing = outcome.new.as_ref().filter(|standing| is_it(&standing.node));
+        standing.and_then(|standing| standing.origin.clone()).ok_or_else(|| disagree(path))
+    }
+}
+
+/// Whether `below`, with whole paths and in their order, is what `tree` says is below the directory that moves.
+fn holds<C>(tree: &MovedTree<'_>, below: &[(RelPath, Arc<Standing<C>>)]) -> Result<bool, Error> {
+    let mut nodes: Vec<(RelPath, Cow<'_, Node>)> = Vec::with_capacity(below.len());
+    for (path, standing) in below {
+        let elsewhere = || disagree(tree.from);
+        let node = match &standing.node {
+            Node::HardLink { to } => {
+                Cow::Owned(Node::HardLink { to: to.within(tree.from).ok_or_else(elsewhere)? })
+            }
+            node => Cow::Borrowed(node),
+        };
+        nodes.push((path.within(tree.from).ok_or_else(elsewhere)?, node));
+    }
+    Ok(tree.is(nodes.iter().map(|(path, node)| (path, &**node))))
+}

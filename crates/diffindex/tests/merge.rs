@@ -1,0 +1,192 @@
+//! The laws of a merge: run by run it is the tree that each run leads to, and a part of it is the tree of that part.
+#![allow(clippy::unwrap_used, clippy::panic, reason = "a test")]
+
+use std::collections::BTreeMap;
+
+use diffindex::{Change, DiffIndex, Error, Merge, New};
+use dirindex::{DirIndex, Entry, Meta, Node, Record, RelPath, Time};
+use proptest::prelude::*;
+use rsync_core::Digest;
+
+const DIRS: [&str; 5] = ["a", "a/b", "a/b/c", "d", "d/e"];
+
+fn path(text: &str) -> RelPath {
+    RelPath::new(text).unwrap()
+}
+
+/// What is done to a tree. Names and contents are numbers.
+#[derive(Debug, Clone)]
+enum Step {
+    Write {
+        dir: usize,
+        name: u8,
+        content: u8,
+    },
+    Link {
+        dir: usize,
+        name: u8,
+    },
+    Remove {
+        dir: usize,
+        name: u8,
+    },
+    /// A directory with enough in it moves as a whole.
+    Move {
+        from: usize,
+        to: u8,
+    },
+    Fill {
+        dir: usize,
+    },
+}
+
+fn step() -> impl Strategy<Value = Step> {
+    let dir = || 0..DIRS.len();
+    prop_oneof![
+        (dir(), 0..4u8, 0..6u8).prop_map(|(dir, name, content)| Step::Write { dir, name, content }),
+        (dir(), 0..4u8).prop_map(|(dir, name)| Step::Link { dir, name }),
+        (dir(), 0..4u8).prop_map(|(dir, name)| Step::Remove { dir, name }),
+        (dir(), 0..3u8).prop_map(|(from, to)| Step::Move { from, to }),
+        dir().prop_map(|dir| Step::Fill { dir }),
+    ]
+}
+
+/// A tree as its files: the content of each.
+type Tree = BTreeMap<String, u8>;
+
+fn take(tree: &mut Tree, step: &Step) {
+    let at = |dir: usize, name: u8| format!("{}/{name}", DIRS[dir]);
+    match *step {
+        Step::Write { dir, name, content } => drop(tree.insert(at(dir, name), content)),
+        Step::Link { dir, name } => {
+            if let Some(content) = tree.values().next().copied() {
+                tree.insert(at(dir, name), content);
+            }
+        }
+        Step::Remove { dir, name } => drop(tree.remove(&at(dir, name))),
+        Step::Fill { dir } => {
+            tree.extend((10..30).map(|name| (at(dir, name), name)));
+        }
+        Step::Move { from, to } => {
+            let (from, to) = (format!("{}/", DIRS[from]), format!("moved{to}/"));
+            let moved: Vec<String> =
+                tree.keys().filter(|at| at.starts_with(&from)).cloned().collect();
+            for at in moved {
+                let content = tree.remove(&at).unwrap();
+                tree.insert(at.replacen(&from, &to, 1), content);
+            }
+        }
+    }
+}
+
+/// The index of `tree`. A file whose content is 5 is a hard link to the first that has it.
+fn index(tree: &Tree) -> DirIndex {
+    let mtime = Time { secs: 1, nanos: 2 };
+    let meta = Meta { mode: 0o644, uid: 0, gid: 0, mtime, xattrs: Default::default() };
+    let entry = |at: RelPath, node| Entry { path: at, node, meta: meta.clone() };
+    let mut entries: BTreeMap<RelPath, Entry> = BTreeMap::new();
+    let mut paths: Vec<RelPath> = tree.keys().map(|at| path(at)).collect();
+    paths.sort();
+    let mut first: Option<RelPath> = None;
+    for at in paths {
+        for dir in at.ancestors() {
+            let dir = RelPath::new(dir.as_bytes()).unwrap();
+            entries.entry(dir.clone()).or_insert_with(|| entry(dir, Node::Dir));
+        }
+        let content = tree[&at.to_string()];
+        let node = match (&first, content) {
+            (Some(to), 5) => Node::HardLink { to: to.clone() },
+            _ => {
+                let digest = Digest::of(&[content]);
+                if content == 5 {
+                    first = Some(at.clone());
+                }
+                Node::File { len: 1, digest }
+            }
+        };
+        entries.insert(at.clone(), entry(at, node));
+    }
+    let record = |entry| Record { entry, signature: None, trust: None };
+    DirIndex::from_records(entries.into_values().map(record)).unwrap()
+}
+
+fn entries<C: Clone>(merge: &Merge<'_, C>) -> Vec<Entry> {
+    let owned = |entry: dirindex::EntryRef<'_>| Entry {
+        path: entry.path.clone(),
+        node: entry.node.clone(),
+        meta: entry.meta.clone(),
+    };
+    merge.entries().map(owned).collect()
+}
+
+proptest! {
+    #[test]
+    fn run_by_run_it_is_the_tree(steps in prop::collection::vec(prop::collection::vec(step(), 1..6), 1..8)) {
+        let (mut tree, mut old) = (Tree::new(), DirIndex::empty());
+        let mut merge: Merge<'_, (usize, usize)> = Merge::from_nothing();
+        for (number, steps) in steps.iter().enumerate() {
+            steps.iter().for_each(|step| take(&mut tree, step));
+            let new = index(&tree);
+            let diff = DiffIndex::between(&old, &new);
+            merge = merge.push(diff, |change, _| vec![(number, change)]).unwrap();
+            // Proved by what changed, every second time by that of two runs.
+            if number % 2 == 0 {
+                merge.prove().unwrap();
+            }
+            let expected: Vec<Entry> = new.entries().cloned().collect();
+            prop_assert!(entries(&merge) == expected, "after run {}", number);
+            old = new;
+        }
+        merge.prove().unwrap();
+        let (diff, _) = merge.to_diff().unwrap();
+        prop_assert_eq!(diff.apply_to(&DirIndex::empty()).unwrap(), old.clone());
+
+        for entry in old.entries() {
+            let mut part = merge.select(std::slice::from_ref(&entry.path)).unwrap();
+            part.prove().unwrap();
+            let records = entries(&part).into_iter().map(|entry| Record { entry, signature: None, trust: None });
+            prop_assert_eq!(DirIndex::from_records(records).unwrap().root(), part.result());
+            prop_assert_eq!(part.get(&entry.path).map(|it| it.node.clone()), Some(entry.node.clone()));
+            let below = merge.below(&entry.path).count();
+            prop_assert!(below == old.entries().filter(|it| it.path.is_below(&entry.path)).count());
+        }
+    }
+}
+
+/// The promise: what a chain leads to is what its last archive names, or it is refused.
+#[test]
+fn another_tree_than_the_run_names_is_refused() {
+    let tree = |files: &[(&str, u8)]| -> Tree {
+        files.iter().map(|(at, content)| ((*at).to_owned(), *content)).collect()
+    };
+    let first = index(&tree(&[("a/1", 5), ("a/b/2", 5), ("d/3", 1)]));
+    let full = DiffIndex::between(&DirIndex::empty(), &first);
+    let mut merge = Merge::<()>::from_nothing().push(full, |_, _| vec![()]).unwrap();
+    merge.prove().unwrap();
+
+    // One entry differs from what the id is over.
+    let second = index(&tree(&[("a/1", 5), ("a/b/2", 5), ("d/3", 2)]));
+    let honest = DiffIndex::between(&first, &second);
+    let bent = |change: &Change| {
+        let mut change = change.clone();
+        if let Some(New { meta, .. }) = &mut change.new {
+            meta.uid += 1;
+        }
+        change
+    };
+    let changes = honest.changes().iter().map(bent).collect();
+    let lie = DiffIndex::from_changes(first.root(), second.root(), changes).unwrap();
+    let error = merge.clone().push(lie, |_, _| vec![()]).unwrap().prove().unwrap_err();
+    assert!(matches!(error, Error::WrongResult { .. }), "{error}");
+
+    // The file that a link names goes.
+    let gone: Vec<Change> = {
+        let without = index(&tree(&[("a/b/2", 5), ("d/3", 1)]));
+        let diff = DiffIndex::between(&first, &without);
+        diff.changes().iter().filter(|change| change.path == path("a/1")).cloned().collect()
+    };
+    assert_eq!(gone.len(), 1);
+    let lie = DiffIndex::from_changes(first.root(), second.root(), gone).unwrap();
+    let error = merge.push(lie, |_, _| vec![()]).unwrap().prove().unwrap_err();
+    assert!(error.to_string().contains("a hard link to no file before it"), "{error}");
+}
