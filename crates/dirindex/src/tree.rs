@@ -57,30 +57,51 @@ pub(crate) fn sections_at_once() -> usize {
 /// It is a Merkle tree: each directory has a hash over what is right in it, with the hashes of the directories among
 /// that. So who changes a few entries of a large tree hashes a few directories ([`directory_hash`]).
 pub(crate) fn root_of<T: Listed>(rows: &[T]) -> Result<Root, Error> {
+    root_in_lists(rows, ROWS_PER_SECTION / 4)
+}
+
+/// [`root_of`], where so many rows at most are encoded and hashed by one thread.
+fn root_in_lists<T: Listed>(rows: &[T], most: usize) -> Result<Root, Error> {
     let mut tree = Hashing::default();
-    let lists = container::cut(rows, ROWS_PER_SECTION / 4, |row| row.entry().weight());
-    let lists: Vec<&[T]> = lists.collect();
+    let lists: Vec<&[T]> = container::cut(rows, most, |row| row.entry().weight()).collect();
     for lists in lists.chunks(sections_at_once() * 4) {
-        // All of a list in one piece, and where each row ends.
-        let encode = |list: &&[T]| -> Result<(Vec<u8>, Vec<usize>), Error> {
-            let (mut bytes, mut ends) = (Vec::new(), Vec::with_capacity(list.len()));
-            for EntryRef { path, node, meta } in list.iter().map(T::entry) {
-                encode_into(path.name(), node, meta, &mut bytes)?;
-                ends.push(bytes.len());
-            }
-            Ok((bytes, ends))
-        };
-        let encoded = lists.par_iter().map(encode).collect::<Result<Vec<_>, Error>>()?;
-        for (list, (bytes, ends)) in lists.iter().zip(encoded) {
-            let mut start = 0;
-            for (row, end) in list.iter().zip(ends) {
-                let EntryRef { path, node, .. } = row.entry();
-                tree.add(path, *node == Node::Dir, bytes.get(start..end).unwrap_or_default());
-                start = end;
-            }
+        let parts = lists.par_iter().map(|list| parts_of(list));
+        for part in parts.collect::<Result<Vec<_>, Error>>()?.into_iter().flatten() {
+            tree.add(part);
         }
     }
     Ok(Root(tree.finish().0))
+}
+
+/// What some rows add to the directories around them. A directory that is complete among the rows is hashed.
+enum Part<'a> {
+    /// An entry, with its hash if it is a directory.
+    Whole(&'a RelPath, Vec<u8>),
+    /// A directory of which more may follow, and what is in it so far.
+    Begun(&'a RelPath, Vec<u8>, Listing),
+}
+
+fn parts_of<T: Listed>(rows: &[T]) -> Result<Vec<Part<'_>>, Error> {
+    let mut parts = Vec::new();
+    let mut open: Vec<(&RelPath, Vec<u8>, Listing)> = Vec::new();
+    let mut put = |open: &mut Vec<(_, _, Listing)>, path, bytes: Vec<u8>| match open.last_mut() {
+        Some((_, _, listing)) => listing.add(&bytes),
+        None => parts.push(Part::Whole(path, bytes)),
+    };
+    for EntryRef { path, node, meta } in rows.iter().map(T::entry) {
+        while let Some((dir, mut bytes, listing)) = open.pop_if(|(dir, ..)| !path.is_below(dir)) {
+            bytes.extend_from_slice(&listing.finish().0);
+            put(&mut open, dir, bytes);
+        }
+        let mut bytes = Vec::with_capacity(96);
+        encode_into(path.name(), node, meta, &mut bytes)?;
+        match node {
+            Node::Dir => open.push((path, bytes, Listing::default())),
+            _ => put(&mut open, path, bytes),
+        }
+    }
+    parts.extend(open.into_iter().map(|(dir, bytes, listing)| Part::Begun(dir, bytes, listing)));
+    Ok(parts)
 }
 
 /// What stands right in a directory: its name there, and the hash of what is below it if it is a directory.
@@ -142,22 +163,23 @@ impl Listing {
     }
 }
 
-/// Hashes a tree, entry by entry in path order.
+/// Hashes a tree, part by part in path order.
 #[derive(Default)]
 struct Hashing<'a> {
     top: Listing,
-    /// The directories that the last entry lies in, outermost first. Each is noted where it lies when it is complete.
+    /// The directories that the last part lies in, outermost first. Each is noted where it lies when it is complete.
     open: Vec<(&'a RelPath, Listing)>,
 }
 
 impl<'a> Hashing<'a> {
-    fn add(&mut self, path: &'a RelPath, is_dir: bool, encoded: &[u8]) {
+    fn add(&mut self, part: Part<'a>) {
+        let (Part::Whole(path, bytes) | Part::Begun(path, bytes, _)) = &part;
         while self.open.last().is_some_and(|(dir, _)| !path.is_below(dir)) {
             self.close();
         }
-        self.innermost().add(encoded);
-        if is_dir {
-            self.open.push((path, Listing::default()));
+        self.innermost().add(bytes);
+        if let Part::Begun(dir, _, listing) = part {
+            self.open.push((dir, listing));
         }
     }
 
@@ -228,5 +250,43 @@ fn check_links<T: Listed>(rows: &[T], links: &[(&RelPath, &RelPath)]) -> Result<
         Some((path, _)) => {
             Err(Error::Entry { path: (*path).clone(), problem: "a hard link to no file before it" })
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{Entry, Time};
+
+    /// The id is the same wherever the rows are cut, and it is that of the directories by themselves.
+    #[test]
+    fn cutting_changes_nothing() {
+        let paths = [
+            "a", "b", "b/1", "b/c", "b/c/2", "b/c/3", "b/d", "b/e", "b/e/f", "b/e/f/4", "g", "h",
+            "h/5",
+        ];
+        let mtime = Time { secs: 1, nanos: 2 };
+        let meta = Meta { mode: 0o644, uid: 0, gid: 0, mtime, xattrs: Default::default() };
+        let entry = |at: &&str| {
+            let is_dir =
+                paths.iter().any(|other| other.starts_with(&format!("{at}/"))) || *at == "b/d";
+            let node = if is_dir { Node::Dir } else { Node::Fifo };
+            Entry { path: RelPath::new(*at).unwrap(), node, meta: meta.clone() }
+        };
+        let entries: Vec<Entry> = paths.iter().map(entry).collect();
+        let rows: Vec<EntryRef<'_>> = entries.iter().map(Entry::borrowed).collect();
+        let expected = Root(by_hand(&entries, None).0);
+        for most in 1..=rows.len() {
+            assert_eq!(root_in_lists(&rows, most).unwrap(), expected, "{most} rows at once");
+        }
+    }
+
+    fn by_hand(entries: &[Entry], dir: Option<&RelPath>) -> Digest {
+        let right = entries.iter().filter(|entry| entry.path.parent().as_ref() == dir);
+        let children = right.map(|Entry { path, node, meta }| {
+            let below = (*node == Node::Dir).then(|| by_hand(entries, Some(path)));
+            (path.name(), node, meta, below)
+        });
+        directory_hash(children).unwrap()
     }
 }
