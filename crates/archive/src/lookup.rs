@@ -44,7 +44,7 @@ impl Snapshot {
     }
 
     /// For each of `archives`, which of its bytes are read by opening it, [finding](Snapshot::find) `paths` and restoring
-    /// them, in order and without overlaps: for who has the archives far away, and fetches these alone.
+    /// them, in order and without overlaps. A caller whose archives are far away fetches these alone.
     ///
     /// # Errors
     /// As [`find`](Snapshot::find).

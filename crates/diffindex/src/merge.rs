@@ -192,8 +192,8 @@ impl DiffIndex {
         Merge::from_unknown(first.base()).squashed(parts)
     }
 
-    /// [`squash`](DiffIndex::squash) for who has the index of the tree that the first part starts from. What is in the end
-    /// what it was is left out, and directories that moved as a whole are one change again.
+    /// [`squash`](DiffIndex::squash) with the index of the tree that the first part starts from. What is in the end what it
+    /// was is left out, and directories that moved as a whole are one change again.
     ///
     /// # Errors
     /// As [`squash`](DiffIndex::squash), and [`Error::Apart`] when `old` is another tree.

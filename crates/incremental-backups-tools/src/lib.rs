@@ -64,8 +64,8 @@
 //!
 //! [`Repository`] is the one door: it [backs up](Repository::backup) a tree to a [`Store`], such as a directory,
 //! [restores](Repository::restore) any snapshot of it, or some paths, writing only what differs, [verifies](Repository::verify)
-//! everything without restoring, [prunes](Repository::prune) what no rule keeps, and [repairs](Repository::repair) what has
-//! rotten in the tree. `docs/chains.md` has the whole story.
+//! everything without restoring, [prunes](Repository::prune) what no rule keeps, and [repairs](Repository::repair)
+//! corrupt files of the tree. `docs/chains.md` has the whole story.
 //!
 //! ```
 //! use incremental_backups_tools::{BackupOptions, Dir, Repository, RestoreOptions};

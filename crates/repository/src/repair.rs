@@ -31,7 +31,7 @@ pub struct Repaired {
 }
 
 impl<S: Store> Repository<S> {
-    /// Replaces the files of the tree `dir` that `scan` found to be rotten by what the newest snapshot has of them, which has
+    /// Replaces the files of the tree `dir` that `scan` found corrupt by what the newest snapshot has of them, which has
     /// to be of the state `since`. All else is left alone, and so is what may be new all the same: a file that some process has
     /// open for writing or mapped so that it can store to it, as far as this process may see; one that has changed since the
     /// scan; and all on file systems on which a store through a memory map leaves no time (in memory, FUSE, network, overlays)

@@ -71,7 +71,7 @@ impl<S: Store> Repository<S> {
         Ok(RestoreReport { applied, skipped })
     }
 
-    /// [`restore`](Repository::restore), for who wants to see the plan, or to carry it out: `carry_out` gets what is to be
+    /// [`restore`](Repository::restore) for a caller that looks at the plan, or carries it out: `carry_out` gets what is to be
     /// [applied](apply_with), [beside](ApplyOptions::beside) what stays, and the archives that it comes from. Where it fails
     /// by what is in an archive, it is called again with another plan.
     ///
@@ -170,7 +170,7 @@ fn plan(
         let wanted = Wanted { target, paths, left_out, delete, replace, dest, options };
         Result::Ok(snapshot.diff_from(&wanted.concerns(&found)?)?)
     };
-    // Only who has something there has a copy.
+    // An empty directory is a copy of no snapshot.
     let is_known = !found.is_empty() && known.iter().any(|known| known.has(found.index.root()));
     let data = planned(is_known)?;
     if is_known || options.overwrite {
