@@ -151,6 +151,6 @@ fn judge(job: &Job, dir: &Path, end: End, status: ExitStatus, errors: &str) -> R
         _ => matches!(status.code(), Some(0 | 2 | 127)),
     };
     ensure!(fits, "it ended with {status}");
-    job.judge_left(dir, end)?;
+    job.judge_left(dir, end, errors)?;
     job.judge_again(dir)
 }

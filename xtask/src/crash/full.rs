@@ -87,7 +87,7 @@ impl Tally<'_> {
 
     fn judge(&self, job: &Job, dir: &Path, errors: &str) -> Result<()> {
         ensure!(!errors.contains("panicked"), "a panic");
-        job.judge_left(dir, End::Failed)?;
+        job.judge_left(dir, End::Failed, errors)?;
         self.resize(ENOUGH)?;
         job.judge_again(dir)
     }

@@ -152,8 +152,8 @@ impl Job {
         matches!(self.kind, Kind::Apply(_))
     }
 
-    /// What is wrong with what the command left in `dir`, if anything is.
-    pub(super) fn judge_left(&self, dir: &Path, end: End) -> Result<()> {
+    /// What is wrong with what the command left in `dir`, if anything is, when it wrote `errors`.
+    pub(super) fn judge_left(&self, dir: &Path, end: End, errors: &str) -> Result<()> {
         match &self.kind {
             Kind::Apply(states) => {
                 let (tree, stage) = (dir.join("tree"), dir.join("tree").join(STAGE));
@@ -169,7 +169,12 @@ impl Job {
                     return Ok(());
                 }
                 let found = snapshot(&tree)?;
-                let Some(state) = states.iter().position(|state| *state == found) else {
+                let unkept = unkept(errors);
+                let is = |state: &Snapshot| {
+                    *state == found
+                        || differ_in_metadata(&found, state).is_some_and(|paths| paths <= unkept)
+                };
+                let Some(state) = states.iter().position(is) else {
                     let first = states.first().map(|state| difference(&found, state));
                     bail!("touched without a journal: {first:?}");
                 };
@@ -235,6 +240,30 @@ impl Job {
         }
         Ok(())
     }
+}
+
+/// Of how many paths an apply says that not all metadata was taken.
+fn unkept(errors: &str) -> usize {
+    let of = |line: &str| {
+        let (_, counted) = line.split_once(" cannot hold the ")?;
+        let (_, count) = counted.split_once("s of ")?;
+        count.split_once(" paths, as of ")?.0.replace(',', "").parse().ok()
+    };
+    let lines = errors
+        .lines()
+        .filter(|line| line.contains(" is not restored: ") || line.contains(" cannot hold the "));
+    lines.map(|line| of(line).unwrap_or(1)).sum()
+}
+
+/// In how many files two trees differ, each counted once by whatever names, if it is in nothing but metadata.
+fn differ_in_metadata(one: &Snapshot, other: &Snapshot) -> Option<usize> {
+    let content = |seen: &str| seen.rsplit_once("} ").map(|(_, content)| content.to_owned());
+    let pairs = || one.values().zip(other.values());
+    let same =
+        one.keys().eq(other.keys()) && pairs().all(|(one, other)| content(one) == content(other));
+    let differing = pairs().filter(|(one, other)| one != other);
+    let files = differing.filter_map(|(one, _)| one.rsplit_once(" = ").map(|(_, first)| first));
+    same.then(|| files.collect::<BTreeSet<&str>>().len())
 }
 
 /// Whether both are indexes of one tree. An index also says which files were read soon after their last change, and that
