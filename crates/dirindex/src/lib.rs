@@ -101,4 +101,4 @@ pub use pool::{PooledFile, is_exhaustion};
 pub use reserved::{STAGE_DIR, UNFINISHED_MARK, is_stage_name, marks_by};
 pub use scan::ScanOptions;
 pub use subtrees::Subtrees;
-pub use tree::{Child, directory_hash, tree_root};
+pub use tree::{Child, directory_hash, tree_hashes};

@@ -79,6 +79,7 @@ impl RelPath {
     }
 
     /// The bytes of the whole path.
+    #[inline]
     pub fn as_bytes(&self) -> &[u8] {
         &self.0
     }
@@ -140,6 +141,7 @@ impl RelPath {
     }
 
     /// Whether this lies below `dir`, at any depth (a path does not lie below itself).
+    #[inline]
     pub fn is_below(&self, dir: &RelPath) -> bool {
         self.0.len() > dir.0.len() && self.0.starts_with(&dir.0) && self.0[dir.0.len()] == b'/'
     }
@@ -162,6 +164,7 @@ impl<'a> PathSlice<'a> {
 }
 
 impl<'a> From<&'a RelPath> for PathSlice<'a> {
+    #[inline]
     fn from(path: &'a RelPath) -> PathSlice<'a> {
         PathSlice(&path.0)
     }
@@ -209,7 +212,9 @@ fn broken_rule(path: &[u8]) -> Option<&'static str> {
     None
 }
 
+// Inlined in other crates too: sorting and searching do little else.
 impl Ord for PathSlice<'_> {
+    #[inline]
     fn cmp(&self, other: &PathSlice<'_>) -> Ordering {
         // Component order is byte order with `/` below every byte a name may have.
         let same = common_prefix(self.0, other.0);
@@ -223,18 +228,21 @@ impl Ord for PathSlice<'_> {
 }
 
 impl PartialOrd for PathSlice<'_> {
+    #[inline]
     fn partial_cmp(&self, other: &PathSlice<'_>) -> Option<Ordering> {
         Some(self.cmp(other))
     }
 }
 
 impl Ord for RelPath {
+    #[inline]
     fn cmp(&self, other: &RelPath) -> Ordering {
         PathSlice::from(self).cmp(&PathSlice::from(other))
     }
 }
 
-/// How many bytes `a` and `b` begin with in common; sixteen at a time, for sorting compares a lot.
+/// How many bytes `a` and `b` begin with in common, sixteen at a time.
+#[inline]
 fn common_prefix(a: &[u8], b: &[u8]) -> usize {
     let chunks = a.as_chunks::<16>().0.iter().zip(b.as_chunks::<16>().0);
     let whole = 16 * chunks.take_while(|(a, b)| a == b).count();
@@ -243,6 +251,7 @@ fn common_prefix(a: &[u8], b: &[u8]) -> usize {
 }
 
 impl PartialOrd for RelPath {
+    #[inline]
     fn partial_cmp(&self, other: &RelPath) -> Option<Ordering> {
         Some(self.cmp(other))
     }

@@ -37,13 +37,17 @@ impl Listed for EntryRef<'_> {
     }
 }
 
-/// The root of the tree that has these entries, which are in path order. It takes no index of them, so little memory.
+/// The id of the tree that has these entries, which are in path order, and the [hash](directory_hash) of each directory
+/// below the top, in no order. It takes no index of them, so little memory.
 ///
 /// # Errors
 /// As [`DirIndex::from_records`](crate::DirIndex::from_records).
-pub fn tree_root(entries: &[EntryRef<'_>]) -> Result<Root, Error> {
+pub fn tree_hashes(entries: &[EntryRef<'_>]) -> Result<(Root, Vec<(RelPath, Digest)>), Error> {
     check(entries)?;
-    root_of(entries)
+    let mut dirs = Vec::new();
+    let mut note = |dir: &RelPath, hash| dirs.push((dir.clone(), hash));
+    let root = root_in_lists(entries, ROWS_PER_LIST, &mut note)?;
+    Ok((root, dirs))
 }
 
 /// Sections that are encoded or decoded at a time: enough for all threads, and so few that little
@@ -57,23 +61,38 @@ pub(crate) fn sections_at_once() -> usize {
 /// It is a Merkle tree: each directory has a hash over what is right in it, with the hashes of the directories among
 /// that. So who changes a few entries of a large tree hashes a few directories ([`directory_hash`]).
 pub(crate) fn root_of<T: Listed>(rows: &[T]) -> Result<Root, Error> {
-    root_in_lists(rows, ROWS_PER_SECTION / 4)
+    root_in_lists(rows, ROWS_PER_LIST, &mut |_, _| {})
 }
 
-/// [`root_of`], where so many rows at most are encoded and hashed by one thread.
-fn root_in_lists<T: Listed>(rows: &[T], most: usize) -> Result<Root, Error> {
-    let mut tree = Hashing::default();
+/// So many rows at most are encoded and hashed by one thread.
+const ROWS_PER_LIST: usize = ROWS_PER_SECTION / 4;
+
+/// [`root_of`] in lists of at most so many rows. Each directory is noted with its hash.
+fn root_in_lists<T: Listed>(
+    rows: &[T],
+    most: usize,
+    note: &mut dyn FnMut(&RelPath, Digest),
+) -> Result<Root, Error> {
+    let mut tree = Hashing { top: Listing::default(), open: Vec::new(), note };
     let lists: Vec<&[T]> = container::cut(rows, most, |row| row.entry().weight()).collect();
     for lists in lists.chunks(sections_at_once() * 4) {
         let parts = lists.par_iter().map(|list| parts_of(list));
-        for part in parts.collect::<Result<Vec<_>, Error>>()?.into_iter().flatten() {
-            tree.add(part);
+        for Parts { parts, dirs } in parts.collect::<Result<Vec<_>, Error>>()? {
+            dirs.into_iter().for_each(|(dir, hash)| (tree.note)(dir, hash));
+            parts.into_iter().for_each(|part| tree.add(part));
         }
     }
     Ok(Root(tree.finish().0))
 }
 
-/// What some rows add to the directories around them. A directory that is complete among the rows is hashed.
+/// What a list of rows adds to the directories around them, in order.
+#[derive(Default)]
+struct Parts<'a> {
+    parts: Vec<Part<'a>>,
+    /// The directories that are complete in the list.
+    dirs: Vec<(&'a RelPath, Digest)>,
+}
+
 enum Part<'a> {
     /// An entry, with its hash if it is a directory.
     Whole(&'a RelPath, Vec<u8>),
@@ -81,27 +100,36 @@ enum Part<'a> {
     Begun(&'a RelPath, Vec<u8>, Listing),
 }
 
-fn parts_of<T: Listed>(rows: &[T]) -> Result<Vec<Part<'_>>, Error> {
-    let mut parts = Vec::new();
+fn parts_of<T: Listed>(rows: &[T]) -> Result<Parts<'_>, Error> {
+    let Parts { mut parts, mut dirs } = Parts::default();
+    // Each with its own encoding.
     let mut open: Vec<(&RelPath, Vec<u8>, Listing)> = Vec::new();
-    let mut put = |open: &mut Vec<(_, _, Listing)>, path, bytes: Vec<u8>| match open.last_mut() {
-        Some((_, _, listing)) => listing.add(&bytes),
-        None => parts.push(Part::Whole(path, bytes)),
-    };
     for EntryRef { path, node, meta } in rows.iter().map(T::entry) {
         while let Some((dir, mut bytes, listing)) = open.pop_if(|(dir, ..)| !path.is_below(dir)) {
-            bytes.extend_from_slice(&listing.finish().0);
-            put(&mut open, dir, bytes);
+            let hash = listing.finish();
+            dirs.push((dir, hash));
+            bytes.extend_from_slice(&hash.0);
+            match open.last_mut() {
+                Some((_, _, outer)) => outer.room().extend_from_slice(&bytes),
+                None => parts.push(Part::Whole(dir, bytes)),
+            }
+        }
+        match open.last_mut() {
+            Some((_, _, dir)) if *node != Node::Dir => {
+                encode_into(path.name(), node, meta, dir.room())?;
+                continue;
+            }
+            _ => {}
         }
         let mut bytes = Vec::with_capacity(96);
         encode_into(path.name(), node, meta, &mut bytes)?;
         match node {
             Node::Dir => open.push((path, bytes, Listing::default())),
-            _ => put(&mut open, path, bytes),
+            _ => parts.push(Part::Whole(path, bytes)),
         }
     }
     parts.extend(open.into_iter().map(|(dir, bytes, listing)| Part::Begun(dir, bytes, listing)));
-    Ok(parts)
+    Ok(Parts { parts, dirs })
 }
 
 /// What stands right in a directory: its name there, and the hash of what is below it if it is a directory.
@@ -115,8 +143,9 @@ pub type Child<'a> = (&'a [u8], &'a Node, &'a Meta, Option<Digest>);
 pub fn directory_hash<'a>(children: impl IntoIterator<Item = Child<'a>>) -> Result<Digest, Error> {
     let mut listing = Listing::default();
     for (name, node, meta, below) in children {
-        encode_into(name, node, meta, &mut listing.pending)?;
-        listing.add(below.as_ref().map_or(&[], |below| &below.0[..]));
+        let room = listing.room();
+        encode_into(name, node, meta, room)?;
+        room.extend_from_slice(below.as_ref().map_or(&[], |below| &below.0[..]));
     }
     Ok(listing.finish())
 }
@@ -128,10 +157,10 @@ fn encode_into(name: &[u8], node: &Node, meta: &Meta, bytes: &mut Vec<u8>) -> Re
 }
 
 /// What the hash of a directory is made of.
-#[derive(Default)]
 struct Listing {
-    /// Not hashed yet. Most directories are small, and of deeply nested ones there are many.
+    /// Not hashed yet.
     pending: Vec<u8>,
+    /// Of what was more than `pending` holds. Most directories are small, and of deeply nested ones there are many.
     hasher: Option<Box<blake3::Hasher>>,
 }
 
@@ -139,45 +168,48 @@ struct Listing {
 const LISTING_LEN: usize = 64 << 10;
 const LISTING_START: &[u8] = b"incremental-backups-tools directory 1\n";
 
+impl Default for Listing {
+    fn default() -> Listing {
+        let mut pending = Vec::with_capacity(1 << 10);
+        pending.extend_from_slice(LISTING_START);
+        Listing { pending, hasher: None }
+    }
+}
+
 impl Listing {
-    fn add(&mut self, bytes: &[u8]) {
-        self.pending.extend_from_slice(bytes);
+    /// Where more is to be appended.
+    fn room(&mut self) -> &mut Vec<u8> {
         if self.pending.len() >= LISTING_LEN {
-            self.hashed();
+            self.hasher.get_or_insert_default().update(&self.pending);
+            self.pending.clear();
         }
+        &mut self.pending
     }
 
-    fn hashed(&mut self) -> &mut blake3::Hasher {
-        let hasher = self.hasher.get_or_insert_with(|| {
-            let mut hasher = blake3::Hasher::new();
-            hasher.update(LISTING_START);
-            Box::new(hasher)
-        });
-        hasher.update(&self.pending);
-        self.pending.clear();
-        hasher
-    }
-
-    fn finish(mut self) -> Digest {
-        self.hashed().finalize().into()
+    fn finish(self) -> Digest {
+        match self.hasher {
+            Some(mut hasher) => hasher.update(&self.pending).finalize().into(),
+            None => blake3::hash(&self.pending).into(),
+        }
     }
 }
 
 /// Hashes a tree, part by part in path order.
-#[derive(Default)]
-struct Hashing<'a> {
+struct Hashing<'a, 'n> {
     top: Listing,
     /// The directories that the last part lies in, outermost first. Each is noted where it lies when it is complete.
     open: Vec<(&'a RelPath, Listing)>,
+    /// Called for each directory that was begun.
+    note: &'n mut dyn FnMut(&RelPath, Digest),
 }
 
-impl<'a> Hashing<'a> {
+impl<'a> Hashing<'a, '_> {
     fn add(&mut self, part: Part<'a>) {
         let (Part::Whole(path, bytes) | Part::Begun(path, bytes, _)) = &part;
         while self.open.last().is_some_and(|(dir, _)| !path.is_below(dir)) {
             self.close();
         }
-        self.innermost().add(bytes);
+        self.innermost().room().extend_from_slice(bytes);
         if let Part::Begun(dir, _, listing) = part {
             self.open.push((dir, listing));
         }
@@ -188,9 +220,10 @@ impl<'a> Hashing<'a> {
     }
 
     fn close(&mut self) {
-        if let Some((_, listing)) = self.open.pop() {
+        if let Some((dir, listing)) = self.open.pop() {
             let hash = listing.finish();
-            self.innermost().add(&hash.0);
+            (self.note)(dir, hash);
+            self.innermost().room().extend_from_slice(&hash.0);
         }
     }
 
@@ -277,7 +310,15 @@ mod tests {
         let rows: Vec<EntryRef<'_>> = entries.iter().map(Entry::borrowed).collect();
         let expected = Root(by_hand(&entries, None).0);
         for most in 1..=rows.len() {
-            assert_eq!(root_in_lists(&rows, most).unwrap(), expected, "{most} rows at once");
+            let mut dirs = Vec::new();
+            let mut note = |dir: &RelPath, hash| dirs.push((dir.clone(), hash));
+            let found = root_in_lists(&rows, most, &mut note).unwrap();
+            assert_eq!(found, expected, "{most} rows at once");
+            dirs.sort_unstable_by(|(a, _), (b, _)| a.cmp(b));
+            let is_dir = |entry: &&Entry| entry.node == Node::Dir;
+            let expected = entries.iter().filter(is_dir).map(|dir| &dir.path);
+            let expected = expected.map(|dir| (dir.clone(), by_hand(&entries, Some(dir))));
+            assert_eq!(dirs, expected.collect::<Vec<_>>(), "{most} rows at once");
         }
     }
 

@@ -6,8 +6,8 @@ use std::sync::Arc;
 
 use anyhow::{Context, Result, anyhow, bail};
 use incremental_backups_tools::{
-    Applied, ApplyOptions, Archive, DiffData, Error, RelPath, RestoreOptions, apply_with,
-    in_made_dir, preview_diff, recover_with,
+    Applied, ApplyOptions, DiffData, Error, RelPath, RestoreOptions, apply_with, in_made_dir,
+    preview_diff, recover_with,
 };
 use indicatif::HumanBytes;
 use serde_json::Value;
@@ -47,16 +47,11 @@ pub(crate) fn run(args: &RestoreArgs, console: &mut Console) -> Result<Answer> {
     let progress = looking.as_ref().map(|ticker| Arc::clone(ticker.progress()));
     let looks = ApplyOptions { progress, ..options.apply.clone() };
     let looks = RestoreOptions { apply: looks, ..options.clone() };
-    let done = source.restore_by(&args.dest, &looks, console, |data, archives| {
+    let done = source.restore_by(&args.dest, &looks, console, |data| {
         looking = None;
         let applied = match args.dry_run {
             true => preview(args, data, &options.apply)?,
-            false => {
-                let made = args.dest.exists() || archives.is_empty();
-                let last = archives.last().filter(|_| !made).map(Archive::load).transpose()?;
-                let top = last.and_then(|last| last.diff().top_mode());
-                Some(apply(args, data, top, &options.apply, console)?)
-            }
+            false => Some(apply(args, data, &options.apply, console)?),
         };
         Ok((data.clone(), applied))
     });
@@ -98,14 +93,13 @@ fn explained(error: Error) -> anyhow::Error {
 fn apply(
     args: &RestoreArgs,
     data: &DiffData,
-    top: Option<u32>,
     options: &ApplyOptions,
     console: &Console,
 ) -> Result<Applied, Error> {
     let ticker = console.ticker("restoring", Some(Totals::of(data.diff()).content()));
     let progress = Some(Arc::clone(ticker.progress()));
     let options = ApplyOptions { progress, ..options.clone() };
-    in_made_dir(&args.dest, top, || Ok(apply_with(&args.dest, data, &options)?))
+    in_made_dir(&args.dest, data.diff().top_mode(), || Ok(apply_with(&args.dest, data, &options)?))
 }
 
 /// What would be done; `None` where the directory is not there: all of it.

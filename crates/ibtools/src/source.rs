@@ -83,18 +83,18 @@ impl Source {
         }
     }
 
-    /// What `options` say, brought about in `dest` by `carry_out`, which gets what is to be applied, and the archives that it is from.
+    /// What `options` say, brought about in `dest` by `carry_out`, which gets what is to be applied.
     pub(crate) fn restore_by<T>(
         &self,
         dest: &Path,
         options: &RestoreOptions,
         console: &Console,
-        mut carry_out: impl FnMut(&DiffData, &[Archive]) -> Result<T, Error>,
+        mut carry_out: impl FnMut(&DiffData) -> Result<T, Error>,
     ) -> Result<T, Error> {
         match &self.kind {
             Kind::Archives(archives) => {
                 let options = RestoreOptions { known: Known::of(archives), ..options.clone() };
-                carry_out(&plan_restore(archives, dest, &options)?, archives)
+                carry_out(&plan_restore(archives, dest, &options)?)
             }
             Kind::Store(store, snapshot) => {
                 let done = store.restore_by(*snapshot, dest, options, carry_out);

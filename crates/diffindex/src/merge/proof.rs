@@ -4,7 +4,7 @@
 use std::collections::{BTreeSet, HashMap};
 use std::ops::Bound;
 
-use dirindex::{Child, Node, RelPath, Root, directory_hash};
+use dirindex::{Child, EntryRef, Node, RelPath, Root, directory_hash, tree_hashes};
 use rsync_core::Digest;
 
 use super::{Merge, Outcome, Standing, unusable};
@@ -13,8 +13,8 @@ use crate::Error;
 /// What is known of the tree, and what has to be looked at again.
 #[derive(Clone, Default)]
 pub(super) struct Proof {
-    /// What became another since the last look.
-    touched: Vec<RelPath>,
+    /// What became another since the last look. None before the first.
+    touched: Option<Vec<RelPath>>,
     /// The hash of each directory, as of the last look.
     dirs: HashMap<RelPath, Digest>,
     /// How many hard links there are to a path.
@@ -24,7 +24,9 @@ pub(super) struct Proof {
 impl Proof {
     /// Notes that at `path` stands something else than before.
     pub(super) fn note(&mut self, path: &RelPath, before: Option<&Node>, after: Option<&Node>) {
-        self.touched.push(path.clone());
+        if let Some(touched) = &mut self.touched {
+            touched.push(path.clone());
+        }
         if let Some(Node::HardLink { to }) = before
             && let Some(count) = self.links.get_mut(to)
         {
@@ -56,8 +58,24 @@ impl<C: Clone> Merge<'_, C> {
     }
 
     pub(super) fn tree_id(&mut self) -> Result<Root, Error> {
+        // Where this fails, everything is looked at again the next time.
+        let id = match self.proof.touched.take() {
+            Some(touched) => self.tree_id_after(touched)?,
+            None => {
+                let entries: Vec<EntryRef<'_>> = self.entries().collect();
+                let (id, dirs) = tree_hashes(&entries)?;
+                self.proof.dirs = dirs.into_iter().collect();
+                id
+            }
+        };
+        self.proof.touched = Some(Vec::new());
+        Ok(id)
+    }
+
+    /// The id of the tree of which this became another since the last look.
+    fn tree_id_after(&mut self, touched: Vec<RelPath>) -> Result<Root, Error> {
         let mut dirty: BTreeSet<RelPath> = BTreeSet::new();
-        for path in std::mem::take(&mut self.proof.touched) {
+        for path in touched {
             self.check_links(&path)?;
             dirty.extend(path.parent());
             if self.node(&path) == Some(&Node::Dir) {

@@ -58,7 +58,8 @@ impl<'a, C: Clone> Merge<'a, C> {
             };
             outcomes.push((path, Outcome { old, new, excluded }));
         }
-        let listed: Vec<RelPath> = outcomes.iter().map(|(path, _)| path.clone()).collect();
+        let come = outcomes.iter().filter(|(_, outcome)| outcome.new.is_some());
+        let come: Vec<RelPath> = come.map(|(path, _)| path.clone()).collect();
         // No directory that moves lies in another, nor does one come to lie in another.
         for tree in moved.iter().filter_map(Change::moved_tree) {
             let from = gone.binary_search_by(|(path, _)| path.cmp(tree.from)).ok();
@@ -73,7 +74,7 @@ impl<'a, C: Clone> Merge<'a, C> {
         }
         self.put(outcomes);
         if self.knows_all() {
-            self.check_tree(&listed)?;
+            self.check_tree(&come, &gone)?;
         }
         (self.ends, self.runs) = (ends, self.runs + 1);
         Ok(self)
@@ -102,23 +103,25 @@ impl<'a, C: Clone> Merge<'a, C> {
         }
     }
 
-    /// Checks that the tree is one at the paths that the last run `listed`. A merge from nothing knows every path, so this
-    /// can be told. Without the check, a path could lie in no directory, and a later run could make that directory. Reading
-    /// the whole chain would then find the path. A look-up of the directory would not.
-    fn check_tree(&self, listed: &[RelPath]) -> Result<(), Error> {
+    /// Checks that the tree is one after a run: what it put at the paths `come` lies in directories, and nothing is left of
+    /// those that are `gone`. A merge from nothing knows every path, so this can be told. Without the check, a path could
+    /// lie in no directory, and a later run could make that directory. Reading the whole chain would then find the path. A
+    /// look-up of the directory would not.
+    fn check_tree(&self, come: &[RelPath], gone: &[(RelPath, bool)]) -> Result<(), Error> {
         let mut checked: Option<RelPath> = None;
-        for path in listed {
-            let node = self.node(path);
-            if node.is_some() && checked.as_ref().is_none_or(|dir| !path.is_right_below(dir)) {
-                checked = path.parent();
-                if checked.as_ref().is_some_and(|dir| self.node(dir) != Some(&Node::Dir)) {
-                    return Err(unusable(path, "something new where no directory is"));
-                }
+        for path in come {
+            if checked.as_ref().is_some_and(|dir| path.is_right_below(dir)) {
+                continue;
             }
-            let mut after =
-                self.paths.range::<RelPath, _>((Bound::Excluded(path), Bound::Unbounded));
-            let is_dir = node == Some(&Node::Dir);
-            if !is_dir && after.next().is_some_and(|(next, _)| next.is_below(path)) {
+            checked = path.parent();
+            if checked.as_ref().is_some_and(|dir| self.node(dir) != Some(&Node::Dir)) {
+                return Err(unusable(path, "something new where no directory is"));
+            }
+        }
+        for (path, _) in gone {
+            let after = (Bound::Excluded(path), Bound::Unbounded);
+            let next = self.paths.range::<RelPath, _>(after).next();
+            if next.is_some_and(|(next, _)| next.is_below(path)) {
                 return Err(unusable(path, "something is left below a directory that goes"));
             }
         }

@@ -61,8 +61,8 @@ impl<C: Clone> Merge<'_, C> {
     }
 
     /// The part of a merge from nothing at and below `paths`, with the directories that they lie in and the files that
-    /// hard links among them name. Its [`result`](Merge::result) is the id of the tree of these. Where nothing stands,
-    /// nothing is selected.
+    /// hard links among them name. Its [`result`](Merge::result) is the id of the tree of these; its top directory is the
+    /// same. Where nothing stands, nothing is selected.
     ///
     /// # Errors
     /// [`Error::Unusable`] where these are no tree.
@@ -95,7 +95,7 @@ impl<C: Clone> Merge<'_, C> {
             part.paths.insert(path.clone(), outcome.clone());
         }
         let id = part.tree_id()?;
-        part.ends = DiffIndex::from_parts(part.base(), id, Vec::new());
+        part.ends = DiffIndex::from_parts(part.base(), id, Vec::new()).with_top_of(&self.ends);
         Ok(part)
     }
 

@@ -66,14 +66,14 @@ impl<S: Store> Repository<S> {
     ) -> Result<RestoreReport> {
         let dest = dest.as_ref();
         recover_with(dest, &options.apply)?;
-        let carry_out = |data: &DiffData, _: &[Archive]| apply_plan(data, dest, options);
+        let carry_out = |data: &DiffData| apply_plan(data, dest, options);
         let (applied, skipped) = self.restore_by(snapshot, dest, options, carry_out)?;
         Ok(RestoreReport { applied, skipped })
     }
 
     /// [`restore`](Repository::restore) for a caller that looks at the plan, or carries it out: `carry_out` gets what is to be
-    /// [applied](apply_with), [beside](ApplyOptions::beside) what stays, and the archives that it comes from. Where it fails
-    /// by what is in an archive, it is called again with another plan.
+    /// [applied](apply_with), [beside](ApplyOptions::beside) what stays. Where it fails by what is in an archive, it is called
+    /// again with another plan.
     ///
     /// # Errors
     /// As [`plan_restore`] and [`with_archives`](Repository::with_archives), and what `carry_out` returns.
@@ -82,7 +82,7 @@ impl<S: Store> Repository<S> {
         snapshot: SnapshotId,
         dest: impl AsRef<Path>,
         options: &RestoreOptions,
-        mut carry_out: impl FnMut(&DiffData, &[Archive]) -> Result<T>,
+        mut carry_out: impl FnMut(&DiffData) -> Result<T>,
     ) -> Result<(T, Vec<Skipped>)> {
         let listed = self.snapshots()?;
         let names = listed.archives().iter().map(|archive| archive.name);
@@ -91,8 +91,7 @@ impl<S: Store> Repository<S> {
             names.map(|name| Box::new(move || store::open_archive(store, &name).ok()) as _),
         );
         chains::try_chains(store, &listed, snapshot, |archives| {
-            let data = plan(archives, dest.as_ref(), options, &[&options.known, &stored])?;
-            carry_out(&data, archives)
+            carry_out(&plan(archives, dest.as_ref(), options, &[&options.known, &stored])?)
         })
     }
 }
@@ -155,18 +154,18 @@ fn plan(
     }
     // The tree's id is over all paths together, so all are read, though no more contents than are wanted.
     let snapshot = Snapshot::open(archives)?;
-    let left_out = snapshot.left_out().to_vec();
     let snapshot = match options.paths.as_slice() {
         [] => snapshot,
         paths => snapshot.select(paths)?,
     };
     let found = Found::of(dest, options)?;
+    let left_out = snapshot.left_out();
     // Where nothing is, nothing is asked of it.
     let nothing = DirIndex::empty();
     let target = if found.is_empty() { &nothing } else { snapshot.tree()? };
     let planned = |known: bool| {
         let (delete, replace) = (known || options.delete, known || options.overwrite);
-        let (paths, left_out) = (&options.paths, left_out.as_slice());
+        let paths = &options.paths;
         let wanted = Wanted { target, paths, left_out, delete, replace, dest, options };
         Result::Ok(snapshot.diff_from(&wanted.concerns(&found)?)?)
     };
