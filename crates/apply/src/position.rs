@@ -47,7 +47,7 @@ fn shows(tree: &Nodes, diff: &DiffIndex) -> bool {
 /// Makes of the tree that `diff` leads to the one that it starts from; false when `tree` is another.
 fn undo(tree: &mut Nodes, diff: &DiffIndex) -> bool {
     // What moved as a whole is at its new place.
-    let whole = diff.unfold(|moved| {
+    let whole = diff.expand(|moved| {
         let same = |entries: &Vec<Entry>| moved.is(entries.iter().map(|it| (&it.path, &it.node)));
         let (path, problem) = (moved.to.clone(), "something else is below it");
         let other = diffindex::Error::Unusable { path, problem };

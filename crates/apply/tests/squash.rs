@@ -179,7 +179,7 @@ proptest! {
 
         // As an archive of its own, which is as long as its parts at most.
         let archive = history.temp.path().join("squashed.tar.zst");
-        let repacked = squashed.repack(&archive, &ArchiveOptions::default()).unwrap();
+        let repacked = squashed.compact(&archive, &ArchiveOptions::default()).unwrap();
         repacked.verify(None).unwrap();
         assert_same_data(&DiffData::open(&archive).unwrap(), &squashed);
         assert_same(&history.apply(from, &repacked), &history.state(last));
@@ -188,7 +188,7 @@ proptest! {
         prop_assert!(repacked.size() <= most, "{} bytes of {}", repacked.size(), most);
         // Again squashed, with one that was not.
         if let [left, right] = halves.as_slice() {
-            let left = left.repack(&archive, &ArchiveOptions::default()).unwrap();
+            let left = left.compact(&archive, &ArchiveOptions::default()).unwrap();
             let both = history.squash(from, &[left, right.clone()]);
             assert_same(&history.apply(from, &both), &history.state(last));
         }

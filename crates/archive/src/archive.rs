@@ -13,9 +13,9 @@ use diffindex::{BLOCK, Change, read_block};
 use dirindex::{DirIndex, PathSlice, RelPath, Root};
 
 use crate::error::shown;
+use crate::frame_reader::{FrameReader, TarStream};
+use crate::frames::FRAME_LEN;
 use crate::layout::{Layout, Placed};
-use crate::members::MEMBER_LEN;
-use crate::stream::{Cursor, Stream};
 use crate::table::TABLE;
 use crate::{DiffData, Error, ReadAt, open, volumes};
 
@@ -28,7 +28,7 @@ pub struct Archive(pub(crate) Arc<Opened>);
 
 /// What all that reads from one archive shares.
 pub(crate) struct Opened {
-    pub(crate) stream: Stream,
+    pub(crate) stream: TarStream,
     pub(crate) layout: Layout,
     /// The most that the diff may take in memory.
     pub(crate) max_held: u64,
@@ -171,10 +171,10 @@ impl Opened {
             0 => vec![u64::MAX],
             limit => {
                 // Between the headers of `diff.index` there are cuts before its blocks too.
-                let begins_part = |at| at >= self.layout.diff.end || at % MEMBER_LEN as u64 == 0;
-                let members = self.stream.members();
-                let members = members.map(|(at, stored)| (stored, begins_part(at)));
-                volumes::ends(members, limit, self.stream.end().stored)
+                let begins_part = |at| at >= self.layout.diff.end || at % FRAME_LEN as u64 == 0;
+                let frames = self.stream.frames();
+                let frames = frames.map(|(at, stored)| (stored, begins_part(at)));
+                volumes::ends(frames, limit, self.stream.end().stored)
             }
         }
     }
@@ -183,7 +183,7 @@ impl Opened {
 /// Reads blocks of changes, each once.
 pub(crate) struct Blocks<'a> {
     archive: &'a Opened,
-    cursor: Cursor<'a>,
+    reader: FrameReader<'a>,
     loaded: BTreeMap<usize, Vec<Arc<Listed>>>,
     /// How much more may be in memory, of all archives that are read together.
     room: &'a Cell<u64>,
@@ -198,7 +198,7 @@ pub(crate) struct Listed {
 
 impl<'a> Blocks<'a> {
     pub(crate) fn new(archive: &'a Opened, room: &'a Cell<u64>) -> Blocks<'a> {
-        Blocks { archive, cursor: archive.stream.cursor(), loaded: BTreeMap::new(), room }
+        Blocks { archive, reader: archive.stream.reader(), loaded: BTreeMap::new(), room }
     }
 
     /// The change at `path`.
@@ -256,7 +256,7 @@ impl<'a> Blocks<'a> {
         };
         self.room.set(room);
         let mut stored = vec![0; block.seal.stored_len as usize];
-        self.cursor.read_body_exact(open::DIFF, &layout.diff, block.offset, &mut stored)?;
+        self.reader.read_body_exact(open::DIFF, &layout.diff, block.offset, &mut stored)?;
         let changes = read_block(&block.seal, stored)
             .map_err(|source| Error::Diff { archive: shown(stream.path()), source })?;
         let contents = layout.place(number, &changes);

@@ -1,5 +1,5 @@
-//! One compressed member from some bytes and back, exactly: gzip members and zstd frames. The only
-//! module that knows compression; it knows nothing of tar or of where a member lies.
+//! One frame from some bytes and back, exactly: gzip members and zstd frames. The only
+//! module that knows compression; it knows nothing of tar or of where a frame lies.
 
 use std::cell::RefCell;
 use std::io;
@@ -39,7 +39,7 @@ impl Format {
         }
     }
 
-    /// The format whose member `input` begins with, if it is one of ours.
+    /// The format whose frame `input` begins with, if it is one of ours.
     pub(crate) fn of(input: &[u8]) -> Option<Format> {
         let begins = |magic: &[u8], format| input.starts_with(magic).then_some(format);
         begins(&GZIP_HEADER, Format::Gzip).or_else(|| begins(&ZSTD_MAGIC, Format::Zstd))
@@ -54,7 +54,7 @@ impl Format {
     }
 }
 
-/// How members are compressed: a format and one of its levels.
+/// How frames are compressed: a format and one of its levels.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Packer {
     pub(crate) format: Format,
@@ -75,7 +75,7 @@ impl Packer {
         Ok(Packer { format, level })
     }
 
-    /// `chunk` as one member. The same chunk gives the same bytes.
+    /// `chunk` as one frame. The same chunk gives the same bytes.
     pub(crate) fn pack(self, chunk: &[u8]) -> io::Result<Vec<u8>> {
         match self.format {
             Format::Gzip => gzip(chunk, self.level),
@@ -88,7 +88,7 @@ impl Packer {
 type Kept<C> = RefCell<Option<(i32, C, Vec<u8>)>>;
 
 thread_local! {
-    // Each thread's own: to set them up anew for each member took 3% of a full backup's processor time.
+    // Each thread's own: to set them up anew for each frame took 3% of a full backup's processor time.
     static ZSTD: Kept<zstd::bulk::Compressor<'static>> = const { RefCell::new(None) };
     static GZIP: Kept<Compressor> = const { RefCell::new(None) };
 }
@@ -147,11 +147,11 @@ fn gzip(chunk: &[u8], level: i32) -> io::Result<Vec<u8>> {
 }
 
 impl Format {
-    /// Unpacks the member that `input` begins with into `out` and returns its packed length.
+    /// Unpacks the frame that `input` begins with into `out` and returns its packed length.
     /// Never unpacks more than `limit` bytes and one to notice.
     ///
     /// # Errors
-    /// What is wrong with the member, in words.
+    /// What is wrong with the frame, in words.
     pub(crate) fn unpack(
         self,
         input: &[u8],

@@ -7,20 +7,20 @@ use std::path::PathBuf;
 use container::{Seal, max_held};
 use diffindex::{Change, DiffIndex};
 
-use crate::forward::{Forward, Past};
+use crate::diff_data::{is_whole, number_of};
 use crate::open::{self, DIFF, MAX_TABLE_LEN, PATHS, max_diff_len};
-use crate::read::{is_whole, number_of};
+use crate::pipe_reader::{Past, PipeReader};
 use crate::table::{MAX_TRAILER_LEN, TABLE};
 use crate::verify::{PATHS_DIFFER, compare_paths};
 use crate::{Error, paths};
 
 /// The data of a diff as it comes out of a pipe: the diff first, then the contents in path order. Nothing
-/// is kept of what was read but 16 bytes for each member and each content, and some MiB of the archive.
+/// is kept of what was read but 16 bytes for each frame and each content, and some MiB of the archive.
 ///
 /// What an archive holds is vouched for at its end. So whatever is made of contents counts only once
 /// [`finish`](DiffStream::finish) has said that all of it was sound.
 pub struct DiffStream<'r> {
-    forward: Forward<'r>,
+    forward: PipeReader<'r>,
     diff: DiffIndex,
     /// Where in `diff.index` each block is, and what it can be read with.
     blocks: Vec<(u64, Seal)>,
@@ -38,7 +38,7 @@ impl<'r> DiffStream<'r> {
     /// # Errors
     /// [`Error::Io`], [`Error::Damaged`], [`Error::Diff`].
     pub fn open(reader: impl Read + 'r, name: impl Into<PathBuf>) -> Result<Self, Error> {
-        let mut forward = Forward::new(reader, name.into())?;
+        let mut forward = PipeReader::new(reader, name.into())?;
         forward.begin(DIFF, None)?;
         let (mut bytes, mut piece) = (Vec::new(), vec![0; 64 << 10]);
         loop {
@@ -52,7 +52,7 @@ impl<'r> DiffStream<'r> {
             }
         }
         forward.end()?;
-        let most = max_held(forward.member_end());
+        let most = max_held(forward.frame_end());
         let (diff, blocks, _) = DiffIndex::from_bytes_in_blocks(bytes, most)
             .map_err(|source| Error::Diff { archive: forward.name(), source })?;
         forward.begin(PATHS, Some(paths::byte_len(&diff)))?;
@@ -85,7 +85,7 @@ impl<'r> DiffStream<'r> {
     }
 
     /// Reads the archive to its end and sees that it was sound: everything that [`DiffData::open`] does,
-    /// and that each member and each content was what TABLE says and where it says.
+    /// and that each frame and each content was what TABLE says and where it says.
     ///
     /// [`DiffData::open`]: crate::DiffData::open
     ///
@@ -96,17 +96,17 @@ impl<'r> DiffStream<'r> {
         let DiffStream { forward, diff, blocks, .. } = self;
         let name = forward.path().clone();
         let most = MAX_TABLE_LEN + MAX_TRAILER_LEN as u64;
-        let Past { format, members, bodies, rest } = forward.finish(TABLE, most)?;
+        let Past { format, frames, bodies, rest } = forward.finish(TABLE, most)?;
         let from = rest.at;
         let archive = open::open(Box::new(rest), name, from)?;
         let opened = &*archive.0;
-        if !opened.stream.is_made_of(format, &members) {
-            return Err(opened.wrong_table("it lists other members than there are"));
+        if !opened.stream.is_made_of(format, &frames) {
+            return Err(opened.wrong_table("it lists other frames than there are"));
         }
         open::check_diff(opened, &diff, blocks)?;
         let layout = &opened.layout;
         let contents = layout.place_all(&diff).map_err(|problem| opened.wrong_table(problem))?;
-        let contents = contents.iter().map(|placed| placed.framed);
+        let contents = contents.iter().map(|placed| placed.entry);
         let listed = [layout.diff, layout.paths].into_iter().chain(contents);
         if !listed.map(|body| (body.len, body.end)).eq(bodies) {
             return Err(opened.wrong_table("it says that the contents are elsewhere"));

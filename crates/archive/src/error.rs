@@ -99,17 +99,17 @@ pub enum Error {
     /// The diff could not be encoded.
     #[error("cannot encode the diff")]
     Encode(#[source] diffindex::Error),
-    /// The table of members could not be encoded.
-    #[error("cannot encode the table of members")]
+    /// The table of frames could not be encoded.
+    #[error("cannot encode the table of frames")]
     EncodeTable(#[source] container::SectionError),
     /// The archive is cut short, damaged, of an unknown version, or not one that this crate writes.
     #[error("{archive}: {part} at byte {offset}: {problem}")]
     Damaged {
         /// The archive's name.
         archive: String,
-        /// The tar member, or the part of the archive around it.
+        /// The tar entry, or the part of the archive around it.
         part: String,
-        /// Where in the archive the compressed member begins that this lies in.
+        /// Where in the archive the frame begins that this lies in.
         offset: u64,
         /// What was found.
         problem: String,
@@ -176,7 +176,7 @@ impl Error {
         }
     }
 
-    /// The same error, said of the tar member that was being read.
+    /// The same error, said of the tar entry that was being read.
     pub(crate) fn of(self, name: &str) -> Error {
         match self {
             Error::Damaged { archive, offset, problem, .. } => {

@@ -1,5 +1,5 @@
 //! [`Layout`]: where in the tar stream each block of changes and each content lies, worked out from
-//! TABLE. Reads nothing; knows nothing of compressed members.
+//! TABLE. Reads nothing; knows nothing of frames.
 
 use std::ops::Range;
 
@@ -7,8 +7,8 @@ use container::{MAX_SECTION_LEN, Seal};
 use diffindex::{BLOCK, Change, Content, DiffIndex};
 use dirindex::{Node, PathSlice, RelPath};
 
-use crate::frame::{Framed, Framing};
 use crate::table::{BlockRow, Head};
+use crate::tar_entry::{Framing, TarEntry};
 
 /// Where a content is in the stream.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -16,7 +16,7 @@ pub(crate) struct Placed {
     /// Which change it belongs to: its number in the block, or in the diff.
     pub(crate) change: usize,
     /// Where it lies.
-    pub(crate) framed: Framed,
+    pub(crate) entry: TarEntry,
 }
 
 /// A block of changes.
@@ -42,9 +42,9 @@ pub(crate) struct Layout {
     deltas: Vec<u64>,
     framing: Framing,
     /// `diff.index`.
-    pub(crate) diff: Framed,
+    pub(crate) diff: TarEntry,
     /// PATHS. The first content follows.
-    pub(crate) paths: Framed,
+    pub(crate) paths: TarEntry,
 }
 
 const TOO_MUCH: &str = "it declares more than any archive can hold";
@@ -129,9 +129,9 @@ impl Layout {
                 (Some(_), Some(new)) => Node::len(&new.node),
                 _ => continue,
             };
-            let framed = self.framing.body(at, len).ok_or(TOO_MUCH)?;
-            contents.push(Placed { change: number, framed });
-            at = framed.end;
+            let entry = self.framing.body(at, len).ok_or(TOO_MUCH)?;
+            contents.push(Placed { change: number, entry });
+            at = entry.end;
         }
         if deltas.next().is_some() {
             return Err("it lists more deltas than the diff".to_owned());

@@ -1,4 +1,4 @@
-//! [`length_of`]: how long an archive is that something else may follow, as on a block device. Knows where a compressed member
+//! [`length_of`]: how long an archive is that something else may follow, as on a block device. Knows where a frame
 //! and the trailer end, and nothing of what is in them.
 
 use std::fs::File;
@@ -7,7 +7,7 @@ use std::os::unix::fs::FileTypeExt;
 use std::path::Path;
 
 use crate::error::shown;
-use crate::members::{MAX_STORED_LEN, MEMBER_LEN};
+use crate::frames::{FRAME_LEN, MAX_STORED_LEN};
 use crate::table::{MAX_TRAILER_LEN, Trailer};
 use crate::{Error, Format, ReadAt};
 
@@ -42,7 +42,7 @@ pub fn length_of(mut reader: impl Read, name: impl AsRef<Path>) -> Result<u64, E
         let known = *format.get_or_insert_with(|| Format::of(rest));
         let Some(known) = known else { return Err(damaged("this is no archive of this program")) };
         let packed = rest.get(..MAX_STORED_LEN).unwrap_or(rest);
-        match known.unpack(packed, MEMBER_LEN, &mut unpacked) {
+        match known.unpack(packed, FRAME_LEN, &mut unpacked) {
             Ok(stored) if stored > 0 && !packed.is_empty() => {
                 from += stored;
                 at += stored as u64;

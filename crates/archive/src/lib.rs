@@ -6,7 +6,7 @@
 //!   compresses on all of rayon's threads and holds a few MiB, whatever the sizes of the files.
 //!   [`DiffData::write`] does the same to any [`Write`](std::io::Write).
 //! - [`DiffData::open`] reads the end of an archive and its diff. A [`ContentReader`] then gives single
-//!   contents, reading no more than the compressed members they lie in. The archive may be a file,
+//!   contents, reading no more than the frames they lie in. The archive may be a file,
 //!   memory, or anything else that can [`ReadAt`].
 //! - [`DiffStream`] reads an archive that cannot be read at any place, such as a pipe: once, front to back.
 //! - [`Snapshot::open`] is the tree after a chain of archives, and where each content lies: its entries, any file's bytes,
@@ -18,17 +18,17 @@
 //!   archive leaves out since they follow from the contents.
 //! - [`DiffData::squash`] makes one of several diffs that follow one another, without reading contents:
 //!   they are composed of the parts' when they are read. [`DiffData::squash_from`] does so with the index of the
-//!   tree before them, which increments alone need when one moves a directory as a whole. [`DiffData::repack`] makes an
+//!   tree before them, which increments alone need when one moves a directory as a whole. [`DiffData::compact`] makes an
 //!   archive of it.
 //! - [`DiffData::verify`] reads everything and compares it with what the diff promises.
 //!
-//! The tar stream is cut into members of at most 1 MiB that are compressed by themselves; TABLE, the
-//! last member of the stream, lists them. `docs/format.md` describes each byte.
+//! The tar stream is cut into frames of at most 1 MiB that are compressed by themselves; TABLE, the
+//! last frame of the stream, lists them. `docs/format.md` describes each byte.
 //!
 //! **Promised.** What is in an archive is what its diff says: each file is hashed while it is read,
 //! and one that has changed since it was indexed is an error and no archive ([`Error::Changed`]).
 //! The same trees give the same bytes for any number of threads (with the same version of the
-//! compressor). An archive that was damaged or bent is an error that names the member and the place;
+//! compressor). An archive that was damaged or bent is an error that names the frame and the place;
 //! nothing is unpacked beyond what is declared, and what is declared is checked against the
 //! archive's length. What this crate writes is all that it reads: one order, one header for each
 //! name and size, no links, no long names.
@@ -61,29 +61,29 @@
 //! ```
 
 mod archive;
-mod body;
 mod codec;
-mod content;
+mod compact;
+mod content_reader;
 mod create;
+mod diff_data;
 mod diff_stream;
 mod error;
-mod forward;
-mod frame;
+mod frame_reader;
+mod frames;
 mod layout;
 mod length;
 mod limits;
 mod lookup;
-mod members;
 mod open;
+mod ordered_pool;
 mod paths;
-mod queue;
-mod read;
-mod repack;
+mod pipe_reader;
 mod sign;
 mod snapshot;
 mod squash;
-mod stream;
+mod stored;
 mod table;
+mod tar_entry;
 mod verify;
 mod volumes;
 mod writer;
@@ -91,10 +91,10 @@ mod writer;
 pub use archive::Archive;
 pub use codec::Format;
 pub use container::ReadAt;
-pub use content::Body;
+pub use content_reader::StoredContent;
 pub use create::ArchiveOptions;
+pub use diff_data::{ContentReader, DiffData};
 pub use diff_stream::DiffStream;
 pub use error::Error;
 pub use length::length_of;
-pub use read::{ContentReader, DiffData};
 pub use snapshot::{Snapshot, SnapshotReader};

@@ -10,9 +10,9 @@ use diffindex::{Change, Content, DiffIndex, MovedTree};
 use dirindex::{Node, PathSlice, RelPath, Subtrees};
 
 use crate::archive::{Blocks, Listed, Opened};
-use crate::body::Stored;
+use crate::diff_data::Composition;
 use crate::limits::{self, check_chain};
-use crate::read::Recipe;
+use crate::stored::Stored;
 use crate::{Archive, DiffData, Error, Snapshot};
 
 /// Some of an archive's changes, each with the place of its content if it has one.
@@ -28,7 +28,7 @@ impl Snapshot {
     /// The part at and below `paths` of the snapshot after `archives`, as [`select`](Snapshot::select) gives it, found
     /// without reading all that has changed: in each archive, the blocks that could say something of these paths, where
     /// they were then, of those that their contents were copied, moved or made from, and of the directories above these,
-    /// which may have moved as a whole.
+    /// which may have moved as a whole. Of the top directory nothing is found.
     ///
     /// It is what the archives say of these paths, each content with the digest that they name. That this is so in the tree
     /// whose id the last one names, only all changes together prove. Who does not trust where the archives lay
@@ -72,7 +72,7 @@ impl Archive {
     pub fn plan(&self, paths: &[RelPath]) -> Result<Vec<Range<u64>>, Error> {
         let found = find(std::slice::from_ref(self), paths)?;
         let spans = found.iter().flat_map(|found| found.changes.values());
-        let spans = spans.filter_map(|listed| listed.placed.map(|placed| placed.framed));
+        let spans = spans.filter_map(|listed| listed.placed.map(|placed| placed.entry));
         let spans = spans.map(|body| body.span(0..body.len));
         let spans: Vec<Range<u64>> = spans.collect();
         Ok(found.iter().flat_map(|found| self.ranges(&found.blocks, &spans)).collect())
@@ -97,7 +97,7 @@ fn part(archive: &Archive, found: Changes) -> Result<DiffData, Error> {
         let Listed { change, placed } = Arc::unwrap_or_clone(listed);
         if let Some(placed) = placed {
             let bodies = [Stored::new(archive, &placed, &change)].into();
-            contents.push(Recipe { change: changes.len(), bodies });
+            contents.push(Composition { change: changes.len(), bodies });
         }
         changes.push(change);
     }

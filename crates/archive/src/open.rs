@@ -12,17 +12,17 @@ use diffindex::DiffIndex;
 use dirindex::PooledFile;
 
 use crate::archive::Opened;
-use crate::body::Stored;
+use crate::diff_data::Composition;
 use crate::error::shown;
+use crate::frame_reader::TarStream;
 use crate::layout::Layout;
 use crate::length::{self, First};
-use crate::read::Recipe;
-use crate::stream::Stream;
+use crate::stored::Stored;
 use crate::table::{MAX_TRAILER_LEN, TABLE, Table, Trailer};
 use crate::volumes::Volumes;
 use crate::{Archive, DiffData, Error, Format, ReadAt};
 
-/// The tar members that are no contents.
+/// The tar entries that are no contents.
 pub(crate) const DIFF: &str = "diff.index";
 pub(crate) const PATHS: &str = "PATHS";
 
@@ -93,12 +93,12 @@ pub(crate) fn open(source: Box<dyn ReadAt>, path: PathBuf, from: u64) -> Result<
     let size = source.size().map_err(|error| Error::io("read", &path, error))?;
     let end = End { source: &*source, path: &path, size, from };
     let (format, trailer, packed) = end.read()?;
-    let Table { head, members, blocks, deltas } = end.table(format, &trailer, &packed)?;
+    let Table { head, frames, blocks, deltas } = end.table(format, &trailer, &packed)?;
     let read = trailer.table_offset.min(end.tail_at())..size;
-    let stream = Stream::new(source, path, format, &members)?;
+    let stream = TarStream::new(source, path, format, &frames)?;
     let wrong = |problem| stream.damaged(TABLE, trailer.table_offset, problem);
     if stream.end().stored != trailer.table_offset {
-        return Err(wrong(format!("its members end at byte {}", stream.end().stored)));
+        return Err(wrong(format!("its frames end at byte {}", stream.end().stored)));
     }
     if head.diff_len > max_diff_len(size) {
         let problem = format!("it is said to have {} bytes", head.diff_len);
@@ -107,7 +107,7 @@ pub(crate) fn open(source: Box<dyn ReadAt>, path: PathBuf, from: u64) -> Result<
     let layout = Layout::new(head, blocks, deltas, stream.end().stream).map_err(wrong)?;
     let cuts = stream.cut_at(layout.diff.end).zip(stream.cut_at(layout.paths.end));
     if cuts.is_none() {
-        return Err(wrong("its members are not cut where they must be".to_owned()));
+        return Err(wrong("its frames are not cut where they must be".to_owned()));
     }
     let max_held = max_held(size);
     if let Some(problem) = too_much(layout.held(), max_held) {
@@ -126,11 +126,11 @@ pub(crate) fn with_diff(archive: &Archive, diff: DiffIndex) -> Result<DiffData, 
     let opened = &*archive.0;
     let contents = opened.layout.place_all(&diff);
     let contents = contents.map_err(|problem| opened.wrong_table(problem))?;
-    let recipes = contents.iter().filter_map(|placed| {
+    let compositions = contents.iter().filter_map(|placed| {
         let body = Stored::new(archive, placed, diff.changes().get(placed.change)?);
-        Some(Recipe { change: placed.change, bodies: [body].into() })
+        Some(Composition { change: placed.change, bodies: [body].into() })
     });
-    let contents = recipes.collect();
+    let contents = compositions.collect();
     Ok(DiffData { archives: [archive.clone()].into(), diff, contents, parts: Arc::default() })
 }
 
@@ -144,7 +144,7 @@ struct End<'a> {
 }
 
 impl End<'_> {
-    /// The trailer, and the compressed members of TABLE, which it vouches for.
+    /// The trailer, and the frames of TABLE, which it vouches for.
     fn read(&self) -> Result<(Format, Trailer, Vec<u8>), Error> {
         let tail_at = self.tail_at();
         let tail = self.bytes(tail_at, self.size)?;
@@ -204,12 +204,12 @@ impl End<'_> {
 fn read_diff(archive: &Opened, most: u64) -> Result<DiffIndex, Error> {
     let Opened { stream, layout, .. } = archive;
     let body = &layout.diff;
-    let mut cursor = stream.cursor();
-    cursor.will_read(body.at..body.end);
-    cursor.header(DIFF, body, 0)?;
+    let mut reader = stream.reader();
+    reader.will_read(body.at..body.end);
+    reader.header(DIFF, body, 0)?;
     let mut bytes = vec![0; body.len as usize];
-    cursor.read_body_exact(DIFF, body, 0, &mut bytes)?;
-    cursor.padding(DIFF, body)?;
+    reader.read_body_exact(DIFF, body, 0, &mut bytes)?;
+    reader.padding(DIFF, body)?;
     let (diff, blocks, _) = DiffIndex::from_bytes_in_blocks(bytes, most)
         .map_err(|source| Error::Diff { archive: shown(stream.path()), source })?;
     check_diff(archive, &diff, blocks)?;

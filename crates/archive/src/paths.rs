@@ -33,13 +33,13 @@ pub(crate) fn byte_len(diff: &DiffIndex) -> u64 {
     head(diff).len() as u64 + texts.sum::<u64>()
 }
 
-/// The name of the tar member that holds the change's content, if any does.
-pub(crate) fn member_name(change: &Change) -> Option<String> {
+/// The name of the tar entry that holds the change's content, if any does.
+pub(crate) fn frame_name(change: &Change) -> Option<String> {
     let whole = !matches!(change.stored_content()?, Content::Delta { .. });
     Some(content_name(&change.path, whole))
 }
 
-/// The name of the tar member that holds the content of `path`, or a delta that makes it.
+/// The name of the tar entry that holds the content of `path`, or a delta that makes it.
 pub(crate) fn content_name(path: &RelPath, whole: bool) -> String {
     let hash: [u8; 32] = Sha256::digest(path.as_bytes()).into();
     // Its text is that of any 32 bytes; half of it is name enough.

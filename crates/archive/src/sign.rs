@@ -6,10 +6,10 @@ use dirindex::stored::StoredSignature;
 use rayon::prelude::*;
 use rsync_core::{Signature, SignatureOptions};
 
-use crate::read::{Recipe, is_whole};
+use crate::diff_data::{Composition, is_whole};
 use crate::{DiffData, Error};
 
-/// How many contents one reader takes: they lie side by side, mostly in the same members.
+/// How many contents one reader takes: they lie side by side, mostly in the same frames.
 const RUN: usize = 64;
 
 impl DiffData {
@@ -38,7 +38,7 @@ impl DiffData {
 
     fn sign(
         &self,
-        run: &[Recipe],
+        run: &[Composition],
         options: &SignatureOptions,
     ) -> Result<Vec<(usize, StoredSignature)>, Error> {
         let mut reader = self.reader();
@@ -46,8 +46,8 @@ impl DiffData {
         let unsigned = |change: &&Change| {
             is_whole(change) && change.new.as_ref().is_some_and(|new| new.signature.is_none())
         };
-        for recipe in run {
-            let Some(change) = self.change(recipe).filter(unsigned) else { continue };
+        for composition in run {
+            let Some(change) = self.change(composition).filter(unsigned) else { continue };
             let body = reader.open(change)?;
             let len = body.remaining();
             let signature = Signature::of_reader(body, Some(len), options)
@@ -55,7 +55,7 @@ impl DiffData {
             if let Some(digest) = signature.digest() {
                 self.check_digest(change, digest)?;
             }
-            signatures.push((recipe.change, StoredSignature::new(signature)));
+            signatures.push((composition.change, StoredSignature::new(signature)));
         }
         Ok(signatures)
     }

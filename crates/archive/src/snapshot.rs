@@ -8,11 +8,11 @@ use diffindex::{Content, DiffIndex, Merge, New};
 use dirindex::{DirIndex, Entry, EntryRef, Record, RelPath, Root};
 use rsync_core::{Digest, Progress, SignatureOptions};
 
-use crate::body::{Cursors, Stored};
-use crate::content::Body;
+use crate::content_reader::StoredContent;
+use crate::diff_data::{Composition, names, unread};
 use crate::limits::{Limits, check_chain};
-use crate::read::{Recipe, names, unread};
 use crate::squash::{check_link, push};
+use crate::stored::{FrameReaders, Stored};
 use crate::{Archive, ArchiveOptions, DiffData, Error, open};
 
 /// The tree after a chain of archives, and where each content of it lies.
@@ -194,7 +194,7 @@ impl Snapshot {
             };
             *content = Content::Whole;
             let bodies = self.merge.contents(&change.path).cloned().unwrap_or_default();
-            contents.push(Recipe { change: number, bodies });
+            contents.push(Composition { change: number, bodies });
         }
         let diff = DiffIndex::from_changes(current.root(), self.id(), changes);
         let diff = diff.map_err(|source| self.unusable(source))?;
@@ -233,7 +233,7 @@ impl Snapshot {
     /// A reader of contents. One reader opens contents that follow one another without unpacking anything twice; several
     /// readers may work at once.
     pub fn reader(&self) -> SnapshotReader<'_> {
-        SnapshotReader { snapshot: self, cursors: Cursors::new(&self.archives) }
+        SnapshotReader { snapshot: self, readers: FrameReaders::new(&self.archives) }
     }
 
     /// Reads every content, and compares it with its digest. The archives themselves are read whole when each is
@@ -248,13 +248,13 @@ impl Snapshot {
     /// Writes the snapshot as one full archive at `path`: what merges its runs to one, compaction.
     ///
     /// # Errors
-    /// As [`DiffData::repack`].
+    /// As [`DiffData::compact`].
     pub fn write(
         &self,
         path: impl AsRef<Path>,
         options: &ArchiveOptions,
     ) -> Result<DiffData, Error> {
-        self.diff_from(&DirIndex::empty())?.repack(path, options)
+        self.diff_from(&DirIndex::empty())?.compact(path, options)
     }
 
     /// Where the contents of the files lie.
@@ -291,7 +291,7 @@ fn check_first(archives: &[Archive]) -> Result<(), Error> {
 /// archive that it reads from, and some 64 MiB of such at most.
 pub struct SnapshotReader<'a> {
     snapshot: &'a Snapshot,
-    cursors: Cursors<'a>,
+    readers: FrameReaders<'a>,
 }
 
 impl<'a> SnapshotReader<'a> {
@@ -299,9 +299,11 @@ impl<'a> SnapshotReader<'a> {
     ///
     /// # Errors
     /// [`Error::NotStored`] when there is no file of 1 byte or more; [`Error::Io`] and [`Error::Damaged`].
-    pub fn open(&mut self, path: &RelPath) -> Result<Body<'_, 'a>, Error> {
+    pub fn open(&mut self, path: &RelPath) -> Result<StoredContent<'_, 'a>, Error> {
         match self.snapshot.merge.contents(path) {
-            Some(bodies) if !bodies.is_empty() => Body::new(&mut self.cursors, bodies, path, true),
+            Some(bodies) if !bodies.is_empty() => {
+                StoredContent::new(&mut self.readers, bodies, path, true)
+            }
             _ => {
                 let (archive, path) = (self.snapshot.name(), path.clone());
                 Err(Error::NotStored { archive, path })

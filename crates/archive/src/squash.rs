@@ -5,9 +5,9 @@ use std::sync::Arc;
 use diffindex::Merge;
 use dirindex::{DirIndex, RelPath};
 
-use crate::body::Stored;
+use crate::diff_data::{Composition, composition_of, names};
 use crate::limits::Limits;
-use crate::read::{Recipe, names, recipe_of};
+use crate::stored::Stored;
 use crate::{Archive, DiffData, Error};
 
 impl DiffData {
@@ -22,7 +22,7 @@ impl DiffData {
     /// # Errors
     /// [`Error::Unlinked`] for parts that do not meet; [`Error::Diff`] for parts that contradict one
     /// another or themselves, and for no parts at all. The same, around
-    /// [`Folded`](diffindex::Error::Folded), when the first part does not start from nothing and one moves a
+    /// [`Collapsed`](diffindex::Error::Collapsed), when the first part does not start from nothing and one moves a
     /// directory as a whole: the parts do not say what is below it. Then
     /// [`squash_from`](DiffData::squash_from) helps, or the parts before these, back to the full backup.
     pub fn squash(parts: &[DiffData]) -> Result<DiffData, Error> {
@@ -60,7 +60,7 @@ impl DiffData {
     ) -> Result<DiffData, Error> {
         let unusable = |source| Error::Diff { archive: names(&archives), source };
         let (diff, contents) = merge.to_diff().map_err(unusable)?;
-        let contents = contents.into_iter().map(|(change, bodies)| Recipe { change, bodies });
+        let contents = contents.into_iter().map(|(change, bodies)| Composition { change, bodies });
         let contents = contents.collect();
         Ok(DiffData { archives, diff, contents, parts: Arc::default() })
     }
@@ -119,13 +119,13 @@ pub(crate) fn push<'a>(
 ) -> Result<Merge<'a, Stored>, Error> {
     let (name, DiffData { diff, contents, .. }) = (part.name(), part);
     let stored = |number: usize, path: &RelPath| {
-        let recipe = recipe_of(&contents, number);
-        let bodies = recipe.iter().flat_map(|recipe| recipe.bodies.iter());
+        let composition = composition_of(&contents, number);
+        let bodies = composition.iter().flat_map(|composition| composition.bodies.iter());
         bodies.map(|body| body.stored_for(path)).collect()
     };
     merge.push(diff, stored).map_err(|source| {
         let archive = match &source {
-            diffindex::Error::Folded { .. } => name,
+            diffindex::Error::Collapsed { .. } => name,
             _ => names(archives),
         };
         Error::Diff { archive, source }

@@ -1,4 +1,4 @@
-//! TABLE, the list of an archive's members, and the trailer that says where it is. Knows their
+//! TABLE, the list of an archive's frames, and the trailer that says where it is. Knows their
 //! bytes, not how an archive is written or read.
 
 use std::io;
@@ -10,10 +10,10 @@ use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 
 use crate::codec::Packer;
-use crate::members::{MEMBER_LEN, Member};
-use crate::{Format, frame};
+use crate::frames::{FRAME_LEN, Frame};
+use crate::{Format, tar_entry};
 
-/// The name of the tar member.
+/// The name of the tar entry.
 pub(crate) const TABLE: &str = "TABLE";
 
 const FILE_KIND: [u8; 4] = *b"TABL";
@@ -27,8 +27,8 @@ const ROWS_PER_SECTION: usize = 1 << 16;
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct Table {
     pub(crate) head: Head,
-    /// Every compressed member before that of TABLE itself, in order.
-    pub(crate) members: Vec<Member>,
+    /// Every frame before that of TABLE itself, in order.
+    pub(crate) frames: Vec<Frame>,
     /// Every block of changes in `diff.index`, in order.
     pub(crate) blocks: Vec<BlockRow>,
     /// The length of every stored delta, in path order. (Whole files have the length that the
@@ -77,7 +77,7 @@ impl Table {
         let mut writer = Writer::new(Vec::new(), FILE_KIND)?;
         writer.section(&Section::encode(HEAD, &self.head)?)?;
         for section in [
-            sections(MEMBERS, &self.members)?,
+            sections(MEMBERS, &self.frames)?,
             sections(BLOCKS, &self.blocks)?,
             sections(DELTAS, &self.deltas)?,
         ]
@@ -89,38 +89,40 @@ impl Table {
         writer.finish()
     }
 
-    /// TABLE's compressed members: `body`, which `to_bytes` wrote, as a tar member, and the end of
+    /// TABLE's frames: `body`, which `to_bytes` wrote, as a tar entry, and the end of
     /// the stream.
     pub(crate) fn pack(packer: Packer, body: &[u8]) -> io::Result<Vec<u8>> {
         let len = body.len() as u64;
-        let header = frame::header(TABLE, len);
-        let stream = [&header[..], body, frame::padding(len), frame::end()].concat();
-        let members: io::Result<Vec<_>> =
-            stream.par_chunks(MEMBER_LEN).map(|chunk| packer.pack(chunk)).collect();
-        Ok(members?.concat())
+        let header = tar_entry::header(TABLE, len);
+        let stream = [&header[..], body, tar_entry::padding(len), tar_entry::end()].concat();
+        let frames: io::Result<Vec<_>> =
+            stream.par_chunks(FRAME_LEN).map(|chunk| packer.pack(chunk)).collect();
+        Ok(frames?.concat())
     }
 
     /// The body of `len` bytes that is in `packed`, which `pack` wrote. Unpacks little more than
     /// that, whatever `packed` holds.
     pub(crate) fn unpack(format: Format, packed: &[u8], len: u64) -> Result<Vec<u8>, String> {
-        let body_end = usize::try_from(len).ok().and_then(|len| len.checked_add(frame::HEADER_LEN));
+        let body_end =
+            usize::try_from(len).ok().and_then(|len| len.checked_add(tar_entry::HEADER_LEN));
         let body_end = body_end.ok_or("it is larger than memory")?;
         let (mut stream, mut unpacked, mut rest) = (Vec::new(), Vec::new(), packed);
-        while !rest.is_empty() && stream.len() < body_end.saturating_add(MEMBER_LEN) {
-            let used = format.unpack(rest, MEMBER_LEN, &mut unpacked)?;
+        while !rest.is_empty() && stream.len() < body_end.saturating_add(FRAME_LEN) {
+            let used = format.unpack(rest, FRAME_LEN, &mut unpacked)?;
             rest = rest.get(used..).unwrap_or_default();
             stream.extend_from_slice(&unpacked);
         }
-        let header = stream.get(..frame::HEADER_LEN).unwrap_or(&stream);
-        if let Some(problem) = frame::difference(header, TABLE, len) {
+        let header = stream.get(..tar_entry::HEADER_LEN).unwrap_or(&stream);
+        if let Some(problem) = tar_entry::difference(header, TABLE, len) {
             return Err(problem);
         }
         let after = stream.get(body_end..);
-        if !rest.is_empty() || after != Some(&[frame::padding(len), frame::end()].concat()) {
+        if !rest.is_empty() || after != Some(&[tar_entry::padding(len), tar_entry::end()].concat())
+        {
             return Err("the tar stream does not end after it".to_owned());
         }
         stream.truncate(body_end);
-        stream.drain(..frame::HEADER_LEN);
+        stream.drain(..tar_entry::HEADER_LEN);
         Ok(stream)
     }
 
@@ -135,13 +137,13 @@ impl Table {
         let count = |kind: u32| sections.of_kind(kind).count();
         let known: usize = [HEAD, MEMBERS, BLOCKS, DELTAS].into_iter().map(count).sum();
         if known != sections.count() || count(HEAD) != 1 {
-            return Err("it has other sections than a table of members".to_owned());
+            return Err("it has other sections than a table of frames".to_owned());
         }
         let decode = || {
             let head = sections.of_kind(HEAD).next().unwrap_or(usize::MAX);
             Ok(Table {
                 head: sections.decode(head)?,
-                members: sections.decode_all(MEMBERS)?,
+                frames: sections.decode_all(MEMBERS)?,
                 blocks: sections.decode_all(BLOCKS)?,
                 deltas: sections.decode_all(DELTAS)?,
             })
@@ -154,12 +156,12 @@ impl Table {
 /// as a skippable zstd frame, so that no other program sees it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Trailer {
-    /// Where in the archive the first compressed member of TABLE begins. TABLE's members end
+    /// Where in the archive the first frame of TABLE begins. TABLE's frames end
     /// where the trailer begins.
     pub(crate) table_offset: u64,
     /// The length of TABLE's content.
     pub(crate) table_len: u64,
-    /// BLAKE3 of the two numbers above as they are in the trailer and TABLE's compressed members.
+    /// BLAKE3 of the two numbers above as they are in the trailer and TABLE's frames.
     pub(crate) digest: [u8; 32],
 }
 
@@ -180,7 +182,7 @@ const ZSTD_BEFORE: [u8; 8] = [0x5b, 0x2a, 0x4d, 0x18, PAYLOAD_LEN as u8, 0, 0, 0
 pub(crate) const MAX_TRAILER_LEN: usize = GZIP_BEFORE.len() + PAYLOAD_LEN + GZIP_AFTER.len();
 
 impl Trailer {
-    /// The trailer for TABLE, whose compressed members are `stored`.
+    /// The trailer for TABLE, whose frames are `stored`.
     pub(crate) fn new(table_offset: u64, table_len: u64, stored: &[u8]) -> Trailer {
         let mut trailer = Trailer { table_offset, table_len, digest: [0; 32] };
         trailer.digest = trailer.digest_of(stored);
@@ -248,7 +250,7 @@ mod tests {
 
     #[test]
     fn tables_come_back() {
-        let member = |n: u32| Member { stored: n * 3 + 20, len: 1 << 20, check: [n as u8; 8] };
+        let frame = |n: u32| Frame { stored: n * 3 + 20, len: 1 << 20, check: [n as u8; 8] };
         let row = |n: u64| BlockRow {
             first: RelPath::new(format!("path {n}")).unwrap(),
             seal: Section::encode(7, &n).unwrap().seal(),
@@ -257,16 +259,16 @@ mod tests {
         };
         let table = Table {
             head: head(),
-            members: (0..70_000).map(member).collect(),
+            frames: (0..70_000).map(frame).collect(),
             blocks: (0..500).map(row).collect(),
             deltas: vec![0, 1, u64::MAX],
         };
         let bytes = table.to_bytes().unwrap();
         assert_eq!(Table::from_bytes(bytes, 1 << 20), Ok(table));
 
-        let member = Member { stored: 1 << 20, len: 1 << 20, check: [0; 8] };
+        let frame = Frame { stored: 1 << 20, len: 1 << 20, check: [0; 8] };
         let (blocks, deltas) = (Vec::new(), Vec::new());
-        let long = Table { head: head(), members: vec![member; 1 << 20], blocks, deltas };
+        let long = Table { head: head(), frames: vec![frame; 1 << 20], blocks, deltas };
         let error = Table::from_bytes(long.to_bytes().unwrap(), 1000).unwrap_err();
         assert_eq!(error, "it lists more than the archive can hold");
     }
@@ -275,9 +277,9 @@ mod tests {
     fn tables_of_several_members_come_back() {
         // Deltas of all lengths do not compress.
         let deltas = (1..400_000u64).map(|n| n.wrapping_mul(0x9e37_79b9_7f4a_7c15)).collect();
-        let table = Table { head: head(), members: Vec::new(), blocks: Vec::new(), deltas };
+        let table = Table { head: head(), frames: Vec::new(), blocks: Vec::new(), deltas };
         let body = table.to_bytes().unwrap();
-        assert!(body.len() > 2 * MEMBER_LEN);
+        assert!(body.len() > 2 * FRAME_LEN);
         for format in [Format::Gzip, Format::Zstd] {
             let packed = Table::pack(Packer::new(format, None).unwrap(), &body).unwrap();
             let len = body.len() as u64;

@@ -7,16 +7,16 @@ use diffindex::DiffIndex;
 use rayon::prelude::*;
 use rsync_core::Progress;
 
-use crate::body::BodyReader;
+use crate::diff_data::{Composition, ContentReader, is_whole, unread};
 use crate::open::PATHS;
-use crate::read::{ContentReader, Recipe, is_whole, unread};
+use crate::stored::StoredReader;
 use crate::{Archive, DiffData, Error, paths};
 
 /// Contents are checked in parallel in runs of about this much of the tar stream.
 const RUN_LEN: u64 = 16 << 20;
 
 impl DiffData {
-    /// Reads everything: each compressed member unpacks to what is declared and matches its
+    /// Reads everything: each frame unpacks to what is declared and matches its
     /// checksum, each header and padding is as it must be, PATHS says what the diff says, and each
     /// file that is stored whole has the digest that the diff promises. (What a delta leads to can
     /// only be told with the old file at hand.)
@@ -35,29 +35,31 @@ impl DiffData {
         }
         runs(&self.contents).into_par_iter().try_for_each(|run| {
             let mut reader = self.reader();
-            run.iter().try_for_each(|recipe| verify_content(self, &mut reader, recipe, progress))
+            run.iter().try_for_each(|composition| {
+                verify_content(self, &mut reader, composition, progress)
+            })
         })
     }
 
     fn verify_paths(&self, archive: &Archive) -> Result<(), Error> {
         let stream = &archive.0.stream;
-        let mut cursor = stream.cursor();
+        let mut reader = stream.reader();
         let body = archive.0.layout.paths;
-        cursor.header(PATHS, &body, 0)?;
-        let differs = cursor.damaged(PATHS, PATHS_DIFFER);
+        reader.header(PATHS, &body, 0)?;
+        let differs = reader.damaged(PATHS, PATHS_DIFFER);
         if paths::byte_len(&self.diff) != body.len {
             return Err(differs);
         }
-        compare_paths(&self.diff, BodyReader::new(&mut cursor, body, PATHS), differs)?;
-        cursor.padding(PATHS, &body)
+        compare_paths(&self.diff, StoredReader::new(&mut reader, body, PATHS), differs)?;
+        reader.padding(PATHS, &body)
     }
 }
 
 /// The contents, in runs that take about as long to read.
-fn runs(contents: &[Recipe]) -> Vec<&[Recipe]> {
+fn runs(contents: &[Composition]) -> Vec<&[Composition]> {
     let (mut runs, mut start, mut cost) = (Vec::new(), 0, 0u64);
-    for (number, recipe) in contents.iter().enumerate() {
-        cost = cost.saturating_add(recipe.cost());
+    for (number, composition) in contents.iter().enumerate() {
+        cost = cost.saturating_add(composition.cost());
         if cost >= RUN_LEN {
             runs.extend(contents.get(start..=number));
             (start, cost) = (number + 1, 0);
@@ -70,10 +72,10 @@ fn runs(contents: &[Recipe]) -> Vec<&[Recipe]> {
 fn verify_content(
     data: &DiffData,
     reader: &mut ContentReader<'_>,
-    recipe: &Recipe,
+    composition: &Composition,
     progress: Option<&Progress>,
 ) -> Result<(), Error> {
-    let Some(change) = data.change(recipe) else { return Ok(()) };
+    let Some(change) = data.change(composition) else { return Ok(()) };
     let mut body = reader.open(change)?;
     let digest = body.digest(progress).map_err(|error| unread(error, &data.archives))?;
     body.padding()?;

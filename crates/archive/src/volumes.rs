@@ -1,5 +1,5 @@
 //! An archive in several files: which bytes are in which, and their names. Knows nothing of what is in
-//! them but that they are cut between compressed members.
+//! them but that they are cut between frames.
 
 use std::collections::HashMap;
 use std::ffi::OsString;
@@ -155,19 +155,19 @@ fn keep_mode(file: &Path, path: &Path) -> io::Result<()> {
     take_after(&file, path, Readers::Owner)
 }
 
-/// Where in the archive each volume ends, the last one too, when members of these lengths, each of which
+/// Where in the archive each volume ends, the last one too, when frames of these lengths, each of which
 /// may begin a volume or not, were written with this limit and TABLE begins at `table_at`.
 pub(crate) fn ends(
-    members: impl Iterator<Item = (u64, bool)>,
+    frames: impl Iterator<Item = (u64, bool)>,
     limit: u64,
     table_at: u64,
 ) -> Vec<u64> {
     let (mut ends, mut start, mut group, mut at) = (Vec::new(), 0, 0, 0);
-    for (member, may_begin) in members {
+    for (frame, may_begin) in frames {
         if may_begin {
             group = at;
         }
-        at += member;
+        at += frame;
         if at - start > limit && group > start {
             ends.push(group);
             start = group;
@@ -296,9 +296,9 @@ mod tests {
 
     #[test]
     fn volumes_end_where_the_next_member_does_not_fit() {
-        let all = |members: &[u64], limit| {
-            let end = members.iter().sum();
-            ends(members.iter().map(|&member| (member, true)), limit, end)
+        let all = |frames: &[u64], limit| {
+            let end = frames.iter().sum();
+            ends(frames.iter().map(|&frame| (frame, true)), limit, end)
         };
         assert_eq!(all(&[3, 3, 3], 10), [u64::MAX]);
         assert_eq!(all(&[3, 3, 5, 20, 1], 10), [6, 11, 31, 32, u64::MAX]);

@@ -10,14 +10,14 @@ use rayon::ScopeFifo;
 use rsync_core::Progress;
 
 use crate::codec::Packer;
-use crate::frame::{Framed, Framing};
-use crate::members::MemberWriter;
+use crate::frames::FrameWriter;
 use crate::open::{DIFF, PATHS};
-use crate::queue::Queue;
+use crate::ordered_pool::OrderedPool;
 use crate::table::{BlockRow, Head, Table, Trailer};
-use crate::{ArchiveOptions, Error, frame, paths};
+use crate::tar_entry::{Framing, TarEntry};
+use crate::{ArchiveOptions, Error, paths, tar_entry};
 
-/// The contents that one task of the thread pool makes ready have this many bytes at most: two members, so
+/// The contents that one task of the thread pool makes ready have this many bytes at most: two frames, so
 /// that contents which come from an archive are unpacked one and a half times, not three times.
 const RUN_LEN: u64 = 2 << 20;
 /// The most runs in memory at once, whatever the number of threads.
@@ -53,11 +53,11 @@ where
         let all = encoded.blocks().flat_map(|(changes, _)| runs(changes));
         let mut ahead = Ahead::new(all.filter(|run| is_short(run)), &contents, scope);
         ahead.begin();
-        let mut tar = MemberWriter::new(out, packer, scope);
+        let mut tar = FrameWriter::new(out, packer, scope);
         let head = write_head(&mut tar, diff, &encoded, volume_len)?;
         let (blocks, deltas) = write_contents(&mut tar, &encoded, &contents, ahead)?;
-        let (members, table_offset) = tar.settle().map_err(Error::Write)?;
-        let table = Table { head, members: members.to_vec(), blocks, deltas };
+        let (frames, table_offset) = tar.settle().map_err(Error::Write)?;
+        let table = Table { head, frames: frames.to_vec(), blocks, deltas };
         let end = table_and_trailer(&table, table_offset, packer)?;
         let out = tar.get_mut();
         before_table(out)
@@ -67,23 +67,23 @@ where
     })
 }
 
-/// Where tar members go.
+/// Where tar entries go.
 pub(crate) trait Sink: Write {
-    /// What comes next is a tar member of `len` bytes, header and padding included, in which no volume ends.
+    /// What comes next is a tar entry of `len` bytes, header and padding included, in which no volume ends.
     fn whole(&mut self, len: u64) -> io::Result<()>;
 }
 
-impl<W: Write> Sink for MemberWriter<'_, '_, W> {
+impl<W: Write> Sink for FrameWriter<'_, '_, W> {
     fn whole(&mut self, len: u64) -> io::Result<()> {
         self.fit(len)
     }
 }
 
-/// Some contents as tar members, kept until it is their turn.
+/// Some contents as tar entries, kept until it is their turn.
 #[derive(Default)]
 struct Run {
     bytes: Vec<u8>,
-    /// The lengths of the tar members, where those matter.
+    /// The lengths of the tar entries, where those matter.
     whole: Vec<u64>,
 }
 
@@ -91,9 +91,9 @@ impl Run {
     fn write_to(&self, out: &mut impl Sink) -> io::Result<()> {
         let mut rest = self.bytes.as_slice();
         for &len in &self.whole {
-            let (member, after) = rest.split_at_checked(len as usize).unwrap_or((rest, &[]));
+            let (frame, after) = rest.split_at_checked(len as usize).unwrap_or((rest, &[]));
             out.whole(len)?;
-            out.write_all(member)?;
+            out.write_all(frame)?;
             rest = after;
         }
         out.write_all(rest)
@@ -122,7 +122,7 @@ pub(crate) struct Slot<'w, S: ?Sized = dyn Sink + 'w> {
     out: &'w mut S,
     name: String,
     framing: Framing,
-    body: Option<Framed>,
+    body: Option<TarEntry>,
     at: u64,
 }
 
@@ -138,13 +138,13 @@ impl<'w, S: Sink + ?Sized> Slot<'w, S> {
         self.header(&body).map_err(Error::Write)
     }
 
-    fn header(&mut self, body: &Framed) -> io::Result<()> {
+    fn header(&mut self, body: &TarEntry) -> io::Result<()> {
         let (name, size) = body.header(&self.name, self.at);
         if self.framing == Framing::PARTS {
-            let padded = size + frame::padding(size).len() as u64;
-            self.out.whole(padded + frame::HEADER_LEN as u64)?;
+            let padded = size + tar_entry::padding(size).len() as u64;
+            self.out.whole(padded + tar_entry::HEADER_LEN as u64)?;
         }
-        self.out.write_all(&frame::header(&name, size))
+        self.out.write_all(&tar_entry::header(&name, size))
     }
 
     /// Writes the padding, and gives the length and what it all takes up.
@@ -152,7 +152,7 @@ impl<'w, S: Sink + ?Sized> Slot<'w, S> {
         let body = self.body.filter(|body| body.len == self.at);
         let short = || Error::Write(io::Error::other("a content shorter than it was to be"));
         let body = body.ok_or_else(short)?;
-        self.out.write_all(frame::padding(body.len)).map_err(Error::Write)?;
+        self.out.write_all(tar_entry::padding(body.len)).map_err(Error::Write)?;
         Ok((body.len, body.end))
     }
 }
@@ -211,7 +211,7 @@ fn content(
     progress: Option<&Progress>,
 ) -> Result<Stored, Error> {
     check_cancelled(progress)?;
-    let (Some(stored), Some(name)) = (change.stored_content(), paths::member_name(change)) else {
+    let (Some(stored), Some(name)) = (change.stored_content(), paths::frame_name(change)) else {
         return Ok(Stored::default());
     };
     let mut slot = Slot::new(out, name, framing);
@@ -224,9 +224,9 @@ fn content(
     Ok(Stored { len: footprint, deltas })
 }
 
-/// Writes `diff.index`, each block of changes in a member of its own, and PATHS.
+/// Writes `diff.index`, each block of changes in a frame of its own, and PATHS.
 fn write_head<W: Write>(
-    tar: &mut MemberWriter<'_, '_, W>,
+    tar: &mut FrameWriter<'_, '_, W>,
     diff: &DiffIndex,
     encoded: &Encoded<'_>,
     volume_len: u64,
@@ -239,7 +239,7 @@ fn write_head<W: Write>(
     let diff_len = encoded.byte_len();
     let mut slot = Slot::new(&mut *tar, DIFF.to_owned(), framing);
     slot.begin(diff_len)?;
-    let cut = |slot: &mut &mut Slot<'_, MemberWriter<'_, '_, W>>| match framing {
+    let cut = |slot: &mut &mut Slot<'_, FrameWriter<'_, '_, W>>| match framing {
         Framing::PARTS => slot.out.cut_joined(),
         _ => slot.out.cut(),
     };
@@ -266,7 +266,7 @@ fn write_head<W: Write>(
 struct Ahead<'a, 's, I, C> {
     to_begin: I,
     contents: &'s C,
-    begun: Queue<'a, 's, Result<(Stored, Run), Error>>,
+    begun: OrderedPool<'a, 's, Result<(Stored, Run), Error>>,
 }
 
 impl<'a, 's, I, C> Ahead<'a, 's, I, C>
@@ -275,7 +275,7 @@ where
     C: Fn(&[Change], &mut dyn Sink) -> Result<Stored, Error> + Sync,
 {
     fn new(to_begin: I, contents: &'s C, scope: &'a ScopeFifo<'s>) -> Ahead<'a, 's, I, C> {
-        Ahead { to_begin, contents, begun: Queue::new(scope) }
+        Ahead { to_begin, contents, begun: OrderedPool::new(scope) }
     }
 
     /// Begins as many as may be in memory.
@@ -302,7 +302,7 @@ where
 /// Writes the contents of all changes, in path order. Gives a row for each block, and the length of each
 /// delta. A file that is longer than a run streams through here.
 fn write_contents<'s, W: Write, C>(
-    tar: &mut MemberWriter<'_, 's, W>,
+    tar: &mut FrameWriter<'_, 's, W>,
     encoded: &Encoded<'s>,
     contents: &'s C,
     mut ahead: Ahead<'_, 's, impl Iterator<Item = &'s [Change]>, C>,
@@ -364,7 +364,7 @@ fn content_len(change: &Change) -> u64 {
     stored.map_or(0, |new| new.node.len())
 }
 
-/// TABLE's members, which begin at `table_offset` of the archive, and the trailer.
+/// TABLE's frames, which begin at `table_offset` of the archive, and the trailer.
 fn table_and_trailer(table: &Table, table_offset: u64, packer: Packer) -> Result<Vec<u8>, Error> {
     let body = table.to_bytes().map_err(Error::EncodeTable)?;
     let packed = Table::pack(packer, &body).map_err(Error::Write)?;

@@ -10,7 +10,7 @@ use container::{SectionError, max_held};
 use dirindex::stored::StoredSignature;
 use dirindex::{DirIndex, PathSlice, Record, RelPath, Root, replace_file};
 
-use crate::{Change, Class, Content, Entry, Error, New, Signatures, fold};
+use crate::{Change, Class, Content, Entry, Error, New, Signatures, collapse};
 
 /// What changed between two trees: from the one whose root is [`base`](DiffIndex::base) to the one
 /// whose root is [`result`](DiffIndex::result).
@@ -204,8 +204,8 @@ impl DiffIndex {
         if old.root() != self.base {
             return Err(Error::WrongBase { expected: self.base, found: old.root() });
         }
-        let whole = self.unfold(|tree| {
-            let entries = fold::below(old.records(), tree.from);
+        let whole = self.expand(|tree| {
+            let entries = collapse::below(old.records(), tree.from);
             let elsewhere = || unusable(tree.from, "the base index says something else");
             entries.filter(|entries| tree.holds(entries)).ok_or_else(elsewhere)
         })?;

@@ -45,7 +45,7 @@ pub enum Error {
          starts from, or by all diffs before it, back to a full one",
         part + 1
     )]
-    Folded {
+    Collapsed {
         /// The number of the diff, from 0.
         part: usize,
         /// The directory, where it was.

@@ -32,18 +32,18 @@
 
 mod between;
 mod change;
+mod collapse;
 mod diff;
 mod encoded;
 mod error;
-mod fold;
 mod merge;
 mod resemble;
 
 use dirindex::Entry;
 
 pub use change::{Change, Class, Content, New};
+pub use collapse::MovedTree;
 pub use diff::DiffIndex;
 pub use encoded::{BLOCK, Encoded, Signatures, read_block};
 pub use error::Error;
-pub use fold::MovedTree;
 pub use merge::{Contents, Merge, Merged};

@@ -15,7 +15,7 @@ use rsync_core::Digest;
 
 use self::proof::Proof;
 pub use self::read::{Contents, Merged};
-use crate::fold::Growth;
+use crate::collapse::Growth;
 use crate::{DiffIndex, Error};
 
 /// What diffs that follow one another lead to: the merge of sorted runs. See P. O'Neil et al., "The Log-Structured

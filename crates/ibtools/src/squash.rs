@@ -93,7 +93,7 @@ fn explained(error: Error) -> anyhow::Error {
     match error {
         Error::Archived(archive::Error::Diff {
             archive,
-            source: diffindex::Error::Folded { path, .. },
+            source: diffindex::Error::Collapsed { path, .. },
         }) => anyhow!(
             "{archive} moves the directory {path} with all that is below it, and these archives do not say \
              what that is: give those before them too, from a full backup on, or the index of the tree that \
@@ -112,7 +112,7 @@ fn pack(
 ) -> Result<u64, Error> {
     let ticker = console.ticker("packing", Some(Totals::of(squashed.diff()).content()));
     let options = options(args, ticker.progress());
-    Ok(squashed.repack(place, &options)?.size())
+    Ok(squashed.compact(place, &options)?.size())
 }
 
 /// Packs what was squashed into what is no file, and gives the length of the archive.

@@ -44,7 +44,7 @@ impl Chains {
         let load = |name| Archive::open(chains.path(name)).unwrap().load().unwrap();
         let squashed = DiffData::squash(&[load(&third), load(&fourth)]).unwrap();
         let name = ArchiveName { since: third.since, ..fourth };
-        squashed.repack(chains.path(&name), &ArchiveOptions::default()).unwrap();
+        squashed.compact(chains.path(&name), &ArchiveOptions::default()).unwrap();
         chains
     }
 
@@ -235,7 +235,7 @@ fn around_one_that_takes_from_what_is_damaged() {
     let parts = [load(&names[2]), load(&names[3])];
     let squashed = DiffData::squash_from(&indexes[1], &parts).unwrap();
     let short = ArchiveName { since: Some(points[1]), ..names[3] };
-    squashed.repack(path(&short), &ArchiveOptions::default()).unwrap();
+    squashed.compact(path(&short), &ArchiveOptions::default()).unwrap();
     let middle = fs::metadata(path(&names[1])).unwrap().len() / 2;
     flip(&path(&names[1]), middle as usize);
 

@@ -98,7 +98,7 @@ impl Chain {
             parts[0].since.map_or_else(DirIndex::empty, |since| self.states[&since].clone());
         let parts: Vec<DiffData> = parts.iter().map(load).collect();
         let data = DiffData::squash_from(&before, &parts).unwrap();
-        data.repack(path, &ArchiveOptions::default()).unwrap();
+        data.compact(path, &ArchiveOptions::default()).unwrap();
         self.short = true;
     }
 

@@ -130,7 +130,7 @@ proptest! {
             };
             let data = DiffData::squash_from(&before, &load(parts)).unwrap();
             let name = ArchiveName { since: parts[0].name.since, ..way.last().unwrap().name };
-            data.repack(store.path().join(name.to_string()), &Default::default()).unwrap();
+            data.compact(store.path().join(name.to_string()), &Default::default()).unwrap();
         }
         let kept = keep.of(known.keys().copied());
         let options = PruneOptions { keep, ..PruneOptions::default() };
@@ -219,7 +219,7 @@ fn a_shortcut_that_does_not_hold_does_not_replace_the_way_around() {
     // Sound in itself, from nothing, but with a flipped bit in a content.
     let data = DiffData::open(filled.path(0)).unwrap();
     let path = filled.store.path().join(full.to_string());
-    data.repack(&path, &Default::default()).unwrap();
+    data.compact(&path, &Default::default()).unwrap();
     let mut bytes = fs::read(&path).unwrap();
     let middle = bytes.len() / 2;
     bytes[middle] ^= 1;

@@ -16,7 +16,7 @@ mod stream;
 mod writer;
 
 pub use command::CommandBytes;
-pub use compose::{Extents, MAX_RUNS, Piece, Pieces};
+pub use compose::{DeltaPart, DeltaParts, MAX_SEGMENTS, Segments};
 pub use patch::{Patched, patch, patch_sealed};
 pub use reader::DeltaFault;
 pub use seal::Seal;

@@ -89,8 +89,8 @@ mod signature;
 mod weak_sum;
 
 pub use delta::{
-    CommandBytes, Delta, DeltaFault, DeltaStats, Extents, MAX_RUNS, Patched, Piece, Pieces, Seal,
-    delta, delta_sealed, patch, patch_sealed,
+    CommandBytes, Delta, DeltaFault, DeltaPart, DeltaParts, DeltaStats, MAX_SEGMENTS, Patched,
+    Seal, Segments, delta, delta_sealed, patch, patch_sealed,
 };
 pub use digest::{Digest, ParseDigestError};
 pub use error::{Error, Result};

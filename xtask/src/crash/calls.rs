@@ -152,5 +152,5 @@ fn judge(job: &Job, dir: &Path, end: End, status: ExitStatus, errors: &str) -> R
     };
     ensure!(fits, "it ended with {status}");
     job.judge_left(dir, end, errors)?;
-    job.judge_again(dir)
+    job.judge_again(dir, errors)
 }

@@ -89,7 +89,7 @@ impl Tally<'_> {
         ensure!(!errors.contains("panicked"), "a panic");
         job.judge_left(dir, End::Failed, errors)?;
         self.resize(ENOUGH)?;
-        job.judge_again(dir)
+        job.judge_again(dir, errors)
     }
 
     fn resize(&self, options: &str) -> Result<()> {

@@ -111,7 +111,8 @@ impl Cutter<'_> {
             ))
             .context("cannot cut the power")?;
             cut += 1;
-            let judged = job.judge_left(&dir, End::Killed, "").and_then(|()| job.judge_again(&dir));
+            let judged =
+                job.judge_left(&dir, End::Killed, "").and_then(|()| job.judge_again(&dir, ""));
             if let Err(error) = judged {
                 bad += 1;
                 if !is_control {

@@ -33,7 +33,7 @@ fn read_forward(trees: &Trees, archive: &[u8]) -> Result<(), String> {
 /// The contents of [`small`] in the order of the archive: after `diff.index` and PATHS.
 pub(crate) const CREATED: usize = 2;
 
-/// The compressed members of [`small`]: `diff.index` up to its one block, that block, the rest of
+/// The frames of [`small`]: `diff.index` up to its one block, that block, the rest of
 /// `diff.index`, PATHS, the contents.
 pub(crate) const PATHS: usize = 3;
 pub(crate) const CONTENTS: usize = 4;
@@ -51,7 +51,7 @@ pub(crate) const fn case(name: &'static str, bend: fn(&mut Forge), expected: &'s
 
 /// Changes a header of the first content.
 pub(crate) fn header(forge: &mut Forge, change: impl FnOnce(&mut tar::Header)) {
-    change(&mut forge.members[CREATED].header);
+    change(&mut forge.frames[CREATED].header);
 }
 
 /// Each case's archive must be refused by who reads all of it, from its end or front to back, with the error that is expected and within

@@ -177,8 +177,8 @@ impl Part {
     /// The archive, with `paths` as its PATHS.
     fn archive(&self, paths: &[u8]) -> Vec<u8> {
         let Part { base, result, index, blocks_at, blocks, .. } = self;
-        let member = TarMember::new("diff.index", index).to_bytes();
-        let (start, mut rest) = member.split_at(512 + *blocks_at as usize);
+        let frame = TarMember::new("diff.index", index).to_bytes();
+        let (start, mut rest) = frame.split_at(512 + *blocks_at as usize);
         let mut stream = vec![start];
         let (mut rows, mut deltas): (_, Vec<u64>) = (Vec::new(), Vec::new());
         let mut contents: Vec<u8> = Vec::new();
@@ -202,12 +202,12 @@ impl Part {
             let check = *blake3::hash(packed).as_bytes().first_chunk().unwrap();
             Row { stored: packed.len() as u32, len: chunk.len() as u32, check }
         };
-        let members: Vec<Row> = packed.iter().zip(&stream).map(row).collect();
+        let frames: Vec<Row> = packed.iter().zip(&stream).map(row).collect();
         let (base, result, diff) = (*base, *result, index.len() as u64);
         let head = Head { base, result, diff, blocks_at: *blocks_at, paths: paths_len, volume: 0 };
         let mut writer = Writer::new(Vec::new(), *b"TABL").unwrap();
         writer.section(&Section::encode(1, &head).unwrap()).unwrap();
-        writer.section(&Section::encode(2, &members).unwrap()).unwrap();
+        writer.section(&Section::encode(2, &frames).unwrap()).unwrap();
         writer.section(&Section::encode(3, &rows).unwrap()).unwrap();
         writer.section(&Section::encode(4, &deltas).unwrap()).unwrap();
         let (body, _) = unmasked(writer.finish_part().unwrap(), *b"TABL", BLOCKS);

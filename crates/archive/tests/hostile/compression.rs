@@ -1,4 +1,4 @@
-//! Compressed members that are not what they are said to be.
+//! Compressed frames that are not what they are said to be.
 
 use archive::Format;
 
@@ -9,12 +9,12 @@ use crate::limits::Meter;
 
 pub(crate) const CASES: &[Case] = &[
     case(
-        "a member that unpacks to more than declared",
+        "a frame that unpacks to more than declared",
         |f| f.on_packed = |packed| packed[CONTENTS] = pack_like(&packed[CONTENTS], 4 << 20),
         "it unpacks to more than is declared",
     ),
     case(
-        "a member that unpacks to less",
+        "a frame that unpacks to less",
         |f| f.on_packed = |packed| packed[CONTENTS] = pack_like(&packed[CONTENTS], 10),
         "it has another length than is declared",
     ),
@@ -29,7 +29,7 @@ pub(crate) const CASES: &[Case] = &[
         "diff.index at byte 0: it unpacks to more than is declared",
     ),
     case(
-        "two members declared as one",
+        "two frames declared as one",
         |f| {
             f.on_packed =
                 |packed| packed[CONTENTS] = [&packed[CONTENTS][..], &packed[PATHS]].concat()
@@ -37,17 +37,17 @@ pub(crate) const CASES: &[Case] = &[
         "it has another length than is declared",
     ),
     case(
-        "bytes after a member",
+        "bytes after a frame",
         |f| f.on_packed = |packed| packed[CONTENTS].extend([0; 9]),
         "it has another length than is declared",
     ),
     case(
-        "a member cut short",
+        "a frame cut short",
         |f| f.on_packed = |packed| _ = packed[CONTENTS].pop(),
         "hostile: created/",
     ),
     case(
-        "no member where one is declared",
+        "no frame where one is declared",
         |f| f.on_packed = |packed| packed[CONTENTS].fill(0),
         "hostile: created/",
     ),

@@ -101,7 +101,7 @@ fn messages_name_the_archive_the_member_and_the_place() {
             }
             parts.insert(part.split('/').next().unwrap().to_owned());
         }
-        // One compressed member holds all contents here; its damage is said of the first.
+        // One frame holds all contents here; its damage is said of the first.
         let first = parts.iter().find(|part| ["created", "updated"].contains(&part.as_str()));
         assert!(first.is_some(), "{parts:?}");
         for part in ["diff.index", "PATHS", "TABLE", "trailer"] {

@@ -16,7 +16,7 @@ pub(crate) const CASES: &[Case] = &[
         "the tar stream does not end after it",
     ),
     case(
-        "a member after the end",
+        "a frame after the end",
         |f| f.end.extend([0; 512]),
         "the tar stream does not end after it",
     ),

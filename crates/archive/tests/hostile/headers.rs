@@ -68,38 +68,38 @@ pub(crate) const SIZES: &[Case] = &[
     ),
     case(
         "a body that is shorter than declared",
-        |f| f.members[CREATED].body.truncate(0),
+        |f| f.frames[CREATED].body.truncate(0),
         "its contents end at byte",
     ),
     case(
         "a body that is a block longer",
-        |f| f.members[CREATED].body.extend([0; 512]),
+        |f| f.frames[CREATED].body.extend([0; 512]),
         "its contents end at byte",
     ),
     case(
         "padding that is not zero",
-        |f| f.members[CREATED].padding = Some(vec![1; 505]),
+        |f| f.frames[CREATED].padding = Some(vec![1; 505]),
         "its padding is not zero",
     ),
     case(
         "padding of PATHS that is not zero",
         |f| {
-            let len = f.members[1].body.len();
-            f.members[1].padding = Some(vec![b'\n'; len.next_multiple_of(512) - len]);
+            let len = f.frames[1].body.len();
+            f.frames[1].padding = Some(vec![b'\n'; len.next_multiple_of(512) - len]);
         },
         "PATHS at byte",
     ),
     case(
         "padding of diff.index that is not zero",
         |f| {
-            let len = f.members[0].body.len();
-            f.members[0].padding = Some(vec![b'\n'; len.next_multiple_of(512) - len]);
+            let len = f.frames[0].body.len();
+            f.frames[0].padding = Some(vec![b'\n'; len.next_multiple_of(512) - len]);
         },
         "its padding is not zero",
     ),
     case(
         "a missing padding",
-        |f| f.members[CREATED].padding = Some(vec![]),
+        |f| f.frames[CREATED].padding = Some(vec![]),
         "its contents end at byte",
     ),
 ];

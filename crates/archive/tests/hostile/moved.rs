@@ -38,7 +38,7 @@ fn moved() -> Trees {
 
 /// Bends the two rows, or adds some.
 fn rows(forge: &mut Forge, bend: impl FnOnce(&mut Vec<Row>)) {
-    let sections = Sections::from_bytes(forge.members[0].body.clone(), *b"DIFF").unwrap();
+    let sections = Sections::from_bytes(forge.frames[0].body.clone(), *b"DIFF").unwrap();
     let mut rows: Vec<Row> = sections.decode_all(2).unwrap();
     assert_eq!(rows.len(), 2);
     bend(&mut rows);

@@ -1,4 +1,4 @@
-//! Tar members under other names than the diff's.
+//! Tar frames under other names than the diff's.
 
 use crate::cases::{Case, case, check, header};
 
@@ -29,12 +29,12 @@ pub(crate) const CASES: &[Case] = &[
     case("a name that is too long", |f| header(f, |h| h.as_mut_bytes()[40] = b'0'), "is named"),
     case(
         "diff.index under another name",
-        |f| set_name(&mut f.members[0].header, b"diff"),
-        "diff.index at byte 0: the tar member in its place is named \"diff\"",
+        |f| set_name(&mut f.frames[0].header, b"diff"),
+        "diff.index at byte 0: the tar entry in its place is named \"diff\"",
     ),
     case(
         "PATHS under another name",
-        |f| set_name(&mut f.members[1].header, b"paths"),
+        |f| set_name(&mut f.frames[1].header, b"paths"),
         "PATHS at byte",
     ),
     case(

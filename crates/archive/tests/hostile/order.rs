@@ -1,4 +1,4 @@
-//! Tar members that are swapped, missing, added, or have another's content.
+//! Tar frames that are swapped, missing, added, or have another's content.
 
 use crate::cases::{CONTENTS, CREATED, Case, case, check};
 use crate::forge::TarMember;
@@ -6,36 +6,36 @@ use crate::forge::TarMember;
 pub(crate) const CASES: &[Case] = &[
     case(
         "two contents swapped",
-        |f| f.members.swap(CREATED, CREATED + 1),
-        "the tar member in its place is named",
+        |f| f.frames.swap(CREATED, CREATED + 1),
+        "the tar entry in its place is named",
     ),
     case(
         "a content twice",
-        |f| f.members.insert(CREATED, f.members[CREATED].clone()),
+        |f| f.frames.insert(CREATED, f.frames[CREATED].clone()),
         "its contents end at byte",
     ),
-    case("a content missing", |f| drop(f.members.remove(CREATED)), "its contents end at byte"),
-    case("all contents missing", |f| f.members.truncate(CREATED), "its contents end at byte"),
+    case("a content missing", |f| drop(f.frames.remove(CREATED)), "its contents end at byte"),
+    case("all contents missing", |f| f.frames.truncate(CREATED), "its contents end at byte"),
     case(
         "a content that no change has",
-        |f| f.members.push(TarMember::new("created/x", b"x")),
+        |f| f.frames.push(TarMember::new("created/x", b"x")),
         "its contents end at byte",
     ),
     case(
-        "an unknown member at the front",
-        |f| f.members.insert(0, TarMember::new("x", b"")),
+        "an unknown frame at the front",
+        |f| f.frames.insert(0, TarMember::new("x", b"")),
         "its contents end at byte",
     ),
     case(
         "diff.index and PATHS swapped",
-        |f| f.members.swap(0, 1),
-        "its members are not cut where they must be",
+        |f| f.frames.swap(0, 1),
+        "its frames are not cut where they must be",
     ),
     case(
         "two bodies swapped",
         |f| {
             // Of one length, so that nothing but the digest tells.
-            f.members[CREATED].body = b"CREATED".to_vec();
+            f.frames[CREATED].body = b"CREATED".to_vec();
         },
         "created has another content",
     ),
@@ -46,11 +46,11 @@ pub(crate) const CASES: &[Case] = &[
     ),
     case(
         "PATHS that says something else",
-        |f| f.members[1].body[200] ^= 1,
+        |f| f.frames[1].body[200] ^= 1,
         "it does not say what the diff says",
     ),
-    case("a diff that is none", |f| f.members[0].body.fill(0), "diff.index cannot be used"),
-    case("another diff's end", |f| f.members[0].body.reverse(), "diff.index cannot be used"),
+    case("a diff that is none", |f| f.frames[0].body.fill(0), "diff.index cannot be used"),
+    case("another diff's end", |f| f.frames[0].body.reverse(), "diff.index cannot be used"),
 ];
 
 #[test]

@@ -1,4 +1,4 @@
-//! What TABLE says of the members, and of itself.
+//! What TABLE says of the frames, and of itself.
 
 use container::{Packing, Section};
 
@@ -8,12 +8,12 @@ use crate::held::count;
 
 pub(crate) const CASES: &[Case] = &[
     case(
-        "a member listed longer",
+        "a frame listed longer",
         |f| f.on_rows = |rows| rows[CONTENTS].len += 512,
         "its contents end at byte",
     ),
     case(
-        "a member listed shorter",
+        "a frame listed shorter",
         |f| f.on_rows = |rows| rows[CONTENTS].len -= 512,
         "its contents end at byte",
     ),
@@ -42,33 +42,29 @@ pub(crate) const CASES: &[Case] = &[
     case(
         "a stored length too many",
         |f| f.on_rows = |rows| rows[CONTENTS].stored += 1,
-        "its members end at byte",
+        "its frames end at byte",
     ),
-    case("a member too few", |f| f.on_rows = |rows| _ = rows.pop(), "its members end at byte"),
+    case("a frame too few", |f| f.on_rows = |rows| _ = rows.pop(), "its frames end at byte"),
     case(
-        "a member too many",
+        "a frame too many",
         |f| f.on_rows = |rows| rows.push(rows[0].clone()),
-        "its members end at byte",
+        "its frames end at byte",
     ),
-    case("a member of no length", |f| f.on_rows = |rows| rows[1].len = 0, "it lists member 1 with"),
+    case("a frame of no length", |f| f.on_rows = |rows| rows[1].len = 0, "it lists frame 1 with"),
+    case("a frame of no bytes", |f| f.on_rows = |rows| rows[1].stored = 0, "it lists frame 1 with"),
     case(
-        "a member of no bytes",
-        |f| f.on_rows = |rows| rows[1].stored = 0,
-        "it lists member 1 with",
-    ),
-    case(
-        "a member of 4 GiB",
+        "a frame of 4 GiB",
         |f| f.on_rows = |rows| rows[1].len = u32::MAX,
-        "it lists member 1 with",
+        "it lists frame 1 with",
     ),
     case(
-        "a member stored in 4 GiB",
+        "a frame stored in 4 GiB",
         |f| f.on_rows = |rows| rows[1].stored = u32::MAX,
-        "it lists member 1 with",
+        "it lists frame 1 with",
     ),
-    case("no members", |f| f.on_rows = |rows| rows.clear(), "its members end at byte 0"),
+    case("no frames", |f| f.on_rows = |rows| rows.clear(), "its frames end at byte 0"),
     case(
-        "more members than fit",
+        "more frames than fit",
         |f| {
             f.on_sections = |sections| {
                 // Two numbers of 1 MiB, and a check.
@@ -81,7 +77,7 @@ pub(crate) const CASES: &[Case] = &[
         "it lists more than the archive can hold",
     ),
     case(
-        "members not cut before PATHS",
+        "frames not cut before PATHS",
         |f| {
             f.on_stream = |chunks| {
                 let next = chunks.remove(PATHS);
@@ -91,7 +87,7 @@ pub(crate) const CASES: &[Case] = &[
         "not cut where they must be",
     ),
     case(
-        "members not cut before the contents",
+        "frames not cut before the contents",
         |f| {
             f.on_stream = |chunks| {
                 let next = chunks.remove(CONTENTS);
@@ -155,7 +151,7 @@ pub(crate) const CASES: &[Case] = &[
         "it has other sections",
     ),
     case(
-        "members that are none",
+        "frames that are none",
         |f| {
             f.on_sections = |s| s[1] = (2, Section::new(2, vec![0xff; 9], Packing::Stored).unwrap())
         },

@@ -9,52 +9,52 @@ use crate::names::set_name;
 const LAST: usize = CREATED + 2;
 
 pub(crate) const CASES: &[Case] = &[
-    case("two parts swapped", |f| f.members.swap(CREATED, CREATED + 1), "is named \"created/"),
+    case("two parts swapped", |f| f.frames.swap(CREATED, CREATED + 1), "is named \"created/"),
     case(
         "a part twice",
-        |f| f.members.insert(CREATED, f.members[CREATED].clone()),
+        |f| f.frames.insert(CREATED, f.frames[CREATED].clone()),
         "its contents end at byte",
     ),
-    case("a part missing", |f| drop(f.members.remove(CREATED)), "its contents end at byte"),
+    case("a part missing", |f| drop(f.frames.remove(CREATED)), "its contents end at byte"),
     case(
         "a last part of another content",
-        |f| set_name(&mut f.members[LAST].header, b"created/x.00000003"),
+        |f| set_name(&mut f.frames[LAST].header, b"created/x.00000003"),
         "is named \"created/x.00000003\"",
     ),
     case(
         "a part that is a link",
-        |f| f.members[LAST].header.set_entry_type(tar::EntryType::Link),
+        |f| f.frames[LAST].header.set_entry_type(tar::EntryType::Link),
         "type '1'",
     ),
     case(
         "a part of another length",
-        |f| f.members[LAST].header.set_size(8),
+        |f| f.frames[LAST].header.set_size(8),
         "its tar header says 8 bytes, not 7",
     ),
     case(
         "padding of a last part that is not zero",
-        |f| f.members[LAST].padding = Some(vec![1; 505]),
+        |f| f.frames[LAST].padding = Some(vec![1; 505]),
         "its padding is not zero",
     ),
     case(
         "bytes moved from one part to another",
         |f| {
-            let moved = f.members[CREATED].body.split_off(1024);
-            f.members[CREATED].header.set_size(1024);
-            f.members[CREATED + 1].body.splice(0..0, moved);
+            let moved = f.frames[CREATED].body.split_off(1024);
+            f.frames[CREATED].header.set_size(1024);
+            f.frames[CREATED + 1].body.splice(0..0, moved);
         },
         "its tar header says 1024 bytes, not 1048064",
     ),
     case(
-        "one member where parts should be",
+        "one frame where parts should be",
         |f| {
-            let body = f.members.drain(CREATED..).flat_map(|part| part.body).collect::<Vec<u8>>();
-            f.members.push(TarMember::new("created/x", &body));
+            let body = f.frames.drain(CREATED..).flat_map(|part| part.body).collect::<Vec<u8>>();
+            f.frames.push(TarMember::new("created/x", &body));
         },
         "its contents end at byte",
     ),
     case(
-        "parts where one member should be",
+        "parts where one frame should be",
         |f| f.lengths.head.volume = 0,
         "the diff's contents take up to byte",
     ),

@@ -225,6 +225,12 @@ pub(crate) fn carried(diff: &DiffIndex) -> Vec<u8> {
     bytes
 }
 
+/// [`carried`] without what the tables do not have: what is known of the top directory.
+pub(crate) fn carried_below_top(diff: &DiffIndex) -> Vec<u8> {
+    let changes = diff.changes().to_vec();
+    carried(&DiffIndex::from_changes(diff.base(), diff.result(), changes).unwrap())
+}
+
 /// Files one after the other.
 pub(crate) fn cat(paths: &[PathBuf]) -> Vec<u8> {
     paths.iter().flat_map(|path| fs::read(path).unwrap()).collect()
@@ -287,7 +293,7 @@ pub(crate) fn small() -> Trees {
     )
 }
 
-/// Some MiB, so that there are several compressed members.
+/// Some MiB, so that there are several frames.
 pub(crate) fn large() -> Trees {
     Trees::new(
         |root| write(root, "base", &noise(9, 3 << 20)),

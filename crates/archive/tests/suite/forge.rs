@@ -10,7 +10,7 @@ use flate2::read::MultiGzDecoder;
 use libdeflater::{CompressionLvl, Compressor};
 use serde::{Deserialize, Serialize};
 
-/// A tar member: header and body. The padding follows from the body unless it is given.
+/// A tar entry: header and body. The padding follows from the body unless it is given.
 #[derive(Clone)]
 pub(crate) struct TarMember {
     pub(crate) header: tar::Header,
@@ -40,7 +40,7 @@ impl TarMember {
     }
 }
 
-/// A compressed member and what the table says of it.
+/// A frame and what the table says of it.
 #[derive(Clone, Serialize, Deserialize, Debug, PartialEq)]
 pub(crate) struct Row {
     pub(crate) stored: u32,
@@ -69,7 +69,7 @@ pub(crate) struct BlockRow {
     pub(crate) deltas: u64,
 }
 
-/// What the table says besides the members.
+/// What the table says besides the frames.
 #[derive(Clone)]
 pub(crate) struct Lengths {
     pub(crate) head: Head,
@@ -81,7 +81,7 @@ pub(crate) struct Lengths {
 pub(crate) struct Forge {
     pub(crate) format: Format,
     /// `diff.index`, `PATHS`, then the contents.
-    pub(crate) members: Vec<TarMember>,
+    pub(crate) frames: Vec<TarMember>,
     pub(crate) lengths: Lengths,
     /// The blocks as they were, and where the first began.
     honest: Vec<BlockRow>,
@@ -105,7 +105,7 @@ impl Forge {
             Format::Gzip => MultiGzDecoder::new(archive).read_to_end(&mut stream).unwrap(),
             Format::Zstd => zstd::Decoder::new(archive).unwrap().read_to_end(&mut stream).unwrap(),
         };
-        let mut members: Vec<TarMember> = tar::Archive::new(&stream[..])
+        let mut frames: Vec<TarMember> = tar::Archive::new(&stream[..])
             .entries()
             .unwrap()
             .map(|entry| {
@@ -115,7 +115,7 @@ impl Forge {
                 TarMember { header: entry.header().clone(), body, padding: None }
             })
             .collect();
-        let table = members.pop().unwrap();
+        let table = frames.pop().unwrap();
         assert_eq!(&*table.header.path_bytes(), b"TABLE");
         let sections = Sections::from_bytes(table.body, *b"TABL").unwrap();
         let blocks: Vec<BlockRow> = sections.decode_all(3).unwrap();
@@ -123,7 +123,7 @@ impl Forge {
         let head: Head = sections.decode(sections.of_kind(1).next().unwrap()).unwrap();
         Forge {
             format,
-            members,
+            frames,
             honest: blocks.clone(),
             blocks_at: head.blocks_at as usize,
             lengths: Lengths { head, blocks, deltas },
@@ -142,7 +142,7 @@ impl Forge {
     /// Makes `diff.index` one of these blocks and other sections, of any kinds, and says so wherever it is said. The first
     /// block is to have all contents.
     pub(crate) fn set_sections(&mut self, blocks: &[Section], others: &[Section]) {
-        let roots = Sections::from_bytes(self.members[0].body.clone(), *b"DIFF").unwrap();
+        let roots = Sections::from_bytes(self.frames[0].body.clone(), *b"DIFF").unwrap();
         let roots = Section::new(1, roots.raw(0).unwrap(), Packing::Zstd).unwrap();
         let mut writer = Writer::new(Vec::new(), *b"DIFF").unwrap();
         let all = [&roots].into_iter().chain(blocks).chain(others);
@@ -161,7 +161,7 @@ impl Forge {
         self.lengths.blocks = blocks.iter().enumerate().map(row).collect();
         self.honest = self.lengths.blocks.clone();
         self.lengths.head.diff = body.len() as u64;
-        self.members[0] = TarMember::new("diff.index", &body);
+        self.frames[0] = TarMember::new("diff.index", &body);
     }
 
     /// `diff.index`, header and all, cut before each block and after the last one.
@@ -181,7 +181,7 @@ impl Forge {
     /// Puts the archive together.
     pub(crate) fn build(&self) -> Vec<u8> {
         let format = self.format;
-        let parts: Vec<Vec<u8>> = self.members.iter().map(TarMember::to_bytes).collect();
+        let parts: Vec<Vec<u8>> = self.frames.iter().map(TarMember::to_bytes).collect();
         let (head, contents) = parts.split_at(2.min(parts.len()));
         let mut chunks = Vec::new();
         if let [diff, rest @ ..] = head {
@@ -192,7 +192,7 @@ impl Forge {
         (self.on_stream)(&mut chunks);
         let mut packed: Vec<Vec<u8>> = chunks.iter().map(|chunk| pack(format, chunk)).collect();
         (self.on_packed)(&mut packed);
-        // Members that were added are full, by their own word.
+        // Frames that were added are full, by their own word.
         let row = |(n, packed): (usize, &Vec<u8>)| Row {
             stored: packed.len() as u32,
             len: chunks.get(n).map_or(1 << 20, Vec::len) as u32,

@@ -49,11 +49,11 @@ fn count_files(dir: &Path) -> usize {
 const PYTHON: &str = "
 import sys, tarfile
 tar = tarfile.open(sys.argv[1])
-for member in tar:
-    assert member.isreg() and member.mode == 0o644 and member.mtime == 0, member
-    assert member.uid == member.gid == 0 and member.uname == member.gname == '', member
-    print(member.name)
-    tar.extract(member, sys.argv[2])
+for frame in tar:
+    assert frame.isreg() and frame.mode == 0o644 and frame.mtime == 0, frame
+    assert frame.uid == frame.gid == 0 and frame.uname == frame.gname == '', frame
+    print(frame.name)
+    tar.extract(frame, sys.argv[2])
 ";
 
 #[test]

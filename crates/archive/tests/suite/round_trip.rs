@@ -145,7 +145,7 @@ fn only_stored_contents_of_this_diff_open() {
     assert!(matches!(reader.open(&lie).map(|_| ()), Err(Error::NotStored { .. })));
 }
 
-/// One file of a large archive costs the members it lies in, and opening costs the ends.
+/// One file of a large archive costs the frames it lies in, and opening costs the ends.
 /// Of a stream contents come in path order; those that nobody asks for are passed over, and looked at all
 /// the same.
 #[test]
@@ -214,7 +214,7 @@ fn little_is_read_for_one_file() {
     assert!(reads <= 2 && bytes <= 2 * (1100 << 10), "{reads} reads of {bytes} for one file");
 }
 
-/// A reader goes by the table, wherever the writer has cut. So many members make a table that is
+/// A reader goes by the table, wherever the writer has cut. So many frames make a table that is
 /// longer than what opening reads at once.
 #[test]
 fn members_of_any_length_are_read() {

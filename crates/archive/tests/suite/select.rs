@@ -14,15 +14,15 @@ use diffindex::DiffIndex;
 use dirindex::{DirIndex, RelPath};
 
 use crate::common::{
-    Chain, FORMATS, Trees, carried, cat, find_part, noise, read_all, select_part, small, text,
-    write,
+    Chain, FORMATS, Trees, carried_below_top, cat, find_part, noise, read_all, select_part, small,
+    text, write,
 };
 
 fn path(text: &str) -> RelPath {
     RelPath::new(text).unwrap()
 }
 
-/// Some thousand entries: many blocks of changes, and contents over several members.
+/// Some thousand entries: many blocks of changes, and contents over several frames.
 fn many() -> Trees {
     Trees::new(
         |_| (),
@@ -158,7 +158,7 @@ fn what_is_planned_is_what_is_read() {
     }
 }
 
-/// However many files there are, one of them costs its members, two blocks and the table.
+/// However many files there are, one of them costs its frames, two blocks and the table.
 #[test]
 fn one_small_file_costs_its_member_and_a_little_of_the_diff() {
     let trees = many();
@@ -304,7 +304,9 @@ fn what_contents_came_from_need_not_be_there_any_more() {
     for paths in [["copy", "moved"], ["same", "moved"], ["copy", "same"]] {
         let paths = paths.map(path);
         let selected = find_part(&archives, &paths).unwrap();
-        assert_eq!(carried(selected.diff()), carried(select_part(&full, &paths).unwrap().diff()));
+        let expected = select_part(&full, &paths).unwrap();
+        let found = carried_below_top(selected.diff());
+        assert_eq!(found, carried_below_top(expected.diff()));
         for (at, bytes) in read_all(&selected, Path::new("none")).unwrap() {
             assert!(fs::read(chain.tmp.path().join(&at)).unwrap() == bytes, "{at}");
         }

@@ -108,14 +108,14 @@ fn deltas_that_lie() {
     chain.step(|root| write(root, "a", &edited(&[1000, 50_000])));
     chain.step(|root| write(root, "a", &edited(&[1000, 50_000, 70_000])));
     let honest = Forge::take_apart(Format::Zstd, &chain.archives[1]);
-    let delta_len = honest.members[2].body.len();
+    let delta_len = honest.frames[2].body.len();
     let parts = chain.parts();
     assert!(delta_len > 100, "a delta, and no more than its commands are of interest");
     let heads = (0..40).chain(delta_len - 40..delta_len);
     let mut found = [0; 3];
     for bit in heads.flat_map(|at| at * 8..at * 8 + 8) {
         let mut forge = honest_again(&honest);
-        forge.members[2].body[bit / 8] ^= 1 << (bit % 8);
+        forge.frames[2].body[bit / 8] ^= 1 << (bit % 8);
         let lying = DiffData::from_source(forge.build(), "the lying part").unwrap();
         let changes = DiffData::squash(&[lying.clone(), parts[2].clone()]).unwrap();
         let full = DiffData::squash(&[parts[0].clone(), lying, parts[2].clone()]).unwrap();
@@ -178,7 +178,7 @@ fn parts_that_contradict_one_another() {
     }
 }
 
-fn repacked(data: &DiffData, format: Format) -> Result<Vec<u8>, Error> {
+fn compacted(data: &DiffData, format: Format) -> Result<Vec<u8>, Error> {
     let mut bytes = Vec::new();
     let options = ArchiveOptions { format: Some(format), ..Default::default() };
     data.repack_to(&mut bytes, &options).map(|()| bytes)
@@ -190,7 +190,7 @@ fn an_archive_packed_again_is_the_same() {
         for format in FORMATS {
             let archive = trees.pack(format).unwrap();
             let data = DiffData::from_source(archive.clone(), "memory").unwrap();
-            assert!(repacked(&data, format).unwrap() == archive);
+            assert!(compacted(&data, format).unwrap() == archive);
         }
     }
 }
@@ -205,11 +205,11 @@ fn any_number_of_threads_gives_the_same_bytes() {
     chain.step(|root| write(root, "b", &[&noise(7, 3 << 20)[5..], b"more"].concat()));
     let full = DiffData::squash(&chain.parts()).unwrap();
     for format in FORMATS {
-        let bytes = repacked(&full, format).unwrap();
+        let bytes = compacted(&full, format).unwrap();
         for threads in [1, 2, 8] {
             let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
             assert!(
-                pool.install(|| repacked(&full, format)).unwrap() == bytes,
+                pool.install(|| compacted(&full, format)).unwrap() == bytes,
                 "{threads} threads"
             );
         }
@@ -240,7 +240,7 @@ fn damage_of_a_part_is_not_packed_again() {
             if let Ok(parts) = parts {
                 let output = place.path().join("squashed.tgz");
                 let full = DiffData::squash(&parts).unwrap();
-                match full.repack(&output, &ArchiveOptions::default()) {
+                match full.compact(&output, &ArchiveOptions::default()) {
                     Ok(_) => fs::remove_file(&output).unwrap(),
                     Err(error) => {
                         assert!(
@@ -302,10 +302,10 @@ fn moving() -> Chain {
 fn increments_alone_do_not_say_what_moved() {
     let parts = moving().parts();
     let error = DiffData::squash(&parts[1..]).unwrap_err();
-    let folded = |error: &Error| {
-        matches!(error, Error::Diff { source: diffindex::Error::Folded { .. }, .. })
+    let collapsed = |error: &Error| {
+        matches!(error, Error::Diff { source: diffindex::Error::Collapsed { .. }, .. })
     };
-    assert!(folded(&error));
+    assert!(collapsed(&error));
     assert_eq!(
         chain(error),
         "part 2: diff.index cannot be used: diff 2 moves d as a whole, and what is in there is told by an index of the tree \
@@ -338,7 +338,7 @@ fn with_the_tree_before_increments_can_be_squashed() {
         assert_eq!(squashed.diff().apply_to(&trees[from]).unwrap(), trees[to + 1]);
         squashed.verify(None).unwrap();
         for format in FORMATS {
-            let packed = DiffData::from_source(repacked(&squashed, format).unwrap(), "m").unwrap();
+            let packed = DiffData::from_source(compacted(&squashed, format).unwrap(), "m").unwrap();
             packed.verify(None).unwrap();
             assert_eq!(packed.diff().to_bytes().unwrap(), carried(squashed.diff()));
         }

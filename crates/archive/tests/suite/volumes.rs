@@ -59,8 +59,8 @@ fn path(text: &str) -> RelPath {
     RelPath::new(text).unwrap()
 }
 
-/// The members of a tar stream, which must be whole; it may lack the zeros at its end.
-fn members(archive: &[u8], format: Format) -> Vec<(String, Vec<u8>)> {
+/// The frames of a tar stream, which must be whole; it may lack the zeros at its end.
+fn frames(archive: &[u8], format: Format) -> Vec<(String, Vec<u8>)> {
     let mut stream = Vec::new();
     match format {
         Format::Gzip => std::io::copy(&mut flate2::read::MultiGzDecoder::new(archive), &mut stream),
@@ -78,10 +78,10 @@ fn members(archive: &[u8], format: Format) -> Vec<(String, Vec<u8>)> {
     read.collect()
 }
 
-/// What is left of members when parts are put together again.
-fn joined(members: Vec<(String, Vec<u8>)>) -> Vec<(String, Vec<u8>)> {
+/// What is left of frames when parts are put together again.
+fn joined(frames: Vec<(String, Vec<u8>)>) -> Vec<(String, Vec<u8>)> {
     let mut joined: BTreeMap<String, (usize, Vec<u8>)> = BTreeMap::new();
-    for (number, (name, body)) in members.into_iter().enumerate() {
+    for (number, (name, body)) in frames.into_iter().enumerate() {
         let part = name.rsplit_once('.').filter(|(_, digits)| digits.parse::<u64>().is_ok());
         let stem = part.map_or(name.as_str(), |(stem, _)| stem).to_owned();
         joined.entry(stem).or_insert((number, Vec::new())).1.extend(body);
@@ -100,17 +100,17 @@ fn check(trees: &Trees, format: Format, limit: u64) -> Vec<PathBuf> {
     for name in others {
         let bytes = fs::read(name).unwrap();
         assert!(bytes.len() as u64 <= limit, "{name:?}: {}", bytes.len());
-        let members = members(&bytes, format);
-        assert!(!members.is_empty(), "{name:?}");
-        all.extend(members);
+        let frames = frames(&bytes, format);
+        assert!(!frames.is_empty(), "{name:?}");
+        all.extend(frames);
     }
-    all.extend(members(&fs::read(last).unwrap(), format));
+    all.extend(frames(&fs::read(last).unwrap(), format));
     let whole = cat(&names);
-    assert!(all == members(&whole, format));
+    assert!(all == frames(&whole, format));
     for (name, body) in &all {
         assert!(body.len() <= PART || name == "TABLE", "{name}: {}", body.len());
     }
-    let single = members(&trees.pack(format).unwrap(), format);
+    let single = frames(&trees.pack(format).unwrap(), format);
     for ((name, body), (expected, bytes)) in joined(all).into_iter().zip(single) {
         assert_eq!(name, expected);
         assert!(body == bytes || name == "TABLE", "{name}");
@@ -144,10 +144,10 @@ fn volumes_are_the_archive_in_pieces() {
                 assert!(name.starts_with(&format!("all.{number:03}.")), "{name}");
             }
             assert!(Archive::open(&names[0]).is_err());
-            let members = members(&cat(&names), format);
+            let frames = frames(&cat(&names), format);
             for part in parts {
                 let in_parts = |name: &str| name.starts_with(part) && name.ends_with(".00000002");
-                assert!(members.iter().any(|(name, _)| in_parts(name)), "{part}");
+                assert!(frames.iter().any(|(name, _)| in_parts(name)), "{part}");
             }
         }
     }
@@ -176,9 +176,9 @@ proptest! {
 const PYTHON: &str = "
 import sys, tarfile
 tar = tarfile.open(sys.argv[1])
-for member in tar:
-    print(member.name)
-    tar.extract(member, sys.argv[2])
+for frame in tar:
+    print(frame.name)
+    tar.extract(frame, sys.argv[2])
 ";
 
 /// Each volume by itself, and all one after the other.
@@ -191,14 +191,14 @@ fn other_programs_list_and_extract_every_volume() {
         names.push(trees.path("one after the other"));
         fs::write(&names[names.len() - 1], all).unwrap();
         for name in names {
-            let members = members(&fs::read(&name).unwrap(), format);
-            let listed: String = members.iter().map(|(name, _)| format!("{name}\n")).collect();
+            let frames = frames(&fs::read(&name).unwrap(), format);
+            let listed: String = frames.iter().map(|(name, _)| format!("{name}\n")).collect();
             let volume = name.to_str().unwrap();
             let test = if format == Format::Gzip { "gzip" } else { "zstd" };
             let tested = agree("sh", &["-c", "exec $0 -q -t <\"$1\"", test, volume]);
             assert!(tested.is_some());
             let extracted = |by: &str, to: &Path| {
-                for (name, body) in &members {
+                for (name, body) in &frames {
                     assert!(fs::read(to.join(name)).unwrap() == *body, "{by}: {volume}: {name}");
                 }
             };

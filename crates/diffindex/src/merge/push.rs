@@ -11,7 +11,7 @@ use super::{
     Base, Extent, Merge, Origin, Outcome, Standing, Standings, TAKEN, content_of, disagree,
     unusable,
 };
-use crate::{Change, Content, DiffIndex, Error, MovedTree, New, fold};
+use crate::{Change, Content, DiffIndex, Error, MovedTree, New, collapse};
 
 impl<'a, C: Clone> Merge<'a, C> {
     /// The merge with one run more. `stored` gives where the content of a change of it lies, by its number and path: of a
@@ -22,7 +22,7 @@ impl<'a, C: Clone> Merge<'a, C> {
     ///
     /// # Errors
     /// [`Error::Apart`] when the run starts from another tree. [`Error::Unusable`] when it contradicts what was merged, or
-    /// itself. [`Error::Folded`] when it moves a directory as a whole, and the tree before the first run is not known.
+    /// itself. [`Error::Collapsed`] when it moves a directory as a whole, and the tree before the first run is not known.
     pub fn push(
         mut self,
         run: DiffIndex,
@@ -140,10 +140,10 @@ impl<'a, C: Clone> Merge<'a, C> {
     fn take(&mut self, tree: &MovedTree<'_>, excluded: bool) -> Result<Standings<C>, Error> {
         let dir = tree.from;
         let part = self.runs;
-        let old = self.old.as_ref().ok_or_else(|| Error::Folded { part, path: dir.clone() })?;
+        let old = self.old.as_ref().ok_or_else(|| Error::Collapsed { part, path: dir.clone() })?;
         let mut below: Standings<C> = Vec::new();
         // What the first tree has there is listed from now on, as gone.
-        for record in fold::slice(old.records(), dir) {
+        for record in collapse::slice(old.records(), dir) {
             let Entry { path, node, meta } = &record.entry;
             if !self.paths.contains_key(path) {
                 let origin = content_of(node).map(|digest| Origin::kept(path, digest));

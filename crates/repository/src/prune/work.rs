@@ -188,8 +188,8 @@ impl<'a> Work<'a> {
         let parts = self.open(&parts)?;
         let parts = parts.iter().map(Archive::load).collect::<Result<Vec<_>, _>>()?;
         // What is below a directory that moved as a whole, only the archives before tell.
-        let folded = parts.iter().any(|part| part.diff().moved_trees().next().is_some());
-        let data = match folded && !before.is_empty() {
+        let collapsed = parts.iter().any(|part| part.diff().moved_trees().next().is_some());
+        let data = match collapsed && !before.is_empty() {
             false => DiffData::squash(&parts)?,
             true => DiffData::squash_from(Snapshot::open(&self.open(before)?)?.tree()?, &parts)?,
         };

@@ -1,4 +1,4 @@
-//! Deltas composed without their data: [`Extents`] say where each segment of some data is stored. Owns lists
+//! Deltas composed without their data: [`Segments`] say where each segment of some data is stored. Owns lists
 //! of segments; must not hold a byte of a literal or a base.
 
 use super::command::{self, Command, CommandBytes};
@@ -9,30 +9,30 @@ use std::io::{Read, Seek};
 
 /// The most segments that one content may have in memory, at 24 bytes each. A 32 GiB file with a change in
 /// every second page of 4 KiB has as many.
-pub const MAX_RUNS: usize = 1 << 23;
+pub const MAX_SEGMENTS: usize = 1 << 23;
 
 /// Where the bytes of some data are stored: segments of a base and of *bodies*. A body is a stored delta or
 /// file, which the caller numbers. The base need not be available.
 ///
-/// Start with [a base](Extents::of_base) or [a body](Extents::of_body) alone. Apply one delta after another
-/// with [`then`](Extents::then). [`into_pieces`](Extents::into_pieces) gives the result in order: the data if
+/// Start with [a base](Segments::of_base) or [a body](Segments::of_body) alone. Apply one delta after another
+/// with [`then`](Segments::then). [`into_parts`](Segments::into_parts) gives the result in order: the data if
 /// the start was a body; one delta that does what all of them did if the start was a base.
 ///
 /// ```
-/// use rsync_core::{Extents, Piece, patch};
+/// use rsync_core::{Segments, DeltaPart, patch};
 /// use std::io::Cursor;
 ///
 /// // librsync's commands: the magic number, literals of 2 and 3 bytes, copies of 4 from 0 and of 5 from 1, the end.
 /// let first = b"rs\x026\x02ab\x45\x00\x04\x00";
 /// let second = b"rs\x026\x45\x01\x05\x03xyz\x00";
-/// let extents = Extents::of_base(u64::MAX).then(Cursor::new(first), 0, 100)?;
-/// let extents = extents.then(Cursor::new(second), 1, 100)?;
+/// let segments = Segments::of_base(u64::MAX).then(Cursor::new(first), 0, 100)?;
+/// let segments = segments.then(Cursor::new(second), 1, 100)?;
 ///
 /// let mut both = Vec::new();
-/// for piece in extents.into_pieces() {
-///     match piece {
-///         Piece::Command(command) => both.extend_from_slice(command.as_bytes()),
-///         Piece::Body { body, at, len } => {
+/// for part in segments.into_parts() {
+///     match part {
+///         DeltaPart::Command(command) => both.extend_from_slice(command.as_bytes()),
+///         DeltaPart::Body { body, at, len } => {
 ///             let body: &[u8] = if body == 0 { first } else { second };
 ///             both.extend_from_slice(&body[at as usize..][..len as usize]);
 ///         }
@@ -45,7 +45,7 @@ pub const MAX_RUNS: usize = 1 << 23;
 /// # Ok::<(), rsync_core::Error>(())
 /// ```
 #[derive(Debug, Clone)]
-pub struct Extents {
+pub struct Segments {
     /// No segment is empty. No segment continues the one before it.
     segments: Vec<Segment>,
     has_base: bool,
@@ -54,13 +54,13 @@ pub struct Extents {
 }
 
 /// Two are equal if they say the same, however they were made.
-impl PartialEq for Extents {
-    fn eq(&self, other: &Extents) -> bool {
+impl PartialEq for Segments {
+    fn eq(&self, other: &Segments) -> bool {
         (&self.segments, self.has_base) == (&other.segments, other.has_base)
     }
 }
 
-impl Eq for Extents {}
+impl Eq for Segments {}
 
 /// A stretch of the data and where it is stored.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -80,7 +80,7 @@ enum Origin {
 
 /// The next part of a composed content.
 #[derive(Debug, Clone, Copy)]
-pub enum Piece {
+pub enum DeltaPart {
     /// Bytes of a delta that are not literals: the magic number, a command, the end command.
     Command(CommandBytes),
     /// Bytes of a body.
@@ -94,22 +94,22 @@ pub enum Piece {
     },
 }
 
-impl Extents {
+impl Segments {
     /// A base of `len` bytes. [`u64::MAX`] means that the length is not known: then no copy reaches past the
     /// base's end.
-    pub fn of_base(len: u64) -> Extents {
-        Extents::whole(Origin::Base, len)
+    pub fn of_base(len: u64) -> Segments {
+        Segments::whole(Origin::Base, len)
     }
 
     /// A body of `len` bytes.
-    pub fn of_body(body: u32, len: u64) -> Extents {
-        Extents::whole(Origin::Body(body), len)
+    pub fn of_body(body: u32, len: u64) -> Segments {
+        Segments::whole(Origin::Body(body), len)
     }
 
-    fn whole(origin: Origin, len: u64) -> Extents {
+    fn whole(origin: Origin, len: u64) -> Segments {
         let segments = if len == 0 { vec![] } else { vec![Segment { end: len, at: 0, origin }] };
         let has_base = origin == Origin::Base;
-        Extents { segments, has_base, max_segments: MAX_RUNS, steps: 0 }
+        Segments { segments, has_base, max_segments: MAX_SEGMENTS, steps: 0 }
     }
 
     /// How many bytes the data has.
@@ -118,7 +118,7 @@ impl Extents {
     }
 
     /// How many segments the data has.
-    pub fn runs(&self) -> usize {
+    pub fn count(&self) -> usize {
         self.segments.len()
     }
 
@@ -127,11 +127,11 @@ impl Extents {
         self.steps
     }
 
-    /// The same data with a memory limit: no result of [`then`](Extents::then) has more than `max_runs`
-    /// segments. The limit is at most [`MAX_RUNS`]. Without a limit, a few commands that copy each other's
+    /// The same data with a memory limit: no result of [`then`](Segments::then) has more than `max_segments`
+    /// segments. The limit is at most [`MAX_SEGMENTS`]. Without a limit, a few commands that copy each other's
     /// results double the number of segments again and again.
-    pub fn limited(self, max_runs: usize) -> Extents {
-        Extents { max_segments: max_runs.min(MAX_RUNS), ..self }
+    pub fn limited(self, max_segments: usize) -> Segments {
+        Segments { max_segments: max_segments.min(MAX_SEGMENTS), ..self }
     }
 
     /// Whether the data has no bytes.
@@ -145,11 +145,11 @@ impl Extents {
     ///
     /// # Errors
     /// [`Error::Delta`](crate::Error::Delta) with the offset of the command in `delta`, as in
-    /// [`patch`](crate::patch()); also if the result has more segments than [the limit](Extents::limited).
+    /// [`patch`](crate::patch()); also if the result has more segments than [the limit](Segments::limited).
     /// [`Error::Io`](crate::Error::Io).
-    pub fn then(&self, delta: impl Read + Seek, body: u32, max_len: u64) -> Result<Extents> {
+    pub fn then(&self, delta: impl Read + Seek, body: u32, max_len: u64) -> Result<Segments> {
         let mut commands = CommandReader::new(delta, max_len)?;
-        let mut out = Extents { segments: Vec::new(), ..*self };
+        let mut out = Segments { segments: Vec::new(), ..*self };
         while let Some(command) = commands.next()? {
             out.steps = out.steps.saturating_add(1);
             match command {
@@ -164,7 +164,7 @@ impl Extents {
                 Command::End => {}
             }
             if out.segments.len() > self.max_segments {
-                return commands.fault(DeltaFault::TooManyRuns { max: self.max_segments });
+                return commands.fault(DeltaFault::TooManySegments { max: self.max_segments });
             }
         }
         Ok(out)
@@ -172,7 +172,7 @@ impl Extents {
 
     /// Adds the segments of this data between `from` and `to` to `out`. Stops when `out` has too many
     /// segments.
-    fn copy(&self, from: u64, to: u64, out: &mut Extents) {
+    fn copy(&self, from: u64, to: u64, out: &mut Segments) {
         let first = self.segments.partition_point(|segment| segment.end <= from);
         let mut start = self.start_of(first);
         for segment in &self.segments[first..] {
@@ -202,37 +202,37 @@ impl Extents {
         index.checked_sub(1).map_or(0, |before| self.segments[before].end)
     }
 
-    /// How many bytes the [pieces](Extents::into_pieces) have together. The result is [`u64::MAX`] if the sum
+    /// How many bytes the [parts](Segments::into_parts) have together. The result is [`u64::MAX`] if the sum
     /// is larger; no stored content is that long.
     pub fn encoded_len(&self) -> u64 {
         if !self.has_base {
             return self.len();
         }
-        let pieces = Pieces::new(self);
-        let lens = pieces.map(|piece| match piece {
-            Piece::Command(command) => command.as_bytes().len() as u64,
-            Piece::Body { len, .. } => len,
+        let parts = DeltaParts::new(self);
+        let lens = parts.map(|part| match part {
+            DeltaPart::Command(command) => command.as_bytes().len() as u64,
+            DeltaPart::Body { len, .. } => len,
         });
         lens.fold(0, u64::saturating_add)
     }
 
-    /// The content piece by piece: the data if it started from a body; a delta against the base if it started
+    /// The content part by part: the data if it started from a body; a delta against the base if it started
     /// from a base.
-    pub fn into_pieces(self) -> Pieces<Extents> {
-        Pieces::new(self)
+    pub fn into_parts(self) -> DeltaParts<Segments> {
+        DeltaParts::new(self)
     }
 }
 
-/// The pieces of a composed content, in order.
+/// The parts of a composed content, in order.
 #[derive(Debug, Clone)]
-pub struct Pieces<E> {
-    extents: E,
+pub struct DeltaParts<E> {
+    segments: E,
     /// The index of the next segment.
     next: usize,
     state: State,
 }
 
-/// What the next piece is.
+/// What the next part is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum State {
     MagicNumber,
@@ -243,55 +243,55 @@ enum State {
     Done,
 }
 
-impl<E: Borrow<Extents>> Pieces<E> {
-    fn new(extents: E) -> Pieces<E> {
-        let state = if extents.borrow().has_base { State::MagicNumber } else { State::Bytes };
-        Pieces { extents, next: 0, state }
+impl<E: Borrow<Segments>> DeltaParts<E> {
+    fn new(segments: E) -> DeltaParts<E> {
+        let state = if segments.borrow().has_base { State::MagicNumber } else { State::Bytes };
+        DeltaParts { segments, next: 0, state }
     }
 
     /// The command for the next segment: a copy, or the head of a literal. A literal covers all segments of
     /// bodies up to the next one of the base.
-    fn command(&mut self) -> Piece {
-        let extents = self.extents.borrow();
-        let start = extents.start_of(self.next);
-        let Some(segment) = extents.segments.get(self.next) else {
+    fn command(&mut self) -> DeltaPart {
+        let segments = self.segments.borrow();
+        let start = segments.start_of(self.next);
+        let Some(segment) = segments.segments.get(self.next) else {
             self.state = State::Done;
-            return Piece::Command(CommandBytes::of(&[command::END]));
+            return DeltaPart::Command(CommandBytes::of(&[command::END]));
         };
         if segment.origin == Origin::Base {
             self.next += 1;
             self.state = State::Command;
-            return Piece::Command(command::copy(segment.at, segment.end - start));
+            return DeltaPart::Command(command::copy(segment.at, segment.end - start));
         }
-        let following = extents.segments[self.next..].iter();
+        let following = segments.segments[self.next..].iter();
         let literal = following.take_while(|segment| segment.origin != Origin::Base);
         let end = literal.last().map_or(start, |segment| segment.end);
         self.state = State::Bytes;
-        Piece::Command(command::literal(end - start))
+        DeltaPart::Command(command::literal(end - start))
     }
 }
 
-impl<E: Borrow<Extents>> Iterator for Pieces<E> {
-    type Item = Piece;
+impl<E: Borrow<Segments>> Iterator for DeltaParts<E> {
+    type Item = DeltaPart;
 
-    fn next(&mut self) -> Option<Piece> {
+    fn next(&mut self) -> Option<DeltaPart> {
         match self.state {
             State::Done => return None,
             State::MagicNumber => {
                 self.state = State::Command;
-                return Some(Piece::Command(CommandBytes::of(&command::MAGIC)));
+                return Some(DeltaPart::Command(CommandBytes::of(&command::MAGIC)));
             }
             State::Command => return Some(self.command()),
             State::Bytes => {}
         }
-        let extents = self.extents.borrow();
-        let start = extents.start_of(self.next);
-        match extents.segments.get(self.next).copied() {
+        let segments = self.segments.borrow();
+        let start = segments.start_of(self.next);
+        match segments.segments.get(self.next).copied() {
             Some(Segment { end, at, origin: Origin::Body(body) }) => {
                 self.next += 1;
-                Some(Piece::Body { body, at, len: end - start })
+                Some(DeltaPart::Body { body, at, len: end - start })
             }
-            _ if extents.has_base => Some(self.command()),
+            _ if segments.has_base => Some(self.command()),
             _ => None,
         }
     }
@@ -327,13 +327,13 @@ mod tests {
         patch(Cursor::new(base), delta, &mut out, max_len).map(|_| out)
     }
 
-    fn bytes(extents: Extents, bodies: &[&[u8]]) -> Vec<u8> {
-        let len = extents.encoded_len();
-        let pieces = extents.into_pieces();
-        let bytes: Vec<u8> = pieces
-            .flat_map(|piece| match piece {
-                Piece::Command(command) => command.as_bytes().to_vec(),
-                Piece::Body { body, at, len } => {
+    fn bytes(segments: Segments, bodies: &[&[u8]]) -> Vec<u8> {
+        let len = segments.encoded_len();
+        let parts = segments.into_parts();
+        let bytes: Vec<u8> = parts
+            .flat_map(|part| match part {
+                DeltaPart::Command(command) => command.as_bytes().to_vec(),
+                DeltaPart::Body { body, at, len } => {
                     bodies[body as usize][at as usize..][..len as usize].to_vec()
                 }
             })
@@ -356,15 +356,15 @@ mod tests {
             let deltas: Vec<&[u8]> = deltas.iter().map(Vec::as_slice).collect();
             let max_len = 2000;
             let wanted = deltas.iter().try_fold(BASE.to_vec(), |data, delta| patched(&data, delta, max_len));
-            let composed = |mut extents: Extents, bodies: u32| {
+            let composed = |mut segments: Segments, bodies: u32| {
                 for (delta, number) in deltas.iter().zip(bodies..) {
-                    extents = extents.then(Cursor::new(delta), number, max_len)?;
+                    segments = segments.then(Cursor::new(delta), number, max_len)?;
                 }
-                Ok(extents)
+                Ok(segments)
             };
             let base_len = if known { BASE.len() as u64 } else { u64::MAX };
-            let one: Result<Extents> = composed(Extents::of_base(base_len), 0);
-            let data: Result<Extents> = composed(Extents::of_body(0, BASE.len() as u64), 1);
+            let one: Result<Segments> = composed(Segments::of_base(base_len), 0);
+            let data: Result<Segments> = composed(Segments::of_body(0, BASE.len() as u64), 1);
             match wanted {
                 Ok(wanted) => {
                     let one = one.unwrap();
@@ -390,11 +390,11 @@ mod tests {
             cut in 1usize..5,
         ) {
             let fold = |bodies: &[&[u8]]| {
-                let start = Ok(Extents::of_base(u64::MAX));
-                let extents = bodies.iter().zip(0..).fold(start, |extents: Result<Extents>, (delta, number)| {
-                    extents?.then(Cursor::new(delta), number, 10_000)
+                let start = Ok(Segments::of_base(u64::MAX));
+                let segments = bodies.iter().zip(0..).fold(start, |segments: Result<Segments>, (delta, number)| {
+                    segments?.then(Cursor::new(delta), number, 10_000)
                 });
-                extents.map(|extents| bytes(extents, bodies))
+                segments.map(|segments| bytes(segments, bodies))
             };
             let deltas: Vec<&[u8]> = deltas.iter().map(Vec::as_slice).collect();
             let (left, right) = deltas.split_at(cut.min(deltas.len() - 1));
@@ -416,7 +416,7 @@ mod tests {
             if cut { second.truncate(at) } else { second[at] = byte }
             let base = [7; 30];
             let wanted = patched(&base, &first, 500).and_then(|data| patched(&data, &second, 500));
-            let found = Extents::of_body(0, 30).then(Cursor::new(&first), 1, 500)
+            let found = Segments::of_body(0, 30).then(Cursor::new(&first), 1, 500)
                 .and_then(|data| data.then(Cursor::new(&second), 2, 500));
             match (wanted, found) {
                 (Ok(wanted), Ok(found)) => prop_assert_eq!(bytes(found, &[&base, &first, &second]), wanted),
@@ -436,14 +436,14 @@ mod tests {
     #[test]
     fn lengths_that_no_data_has() {
         let huge = [&command::MAGIC[..], command::copy(u64::MAX, 1).as_bytes(), &[0]].concat();
-        let error = Extents::of_base(u64::MAX).then(Cursor::new(&huge), 0, u64::MAX).unwrap_err();
+        let error = Segments::of_base(u64::MAX).then(Cursor::new(&huge), 0, u64::MAX).unwrap_err();
         assert!(matches!(error, Error::Delta { offset: 4, fault: DeltaFault::OutOfBase { .. } }));
         let long = [&command::MAGIC[..], command::literal(u64::MAX).as_bytes(), &[0]].concat();
-        let error = Extents::of_base(u64::MAX).then(Cursor::new(&long), 0, u64::MAX).unwrap_err();
+        let error = Segments::of_base(u64::MAX).then(Cursor::new(&long), 0, u64::MAX).unwrap_err();
         assert!(matches!(error, Error::Delta { offset: 4, fault: DeltaFault::Truncated }));
         let whole = command::copy(0, u64::MAX);
         let twice = [&command::MAGIC[..], whole.as_bytes(), whole.as_bytes(), &[0]].concat();
-        let error = Extents::of_base(u64::MAX).then(Cursor::new(&twice), 0, u64::MAX).unwrap_err();
+        let error = Segments::of_base(u64::MAX).then(Cursor::new(&twice), 0, u64::MAX).unwrap_err();
         assert!(matches!(error, Error::Delta { fault: DeltaFault::TooLong { .. }, .. }));
     }
 
@@ -460,9 +460,9 @@ mod tests {
             second.extend_from_slice(command::copy(0, 8192).as_bytes());
         }
         second.push(command::END);
-        let extents = Extents::of_base(u64::MAX).then(Cursor::new(&first), 0, 8192).unwrap();
-        let error = extents.then(Cursor::new(&second), 1, u64::MAX).unwrap_err();
-        let fault = DeltaFault::TooManyRuns { max: MAX_RUNS };
+        let segments = Segments::of_base(u64::MAX).then(Cursor::new(&first), 0, 8192).unwrap();
+        let error = segments.then(Cursor::new(&second), 1, u64::MAX).unwrap_err();
+        let fault = DeltaFault::TooManySegments { max: MAX_SEGMENTS };
         assert_eq!(error.to_string(), format!("bad delta at byte {}: {fault}", 4 + 1024 * 4));
     }
 }

@@ -38,7 +38,7 @@ pub enum DeltaFault {
     },
     /// The composed content has more segments than the memory limit allows.
     #[error("the result has more than {max} separate segments")]
-    TooManyRuns {
+    TooManySegments {
         /// The limit.
         max: usize,
     },

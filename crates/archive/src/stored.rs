@@ -1,5 +1,4 @@
-//! [`Stored`]: one stored content in some archive's stream, and reading it. Knows tar members, not what
-//! is made of them.
+//! [`Stored`]: a stored file or delta in some archive's stream, and reading it. Must not know what is made of it.
 
 use std::io::{self, Read, Seek, SeekFrom};
 use std::ops::Range;
@@ -8,17 +7,17 @@ use std::sync::Arc;
 use diffindex::Change;
 use dirindex::RelPath;
 
-use crate::frame::Framed;
+use crate::frame_reader::{FrameReader, as_io};
 use crate::layout::Placed;
-use crate::stream::{Cursor, as_io};
+use crate::tar_entry::TarEntry;
 use crate::{Archive, Error, paths};
 
-/// The body of a tar member.
+/// The body of a tar entry.
 #[derive(Debug, Clone)]
 pub(crate) struct Stored {
     pub(crate) archive: Archive,
     /// Where in the archive's stream it lies.
-    pub(crate) framed: Framed,
+    pub(crate) entry: TarEntry,
     /// The length of the file that it leads to: its own, or that which a delta makes.
     pub(crate) result_len: u64,
     /// The path it was stored for, if that is another than the one it is read for.
@@ -29,7 +28,7 @@ impl Stored {
     /// What `archive` stores for `change`.
     pub(crate) fn new(archive: &Archive, placed: &Placed, change: &Change) -> Stored {
         let result_len = change.new.as_ref().map_or(0, |new| new.node.len());
-        Stored { archive: archive.clone(), framed: placed.framed, result_len, path: None }
+        Stored { archive: archive.clone(), entry: placed.entry, result_len, path: None }
     }
 
     /// The same, read for another path than `path`, or once more for it.
@@ -37,21 +36,21 @@ impl Stored {
         Stored { path: Some(self.path.as_ref().unwrap_or(path).clone()), ..self.clone() }
     }
 
-    /// The name of the tar member, when it is read for `path`.
+    /// The name of the tar entry, when it is read for `path`.
     pub(crate) fn name(&self, path: &RelPath, whole: bool) -> String {
         paths::content_name(self.path.as_ref().unwrap_or(path), whole)
     }
 
     /// The part of the stream that who reads it has to have.
     pub(crate) fn span(&self) -> Range<u64> {
-        self.framed.span(0..self.framed.len)
+        self.entry.span(0..self.entry.len)
     }
 
     /// That something is wrong with it.
     pub(crate) fn damaged(&self, name: &str, problem: String) -> Error {
-        let mut cursor = self.archive.0.stream.cursor();
-        cursor.seek(self.framed.at);
-        cursor.damaged(name, problem)
+        let mut reader = self.archive.0.stream.reader();
+        reader.seek(self.entry.at);
+        reader.damaged(name, problem)
     }
 
     /// Why its delta could not be composed with what it follows.
@@ -66,12 +65,12 @@ impl Stored {
     }
 }
 
-/// Cursors hold no more than this, and what the one in use takes.
+/// FrameReaders hold no more than this, and what the one in use takes.
 const MAX_HELD: usize = 64 << 20;
 
-/// Cursors in the archives that were read from last, the last one last.
-pub(crate) struct Cursors<'a> {
-    cursors: Vec<(&'a Archive, Cursor<'a>)>,
+/// FrameReaders in the archives that were read from last, the last one last.
+pub(crate) struct FrameReaders<'a> {
+    readers: Vec<(&'a Archive, FrameReader<'a>)>,
     /// How many steps composing contents may still take.
     steps: u64,
 }
@@ -81,11 +80,11 @@ pub(crate) struct Cursors<'a> {
 const FREE_STEPS: u64 = 16 << 20;
 const STEPS_PER_BYTE: u64 = 32;
 
-impl<'a> Cursors<'a> {
-    pub(crate) fn new(archives: &[Archive]) -> Cursors<'a> {
+impl<'a> FrameReaders<'a> {
+    pub(crate) fn new(archives: &[Archive]) -> FrameReaders<'a> {
         let stored = archives.iter().map(Archive::size).fold(0, u64::saturating_add);
         let steps = stored.saturating_mul(STEPS_PER_BYTE).saturating_add(FREE_STEPS);
-        Cursors { cursors: Vec::new(), steps }
+        FrameReaders { readers: Vec::new(), steps }
     }
 
     /// Whether composing may take so many steps more.
@@ -95,43 +94,43 @@ impl<'a> Cursors<'a> {
         left.is_some()
     }
 
-    /// The cursor in `archive`.
-    pub(crate) fn of(&mut self, archive: &'a Archive) -> &mut Cursor<'a> {
-        let same = |(known, _): &(&Archive, Cursor<'_>)| Arc::ptr_eq(&known.0, &archive.0);
-        let cursor = match self.cursors.iter().rposition(same) {
-            Some(at) => self.cursors.remove(at).1,
+    /// The reader in `archive`.
+    pub(crate) fn of(&mut self, archive: &'a Archive) -> &mut FrameReader<'a> {
+        let same = |(known, _): &(&Archive, FrameReader<'_>)| Arc::ptr_eq(&known.0, &archive.0);
+        let reader = match self.readers.iter().rposition(same) {
+            Some(at) => self.readers.remove(at).1,
             None => {
-                let mut held: usize = self.cursors.iter().map(|(_, cursor)| cursor.held()).sum();
+                let mut held: usize = self.readers.iter().map(|(_, reader)| reader.held()).sum();
                 while held > MAX_HELD {
-                    held -= self.cursors.remove(0).1.held();
+                    held -= self.readers.remove(0).1.held();
                 }
-                archive.0.stream.cursor()
+                archive.0.stream.reader()
             }
         };
-        self.cursors.push((archive, cursor));
-        let last = self.cursors.len() - 1;
-        &mut self.cursors[last].1
+        self.readers.push((archive, reader));
+        let last = self.readers.len() - 1;
+        &mut self.readers[last].1
     }
 }
 
 /// The bytes of one body, front to back or from any place on.
-pub(crate) struct BodyReader<'r, 'a> {
-    cursor: &'r mut Cursor<'a>,
-    body: Framed,
+pub(crate) struct StoredReader<'r, 'a> {
+    reader: &'r mut FrameReader<'a>,
+    body: TarEntry,
     name: &'r str,
     at: u64,
 }
 
-impl<'r, 'a> BodyReader<'r, 'a> {
+impl<'r, 'a> StoredReader<'r, 'a> {
     /// `body`, called `name`, whose first header has been read.
-    pub(crate) fn new(cursor: &'r mut Cursor<'a>, body: Framed, name: &'r str) -> Self {
-        BodyReader { cursor, body, name, at: 0 }
+    pub(crate) fn new(reader: &'r mut FrameReader<'a>, body: TarEntry, name: &'r str) -> Self {
+        StoredReader { reader, body, name, at: 0 }
     }
 }
 
-impl Read for BodyReader<'_, '_> {
+impl Read for StoredReader<'_, '_> {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        let read = self.cursor.read_body(self.name, &self.body, self.at, buffer).map_err(as_io)?;
+        let read = self.reader.read_body(self.name, &self.body, self.at, buffer).map_err(as_io)?;
         if read == 0 && self.at < self.body.len && !buffer.is_empty() {
             return Err(io::ErrorKind::UnexpectedEof.into());
         }
@@ -140,7 +139,7 @@ impl Read for BodyReader<'_, '_> {
     }
 }
 
-impl Seek for BodyReader<'_, '_> {
+impl Seek for StoredReader<'_, '_> {
     fn seek(&mut self, to: SeekFrom) -> io::Result<u64> {
         let at = match to {
             SeekFrom::Start(at) => Some(at),

@@ -7,7 +7,7 @@ use std::path::Path;
 use diffindex::Change;
 use rsync_core::{Digest, Progress};
 
-use crate::read::{ContentReader, is_whole, unread};
+use crate::diff_data::{ContentReader, is_whole, unread};
 use crate::writer::{self, Slot, check_cancelled};
 use crate::{Archive, ArchiveOptions, DiffData, Error, Format, open};
 
@@ -23,7 +23,7 @@ impl DiffData {
     /// # Errors
     /// [`Error::Damaged`], which names the archive, for a content that cannot be read, and for a file
     /// that has not the digest that the diff promises; [`Error::Io`] and the rest of [`Error`].
-    pub fn repack(
+    pub fn compact(
         &self,
         path: impl AsRef<Path>,
         options: &ArchiveOptions,
@@ -37,11 +37,11 @@ impl DiffData {
         open::with_diff(&Archive::open(path)?, self.diff.clone())
     }
 
-    /// [`repack`](DiffData::repack) to `out`, front to back: a pipe will do. When this fails, what was
+    /// [`compact`](DiffData::compact) to `out`, front to back: a pipe will do. When this fails, what was
     /// written is no archive.
     ///
     /// # Errors
-    /// As [`repack`](DiffData::repack), and [`Error::Write`] when `out` fails.
+    /// As [`compact`](DiffData::compact), and [`Error::Write`] when `out` fails.
     pub fn repack_to(&self, out: impl Write, options: &ArchiveOptions) -> Result<(), Error> {
         let progress = options.progress.as_deref();
         let reader = || {

@@ -176,7 +176,7 @@ fn squashing_looks_into_what_moved() {
             }
             let alone = DiffIndex::squash(parts);
             match parts.iter().any(|part| part.moved_trees().next().is_some()) {
-                true => assert!(matches!(alone, Err(Error::Folded { .. })), "{alone:?}"),
+                true => assert!(matches!(alone, Err(Error::Collapsed { .. })), "{alone:?}"),
                 false => {
                     assert_eq!(alone.unwrap().apply_to(&states[from]).unwrap(), states[to])
                 }

@@ -1,24 +1,24 @@
-//! The tar stream of an archive, readable at any place: which compressed member holds it, and that
-//! member unpacked. Knows tar's framing, not which tar members there should be.
+//! [`FrameReader`]: reads the tar stream of an archive at any place, by unpacking the frame that holds it. Must not know
+//! which tar entries there should be.
 
 use std::io;
 use std::ops::Range;
 use std::path::PathBuf;
 
 use crate::error::shown;
-use crate::frame::Framed;
-use crate::members::{Check, MAX_STORED_LEN, MEMBER_LEN, Member, check_of};
+use crate::frames::{Check, FRAME_LEN, Frame, MAX_STORED_LEN, check_of};
 use crate::table::TABLE;
-use crate::{Error, Format, ReadAt, frame};
+use crate::tar_entry::TarEntry;
+use crate::{Error, Format, ReadAt, tar_entry};
 
 /// Where the bytes of a tar stream are.
-pub(crate) struct Stream {
+pub(crate) struct TarStream {
     source: Box<dyn ReadAt>,
     path: PathBuf,
     format: Format,
-    /// Where each member begins, and where the last one ends.
+    /// Where each frame begins, and where the last one ends.
     starts: Vec<Place>,
-    /// What each member is recognised by.
+    /// What each frame is recognised by.
     checks: Vec<Check>,
 }
 
@@ -29,59 +29,59 @@ pub(crate) struct Place {
     pub(crate) stream: u64,
 }
 
-impl Stream {
-    /// The stream whose members are `members`, from the archive's first byte on.
+impl TarStream {
+    /// The stream whose frames are `frames`, from the archive's first byte on.
     pub(crate) fn new(
         source: Box<dyn ReadAt>,
         path: PathBuf,
         format: Format,
-        members: &[Member],
-    ) -> Result<Stream, Error> {
-        let checks = members.iter().map(|member| member.check).collect();
-        let mut stream = Stream { source, path, format, starts: Vec::new(), checks };
+        frames: &[Frame],
+    ) -> Result<TarStream, Error> {
+        let checks = frames.iter().map(|frame| frame.check).collect();
+        let mut stream = TarStream { source, path, format, starts: Vec::new(), checks };
         let mut at = Place::default();
-        stream.starts.reserve_exact(members.len() + 1);
+        stream.starts.reserve_exact(frames.len() + 1);
         stream.starts.push(at);
-        for (number, member) in members.iter().enumerate() {
-            let (stored, len) = (member.stored as usize, member.len as usize);
-            if !(1..=MAX_STORED_LEN).contains(&stored) || !(1..=MEMBER_LEN).contains(&len) {
-                let problem = format!("it lists member {number} with {stored} bytes for {len}");
+        for (number, frame) in frames.iter().enumerate() {
+            let (stored, len) = (frame.stored as usize, frame.len as usize);
+            if !(1..=MAX_STORED_LEN).contains(&stored) || !(1..=FRAME_LEN).contains(&len) {
+                let problem = format!("it lists frame {number} with {stored} bytes for {len}");
                 return Err(stream.damaged(TABLE, at.stored, problem));
             }
-            // Neither sum can overflow: there are fewer than 2^40 members.
-            at.stored += u64::from(member.stored);
-            at.stream += u64::from(member.len);
+            // Neither sum can overflow: there are fewer than 2^40 frames.
+            at.stored += u64::from(frame.stored);
+            at.stream += u64::from(frame.len);
             stream.starts.push(at);
         }
         Ok(stream)
     }
 
-    /// Where the last member ends.
+    /// Where the last frame ends.
     pub(crate) fn end(&self) -> Place {
         self.starts.last().copied().unwrap_or_default()
     }
 
-    /// Where in the archive a member begins, or the last one ends, at `at` in the stream, if one does.
+    /// Where in the archive a frame begins, or the last one ends, at `at` in the stream, if one does.
     pub(crate) fn cut_at(&self, at: u64) -> Option<u64> {
         let number = self.starts.binary_search_by_key(&at, |place| place.stream).ok()?;
         self.starts.get(number).map(|place| place.stored)
     }
 
-    /// Whether its members are these, and compressed so.
-    pub(crate) fn is_made_of(&self, format: Format, members: &[Member]) -> bool {
+    /// Whether its frames are these, and compressed so.
+    pub(crate) fn is_made_of(&self, format: Format, frames: &[Frame]) -> bool {
         let ends = self.starts.windows(2).zip(&self.checks);
         let ours = ends.filter_map(|(place, &check)| {
             let [start, end] = place else { return None };
             let len = |from: u64, to: u64| (to - from) as u32;
             let (stored, len) = (len(start.stored, end.stored), len(start.stream, end.stream));
-            Some(Member { stored, len, check })
+            Some(Frame { stored, len, check })
         });
-        self.format == format && ours.eq(members.iter().copied())
+        self.format == format && ours.eq(frames.iter().copied())
     }
 
-    /// A cursor at the start of the stream.
-    pub(crate) fn cursor(&self) -> Cursor<'_> {
-        Cursor {
+    /// A reader at the start of the stream.
+    pub(crate) fn reader(&self) -> FrameReader<'_> {
+        FrameReader {
             stream: self,
             at: 0,
             ahead: 0,
@@ -95,13 +95,13 @@ impl Stream {
     /// The bytes of the archive that hold `span`, which is not empty, of the stream.
     pub(crate) fn archive_range(&self, span: Range<u64>) -> Range<u64> {
         let end = self.end().stored;
-        let first = self.member_at(span.start).map_or(end, |(_, start, _)| start.stored);
-        let last = self.member_at(span.end.saturating_sub(1)).map_or(end, |(_, _, end)| end.stored);
+        let first = self.frame_at(span.start).map_or(end, |(_, start, _)| start.stored);
+        let last = self.frame_at(span.end.saturating_sub(1)).map_or(end, |(_, _, end)| end.stored);
         first..last
     }
 
-    /// Where in the stream each member begins, and its compressed length.
-    pub(crate) fn members(&self) -> impl Iterator<Item = (u64, u64)> {
+    /// Where in the stream each frame begins, and its compressed length.
+    pub(crate) fn frames(&self) -> impl Iterator<Item = (u64, u64)> {
         let ends = self.starts.iter().skip(1);
         self.starts.iter().zip(ends).map(|(at, end)| (at.stream, end.stored - at.stored))
     }
@@ -124,20 +124,20 @@ impl Stream {
         }
     }
 
-    /// The number of the member that holds byte `at` of the stream, and where it lies.
-    fn member_at(&self, at: u64) -> Option<(usize, Place, Place)> {
+    /// The number of the frame that holds byte `at` of the stream, and where it lies.
+    fn frame_at(&self, at: u64) -> Option<(usize, Place, Place)> {
         let number = self.starts.partition_point(|place| place.stream <= at).checked_sub(1)?;
         Some((number, *self.starts.get(number)?, *self.starts.get(number + 1)?))
     }
 }
 
-/// Reads a stream from any place on, and unpacks a member once while it stays in it.
-pub(crate) struct Cursor<'a> {
-    stream: &'a Stream,
+/// Reads a stream from any place on, and unpacks a frame once while it stays in it.
+pub(crate) struct FrameReader<'a> {
+    stream: &'a TarStream,
     at: u64,
-    /// Up to where in the archive more than one member is read at once.
+    /// Up to where in the archive more than one frame is read at once.
     ahead: u64,
-    /// The member in `unpacked`, and where it lies.
+    /// The frame in `unpacked`, and where it lies.
     loaded: Option<(Place, Place)>,
     packed: Vec<u8>,
     /// Where in the archive `packed` lies.
@@ -145,10 +145,10 @@ pub(crate) struct Cursor<'a> {
     unpacked: Vec<u8>,
 }
 
-/// How much is read at once where small members follow one another.
+/// How much is read at once where small frames follow one another.
 const READ_LEN: u64 = 1 << 20;
 
-impl<'a> Cursor<'a> {
+impl<'a> FrameReader<'a> {
     /// How much memory it holds.
     pub(crate) fn held(&self) -> usize {
         self.packed.capacity() + self.unpacked.capacity()
@@ -163,9 +163,9 @@ impl<'a> Cursor<'a> {
         self.ahead = self.stream.archive_range(span).end;
     }
 
-    /// Where in the archive the compressed member begins that the cursor is in.
+    /// Where in the archive the frame begins that the reader is in.
     pub(crate) fn archive_offset(&self) -> u64 {
-        let place = self.stream.member_at(self.at).map(|(_, start, _)| start);
+        let place = self.stream.frame_at(self.at).map(|(_, start, _)| start);
         place.unwrap_or(self.stream.end()).stored
     }
 
@@ -198,13 +198,13 @@ impl<'a> Cursor<'a> {
     }
 
     /// Reads the header before byte `offset`, which begins a part, of `body`, called `name`.
-    pub(crate) fn header(&mut self, name: &str, body: &Framed, offset: u64) -> Result<(), Error> {
+    pub(crate) fn header(&mut self, name: &str, body: &TarEntry, offset: u64) -> Result<(), Error> {
         let (name, size) = body.header(name, offset);
-        self.seek(body.place(offset).saturating_sub(frame::HEADER_LEN as u64));
-        let mut found = [0; frame::HEADER_LEN];
+        self.seek(body.place(offset).saturating_sub(tar_entry::HEADER_LEN as u64));
+        let mut found = [0; tar_entry::HEADER_LEN];
         let offset = self.archive_offset();
         self.read_exact(&mut found).map_err(|error| error.of(&name))?;
-        match frame::difference(&found, &name, size) {
+        match tar_entry::difference(&found, &name, size) {
             None => Ok(()),
             Some(problem) => Err(self.stream.damaged(&name, offset, problem)),
         }
@@ -215,7 +215,7 @@ impl<'a> Cursor<'a> {
     pub(crate) fn read_body(
         &mut self,
         name: &str,
-        body: &Framed,
+        body: &TarEntry,
         offset: u64,
         buffer: &mut [u8],
     ) -> Result<usize, Error> {
@@ -230,11 +230,11 @@ impl<'a> Cursor<'a> {
         self.read(buffer).map_err(|error| error.of(name))
     }
 
-    /// [`read_body`](Cursor::read_body) until `buffer` is full.
+    /// [`read_body`](FrameReader::read_body) until `buffer` is full.
     pub(crate) fn read_body_exact(
         &mut self,
         name: &str,
-        body: &Framed,
+        body: &TarEntry,
         mut offset: u64,
         mut buffer: &mut [u8],
     ) -> Result<(), Error> {
@@ -250,10 +250,10 @@ impl<'a> Cursor<'a> {
     }
 
     /// Reads the padding after `body`, called `name`.
-    pub(crate) fn padding(&mut self, name: &str, body: &Framed) -> Result<(), Error> {
-        let padding = frame::padding(body.len);
+    pub(crate) fn padding(&mut self, name: &str, body: &TarEntry) -> Result<(), Error> {
+        let padding = tar_entry::padding(body.len);
         self.seek(body.end - padding.len() as u64);
-        let mut found = [0; frame::HEADER_LEN];
+        let mut found = [0; tar_entry::HEADER_LEN];
         let found = found.get_mut(..padding.len()).unwrap_or_default();
         let offset = self.archive_offset();
         self.read_exact(found).map_err(|error| error.of(name))?;
@@ -263,15 +263,15 @@ impl<'a> Cursor<'a> {
         Ok(())
     }
 
-    /// What the member at hand still has; nothing at the end of the stream.
+    /// What the frame at hand still has; nothing at the end of the stream.
     fn available(&mut self) -> Result<&[u8], Error> {
         let holds = |(start, end): (Place, Place), at| start.stream <= at && at < end.stream;
         if !self.loaded.is_some_and(|loaded| holds(loaded, self.at)) {
-            let Some((number, start, end)) = self.stream.member_at(self.at) else {
+            let Some((number, start, end)) = self.stream.frame_at(self.at) else {
                 return Ok(&[]);
             };
             self.loaded = None;
-            self.load(number, start, end).map_err(|error| error.of(&format!("member {number}")))?;
+            self.load(number, start, end).map_err(|error| error.of(&format!("frame {number}")))?;
             self.loaded = Some((start, end));
         }
         let start = self.loaded.map_or(0, |(start, _)| start.stream);

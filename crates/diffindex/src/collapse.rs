@@ -62,7 +62,7 @@ impl MovedTree<'_> {
 }
 
 impl DiffIndex {
-    /// The directories that moved as a whole: nothing below them is listed. [`unfold`](DiffIndex::unfold)
+    /// The directories that moved as a whole: nothing below them is listed. [`expand`](DiffIndex::expand)
     /// lists it.
     pub fn moved_trees(&self) -> impl Iterator<Item = MovedTree<'_>> {
         self.changes().iter().filter_map(Change::moved_tree)
@@ -73,7 +73,7 @@ impl DiffIndex {
     ///
     /// # Errors
     /// Those of `below`, and [`Error::Unusable`] for entries that cannot be there.
-    pub fn unfold(
+    pub fn expand(
         &self,
         mut below: impl FnMut(&MovedTree<'_>) -> Result<Vec<Entry>, Error>,
     ) -> Result<DiffIndex, Error> {
@@ -112,7 +112,7 @@ impl DiffIndex {
 
     /// The same diff, from the tree of `old` to that of `new`, with one change for each directory that moved as
     /// a whole.
-    pub(crate) fn folded(self, old: &DirIndex, new: &DirIndex) -> DiffIndex {
+    pub(crate) fn collapsed(self, old: &DirIndex, new: &DirIndex) -> DiffIndex {
         let trees = trees(old, new, self.changes());
         if trees.is_empty() {
             return self;

@@ -8,14 +8,14 @@ use std::sync::mpsc::{Receiver, TryRecvError, sync_channel};
 use rayon::ScopeFifo;
 
 /// Tasks under way. How many, and so how much their results take up, is for the caller to bound.
-pub(crate) struct Queue<'a, 's, T> {
+pub(crate) struct OrderedPool<'a, 's, T> {
     scope: &'a ScopeFifo<'s>,
     results: VecDeque<Receiver<T>>,
 }
 
-impl<'a, 's, T: Send + 's> Queue<'a, 's, T> {
-    pub(crate) fn new(scope: &'a ScopeFifo<'s>) -> Queue<'a, 's, T> {
-        Queue { scope, results: VecDeque::new() }
+impl<'a, 's, T: Send + 's> OrderedPool<'a, 's, T> {
+    pub(crate) fn new(scope: &'a ScopeFifo<'s>) -> OrderedPool<'a, 's, T> {
+        OrderedPool { scope, results: VecDeque::new() }
     }
 
     /// Starts a task.
@@ -65,7 +65,7 @@ mod tests {
             let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
             let work = || {
                 rayon::in_place_scope_fifo(|scope| {
-                    let mut queue = Queue::new(scope);
+                    let mut queue = OrderedPool::new(scope);
                     (0..100u64).for_each(|n| queue.push(move || (0..(100 - n) * 100).sum::<u64>()));
                     assert_eq!(queue.len(), 100);
                     (0..100).map(|_| queue.pop().unwrap()).collect::<Vec<u64>>()
@@ -80,7 +80,7 @@ mod tests {
     #[test]
     fn there_is_no_result_without_a_task() {
         rayon::in_place_scope_fifo(|scope| {
-            assert!(Queue::<u8>::new(scope).pop().is_err());
+            assert!(OrderedPool::<u8>::new(scope).pop().is_err());
         });
     }
 }

@@ -1,19 +1,19 @@
-//! The tar stream's framing: headers, padding, the end. Knows no compression and none of the
-//! members' meaning.
+//! [`TarEntry`]: a file in the tar stream, its headers and padding; and the stream's end. Must not know compression, nor
+//! what the entries mean.
 
 use std::ops::Range;
 
 use tar::{EntryType, Header};
 
-use crate::members::MEMBER_LEN;
+use crate::frames::FRAME_LEN;
 
 /// Headers and bodies fill whole blocks of this many bytes.
 pub(crate) const BLOCK: u64 = 512;
 /// A header's length.
 pub(crate) const HEADER_LEN: usize = 512;
 /// The length of each part but the last of a body that is cut into parts: with its header it fills a
-/// compressed member.
-pub(crate) const PART_LEN: u64 = (MEMBER_LEN - HEADER_LEN) as u64;
+/// frame.
+pub(crate) const PART_LEN: u64 = (FRAME_LEN - HEADER_LEN) as u64;
 /// Two blocks of zeros close a tar stream.
 pub(crate) const END_LEN: usize = 1024;
 
@@ -49,9 +49,9 @@ pub(crate) fn end() -> &'static [u8] {
     &ZEROS
 }
 
-/// How bodies are framed: in an archive in one file each is a tar member, whatever its length. In an archive
-/// of volumes one that is long is cut into parts, each a tar member that with its header fills a compressed
-/// member, so that a volume can begin with any of them.
+/// How bodies are framed: in an archive in one file each is a tar entry, whatever its length. In an archive
+/// of volumes one that is long is cut into parts, each a tar entry that with its header fills a compressed
+/// frame, so that a volume can begin with any of them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Framing {
     /// The length of each part but the last.
@@ -59,7 +59,7 @@ pub(crate) struct Framing {
 }
 
 impl Framing {
-    /// One tar member for each.
+    /// One tar entry for each.
     pub(crate) const WHOLE: Framing = Framing { part_len: u64::MAX };
     /// One for each part.
     pub(crate) const PARTS: Framing = Framing { part_len: PART_LEN };
@@ -71,16 +71,16 @@ impl Framing {
 
     /// The body of `len` bytes whose first header is at `at` in the stream. `None` when no stream could be
     /// that long.
-    pub(crate) fn body(self, at: u64, len: u64) -> Option<Framed> {
+    pub(crate) fn body(self, at: u64, len: u64) -> Option<TarEntry> {
         let headers = len.div_ceil(self.part_len).max(1).checked_mul(HEADER_LEN as u64)?;
         let end = len.checked_next_multiple_of(BLOCK)?.checked_add(headers)?.checked_add(at)?;
-        Some(Framed { at, len, end, part_len: self.part_len })
+        Some(TarEntry { at, len, end, part_len: self.part_len })
     }
 }
 
 /// A body in the stream.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Framed {
+pub(crate) struct TarEntry {
     /// Where in the stream its first header begins.
     pub(crate) at: u64,
     /// Its length.
@@ -90,7 +90,7 @@ pub(crate) struct Framed {
     part_len: u64,
 }
 
-impl Framed {
+impl TarEntry {
     /// Where in the stream its byte `offset` is.
     pub(crate) fn place(&self, offset: u64) -> u64 {
         // Whoever asks for a byte beyond the body reads nothing there.
@@ -156,7 +156,7 @@ pub(crate) fn difference(found: &[u8], name: &str, size: u64) -> Option<String> 
         }
         () if header.path_bytes() != name.as_bytes() => {
             let found = dirindex::escape(&header.path_bytes());
-            format!("the tar member in its place is named \"{found}\"")
+            format!("the tar entry in its place is named \"{found}\"")
         }
         () if header.entry_type() != EntryType::Regular => {
             format!("its tar header is of type {:?}", char::from(header.entry_type().as_byte()))

@@ -1,45 +1,44 @@
-//! [`Forward`]: the tar stream of an archive that comes front to back, as from a pipe. Each compressed member
-//! is unpacked once, and the bodies are read one after the other. Knows neither which bodies there should be
-//! nor TABLE.
+//! [`PipeReader`]: reads the tar stream of an archive front to back, as from a pipe. Each frame is unpacked once, and the
+//! tar entries are read one after the other. Must not know which entries there should be, nor TABLE.
 
 use std::io::{self, Read};
 use std::path::PathBuf;
 
 use crate::error::shown;
-use crate::frame::{HEADER_LEN, PART_LEN};
+use crate::frame_reader::{Place, as_io};
+use crate::frames::{FRAME_LEN, Frame, MAX_STORED_LEN, check_of};
 use crate::length::length_of;
-use crate::members::{MAX_STORED_LEN, MEMBER_LEN, Member, check_of};
-use crate::stream::{Place, as_io};
 use crate::table::MAX_TRAILER_LEN;
-use crate::{Error, Format, ReadAt, frame};
+use crate::tar_entry::{HEADER_LEN, PART_LEN};
+use crate::{Error, Format, ReadAt, tar_entry};
 
-/// This much of the archive is in memory at most, always with the whole of the member at hand.
-const BUFFER_LEN: usize = 4 * MEMBER_LEN;
+/// This much of the archive is in memory at most, always with the whole of the frame at hand.
+const BUFFER_LEN: usize = 4 * FRAME_LEN;
 
 /// An archive of which nothing is known but what has come so far.
-pub(crate) struct Forward<'r> {
+pub(crate) struct PipeReader<'r> {
     source: Box<dyn Read + 'r>,
     path: PathBuf,
     format: Format,
-    /// What was read of the archive, and from where on it is still needed: the member at hand begins there.
+    /// What was read of the archive, and from where on it is still needed: the frame at hand begins there.
     buffer: Vec<u8>,
     from: usize,
-    /// The member at hand, unpacked, and how far in it reading is.
+    /// The frame at hand, unpacked, and how far in it reading is.
     unpacked: Vec<u8>,
     at: usize,
-    /// Where the member at hand begins, and its compressed length; 0 when there is none.
+    /// Where the frame at hand begins, and its compressed length; 0 when there is none.
     start: Place,
     stored: usize,
-    /// The members before it.
-    members: Vec<Member>,
+    /// The frames before it.
+    frames: Vec<Frame>,
     /// The body at hand.
-    body: Option<Body>,
+    body: Option<PipeEntry>,
     /// The length of each body before it, and where in the stream that ends.
     bodies: Vec<(u64, u64)>,
 }
 
 /// A body that is being read.
-struct Body {
+struct PipeEntry {
     name: String,
     /// How long it is to be, where that is known.
     wanted: Option<u64>,
@@ -54,17 +53,17 @@ struct Body {
 /// What there was, to be compared with what should have been.
 pub(crate) struct Past {
     pub(crate) format: Format,
-    pub(crate) members: Vec<Member>,
+    pub(crate) frames: Vec<Frame>,
     /// The length of each body, and where in the stream it ends. Each begins where the one before it ends.
     pub(crate) bodies: Vec<(u64, u64)>,
     /// What comes after the last of them.
     pub(crate) rest: Rest,
 }
 
-impl<'r> Forward<'r> {
+impl<'r> PipeReader<'r> {
     /// The archive that comes out of `source`. `path` is what messages call it.
-    pub(crate) fn new(source: impl Read + 'r, path: PathBuf) -> Result<Forward<'r>, Error> {
-        let mut forward = Forward {
+    pub(crate) fn new(source: impl Read + 'r, path: PathBuf) -> Result<PipeReader<'r>, Error> {
+        let mut forward = PipeReader {
             source: Box::new(source),
             path,
             format: Format::Gzip,
@@ -74,14 +73,14 @@ impl<'r> Forward<'r> {
             at: 0,
             start: Place::default(),
             stored: 0,
-            members: Vec::new(),
+            frames: Vec::new(),
             body: None,
             bodies: Vec::new(),
         };
         forward.fill()?;
         match Format::of(&forward.buffer) {
-            Some(format) => Ok(Forward { format, ..forward }),
-            None => Err(forward.damaged("member 0", "not one of an archive of this program")),
+            Some(format) => Ok(PipeReader { format, ..forward }),
+            None => Err(forward.damaged("frame 0", "not one of an archive of this program")),
         }
     }
 
@@ -90,8 +89,8 @@ impl<'r> Forward<'r> {
         self.start.stored + (self.buffer.len() - self.from) as u64
     }
 
-    /// Where in the archive the member at hand ends.
-    pub(crate) fn member_end(&self) -> u64 {
+    /// Where in the archive the frame at hand ends.
+    pub(crate) fn frame_end(&self) -> u64 {
         self.start.stored + self.stored as u64
     }
 
@@ -116,17 +115,17 @@ impl<'r> Forward<'r> {
         self.end()?;
         let mut found = [0; HEADER_LEN];
         self.read_stream(name, &mut found)?;
-        let size = wanted.or_else(|| frame::declared_size(&found)).unwrap_or_default();
+        let size = wanted.or_else(|| tar_entry::declared_size(&found)).unwrap_or_default();
         let is_part = || {
             wanted.is_none_or(|wanted| wanted > PART_LEN)
-                && frame::difference(&found, &frame::part_name(name, 1), PART_LEN).is_none()
+                && tar_entry::difference(&found, &tar_entry::part_name(name, 1), PART_LEN).is_none()
         };
-        let (len, part) = match frame::difference(&found, name, size) {
+        let (len, part) = match tar_entry::difference(&found, name, size) {
             None => (size, 0),
             Some(_) if is_part() => (PART_LEN, 1),
             Some(problem) => return Err(self.damaged(name, problem)),
         };
-        self.body = Some(Body { name: name.to_owned(), wanted, len, left: len, part });
+        self.body = Some(PipeEntry { name: name.to_owned(), wanted, len, left: len, part });
         Ok(())
     }
 
@@ -137,7 +136,7 @@ impl<'r> Forward<'r> {
         if body.wanted.is_some_and(|wanted| wanted != body.len) {
             return Err(self.damaged(&body.name, format!("it has {} bytes", body.len)));
         }
-        let padding = frame::padding(body.len);
+        let padding = tar_entry::padding(body.len);
         let mut found = [0; HEADER_LEN];
         let found = found.get_mut(..padding.len()).unwrap_or_default();
         self.read_stream(&body.name, found)?;
@@ -180,22 +179,23 @@ impl<'r> Forward<'r> {
     }
 
     /// Reads the header of the next part of the body at hand, if that has one: after a part of full length a
-    /// member begins, with the next part or with what comes after the body.
+    /// frame begins, with the next part or with what comes after the body.
     fn next_part(&mut self) -> Result<(), Error> {
         let Some(mut body) = self.body.take_if(|body| body.part > 0) else { return Ok(()) };
         if body.len.is_multiple_of(PART_LEN) {
             let found = self.available(&body.name)?.first_chunk().copied();
             if self.at > 0 {
-                return Err(self.damaged(&body.name, "no member ends where a part of it does"));
+                return Err(self.damaged(&body.name, "no frame ends where a part of it does"));
             }
             let (found, part) = (found.unwrap_or([0; HEADER_LEN]), body.part + 1);
-            let size = frame::declared_size(&found).filter(|size| (1..=PART_LEN).contains(size));
-            let name = frame::part_name(&body.name, part);
+            let size =
+                tar_entry::declared_size(&found).filter(|size| (1..=PART_LEN).contains(size));
+            let name = tar_entry::part_name(&body.name, part);
             if let Some(size) =
-                size.filter(|&size| frame::difference(&found, &name, size).is_none())
+                size.filter(|&size| tar_entry::difference(&found, &name, size).is_none())
             {
                 self.at = HEADER_LEN;
-                body = Body { len: body.len + size, left: size, part, ..body };
+                body = PipeEntry { len: body.len + size, left: size, part, ..body };
             }
             if body.wanted.is_some_and(|wanted| body.len > wanted) {
                 return Err(self.damaged(&body.name, "it has more parts than its length takes"));
@@ -211,7 +211,7 @@ impl<'r> Forward<'r> {
         if self.at == self.unpacked.len() {
             self.leave();
         } else if self.at > 0 {
-            return Err(self.damaged(part, "no member begins with it"));
+            return Err(self.damaged(part, "no frame begins with it"));
         }
         let at = self.start.stored;
         self.buffer.drain(..self.from);
@@ -222,8 +222,8 @@ impl<'r> Forward<'r> {
         if self.buffer.len() as u64 > most {
             return Err(self.damaged(part, format!("it has more than {most} bytes")));
         }
-        let Forward { format, members, bodies, buffer: bytes, .. } = self;
-        Ok(Past { format, members, bodies, rest: Rest { at, bytes } })
+        let PipeReader { format, frames, bodies, buffer: bytes, .. } = self;
+        Ok(Past { format, frames, bodies, rest: Rest { at, bytes } })
     }
 
     /// Drops the zeros that follow an archive where it was read out of something longer, such as a block device.
@@ -259,7 +259,7 @@ impl<'r> Forward<'r> {
         Ok(())
     }
 
-    /// What the member at hand still has; of the next one, when that is nothing. Never nothing.
+    /// What the frame at hand still has; of the next one, when that is nothing. Never nothing.
     fn available(&mut self, name: &str) -> Result<&[u8], Error> {
         if self.at == self.unpacked.len() {
             self.leave();
@@ -269,9 +269,9 @@ impl<'r> Forward<'r> {
                 return Err(self.damaged(name, "the archive ends before it does"));
             }
             let packed = packed.get(..MAX_STORED_LEN).unwrap_or(packed);
-            match self.format.unpack(packed, MEMBER_LEN, &mut self.unpacked) {
+            match self.format.unpack(packed, FRAME_LEN, &mut self.unpacked) {
                 Ok(stored) if !self.unpacked.is_empty() => self.stored = stored,
-                Ok(_) => return Err(self.damaged(name, "a member has nothing in it")),
+                Ok(_) => return Err(self.damaged(name, "a frame has nothing in it")),
                 Err(problem) => {
                     self.unpacked.clear();
                     return Err(self.damaged(name, problem));
@@ -281,12 +281,12 @@ impl<'r> Forward<'r> {
         Ok(self.unpacked.get(self.at..).unwrap_or_default())
     }
 
-    /// Notes down the member at hand, and is then before the next one.
+    /// Notes down the frame at hand, and is then before the next one.
     fn leave(&mut self) {
         if self.stored > 0 {
             let packed = self.buffer.get(self.from..self.from + self.stored).unwrap_or_default();
             let (stored, len) = (self.stored as u32, self.unpacked.len() as u32);
-            self.members.push(Member { stored, len, check: check_of(packed) });
+            self.frames.push(Frame { stored, len, check: check_of(packed) });
             self.from += self.stored;
             self.start.stored += u64::from(stored);
             self.start.stream += u64::from(len);
@@ -295,7 +295,7 @@ impl<'r> Forward<'r> {
         self.unpacked.clear();
     }
 
-    /// Sees to it that the whole of the next member is in the buffer, as far as the archive goes.
+    /// Sees to it that the whole of the next frame is in the buffer, as far as the archive goes.
     fn fill(&mut self) -> Result<(), Error> {
         if self.buffer.len() - self.from < MAX_STORED_LEN {
             self.buffer.drain(..self.from);
@@ -308,7 +308,7 @@ impl<'r> Forward<'r> {
     }
 }
 
-impl Read for Forward<'_> {
+impl Read for PipeReader<'_> {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         self.read_body(buffer).map_err(as_io)
     }

@@ -9,9 +9,9 @@ use diffindex::{Change, Content, DiffIndex};
 use dirindex::{Node, RelPath};
 use rsync_core::Digest;
 
-use crate::body::{Cursors, Stored};
-use crate::content::Body;
+use crate::content_reader::StoredContent;
 use crate::error::shown;
+use crate::stored::{FrameReaders, Stored};
 use crate::{Archive, Error, ReadAt};
 
 /// The data of a diff: an archive of the contents that the new tree has and the old one had not.
@@ -28,7 +28,7 @@ pub struct DiffData {
     pub(crate) archives: Arc<[Archive]>,
     pub(crate) diff: DiffIndex,
     /// The contents, in path order.
-    pub(crate) contents: Arc<[Recipe]>,
+    pub(crate) contents: Arc<[Composition]>,
     /// What this was squashed from, none of which was squashed itself, if it starts from some tree; else
     /// nothing.
     pub(crate) parts: Arc<[DiffData]>,
@@ -36,7 +36,7 @@ pub struct DiffData {
 
 /// What a content is made of.
 #[derive(Debug, Clone)]
-pub(crate) struct Recipe {
+pub(crate) struct Composition {
     /// The number of its change in the diff.
     pub(crate) change: usize,
     /// Each is a delta against what the one before it makes. The first is the whole file for
@@ -44,12 +44,12 @@ pub(crate) struct Recipe {
     pub(crate) bodies: Arc<[Stored]>,
 }
 
-impl Recipe {
+impl Composition {
     /// How many bytes of tar streams it takes at most to read it.
     pub(crate) fn cost(&self) -> u64 {
         self.bodies
             .iter()
-            .fold(0, |sum, body| sum.saturating_add(body.framed.len).saturating_add(512))
+            .fold(0, |sum, body| sum.saturating_add(body.entry.len).saturating_add(512))
     }
 }
 
@@ -97,7 +97,7 @@ impl DiffData {
     /// A reader of single contents. One reader opens contents that follow one another without
     /// unpacking anything twice; several readers may work at once.
     pub fn reader(&self) -> ContentReader<'_> {
-        ContentReader { data: self, cursors: Cursors::new(&self.archives) }
+        ContentReader { data: self, readers: FrameReaders::new(&self.archives) }
     }
 
     /// The name of the archive, or of the first and the last of several.
@@ -106,8 +106,8 @@ impl DiffData {
     }
 
     /// The change of this diff whose content this is.
-    pub(crate) fn change(&self, recipe: &Recipe) -> Option<&Change> {
-        self.diff.changes().get(recipe.change)
+    pub(crate) fn change(&self, composition: &Composition) -> Option<&Change> {
+        self.diff.changes().get(composition.change)
     }
 
     /// That the content stored whole for `change`, whose digest is `found`, is what the diff promises.
@@ -116,18 +116,18 @@ impl DiffData {
             Some(Node::File { digest, .. }) if *digest == found => return Ok(()),
             _ => {}
         }
-        let bodies = self.find(change).map_or(&[][..], |recipe| &recipe.bodies);
+        let bodies = self.find(change).map_or(&[][..], |composition| &composition.bodies);
         let last = bodies.last().ok_or_else(|| self.not_stored(&change.path))?;
         let name = last.name(&change.path, bodies.len() == 1);
         Err(last.damaged(&name, format!("{} has another content", change.path)))
     }
 
     /// The content of change number `number`.
-    pub(crate) fn content_of(&self, number: usize) -> Option<&Recipe> {
-        recipe_of(&self.contents, number)
+    pub(crate) fn content_of(&self, number: usize) -> Option<&Composition> {
+        composition_of(&self.contents, number)
     }
 
-    fn find(&self, change: &Change) -> Option<&Recipe> {
+    fn find(&self, change: &Change) -> Option<&Composition> {
         self.content_of(number_of(&self.diff, change)?)
     }
 
@@ -137,8 +137,8 @@ impl DiffData {
 }
 
 /// The content of change number `number`, among contents in path order.
-pub(crate) fn recipe_of(contents: &[Recipe], number: usize) -> Option<&Recipe> {
-    let found = contents.binary_search_by_key(&number, |recipe| recipe.change).ok()?;
+pub(crate) fn composition_of(contents: &[Composition], number: usize) -> Option<&Composition> {
+    let found = contents.binary_search_by_key(&number, |composition| composition.change).ok()?;
     contents.get(found)
 }
 
@@ -159,7 +159,7 @@ pub(crate) fn names(archives: &[Archive]) -> String {
     }
 }
 
-/// What reading a [`Body`] out of `archives` ended with.
+/// What reading a [`StoredContent`] out of `archives` ended with.
 pub(crate) fn unread(error: io::Error, archives: &[Archive]) -> Error {
     match error.downcast::<Error>() {
         Ok(ours) => ours,
@@ -176,11 +176,11 @@ impl std::fmt::Debug for DiffData {
     }
 }
 
-/// Opens contents of a [`DiffData`], at best in path order. Holds a member of about 1 MiB, packed and
+/// Opens contents of a [`DiffData`], at best in path order. Holds a frame of about 1 MiB, packed and
 /// unpacked, of each archive that it reads from, and some 64 MiB of such at most.
 pub struct ContentReader<'a> {
     data: &'a DiffData,
-    cursors: Cursors<'a>,
+    readers: FrameReaders<'a>,
 }
 
 impl<'a> ContentReader<'a> {
@@ -197,11 +197,13 @@ impl<'a> ContentReader<'a> {
     /// # Errors
     /// [`Error::NotStored`] when `change` is not one of this diff, or one without a
     /// stored content; [`Error::Io`] and [`Error::Damaged`].
-    pub fn open(&mut self, change: &Change) -> Result<Body<'_, 'a>, Error> {
-        let recipe = self.data.find(change).ok_or_else(|| self.data.not_stored(&change.path))?;
+    pub fn open(&mut self, change: &Change) -> Result<StoredContent<'_, 'a>, Error> {
+        let composition =
+            self.data.find(change).ok_or_else(|| self.data.not_stored(&change.path))?;
         // The change of the diff lives as long as the reader.
-        let ours = self.data.change(recipe).ok_or_else(|| self.data.not_stored(&change.path))?;
-        Body::new(&mut self.cursors, &recipe.bodies, &ours.path, is_whole(ours))
+        let ours =
+            self.data.change(composition).ok_or_else(|| self.data.not_stored(&change.path))?;
+        StoredContent::new(&mut self.readers, &composition.bodies, &ours.path, is_whole(ours))
     }
 }
 
