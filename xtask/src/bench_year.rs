@@ -18,7 +18,7 @@ const PARTS: [&str; 3] = ["fs", "net", "kernel"];
 /// The day of the full backup.
 const FIRST: Date = date(2025, 1, 1);
 const SEED: u64 = 7;
-/// What pruning keeps: so many weeks' last points, and so many months'.
+/// What pruning keeps: so many weeks' last snapshots, and so many months'.
 const WEEKS: i32 = 8;
 const MONTHS: i32 = 12;
 
@@ -71,9 +71,9 @@ struct Tool {
     name: &'static str,
     init: String,
     daily: String,
-    /// The day's point into `back`, which is not there.
+    /// The day's snapshot into `back`, which is not there.
     restore: String,
-    /// Keeps the last point and those of weeks and months.
+    /// Keeps the last snapshot and those of weeks and months.
     prune: Option<String>,
     took: Took,
 }
@@ -377,7 +377,7 @@ impl Took {
     }
 }
 
-/// Gives the point that our store has just got the time of `day`: a point's time is its name, and no more.
+/// Gives the snapshot that our store has just got the time of `day`: a snapshot's time is its name, and no more.
 fn date_points(store: &Path, day: u64) -> Result<()> {
     let id = format!("{}T210000Z", date_of(day)?.strftime("%Y%m%d"));
     for entry in fs::read_dir(store)? {

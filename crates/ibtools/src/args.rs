@@ -72,18 +72,18 @@ pub(crate) enum Verb {
     /// Back up a directory: everything, or what has changed since an index
     #[command(after_help = PATTERNS)]
     Diff(DiffArgs),
-    /// Add the state of a directory to a store of backups: all of it, or what has changed
+    /// Add a snapshot of a directory to a store: all of it, or what has changed
     #[command(after_help = PATTERNS)]
     Backup(BackupArgs),
-    /// Bring a directory to the state that archives hold
+    /// Bring a directory to the snapshot that archives lead to
     Apply(ApplyArgs),
-    /// Bring back a state, or single paths of it, out of a store or archives
+    /// Bring back a snapshot, or single paths of it, out of a store or archives
     Restore(RestoreArgs),
     /// Make one archive of several that follow one another, without the directory
     Squash(SquashArgs),
     /// Check every byte of a store, of archives or of indexes, without restoring anything
     Verify(VerifyArgs),
-    /// Remove points from a store by rule, squashing what the others depend on
+    /// Remove snapshots from a store by rule, squashing what the others depend on
     Prune(PruneArgs),
     /// List what is in an index, an archive, a diff or a store
     Show(ShowArgs),
@@ -276,8 +276,8 @@ pub(crate) struct RestoreArgs {
     /// differs is written
     #[arg(required = true)]
     pub(crate) dest: PathBuf,
-    /// The state at this time, such as 2026-11-22 or 2026-11-22T16:18, or with this id [default: the
-    /// last]
+    /// The last snapshot until this time, such as 2026-11-22 or 2026-11-22T16:18, or the one with this id
+    /// [default: the last]
     #[arg(long, value_name = "TIME|ID")]
     pub(crate) at: Option<String>,
     /// Bring back this path, with all that is below it, and nothing else (may be given several times)
@@ -309,11 +309,11 @@ pub(crate) struct VerifyArgs {
     /// A store, archives in the order they were made, or indexes
     #[arg(required = true, value_name = "STORE|ARCHIVE|INDEX")]
     pub(crate) sources: Vec<PathBuf>,
-    /// Also compare the last state in the store with this directory, reading all of it, and tell which
-    /// files have rotten there
+    /// Also compare the last snapshot in the store with this directory, reading all of it, and tell which
+    /// files are corrupt there
     #[arg(long, value_name = "DIR")]
     pub(crate) against: Option<PathBuf>,
-    /// Take back from the store what has rotten in the directory
+    /// Take back from the store what is corrupt in the directory
     #[arg(long, requires = "against")]
     pub(crate) repair: bool,
 }
@@ -323,7 +323,7 @@ pub(crate) struct SquashArgs {
     /// Archives in the order they were made (of one in volumes the last volume), or a store
     #[arg(required = true, value_name = "STORE|ARCHIVE")]
     pub(crate) sources: Vec<PathBuf>,
-    /// Of a store: a full backup of the state at this time or with this id [default: the last]
+    /// Of a store: a full backup of the snapshot at this time or with this id [default: the last]
     #[arg(long, value_name = "TIME|ID")]
     pub(crate) at: Option<String>,
     /// The index of the tree that the first archive starts from, if that is no full backup: needed when
@@ -348,19 +348,19 @@ pub(crate) struct PruneArgs {
     /// Say what would be done, and do nothing
     #[arg(long)]
     pub(crate) dry_run: bool,
-    /// Count days, weeks, months and years though the clock was wrong for some points, or is now
+    /// Count days, weeks, months and years though the clock was wrong for some snapshots, or is now
     #[arg(long)]
     pub(crate) ignore_clock: bool,
 }
 
-/// What to keep; the newest point always is.
+/// What to keep; the newest snapshot always is.
 #[derive(Debug, clap::Args)]
 #[group(required = true, multiple = true)]
 pub(crate) struct KeepArgs {
-    /// Keep the last N points
+    /// Keep the last N snapshots
     #[arg(long, value_name = "N", default_value_t, hide_default_value = true)]
     pub(crate) keep_last: usize,
-    /// Keep the last point of each of the last N days that have one, in UTC
+    /// Keep the last snapshot of each of the last N days that have one, in UTC
     #[arg(long, value_name = "N", default_value_t, hide_default_value = true)]
     pub(crate) keep_daily: usize,
     /// The same of weeks, from Monday
@@ -376,7 +376,7 @@ pub(crate) struct KeepArgs {
 
 #[derive(Debug, clap::Args)]
 pub(crate) struct ShowArgs {
-    /// An index, an archive, a diff, or a store, whose points are listed
+    /// An index, an archive, a diff, or a store, whose snapshots are listed
     #[arg(value_name = "INDEX|ARCHIVE|DIFF|STORE")]
     pub(crate) file: PathBuf,
     /// Only totals, no list

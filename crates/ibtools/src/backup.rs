@@ -1,4 +1,4 @@
-//! The verb `backup`: one more point in a store.
+//! The verb `backup`: one more snapshot in a store.
 
 use std::sync::Arc;
 
@@ -73,8 +73,8 @@ fn warn(report: &BackupReport, console: &Console) {
     if let Some(time) = report.clock_behind {
         let now = SnapshotId::now();
         console.warn(format_args!(
-            "the clock says {now}, and the newest point in the store was made at {time}: one of both is wrong. \
-             Points are kept in the order in which they are made"
+            "the clock says {now}, and the newest snapshot in the store was made at {time}: one of both is wrong. \
+             Snapshots are kept in the order in which they are made"
         ));
     }
     for file in &report.unusable {
@@ -95,10 +95,10 @@ fn say(args: &BackupArgs, report: &BackupReport, console: &mut Console) -> Resul
     let BackupReport { snapshot, made, index, snapshots, store_bytes, unusable, clock_behind } =
         report;
     let mut document = object([
-        ("point", snapshot.to_string().into()),
+        ("snapshot", snapshot.to_string().into()),
         ("changed", made.is_some().into()),
         ("result", index.root().to_string().into()),
-        ("points", (*snapshots).into()),
+        ("snapshots", (*snapshots).into()),
         ("store_bytes", (*store_bytes).into()),
         ("problems", json::problems(index.problems())),
         ("clock_behind", clock_behind.map(|time| time.to_string()).into()),
@@ -106,7 +106,7 @@ fn say(args: &BackupArgs, report: &BackupReport, console: &mut Console) -> Resul
     ]);
     put_file(&mut document, "store", &args.store);
     let (store, total) = (shown(&args.store), HumanBytes(*store_bytes));
-    let total = format!("{store}: {}, {total}", number_of(*snapshots, "point"));
+    let total = format!("{store}: {}, {total}", number_of(*snapshots, "snapshot"));
     let problems = problems(index);
     let Some(made) = made else {
         console.document(document)?;

@@ -26,7 +26,7 @@ pub(crate) fn run(args: &CompareArgs, console: &mut Console) -> Result<Answer> {
         let (dir, index) = (shown(dir.path()), shown(&args.index));
         bail!("cannot tell whether {dir} is as {index} says: {path} cannot be read");
     }
-    let same = diff.is_empty() && !scan::is_rotten(&new);
+    let same = diff.is_empty() && !scan::has_corrupt(&new);
     let totals = Totals::of(&diff);
     if console.json() {
         console.document(object([

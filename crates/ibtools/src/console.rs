@@ -187,7 +187,7 @@ pub(crate) fn shown(path: impl AsRef<Path>) -> String {
     dirindex::escape(path.as_ref().as_os_str().as_bytes())
 }
 
-/// `1 point`, `2 points`
+/// `1 snapshot`, `2 snapshots`
 pub(crate) fn number_of(count: usize, what: &str) -> String {
     let ending = if count == 1 { "" } else { "s" };
     format!("{} {what}{ending}", HumanCount(count as u64))

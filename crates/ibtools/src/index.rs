@@ -27,7 +27,7 @@ pub(crate) fn run(args: &IndexArgs, console: &mut Console) -> Result<Answer> {
     scan::warn_of_problems(&index, console);
     let totals = Totals::of(&index);
     let mut document = object([
-        ("root", index.root().to_string().into()),
+        ("tree_id", index.root().to_string().into()),
         ("totals", totals.json()),
         ("index_bytes", files::len(&args.output).into()),
         ("problems", json::problems(index.problems())),
@@ -36,7 +36,7 @@ pub(crate) fn run(args: &IndexArgs, console: &mut Console) -> Result<Answer> {
     console.document(document)?;
     let (output, len) = (shown(&args.output), HumanBytes(files::len(&args.output)));
     console.line(format_args!("{output} ({len}): {totals}{}", problems(&index)))?;
-    Ok(if scan::is_rotten(&index) { Answer::No } else { Answer::Yes })
+    Ok(if scan::has_corrupt(&index) { Answer::No } else { Answer::Yes })
 }
 
 /// What a summary says of problems: nothing when there are none.
@@ -45,7 +45,7 @@ pub(crate) fn problems(index: &DirIndex) -> String {
         (ProblemKind::Unreadable, "unreadable"),
         (ProblemKind::Unstable, "unstable"),
         (ProblemKind::Unsupported, "of a kind that is left out"),
-        (ProblemKind::Rotten, "rotten"),
+        (ProblemKind::Rotten, "corrupt"),
         (ProblemKind::Exclude, "where exclude files cannot be used"),
         (ProblemKind::Attributes, "without some of their attributes"),
     ];

@@ -1,4 +1,4 @@
-//! The verb `prune`: fewer points in a store.
+//! The verb `prune`: fewer snapshots in a store.
 
 use std::sync::Arc;
 
@@ -42,14 +42,14 @@ pub(crate) fn run(args: &PruneArgs, console: &mut Console) -> Result<Answer> {
     if !report.lost.is_empty() {
         console.warn(format_args!(
             "{} cannot be restored, since what they start from is missing; they are left alone",
-            number_of(report.lost.len(), "point")
+            number_of(report.lost.len(), "snapshot")
         ));
     }
     if !report.waiting.is_empty() {
         console.warn(format_args!(
             "{} stay though no rule keeps them: there is no room for an archive in place of those that lead \
              to them, for which {} free are enough. What could be freed was",
-            number_of(report.waiting.len(), "point"),
+            number_of(report.waiting.len(), "snapshot"),
             HumanBytes(report.room_wanted)
         ));
     }
@@ -64,7 +64,7 @@ pub(crate) fn run(args: &PruneArgs, console: &mut Console) -> Result<Answer> {
         console.line(format_args!("- {name} ({})", HumanBytes(*size)))?;
     }
     let would = if args.dry_run { ", if it were done" } else { "" };
-    let (kept, removed) = (number_of(kept.len(), "point"), number_of(removed.len(), "point"));
+    let (kept, removed) = (number_of(kept.len(), "snapshot"), number_of(removed.len(), "snapshot"));
     console.line(format_args!("{kept} kept, {removed} removed{would}"))?;
     console.line(format_args!("{}: {}", shown(&args.store), HumanBytes(*store_bytes)))?;
     Ok(Answer::Yes)
@@ -87,8 +87,8 @@ fn explained(error: Error) -> anyhow::Error {
             };
             anyhow!(
                 "{snapshot} was made at {clock} by the clock, {why}: the clock was wrong, or is, and days cannot be \
-                 counted by it. Look at the points with `ibtools show`; --keep-last counts no days, and --ignore-clock \
-                 takes for a wrong time that of the point before"
+                 counted by it. Look at the snapshots with `ibtools show`; --keep-last counts no days, and --ignore-clock \
+                 takes for a wrong time that of the snapshot before"
             )
         }
         other => other.into(),

@@ -1,4 +1,4 @@
-//! The verb `restore`: the state at some point, or single paths of it, into a directory.
+//! The verb `restore`: a snapshot, or single paths of it, into a directory.
 
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};

@@ -66,15 +66,15 @@ pub(crate) fn warn_of_problems(index: &DirIndex, console: &Console) {
             ProblemKind::Unsupported => console.warn(format_args!("{path} is left out: {detail}")),
             ProblemKind::Attributes => console.warn(format_args!("{path}: {detail}")),
             ProblemKind::Rotten => {
-                console.warn(format_args!("{path} is rotten: {detail}: {}", bytes(ranges)));
+                console.warn(format_args!("{path} is corrupt: {detail}: {}", bytes(ranges)));
             }
             ProblemKind::Exclude => console.warn(format_args!("{path}: {detail}")),
         }
     }
 }
 
-/// Whether anything was found to be rotten.
-pub(crate) fn is_rotten(index: &DirIndex) -> bool {
+/// Whether any file is corrupt.
+pub(crate) fn has_corrupt(index: &DirIndex) -> bool {
     index.problems().iter().any(|problem| problem.kind == ProblemKind::Rotten)
 }
 

@@ -53,7 +53,7 @@ fn show_store(args: &ShowArgs, console: &mut Console) -> Result<Answer> {
     if console.json() {
         let archives = rows().map(|(name, size, restorable)| {
             Value::from(object([
-                ("point", name.to.to_string().into()),
+                ("snapshot", name.to.to_string().into()),
                 ("time", snapshots.clock(name.to).map(|time| time.to_string()).into()),
                 ("since", name.since.map(|since| since.to_string()).into()),
                 ("archive", name.to_string().into()),
@@ -63,7 +63,7 @@ fn show_store(args: &ShowArgs, console: &mut Console) -> Result<Answer> {
         });
         let mut document = object([
             ("kind", "store".into()),
-            ("points", snapshots.all().count().into()),
+            ("snapshots", snapshots.all().count().into()),
             ("store_bytes", bytes.into()),
         ]);
         put_file(&mut document, "file", &args.file);
@@ -87,7 +87,7 @@ fn show_store(args: &ShowArgs, console: &mut Console) -> Result<Answer> {
             ))?;
         }
     }
-    let count = number_of(snapshots.all().count(), "point");
+    let count = number_of(snapshots.all().count(), "snapshot");
     console.line(format_args!("{count}, {}", HumanBytes(bytes)))?;
     Ok(Answer::Yes)
 }
@@ -98,7 +98,7 @@ fn show_index(args: &ShowArgs, index: &DirIndex, console: &mut Console) -> Resul
     if console.json() {
         let mut document = object([
             ("kind", "index".into()),
-            ("root", index.root().to_string().into()),
+            ("tree_id", index.root().to_string().into()),
             ("totals", totals.json()),
             ("problems", json::problems(index.problems())),
         ]);
@@ -112,7 +112,7 @@ fn show_index(args: &ShowArgs, index: &DirIndex, console: &mut Console) -> Resul
         index.entries().try_for_each(|entry| console.line(line(entry)))?;
     }
     console.line(format_args!("{totals}{}", problems(index)))?;
-    console.line(format_args!("root {}", index.root()))
+    console.line(format_args!("tree id {}", index.root()))
 }
 
 fn show_diff(

@@ -1,4 +1,4 @@
-//! What is restored from, or verified: a store at some point, or archives in a row. Knows nothing of
+//! What is restored from, or verified: a snapshot of a store, or a chain of archives. Knows nothing of
 //! what is done with them.
 
 use std::fmt;
@@ -42,12 +42,12 @@ pub(crate) fn open_store(path: &Path) -> Result<(Repository<DirStore>, Snapshots
 }
 
 impl Source {
-    /// Opens the archives called `named`, or those that lead to a point of the one store that is: the
+    /// Opens the archives called `named`, or those that lead to a snapshot of the one store that is: the
     /// one that `at` says, or the last.
     pub(crate) fn open(named: &[PathBuf], at: Option<&str>) -> Result<Source> {
         match (named, at) {
             ([store], _) if store.is_dir() => Source::of_store(store, at),
-            (_, Some(_)) => bail!("--at asks for a state of a store, and none is given"),
+            (_, Some(_)) => bail!("--at asks for a snapshot of a store, and no store is given"),
             _ => {
                 let archives = named.iter().map(|path| files::open_archive(path));
                 let archives = archives.collect::<Result<_>>()?;
@@ -117,8 +117,9 @@ impl Source {
         if let Kind::Store(_, snapshot) = &self.kind {
             for Skipped { archive, error } in &skipped {
                 let error = in_words(error);
-                console
-                    .warn(format_args!("{archive}: {error}; another way to {snapshot} was tried"));
+                console.warn(format_args!(
+                    "{archive}: {error}; another chain to {snapshot} was tried"
+                ));
             }
         }
         done
@@ -146,7 +147,7 @@ impl Source {
         match (&self.kind, self.named.as_slice()) {
             (Kind::Store(_, snapshot), [store]) => {
                 put_file(document, "store", store);
-                document.insert("point".into(), snapshot.to_string().into());
+                document.insert("snapshot".into(), snapshot.to_string().into());
             }
             (_, named) => {
                 let names = named.iter().map(|name| {
@@ -160,7 +161,7 @@ impl Source {
     }
 }
 
-/// `STORE at POINT`, `ARCHIVE` or `FIRST to LAST`.
+/// `STORE at SNAPSHOT`, `ARCHIVE` or `FIRST to LAST`.
 impl fmt::Display for Source {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Some((first, others)) = self.named.split_first() else { return Ok(()) };

@@ -1,4 +1,4 @@
-//! The verb `squash`: one archive of several that follow one another, or of those that lead to a point.
+//! The verb `squash`: one archive of several that follow one another, or of those that lead to a snapshot.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -29,7 +29,7 @@ pub(crate) fn run(args: &SquashArgs, console: &mut Console) -> Result<Answer> {
     let base = args.base.as_deref().map(|path| base(path, &source)).transpose()?;
     let made = source.with_archives(console, |archives| {
         let squashed = squash(archives, base.as_ref())?;
-        // What has gone into a pipe cannot be taken back: so that is written when a way has been chosen.
+        // What has gone into a pipe cannot be taken back: so that is written when a chain has been chosen.
         let place = if output.is_stream() { None } else { output.file().ok() };
         let len = place.map(|place| pack(args, place, &squashed, console)).transpose()?;
         Ok((squashed, archives.to_vec(), len))

@@ -58,48 +58,48 @@ fn store(path: &Path, console: &mut Console) -> Result<(Object, bool)> {
     for (stored, verified) in archives {
         problems(&stored.name, verified, console)?;
     }
-    for (point, error) in indexes {
+    for (snapshot, error) in indexes {
         let error = in_words(error);
-        console.line(format_args!("{point}.index: {error}; the next backup makes it again"))?;
+        console.line(format_args!("{snapshot}.index: {error}; the next backup makes it again"))?;
     }
-    for point in missing {
+    for snapshot in missing {
         console.line(format_args!(
-            "{point}: there is an index and no archive: that is lost, or no backup was ever finished"
+            "{snapshot}: there is an index and no archive: that is lost, or no backup was ever finished"
         ))?;
     }
     for (snapshot, past) in skipped {
         let past = names(past).join(", ");
-        console.line(format_args!("{snapshot} does not need {past}: another way leads there"))?;
+        console.line(format_args!("{snapshot} does not need {past}: another chain leads there"))?;
     }
     for (snapshot, restorable) in snapshots {
         lost(snapshot, restorable, console)?;
     }
     let whole = snapshots.iter().filter(|(_, restorable)| *restorable == Restorable::Whole).count();
-    let (whole, total) = (HumanCount(whole as u64), number_of(snapshots.len(), "state"));
+    let (whole, total) = (HumanCount(whole as u64), number_of(snapshots.len(), "snapshot"));
     let count = number_of(archives.len(), "archive");
     let (named, bytes) = (shown(path), HumanBytes(bytes));
     console.line(format_args!("{named}: {count}, {bytes}: {whole} of {total} whole"))?;
     let archives = archives
         .iter()
         .map(|(stored, found)| verified("archive", stored.name.to_string().as_bytes(), found));
-    let points = snapshots.iter().map(|(snapshot, restorable)| {
-        let mut object = object([("point", snapshot.to_string().into())]);
+    let snapshots = snapshots.iter().map(|(snapshot, restorable)| {
+        let mut object = object([("snapshot", snapshot.to_string().into())]);
         put_restorable(&mut object, restorable);
         if let Some((_, past)) = skipped.iter().find(|(skipping, _)| skipping == snapshot) {
-            object.insert("passed".into(), names(past).into());
+            object.insert("skipped".into(), names(past).into());
         }
         Value::from(object)
     });
-    let indexes = indexes.iter().map(|(point, error)| {
+    let indexes = indexes.iter().map(|(snapshot, error)| {
         Value::from(object([
-            ("point", point.to_string().into()),
+            ("snapshot", snapshot.to_string().into()),
             ("problem", in_words(error).into()),
         ]))
     });
-    let missing = missing.iter().map(|point| Value::from(point.to_string()));
+    let missing = missing.iter().map(|snapshot| Value::from(snapshot.to_string()));
     let mut document = object([
         ("archives", archives.collect()),
-        ("points", points.collect()),
+        ("snapshots", snapshots.collect()),
         ("indexes", indexes.collect()),
         ("missing", missing.collect()),
     ]);
@@ -157,7 +157,7 @@ fn problems(name: &dyn Display, verified: &Verified, console: &mut Console) -> R
     problems.try_for_each(|error| console.line(format_args!("{name}: {}", in_words(error))))
 }
 
-/// Says what of a state cannot be restored, if anything cannot.
+/// Says what of a snapshot cannot be restored, if anything cannot.
 fn lost(name: &dyn Display, restorable: &Restorable, console: &mut Console) -> Result<()> {
     match restorable {
         Restorable::Whole => Ok(()),

@@ -1,4 +1,4 @@
-//! `ibtools backup` and `show STORE`: points in a store, as a user sees them.
+//! `ibtools backup` and `show STORE`: snapshots in a store, as a user sees them.
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test")]
 
 mod common;
@@ -28,24 +28,24 @@ fn first_all_then_what_has_changed_then_nothing() {
     plant(&place);
     let out = place.ibtools("backup tree store").good();
     assert!(out.contains("-full.tgz (") && out.contains("14 created"), "{out}");
-    assert!(out.contains("\nstore: 1 point, "), "{out}");
+    assert!(out.contains("\nstore: 1 snapshot, "), "{out}");
     let first = place.snapshot("tree");
     let out = place.ibtools("backup tree store").good();
     assert!(
-        out.starts_with("nothing changed since 2") && out.contains("store: 1 point, "),
+        out.starts_with("nothing changed since 2") && out.contains("store: 1 snapshot, "),
         "{out}"
     );
     edit(&place);
     let out = place.ibtools("backup tree store").good();
     assert!(out.contains("-since-2") && out.contains(" moved, "), "{out}");
-    assert!(out.contains("\nstore: 2 points, "), "{out}");
+    assert!(out.contains("\nstore: 2 snapshots, "), "{out}");
     // The archives are ordinary ones.
     let archives = archives(&place, "store");
     place.ibtools(&format!("apply copy {}", archives[0])).good();
     assert_eq!(place.snapshot("copy"), first);
     place.ibtools(&format!("apply copy {}", archives.join(" "))).good();
     assert_eq!(place.snapshot("copy"), place.snapshot("tree"));
-    // And there is one index, of the state now.
+    // And there is one index, of the newest snapshot.
     let [index] = &indexes(&place)[..] else { panic!("not one index") };
     assert_eq!(place.ibtools(&format!("compare tree store/{index}")).good(), "nothing changed\n");
 }
@@ -56,32 +56,32 @@ fn the_documents_say_what_the_text_says() {
     plant(&place);
     let full = place.ibtools("backup tree store --json").json();
     assert_eq!((&full["changed"], &full["full"]), (&true.into(), &true.into()));
-    assert_eq!((&full["points"], &full["totals"]["created"]), (&1.into(), &14.into()));
+    assert_eq!((&full["snapshots"], &full["totals"]["created"]), (&1.into(), &14.into()));
     let bytes = |name: &str| fs::metadata(place.path("store").join(name)).unwrap().len();
-    let point = full["point"].as_str().unwrap();
-    let (archive, index) = (full["archive"].as_str().unwrap(), format!("{point}.index"));
-    assert_eq!(archive, format!("{point}-full.tgz"));
+    let id = full["snapshot"].as_str().unwrap();
+    let (archive, index) = (full["archive"].as_str().unwrap(), format!("{id}.index"));
+    assert_eq!(archive, format!("{id}-full.tgz"));
     assert_eq!(full["archive_bytes"], bytes(archive));
     assert_eq!(full["index_bytes"], bytes(&index));
     assert_eq!(full["store_bytes"], bytes(archive) + bytes(&index));
     let same = place.ibtools("backup tree store --json").json();
-    assert_eq!((&same["changed"], &same["point"]), (&false.into(), &full["point"]));
+    assert_eq!((&same["changed"], &same["snapshot"]), (&false.into(), &full["snapshot"]));
     assert!(same.get("archive").is_none() && same["result"] == full["result"]);
     place.write("tree/text", "other");
     let inc = place.ibtools("backup tree store --json").json();
     assert_eq!((&inc["full"], &inc["base"]), (&false.into(), &full["result"]));
 
     let shown = place.ibtools("show store --json").json();
-    assert_eq!((&shown["kind"], &shown["points"]), (&"store".into(), &2.into()));
+    assert_eq!((&shown["kind"], &shown["snapshots"]), (&"store".into(), &2.into()));
     assert_eq!(shown["store_bytes"], inc["store_bytes"]);
     assert_eq!(shown["archives"][0]["archive"], full["archive"]);
-    assert_eq!(shown["archives"][1]["since"], full["point"]);
+    assert_eq!(shown["archives"][1]["since"], full["snapshot"]);
     let out = place.ibtools("show store").good();
     let lines: Vec<&str> = out.lines().collect();
-    assert!(lines[0].starts_with(point) && lines[0].ends_with("  full"), "{out}");
+    assert!(lines[0].starts_with(id) && lines[0].ends_with("  full"), "{out}");
     // Backed up in the same second, it has a later id than time, and says so.
-    assert!(lines[1].contains(&format!("  since {point}")), "{out}");
-    assert!(lines[2].starts_with("2 points, ") && lines.len() == 3, "{out}");
+    assert!(lines[1].contains(&format!("  since {id}")), "{out}");
+    assert!(lines[2].starts_with("2 snapshots, ") && lines.len() == 3, "{out}");
     fs::remove_file(place.path("store").join(archive)).unwrap();
     assert!(place.ibtools("show store").good().contains("lost: what it starts from is missing"));
     assert_eq!(place.ibtools("show store --json").json()["archives"][0]["restorable"], false);
@@ -148,7 +148,7 @@ fn what_cannot_be_read_is_said_and_the_rest_is_backed_up() {
     };
     let Some(first) = backup("") else { return };
     first.good();
-    // As an interrupted backup leaves it: a state was scanned and never stored.
+    // As an interrupted backup leaves it: a tree was scanned and never stored.
     place.write("tree/new", "never stored");
     place.ibtools("index tree -o out/store/20990101T000000Z.index").good();
     let index = place.path("out/store/20990101T000000Z.index");

@@ -160,7 +160,7 @@ fn what_no_backup_has_is_not_removed() {
     place.write("tree/later", "later");
     assert_eq!(place.ibtools(backup).code, Some(0));
     let listed = place.ibtools("--json show store").json();
-    let first = listed["archives"][1]["point"].as_str().unwrap().to_owned();
+    let first = listed["archives"][1]["snapshot"].as_str().unwrap().to_owned();
     place.ibtools(&format!("restore store tree --at {first}")).good();
     all_there("tree");
     assert!(!place.path("tree/later").exists());

@@ -22,7 +22,7 @@ fn what_was_backed_up_comes_back() {
     assert!(out.starts_with("full.tgz to inc.tgz: "), "{out}");
     assert_eq!(place.snapshot("tree"), place.snapshot("copy"));
     assert_eq!(place.ibtools("compare copy new.index").good(), "nothing changed\n");
-    let root = |run: common::Run| run.json()["root"].clone();
+    let root = |run: common::Run| run.json()["tree_id"].clone();
     let made = root(place.ibtools("--json index copy -o copy.index"));
     assert_eq!(made, root(place.ibtools("--json show new.index")));
 }
@@ -121,12 +121,12 @@ fn json_of_a_backup_and_of_an_apply() {
     assert_eq!(index["totals"]["files"], 7);
     assert_eq!(index["problems"], serde_json::json!([]));
     let full = place.ibtools("diff tree -o full.tgz --json").json();
-    assert_eq!((&full["full"], &full["result"]), (&true.into(), &index["root"]));
+    assert_eq!((&full["full"], &full["result"]), (&true.into(), &index["tree_id"]));
     assert_eq!(full["archive_bytes"], fs::metadata(place.path("full.tgz")).unwrap().len());
     edit(&place);
     let inc =
         place.ibtools("diff tree --base old.index -o inc.tgz --index new.index --json").json();
-    assert_eq!(inc["base"], index["root"]);
+    assert_eq!(inc["base"], index["tree_id"]);
     assert_eq!(inc["totals"]["moved"], 1);
     assert_eq!(inc["totals"]["type_changed"], 1);
     let applied = place.ibtools("apply copy full.tgz inc.tgz --json").json();

@@ -10,7 +10,7 @@ use std::process::Command;
 
 const CALLS: [&str; 5] = ["write", "fsync", "renameat2", "unlink", "flock"];
 
-/// Three points, and what the tree was at each; edited once more since.
+/// Three snapshots, and what the tree was at each; edited once more since.
 fn backed_up() -> (Place, BTreeMap<String, Snapshot>) {
     let place = Place::new();
     plant(&place);
@@ -21,22 +21,22 @@ fn backed_up() -> (Place, BTreeMap<String, Snapshot>) {
         }
         place.write("tree/step", step.to_string());
         let made = place.ibtools("backup tree store --json").json();
-        known.insert(made["point"].as_str().unwrap().to_owned(), place.snapshot("tree"));
+        known.insert(made["snapshot"].as_str().unwrap().to_owned(), place.snapshot("tree"));
     }
     place.write("tree/step", "last");
     (place, known)
 }
 
-fn points(place: &Place) -> Vec<String> {
+fn snapshots(place: &Place) -> Vec<String> {
     let shown = place.ibtools("show store --json").json();
     let archives = shown["archives"].as_array().unwrap().iter();
-    let mut points: Vec<String> =
-        archives.map(|archive| archive["point"].as_str().unwrap().to_owned()).collect();
-    points.dedup();
-    points
+    let mut snapshots: Vec<String> =
+        archives.map(|archive| archive["snapshot"].as_str().unwrap().to_owned()).collect();
+    snapshots.dedup();
+    snapshots
 }
 
-/// That the store verifies, that these points are in it, and that the last `count` of its points are of
+/// That the store verifies, that these snapshots are in it, and that the last `count` of its snapshots are of
 /// `known`, as they were, or of what the tree is `now`.
 fn check(
     place: &Place,
@@ -46,17 +46,17 @@ fn check(
 ) {
     let verified = place.ibtools("verify store");
     assert_eq!(verified.code, Some(0), "{}{}", verified.out, verified.err);
-    let there = points(place);
-    assert!(wanted.iter().all(|point| there.contains(point)), "{wanted:?} in {there:?}");
-    for point in there.into_iter().rev().take(count) {
+    let there = snapshots(place);
+    assert!(wanted.iter().all(|id| there.contains(id)), "{wanted:?} in {there:?}");
+    for id in there.into_iter().rev().take(count) {
         drop(std::fs::remove_dir_all(place.path("copy")));
-        place.ibtools(&format!("restore store copy --at {point}")).good();
-        let known = known.get(&point).unwrap_or(now);
-        assert!(place.snapshot("copy") == *known, "{point} is another");
+        place.ibtools(&format!("restore store copy --at {id}")).good();
+        let known = known.get(&id).unwrap_or(now);
+        assert!(place.snapshot("copy") == *known, "{id} is another");
     }
 }
 
-/// Kills `command` before each of the calls in turn, looks, and runs it again. `wanted` are the points
+/// Kills `command` before each of the calls in turn, looks, and runs it again. `wanted` are the snapshots
 /// that have to be there in any case.
 fn sweep(command: &str, wanted: impl Fn(&BTreeMap<String, Snapshot>) -> Vec<&String>, least: u32) {
     let (origin, known) = backed_up();

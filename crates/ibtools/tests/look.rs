@@ -47,7 +47,7 @@ fn show_tells_files_by_their_content() {
     assert!(index.lines().any(|line| line.starts_with("-rw-------") && line.ends_with(" text")));
     assert!(index.lines().any(|line| line.starts_with('l') && line.ends_with("link -> dir/large")));
     assert!(index.lines().any(|line| line.starts_with('h') && line.ends_with("text-again = text")));
-    assert!(index.contains("7 files (") && index.contains("root "));
+    assert!(index.contains("7 files (") && index.contains("tree id "));
     let archive = place.ibtools("show a-name").good();
     assert!(archive.contains("A dir/large (292.97 KiB)") && archive.contains("full archive, "));
     let summary = place.ibtools("show --summary a-name").good();

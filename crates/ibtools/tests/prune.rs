@@ -6,7 +6,7 @@ mod common;
 use common::{Place, backed_up};
 use std::fs;
 
-/// Three points.
+/// Three snapshots.
 fn three_points() -> Place {
     let place = backed_up();
     place.write("tree/new", "third");
@@ -33,7 +33,7 @@ fn what_others_depend_on_is_squashed() {
     );
     assert!(lines[1].starts_with(&format!("- {} (", before[1])), "{out}");
     assert!(lines[2].starts_with(&format!("- {} (", before[0])), "{out}");
-    assert_eq!(lines[3], "2 points kept, 1 point removed, if it were done");
+    assert_eq!(lines[3], "2 snapshots kept, 1 snapshot removed, if it were done");
 
     let document = place.ibtools("prune store --keep-last 2 --json").json();
     assert_eq!(document["kept"].as_array().unwrap().len(), 2);
@@ -51,9 +51,9 @@ fn what_others_depend_on_is_squashed() {
     assert_eq!(place.snapshot("copy"), place.snapshot("tree"));
 
     let out = place.ibtools("prune store --keep-daily 5").good();
-    assert!(out.ends_with("B\n") && out.contains("1 point kept, 1 point removed\n"), "{out}");
+    assert!(out.ends_with("B\n") && out.contains("1 snapshot kept, 1 snapshot removed\n"), "{out}");
     let out = place.ibtools("prune store --keep-yearly 1").good();
-    assert!(out.starts_with("1 point kept, 0 points removed\n"), "{out}");
+    assert!(out.starts_with("1 snapshot kept, 0 snapshots removed\n"), "{out}");
     assert!(place.ibtools("backup tree store").good().starts_with("nothing changed"));
 }
 

@@ -115,7 +115,7 @@ fn patterns_come_from_files_of_the_callers_and_mistaken_ones_are_refused() {
 #[test]
 fn rot_is_told_and_is_the_answer_no() {
     let place = Place::new();
-    place.write("tree/rotten", "x".repeat(5000));
+    place.write("tree/corrupt", "x".repeat(5000));
     let began = std::time::Instant::now();
     while began.elapsed().as_millis() < 80 {
         std::thread::yield_now();
@@ -124,7 +124,7 @@ fn rot_is_told_and_is_the_answer_no() {
     assert_eq!(place.ibtools("compare tree now --verify").good(), "nothing changed\n");
     // An index of the tree as it was before bits of it turned.
     let now = DirIndex::from_file(place.path("now")).unwrap();
-    let mut record: Record = now.record(&RelPath::new("rotten").unwrap()).unwrap().clone();
+    let mut record: Record = now.record(&RelPath::new("corrupt").unwrap()).unwrap().clone();
     record.entry.node = Node::File { len: 5000, digest: Digest::of(b"what it was") };
     record.signature = None;
     // Read long after it was written: sooner than that, a difference is a change.
@@ -133,16 +133,16 @@ fn rot_is_told_and_is_the_answer_no() {
 
     assert_eq!(place.ibtools("compare tree before").good(), "nothing changed\n");
     let run = place.ibtools("compare tree before --verify");
-    assert_eq!((run.code, run.out.as_str()), (Some(1), "nothing changed; 1 rotten\n"));
-    assert!(run.err.contains("warning: rotten is rotten: "), "{}", run.err);
+    assert_eq!((run.code, run.out.as_str()), (Some(1), "nothing changed; 1 corrupt\n"));
+    assert!(run.err.contains("warning: corrupt is corrupt: "), "{}", run.err);
     assert!(run.err.ends_with(": bytes 0 to 4999\n"), "{}", run.err);
     let json = place.ibtools("compare tree before --verify --json").json();
     let problem = &json["problems"][0];
-    assert_eq!((&json["same"], &problem["kind"]), (&false.into(), &"rotten".into()));
+    assert_eq!((&json["same"], &problem["kind"]), (&false.into(), &"corrupt".into()));
     assert_eq!(problem["ranges"], serde_json::json!([[0, 5000]]));
     let run = place.ibtools("index tree --since before --verify -o after");
     assert_eq!(run.code, Some(1));
-    // What is rotten does not get into backups.
+    // What is corrupt does not get into backups.
     let after = DirIndex::from_file(place.path("after")).unwrap();
     assert_eq!(after, DirIndex::from_file(place.path("before")).unwrap());
     let run = place.ibtools("index tree --verify -o x");

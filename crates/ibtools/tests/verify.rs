@@ -16,7 +16,7 @@ const SECOND: &str = "store/20260102T000000Z-since-20260101T000000Z.tgz";
 const THIRD: &str = "store/20260103T000000Z-since-20260102T000000Z.tar.zst";
 const INDEX: &str = "store/20260103T000000Z.index";
 
-/// A store with three points, and the states of the tree at the first two in `day1` and `day2`.
+/// A store with three snapshots, and the tree at the first two in `day1` and `day2`.
 fn stored() -> Place {
     let place = Place::new();
     plant(&place);
@@ -134,10 +134,10 @@ fn a_state_of_a_store_becomes_a_full_backup() {
 fn a_sound_store_is_said_to_be_so() {
     let place = stored();
     let said = place.ibtools("verify store").good();
-    assert!(said.ends_with("3 of 3 states whole\n") && said.lines().count() == 1, "{said}");
+    assert!(said.ends_with("3 of 3 snapshots whole\n") && said.lines().count() == 1, "{said}");
     let document = place.ibtools("--json verify store").json();
     assert_eq!(
-        (&document["sound"], &document["points"][1]["restorable"]),
+        (&document["sound"], &document["snapshots"][1]["restorable"]),
         (&true.into(), &"whole".into())
     );
     place.ibtools(&format!("verify {FULL} {SECOND} {THIRD} {INDEX}")).good();
@@ -150,7 +150,7 @@ fn damage_is_told_with_what_it_costs() {
     let place = stored();
     let lens =
         [FULL, SECOND, THIRD, INDEX].map(|name| fs::metadata(place.path(name)).unwrap().len());
-    // (what is done, what is said, which of the points restore)
+    // (what is done, what is said, which of the snapshots restore)
     for (name, at, restorable) in [
         (FULL, 0.9, [false, false, false]),
         (SECOND, 0.5, [true, false, false]),
@@ -168,10 +168,10 @@ fn damage_is_told_with_what_it_costs() {
         let named = name.trim_start_matches("store/");
         assert!(text.out.contains(named), "{name}: {}", text.out);
         for (day, whole) in restorable.into_iter().enumerate() {
-            let point = &document["points"][day];
+            let id = &document["snapshots"][day];
             let copy = format!("copy-{number}-{day}");
             let restored = place.ibtools(&format!("restore store {copy} --at 2026010{}", day + 1));
-            assert_eq!(restored.code == Some(0), point["restorable"] == "whole", "{name} {day}");
+            assert_eq!(restored.code == Some(0), id["restorable"] == "whole", "{name} {day}");
             assert_eq!(restored.code == Some(0), whole, "{name} {day}: {}", restored.err);
             assert_eq!(place.path(&copy).exists(), whole);
         }
@@ -192,18 +192,22 @@ fn what_another_way_leads_to_is_not_lost() {
 
     let text = place.ibtools("verify store");
     assert_eq!(text.code, Some(1));
-    let said = format!("20260103T000000Z does not need {named}: another way leads there\n");
-    assert!(text.out.contains(&said) && text.out.contains("3 of 3 states whole"), "{}", text.out);
+    let said = format!("20260103T000000Z does not need {named}: another chain leads there\n");
+    assert!(
+        text.out.contains(&said) && text.out.contains("3 of 3 snapshots whole"),
+        "{}",
+        text.out
+    );
     let document = place.ibtools("--json verify store").json();
-    let point = &document["points"][2];
-    assert_eq!((&point["restorable"], &point["passed"][0]), (&"whole".into(), &named.into()));
-    assert_eq!(document["points"][1]["passed"], serde_json::Value::Null);
+    let id = &document["snapshots"][2];
+    assert_eq!((&id["restorable"], &id["skipped"][0]), (&"whole".into(), &named.into()));
+    assert_eq!(document["snapshots"][1]["skipped"], serde_json::Value::Null);
 
     let restored = place.ibtools("restore store copy");
     assert_eq!(restored.code, Some(0), "{}", restored.err);
     let warning = format!("ibtools: warning: {named}: ");
     assert!(restored.err.starts_with(&warning), "{}", restored.err);
-    assert!(restored.err.ends_with("another way to 20260103T000000Z was tried\n"));
+    assert!(restored.err.ends_with("another chain to 20260103T000000Z was tried\n"));
     assert_eq!(place.snapshot("copy"), place.snapshot("tree"));
     let squashed = place.ibtools("squash store -o whole.tgz");
     assert!(squashed.code == Some(0) && squashed.err.starts_with(&warning), "{}", squashed.err);
@@ -250,9 +254,9 @@ fn rot_is_found_and_taken_back() {
     let path = place.path("tree/dir/large");
     let sound = fs::read(&path).unwrap();
     let time = fs::metadata(&path).unwrap().modified().unwrap();
-    let mut rotten = sound.clone();
-    rotten[123_456] ^= 4;
-    fs::write(&path, rotten).unwrap();
+    let mut corrupt = sound.clone();
+    corrupt[123_456] ^= 4;
+    fs::write(&path, corrupt).unwrap();
     fs::File::options().write(true).open(&path).unwrap().set_modified(time).unwrap();
     let began = std::time::Instant::now();
     while began.elapsed().as_millis() < 80 {
@@ -275,7 +279,7 @@ fn rot_is_found_and_taken_back() {
 
     let compared = place.ibtools("verify store --against tree");
     assert_eq!(compared.code, Some(1));
-    assert!(compared.err.contains("warning: dir/large is rotten"), "{}", compared.err);
+    assert!(compared.err.contains("warning: dir/large is corrupt"), "{}", compared.err);
     // What a program has open for writing may be new.
     let writer = fs::File::options().write(true).open(&path).unwrap();
     let left = place.ibtools("verify store --against tree --repair");

@@ -15,7 +15,7 @@ use dirindex::{Dir, DirIndex, ScanOptions};
 
 use self::base::{Indexes, Newest, is_index_damage, newest};
 use crate::Repository;
-use crate::chains::told;
+use crate::chains::with_limit;
 use crate::error::{Error, Result};
 use crate::pack::pack;
 use crate::store::{self, ArchiveName, Name, SnapshotId, Snapshots, Store, Stored, failed};
@@ -39,15 +39,15 @@ pub struct BackupOptions {
     pub archive: ArchiveOptions,
 }
 
-/// What a backup came to.
+/// What a backup did.
 #[derive(Debug)]
 pub struct BackupReport {
-    /// The snapshot that the store has the tree's state at: a new one, or the newest one if nothing has
+    /// The snapshot that has the tree as it is now: a new one, or the newest one if nothing has
     /// changed since.
     pub snapshot: SnapshotId,
     /// What was put into the store; `None` when nothing has changed.
     pub made: Option<Made>,
-    /// The tree's state, and what could not be taken in.
+    /// The tree as it is now, and what could not be taken in.
     pub index: DirIndex,
     /// How many snapshots the store has now.
     pub snapshots: usize,
@@ -98,7 +98,7 @@ impl<S: Store> Repository<S> {
     /// [`Error::Store`], [`Error::Archived`], [`Error::Index`], [`Error::TooManyOpen`], [`Error::EndOfTime`].
     pub fn backup(&self, dir: &Dir, options: &BackupOptions) -> Result<BackupReport> {
         let _lock = store::lock(self.store())?;
-        back_up(dir, self.store(), options).map_err(told)
+        back_up(dir, self.store(), options).map_err(with_limit)
     }
 }
 
@@ -249,7 +249,7 @@ fn refuse_emptied(
     newest.map_or(Ok(()), |before| gone(before, &DiffIndex::between(before, index)))
 }
 
-/// Puts an index of the state seen at `seen` into the store, and notes it in `files`. Gives the snapshot it is named by.
+/// Puts the index of a tree seen at `seen` into the store, and notes it in `files`. Gives the snapshot that names it.
 fn put_index(
     store: &dyn Store,
     files: &mut Vec<Stored>,

@@ -101,7 +101,7 @@ pub(crate) fn is_full(error: &Error) -> bool {
     causes(error).any(|cause| cause.downcast_ref().is_some_and(is_full))
 }
 
-/// Whether `error` came of what is in archives, one of which is called `name`, and not of the way to it.
+/// Whether `error` came of what is in `archive`, and not of the way to it.
 pub(crate) fn is_damage(error: &Error, archive: &StoredArchive) -> bool {
     matches!(error, Error::NoFull { .. }) || fault_of(error, &[*archive]).is_some()
 }
@@ -125,9 +125,9 @@ fn by_listed<T>(
         let (fault, done) = match open(store, &chain).map(|archives| attempt(&archives)) {
             Ok(done) => match done.as_ref().err().and_then(|error| fault_of(error, &chain)) {
                 Some(fault) => (fault, done),
-                None => return done.map_err(told),
+                None => return done.map_err(with_limit),
             },
-            Err(failed) if is_exhaustion(&failed.1) => return Err(told(failed.1)),
+            Err(failed) if is_exhaustion(&failed.1) => return Err(with_limit(failed.1)),
             Err(failed) => (failed.0, Err(failed.1)),
         };
         let Some(last) = chain.last().map(|last| last.name) else { return done };
@@ -140,7 +140,7 @@ fn by_listed<T>(
 }
 
 /// An error of too many open files says so first.
-pub(crate) fn told(error: Error) -> Error {
+pub(crate) fn with_limit(error: Error) -> Error {
     match is_exhaustion(&error) {
         true => Error::TooManyOpen { source: Box::new(error) },
         false => error,

@@ -83,7 +83,7 @@ pub enum Error {
         /// The archive.
         archive: PathBuf,
     },
-    /// It failed by every chain of archives to a snapshot that was tried.
+    /// Every chain of archives to a snapshot that was tried failed.
     #[error("every chain of archives failed that was tried")]
     EveryChain {
         /// The archives that are damaged or do not go with the others.
@@ -106,20 +106,20 @@ pub enum Error {
         /// The snapshot.
         since: SnapshotId,
     },
-    /// Two archives of a store lead to one snapshot, and not to one state.
+    /// Two archives of a store lead to one snapshot, but to different trees.
     #[error("it leads to the tree {found}, and another to the same snapshot to {expected}")]
     OtherResult {
-        /// The root that the other archive leads to.
+        /// The tree id that the other archive leads to.
         expected: Root,
-        /// The root that this one leads to.
+        /// The tree id that this one leads to.
         found: Root,
     },
-    /// The index of a snapshot is not of the state that its archives lead to.
+    /// The index of a snapshot is not of the tree that its archives lead to.
     #[error("it is of the tree {found}, and archives lead to {expected}")]
     OtherIndex {
-        /// The root that archives lead to.
+        /// The tree id that archives lead to.
         expected: Root,
-        /// The root of the index.
+        /// The tree id of the index.
         found: Root,
     },
     /// Restoring would replace or remove what stands in the directory, and must not.

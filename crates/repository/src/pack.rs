@@ -13,7 +13,7 @@ const ATTEMPTS: usize = 3;
 
 /// Has a tree scanned, and what differs from `base` written to an archive, both again when the tree
 /// changes in between. A file that changes each time is [held back](DirIndex::hold_back): better an
-/// older state of it than no backup of the others. Where a file cannot be read that the scan did not have to read, all
+/// older content of it than no backup of the others. Where a file cannot be read that the scan did not have to read, all
 /// files are read by the next scan, which finds out about all such files at once. Gives the index that the archive leads to, and what
 /// `write` gave.
 ///

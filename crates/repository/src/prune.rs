@@ -14,7 +14,7 @@ use archive::ArchiveOptions;
 
 use self::work::{Done, Work};
 use crate::Repository;
-use crate::chains::told;
+use crate::chains::with_limit;
 use crate::error::{Error, Result};
 use crate::store::{self, ArchiveName, Keep, SnapshotId, Snapshots, Store, StoredArchive};
 
@@ -32,7 +32,7 @@ pub struct PruneOptions {
     pub archive: ArchiveOptions,
 }
 
-/// What pruning came to, or would come to.
+/// What pruning did, or would do.
 #[derive(Debug, Clone)]
 pub struct PruneReport {
     /// The snapshots that are kept, in order.
@@ -105,7 +105,7 @@ fn prune(store: &dyn Store, options: &PruneOptions) -> Result<PruneReport> {
         true => Done { squashed, deleted, bytes: snapshots.bytes(), ..Done::default() },
         false => {
             let work = Work::new(store, plan, snapshots.bytes(), &options.archive);
-            work.carry_out().map_err(told)?
+            work.carry_out().map_err(with_limit)?
         }
     };
     let Done { squashed, deleted, waiting, room_wanted, bytes } = done;

@@ -1,5 +1,5 @@
-//! Taking back from backups what has rotten in the tree they were made of. Knows rot from a scan that
-//! looked for it, and what may be no rot; bringing files back is `restore`'s.
+//! Takes corrupt files of a tree back from its backups. A scan says which files are corrupt. This module knows which of
+//! them may be new instead; `restore` brings the others back.
 
 use std::collections::HashSet;
 use std::path::Path;
@@ -32,16 +32,16 @@ pub struct Repaired {
 
 impl<S: Store> Repository<S> {
     /// Replaces the files of the tree `dir` that `scan` found corrupt by what the newest snapshot has of them, which has
-    /// to be of the state `since`. All else is left alone, and so is what may be new all the same: a file that some process has
+    /// to lead to the tree `since`. All else is left alone, and so is what may be new all the same: a file that some process has
     /// open for writing or mapped so that it can store to it, as far as this process may see; one that has changed since the
     /// scan; and all on file systems on which a store through a memory map leaves no time (in memory, FUSE, network, overlays)
     /// or of which that is not known.
     ///
-    /// `scan` was made with [`ScanOptions::verify`](dirindex::ScanOptions::verify) since an index of the state `since`, such as
+    /// `scan` was made with [`ScanOptions::verify`](dirindex::ScanOptions::verify) since an index of the tree `since`, such as
     /// [`newest_index`](Repository::newest_index).
     ///
     /// # Errors
-    /// As [`restore`](Repository::restore), and [`Error::OtherResult`] when the newest snapshot is of another state.
+    /// As [`restore`](Repository::restore), and [`Error::OtherResult`] when the newest snapshot leads to another tree.
     pub fn repair(
         &self,
         dir: impl AsRef<Path>,
@@ -70,9 +70,9 @@ fn repair(
     scan: &DirIndex,
     options: &ApplyOptions,
 ) -> Result<Repaired> {
-    let rotten = scan.problems().iter().filter(|problem| problem.kind == ProblemKind::Rotten);
-    let rotten: Vec<&RelPath> = rotten.map(|problem| &problem.path).collect();
-    if rotten.is_empty() {
+    let corrupt = scan.problems().iter().filter(|problem| problem.kind == ProblemKind::Rotten);
+    let corrupt: Vec<&RelPath> = corrupt.map(|problem| &problem.path).collect();
+    if corrupt.is_empty() {
         return Ok(Repaired::default());
     }
     let tree = Dir::with_options(dir, &DirOptions::everything())?;
@@ -81,7 +81,7 @@ fn repair(
         let trust = scan.record(path).and_then(|record| record.trust);
         in_doubt(&tree, path, trust, |inode| open.contains(&inode) || mapped.contains(&inode))
     };
-    let doubts: Vec<_> = rotten.into_iter().map(|path| (path, doubt(path))).collect();
+    let doubts: Vec<_> = corrupt.into_iter().map(|path| (path, doubt(path))).collect();
     let left = doubts.iter().filter_map(|(path, doubt)| Some(((*path).clone(), (*doubt)?)));
     let left: Vec<(RelPath, &'static str)> = left.collect();
     let sure = doubts.iter().filter(|(_, doubt)| doubt.is_none());
@@ -104,7 +104,7 @@ fn repair(
     Ok(Repaired { applied: restored?, left, ..Repaired::default() })
 }
 
-/// Why what is at `path`, which the scan saw as `trust`, may be no rot.
+/// Why what is at `path`, which the scan saw as `trust`, may be new and not corrupt.
 fn in_doubt(
     tree: &Dir,
     path: &RelPath,

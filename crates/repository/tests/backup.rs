@@ -1,4 +1,4 @@
-//! Backups into a store: whatever happened before, each point is what the tree was then.
+//! Backups into a store: whatever happened before, each snapshot is what the tree was then.
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test")]
 
 mod common;
@@ -93,16 +93,16 @@ proptest! {
         }
         check(&store, &known);
         if let Some(most) = full_after {
-            let points = Repository::new(&store).snapshots().unwrap();
-            let longest = points.all().filter_map(|point| points.chain_to(point)).map(|way| way.len()).max();
+            let snapshots = Repository::new(&store).snapshots().unwrap();
+            let longest = snapshots.all().filter_map(|id| snapshots.chain_to(id)).map(|way| way.len()).max();
             prop_assert!(longest <= Some(most + 1));
         }
         // What is in the index rebuilt is what is in the index kept.
-        let point = *known.last_key_value().unwrap().0;
+        let id = *known.last_key_value().unwrap().0;
         let name = Name::Index(Repository::new(&store).snapshots().unwrap().indexes()[0]).to_string();
         let kept = DirIndex::from_source(store.open(&name).unwrap()).unwrap();
         store.delete(&name).unwrap();
-        prop_assert_eq!(run(&tree, &store, &BackupOptions::default()).snapshot, point);
+        prop_assert_eq!(run(&tree, &store, &BackupOptions::default()).snapshot, id);
         let name = Name::Index(Repository::new(&store).snapshots().unwrap().indexes()[0]).to_string();
         let rebuilt = DirIndex::from_source(store.open(&name).unwrap()).unwrap();
         prop_assert_eq!(kept.root(), rebuilt.root());
@@ -139,9 +139,9 @@ fn whatever_call_of_the_store_fails_no_point_is_lost_and_the_next_backup_succeed
             let failed = Repository::new(&failing).backup(&dir, &options);
             let done = failing.calls() <= at;
             assert_eq!(failed.is_ok(), done);
-            // What was complete when the store went is a point.
-            let points = Repository::new(&store).snapshots().unwrap();
-            let newest = points.restorable().next_back();
+            // What was complete when the store went is a snapshot.
+            let snapshots = Repository::new(&store).snapshots().unwrap();
+            let newest = snapshots.restorable().next_back();
             if let Some(newest) = newest.filter(|newest| !known.contains_key(newest)) {
                 known.insert(newest, snapshot(&tree));
             }

@@ -20,7 +20,7 @@ struct Chains {
     temp: TempDir,
     store: DirStore,
     tree: Snapshot,
-    points: Vec<SnapshotId>,
+    snapshots: Vec<SnapshotId>,
 }
 
 impl Chains {
@@ -29,17 +29,17 @@ impl Chains {
         let tree = temp.path().join("tree");
         let store = DirStore::create(temp.path().join("store")).unwrap();
         let dir = || Dir::new(&tree).unwrap();
-        let mut points = Vec::new();
+        let mut snapshots = Vec::new();
         for step in 0..4 {
             write(tree.join("dir/edited"), [noise(7, 40_000), noise(step, 200)].concat());
             write(tree.join(format!("new-{step}")), noise(step, 5000));
             // So that the squashed archive has fewer bytes.
             write(tree.join("each time another"), noise(100 + step, 20_000));
-            points.push(
+            snapshots.push(
                 Repository::new(&store).backup(&dir(), &BackupOptions::default()).unwrap().snapshot,
             );
         }
-        let chains = Chains { tree: snapshot(&tree), temp, store, points };
+        let chains = Chains { tree: snapshot(&tree), temp, store, snapshots };
         let [third, fourth] = [chains.name(2, 1), chains.name(3, 2)];
         let load = |name| Archive::open(chains.path(name)).unwrap().load().unwrap();
         let squashed = DiffData::squash(&[load(&third), load(&fourth)]).unwrap();
@@ -49,13 +49,13 @@ impl Chains {
     }
 
     fn archives(&self) -> Vec<ArchiveName> {
-        let points = Repository::new(&self.store).snapshots().unwrap();
-        points.archives().iter().map(|archive| archive.name).collect()
+        let snapshots = Repository::new(&self.store).snapshots().unwrap();
+        snapshots.archives().iter().map(|archive| archive.name).collect()
     }
 
-    /// The archive from one point to another.
+    /// The archive from one snapshot to another.
     fn name(&self, to: usize, since: usize) -> ArchiveName {
-        let wanted = (self.points[to], Some(self.points[since]));
+        let wanted = (self.snapshots[to], Some(self.snapshots[since]));
         let archives = self.archives();
         *archives.iter().find(|name| (name.to, name.since) == wanted).unwrap()
     }
@@ -67,7 +67,7 @@ impl Chains {
     fn restore(&self, dest: &Path, passed: &mut Vec<Skipped>) -> Result<Applied, Error> {
         let apply = ApplyOptions { sync: false, ..ApplyOptions::default() };
         let options = RestoreOptions { apply, ..RestoreOptions::default() };
-        match Repository::new(&self.store).restore(self.points[3], dest, &options) {
+        match Repository::new(&self.store).restore(self.snapshots[3], dest, &options) {
             Ok(report) => {
                 passed.extend(report.skipped);
                 Ok(report.applied)
@@ -99,7 +99,7 @@ fn flip(path: &Path, at: usize) -> Vec<u8> {
 fn damage_on_the_cheapest_chain_costs_nothing_when_there_is_another() {
     let chains = Chains::new();
     let cheapest =
-        Repository::new(&chains.store).snapshots().unwrap().chain_to(chains.points[3]).unwrap();
+        Repository::new(&chains.store).snapshots().unwrap().chain_to(chains.snapshots[3]).unwrap();
     let short = chains.name(3, 1);
     assert!(cheapest.iter().any(|step| step.name == short), "{cheapest:?}");
     let path = chains.path(&short);
@@ -119,7 +119,7 @@ fn damage_on_the_cheapest_chain_costs_nothing_when_there_is_another() {
         // Damage in PATHS, which is for people, is no reason to go another chain.
         match past.is_empty() {
             true => assert_eq!(found.skipped, [], "{at}"),
-            false => assert_eq!(found.skipped, [(chains.points[3], past)], "{at}"),
+            false => assert_eq!(found.skipped, [(chains.snapshots[3], past)], "{at}"),
         }
         passed += found.skipped.len();
         assert!(snapshot(&dest) == chains.tree, "{at}");
@@ -156,10 +156,10 @@ fn when_no_chain_is_sound_nothing_is_written_and_all_is_told() {
 fn what_does_not_follow_one_archive_may_follow_another() {
     let chains = Chains::new();
     let [first, second] = [chains.archives()[0], chains.name(1, 0)];
-    let full = ArchiveName { to: chains.points[1], since: None, ..first };
+    let full = ArchiveName { to: chains.snapshots[1], since: None, ..first };
     fs::copy(chains.path(&first), chains.path(&full)).unwrap();
-    let points = Repository::new(&chains.store).snapshots().unwrap();
-    let cheapest = points.chain_to(chains.points[3]).unwrap();
+    let snapshots = Repository::new(&chains.store).snapshots().unwrap();
+    let cheapest = snapshots.chain_to(chains.snapshots[3]).unwrap();
     assert_eq!(cheapest[0].name, full, "the first archive alone is shorter than with the second");
 
     let (dest, mut passed) = (chains.dest("dest"), Vec::new());
@@ -195,14 +195,14 @@ fn a_lost_index_is_made_again_by_another_chain() {
     let chains = Chains::new();
     let short = chains.path(&chains.name(3, 1));
     flip(&short, fs::metadata(&short).unwrap().len() as usize / 2);
-    chains.store.delete(&Name::Index(chains.points[3]).to_string()).unwrap();
+    chains.store.delete(&Name::Index(chains.snapshots[3]).to_string()).unwrap();
     let tree = chains.temp.path().join("tree");
     write(tree.join("more"), "more");
     let dir = Dir::new(&tree).unwrap();
     let report = Repository::new(&chains.store).backup(&dir, &BackupOptions::default()).unwrap();
-    assert_eq!(report.made.unwrap().archive.since, Some(chains.points[3]));
+    assert_eq!(report.made.unwrap().archive.since, Some(chains.snapshots[3]));
     let unusable: Vec<Name> = report.unusable.iter().map(|file| file.name).collect();
-    assert_eq!(unusable, [Name::Archive(chains.name(3, 1)), Name::Index(chains.points[3])]);
+    assert_eq!(unusable, [Name::Archive(chains.name(3, 1)), Name::Index(chains.snapshots[3])]);
 }
 
 /// What is damaged may matter only to one of those that go on from there, and that need not be the last one.
@@ -211,7 +211,7 @@ fn around_one_that_takes_from_what_is_damaged() {
     let temp = fast_tempdir();
     let tree = temp.path().join("tree");
     let store = DirStore::create(temp.path().join("store")).unwrap();
-    let (mut points, mut indexes) = (Vec::new(), Vec::new());
+    let (mut snapshots, mut indexes) = (Vec::new(), Vec::new());
     // The same content comes, goes, and comes again elsewhere.
     let steps: [fn(&Path); 5] = [
         |tree| write(tree.join("kept"), "kept"),
@@ -223,7 +223,7 @@ fn around_one_that_takes_from_what_is_damaged() {
     for step in steps {
         step(&tree);
         let dir = Dir::new(&tree).unwrap();
-        points.push(
+        snapshots.push(
             Repository::new(&store).backup(&dir, &BackupOptions::default()).unwrap().snapshot,
         );
         indexes.push(testing::index(&tree));
@@ -234,21 +234,21 @@ fn around_one_that_takes_from_what_is_damaged() {
     let load = |name| Archive::open(path(name)).unwrap().load().unwrap();
     let parts = [load(&names[2]), load(&names[3])];
     let squashed = DiffData::squash_from(&indexes[1], &parts).unwrap();
-    let short = ArchiveName { since: Some(points[1]), ..names[3] };
+    let short = ArchiveName { since: Some(snapshots[1]), ..names[3] };
     squashed.compact(path(&short), &ArchiveOptions::default()).unwrap();
     let middle = fs::metadata(path(&names[1])).unwrap().len() / 2;
     flip(&path(&names[1]), middle as usize);
 
     let all = Repository::new(&store).snapshots().unwrap();
-    let cheapest = all.chain_to(points[4]).unwrap();
+    let cheapest = all.chain_to(snapshots[4]).unwrap();
     assert!(cheapest.iter().any(|step| step.name == short), "{cheapest:?}");
     let found = Repository::new(&store).verify(None).unwrap();
-    assert_eq!(found.snapshots[4], (points[4], Restorable::Whole));
+    assert_eq!(found.snapshots[4], (snapshots[4], Restorable::Whole));
     let dest = temp.path().join("dest");
     fs::create_dir(&dest).unwrap();
     let apply = ApplyOptions { sync: false, ..ApplyOptions::default() };
     let options = RestoreOptions { apply, ..RestoreOptions::default() };
-    let report = Repository::new(&store).restore(points[4], &dest, &options).unwrap();
+    let report = Repository::new(&store).restore(snapshots[4], &dest, &options).unwrap();
     assert!(snapshot(&dest) == snapshot(&tree));
     assert_eq!(report.skipped.iter().map(|it| it.archive).collect::<Vec<_>>(), [names[1]]);
 }

@@ -23,7 +23,7 @@ use testing::{fast_tempdir, index};
 struct Chain {
     place: tempfile::TempDir,
     states: BTreeMap<SnapshotId, DirIndex>,
-    /// Whether several ways lead to a point.
+    /// Whether several ways lead to a snapshot.
     short: bool,
 }
 
@@ -41,11 +41,11 @@ impl Chain {
         chain
     }
 
-    /// One more point, if there is anything new.
+    /// One more snapshot, if there is anything new.
     fn back_up(&mut self) {
         let newest = self.states.last_key_value();
-        let (since, old) = newest
-            .map_or((None, DirIndex::empty()), |(point, index)| (Some(*point), index.clone()));
+        let (since, old) =
+            newest.map_or((None, DirIndex::empty()), |(id, index)| (Some(*id), index.clone()));
         let new = index(&self.tree());
         if new.root() == old.root() {
             return;
@@ -66,19 +66,19 @@ impl Chain {
         DiffData::create(&dir, old, &diff, self.store().join(name.to_string())).unwrap();
     }
 
-    /// Adds an archive that leads to the newest point from an earlier one, or from nothing, past others: as there
-    /// are while old points are thinned out.
+    /// Adds an archive that leads to the newest snapshot from an earlier one, or from nothing, past others: as there
+    /// are while old snapshots are thinned out.
     fn shorten(&mut self, since: &Index) {
-        let points: Vec<SnapshotId> = self.states.keys().copied().collect();
-        let [earlier @ .., _, newest] = &points[..] else { return };
-        let since = since.index(points.len() - 1).checked_sub(1).map(|number| earlier[number]);
+        let snapshots: Vec<SnapshotId> = self.states.keys().copied().collect();
+        let [earlier @ .., _, newest] = &snapshots[..] else { return };
+        let since = since.index(snapshots.len() - 1).checked_sub(1).map(|number| earlier[number]);
         let base = since.map_or_else(DirIndex::empty, |since| self.states[&since].clone());
         let name = ArchiveName { to: *newest, since, clock: None, format: Format::Gzip };
         self.put(name, &base, &self.states[newest]);
         self.short = true;
     }
 
-    /// Adds an archive squashed of those from one point, or from nothing, to another: as an interrupted prune leaves it.
+    /// Adds an archive squashed of those from one snapshot, or from nothing, to another: as an interrupted prune leaves it.
     fn squash(&mut self, (from, count): &(Index, Index)) {
         let names = self.archives();
         let first = from.index(names.len());
@@ -112,8 +112,9 @@ impl Chain {
 
     /// The names of its archives, in order of time.
     fn archives(&self) -> Vec<ArchiveName> {
-        let points = Repository::new(&DirStore::open(self.store()).unwrap()).snapshots().unwrap();
-        points.archives().iter().map(|archive| archive.name).collect()
+        let snapshots =
+            Repository::new(&DirStore::open(self.store()).unwrap()).snapshots().unwrap();
+        snapshots.archives().iter().map(|archive| archive.name).collect()
     }
 }
 
@@ -198,7 +199,7 @@ struct Totals {
     passed: usize,
 }
 
-/// A chain, from where a second way leads to its newest point if there is one, what of it is squashed, another chain, and where to
+/// A chain, from where a second way leads to its newest snapshot if there is one, what of it is squashed, another chain, and where to
 /// hit.
 type Case = (Vec<Vec<Edit>>, Option<Index>, Vec<(Index, Index)>, Vec<Vec<Edit>>, Vec<Pick>);
 
@@ -243,42 +244,38 @@ fn check((days, shortcut, squashed, others, picks): &Case, totals: &mut Totals) 
     }
 }
 
-/// Holds what verifying says of a damaged store against restoring each of its points.
+/// Holds what verifying says of a damaged store against restoring each of its snapshots.
 fn judge(kind: &'static str, path: &Path, chain: &Chain, totals: &mut Totals) {
     let store = DirStore::open(path).unwrap();
     let found = Repository::new(&store).verify(None).unwrap();
-    let points = Repository::new(&store).snapshots().unwrap();
+    let snapshots = Repository::new(&store).snapshots().unwrap();
     if found.is_sound() {
         // Of two ways one is enough. All comes back, below.
         let harmless = kind == DROPPED && chain.short;
         assert!(harmless, "{kind}: nothing was found");
-        assert!(points.all().eq(chain.states.keys().copied()));
+        assert!(snapshots.all().eq(chain.states.keys().copied()));
         *totals.harmless.entry(kind).or_default() += 1;
     }
-    assert_eq!(found.snapshots.len(), points.all().count());
+    assert_eq!(found.snapshots.len(), snapshots.all().count());
     totals.passed += found.skipped.len();
-    for (point, verdict) in &found.snapshots {
+    for (id, verdict) in &found.snapshots {
         let place = fast_tempdir();
         let dest = place.path().join("dest");
         fs::create_dir(&dest).unwrap();
-        match bring_back(&store, *point, &[], &dest) {
+        match bring_back(&store, *id, &[], &dest) {
             Ok(result) => {
-                assert_eq!(*verdict, Restorable::Whole, "{kind}: {point} came back");
+                assert_eq!(*verdict, Restorable::Whole, "{kind}: {id} came back");
                 // An archive in the place of one that starts from the same state (both may be full): nothing is
                 // wrong with the way there, but that what follows does not fit.
-                let as_it_was = chain.states.get(point).is_some_and(|was| was.root() == result);
+                let as_it_was = chain.states.get(id).is_some_and(|was| was.root() == result);
                 let exchanged = [REPLACED, SWAPPED].contains(&kind);
-                assert!(as_it_was || exchanged, "{kind}: {point} is not as it was");
+                assert!(as_it_was || exchanged, "{kind}: {id} is not as it was");
                 totals.otherwise += usize::from(!as_it_was);
                 assert_eq!(index(&dest).root(), result);
                 totals.restored += 1;
             }
             Err(error) => {
-                assert_ne!(
-                    *verdict,
-                    Restorable::Whole,
-                    "{kind}: {point} did not come back: {error}"
-                );
+                assert_ne!(*verdict, Restorable::Whole, "{kind}: {id} did not come back: {error}");
                 assert_eq!(
                     fs::read_dir(&dest).unwrap().count(),
                     0,
@@ -288,7 +285,7 @@ fn judge(kind: &'static str, path: &Path, chain: &Chain, totals: &mut Totals) {
             }
         }
         if let Restorable::Without(lost) = verdict {
-            rest_comes_back(&store, *point, lost, &chain.states[point]);
+            rest_comes_back(&store, *id, lost, &chain.states[id]);
             totals.partly += 1;
         }
     }
@@ -296,16 +293,16 @@ fn judge(kind: &'static str, path: &Path, chain: &Chain, totals: &mut Totals) {
 
 type Failure = Box<dyn std::error::Error>;
 
-/// Restores a point, or some paths of it; gives the root of what should have come.
+/// Restores a snapshot, or some paths of it; gives the root of what should have come.
 fn bring_back(
     store: &dyn Store,
-    point: SnapshotId,
+    id: SnapshotId,
     paths: &[RelPath],
     dest: &Path,
 ) -> Result<Root, Failure> {
     let apply = ApplyOptions { sync: false, ..ApplyOptions::default() };
     let options = RestoreOptions { paths: paths.to_vec(), apply, ..RestoreOptions::default() };
-    let result = Repository::new(store).with_archives(point, |archives| {
+    let result = Repository::new(store).with_archives(id, |archives| {
         restore(archives, dest, &options)?;
         Ok(archives.last().map(Archive::result))
     });
@@ -313,7 +310,7 @@ fn bring_back(
 }
 
 /// All files but those that are said to be lost can be restored by name.
-fn rest_comes_back(store: &dyn Store, point: SnapshotId, lost: &[RelPath], was: &DirIndex) {
+fn rest_comes_back(store: &dyn Store, id: SnapshotId, lost: &[RelPath], was: &DirIndex) {
     assert!(!lost.is_empty());
     let place = fast_tempdir();
     let dest = place.path().join("dest");
@@ -332,10 +329,10 @@ fn rest_comes_back(store: &dyn Store, point: SnapshotId, lost: &[RelPath], was: 
     if kept.is_empty() {
         return;
     }
-    bring_back(store, point, &kept, &dest).unwrap();
+    bring_back(store, id, &kept, &dest).unwrap();
     let back = index(&dest);
     for path in &kept {
-        assert_eq!(back.get(path), was.get(path), "{point}: {path:?} is not as it was");
+        assert_eq!(back.get(path), was.get(path), "{id}: {path:?} is not as it was");
     }
 }
 

@@ -96,7 +96,7 @@ fn backups_go_in_and_come_out() {
         let report = Repository::new(store)
             .prune(&PruneOptions { keep, ..PruneOptions::default() })
             .unwrap();
-        known.retain(|point, _| report.kept.contains(point));
+        known.retain(|id, _| report.kept.contains(id));
         assert_eq!((known.len(), report.squashed.len()), (2, 1));
         check(store, &known);
         assert!(Repository::new(store).verify(None).unwrap().missing.is_empty());

@@ -17,7 +17,7 @@ use tempfile::TempDir;
 use testing::edits::{Edit, edits, perform};
 use testing::{Snapshot, fast_tempdir, noise, snapshot, write};
 
-/// A store, and what the tree was at each of its points.
+/// A store, and what the tree was at each of its snapshots.
 struct Filled {
     temp: TempDir,
     store: DirStore,
@@ -25,7 +25,7 @@ struct Filled {
 }
 
 impl Filled {
-    /// Backs up after each change of the tree, full ones where asked for; each point is so many hours
+    /// Backs up after each change of the tree, full ones where asked for; each snapshot is so many hours
     /// after the one before it.
     fn new(steps: impl IntoIterator<Item = (bool, i64, impl FnOnce(&Path))>) -> Filled {
         let temp = fast_tempdir();
@@ -112,9 +112,9 @@ proptest! {
         let Filled { temp, store, mut known } = Filled::new(steps);
         // Shortcuts, as an interrupted prune leaves them.
         for (to, len) in squashed {
-            let points = Repository::new(&store).snapshots().unwrap();
-            let Some(to) = points.all().nth(to) else { continue };
-            let way = points.chain_to(to).unwrap();
+            let snapshots = Repository::new(&store).snapshots().unwrap();
+            let Some(to) = snapshots.all().nth(to) else { continue };
+            let way = snapshots.chain_to(to).unwrap();
             let (before, parts) = way.split_at(way.len().saturating_sub(len + 2));
             let load = |part: &store::StoredArchive| {
                 Repository::new(&store).archive(&part.name).unwrap().load().unwrap()
@@ -141,10 +141,10 @@ proptest! {
         prop_assert!(report.kept.iter().eq(&kept) && dry.kept == report.kept);
         prop_assert!(dry.deleted == report.deleted && dry.removed == report.removed);
         prop_assert_eq!(report.kept.len() + report.removed.len(), known.len());
-        known.retain(|point, _| kept.contains(point));
+        known.retain(|id, _| kept.contains(id));
         check(&store, &known);
-        let points = Repository::new(&store).snapshots().unwrap();
-        prop_assert_eq!(points.archives().len(), kept.len(), "one archive leads to each point");
+        let snapshots = Repository::new(&store).snapshots().unwrap();
+        prop_assert_eq!(snapshots.archives().len(), kept.len(), "one archive leads to each snapshot");
         for made in &report.squashed {
             let parts: u64 = made.parts.iter().map(|part| part.size).sum();
             // Small archives are mostly table; and copies of what another brought are stored twice.
@@ -174,13 +174,13 @@ fn whatever_call_of_the_store_fails_what_is_kept_is_not_lost() {
             let done = Repository::new(&failing).prune(&options).is_ok();
             assert_eq!(done, failing.calls() <= at);
             // Nothing is half there: what is there can be restored, and is as it was.
-            let points = Repository::new(&filled.store).snapshots().unwrap();
-            let there: Vec<SnapshotId> = points.all().collect();
-            assert!(kept.iter().all(|point| there.contains(point)), "failed at {at}: {there:?}");
-            filled.known.retain(|point, _| there.contains(point));
+            let snapshots = Repository::new(&filled.store).snapshots().unwrap();
+            let there: Vec<SnapshotId> = snapshots.all().collect();
+            assert!(kept.iter().all(|id| there.contains(id)), "failed at {at}: {there:?}");
+            filled.known.retain(|id, _| there.contains(id));
             check(&filled.store, &filled.known);
             assert!(Repository::new(&filled.store).prune(&options).unwrap().lost.is_empty());
-            filled.known.retain(|point, _| kept.contains(point));
+            filled.known.retain(|id, _| kept.contains(id));
             check(&filled.store, &filled.known);
             assert_eq!(filled.names().len(), kept.len());
             if done {

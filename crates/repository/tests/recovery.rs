@@ -82,7 +82,7 @@ fn edit(path: &Path, at: usize) {
     fs::write(path, content).unwrap();
 }
 
-fn point(day: usize) -> String {
+fn id(day: usize) -> String {
     format!("202611{:02}T190000Z", day + 1)
 }
 
@@ -116,8 +116,8 @@ impl History {
     /// Puts the archive that leads from one day, or from nothing, to another into the store.
     fn put(&self, since: Option<usize>, day: usize, ending: &str) {
         let name = match since {
-            None => format!("{}-full.{ending}", point(day)),
-            Some(since) => format!("{}-since-{}.{ending}", point(day), point(since)),
+            None => format!("{}-full.{ending}", id(day)),
+            Some(since) => format!("{}-since-{}.{ending}", id(day), id(since)),
         };
         let base = since.map_or_else(DirIndex::empty, |since| self.indexes[since].clone());
         let diff = DiffIndex::between(&base, &self.indexes[day]);
@@ -128,7 +128,7 @@ impl History {
     fn recover(&self, to: &str, at: Option<usize>) -> Output {
         let mut command = Command::new("sh");
         command.arg(SCRIPT).arg(self.path("store")).arg(self.path(to));
-        command.args(at.map(point)).output().unwrap()
+        command.args(at.map(id)).output().unwrap()
     }
 
     fn recovers(&self, at: Option<usize>, day: usize) {
@@ -159,19 +159,19 @@ fn any_point_of_a_store_is_recovered_without_this_program() {
     history.put(Some(1), 2, "tar.zst");
     history.put(Some(2), 3, "tgz");
     history.put(Some(3), 4, "tgz");
-    for name in [&format!("{}.index", point(4)), ".ibtools-left-over", "notes", "lock"] {
+    for name in [&format!("{}.index", id(4)), ".ibtools-left-over", "notes", "lock"] {
         write(history.path("store").join(name), "nothing to recover");
     }
     history.recovers(None, 4);
     (0..5).for_each(|day| history.recovers(Some(day), day));
 
-    // While old points are thinned out, several ways lead to one.
+    // While old snapshots are thinned out, several ways lead to one.
     history.put(Some(0), 3, "tgz");
     history.recovers(None, 4);
     history.put(None, 3, "tar.zst");
     history.recovers(None, 4);
     history.recovers(Some(1), 1);
-    let gone = format!("{}-since-{}.tar.zst", point(2), point(1));
+    let gone = format!("{}-since-{}.tar.zst", id(2), id(1));
     fs::remove_file(history.path("store").join(gone)).unwrap();
     history.recovers(None, 4);
     history.recovers(Some(3), 3);
@@ -212,7 +212,7 @@ fn behind_a_gap_nothing_is_recovered_in_silence() {
     history.put(Some(3), 4, "tgz");
     let output = history.recover("newest", None);
     let said = String::from_utf8_lossy(&output.stderr);
-    assert!(output.status.success() && said.contains(&point(4)), "{said}");
+    assert!(output.status.success() && said.contains(&id(4)), "{said}");
     assert_same(&history.path("newest"), &history.path("1"));
     // What is there is left alone.
     let output = history.recover("newest", Some(0));
@@ -243,7 +243,7 @@ fn a_rescue_system_of_busybox_alone_recovers_a_store() {
     for day in [0, 4] {
         let to = history.path("recovered");
         let mut command = Command::new(programs.join("sh"));
-        command.arg(SCRIPT).arg(history.path("store")).arg(&to).arg(point(day));
+        command.arg(SCRIPT).arg(history.path("store")).arg(&to).arg(id(day));
         let output = command.env("PATH", &programs).output().unwrap();
         assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
         let (found, wanted) = (index(&to), &history.indexes[day]);

@@ -64,8 +64,8 @@ impl Place {
     }
 
     fn names(&self) -> Vec<String> {
-        let points = Repository::new(&self.store).snapshots().unwrap();
-        points.archives().iter().map(|archive| archive.name.to_string()).collect()
+        let snapshots = Repository::new(&self.store).snapshots().unwrap();
+        snapshots.archives().iter().map(|archive| archive.name.to_string()).collect()
     }
 }
 
@@ -106,13 +106,13 @@ fn nothing_is_deleted_before_what_stays_has_been_read() {
             place.step(true);
             Repository::new(&place.store).prune(&last(1)).unwrap();
             let newest = *place.known.keys().next_back().unwrap();
-            place.known.retain(|point, _| *point == newest);
+            place.known.retain(|id, _| *id == newest);
             check(&place.store, &place.known);
         }
     }
 }
 
-/// An archive that no kept point depends on alone is not read, but it is opened, and so are its changes.
+/// An archive that no kept snapshot depends on alone is not read, but it is opened, and so are its changes.
 #[test]
 fn what_stays_is_opened_though_nothing_goes_for_it() {
     let mut place = Place::new();
@@ -143,16 +143,16 @@ fn a_backup_builds_on_no_chain_that_cannot_be_opened() {
 /// Names an archive as a clock would that was at `to` then.
 fn rename(place: &Place, from: ArchiveName, to: ArchiveName) {
     fs::rename(place.path(from), place.path(to)).unwrap();
-    let [from, to] = [from.to, to.to].map(|point| Name::Index(point).to_string());
+    let [from, to] = [from.to, to.to].map(|id| Name::Index(id).to_string());
     drop(fs::rename(place.store.path().join(from), place.store.path().join(to)));
 }
 
 #[test]
 fn a_clock_that_was_ahead_once_costs_no_days() {
     let mut place = Place::new();
-    let point = |id: &str| id.parse::<SnapshotId>().unwrap();
+    let id = |id: &str| id.parse::<SnapshotId>().unwrap();
     let first = place.step(true);
-    rename(&place, first, ArchiveName { to: point("20990101T000000Z"), ..first });
+    rename(&place, first, ArchiveName { to: id("20990101T000000Z"), ..first });
     let mut made = Vec::new();
     for day in 1..5 {
         place.steps += 1;
@@ -161,9 +161,9 @@ fn a_clock_that_was_ahead_once_costs_no_days() {
         // Only the first is behind the one before it.
         assert_eq!(report.clock_behind.is_some(), day == 1);
         let name = report.made.unwrap().archive;
-        assert!(name.to > point("20990101T000000Z"), "the order is kept");
-        assert!(name.clock.unwrap() < point("20980101T000000Z"), "and the time is told: {name}");
-        let clock = Some(point(&format!("2026010{day}T120000Z")));
+        assert!(name.to > id("20990101T000000Z"), "the order is kept");
+        assert!(name.clock.unwrap() < id("20980101T000000Z"), "and the time is told: {name}");
+        let clock = Some(id(&format!("2026010{day}T120000Z")));
         let dated = ArchiveName { clock, ..name };
         rename(&place, name, dated);
         made.push(name.to);
@@ -173,7 +173,7 @@ fn a_clock_that_was_ahead_once_costs_no_days() {
     let before = place.names();
     match Repository::new(&place.store).prune(&options) {
         Err(Error::Clock { snapshot: first, after: true, .. }) => {
-            assert_eq!(first, point("20990101T000000Z"));
+            assert_eq!(first, id("20990101T000000Z"));
         }
         other => panic!("{other:?}"),
     }
@@ -187,8 +187,8 @@ fn a_clock_that_was_ahead_once_costs_no_days() {
     assert_eq!(report.kept, made);
     // What was wrong has gone, so nobody asks any more.
     Repository::new(&place.store).prune(&options).unwrap();
-    let points = Repository::new(&place.store).snapshots().unwrap();
-    assert_eq!(points.resolve("2026-01-02"), Ok(made[1]));
+    let snapshots = Repository::new(&place.store).snapshots().unwrap();
+    assert_eq!(snapshots.resolve("2026-01-02"), Ok(made[1]));
 }
 
 /// A store in which something happens right after it was listed so many times.
@@ -407,7 +407,7 @@ fn a_prune_frees_as_it_goes_when_there_is_little_room() {
     let report = prune_with_room(&place, 150_000, &last(1));
     assert_eq!((report.kept.len(), report.removed.len(), report.waiting.len()), (1, 5, 0));
     let newest = report.kept[0];
-    place.known.retain(|point, _| *point == newest);
+    place.known.retain(|id, _| *id == newest);
     check(&place.store, &place.known);
     assert_eq!(place.names().len(), 1);
 }
@@ -456,8 +456,9 @@ fn empty_files_by_the_thousand_cost_no_time() {
         }
     }
     let started = std::time::Instant::now();
-    let points = Repository::new(&place.store).snapshots().unwrap();
-    let failed = Repository::new(&place.store).with_archives(points.latest().unwrap(), |_| Ok(()));
+    let snapshots = Repository::new(&place.store).snapshots().unwrap();
+    let failed =
+        Repository::new(&place.store).with_archives(snapshots.latest().unwrap(), |_| Ok(()));
     assert!(failed.is_err());
     write(place.tree().join("a"), "a");
     let report = Repository::new(&place.store)

@@ -189,7 +189,7 @@ mod tests {
 
     use super::*;
 
-    /// A store with two points, in which nothing else ever happened.
+    /// A store with two snapshots, in which nothing else ever happened.
     struct Place {
         temp: tempfile::TempDir,
         store: Encrypted<DirStore>,
@@ -296,7 +296,7 @@ mod tests {
         assert!(!Repository::new(&place.store).verify(None).unwrap().is_sound());
     }
 
-    /// What is not noticed, unless somebody remembers which point was the newest, and its root.
+    /// What is not noticed, unless somebody remembers which snapshot was the newest, and its root.
     #[test]
     fn a_store_set_back_and_a_store_of_another_are_taken() {
         let place = Place::new();

@@ -1,5 +1,5 @@
 //! The commands that change a store, and what has to be in it whenever they are interrupted: every
-//! point that they are not to remove, as it was.
+//! snapshot that they are not to remove, as it was.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
@@ -14,11 +14,11 @@ use super::tree::{self, Snapshot, difference, snapshot};
 /// What may and must be in a store.
 pub(super) struct States {
     program: PathBuf,
-    /// The points that have to be there, by id.
+    /// The snapshots that have to be there, by id.
     kept: BTreeMap<String, Snapshot>,
     /// Those that may be there, until the command has done its work.
     removed: BTreeMap<String, Snapshot>,
-    /// What a new point has to be, if there is to be one.
+    /// What a new snapshot has to be, if there is to be one.
     added: Option<Snapshot>,
 }
 
@@ -71,7 +71,7 @@ pub(super) fn prepare(program: &Path, home: &Path) -> Result<Vec<Job>> {
     let job = |name, start: &str, args: &[&str], kept: &[&str], added: Option<Snapshot>| {
         let part = |keep: bool| {
             let start = at(start);
-            let there = points(&start.join("store")).unwrap_or_default();
+            let there = snapshots(&start.join("store")).unwrap_or_default();
             let known = known.iter().filter(|(id, _)| there.contains(*id));
             let known = known.filter(|(id, _)| kept.contains(&id.as_str()) == keep);
             known.map(|(id, state)| (id.clone(), state.clone())).collect()
@@ -91,7 +91,7 @@ pub(super) fn prepare(program: &Path, home: &Path) -> Result<Vec<Job>> {
     ])
 }
 
-/// Gives the newest point another date; the archive before it has been given one already.
+/// Gives the newest snapshot another date; the archive before it has been given one already.
 fn rename_newest(store: &Path, date: &str, before: Option<&str>) -> Result<()> {
     for name in names(store)? {
         let id = name.get(..16).unwrap_or_default();
@@ -112,8 +112,8 @@ fn names(store: &Path) -> Result<Vec<String>> {
     Ok(names.map(|name| name.to_string_lossy().into_owned()).collect())
 }
 
-/// The points that archives lead to.
-fn points(store: &Path) -> Result<BTreeSet<String>> {
+/// The snapshots that archives lead to.
+fn snapshots(store: &Path) -> Result<BTreeSet<String>> {
     let names = names(store)?.into_iter().filter(|name| name.contains("Z-"));
     Ok(names.filter_map(|name| name.get(..16).map(str::to_owned)).collect())
 }
@@ -126,7 +126,7 @@ impl States {
         let names = if store.exists() { names(&store)? } else { Vec::new() };
         let litter = names.iter().any(|name| name.starts_with(".ibtools"));
         ensure!(!litter || end == Some(End::Killed), "litter: {names:?}");
-        let there = if store.exists() { points(&store)? } else { BTreeSet::new() };
+        let there = if store.exists() { snapshots(&store)? } else { BTreeSet::new() };
         let lost = self.kept.keys().find(|id| !there.contains(*id));
         ensure!(lost.is_none(), "{lost:?} is lost, there are {there:?}");
         if there.is_empty() {

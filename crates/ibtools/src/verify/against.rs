@@ -1,5 +1,5 @@
-//! `verify --against`: whether a tree is as the last state in a store, with everything read, and what has
-//! rotten in it taken back.
+//! `verify --against`: whether a tree is as the last snapshot in a store, with everything read. Corrupt
+//! files in it are taken back.
 
 use std::path::Path;
 
@@ -16,9 +16,9 @@ use crate::json::{self, Object, object, put_file, put_path};
 use crate::scan;
 use crate::source::{Source, open_dir};
 
-/// Compares `dir` with the last state in the store at `path`. Whether it is as that is.
+/// Compares `dir` with the last snapshot in the store at `path`. Whether it is as that is.
 ///
-/// Which rules the backups were made by is not known, so paths that they do not have are passed over.
+/// Which rules the backups were made by is not known, so paths that they do not have are skipped.
 pub(super) fn run(
     path: &Path,
     dir: &Path,
@@ -37,14 +37,14 @@ pub(super) fn run(
     let diff = DiffIndex::between(&index, &found);
     let changes: Vec<Row<'_>> = rows(&diff).filter(Row::was_there).collect();
     changes.iter().try_for_each(|row| console.line(row))?;
-    let rotten = scan::is_rotten(&found);
+    let corrupt = scan::has_corrupt(&found);
     let mut document = object([
         ("changes", changes.iter().map(Row::json).collect::<Value>()),
         ("problems", json::problems(found.problems())),
     ]);
     put_file(&mut document, "directory", dir);
     let mut repaired = false;
-    if repairs && rotten {
+    if repairs && corrupt {
         let source = Source::open(&[path.to_path_buf()], None)?;
         let options = ApplyOptions::default();
         let done = store.repair(dir, index.root(), &found, &options);
@@ -67,7 +67,7 @@ pub(super) fn run(
         document.insert("left".into(), left.iter().map(left_row).collect());
         repaired = left.is_empty();
     }
-    let same = changes.is_empty() && (!rotten || repaired);
+    let same = changes.is_empty() && (!corrupt || repaired);
     document.insert("same".into(), same.into());
     Ok((document, same))
 }

@@ -10,7 +10,7 @@ use crate::chains::{self, Skipped};
 use crate::error::{Error, Result};
 use crate::store::{self, Name, SnapshotId, Snapshots, Store, StoredArchive};
 
-/// The state that a backup starts from.
+/// The snapshot that a backup starts from.
 pub(super) struct Newest {
     pub(super) snapshot: SnapshotId,
     chain: Vec<StoredArchive>,
@@ -19,7 +19,7 @@ pub(super) struct Newest {
     snapshots: Snapshots,
 }
 
-/// The newest snapshot that can be restored, as far as that can be told by the ends of its archives: all of them can be opened,
+/// The newest snapshot that can be restored, as far as the ends of its archives show: all of them can be opened,
 /// and each starts from the tree that the one before it leads to.
 pub(super) fn newest(
     store: &dyn Store,
@@ -87,7 +87,7 @@ impl Indexes {
         self.0.iter().find(|(_, index)| index.root() == root).map(|(_, index)| index)
     }
 
-    /// The index of the state `newest`: one that is there, or one made from the archives. `None` when
+    /// The index of the snapshot `newest`: one that is there, or one made from the archives. `None` when
     /// these are damaged.
     pub(super) fn base(
         &self,
@@ -133,7 +133,7 @@ impl Indexes {
     }
 }
 
-/// The index of the state `newest`, made from archives alone; by another chain when some on the first turn out to be damaged.
+/// The index of the snapshot `newest`, made from archives alone; by another chain when some on the first turn out to be damaged.
 fn rebuilt(
     store: &dyn Store,
     newest: &Newest,

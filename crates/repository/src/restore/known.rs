@@ -1,4 +1,4 @@
-//! [`Known`]: the states of trees of which there are backups.
+//! [`Known`]: the trees that backups lead to.
 
 use std::collections::HashMap;
 use std::fmt;
@@ -22,7 +22,7 @@ pub struct Known<'a> {
 }
 
 impl Known<'static> {
-    /// The states that `archives` lead to, each of which follows an earlier one or is a full backup.
+    /// The trees that `archives` lead to, each of which follows an earlier one or is a full backup.
     pub fn of(archives: &[Archive]) -> Known<'static> {
         let archives = archives.iter().cloned();
         Known::new(archives.map(|archive| Box::new(move || Some(archive.clone())) as _))
@@ -40,19 +40,19 @@ impl<'a> Known<'a> {
         self.roots.get_or_init(opened).contains(&root)
     }
 
-    /// Hands over one state after the other, and a diff that leads to it, until `is_it` says that it was the one.
+    /// Hands over one tree after the other, and a diff that leads to it, until `is_it` says that it was the one.
     pub(super) fn any(&self, mut is_it: impl FnMut(&DirIndex, &DiffIndex) -> bool) -> bool {
         // By the root of each, since every archive starts from one before it.
-        let mut states = HashMap::from([(DirIndex::empty().root(), DirIndex::empty())]);
+        let mut trees = HashMap::from([(DirIndex::empty().root(), DirIndex::empty())]);
         self.archives.iter().any(|open| {
-            let state = open().and_then(|archive| {
+            let tree = open().and_then(|archive| {
                 let data = archive.load().ok()?;
-                let state = data.diff().apply_to(states.get(&data.diff().base())?).ok()?;
-                Some((state, data))
+                let tree = data.diff().apply_to(trees.get(&data.diff().base())?).ok()?;
+                Some((tree, data))
             });
-            state.is_some_and(|(state, data)| {
-                let found = is_it(&state, data.diff());
-                states.insert(state.root(), state);
+            tree.is_some_and(|(tree, data)| {
+                let found = is_it(&tree, data.diff());
+                trees.insert(tree.root(), tree);
                 found
             })
         })

@@ -53,7 +53,7 @@ impl FromStr for SnapshotId {
     }
 }
 
-/// The name of an archive: it brings the state at one snapshot, or nothing at all, to that at a later
+/// The name of an archive: it leads from one snapshot, or from nothing at all, to a later
 /// one.
 ///
 /// Ids are in the order in which backups were made, so one that was made in the same second as the one before, or when the
@@ -64,7 +64,7 @@ pub struct ArchiveName {
     pub to: SnapshotId,
     /// Where it starts; `None` for a full backup.
     pub since: Option<SnapshotId>,
-    /// What the clock said when the state was seen, where that is not the moment [`to`](ArchiveName::to).
+    /// What the clock said when the tree was seen, where that is not the moment [`to`](ArchiveName::to).
     pub clock: Option<SnapshotId>,
     /// How it is compressed.
     pub format: Format,
@@ -72,12 +72,12 @@ pub struct ArchiveName {
 
 /// The name of a file of a store: `20261122T161858Z-full.tgz`,
 /// `20261123T161858Z-since-20261122T161858Z.tgz` (or `.tar.zst`), `20261123T161858Z.index`. Where the clock said another time
-/// than the id, that is told before the rest: `20261123T161858Z-at-20261120T070000Z-full.tgz`.
+/// than the id, the time stands before the rest: `20261123T161858Z-at-20261120T070000Z-full.tgz`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Name {
     /// An archive.
     Archive(ArchiveName),
-    /// The index of the state at a snapshot.
+    /// The index of a snapshot.
     Index(SnapshotId),
 }
 

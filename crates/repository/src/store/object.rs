@@ -20,7 +20,7 @@ const PART_LEN: usize = 32 << 20;
 /// A file of up to 32 MiB is put in one request that fails if its name is taken. A larger one is sent in
 /// parts, 32 MiB of which are held in memory; that its name is free is looked up before, since that way
 /// of putting has no such condition. How durable a file is when it is committed, the object store says
-/// (`LocalFileSystem` has to be told with `with_fsync`). An upload whose process is killed leaves parts
+/// (`LocalFileSystem` needs `with_fsync` for that). An upload whose process is killed leaves parts
 /// that no listing shows; the store's own rules for unfinished uploads clear them.
 ///
 /// **Nobody is kept out**: see to it that only one backup or prune is at work. Two backups at once lose

@@ -18,7 +18,7 @@ pub struct Snapshots {
     graph: Arc<Graph>,
     /// The numbers of archives that are no good.
     unusable: BTreeSet<usize>,
-    /// Archives of which the second does not start from the state that the first leads to.
+    /// Archives of which the second does not start from the tree that the first leads to.
     apart: BTreeSet<(usize, usize)>,
     /// The best chain from nothing by each archive, that included.
     steps: Vec<Option<Step>>,
@@ -70,7 +70,7 @@ pub struct StoredArchive {
     pub size: u64,
 }
 
-/// How an archive is best come to.
+/// The last step of the cheapest chain to an archive.
 #[derive(Debug, Clone, Copy)]
 struct Step {
     /// The number of the archive before it.
@@ -246,7 +246,7 @@ impl Snapshots {
     }
 
     /// These snapshots as they are when `after` cannot follow `before`, though their names say so: as when it turns out to
-    /// start from another state.
+    /// start from another tree.
     pub(crate) fn apart(&self, before: ArchiveName, after: ArchiveName) -> Snapshots {
         let mut snapshots = self.clone();
         snapshots.apart.extend(self.graph.number(&before).zip(self.graph.number(&after)));
@@ -290,12 +290,12 @@ impl Snapshots {
         &self.graph.indexes
     }
 
-    /// What the clock said when the state at `snapshot` was seen. Several archives that lead there say the same.
+    /// What the clock said when `snapshot` was taken. Several archives that lead there say the same.
     pub fn clock(&self, snapshot: SnapshotId) -> Option<SnapshotId> {
         Some(self.graph.node(snapshot)?.1.clock)
     }
 
-    /// When the state at `snapshot` was seen: what the clock said, unless most others tell that it was wrong. Then it is the
+    /// When `snapshot` was taken: what the clock said, unless most others show that it was wrong. Then it is the
     /// time of the last one before it of which that cannot be said.
     pub fn time(&self, snapshot: SnapshotId) -> Option<SnapshotId> {
         Some(self.graph.node(snapshot)?.1.time)
@@ -315,7 +315,7 @@ impl Snapshots {
         (!chain.is_empty()).then_some(chain)
     }
 
-    /// The snapshot that a state seen at `now` gets: that moment, unless a file of a later one is there
+    /// The snapshot that a tree seen at `now` gets: that moment, unless a file of a later one is there
     /// already (two backups in one second; a clock that was wrong). `None` when it is after the last
     /// moment that can be named.
     pub fn next(&self, now: SnapshotId) -> Option<SnapshotId> {

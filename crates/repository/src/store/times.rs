@@ -1,12 +1,12 @@
 //! When snapshots were made, when the clock was not always right. Pure.
 //!
-//! The order of snapshots is certain: each was made after the one before it. A time that does not fit into the order was told
-//! by a clock that was wrong, be it then or before. Of all times those count that the most agree on.
+//! The order of snapshots is certain: each was made after the one before it. Where a time does not fit into the order, the clock
+//! was wrong, then or before. The times that most others agree with count.
 
 /// For each of `times`, which are in the order in which they were noted, the time that fits into the order: itself, when it is one
-/// of the longest row that never goes back; else that of the one before it in this row, or after it where none is before.
+/// of the longest sequence that never goes back; else that of the one before it in this sequence, or after it where none is before.
 pub(super) fn in_order(times: &[i64]) -> Vec<i64> {
-    let kept = longest_row(times);
+    let kept = longest_sequence(times);
     let Some(&first) = kept.first() else { return Vec::new() };
     let mut last = times.get(first).copied().unwrap_or_default();
     let mut kept = kept.into_iter().peekable();
@@ -19,9 +19,9 @@ pub(super) fn in_order(times: &[i64]) -> Vec<i64> {
     times.iter().enumerate().map(&mut place).collect()
 }
 
-/// Where the longest row in `times` is that never goes back.
-fn longest_row(times: &[i64]) -> Vec<usize> {
-    // Of all rows of a length that were found, the one that ends the earliest: by the place of its end.
+/// Where the longest sequence in `times` is that never goes back.
+fn longest_sequence(times: &[i64]) -> Vec<usize> {
+    // Of all sequences of a length that were found, the one that ends the earliest: by the place of its end.
     let mut ends: Vec<usize> = Vec::new();
     let mut before: Vec<Option<usize>> = Vec::with_capacity(times.len());
     let time_at = |at: usize| times.get(at).copied().unwrap_or_default();

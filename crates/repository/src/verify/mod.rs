@@ -22,7 +22,7 @@ use crate::{Repository, chains};
 pub struct Verified {
     /// What is wrong with it; of its own damage the first place.
     pub problems: Vec<Error>,
-    /// What can be restored of the state that it leads to. `None` for an increment that was verified
+    /// What can be restored of the snapshot that it leads to. `None` for an increment that was verified
     /// without what it starts from.
     pub result: Option<Restorable>,
 }
@@ -34,7 +34,7 @@ impl Verified {
     }
 }
 
-/// How much of a state can be restored.
+/// How much of a snapshot can be restored.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Restorable {
     /// All of it.
@@ -56,7 +56,7 @@ pub struct VerifiedStore {
     /// Snapshots that are restored by another chain, because archives on the one with the fewest bytes are damaged; and these
     /// archives.
     pub skipped: Vec<(SnapshotId, Vec<ArchiveName>)>,
-    /// Each index that is damaged or of another state than its snapshot, and why. That costs nothing
+    /// Each index that is damaged or of another tree than its snapshot, and why. That costs nothing
     /// but time: it is made again from the archives.
     pub indexes: Vec<(SnapshotId, Error)>,
     /// Snapshots of which there is an index and no archive.
@@ -152,7 +152,7 @@ fn verify_listed(
                 }
                 verified
             }
-            Err(error) if chains::is_exhaustion(&error) => return Err(chains::told(error)),
+            Err(error) if chains::is_exhaustion(&error) => return Err(chains::with_limit(error)),
             Err(error) => Found { problems: vec![error], state: None },
         };
         if let Some(since) = since.filter(|since| snapshots.chain_to(*since).is_none()) {
@@ -174,12 +174,12 @@ fn verify_listed(
     for &snapshot in snapshots.indexes() {
         match index_root(store, snapshot, reached.root(snapshot)) {
             Ok(root) => drop(indexed.insert(root)),
-            Err(error) if chains::is_exhaustion(&error) => return Err(chains::told(error)),
+            Err(error) if chains::is_exhaustion(&error) => return Err(chains::with_limit(error)),
             Err(error) => found.indexes.push((snapshot, error)),
         }
     }
-    // A backup that was interrupted leaves an index and no archive too, but then that of the state
-    // before is still there.
+    // A backup that was interrupted leaves an index and no archive too, but then the index of the
+    // snapshot before is still there.
     let newest = snapshots.all().next_back().and_then(|snapshot| reached.root(snapshot));
     if newest.is_none_or(|root| !indexed.contains(&root)) {
         let missing = snapshots

@@ -12,7 +12,7 @@ use crate::store::{ArchiveName, SnapshotId, StoredArchive};
 /// What archives lead to.
 #[derive(Default)]
 pub(super) struct Reached {
-    /// The states that others may start from. A snapshot has several where one of its archives has been exchanged: of
+    /// The trees that others may start from. A snapshot has several where one of its archives has been exchanged: of
     /// each tree the best.
     starts: BTreeMap<SnapshotId, Vec<Start>>,
     /// The archive before each one that leads anywhere.
@@ -21,7 +21,7 @@ pub(super) struct Reached {
     ends: BTreeMap<SnapshotId, End>,
 }
 
-/// A state, and the chain to it.
+/// A tree, and the chain to it.
 #[derive(Clone)]
 pub(super) struct Start {
     pub(super) state: State,
@@ -50,8 +50,8 @@ impl Start {
 }
 
 impl Reached {
-    /// What an archive that starts from the tree `root` at `snapshot` can be put on. Where there is no such state, another
-    /// of that snapshot, which it does not fit. If this `is_last` to start there, the state is given away: a copy costs much.
+    /// What an archive that starts from the tree `root` at `snapshot` can be put on. Where there is no such tree, another
+    /// of that snapshot, which it does not fit. If this `is_last` to start there, it is given away: a copy costs much.
     pub(super) fn start(
         &mut self,
         snapshot: SnapshotId,
@@ -84,7 +84,7 @@ impl Reached {
         }
     }
 
-    /// Drops the states of those snapshots that nothing starts from any more: they are large.
+    /// Drops the trees of those snapshots that nothing starts from any more: they are large.
     pub(super) fn keep(&mut self, is_needed: impl Fn(SnapshotId) -> bool) {
         self.starts.retain(|snapshot, _| is_needed(*snapshot));
     }
@@ -94,12 +94,12 @@ impl Reached {
         self.ends.get(&snapshot).map_or(Restorable::Nothing, |end| end.restorable.clone())
     }
 
-    /// The root of the state at `snapshot`.
+    /// The tree id of `snapshot`.
     pub(super) fn root(&self, snapshot: SnapshotId) -> Option<Root> {
         self.ends.get(&snapshot).map(|end| end.root)
     }
 
-    /// The archives by which `snapshot` is come to.
+    /// The archives that lead to `snapshot`.
     pub(super) fn chain_to(&self, snapshot: SnapshotId) -> BTreeSet<ArchiveName> {
         let last = self.ends.get(&snapshot).map(|end| end.last);
         std::iter::successors(last, |name| *self.before.get(name)?).collect()

@@ -54,7 +54,7 @@ pub(super) fn verify(
     }
     // That says nothing of the archive.
     match problems.iter().position(chains::is_exhaustion) {
-        Some(at) => Err(chains::told(problems.swap_remove(at))),
+        Some(at) => Err(chains::with_limit(problems.swap_remove(at))),
         None => Ok(Found { problems, state }),
     }
 }

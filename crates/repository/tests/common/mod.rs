@@ -12,26 +12,26 @@ use repository::{DirStore, Repository, SnapshotId, Store};
 
 use testing::{Snapshot, fast_tempdir, snapshot};
 
-/// The tree that the archives of `store` lead to at `point`, made by applying them one by one.
-pub fn restored(store: &dyn Store, point: SnapshotId) -> Snapshot {
+/// The tree that the archives of `store` lead to at `snapshot`, made by applying them one by one.
+pub fn restored(store: &dyn Store, id: SnapshotId) -> Snapshot {
     let temp = fast_tempdir();
     let options = ApplyOptions { sync: false, ..ApplyOptions::default() };
-    for archive in Repository::new(store).snapshots().unwrap().chain_to(point).unwrap() {
+    for archive in Repository::new(store).snapshots().unwrap().chain_to(id).unwrap() {
         let data = Repository::new(store).archive(&archive.name).unwrap().load().unwrap();
         apply_with(temp.path(), &data, &options).unwrap();
     }
     snapshot(temp.path())
 }
 
-/// That every point in `history` is there and is what the tree was then, and that there are no others.
+/// That every snapshot in `history` is there and is what the tree was then, and that there are no others.
 pub fn check(store: &dyn Store, history: &BTreeMap<SnapshotId, Snapshot>) {
-    let points = Repository::new(store).snapshots().unwrap();
+    let snapshots = Repository::new(store).snapshots().unwrap();
     assert_eq!(
-        points.restorable().collect::<Vec<_>>(),
+        snapshots.restorable().collect::<Vec<_>>(),
         history.keys().copied().collect::<Vec<_>>()
     );
-    for (point, tree) in history {
-        assert!(restored(store, *point) == *tree, "{point} is not what the tree was");
+    for (id, tree) in history {
+        assert!(restored(store, *id) == *tree, "{id} is not what the tree was");
     }
 }
 
