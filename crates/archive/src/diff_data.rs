@@ -183,7 +183,23 @@ pub struct ContentReader<'a> {
     readers: FrameReaders<'a>,
 }
 
+impl std::fmt::Debug for ContentReader<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("ContentReader").field("data", self.data).finish_non_exhaustive()
+    }
+}
+
 impl<'a> ContentReader<'a> {
+    /// [`open`](ContentReader::open) for what becomes of `path`.
+    ///
+    /// # Errors
+    /// As [`open`](ContentReader::open).
+    pub fn open_path(&mut self, path: &RelPath) -> Result<StoredContent<'_, 'a>, Error> {
+        let data = self.data;
+        let change = data.diff().get(path).ok_or_else(|| data.not_stored(path))?;
+        self.open(change)
+    }
+
     /// The content that is stored for `change`: the bytes of the file for
     /// [`Content::Whole`](diffindex::Content::Whole), a librsync delta for
     /// [`Content::Delta`](diffindex::Content::Delta).

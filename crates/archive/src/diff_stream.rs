@@ -37,7 +37,7 @@ impl<'r> DiffStream<'r> {
     ///
     /// # Errors
     /// [`Error::Io`], [`Error::Damaged`], [`Error::Diff`].
-    pub fn open(reader: impl Read + 'r, name: impl Into<PathBuf>) -> Result<Self, Error> {
+    pub fn open(reader: impl Read + Send + 'r, name: impl Into<PathBuf>) -> Result<Self, Error> {
         let mut forward = PipeReader::new(reader, name.into())?;
         forward.begin(DIFF, None)?;
         let (mut bytes, mut piece) = (Vec::new(), vec![0; 64 << 10]);

@@ -17,7 +17,7 @@ const BUFFER_LEN: usize = 4 * FRAME_LEN;
 
 /// An archive of which nothing is known but what has come so far.
 pub(crate) struct PipeReader<'r> {
-    source: Box<dyn Read + 'r>,
+    source: Box<dyn Read + Send + 'r>,
     path: PathBuf,
     format: Format,
     /// What was read of the archive, and from where on it is still needed: the frame at hand begins there.
@@ -62,7 +62,10 @@ pub(crate) struct Past {
 
 impl<'r> PipeReader<'r> {
     /// The archive that comes out of `source`. `path` is what messages call it.
-    pub(crate) fn new(source: impl Read + 'r, path: PathBuf) -> Result<PipeReader<'r>, Error> {
+    pub(crate) fn new(
+        source: impl Read + Send + 'r,
+        path: PathBuf,
+    ) -> Result<PipeReader<'r>, Error> {
         let mut forward = PipeReader {
             source: Box::new(source),
             path,

@@ -1,12 +1,14 @@
 //! [`Change`]: what becomes of one path, and where its new content comes from. Knows neither how
 //! changes are found nor how they are written.
 
+use std::fmt;
+
 use dirindex::stored::StoredSignature;
 use dirindex::{Meta, Node, RelPath};
 use rsync_core::Digest;
 
 /// One path that differs between two trees. At least one of `old` and `new` is there.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct Change {
     /// Where.
     pub path: RelPath,
@@ -31,6 +33,14 @@ pub struct New {
     /// The signature of content that is stored ([`Content::Whole`] and [`Content::Delta`]); other
     /// content has that of the path it comes from.
     pub signature: Option<StoredSignature>,
+}
+
+/// Two are equal when they lead to the same content in the same way. Where a signature lies does not matter, and who has the
+/// content can make it.
+impl PartialEq for New {
+    fn eq(&self, other: &New) -> bool {
+        (&self.node, &self.meta, &self.content) == (&other.node, &other.meta, &other.content)
+    }
 }
 
 /// Where a file's new content comes from.
@@ -90,6 +100,19 @@ pub enum Class {
     Deleted,
     /// Nothing is to stand there: it is now left out of the scan ([`Change::excluded`]).
     Excluded,
+}
+
+impl fmt::Display for Class {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(match self {
+            Class::Created => "created",
+            Class::Updated => "updated",
+            Class::Metadata => "metadata changed",
+            Class::TypeChanged => "type changed",
+            Class::Deleted => "deleted",
+            Class::Excluded => "excluded",
+        })
+    }
 }
 
 impl Change {

@@ -14,7 +14,7 @@ use crate::{Change, Class, Content, Entry, Error, New, Signatures, collapse};
 
 /// What changed between two trees: from the one whose root is [`base`](DiffIndex::base) to the one
 /// whose root is [`result`](DiffIndex::result).
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct DiffIndex {
     base: Root,
     result: Root,
@@ -22,6 +22,16 @@ pub struct DiffIndex {
     changes: Arc<Vec<Change>>,
     left_out: Arc<Vec<RelPath>>,
     top_mode: Option<u32>,
+}
+
+/// The changes, in path order.
+impl<'a> IntoIterator for &'a DiffIndex {
+    type Item = &'a Change;
+    type IntoIter = std::slice::Iter<'a, Change>;
+
+    fn into_iter(self) -> Self::IntoIter {
+        self.changes.iter()
+    }
 }
 
 impl DiffIndex {

@@ -3,6 +3,7 @@
 
 use std::fmt;
 use std::sync::Arc;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use rsync_core::Digest;
 use serde::de::{DeserializeSeed, Error as _, SeqAccess, Visitor};
@@ -12,7 +13,7 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use crate::RelPath;
 
 /// One path of a tree and everything a restore must bring back of it.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Entry {
     /// Where, below the root.
     pub path: RelPath,
@@ -23,7 +24,7 @@ pub struct Entry {
 }
 
 /// What stands at a path. Two equal nodes have the same kind and the same content.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub enum Node {
     /// A directory; what is in it are entries of their own.
     Dir,
@@ -65,7 +66,7 @@ pub enum Node {
 }
 
 /// How a node is kept. The metadata of a hard link is that of the file it names.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Meta {
     /// The permission, setuid, setgid and sticky bits (`07777`), without the kind.
     pub mode: u32,
@@ -80,7 +81,7 @@ pub struct Meta {
 }
 
 /// A point in time: seconds since 1970 UTC (negative before) and nanoseconds after that second.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct Time {
     /// Whole seconds, rounded down.
     pub secs: i64,
@@ -88,10 +89,49 @@ pub struct Time {
     pub nanos: u32,
 }
 
+/// Every time that Linux has is a [`Time`].
+impl From<SystemTime> for Time {
+    fn from(time: SystemTime) -> Time {
+        let secs = |time: Duration| i64::try_from(time.as_secs()).unwrap_or(i64::MAX);
+        match time.duration_since(UNIX_EPOCH) {
+            Ok(after) => Time { secs: secs(after), nanos: after.subsec_nanos() },
+            Err(error) => {
+                // Whole seconds are rounded down.
+                let before = error.duration();
+                let (rest, secs) = (before.subsec_nanos(), -secs(before));
+                match rest {
+                    0 => Time { secs, nanos: 0 },
+                    rest => Time { secs: secs - 1, nanos: 1_000_000_000 - rest },
+                }
+            }
+        }
+    }
+}
+
+/// Fails where the system cannot hold the time. Linux holds every time.
+impl TryFrom<Time> for SystemTime {
+    type Error = TimeOutOfRange;
+
+    fn try_from(time: Time) -> Result<SystemTime, TimeOutOfRange> {
+        let whole = Duration::from_secs(time.secs.unsigned_abs());
+        let seconds = match time.secs {
+            0.. => UNIX_EPOCH.checked_add(whole),
+            _ => UNIX_EPOCH.checked_sub(whole),
+        };
+        let time = seconds.and_then(|at| at.checked_add(Duration::from_nanos(time.nanos.into())));
+        time.ok_or(TimeOutOfRange)
+    }
+}
+
+/// The system cannot hold a time that far away.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("a time that this system cannot hold")]
+pub struct TimeOutOfRange;
+
 /// Extended attributes, sorted by name, each name once. Few entries have any, and of those that have
 /// none there may be millions: it is one word. Those of an entry are kept in one piece, so that many small ones
 /// take little more than their bytes; a clone shares them.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Default)]
 #[allow(clippy::redundant_allocation, reason = "a word less where there are none")]
 pub struct Xattrs(Option<Arc<Box<[u8]>>>);
 
@@ -107,20 +147,8 @@ impl Xattrs {
     }
 
     /// The name and the value of each.
-    pub fn iter(&self) -> impl Iterator<Item = (&[u8], &[u8])> {
-        let mut rest: &[u8] = self.0.as_ref().map_or(&[], |packed| packed);
-        let mut part = move || {
-            let (&short, mut after) = rest.split_first()?;
-            let mut len = usize::from(short);
-            if short == u8::MAX {
-                let (long, parts) = after.split_first_chunk()?;
-                (len, after) = (usize::from_le_bytes(*long), parts);
-            }
-            let (part, after) = after.split_at_checked(len)?;
-            rest = after;
-            Some(part)
-        };
-        std::iter::from_fn(move || Some((part()?, part()?)))
+    pub fn iter(&self) -> XattrIter<'_> {
+        XattrIter(self.0.as_ref().map_or(&[], |packed| packed))
     }
 
     /// Each by itself.
@@ -143,6 +171,42 @@ impl Xattrs {
 
     fn packed(packed: Vec<u8>) -> Xattrs {
         Xattrs((!packed.is_empty()).then(|| Arc::new(packed.into_boxed_slice())))
+    }
+}
+
+/// The name and the value of each of some [`Xattrs`].
+#[derive(Debug, Clone)]
+pub struct XattrIter<'a>(&'a [u8]);
+
+impl<'a> XattrIter<'a> {
+    /// The next name or value.
+    fn part(&mut self) -> Option<&'a [u8]> {
+        let (&short, mut after) = self.0.split_first()?;
+        let mut len = usize::from(short);
+        if short == u8::MAX {
+            let (long, parts) = after.split_first_chunk()?;
+            (len, after) = (usize::from_le_bytes(*long), parts);
+        }
+        let (part, after) = after.split_at_checked(len)?;
+        self.0 = after;
+        Some(part)
+    }
+}
+
+impl<'a> Iterator for XattrIter<'a> {
+    type Item = (&'a [u8], &'a [u8]);
+
+    fn next(&mut self) -> Option<Self::Item> {
+        Some((self.part()?, self.part()?))
+    }
+}
+
+impl<'a> IntoIterator for &'a Xattrs {
+    type Item = (&'a [u8], &'a [u8]);
+    type IntoIter = XattrIter<'a>;
+
+    fn into_iter(self) -> XattrIter<'a> {
+        self.iter()
     }
 }
 
@@ -244,7 +308,7 @@ impl<'de> Visitor<'de> for PackPart<'_> {
 }
 
 /// One extended attribute.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct Xattr {
     /// With its namespace: `user.comment`.
     #[serde(with = "crate::bytes")]

@@ -5,10 +5,12 @@ use std::fmt;
 use std::fs::File;
 use std::io::{BufWriter, Write};
 use std::path::Path;
+use std::str::FromStr;
 use std::sync::Arc;
 
 use container::{FileKind, List, ReadAt, Section, SectionError, Sections, Writer, codec};
 use rayon::prelude::*;
+use rsync_core::ParseDigestError;
 use serde::{Deserialize, Serialize};
 
 use crate::stored::{self, ShapeCode, SignatureReader, StoredSignature};
@@ -40,12 +42,20 @@ pub(crate) const ROWS_PER_SECTION: usize = 4096;
 /// Two trees have the same root when, and only when, a restore brings back the same from both:
 /// paths, kinds, contents, modes, owners, times, extended attributes. The root directory's own
 /// metadata is the caller's and has no part in it.
-#[derive(Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct Root(pub [u8; 32]);
 
 impl fmt::Display for Root {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.0.iter().try_for_each(|byte| write!(f, "{byte:02x}"))
+    }
+}
+
+impl FromStr for Root {
+    type Err = ParseDigestError;
+
+    fn from_str(text: &str) -> Result<Root, ParseDigestError> {
+        text.parse().map(|digest: rsync_core::Digest| Root(digest.0))
     }
 }
 
@@ -160,6 +170,19 @@ pub enum ProblemKind {
     Attributes,
 }
 
+impl fmt::Display for ProblemKind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(match self {
+            ProblemKind::Unreadable => "unreadable",
+            ProblemKind::Unstable => "changed while it was read",
+            ProblemKind::Unsupported => "of a kind that no backup keeps",
+            ProblemKind::Rotten => "bit rot",
+            ProblemKind::Exclude => "unusable exclude file",
+            ProblemKind::Attributes => "unreadable attributes",
+        })
+    }
+}
+
 /// The state of a directory tree: every entry in path order, and the signatures of its files.
 #[derive(Debug, Clone)]
 pub struct DirIndex {
@@ -272,6 +295,16 @@ impl DirIndex {
     /// Every record, in path order.
     pub fn records(&self) -> &[Arc<Record>] {
         &self.records
+    }
+
+    /// How many entries there are.
+    pub fn len(&self) -> usize {
+        self.records.len()
+    }
+
+    /// Whether there is nothing in the tree.
+    pub fn is_empty(&self) -> bool {
+        self.records.is_empty()
     }
 
     /// Every entry, in path order.
@@ -494,6 +527,16 @@ fn write_rows<'a, W: Write, T: Serialize>(
         sections.iter().try_for_each(|section| writer.section(section))?;
     }
     Ok(())
+}
+
+/// The entries, in path order.
+impl<'a> IntoIterator for &'a DirIndex {
+    type Item = &'a Entry;
+    type IntoIter = std::iter::Map<std::slice::Iter<'a, Arc<Record>>, fn(&Arc<Record>) -> &Entry>;
+
+    fn into_iter(self) -> Self::IntoIter {
+        self.records.iter().map(|record| &record.entry)
+    }
 }
 
 /// Two indexes are equal when they describe the same tree.

@@ -89,7 +89,7 @@ mod xattr;
 pub use beneath::{Beneath, Neighbours};
 pub use busy::{mapped_for_writing, open_for_writing};
 pub use dir::{Dir, DirOptions};
-pub use entry::{Entry, EntryRef, Meta, Node, Time, Xattr, Xattrs};
+pub use entry::{Entry, EntryRef, Meta, Node, Time, TimeOutOfRange, Xattr, XattrIter, Xattrs};
 pub use error::Error;
 pub use escape::{escape, escape_controls, is_hidden};
 pub use exclude::{Patterns, UnusableLines};

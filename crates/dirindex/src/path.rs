@@ -6,6 +6,7 @@ use std::ffi::OsStr;
 use std::fmt;
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
+use std::str::FromStr;
 use std::sync::Arc;
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
@@ -74,8 +75,8 @@ impl RelPath {
     ///
     /// # Errors
     /// [`InvalidPath`] when a name in it is not usable.
-    pub fn join(&self, name: &[u8]) -> Result<RelPath, InvalidPath> {
-        RelPath::new([&self.0, &b"/"[..], name].concat())
+    pub fn join(&self, name: impl AsRef<[u8]>) -> Result<RelPath, InvalidPath> {
+        RelPath::new([&self.0, &b"/"[..], name.as_ref()].concat())
     }
 
     /// The bytes of the whole path.
@@ -144,6 +145,37 @@ impl RelPath {
     #[inline]
     pub fn is_below(&self, dir: &RelPath) -> bool {
         self.0.len() > dir.0.len() && self.0.starts_with(&dir.0) && self.0[dir.0.len()] == b'/'
+    }
+}
+
+impl FromStr for RelPath {
+    type Err = InvalidPath;
+
+    fn from_str(path: &str) -> Result<RelPath, InvalidPath> {
+        RelPath::new(path)
+    }
+}
+
+impl TryFrom<&str> for RelPath {
+    type Error = InvalidPath;
+
+    fn try_from(path: &str) -> Result<RelPath, InvalidPath> {
+        RelPath::new(path)
+    }
+}
+
+/// Byte for byte: `./a` and `a/` are refused.
+impl TryFrom<&Path> for RelPath {
+    type Error = InvalidPath;
+
+    fn try_from(path: &Path) -> Result<RelPath, InvalidPath> {
+        RelPath::new(path.as_os_str().as_bytes())
+    }
+}
+
+impl AsRef<Path> for RelPath {
+    fn as_ref(&self) -> &Path {
+        self.as_path()
     }
 }
 
@@ -322,6 +354,17 @@ mod tests {
         assert!(RelPath::new(longest).is_ok());
         let error = RelPath::new("a/".repeat(1 << 20) + "a").unwrap_err().to_string();
         assert!(error.len() < 400 && error.ends_with("it is longer than 8192 bytes"), "{error}");
+    }
+
+    #[test]
+    fn paths_come_from_what_programs_have_and_join_to_a_root() {
+        let path: RelPath = "a/b".parse().unwrap();
+        assert_eq!(RelPath::try_from("a/b"), Ok(path.clone()));
+        assert_eq!(RelPath::try_from(Path::new("a/b")), Ok(path.clone()));
+        assert!(RelPath::try_from(Path::new("/a")).is_err() && "a/".parse::<RelPath>().is_err());
+        assert_eq!(Path::new("/root").join(&path), Path::new("/root/a/b"));
+        assert_eq!(path.join("c"), RelPath::new("a/b/c"));
+        assert_eq!(path.join(b"c"), path.join("c"));
     }
 
     #[test]

@@ -35,7 +35,7 @@ pub(crate) enum Opened {
     /// A block device.
     Device(File),
     /// What can be read once, front to back: a pipe, a terminal, standard input.
-    Stream(Box<dyn Read>),
+    Stream(Box<dyn Read + Send>),
 }
 
 impl Opened {
@@ -58,7 +58,7 @@ impl Opened {
     }
 
     /// To be read from front to back.
-    pub(crate) fn stream(self) -> Box<dyn Read> {
+    pub(crate) fn stream(self) -> Box<dyn Read + Send> {
         match self {
             Opened::Whole(file) | Opened::Device(file) => {
                 Box::new(BufReader::with_capacity(256 << 10, file))
@@ -90,7 +90,7 @@ pub(crate) fn archive_stream() -> Result<DiffStream<'static>> {
 }
 
 /// Standard input; of a block device the archive that it begins with alone.
-fn standard_input() -> Result<Box<dyn Read>> {
+fn standard_input() -> Result<Box<dyn Read + Send>> {
     let failed = || format!("cannot read {STDIN}");
     let mut file = link::duplicate(0).with_context(failed)?;
     if !file.metadata().with_context(failed)?.file_type().is_block_device() {

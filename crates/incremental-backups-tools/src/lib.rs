@@ -132,6 +132,7 @@ pub use repository::{
 };
 
 pub use archive::{Archive, ArchiveOptions, DiffData, DiffStream, Format, Snapshot};
+pub use container::ReadAt;
 pub use diffindex::{Change, Class, Content, DiffIndex, MovedTree, New};
 pub use dirindex::{
     Dir, DirIndex, DirOptions, Entry, Meta, Node, Problem, ProblemKind, RelPath, Root, ScanOptions,

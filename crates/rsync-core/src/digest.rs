@@ -50,6 +50,19 @@ impl fmt::Display for Digest {
     }
 }
 
+/// As [`Display`](fmt::Display), with `0x` before it when asked for.
+impl fmt::LowerHex for Digest {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad_integral(true, "0x", &self.to_string())
+    }
+}
+
+impl AsRef<[u8]> for Digest {
+    fn as_ref(&self) -> &[u8] {
+        &self.0
+    }
+}
+
 impl fmt::Debug for Digest {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         fmt::Display::fmt(self, f)
@@ -79,6 +92,10 @@ mod tests {
         let text = "af1349b9f5f9a1a6a0404dea36dcc9499bcb25c9adc112b7cc9a93cae41f3262";
         assert_eq!(digest.to_string(), text);
         assert_eq!(text.parse(), Ok(digest));
+        assert_eq!(
+            (format!("{digest:x}"), format!("{digest:#x}")),
+            (text.into(), format!("0x{text}"))
+        );
         assert_eq!("af13".parse::<Digest>(), Err(ParseDigestError));
         assert_eq!("zz".repeat(32).parse::<Digest>(), Err(ParseDigestError));
     }

@@ -22,6 +22,10 @@ pub struct Progress {
 pub struct Cancelled;
 
 impl Progress {
+    /// Nothing processed yet.
+    pub fn new() -> Progress {
+        Progress::default()
+    }
     /// Bytes processed so far.
     pub fn bytes(&self) -> u64 {
         self.bytes.load(Relaxed)

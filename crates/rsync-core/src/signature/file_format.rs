@@ -11,9 +11,11 @@ use std::io::{Read, Write};
 const MAGIC: [u8; 8] = *b"\x89RSYSIG\n";
 const VERSION: u8 = 1;
 const HEADER_LEN: usize = 56;
+/// Of librsync's formats: magic number, block length, length of the strong hash.
+const LIBRSYNC_HEADER_LEN: usize = 12;
 
 /// librsync's magic numbers.
-const LIBRSYNC: [(u32, WeakSum, StrongHash); 4] = [
+static LIBRSYNC: [(u32, WeakSum, StrongHash); 4] = [
     (0x7273_0136, WeakSum::Rollsum, StrongHash::Md4),
     (0x7273_0137, WeakSum::Rollsum, StrongHash::Blake2b),
     (0x7273_0146, WeakSum::RabinKarp, StrongHash::Md4),
@@ -60,8 +62,8 @@ impl Signature {
     /// [`Error::Io`]; [`Error::Signature`] if this crate's format is needed and the file's digest is not
     /// known.
     pub fn write_to(&self, mut out: impl Write) -> Result<()> {
-        let Shape { block_len, weak, strong, strong_len } = self.shape();
-        let librsync = LIBRSYNC.iter().find(|(_, w, s)| (*w, *s) == (weak, strong));
+        let Shape { block_len, strong, strong_len, .. } = self.shape();
+        let librsync = self.librsync_format();
         let mut header = Vec::with_capacity(HEADER_LEN);
         if let Some((magic, _, _)) = librsync {
             for word in [*magic, block_len, strong_len.into()] {
@@ -85,6 +87,21 @@ impl Signature {
             write(&checksum(&header, self.packed()).0)?;
         }
         Ok(())
+    }
+
+    /// How many bytes [`write_to`](Signature::write_to) writes.
+    pub fn encoded_len(&self) -> u64 {
+        let around = match self.librsync_format() {
+            Some(_) => LIBRSYNC_HEADER_LEN,
+            None => HEADER_LEN + size_of::<Digest>(),
+        };
+        around as u64 + self.packed().len() as u64
+    }
+
+    /// The entry of [`LIBRSYNC`] that it is written as, if it is written in one of librsync's formats.
+    fn librsync_format(&self) -> Option<&'static (u32, WeakSum, StrongHash)> {
+        let Shape { weak, strong, .. } = self.shape();
+        LIBRSYNC.iter().find(|(_, w, s)| (*w, *s) == (weak, strong))
     }
 
     /// Reads a signature in any of the formats, to the end of the input.

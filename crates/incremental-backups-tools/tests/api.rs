@@ -1,0 +1,123 @@
+//! The conversions and traits that programs expect of the types they meet.
+
+use std::collections::HashSet;
+use std::fmt::Debug;
+use std::fs;
+use std::path::Path;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use incremental_backups_tools::{
+    Archive, Change, Class, Content, DiffData, DiffIndex, DiffStream, Digest, Dir, DirIndex,
+    DirOptions, Entry, Node, ProblemKind, Progress, ReadAt, RelPath, Root, Signature,
+    SignatureOptions, Snapshot, Time, Xattr, dirindex::Xattrs,
+};
+
+type Tested = Result<(), Box<dyn std::error::Error>>;
+
+/// Promise: values travel between threads and into messages.
+#[test]
+fn types_can_be_sent_shared_and_shown() {
+    fn all<T: Send + Sync + Debug>() {}
+    all::<RelPath>();
+    all::<Dir>();
+    all::<DirIndex>();
+    all::<DiffIndex>();
+    all::<Change>();
+    all::<DiffData>();
+    all::<Archive>();
+    all::<Snapshot>();
+    all::<Signature>();
+    all::<Progress>();
+    fn sent<T: Send>() {}
+    sent::<DiffStream<'static>>();
+}
+
+/// Promise: a time of the system comes back as it was, before 1970 too.
+#[test]
+fn times_are_those_of_the_system() -> Tested {
+    let nanos = |nanos| Duration::from_nanos(nanos);
+    for time in [
+        UNIX_EPOCH,
+        UNIX_EPOCH + nanos(1_500_000_000),
+        UNIX_EPOCH - nanos(1),
+        UNIX_EPOCH - nanos(2_000_000_000),
+        UNIX_EPOCH - nanos(2_500_000_000),
+        SystemTime::now(),
+    ] {
+        let converted = Time::from(time);
+        assert!(converted.nanos < 1_000_000_000);
+        assert_eq!(SystemTime::try_from(converted)?, time);
+    }
+    for secs in [i64::MIN, i64::MAX] {
+        assert!(SystemTime::try_from(Time { secs, nanos: 999_999_999 }).is_ok());
+    }
+    Ok(())
+}
+
+/// Promise: what an index and a diff say can be walked, compared, collected and read.
+#[test]
+fn indexes_and_diffs_are_collections() -> Tested {
+    let temporary = tempfile::tempdir()?;
+    let at = |name: &str| temporary.path().join(name);
+    fs::create_dir(at("dir"))?;
+    fs::write(at("dir/file"), "content")?;
+    let dir = Dir::with_options(at("dir"), &DirOptions::default())?;
+    let (empty, index) = (DirIndex::empty(), DirIndex::scan(&dir)?);
+    assert!(empty.is_empty() && index.len() == 1);
+    let entries: HashSet<Entry> = (&index).into_iter().cloned().collect();
+    let nodes: HashSet<&Node> = entries.iter().map(|entry| &entry.node).collect();
+    assert!(nodes.contains(&Node::File { len: 7, digest: Digest::of(b"content") }));
+
+    let diff = DiffIndex::between(&empty, &index);
+    assert!(diff == DiffIndex::between(&empty, &DirIndex::scan(&dir)?));
+    assert!(diff != DiffIndex::between(&empty, &empty));
+    let path: RelPath = "file".parse()?;
+    for change in &diff {
+        assert_eq!((&change.path, change.class()), (&path, Class::Created));
+        assert_eq!(change.new.as_ref().map(|new| &new.content), Some(&Content::Whole));
+    }
+    let data = DiffData::create(&dir, &empty, &diff, at("full.tgz"))?;
+    let mut reader = data.reader();
+    assert!(format!("{reader:?}").contains("ContentReader"));
+    assert_eq!(std::io::read_to_string(reader.open_path(&path)?)?, "content");
+    assert!(reader.open_path(&"other".parse()?).is_err());
+    assert!(ReadAt::size(&fs::File::open(at("full.tgz"))?)? > 0);
+    Ok(())
+}
+
+/// Promise: texts of ids and kinds are parsed and printed.
+#[test]
+fn texts() -> Tested {
+    let id = DirIndex::empty().root();
+    assert_eq!(id.to_string().parse::<Root>()?, id);
+    let digest = Digest::of(b"");
+    assert_eq!((format!("{digest:x}"), digest.as_ref().len()), (digest.to_string(), 32));
+    assert_eq!(format!("{} {}", ProblemKind::Unreadable, Class::Updated), "unreadable updated");
+    let path = RelPath::try_from(Path::new("a/b"))?;
+    assert_eq!(Path::new("/root").join(&path), Path::new("/root/a/b"));
+    let xattrs = Xattrs::from(vec![Xattr { name: b"user.a".into(), value: b"1".into() }]);
+    for (name, value) in &xattrs {
+        assert_eq!((name, value), (&b"user.a"[..], &b"1"[..]));
+    }
+    assert_eq!(Progress::new().bytes(), 0);
+    Ok(())
+}
+
+/// Promise: who frames a signature on a wire knows its length before it is written.
+#[test]
+fn signatures_state_their_length() -> Tested {
+    for options in [
+        SignatureOptions::default(),
+        SignatureOptions::pyrsync(),
+        SignatureOptions::rdiff_blake2(),
+        SignatureOptions::rdiff_md4(),
+    ] {
+        for len in [0, 1, 100_000] {
+            let signature = Signature::of_slice(&vec![7; len], &options)?;
+            let mut bytes = Vec::new();
+            signature.write_to(&mut bytes)?;
+            assert_eq!(signature.encoded_len(), bytes.len() as u64, "{options:?} {len}");
+        }
+    }
+    Ok(())
+}
