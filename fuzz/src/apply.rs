@@ -4,7 +4,7 @@
 
 use apply::{ApplyOptions, ApplyStatus, apply_status, apply_with};
 use archive::DiffData;
-use dirindex::{DirIndex, Root};
+use dirindex::{DirIndex, TreeId};
 use libfuzzer_sys::fuzz_target;
 
 mod forge;
@@ -19,16 +19,16 @@ fuzz_target!(|bytes: &[u8]| {
     let flags = input.byte();
     let tree = Tree::new();
     let base = match flags & 1 {
-        0 => DirIndex::empty().root(),
-        _ => tree.index().root(),
+        0 => DirIndex::empty().tree_id(),
+        _ => tree.index().tree_id(),
     };
-    let Some(archive) = forge(input, (base, Root([0; 32]))) else { return };
+    let Some(archive) = forge(input, (base, TreeId([0; 32]))) else { return };
     let Ok(data) = DiffData::from_source(archive, "fuzzed") else { return };
     let before = tree.seen();
     let options = ApplyOptions { sync: false, beside: flags & 2 != 0, ..ApplyOptions::default() };
-    let applied = apply_with(tree.root(), &data, &options);
+    let applied = apply_with(tree.tree_id(), &data, &options);
     tree.check_outside();
-    let status = apply_status(tree.root()).expect("a journal of ours can be read");
+    let status = apply_status(tree.tree_id()).expect("a journal of ours can be read");
     if applied.is_ok() {
         assert_eq!(status, ApplyStatus::Clean);
         return;

@@ -6,7 +6,7 @@
 use std::io::Read;
 
 use archive::{Archive, DiffStream, Error};
-use dirindex::{DirIndex, Root};
+use dirindex::{DirIndex, TreeId};
 use libfuzzer_sys::fuzz_target;
 use rsync_core::SignatureOptions;
 
@@ -17,7 +17,7 @@ use input::Input;
 
 fuzz_target!(|bytes: &[u8]| {
     check(bytes.to_vec());
-    let roots = (DirIndex::empty().root(), Root([0; 32]));
+    let roots = (DirIndex::empty().tree_id(), TreeId([0; 32]));
     if let Some(archive) = forge(Input(bytes), roots) {
         check(archive);
     }

@@ -3,7 +3,7 @@
 #![no_main]
 
 use archive::{Archive, DiffData};
-use dirindex::{DirIndex, Root};
+use dirindex::{DirIndex, TreeId};
 use libfuzzer_sys::fuzz_target;
 
 mod data;
@@ -15,8 +15,8 @@ use input::Input;
 
 fuzz_target!(|bytes: &[u8]| {
     let mut input = Input(bytes);
-    let (nothing, end) = (DirIndex::empty().root(), Root([2; 32]));
-    let (one, two) = (Root([0; 32]), Root([1; 32]));
+    let (nothing, end) = (DirIndex::empty().tree_id(), TreeId([2; 32]));
+    let (one, two) = (TreeId([0; 32]), TreeId([1; 32]));
     let first = forge(Input(input.part()), (nothing, one));
     let second = forge(Input(input.part()), (one, two));
     let (Some(first), Some(second), Some(third)) = (first, second, forge(input, (two, end))) else {

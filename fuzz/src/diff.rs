@@ -15,7 +15,7 @@ fuzz_target!(|bytes: &[u8]| {
     let mut input = Input(bytes);
     let empty = DirIndex::empty();
     let mut writer = Writer::new(Vec::new(), *b"DIFF").expect("a vector takes all");
-    let roots = Section::encode(1, &(empty.root(), [0u8; 32])).expect("two roots");
+    let roots = Section::encode(1, &(empty.tree_id(), [0u8; 32])).expect("two roots");
     writer.section(&roots).expect("a vector takes all");
     for (kind, raw) in [(2, input.part()), (3, input.0)] {
         if !raw.is_empty() {

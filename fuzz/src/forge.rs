@@ -5,7 +5,7 @@ use std::io::Write;
 
 use container::{Packing, Seal, Section, Writer};
 use diffindex::{Content, DiffIndex, Signatures};
-use dirindex::{RelPath, Root};
+use dirindex::{RelPath, TreeId};
 use rsync_core::Digest;
 use sha2::{Digest as _, Sha256};
 
@@ -50,7 +50,7 @@ impl Bends<'_> {
 }
 
 /// The archive of a diff between trees with these roots that the fuzzer made; `None` when no diff came of it.
-pub(crate) fn forge(mut input: Input<'_>, roots: (Root, Root)) -> Option<Vec<u8>> {
+pub(crate) fn forge(mut input: Input<'_>, roots: (TreeId, TreeId)) -> Option<Vec<u8>> {
     let zstd = input.byte() % 2 == 1;
     let diff = diff_of(roots, input.part(), input.part())?;
     let paths = input.part();
@@ -131,7 +131,7 @@ pub(crate) fn forge(mut input: Input<'_>, roots: (Root, Root)) -> Option<Vec<u8>
     Some(archive)
 }
 
-pub(crate) fn diff_of(roots: (Root, Root), changes: &[u8], signatures: &[u8]) -> Option<DiffIndex> {
+pub(crate) fn diff_of(roots: (TreeId, TreeId), changes: &[u8], signatures: &[u8]) -> Option<DiffIndex> {
     let mut writer = Writer::new(Vec::new(), *b"DIFF").expect("a vector takes all");
     let roots = Section::encode(1, &roots).expect("two roots");
     writer.section(&roots).expect("a vector takes all");

@@ -3,7 +3,7 @@
 #![no_main]
 
 use archive::{Archive, ArchiveOptions, DiffData, Snapshot};
-use dirindex::{DirIndex, Root};
+use dirindex::{DirIndex, TreeId};
 use libfuzzer_sys::fuzz_target;
 use rsync_core::SignatureOptions;
 
@@ -16,7 +16,7 @@ use input::Input;
 
 fuzz_target!(|bytes: &[u8]| {
     let mut input = Input(bytes);
-    let (nothing, between, end) = (DirIndex::empty().root(), Root([0; 32]), Root([1; 32]));
+    let (nothing, between, end) = (DirIndex::empty().tree_id(), TreeId([0; 32]), TreeId([1; 32]));
     let first = forge(Input(input.part()), (nothing, between));
     let (Some(first), Some(second)) = (first, forge(input, (between, end))) else { return };
     let open = |bytes, name| Archive::from_source(bytes, name).ok();

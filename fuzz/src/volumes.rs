@@ -5,7 +5,7 @@
 use std::path::Path;
 
 use archive::{Archive, DiffData, Snapshot};
-use dirindex::{DirIndex, Root};
+use dirindex::{DirIndex, TreeId};
 use libfuzzer_sys::fuzz_target;
 
 #[allow(dead_code, reason = "no diff is written")]
@@ -22,7 +22,7 @@ const AT_TABLE: u16 = u16::MAX;
 fuzz_target!(|bytes: &[u8]| {
     let mut input = Input(bytes);
     let cuts = input.part();
-    let roots = (DirIndex::empty().root(), Root([0; 32]));
+    let roots = (DirIndex::empty().tree_id(), TreeId([0; 32]));
     let Some(archive) = forge(input, roots) else { return };
     let table = table_offset(&archive);
     let at = |cut: &[u8; 2]| match u16::from_le_bytes(*cut) {

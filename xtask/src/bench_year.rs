@@ -5,7 +5,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail, ensure};
-use incremental_backups_tools::{Dir, DirIndex, Root};
+use incremental_backups_tools::{Dir, DirIndex, TreeId};
 use jiff::civil::{Date, Weekday, date};
 
 use crate::history::{self, Edits};
@@ -202,7 +202,7 @@ struct Bench {
     work: PathBuf,
     tools: Vec<Tool>,
     /// Each day's.
-    roots: Vec<Root>,
+    roots: Vec<TreeId>,
     edits: Edits,
 }
 
@@ -225,7 +225,7 @@ impl Bench {
             if day > 0 {
                 self.edits += history::day(&source, SEED, day, midnight(day)?)?;
             }
-            self.roots.push(DirIndex::scan(&Dir::new(&source)?)?.root());
+            self.roots.push(DirIndex::scan(&Dir::new(&source)?)?.tree_id());
             if day == days.middle {
                 let work = self.work.display();
                 output(&format!("cp -a {work}/source {work}/middle"))?;
@@ -282,7 +282,7 @@ impl Bench {
             for (day, root) in (0..).zip(&self.roots) {
                 let work = self.work.display();
                 output(&format!("{}; cd {work} && {}", variables(day)?, tool.restore))?;
-                let found = DirIndex::scan(&Dir::new(&back)?)?.root();
+                let found = DirIndex::scan(&Dir::new(&back)?)?.tree_id();
                 ensure!(found == *root, "{}: day {day} came back otherwise", tool.name);
             }
             println!("{}: each of {} days came back as it was\n", tool.name, self.roots.len());

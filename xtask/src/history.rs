@@ -280,12 +280,12 @@ fn named_after(path: &Path, mark: &str) -> String {
 
 #[cfg(test)]
 mod tests {
-    use incremental_backups_tools::{Dir, DirIndex, Root};
+    use incremental_backups_tools::{Dir, DirIndex, TreeId};
 
     use super::*;
 
     /// The roots of a small tree on its first days.
-    fn roots(days: u64) -> Vec<Root> {
+    fn roots(days: u64) -> Vec<TreeId> {
         let place = tempfile::tempdir().unwrap();
         for number in 0..60 {
             let dir = place.path().join(format!("dir{}", number % 7));
@@ -302,7 +302,7 @@ mod tests {
         }
         let day = |number| {
             day(place.path(), 1, number, number * DAY).unwrap();
-            DirIndex::scan(&Dir::new(place.path()).unwrap()).unwrap().root()
+            DirIndex::scan(&Dir::new(place.path()).unwrap()).unwrap().tree_id()
         };
         (1..=days).map(day).collect()
     }

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use diffindex::{Content, DiffIndex};
-use dirindex::{Node, RelPath, Root};
+use dirindex::{Node, RelPath, TreeId};
 use rsync_core::Progress;
 
 use crate::plan::{Plan, Step};
@@ -95,14 +95,14 @@ pub enum ApplyStatus {
     /// An apply was interrupted while it changed the tree. [`recover`](crate::recover), or any apply, finishes it.
     Unfinished {
         /// The tree it started from.
-        base: Root,
+        base: TreeId,
         /// The tree it leads to.
-        result: Root,
+        result: TreeId,
     },
     /// Rolling an apply back was interrupted. [`recover`](crate::recover), or any apply, or [`abort`](crate::abort), finishes that.
     RollingBack {
         /// The tree it started from, and leads back to.
-        base: Root,
+        base: TreeId,
     },
 }
 

@@ -282,7 +282,7 @@ fn paths_longer_than_the_kernel_takes_come_and_go() {
     );
     let copy = case.copy_of_old();
     apply_diff(&copy, &case.diff, &case.data).unwrap();
-    assert_eq!(testing::index(&copy).root(), case.new_index.root());
+    assert_eq!(testing::index(&copy).tree_id(), case.new_index.tree_id());
     let back = DiffIndex::between(&case.new_index, &case.old_index);
     let archive = case.temp.path().join("back.tgz");
     let dir = Dir::new(&case.old).unwrap();
@@ -331,7 +331,7 @@ fn attributes_fifos_and_setuid_bits() {
     let options = ApplyOptions { privileged: true, sync: false, ..ApplyOptions::default() };
     apply_with(&copy, &case.data, &options).unwrap();
     assert_same(&copy, &case.new);
-    assert_eq!(testing::index(&copy).root(), case.new_index.root());
+    assert_eq!(testing::index(&copy).tree_id(), case.new_index.tree_id());
 }
 
 #[test]
@@ -351,7 +351,7 @@ fn devices_need_privilege() {
     assert_eq!(refused(&case, &copy), "null is a character device, which takes `privileged`");
     let options = ApplyOptions { privileged: true, ..ApplyOptions::default() };
     apply_with(&copy, &case.data, &options).unwrap();
-    assert_eq!(testing::index(&copy).root(), case.new_index.root());
+    assert_eq!(testing::index(&copy).tree_id(), case.new_index.tree_id());
 }
 
 #[test]

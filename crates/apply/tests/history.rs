@@ -16,13 +16,13 @@ fn step(number: usize, tree: &Path, copy: &Path, old: &DirIndex) -> DirIndex {
     let dir = Dir::new(tree).unwrap();
     let new = DirIndex::scan_since(&dir, old).unwrap();
     let diff = DiffIndex::between(old, &new);
-    assert_eq!(diff.apply_to(old).unwrap().root(), new.root());
+    assert_eq!(diff.apply_to(old).unwrap().tree_id(), new.tree_id());
     let archive = tree.with_extension(format!("{number}.tar.zst"));
     let data = DiffData::create(&dir, old, &diff, archive).unwrap();
     let options = ApplyOptions { sync: false, ..ApplyOptions::default() };
     apply_with(copy, &data, &options).unwrap();
     assert_same(copy, tree);
-    assert_eq!(index(copy).root(), new.root());
+    assert_eq!(index(copy).tree_id(), new.tree_id());
     // And once more: nothing.
     let again = apply_with(copy, &data, &options).unwrap();
     let below: u64 = diff.moved_trees().map(|tree| 2 * tree.entries).sum();

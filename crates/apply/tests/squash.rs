@@ -224,7 +224,7 @@ proptest! {
             for path in paths.iter().filter(|path| chosen.iter().any(|c| c == *path || path.is_below(c))) {
                 prop_assert_eq!(copy.get(path), history.indexes[last].get(path));
             }
-            prop_assert_eq!(copy.root(), selected.diff().result());
+            prop_assert_eq!(copy.tree_id(), selected.diff().result());
         }
     }
 }
@@ -238,8 +238,8 @@ fn parts_that_do_not_meet_are_named() {
     for part in [&history.temp.path().join("0.tar.zst"), &history.temp.path().join("2.tar.zst")] {
         assert!(error.contains(part.to_str().unwrap()), "{error}");
     }
-    assert!(error.contains(&history.indexes[1].root().to_string()), "{error}");
-    assert!(error.contains(&history.indexes[2].root().to_string()), "{error}");
+    assert!(error.contains(&history.indexes[1].tree_id().to_string()), "{error}");
+    assert!(error.contains(&history.indexes[2].tree_id().to_string()), "{error}");
     assert!(DiffData::squash(&[]).is_err());
     assert!(Snapshot::of(std::slice::from_ref(last)).is_err() && Snapshot::of(&[]).is_err());
 }

@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use diffindex::{BLOCK, Change, read_block};
-use dirindex::{DirIndex, PathSlice, RelPath, Root};
+use dirindex::{DirIndex, PathSlice, RelPath, TreeId};
 
 use crate::error::shown;
 use crate::frame_reader::{FrameReader, TarStream};
@@ -78,12 +78,12 @@ impl Archive {
     }
 
     /// The root of the tree that the archive's diff starts from.
-    pub fn base(&self) -> Root {
+    pub fn base(&self) -> TreeId {
         self.0.layout.head.base
     }
 
     /// The root of the tree that the archive's diff leads to.
-    pub fn result(&self) -> Root {
+    pub fn result(&self) -> TreeId {
         self.0.layout.head.result
     }
 
@@ -99,7 +99,7 @@ impl Archive {
 
     /// Whether this is a full backup: its diff starts from nothing.
     pub fn is_full(&self) -> bool {
-        self.base() == DirIndex::empty().root()
+        self.base() == DirIndex::empty().tree_id()
     }
 
     /// The archive with its whole diff, which is read now.

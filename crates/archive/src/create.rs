@@ -131,8 +131,8 @@ fn write<W: Write>(
     volume_len: u64,
     before_table: impl FnOnce(&mut W) -> io::Result<()>,
 ) -> Result<(), Error> {
-    if old.root() != diff.base() {
-        return Err(Error::WrongBase { wanted: diff.base(), found: old.root() });
+    if old.tree_id() != diff.base() {
+        return Err(Error::WrongBase { wanted: diff.base(), found: old.tree_id() });
     }
     let progress = options.progress.as_deref();
     writer::write(diff, out, options, volume_len, before_table, || {

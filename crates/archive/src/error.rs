@@ -5,7 +5,7 @@ use std::io;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
-use dirindex::{RelPath, Root};
+use dirindex::{RelPath, TreeId};
 
 /// Why an archive could not be written or read.
 #[derive(Debug, thiserror::Error)]
@@ -48,9 +48,9 @@ pub enum Error {
     #[error("the diff starts from the tree {wanted}, the old index is of {found}")]
     WrongBase {
         /// The diff's base.
-        wanted: Root,
-        /// The old index's root.
-        found: Root,
+        wanted: TreeId,
+        /// The id of the old index's tree.
+        found: TreeId,
     },
     /// The diff wants a delta against a file that the old index does not have so.
     #[error("the old index has no signature of {base}, which the delta of {path} is to start from")]
@@ -131,14 +131,14 @@ pub enum Error {
         path: RelPath,
     },
     /// Two diffs that are to be squashed do not meet.
-    #[error("{before} leads to the tree {}, and {after} starts from {}", roots.0, roots.1)]
+    #[error("{before} leads to the tree {}, and {after} starts from {}", trees.0, trees.1)]
     Unlinked {
         /// The name of the archive, or archives, of the earlier one.
         before: String,
         /// The name of the archive, or archives, of the later one.
         after: String,
         /// Where the earlier one leads, and where the later one starts.
-        roots: Box<(Root, Root)>,
+        trees: Box<(TreeId, TreeId)>,
     },
     /// Single paths can be brought back from a full backup alone.
     #[error("{archive}: an increment brings back nothing by itself")]

@@ -5,7 +5,7 @@ use std::path::Path;
 use std::sync::OnceLock;
 
 use diffindex::{Content, DiffIndex, Merge, New};
-use dirindex::{DirIndex, Entry, EntryRef, Record, RelPath, Root};
+use dirindex::{DirIndex, Entry, EntryRef, Record, RelPath, TreeId};
 use rsync_core::{Digest, Progress, SignatureOptions};
 
 use crate::content_reader::StoredContent;
@@ -130,7 +130,7 @@ impl Snapshot {
     }
 
     /// The tree's id.
-    pub fn id(&self) -> Root {
+    pub fn id(&self) -> TreeId {
         self.merge.result()
     }
 
@@ -196,7 +196,7 @@ impl Snapshot {
             let bodies = self.merge.contents(&change.path).cloned().unwrap_or_default();
             contents.push(Composition { change: number, bodies });
         }
-        let diff = DiffIndex::from_changes(current.root(), self.id(), changes);
+        let diff = DiffIndex::from_changes(current.tree_id(), self.id(), changes);
         let diff = diff.map_err(|source| self.unusable(source))?;
         let diff = diff.with_top_of(self.merge.ends());
         let (archives, parts) = (self.archives.clone().into(), Default::default());

@@ -26,7 +26,8 @@ impl DiffData {
     /// directory as a whole: the parts do not say what is below it. Then
     /// [`squash_from`](DiffData::squash_from) helps, or the parts before these, back to the full backup.
     pub fn squash(parts: &[DiffData]) -> Result<DiffData, Error> {
-        let base = parts.first().map_or_else(|| DirIndex::empty().root(), |part| part.diff.base());
+        let base =
+            parts.first().map_or_else(|| DirIndex::empty().tree_id(), |part| part.diff.base());
         match parts {
             [only] => Ok(only.clone()),
             _ => squashed(Merge::from_unknown(base), Limits::default(), parts),
@@ -41,9 +42,9 @@ impl DiffData {
     /// `old` is the index of another tree.
     pub fn squash_from(old: &DirIndex, parts: &[DiffData]) -> Result<DiffData, Error> {
         if let Some(first) = parts.first()
-            && first.diff.base() != old.root()
+            && first.diff.base() != old.tree_id()
         {
-            return Err(Error::WrongBase { wanted: first.diff.base(), found: old.root() });
+            return Err(Error::WrongBase { wanted: first.diff.base(), found: old.tree_id() });
         }
         squashed(Merge::from_tree(old), Limits::after(old.records().len()), parts)
     }
@@ -101,14 +102,14 @@ fn squashed(
 /// That `after` starts from the tree `result`, to which the archive or archives called `before` lead.
 pub(crate) fn check_link(
     before: &str,
-    result: dirindex::Root,
+    result: dirindex::TreeId,
     after: &DiffData,
 ) -> Result<(), Error> {
     if result == after.diff.base() {
         return Ok(());
     }
-    let roots = Box::new((result, after.diff.base()));
-    Err(Error::Unlinked { before: before.to_owned(), after: after.name(), roots })
+    let trees = Box::new((result, after.diff.base()));
+    Err(Error::Unlinked { before: before.to_owned(), after: after.name(), trees })
 }
 
 /// The merge of `archives` with one diff more, which some of them hold.

@@ -5,7 +5,7 @@ use std::io;
 
 use container::SectionError;
 use container::{Seal, Section, Sections, Writer, encode_all};
-use dirindex::{RelPath, Root};
+use dirindex::{RelPath, TreeId};
 use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 
@@ -40,9 +40,9 @@ pub(crate) struct Table {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Head {
     /// The tree that the diff starts from.
-    pub(crate) base: Root,
+    pub(crate) base: TreeId,
     /// The tree that it leads to.
-    pub(crate) result: Root,
+    pub(crate) result: TreeId,
     /// The length of `diff.index`.
     pub(crate) diff_len: u64,
     /// Where in `diff.index` the first block of changes begins.
@@ -244,7 +244,7 @@ mod tests {
     use std::io::Read;
 
     fn head() -> Head {
-        let (base, result) = (Root([1; 32]), Root([2; 32]));
+        let (base, result) = (TreeId([1; 32]), TreeId([2; 32]));
         Head { base, result, diff_len: 12, blocks_at: 7, paths_len: 1 << 40, volume_len: 0 }
     }
 

@@ -46,7 +46,7 @@ pub(crate) fn between(old: &DirIndex, new: &DirIndex) -> DiffIndex {
     let bases = bases_of_new_content(old, &pairs, &holders, &firsts);
     let sources = Sources { holders, firsts, bases };
     let changes = pairs.par_iter().map(|pair| change(pair, &sources, new)).collect();
-    let diff = DiffIndex::from_parts(old.root(), new.root(), changes).collapsed(old, new);
+    let diff = DiffIndex::from_parts(old.tree_id(), new.tree_id(), changes).collapsed(old, new);
     diff.with_top(new.left_out(), new.top_mode())
 }
 

@@ -8,16 +8,16 @@ use std::sync::Arc;
 
 use container::{SectionError, max_held};
 use dirindex::stored::StoredSignature;
-use dirindex::{DirIndex, PathSlice, Record, RelPath, Root, replace_file};
+use dirindex::{DirIndex, PathSlice, Record, RelPath, TreeId, replace_file};
 
 use crate::{Change, Class, Content, Entry, Error, New, Signatures, collapse};
 
-/// What changed between two trees: from the one whose root is [`base`](DiffIndex::base) to the one
-/// whose root is [`result`](DiffIndex::result).
+/// What changed between two trees: from the one whose id is [`base`](DiffIndex::base) to the one
+/// whose id is [`result`](DiffIndex::result).
 #[derive(Debug, Clone, PartialEq)]
 pub struct DiffIndex {
-    base: Root,
-    result: Root,
+    base: TreeId,
+    result: TreeId,
     /// Shared by clones: a diff of a large tree is large, and an archive keeps one.
     changes: Arc<Vec<Change>>,
     left_out: Arc<Vec<RelPath>>,
@@ -46,19 +46,19 @@ impl DiffIndex {
         crate::between::between(old, new)
     }
 
-    pub(crate) fn from_parts(base: Root, result: Root, changes: Vec<Change>) -> DiffIndex {
+    pub(crate) fn from_parts(base: TreeId, result: TreeId, changes: Vec<Change>) -> DiffIndex {
         let (changes, left_out) = (Arc::new(changes), Arc::default());
         DiffIndex { base, result, changes, left_out, top_mode: None }
     }
 
-    /// The diff of these changes, which are in path order, between the trees with these roots.
+    /// The diff of these changes, which are in path order, between the trees with these ids.
     ///
     /// # Errors
     /// [`Error::Unusable`] for changes that no two trees can differ by. Whether they lead from the
-    /// one root to the other shows when they are applied to an index.
+    /// one tree to the other shows when they are applied to an index.
     pub fn from_changes(
-        base: Root,
-        result: Root,
+        base: TreeId,
+        result: TreeId,
         changes: Vec<Change>,
     ) -> Result<DiffIndex, Error> {
         check(&changes)?;
@@ -66,12 +66,12 @@ impl DiffIndex {
     }
 
     /// The root of the tree that this changes.
-    pub fn base(&self) -> Root {
+    pub fn base(&self) -> TreeId {
         self.base
     }
 
     /// The root of the tree that this leads to.
-    pub fn result(&self) -> Root {
+    pub fn result(&self) -> TreeId {
         self.result
     }
 
@@ -99,7 +99,7 @@ impl DiffIndex {
 
     /// Whether this starts from nothing.
     pub fn is_full(&self) -> bool {
-        self.base == DirIndex::empty().root()
+        self.base == DirIndex::empty().tree_id()
     }
 
     /// Every change, in path order.
@@ -211,8 +211,8 @@ impl DiffIndex {
     /// [`Error::WrongBase`] when `old` is another tree than this diff was made from, and
     /// [`Error::Unusable`] when the diff does not lead where it says.
     pub fn apply_to(&self, old: &DirIndex) -> Result<DirIndex, Error> {
-        if old.root() != self.base {
-            return Err(Error::WrongBase { expected: self.base, found: old.root() });
+        if old.tree_id() != self.base {
+            return Err(Error::WrongBase { expected: self.base, found: old.tree_id() });
         }
         let whole = self.expand(|tree| {
             let entries = collapse::below(old.records(), tree.from);
@@ -240,8 +240,8 @@ impl DiffIndex {
         }
         records.extend(kept.cloned());
         let index = DirIndex::from_records(records)?;
-        if index.root() != self.result {
-            let found = index.root();
+        if index.tree_id() != self.result {
+            let found = index.tree_id();
             return Err(Error::WrongResult { expected: self.result, found });
         }
         Ok(index)

@@ -20,7 +20,7 @@ use serde::{Deserialize, Serialize};
 use crate::{Change, Content, DiffIndex, Error, New};
 
 const FILE_KIND: FileKind = FileKind { letters: *b"DIFF", lists: &[BLOCK, PATHS] };
-const ROOTS: u32 = 1;
+const ENDS: u32 = 1;
 const CHANGES: u32 = 2;
 const SIGNATURES: u32 = 3;
 const LEFT_OUT: u32 = 4;
@@ -94,7 +94,7 @@ type RowWritten<'a> = Row<&'a RelPath, &'a Node, &'a Meta, &'a Content>;
 pub struct Encoded<'a> {
     diff: &'a DiffIndex,
     signatures: Signatures,
-    roots: Section,
+    ends: Section,
     /// The changes in each, and what they are encoded as.
     blocks: Vec<(&'a [Change], Section)>,
     /// What was left out of the tree.
@@ -109,7 +109,7 @@ impl DiffIndex {
     /// # Errors
     /// [`Error::Sections`], when the changes are too large for their sections.
     pub fn encode(&self, signatures: Signatures) -> Result<Encoded<'_>, Error> {
-        let roots = Section::encode(ROOTS, &(self.base(), self.result()))?;
+        let ends = Section::encode(ENDS, &(self.base(), self.result()))?;
         let lists: Vec<&[Change]> = cut(self.changes(), BLOCK_ROWS, weight).collect();
         let encode = |list: &&'_ [Change]| {
             let rows: Vec<RowWritten<'_>> =
@@ -122,7 +122,7 @@ impl DiffIndex {
         let left_out: Vec<Section> =
             lists.map(|list| Section::encode(LEFT_OUT, &list)).collect::<Result<_, _>>()?;
         let top = self.top_mode().map(|mode| Section::encode(TOP, &mode)).transpose()?;
-        Ok(Encoded { diff: self, signatures, roots, blocks, left_out, top })
+        Ok(Encoded { diff: self, signatures, ends, blocks, left_out, top })
     }
 
     /// [`from_bytes`](DiffIndex::from_bytes), and where in the bytes each block of changes begins and what it can be read with by itself. For a diff that is a part of a larger file,
@@ -149,9 +149,9 @@ impl<'a> Encoded<'a> {
     /// How many bytes it is.
     pub fn byte_len(&self) -> u64 {
         let blocks = self.blocks.iter().map(|(_, block)| block.seal().stored_len);
-        let roots = self.roots.seal().stored_len;
+        let ends = self.ends.seal().stored_len;
         let top = self.left_out.iter().chain(&self.top).map(|section| section.seal().stored_len);
-        let lens = [roots].into_iter().chain(blocks).chain(section_lens(self.kept())).chain(top);
+        let lens = [ends].into_iter().chain(blocks).chain(section_lens(self.kept())).chain(top);
         container_len(lens)
     }
 
@@ -160,7 +160,7 @@ impl<'a> Encoded<'a> {
         let blocks = self.blocks.iter().map(|(_, block)| BLOCK.held(&block.seal()));
         let signatures = section_lens(self.kept());
         let left_out = self.left_out.iter().map(|section| PATHS.held(&section.seal()));
-        let heads = [&self.roots].into_iter().chain(&self.top).map(|head| head.seal().raw_len);
+        let heads = [&self.ends].into_iter().chain(&self.top).map(|head| head.seal().raw_len);
         let all = heads.chain(blocks).chain(signatures).chain(left_out);
         all.fold(
             self.byte_len().saturating_add(attributes(self.diff.changes())),
@@ -179,7 +179,7 @@ impl<'a> Encoded<'a> {
 
     /// Where in the bytes the first block of changes begins. The others follow without gaps.
     pub fn blocks_at(&self) -> u64 {
-        HEADER_LEN as u64 + self.roots.seal().stored_len
+        HEADER_LEN as u64 + self.ends.seal().stored_len
     }
 
     /// The blocks: the changes in each, and what it can be read with by itself.
@@ -198,7 +198,7 @@ impl<'a> Encoded<'a> {
         mut before: impl FnMut(&mut W) -> io::Result<()>,
     ) -> Result<(), Error> {
         let mut writer = Writer::new(out, FILE_KIND)?;
-        writer.section(&self.roots)?;
+        writer.section(&self.ends)?;
         for (_, block) in &self.blocks {
             before(writer.get_mut()).map_err(SectionError::Write)?;
             writer.section(block)?;
@@ -243,8 +243,8 @@ pub fn read_block(seal: &Seal, stored: Vec<u8>) -> Result<Vec<Change>, Error> {
 /// The diff in `sections`, which may hold `most`.
 fn from_sections(sections: Sections, most: u64) -> Result<InBlocks, Error> {
     let mut held = sections.held();
-    let roots = sections.of_kind(ROOTS).next().unwrap_or(usize::MAX);
-    let (base, result) = sections.decode(roots)?;
+    let ends = sections.of_kind(ENDS).next().unwrap_or(usize::MAX);
+    let (base, result) = sections.decode(ends)?;
     let blocks = sections.of_kind(CHANGES).filter_map(|number| sections.place(number)).collect();
     let numbers: Vec<usize> = sections.of_kind(CHANGES).collect();
     let sections = Arc::new(sections);

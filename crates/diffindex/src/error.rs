@@ -4,7 +4,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use container::SectionError;
-use dirindex::{RelPath, Root};
+use dirindex::{RelPath, TreeId};
 
 /// What can go wrong with a diff. Comparing itself cannot fail.
 #[derive(Debug, thiserror::Error)]
@@ -13,18 +13,18 @@ pub enum Error {
     /// The diff was made from another tree.
     #[error("the diff starts from the tree {expected}, this is {found}")]
     WrongBase {
-        /// The root the diff starts from.
-        expected: Root,
-        /// The root that was given.
-        found: Root,
+        /// The tree that the diff starts from.
+        expected: TreeId,
+        /// The tree that was given.
+        found: TreeId,
     },
     /// The changes do not lead to the tree that the diff names.
     #[error("the diff promises the tree {expected} and leads to {found}")]
     WrongResult {
-        /// The root the diff names.
-        expected: Root,
-        /// The root the changes lead to.
-        found: Root,
+        /// The tree that the diff names.
+        expected: TreeId,
+        /// The tree that the changes lead to.
+        found: TreeId,
     },
     /// There is no diff to squash.
     #[error("no diffs to make one of")]
@@ -35,9 +35,9 @@ pub enum Error {
         /// The number of the diff that starts elsewhere, from 0; so of the one before it, from 1.
         part: usize,
         /// Where the one before it leads.
-        result: Root,
+        result: TreeId,
         /// Where it starts.
-        base: Root,
+        base: TreeId,
     },
     /// A diff moves a directory as a whole, and what was below it is not known.
     #[error(

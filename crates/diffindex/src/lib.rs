@@ -2,7 +2,7 @@
 //!
 //! A [`DiffIndex`] lists every path that differs, says what stood and what is to stand there, and
 //! where the new content comes from: stored whole, a delta against a file of the old tree, or a copy
-//! of one (which is how a move is seen). Its two ends are named by roots, so diffs form chains that
+//! of one (which is how a move is seen). Its two ends are named by tree ids, so diffs form chains that
 //! can be checked: old index + diff = new index.
 //!
 //! ```

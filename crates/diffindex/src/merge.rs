@@ -10,7 +10,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use dirindex::stored::StoredSignature;
-use dirindex::{DirIndex, Meta, Node, RelPath, Root};
+use dirindex::{DirIndex, Meta, Node, RelPath, TreeId};
 use rsync_core::Digest;
 
 use self::proof::Proof;
@@ -122,12 +122,12 @@ impl<C: Clone> Merge<'static, C> {
     /// No runs yet, on the empty tree. Then every path is known.
     pub fn from_nothing() -> Merge<'static, C> {
         let old = DirIndex::empty();
-        Merge::new(old.root(), Some(Cow::Owned(old)), Extent::Whole)
+        Merge::new(old.tree_id(), Some(Cow::Owned(old)), Extent::Whole)
     }
 
     /// No runs yet, on a tree of which no more than its id is known.
-    pub fn from_unknown(base: Root) -> Merge<'static, C> {
-        if base == DirIndex::empty().root() {
+    pub fn from_unknown(base: TreeId) -> Merge<'static, C> {
+        if base == DirIndex::empty().tree_id() {
             return Merge::from_nothing();
         }
         Merge::new(base, None, Extent::Whole)
@@ -143,22 +143,22 @@ impl<C: Clone> Merge<'static, C> {
 impl<'a, C: Clone> Merge<'a, C> {
     /// No runs yet, on the tree of `old`.
     pub fn from_tree(old: &'a DirIndex) -> Merge<'a, C> {
-        Merge::new(old.root(), Some(Cow::Borrowed(old)), Extent::Whole)
+        Merge::new(old.tree_id(), Some(Cow::Borrowed(old)), Extent::Whole)
     }
 
-    fn new(base: Root, old: Option<Cow<'a, DirIndex>>, extent: Extent) -> Merge<'a, C> {
+    fn new(base: TreeId, old: Option<Cow<'a, DirIndex>>, extent: Extent) -> Merge<'a, C> {
         let ends = DiffIndex::from_parts(base, base, Vec::new());
         let (paths, growth, proof) = (BTreeMap::new(), Growth::default(), Proof::default());
         Merge { old, extent, ends, runs: 0, paths, growth, proof }
     }
 
     /// The id of the tree before the first run.
-    pub fn base(&self) -> Root {
+    pub fn base(&self) -> TreeId {
         self.ends.base()
     }
 
     /// The id of the tree that the last run names as its result. [`prove`](Merge::prove) tells whether it is that one.
-    pub fn result(&self) -> Root {
+    pub fn result(&self) -> TreeId {
         self.ends.result()
     }
 

@@ -85,7 +85,7 @@ fn each_way_of_differing_is_told_apart() {
     assert_eq!(list(diff.deleted()), ["d/gone"]);
     assert_eq!(list(diff.created_dirs()), ["fresh"]);
     assert_eq!(list(diff.deleted_dirs()), ["d", "d/inner"]);
-    assert_eq!((diff.base(), diff.result()), (old.root(), new.root()));
+    assert_eq!((diff.base(), diff.result()), (old.tree_id(), new.tree_id()));
     assert_eq!(content(&diff, "to-dir/in"), Content::Whole);
     let digest = Digest::of(b"old");
     assert_eq!(content(&diff, "up"), Content::Delta { base: path("up"), digest });

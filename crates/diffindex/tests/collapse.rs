@@ -138,7 +138,7 @@ fn unfolding_needs_what_was_there() {
     other.retain(|record| record.entry.path != path("d/07"));
     let other = DirIndex::from_records(other).unwrap();
     let forged =
-        DiffIndex::from_changes(other.root(), diff.result(), diff.changes().to_vec()).unwrap();
+        DiffIndex::from_changes(other.tree_id(), diff.result(), diff.changes().to_vec()).unwrap();
     let error = forged.apply_to(&other).unwrap_err().to_string();
     assert_eq!(error, "the diff is unusable: the base index says something else at d");
 }

@@ -145,7 +145,7 @@ proptest! {
             let mut part = merge.select(std::slice::from_ref(&entry.path)).unwrap();
             part.prove().unwrap();
             let records = entries(&part).into_iter().map(|entry| Record { entry, signature: None, trust: None });
-            prop_assert_eq!(DirIndex::from_records(records).unwrap().root(), part.result());
+            prop_assert_eq!(DirIndex::from_records(records).unwrap().tree_id(), part.result());
             prop_assert_eq!(part.get(&entry.path).map(|it| it.node.clone()), Some(entry.node.clone()));
             let below = merge.below(&entry.path).count();
             prop_assert!(below == old.entries().filter(|it| it.path.is_below(&entry.path)).count());
@@ -175,7 +175,7 @@ fn another_tree_than_the_run_names_is_refused() {
         change
     };
     let changes = honest.changes().iter().map(bent).collect();
-    let lie = DiffIndex::from_changes(first.root(), second.root(), changes).unwrap();
+    let lie = DiffIndex::from_changes(first.tree_id(), second.tree_id(), changes).unwrap();
     let error = merge.clone().push(lie, |_, _| vec![()]).unwrap().prove().unwrap_err();
     assert!(matches!(error, Error::WrongResult { .. }), "{error}");
 
@@ -186,7 +186,7 @@ fn another_tree_than_the_run_names_is_refused() {
         diff.changes().iter().filter(|change| change.path == path("a/1")).cloned().collect()
     };
     assert_eq!(gone.len(), 1);
-    let lie = DiffIndex::from_changes(first.root(), second.root(), gone).unwrap();
+    let lie = DiffIndex::from_changes(first.tree_id(), second.tree_id(), gone).unwrap();
     let error = merge.push(lie, |_, _| vec![()]).unwrap().prove().unwrap_err();
     assert!(error.to_string().contains("a hard link to no file before it"), "{error}");
 }

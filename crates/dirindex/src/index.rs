@@ -39,34 +39,34 @@ pub(crate) const ROWS_PER_SECTION: usize = 4096;
 
 /// The identity of a whole tree: BLAKE3 over the encodings of its entries in path order.
 ///
-/// Two trees have the same root when, and only when, a restore brings back the same from both:
+/// Two trees have the same id when, and only when, a restore brings back the same from both:
 /// paths, kinds, contents, modes, owners, times, extended attributes. The root directory's own
 /// metadata is the caller's and has no part in it.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-pub struct Root(pub [u8; 32]);
+pub struct TreeId(pub [u8; 32]);
 
-impl fmt::Display for Root {
+impl fmt::Display for TreeId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.0.iter().try_for_each(|byte| write!(f, "{byte:02x}"))
     }
 }
 
-impl FromStr for Root {
+impl FromStr for TreeId {
     type Err = ParseDigestError;
 
-    fn from_str(text: &str) -> Result<Root, ParseDigestError> {
-        text.parse().map(|digest: rsync_core::Digest| Root(digest.0))
+    fn from_str(text: &str) -> Result<TreeId, ParseDigestError> {
+        text.parse().map(|digest: rsync_core::Digest| TreeId(digest.0))
     }
 }
 
-impl fmt::Debug for Root {
+impl fmt::Debug for TreeId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "Root({self})")
+        write!(f, "TreeId({self})")
     }
 }
 
 /// What a later scan compares to tell, without reading it, that a file is still the one indexed.
-/// Times and numbers of one disk, so no part of the root.
+/// Times and numbers of one disk, so no part of the tree id.
 // A record is the smaller for each of these fields being where four bytes end, not eight.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[repr(Rust, packed(4))]
@@ -187,7 +187,7 @@ impl fmt::Display for ProblemKind {
 #[derive(Debug, Clone)]
 pub struct DirIndex {
     records: Vec<Arc<Record>>,
-    root: Root,
+    tree_id: TreeId,
     problems: Vec<Problem>,
     excluded: Vec<RelPath>,
     top_mode: Option<u32>,
@@ -201,7 +201,7 @@ impl DirIndex {
     pub fn empty() -> DirIndex {
         DirIndex {
             records: Vec::new(),
-            root: tree::root_of::<Arc<Record>>(&[]).unwrap_or(Root([0; 32])),
+            tree_id: tree::id_of::<Arc<Record>>(&[]).unwrap_or(TreeId([0; 32])),
             problems: Vec::new(),
             excluded: Vec::new(),
             top_mode: None,
@@ -231,9 +231,9 @@ impl DirIndex {
 
     /// An index of records that [`tree::check`] has nothing against.
     pub(crate) fn from_checked(records: Vec<Arc<Record>>) -> Result<DirIndex, Error> {
-        let root = tree::root_of(&records)?;
+        let tree_id = tree::id_of(&records)?;
         let (problems, excluded) = (Vec::new(), Vec::new());
-        Ok(DirIndex { records, root, problems, excluded, top_mode: None })
+        Ok(DirIndex { records, tree_id, problems, excluded, top_mode: None })
     }
 
     pub(crate) fn with_problems(mut self, mut problems: Vec<Problem>) -> DirIndex {
@@ -267,7 +267,7 @@ impl DirIndex {
     }
 
     /// The permission bits that the top directory itself had, if the tree was scanned: what is made for the tree
-    /// need be no more open. No part of the root.
+    /// need be no more open. No part of the tree id.
     pub fn top_mode(&self) -> Option<u32> {
         self.top_mode
     }
@@ -288,8 +288,8 @@ impl DirIndex {
     }
 
     /// The identity of the tree.
-    pub fn root(&self) -> Root {
-        self.root
+    pub fn tree_id(&self) -> TreeId {
+        self.tree_id
     }
 
     /// Every record, in path order.
@@ -363,7 +363,7 @@ impl DirIndex {
 
     /// What is in the tree and was left out by a rule, with all below it, in path order: a path that
     /// an older index has and that stands here has not been deleted. A directory may be in the
-    /// index itself and only its content be left out. No part of the root.
+    /// index itself and only its content be left out. No part of the tree id.
     pub fn excluded(&self) -> &[RelPath] {
         &self.excluded
     }
@@ -542,7 +542,7 @@ impl<'a> IntoIterator for &'a DirIndex {
 /// Two indexes are equal when they describe the same tree.
 impl PartialEq for DirIndex {
     fn eq(&self, other: &DirIndex) -> bool {
-        self.root == other.root
+        self.tree_id == other.tree_id
     }
 }
 

@@ -20,7 +20,7 @@
 //! index.to_file(file.path())?;
 //! let old = DirIndex::from_file(file.path())?;
 //! let new = DirIndex::scan_since(&dir, &old)?; // unchanged files are not read again
-//! assert_eq!(new.root(), old.root());
+//! assert_eq!(new.tree_id(), old.tree_id());
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 //!
@@ -46,7 +46,7 @@
 //!   1 TiB of which less than a thousandth is stored are reported and not read.
 //! - A directory below the root that an interrupted apply left half old, half new is reported and as
 //!   the previous index has it. What lies in a stage ([`STAGE_DIR`]) is never content.
-//! - The same tree has the same [`Root`] for any number of threads and any order of names, and a scan
+//! - The same tree has the same [`TreeId`] for any number of threads and any order of names, and a scan
 //!   has a few files open for each thread, whatever the tree's depth and width.
 //! - A file counts as unchanged when its length, times of modification and change, and inode are
 //!   those of the previous index, and its last change is so far back that a later one would show.
@@ -93,7 +93,7 @@ pub use entry::{Entry, EntryRef, Meta, Node, Time, TimeOutOfRange, Xattr, XattrI
 pub use error::Error;
 pub use escape::{escape, escape_controls, is_hidden};
 pub use exclude::{Patterns, UnusableLines};
-pub use index::{DirIndex, Problem, ProblemKind, Record, Root, Trust, content_hash};
+pub use index::{DirIndex, Problem, ProblemKind, Record, TreeId, Trust, content_hash};
 pub use newfile::{NewFile, Streamed, replace_file};
 pub use owner::{Readers, take_after};
 pub use path::{InvalidPath, MAX_NAME_LEN, MAX_PATH_LEN, PathSlice, RelPath};

@@ -1,4 +1,4 @@
-//! What entries have to keep to be those of one tree, and the tree's root. Knows no file and no index.
+//! What entries have to keep to be those of one tree, and the tree's id. Knows no file and no index.
 
 use std::collections::HashSet;
 use std::sync::Arc;
@@ -9,7 +9,7 @@ use rsync_core::Digest;
 
 use crate::entry::EntryRef;
 use crate::index::ROWS_PER_SECTION;
-use crate::{Error, Meta, Node, Record, RelPath, Root};
+use crate::{Error, Meta, Node, Record, RelPath, TreeId};
 
 /// Something that an entry lies in.
 pub(crate) trait Listed: Sync {
@@ -42,12 +42,12 @@ impl Listed for EntryRef<'_> {
 ///
 /// # Errors
 /// As [`DirIndex::from_records`](crate::DirIndex::from_records).
-pub fn tree_hashes(entries: &[EntryRef<'_>]) -> Result<(Root, Vec<(RelPath, Digest)>), Error> {
+pub fn tree_hashes(entries: &[EntryRef<'_>]) -> Result<(TreeId, Vec<(RelPath, Digest)>), Error> {
     check(entries)?;
     let mut dirs = Vec::new();
     let mut note = |dir: &RelPath, hash| dirs.push((dir.clone(), hash));
-    let root = root_in_lists(entries, ROWS_PER_LIST, &mut note)?;
-    Ok((root, dirs))
+    let id = id_in_lists(entries, ROWS_PER_LIST, &mut note)?;
+    Ok((id, dirs))
 }
 
 /// Sections that are encoded or decoded at a time: enough for all threads, and so few that little
@@ -60,19 +60,19 @@ pub(crate) fn sections_at_once() -> usize {
 ///
 /// It is a Merkle tree: each directory has a hash over what is right in it, with the hashes of the directories among
 /// that. So who changes a few entries of a large tree hashes a few directories ([`directory_hash`]).
-pub(crate) fn root_of<T: Listed>(rows: &[T]) -> Result<Root, Error> {
-    root_in_lists(rows, ROWS_PER_LIST, &mut |_, _| {})
+pub(crate) fn id_of<T: Listed>(rows: &[T]) -> Result<TreeId, Error> {
+    id_in_lists(rows, ROWS_PER_LIST, &mut |_, _| {})
 }
 
 /// So many rows at most are encoded and hashed by one thread.
 const ROWS_PER_LIST: usize = ROWS_PER_SECTION / 4;
 
-/// [`root_of`] in lists of at most so many rows. Each directory is noted with its hash.
-fn root_in_lists<T: Listed>(
+/// [`id_of`] in lists of at most so many rows. Each directory is noted with its hash.
+fn id_in_lists<T: Listed>(
     rows: &[T],
     most: usize,
     note: &mut dyn FnMut(&RelPath, Digest),
-) -> Result<Root, Error> {
+) -> Result<TreeId, Error> {
     let mut tree = Hashing { top: Listing::default(), open: Vec::new(), note };
     let lists: Vec<&[T]> = container::cut(rows, most, |row| row.entry().weight()).collect();
     for lists in lists.chunks(sections_at_once() * 4) {
@@ -82,7 +82,7 @@ fn root_in_lists<T: Listed>(
             parts.into_iter().for_each(|part| tree.add(part));
         }
     }
-    Ok(Root(tree.finish().0))
+    Ok(TreeId(tree.finish().0))
 }
 
 /// What a list of rows adds to the directories around them, in order.
@@ -308,11 +308,11 @@ mod tests {
         };
         let entries: Vec<Entry> = paths.iter().map(entry).collect();
         let rows: Vec<EntryRef<'_>> = entries.iter().map(Entry::borrowed).collect();
-        let expected = Root(by_hand(&entries, None).0);
+        let expected = TreeId(by_hand(&entries, None).0);
         for most in 1..=rows.len() {
             let mut dirs = Vec::new();
             let mut note = |dir: &RelPath, hash| dirs.push((dir.clone(), hash));
-            let found = root_in_lists(&rows, most, &mut note).unwrap();
+            let found = id_in_lists(&rows, most, &mut note).unwrap();
             assert_eq!(found, expected, "{most} rows at once");
             dirs.sort_unstable_by(|(a, _), (b, _)| a.cmp(b));
             let is_dir = |entry: &&Entry| entry.node == Node::Dir;

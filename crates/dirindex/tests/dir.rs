@@ -200,7 +200,7 @@ fn what_a_thing_is_can_leave_it_out() {
     let mut bytes = Vec::new();
     index.write_to(&mut bytes).unwrap();
     let back = DirIndex::from_bytes(bytes).unwrap();
-    assert_eq!((back.excluded(), back.root()), (index.excluded(), index.root()));
+    assert_eq!((back.excluded(), back.tree_id()), (index.excluded(), index.tree_id()));
 }
 
 #[test]

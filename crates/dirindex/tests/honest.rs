@@ -239,20 +239,24 @@ fn rot_is_told_with_the_bytes_it_is_in() {
     let early = before(record.clone());
     let options = ScanOptions { verify: true, ..ScanOptions::default() };
     let changed = DirIndex::scan_with(&dir, Some(&early), &options).unwrap();
-    assert_eq!((changed.root(), changed.problems()), (now.root(), &[][..]));
+    assert_eq!((changed.tree_id(), changed.problems()), (now.tree_id(), &[][..]));
     // Long after it was none.
     record.trust = record.trust.map(|trust| trust.read_at(Time { secs: i64::MAX, nanos: 0 }));
     let before = before(record);
 
     let since = DirIndex::scan_since(&dir, &before).unwrap();
-    assert_eq!((since.root(), since.problems()), (before.root(), &[][..]), "it was not looked at");
+    assert_eq!(
+        (since.tree_id(), since.problems()),
+        (before.tree_id(), &[][..]),
+        "it was not looked at"
+    );
     for maps in [true, false] {
         let options = ScanOptions { verify: true, maps, ..ScanOptions::default() };
         let verified = DirIndex::scan_with(&dir, Some(&before), &options).unwrap();
         let [problem] = verified.problems() else { panic!("{:?}", verified.problems()) };
         assert_eq!((&problem.path, problem.kind), (&path("file"), ProblemKind::Rotten));
         assert_eq!(problem.ranges, [(0, 1024), (2048, 3072), (4096, 5120), (9216, 10_000)]);
-        assert_eq!(verified.root(), before.root(), "what is rotten is not backed up");
+        assert_eq!(verified.tree_id(), before.tree_id(), "what is rotten is not backed up");
         let mut bytes = Vec::new();
         verified.write_to(&mut bytes).unwrap();
         assert_eq!(DirIndex::from_bytes(bytes).unwrap().problems(), verified.problems());
@@ -263,7 +267,7 @@ fn rot_is_told_with_the_bytes_it_is_in() {
     let options = ScanOptions { verify: true, ..ScanOptions::default() };
     let changed = DirIndex::scan_with(&dir, Some(&before), &options).unwrap();
     assert_eq!(changed.problems(), []);
-    assert_ne!(changed.root(), before.root());
+    assert_ne!(changed.tree_id(), before.tree_id());
 }
 
 #[test]
@@ -349,7 +353,7 @@ fn what_a_program_stores_through_a_map_is_found_by_the_next_scan() {
     let second = DirIndex::scan_since(&dir, &first).unwrap();
     let digest = Digest::of(&fs::read(tree.path().join("db")).unwrap());
     assert_eq!(second.get(&path("db")).unwrap().node, Node::File { len: 8192, digest });
-    assert_ne!(second.root(), first.root());
+    assert_ne!(second.tree_id(), first.tree_id());
 }
 
 const MAPPER: &str = "

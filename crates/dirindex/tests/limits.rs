@@ -62,7 +62,7 @@ fn trees_of_any_shape_with_64_descriptors() {
     Command::new("rm").arg("-rf").arg(root.join("d")).status().unwrap();
 
     assert_eq!(index.problems(), []);
-    assert_eq!((again.root(), unmapped.root()), (index.root(), index.root()));
+    assert_eq!((again.tree_id(), unmapped.tree_id()), (index.tree_id(), index.tree_id()));
     assert_eq!(index.subdirs().count(), LEVELS + 2);
     let end = RelPath::new(vec!["d"; LEVELS].join("/") + "/end").unwrap();
     let node = |path: &RelPath| index.get(path).unwrap().node.clone();

@@ -70,7 +70,7 @@ fn every_kind_is_taken_in() {
 #[test]
 fn extended_attributes_are_taken_in() {
     let tree = varied_tree();
-    let before = scan(tree.path()).root();
+    let before = scan(tree.path()).tree_id();
     for name in ["sub", "sub/file"] {
         let file = fs::File::open(tree.path().join(name)).unwrap();
         let set =
@@ -82,7 +82,7 @@ fn extended_attributes_are_taken_in() {
         set.unwrap();
     }
     let index = scan(tree.path());
-    assert_ne!(index.root(), before);
+    assert_ne!(index.tree_id(), before);
     for name in ["sub", "sub/file", "another name"] {
         let xattrs = &index.get(&path(name)).unwrap().meta.xattrs;
         assert_eq!(xattrs.iter().next(), Some((&b"user.note"[..], &b"kept"[..])), "{name}");
@@ -97,7 +97,7 @@ fn the_index_file_brings_back_the_index() {
     index.to_file(&file).unwrap();
     let back = DirIndex::from_file(&file).unwrap();
     fs::remove_file(&file).unwrap();
-    assert_eq!(back.root(), index.root());
+    assert_eq!(back.tree_id(), index.tree_id());
     assert!(index.entries().eq(back.entries()));
     for entry in index.entries() {
         let (a, b) = (index.signature(&entry.path).unwrap(), back.signature(&entry.path).unwrap());
@@ -128,8 +128,8 @@ fn the_same_tree_gives_the_same_bytes_for_any_thread_count() {
     };
     let one = bytes(1);
     // The trust of a file depends on how long ago it changed; two scans may tell differently.
-    let roots = [1, 2, 8].map(|threads| DirIndex::from_bytes(bytes(threads)).unwrap().root());
-    assert!(roots.iter().all(|&root| root == DirIndex::from_bytes(one.clone()).unwrap().root()));
+    let roots = [1, 2, 8].map(|threads| DirIndex::from_bytes(bytes(threads)).unwrap().tree_id());
+    assert!(roots.iter().all(|&root| root == DirIndex::from_bytes(one.clone()).unwrap().tree_id()));
 }
 
 #[test]
@@ -178,7 +178,7 @@ fn what_has_not_changed_is_not_read_again() {
     let dir = Dir::new(tree.path()).unwrap();
     let first = DirIndex::scan(&dir).unwrap();
     let (read, second) = bytes_read(&dir, &first);
-    assert_eq!((read, second.root()), (0, first.root()));
+    assert_eq!((read, second.tree_id()), (0, first.tree_id()));
 
     // The same length and time of modification, other content: the time of change tells.
     let large = fs::File::options().write(true).open(tree.path().join("large")).unwrap();
@@ -187,7 +187,7 @@ fn what_has_not_changed_is_not_read_again() {
     large.set_modified(mtime).unwrap();
     let (read, third) = bytes_read(&dir, &first);
     assert_eq!(read, 3_000_000);
-    assert_ne!(third.root(), first.root());
+    assert_ne!(third.tree_id(), first.tree_id());
 
     // Read so soon after the change that another one could go unseen: not to be trusted.
     assert_eq!(third.record(&path("large")).unwrap().trust, None);

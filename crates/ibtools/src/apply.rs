@@ -10,7 +10,7 @@ use std::sync::Arc;
 use anyhow::{Result, bail};
 use incremental_backups_tools::apply::Error;
 use incremental_backups_tools::{
-    Applied, ApplyOptions, DiffData, DiffIndex, Progress, Root, apply_chain, apply_stream,
+    Applied, ApplyOptions, DiffData, DiffIndex, Progress, TreeId, apply_chain, apply_stream,
     in_made_dir,
 };
 use indicatif::{HumanBytes, HumanCount};
@@ -158,8 +158,8 @@ fn explained(error: Error, args: &ApplyArgs, archive: &Path) -> anyhow::Error {
 /// An archive, and the trees that it leads from and to.
 struct Link<'a> {
     path: &'a Path,
-    base: Root,
-    result: Root,
+    base: TreeId,
+    result: TreeId,
 }
 
 impl<'a> Link<'a> {

@@ -97,7 +97,7 @@ fn say(args: &BackupArgs, report: &BackupReport, console: &mut Console) -> Resul
     let mut document = object([
         ("snapshot", snapshot.to_string().into()),
         ("changed", made.is_some().into()),
-        ("result", index.root().to_string().into()),
+        ("result", index.tree_id().to_string().into()),
         ("snapshots", (*snapshots).into()),
         ("store_bytes", (*store_bytes).into()),
         ("problems", json::problems(index.problems())),

@@ -38,8 +38,8 @@ pub(crate) fn run(args: &DiffArgs, console: &mut Console) -> Result<Answer> {
     written.index.map(NewFile::put).transpose()?;
     scan::warn_of_problems(&index, console);
     let mut document = object([
-        ("base", base.root().to_string().into()),
-        ("result", index.root().to_string().into()),
+        ("base", base.tree_id().to_string().into()),
+        ("result", index.tree_id().to_string().into()),
         ("full", args.base.is_none().into()),
         ("totals", written.totals.json()),
         ("archive_bytes", written.len.into()),

@@ -42,7 +42,7 @@ impl Opened {
     /// Opens `path`, or standard input, once.
     pub(crate) fn open(path: &Path) -> Result<Opened> {
         if is_dash(path) {
-            return Ok(Opened::Stream(Box::new(io::stdin().lock())));
+            return Ok(Opened::Stream(Box::new(io::stdin())));
         }
         let mut file = open(path)?;
         let failed = || format!("cannot read {}", shown(path));
@@ -94,7 +94,7 @@ fn standard_input() -> Result<Box<dyn Read + Send>> {
     let failed = || format!("cannot read {STDIN}");
     let mut file = link::duplicate(0).with_context(failed)?;
     if !file.metadata().with_context(failed)?.file_type().is_block_device() {
-        return Ok(Box::new(io::stdin().lock()));
+        return Ok(Box::new(io::stdin()));
     }
     let at = file.stream_position().with_context(failed)?;
     let len = length_of(&file, STDIN)?;

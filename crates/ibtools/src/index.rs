@@ -27,7 +27,7 @@ pub(crate) fn run(args: &IndexArgs, console: &mut Console) -> Result<Answer> {
     scan::warn_of_problems(&index, console);
     let totals = Totals::of(&index);
     let mut document = object([
-        ("tree_id", index.root().to_string().into()),
+        ("tree_id", index.tree_id().to_string().into()),
         ("totals", totals.json()),
         ("index_bytes", files::len(&args.output).into()),
         ("problems", json::problems(index.problems())),

@@ -98,7 +98,7 @@ fn show_index(args: &ShowArgs, index: &DirIndex, console: &mut Console) -> Resul
     if console.json() {
         let mut document = object([
             ("kind", "index".into()),
-            ("tree_id", index.root().to_string().into()),
+            ("tree_id", index.tree_id().to_string().into()),
             ("totals", totals.json()),
             ("problems", json::problems(index.problems())),
         ]);
@@ -112,7 +112,7 @@ fn show_index(args: &ShowArgs, index: &DirIndex, console: &mut Console) -> Resul
         index.entries().try_for_each(|entry| console.line(line(entry)))?;
     }
     console.line(format_args!("{totals}{}", problems(index)))?;
-    console.line(format_args!("tree id {}", index.root()))
+    console.line(format_args!("tree id {}", index.tree_id()))
 }
 
 fn show_diff(

@@ -6,8 +6,8 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail};
 use incremental_backups_tools::{
-    Archive, DiffData, DirStore, Error, Known, Repository, RestoreOptions, Root, Skipped,
-    SnapshotId, Snapshots, plan_restore,
+    Archive, DiffData, DirStore, Error, Known, Repository, RestoreOptions, Skipped, SnapshotId,
+    Snapshots, TreeId, plan_restore,
 };
 use serde_json::Value;
 
@@ -126,7 +126,7 @@ impl Source {
     }
 
     /// The tree that the first of the archives starts from; `None` when that is nothing.
-    pub(crate) fn base(&self) -> Option<Root> {
+    pub(crate) fn base(&self) -> Option<TreeId> {
         match &self.kind {
             Kind::Archives(archives) => {
                 archives.first().filter(|it| !it.is_full()).map(Archive::base)

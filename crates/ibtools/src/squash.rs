@@ -77,13 +77,13 @@ fn squash(archives: &[Archive], base: Option<&DirIndex>) -> Result<DiffData, Err
 
 /// The index in the file at `path`, which has to be that of the tree that the archives start from.
 fn base(path: &Path, source: &Source) -> Result<DirIndex> {
-    let Some(root) = source.base() else {
+    let Some(base_id) = source.base() else {
         bail!("{source} starts from nothing: --base is for increments alone");
     };
     let base = files::open_index(path)?;
-    if base.root() != root {
-        let (path, found) = (shown(path), base.root());
-        bail!("{path} is the index of the tree {found}, and {source} starts from {root}");
+    if base.tree_id() != base_id {
+        let (path, found) = (shown(path), base.tree_id());
+        bail!("{path} is the index of the tree {found}, and {source} starts from {base_id}");
     }
     Ok(base)
 }

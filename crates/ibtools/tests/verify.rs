@@ -274,7 +274,7 @@ fn rot_is_found_and_taken_back() {
         Record { trust, ..Record::clone(record) }
     });
     let index = DirIndex::from_records(records).unwrap();
-    assert_eq!(index.root(), stored.root());
+    assert_eq!(index.tree_id(), stored.tree_id());
     index.to_file(place.path(INDEX)).unwrap();
 
     let compared = place.ibtools("verify store --against tree");

@@ -37,7 +37,7 @@ fn main() -> Result<(), Box<dyn Error>> {
         "indexed {} files in {} directories: root {}",
         index.files().count(),
         index.subdirs().count(),
-        index.root()
+        index.tree_id()
     ));
     for problem in index.problems() {
         say(format!("  {}: {}", problem.path, problem.detail));

@@ -47,9 +47,9 @@
 //! apply_diff("copy-of-old-mydir", &diff, &data)?;
 //!
 //! assert_eq!(fs::read("copy-of-old-mydir/file1")?, b"contents2");
-//! assert_eq!(diff.apply_to(&old)?.root(), new.root());
+//! assert_eq!(diff.apply_to(&old)?.tree_id(), new.tree_id());
 //! let copy = DirIndex::scan(&Dir::new("copy-of-old-mydir")?)?;
-//! assert_eq!(copy.root(), new.root(), "the same tree: names, bytes, modes, times");
+//! assert_eq!(copy.tree_id(), new.tree_id(), "the same tree: names, bytes, modes, times");
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 //!
@@ -135,8 +135,8 @@ pub use archive::{Archive, ArchiveOptions, DiffData, DiffStream, Format, Snapsho
 pub use container::ReadAt;
 pub use diffindex::{Change, Class, Content, DiffIndex, MovedTree, New};
 pub use dirindex::{
-    Dir, DirIndex, DirOptions, Entry, Meta, Node, Problem, ProblemKind, RelPath, Root, ScanOptions,
-    Time, Xattr,
+    Dir, DirIndex, DirOptions, Entry, Meta, Node, Problem, ProblemKind, RelPath, ScanOptions, Time,
+    TreeId, Xattr,
 };
 pub use rsync_core::{Digest, Progress, Signature, SignatureOptions};
 

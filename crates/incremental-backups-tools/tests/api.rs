@@ -8,8 +8,8 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use incremental_backups_tools::{
     Archive, Change, Class, Content, DiffData, DiffIndex, DiffStream, Digest, Dir, DirIndex,
-    DirOptions, Entry, Node, ProblemKind, Progress, ReadAt, RelPath, Root, Signature,
-    SignatureOptions, Snapshot, Time, Xattr, dirindex::Xattrs,
+    DirOptions, Entry, Node, ProblemKind, Progress, ReadAt, RelPath, Signature, SignatureOptions,
+    Snapshot, Time, TreeId, Xattr, dirindex::Xattrs,
 };
 
 type Tested = Result<(), Box<dyn std::error::Error>>;
@@ -88,8 +88,8 @@ fn indexes_and_diffs_are_collections() -> Tested {
 /// Promise: texts of ids and kinds are parsed and printed.
 #[test]
 fn texts() -> Tested {
-    let id = DirIndex::empty().root();
-    assert_eq!(id.to_string().parse::<Root>()?, id);
+    let id = DirIndex::empty().tree_id();
+    assert_eq!(id.to_string().parse::<TreeId>()?, id);
     let digest = Digest::of(b"");
     assert_eq!((format!("{digest:x}"), digest.as_ref().len()), (digest.to_string(), 32));
     assert_eq!(format!("{} {}", ProblemKind::Unreadable, Class::Updated), "unreadable updated");

@@ -41,7 +41,7 @@ fn the_diff_says_what_changed() {
     assert_eq!(names(diff.deleted()), ["dir1/subdir1/file_subdir1", "dir2/file_dir2", "file2"]);
     assert_eq!(names(diff.created_dirs()), ["dir3"]);
     assert_eq!(names(diff.deleted_dirs()), ["dir1/subdir1", "dir2"]);
-    assert_eq!(diff.apply_to(&case.old_index).unwrap().root(), case.new_index.root());
+    assert_eq!(diff.apply_to(&case.old_index).unwrap().tree_id(), case.new_index.tree_id());
 }
 
 #[test]
@@ -67,7 +67,7 @@ fn what_is_excluded_stays() {
     apply_diff(&copy, &case.diff, &case.data).unwrap();
     assert_eq!(fs::read(copy.join("file3.pyc")).unwrap(), b"");
     assert_eq!(fs::read(copy.join("excluded_dir/excluded_file")).unwrap(), b"excluded");
-    assert_eq!(testing::index(&copy).root(), case.new_index.root());
+    assert_eq!(testing::index(&copy).tree_id(), case.new_index.tree_id());
 }
 
 #[test]

@@ -180,7 +180,8 @@ impl Work<'_> {
         };
         let since = to_build_on.filter(|_| base.is_some()).map(|newest| newest.snapshot);
         let base = base.unwrap_or_else(|| Arc::new(DirIndex::empty()));
-        let unchanged = |index: &DirIndex| newest.is_some_and(|newest| newest.root == index.root());
+        let unchanged =
+            |index: &DirIndex| newest.is_some_and(|newest| newest.tree == index.tree_id());
         let started = Cell::new(SnapshotId::now());
         let scan = |again: Option<&DirIndex>| {
             started.set(SnapshotId::now());
@@ -245,7 +246,7 @@ fn refuse_emptied(
         return gone(base, diff);
     }
     // A full backup takes nothing away, but what is kept later may be that alone.
-    let newest = newest.and_then(|newest| indexes.of(newest.root));
+    let newest = newest.and_then(|newest| indexes.of(newest.tree));
     newest.map_or(Ok(()), |before| gone(before, &DiffIndex::between(before, index)))
 }
 

@@ -266,9 +266,9 @@ pub(crate) fn open(
                 return Err(failed(Error::NoFull { archive: archive.path().to_path_buf() }));
             }
             Some((before, last)) if last.result() != archive.base() => {
-                let roots = Box::new((last.result(), archive.base()));
+                let trees = Box::new((last.result(), archive.base()));
                 let [first, after] = [before, *name].map(|name| name.to_string());
-                let error = archive::Error::Unlinked { before: first, after, roots };
+                let error = archive::Error::Unlinked { before: first, after, trees };
                 return Err(Box::new((Fault::Apart(before, *name), error.into())));
             }
             _ => {}

@@ -4,7 +4,7 @@ use std::io;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
-use dirindex::{RelPath, Root, escape};
+use dirindex::{RelPath, TreeId, escape};
 
 use crate::Skipped;
 use crate::store::SnapshotId;
@@ -110,17 +110,17 @@ pub enum Error {
     #[error("it leads to the tree {found}, and another to the same snapshot to {expected}")]
     OtherResult {
         /// The tree id that the other archive leads to.
-        expected: Root,
+        expected: TreeId,
         /// The tree id that this one leads to.
-        found: Root,
+        found: TreeId,
     },
     /// The index of a snapshot is not of the tree that its archives lead to.
     #[error("it is of the tree {found}, and archives lead to {expected}")]
     OtherIndex {
         /// The tree id that archives lead to.
-        expected: Root,
+        expected: TreeId,
         /// The tree id of the index.
-        found: Root,
+        found: TreeId,
     },
     /// Restoring would replace or remove what stands in the directory, and must not.
     #[error("{path}{} in {} would be replaced or removed", and_others(*others), shown(dest))]

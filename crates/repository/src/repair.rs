@@ -7,7 +7,7 @@ use std::path::Path;
 use apply::{Applied, ApplyOptions};
 use archive::Archive;
 use dirindex::{
-    Dir, DirIndex, DirOptions, Node, ProblemKind, RelPath, Root, Time, Trust, mapped_for_writing,
+    Dir, DirIndex, DirOptions, Node, ProblemKind, RelPath, Time, TreeId, Trust, mapped_for_writing,
     open_for_writing,
 };
 use rustix::fs::{AtFlags, fstatfs, statat};
@@ -45,7 +45,7 @@ impl<S: Store> Repository<S> {
     pub fn repair(
         &self,
         dir: impl AsRef<Path>,
-        since: Root,
+        since: TreeId,
         scan: &DirIndex,
         options: &ApplyOptions,
     ) -> Result<Repaired> {

@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 use apply::ApplyOptions;
 use archive::{Archive, ArchiveOptions, DiffData, Format};
 use diffindex::DiffIndex;
-use dirindex::{Dir, DirIndex, RelPath, Root};
+use dirindex::{Dir, DirIndex, RelPath, TreeId};
 use proptest::prelude::*;
 use proptest::sample::Index;
 use proptest::test_runner::{RngAlgorithm, TestCaseError, TestRng, TestRunner};
@@ -47,7 +47,7 @@ impl Chain {
         let (since, old) =
             newest.map_or((None, DirIndex::empty()), |(id, index)| (Some(*id), index.clone()));
         let new = index(&self.tree());
-        if new.root() == old.root() {
+        if new.tree_id() == old.tree_id() {
             return;
         }
         let to = SnapshotId::from_secs(since.map_or(1_700_000_000, |since| since.secs() + 86_400));
@@ -267,11 +267,11 @@ fn judge(kind: &'static str, path: &Path, chain: &Chain, totals: &mut Totals) {
                 assert_eq!(*verdict, Restorable::Whole, "{kind}: {id} came back");
                 // An archive in the place of one that starts from the same state (both may be full): nothing is
                 // wrong with the way there, but that what follows does not fit.
-                let as_it_was = chain.states.get(id).is_some_and(|was| was.root() == result);
+                let as_it_was = chain.states.get(id).is_some_and(|was| was.tree_id() == result);
                 let exchanged = [REPLACED, SWAPPED].contains(&kind);
                 assert!(as_it_was || exchanged, "{kind}: {id} is not as it was");
                 totals.otherwise += usize::from(!as_it_was);
-                assert_eq!(index(&dest).root(), result);
+                assert_eq!(index(&dest).tree_id(), result);
                 totals.restored += 1;
             }
             Err(error) => {
@@ -299,7 +299,7 @@ fn bring_back(
     id: SnapshotId,
     paths: &[RelPath],
     dest: &Path,
-) -> Result<Root, Failure> {
+) -> Result<TreeId, Failure> {
     let apply = ApplyOptions { sync: false, ..ApplyOptions::default() };
     let options = RestoreOptions { paths: paths.to_vec(), apply, ..RestoreOptions::default() };
     let result = Repository::new(store).with_archives(id, |archives| {

@@ -84,10 +84,10 @@ proptest! {
         }
 
         restore(&archives, &kept, &RestoreOptions { overwrite: true, delete: true, ..quick() }).unwrap();
-        prop_assert_eq!(index(&kept).root(), index(&tree).root());
+        prop_assert_eq!(index(&kept).tree_id(), index(&tree).tree_id());
         let first = archives.get(..1).unwrap();
         restore(first, &kept, &RestoreOptions { known: Known::of(&archives), ..quick() }).unwrap();
-        prop_assert_eq!(index(&kept).root(), first[0].result());
+        prop_assert_eq!(index(&kept).tree_id(), first[0].result());
     }
 }
 
@@ -101,13 +101,13 @@ fn a_single_path_is_vouched_for_by_the_tree_id() {
     fs::write(tree.join("etc/sudoers"), "root").unwrap();
     fs::write(tree.join("etc/hosts"), "x").unwrap();
     let (dir, old) = (Dir::new(&tree).unwrap(), DirIndex::empty());
-    let honest = DirIndex::scan(&dir).unwrap().root();
+    let honest = DirIndex::scan(&dir).unwrap().tree_id();
     fs::write(tree.join("etc/sudoers"), "mallory").unwrap();
     let forged = DiffIndex::between(&old, &DirIndex::scan(&dir).unwrap());
     let options =
         RestoreOptions { paths: vec![dirindex::RelPath::new("etc/sudoers").unwrap()], ..quick() };
     for (name, root) in [("honest.tgz", forged.result()), ("forged.tgz", honest)] {
-        let diff = DiffIndex::from_changes(old.root(), root, forged.changes().to_vec()).unwrap();
+        let diff = DiffIndex::from_changes(old.tree_id(), root, forged.changes().to_vec()).unwrap();
         let data = DiffData::create(&dir, &old, &diff, temp.path().join(name)).unwrap();
         let restored = restore(data.archives(), &dest, &options);
         assert_eq!(restored.is_ok(), name == "honest.tgz", "{restored:?}");

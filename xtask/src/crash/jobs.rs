@@ -274,6 +274,6 @@ fn differ_in_metadata(one: &Snapshot, other: &Snapshot) -> Option<usize> {
 /// Whether both are indexes of one tree. An index also says which files were read soon after their last change, and that
 /// depends on when it is made.
 fn is_same_index(one: &[u8], other: &[u8]) -> bool {
-    let id = |bytes: &[u8]| DirIndex::from_bytes(bytes.to_vec()).ok().map(|index| index.root());
+    let id = |bytes: &[u8]| DirIndex::from_bytes(bytes.to_vec()).ok().map(|index| index.tree_id());
     one != other && id(one).is_some_and(|one| id(other) == Some(one))
 }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use archive::{Archive, Format};
 use container::{Packing, Seal, Section, Sections, Writer};
 use diffindex::{Change, Content, DiffIndex, New, Signatures};
-use dirindex::{DirIndex, Entry, Record, RelPath, Root};
+use dirindex::{DirIndex, Entry, Record, RelPath, TreeId};
 use rsync_core::Digest;
 use sha2::{Digest as _, Sha256};
 
@@ -16,14 +16,14 @@ const LIMIT: usize = 1_000_000;
 
 /// Where a chain has come to. The trees that it names are made up, but for the first, unless somebody asks for more.
 pub(crate) struct Chain {
-    at: Root,
+    at: TreeId,
     parts: Vec<Part>,
 }
 
 /// What an archive is made of.
 struct Part {
-    base: Root,
-    result: Root,
+    base: TreeId,
+    result: TreeId,
     index: Vec<u8>,
     blocks_at: u64,
     blocks: Vec<Block>,
@@ -40,7 +40,7 @@ struct Block {
 
 impl Chain {
     pub(crate) fn new() -> Chain {
-        Chain { at: DirIndex::empty().root(), parts: Vec::new() }
+        Chain { at: DirIndex::empty().tree_id(), parts: Vec::new() }
     }
 
     /// Adds an archive of these changes; `body` is what it stores for one.
@@ -97,8 +97,8 @@ impl Chain {
         self.parts.iter().rev().find_map(|part| part.last.clone()).unwrap()
     }
 
-    fn made_up(&self) -> Root {
-        Root(*blake3::hash(&self.parts.len().to_le_bytes()).as_bytes())
+    fn made_up(&self) -> TreeId {
+        TreeId(*blake3::hash(&self.parts.len().to_le_bytes()).as_bytes())
     }
 
     /// The archives.
@@ -149,13 +149,13 @@ pub(crate) fn open(archive: Vec<u8>) -> Result<Archive, archive::Error> {
 }
 
 /// The root of what these changes make of nothing, if they are a tree's.
-fn tree(changes: &[Change]) -> Root {
+fn tree(changes: &[Change]) -> TreeId {
     let records = changes.iter().filter_map(|change| {
         let New { node, meta, .. } = change.new.clone()?;
         let entry = Entry { path: change.path.clone(), node, meta };
         Some(Arc::new(Record { entry, signature: None, trust: None }))
     });
-    DirIndex::from_records(records).map_or(Root([255; 32]), |index| index.root())
+    DirIndex::from_records(records).map_or(TreeId([255; 32]), |index| index.tree_id())
 }
 
 impl Block {

@@ -250,7 +250,7 @@ fn nothing_moves_in_a_full_backup() {
     let trees = moved();
     let (nothing, result) = (DirIndex::empty(), trees.diff.result());
     let changes: Vec<Change> = trees.diff.changes().to_vec();
-    let diff = DiffIndex::from_changes(nothing.root(), result, changes).unwrap();
+    let diff = DiffIndex::from_changes(nothing.tree_id(), result, changes).unwrap();
     for format in FORMATS {
         let lying = Trees { diff: diff.clone(), old: nothing.clone(), ..moved() };
         let packed = pack(&lying, format);

@@ -160,7 +160,7 @@ pub(crate) fn read_all(data: &DiffData, old: &Path) -> Result<BTreeMap<String, V
 
 /// The diff and every content of an archive that is read once, front to back, and found sound.
 pub(crate) fn read_stream(
-    archive: impl Read,
+    archive: impl Read + Send,
     name: &str,
     old: &Path,
 ) -> Result<(DiffIndex, BTreeMap<String, Vec<u8>>), String> {

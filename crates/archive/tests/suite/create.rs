@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use archive::{ArchiveOptions, DiffData, Error};
 use diffindex::{Change, Content, DiffIndex, New, Signatures};
-use dirindex::{Dir, DirIndex, Meta, Node, RelPath, Root, Time, Xattr, Xattrs};
+use dirindex::{Dir, DirIndex, Meta, Node, RelPath, Time, TreeId, Xattr, Xattrs};
 use rsync_core::Progress;
 
 use crate::common::{FORMATS, Trees, chain, fifo, noise, small, text, write};
@@ -37,7 +37,7 @@ fn directories(count: u32, below: &str, xattrs: Xattrs) -> DiffIndex {
         Change { path, old: None, new, excluded: false }
     };
     let changes = (0..count).map(change).collect();
-    DiffIndex::from_changes(DirIndex::empty().root(), Root([1; 32]), changes).unwrap()
+    DiffIndex::from_changes(DirIndex::empty().tree_id(), TreeId([1; 32]), changes).unwrap()
 }
 
 /// 80,000 directories with the same 160 attributes: so much that no reader would take it.

@@ -5,7 +5,7 @@ use std::io::Read;
 
 use archive::Format;
 use container::{Packing, Seal, Section, Sections, Writer};
-use dirindex::{RelPath, Root};
+use dirindex::{RelPath, TreeId};
 use flate2::read::MultiGzDecoder;
 use libdeflater::{CompressionLvl, Compressor};
 use serde::{Deserialize, Serialize};
@@ -52,8 +52,8 @@ pub(crate) struct Row {
 /// the first block begins, the length of `PATHS`, of a volume.
 #[derive(Clone, Serialize, Deserialize)]
 pub(crate) struct Head {
-    pub(crate) base: Root,
-    pub(crate) result: Root,
+    pub(crate) base: TreeId,
+    pub(crate) result: TreeId,
     pub(crate) diff: u64,
     pub(crate) blocks_at: u64,
     pub(crate) paths: u64,

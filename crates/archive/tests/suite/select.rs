@@ -153,7 +153,7 @@ fn what_is_planned_is_what_is_read() {
             }
             find_part(std::slice::from_ref(&whole), &paths).unwrap().verify(None).unwrap();
             let index = data.diff().apply_to(&DirIndex::empty()).unwrap();
-            assert_eq!(index.root(), data.diff().result());
+            assert_eq!(index.tree_id(), data.diff().result());
         }
     }
 }

@@ -4,7 +4,7 @@
 use std::collections::{BTreeSet, HashMap};
 use std::ops::Bound;
 
-use dirindex::{Child, EntryRef, Node, RelPath, Root, directory_hash, tree_hashes};
+use dirindex::{Child, EntryRef, Node, RelPath, TreeId, directory_hash, tree_hashes};
 use rsync_core::Digest;
 
 use super::{Merge, Outcome, Standing, unusable};
@@ -57,7 +57,7 @@ impl<C: Clone> Merge<'_, C> {
         }
     }
 
-    pub(super) fn tree_id(&mut self) -> Result<Root, Error> {
+    pub(super) fn tree_id(&mut self) -> Result<TreeId, Error> {
         // Where this fails, everything is looked at again the next time.
         let id = match self.proof.touched.take() {
             Some(touched) => self.tree_id_after(touched)?,
@@ -73,7 +73,7 @@ impl<C: Clone> Merge<'_, C> {
     }
 
     /// The id of the tree of which this became another since the last look.
-    fn tree_id_after(&mut self, touched: Vec<RelPath>) -> Result<Root, Error> {
+    fn tree_id_after(&mut self, touched: Vec<RelPath>) -> Result<TreeId, Error> {
         let mut dirty: BTreeSet<RelPath> = BTreeSet::new();
         for path in touched {
             self.check_links(&path)?;
@@ -93,7 +93,7 @@ impl<C: Clone> Merge<'_, C> {
             dirty.extend(dir.parent());
             self.proof.dirs.insert(dir, hash);
         }
-        Ok(Root(directory_hash(self.children(None))?.0))
+        Ok(TreeId(directory_hash(self.children(None))?.0))
     }
 
     /// Checks the hard links from and to a path that has changed.

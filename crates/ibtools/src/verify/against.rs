@@ -47,7 +47,7 @@ pub(super) fn run(
     if repairs && corrupt {
         let source = Source::open(&[path.to_path_buf()], None)?;
         let options = ApplyOptions::default();
-        let done = store.repair(dir, index.root(), &found, &options);
+        let done = store.repair(dir, index.tree_id(), &found, &options);
         let done = done.map(|mut repaired| {
             let skipped = std::mem::take(&mut repaired.skipped);
             (repaired, skipped)

@@ -144,18 +144,18 @@ fn every_file_is_listed_and_every_listed_file_is_there() {
 
 #[test]
 fn roots_are_what_they_were() {
-    assert_eq!(DirIndex::empty().root().to_string(), EMPTY_ROOT);
+    assert_eq!(DirIndex::empty().tree_id().to_string(), EMPTY_ROOT);
     assert_eq!(Digest::of(b"incremental-backups-tools directory 1\n").to_string(), EMPTY_ROOT);
-    assert_eq!(tree::index(1).root().to_string(), ROOT_1);
-    assert_eq!(tree::index(2).root().to_string(), ROOT_2);
-    assert_eq!(tree::wide_index(1).root().to_string(), WIDE_ROOT_1);
-    assert_eq!(tree::wide_index(2).root().to_string(), WIDE_ROOT_2);
+    assert_eq!(tree::index(1).tree_id().to_string(), ROOT_1);
+    assert_eq!(tree::index(2).tree_id().to_string(), ROOT_2);
+    assert_eq!(tree::wide_index(1).tree_id().to_string(), WIDE_ROOT_1);
+    assert_eq!(tree::wide_index(2).tree_id().to_string(), WIDE_ROOT_2);
 }
 
 #[test]
 fn the_index_is_read_and_written_as_before() {
     let index = DirIndex::from_file(path("tree.index")).unwrap();
-    assert_eq!(index.root().to_string(), WIDE_ROOT_1);
+    assert_eq!(index.tree_id().to_string(), WIDE_ROOT_1);
     let expected = tree::wide_index(1);
     assert!(index.entries().eq(expected.entries()));
     for (record, wanted) in index.records().iter().zip(expected.records()) {

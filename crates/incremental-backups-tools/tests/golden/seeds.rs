@@ -9,7 +9,7 @@ use incremental_backups_tools::container::{Section, Sections, Writer};
 use incremental_backups_tools::rsync_core::{Delta, StrongHash, WeakSum};
 use incremental_backups_tools::{
     Content, DiffData, DiffIndex, Digest, DirIndex, Entry, Meta, Node, Problem, ProblemKind,
-    RelPath, Root, Signature, SignatureOptions, Time,
+    RelPath, Signature, SignatureOptions, Time, TreeId,
 };
 
 use crate::tree;
@@ -128,8 +128,8 @@ fn archives() {
         let (base, result) = (data.diff().base().to_string(), data.diff().result().to_string());
         let paths = Command::new("tar").arg("-xOf").arg(golden).arg("PATHS").output().unwrap();
         let paths = String::from_utf8(paths.stdout).unwrap();
-        let paths = paths.replacen(&base, &DirIndex::empty().root().to_string(), 1);
-        let paths = paths.replacen(&result, &Root([0; 32]).to_string(), 1);
+        let paths = paths.replacen(&base, &DirIndex::empty().tree_id().to_string(), 1);
+        let paths = paths.replacen(&result, &TreeId([0; 32]).to_string(), 1);
         let bends = [[2, 0, 0, 0], [0, 255, 2, 0]].concat();
         let head = [
             vec![u8::from(name.ends_with("zst"))],

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use archive::{Archive, Snapshot};
-use dirindex::{DirIndex, Root};
+use dirindex::{DirIndex, TreeId};
 
 use super::{BackupOptions, Unusable};
 use crate::chains::{self, Skipped};
@@ -14,7 +14,7 @@ use crate::store::{self, Name, SnapshotId, Snapshots, Store, StoredArchive};
 pub(super) struct Newest {
     pub(super) snapshot: SnapshotId,
     chain: Vec<StoredArchive>,
-    pub(super) root: Root,
+    pub(super) tree: TreeId,
     /// All there is, but for newer archives that are damaged.
     snapshots: Snapshots,
 }
@@ -33,7 +33,7 @@ pub(super) fn newest(
             chains::open(store, &chain).map(|archives| archives.last().map(Archive::result));
         match opened.map_err(|failed| *failed) {
             Ok(None) => return Ok(None),
-            Ok(Some(root)) => return Ok(Some(Newest { snapshot, chain, root, snapshots })),
+            Ok(Some(tree)) => return Ok(Some(Newest { snapshot, chain, tree, snapshots })),
             Err((fault, error)) => match fault.archive() {
                 Some(archive) if is_damage(&error) => {
                     snapshots = fault.left_of(&snapshots);
@@ -82,9 +82,9 @@ impl Indexes {
         self.0.first().map(|(_, index)| &**index)
     }
 
-    /// The index of the tree `root`, if it is there.
-    pub(super) fn of(&self, root: Root) -> Option<&Arc<DirIndex>> {
-        self.0.iter().find(|(_, index)| index.root() == root).map(|(_, index)| index)
+    /// The index of the tree `tree`, if it is there.
+    pub(super) fn of(&self, tree: TreeId) -> Option<&Arc<DirIndex>> {
+        self.0.iter().find(|(_, index)| index.tree_id() == tree).map(|(_, index)| index)
     }
 
     /// The index of the snapshot `newest`: one that is there, or one made from the archives. `None` when
@@ -96,7 +96,7 @@ impl Indexes {
         options: &BackupOptions,
         unusable: &mut Vec<Unusable>,
     ) -> Result<Option<Arc<DirIndex>>> {
-        if let Some(index) = self.of(newest.root) {
+        if let Some(index) = self.of(newest.tree) {
             return Ok(Some(Arc::clone(index)));
         }
         let name = Name::Index(newest.snapshot);
@@ -127,7 +127,8 @@ impl Indexes {
     pub(super) fn are_current(&self, index: &DirIndex) -> bool {
         let vouches = |newest: &&DirIndex| {
             let (old, new) = (newest.records().iter(), index.records());
-            newest.root() == index.root() && old.zip(new).all(|(old, new)| old.trust == new.trust)
+            newest.tree_id() == index.tree_id()
+                && old.zip(new).all(|(old, new)| old.trust == new.trust)
         };
         self.newest().filter(vouches).is_some()
     }
@@ -142,9 +143,9 @@ fn rebuilt(
 ) -> Result<DirIndex> {
     chains::by_any_chain(store, &newest.snapshots, newest.snapshot, skipped, |archives| {
         let index = Snapshot::open(archives)?.index(&options.scan.signature)?;
-        match index.root() {
-            root if root == newest.root => Ok(index),
-            found => Err(Error::OtherResult { expected: newest.root, found }),
+        match index.tree_id() {
+            tree if tree == newest.tree => Ok(index),
+            found => Err(Error::OtherResult { expected: newest.tree, found }),
         }
     })
 }

@@ -8,7 +8,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use archive::{Archive, ArchiveOptions, DiffData, Snapshot};
 use diffindex::{Change, Content, Signatures};
-use dirindex::{DirIndex, RelPath, Root};
+use dirindex::{DirIndex, RelPath, TreeId};
 
 use super::{Edge, Plan, Squashed};
 use crate::chains::{is_damage, is_full};
@@ -108,11 +108,11 @@ impl<'a> Work<'a> {
 
     /// Opens all archives that stay, or of which others are made. Each has to start where the one before it ends.
     fn open_all(&self) -> Result<()> {
-        let mut roots: BTreeMap<SnapshotId, Root> = BTreeMap::new();
+        let mut ids: BTreeMap<SnapshotId, TreeId> = BTreeMap::new();
         for (number, edge) in self.plan.edges.iter().enumerate() {
             let mut at = match edge.name.since {
-                None => Some(DirIndex::empty().root()),
-                Some(since) => roots.get(&since).copied(),
+                None => Some(DirIndex::empty().tree_id()),
+                Some(since) => ids.get(&since).copied(),
             };
             let mut before = edge.name.since.map(|since| since.to_string());
             for name in self.archives_of(number) {
@@ -122,10 +122,10 @@ impl<'a> Work<'a> {
                         return Err(Error::NoFull { archive: archive.path().to_path_buf() });
                     }
                     if let Some(at) = at.filter(|at| *at != archive.base()) {
-                        let roots = Box::new((at, archive.base()));
+                        let trees = Box::new((at, archive.base()));
                         let (before, after) =
                             (before.clone().unwrap_or_default(), name.to_string());
-                        return Err(archive::Error::Unlinked { before, after, roots }.into());
+                        return Err(archive::Error::Unlinked { before, after, trees }.into());
                     }
                     // What others are made of is read when they are.
                     if !edge.is_new() {
@@ -136,7 +136,7 @@ impl<'a> Work<'a> {
                 at = Some(unsound(edge.name.to, name, open())?);
                 before = Some(name.to_string());
             }
-            roots.extend(at.map(|root| (edge.name.to, root)));
+            ids.extend(at.map(|id| (edge.name.to, id)));
         }
         Ok(())
     }

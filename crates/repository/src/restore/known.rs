@@ -6,7 +6,7 @@ use std::sync::{Arc, OnceLock};
 
 use archive::Archive;
 use diffindex::DiffIndex;
-use dirindex::{DirIndex, Root};
+use dirindex::{DirIndex, TreeId};
 
 /// Opens an archive, if it can be opened.
 type Open<'a> = Box<dyn Fn() -> Option<Archive> + Send + Sync + 'a>;
@@ -18,7 +18,7 @@ type Open<'a> = Box<dyn Fn() -> Option<Archive> + Send + Sync + 'a>;
 #[derive(Clone, Default)]
 pub struct Known<'a> {
     archives: Arc<Vec<Open<'a>>>,
-    roots: Arc<OnceLock<Vec<Root>>>,
+    ids: Arc<OnceLock<Vec<TreeId>>>,
 }
 
 impl Known<'static> {
@@ -31,19 +31,19 @@ impl Known<'static> {
 
 impl<'a> Known<'a> {
     pub(super) fn new(archives: impl Iterator<Item = Open<'a>>) -> Known<'a> {
-        Known { archives: Arc::new(archives.collect()), roots: Arc::default() }
+        Known { archives: Arc::new(archives.collect()), ids: Arc::default() }
     }
 
-    /// Whether an archive leads to the tree `root`.
-    pub(super) fn has(&self, root: Root) -> bool {
+    /// Whether an archive leads to the tree `id`.
+    pub(super) fn has(&self, id: TreeId) -> bool {
         let opened = || self.archives.iter().filter_map(|open| Some(open()?.result())).collect();
-        self.roots.get_or_init(opened).contains(&root)
+        self.ids.get_or_init(opened).contains(&id)
     }
 
     /// Hands over one tree after the other, and a diff that leads to it, until `is_it` says that it was the one.
     pub(super) fn any(&self, mut is_it: impl FnMut(&DirIndex, &DiffIndex) -> bool) -> bool {
-        // By the root of each, since every archive starts from one before it.
-        let mut trees = HashMap::from([(DirIndex::empty().root(), DirIndex::empty())]);
+        // By the id of each, since every archive starts from one before it.
+        let mut trees = HashMap::from([(DirIndex::empty().tree_id(), DirIndex::empty())]);
         self.archives.iter().any(|open| {
             let tree = open().and_then(|archive| {
                 let data = archive.load().ok()?;
@@ -52,7 +52,7 @@ impl<'a> Known<'a> {
             });
             tree.is_some_and(|(tree, data)| {
                 let found = is_it(&tree, data.diff());
-                trees.insert(tree.root(), tree);
+                trees.insert(tree.tree_id(), tree);
                 found
             })
         })

@@ -170,7 +170,7 @@ fn plan(
         Result::Ok(snapshot.diff_from(&wanted.concerns(&found)?)?)
     };
     // An empty directory is a copy of no snapshot.
-    let is_known = !found.is_empty() && known.iter().any(|known| known.has(found.index.root()));
+    let is_known = !found.is_empty() && known.iter().any(|known| known.has(found.index.tree_id()));
     let data = planned(is_known)?;
     if is_known || options.overwrite {
         return Ok(data);

@@ -7,7 +7,7 @@ mod step;
 use std::collections::{BTreeMap, HashSet};
 
 use archive::Archive;
-use dirindex::{RelPath, Root};
+use dirindex::{RelPath, TreeId};
 use rsync_core::Progress;
 
 use self::reached::{Reached, Start};
@@ -128,7 +128,7 @@ fn verify_listed(
 ) -> Result<VerifiedStore> {
     let mut found = VerifiedStore::default();
     let mut reached = Reached::default();
-    let mut roots: BTreeMap<SnapshotId, Root> = BTreeMap::new();
+    let mut ids: BTreeMap<SnapshotId, TreeId> = BTreeMap::new();
     let starts = snapshots.archives().iter().enumerate();
     let last_use: BTreeMap<SnapshotId, usize> =
         starts.filter_map(|(number, archive)| Some((archive.name.since?, number))).collect();
@@ -141,11 +141,11 @@ fn verify_listed(
                 let base = since.and_then(|since| reached.start(since, archive.base(), is_last));
                 before = base.as_ref().map(Start::as_before);
                 let mut verified = step::verify(&archive, base.map(|base| base.state), progress)?;
-                let (expected, found) = (roots.get(&to).copied(), archive.result());
+                let (expected, found) = (ids.get(&to).copied(), archive.result());
                 if let Some(expected) = expected.filter(|expected| *expected != found) {
                     verified.problems.push(Error::OtherResult { expected, found });
                 }
-                roots.entry(to).or_insert(found);
+                ids.entry(to).or_insert(found);
                 if since.is_none() && !archive.is_full() {
                     let archive = archive.path().to_path_buf();
                     verified.problems.push(Error::NoFull { archive });
@@ -172,16 +172,16 @@ fn verify_listed(
     found.skipped = skipped(snapshots, &reached, &found.archives);
     let mut indexed = HashSet::new();
     for &snapshot in snapshots.indexes() {
-        match index_root(store, snapshot, reached.root(snapshot)) {
-            Ok(root) => drop(indexed.insert(root)),
+        match index_id(store, snapshot, reached.tree(snapshot)) {
+            Ok(id) => drop(indexed.insert(id)),
             Err(error) if chains::is_exhaustion(&error) => return Err(chains::with_limit(error)),
             Err(error) => found.indexes.push((snapshot, error)),
         }
     }
     // A backup that was interrupted leaves an index and no archive too, but then the index of the
     // snapshot before is still there.
-    let newest = snapshots.all().next_back().and_then(|snapshot| reached.root(snapshot));
-    if newest.is_none_or(|root| !indexed.contains(&root)) {
+    let newest = snapshots.all().next_back().and_then(|snapshot| reached.tree(snapshot));
+    if newest.is_none_or(|id| !indexed.contains(&id)) {
         let missing = snapshots
             .indexes()
             .iter()
@@ -221,14 +221,14 @@ fn restorable(state: Option<&State>) -> Restorable {
 }
 
 /// Reads every byte of the index of a snapshot, which has to be of the tree that archives lead to there.
-/// Gives its root.
-fn index_root(store: &dyn Store, snapshot: SnapshotId, expected: Option<Root>) -> Result<Root> {
+/// Gives its id.
+fn index_id(store: &dyn Store, snapshot: SnapshotId, expected: Option<TreeId>) -> Result<TreeId> {
     let index = store::open_index(store, snapshot)?;
     index.check_signatures()?;
     match expected {
-        Some(expected) if expected != index.root() => {
-            Err(Error::OtherIndex { expected, found: index.root() })
+        Some(expected) if expected != index.tree_id() => {
+            Err(Error::OtherIndex { expected, found: index.tree_id() })
         }
-        _ => Ok(index.root()),
+        _ => Ok(index.tree_id()),
     }
 }

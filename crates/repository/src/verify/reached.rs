@@ -3,7 +3,7 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
-use dirindex::Root;
+use dirindex::TreeId;
 
 use super::step::State;
 use super::{Restorable, restorable};
@@ -36,7 +36,7 @@ type Cost = (usize, u64);
 struct End {
     last: ArchiveName,
     cost: Cost,
-    root: Root,
+    tree: TreeId,
     restorable: Restorable,
 }
 
@@ -50,16 +50,16 @@ impl Start {
 }
 
 impl Reached {
-    /// What an archive that starts from the tree `root` at `snapshot` can be put on. Where there is no such tree, another
+    /// What an archive that starts from the tree `tree` at `snapshot` can be put on. Where there is no such tree, another
     /// of that snapshot, which it does not fit. If this `is_last` to start there, it is given away: a copy costs much.
     pub(super) fn start(
         &mut self,
         snapshot: SnapshotId,
-        root: Root,
+        tree: TreeId,
         is_last: bool,
     ) -> Option<Start> {
         let starts = self.starts.get_mut(&snapshot)?;
-        let fits = starts.iter().position(|start| start.state.root() == root);
+        let fits = starts.iter().position(|start| start.state.tree_id() == tree);
         let best = || Some(starts.iter().enumerate().min_by_key(|(_, start)| start.cost)?.0);
         let at = fits.or_else(best)?;
         if is_last { Some(starts.swap_remove(at)) } else { starts.get(at).cloned() }
@@ -67,17 +67,17 @@ impl Reached {
 
     /// Notes that `archive` leads to `state`.
     pub(super) fn add(&mut self, archive: StoredArchive, before: Option<Before>, state: State) {
-        let (last, snapshot, root) = (archive.name, archive.name.to, state.root());
+        let (last, snapshot, tree) = (archive.name, archive.name.to, state.tree_id());
         let bytes = before.map_or(0, |(_, bytes)| bytes).saturating_add(archive.size);
         let cost = (state.lost.len(), bytes);
         self.before.insert(last, before.map(|(before, _)| before));
         if self.ends.get(&snapshot).is_none_or(|end| cost < end.cost) {
             let restorable = restorable(Some(&state));
-            self.ends.insert(snapshot, End { last, cost, root, restorable });
+            self.ends.insert(snapshot, End { last, cost, tree, restorable });
         }
         let starts = self.starts.entry(snapshot).or_default();
         let start = Start { state, last, cost };
-        match starts.iter_mut().find(|start| start.state.root() == root) {
+        match starts.iter_mut().find(|start| start.state.tree_id() == tree) {
             Some(other) if other.cost <= cost => {}
             Some(other) => *other = start,
             None => starts.push(start),
@@ -95,8 +95,8 @@ impl Reached {
     }
 
     /// The tree id of `snapshot`.
-    pub(super) fn root(&self, snapshot: SnapshotId) -> Option<Root> {
-        self.ends.get(&snapshot).map(|end| end.root)
+    pub(super) fn tree(&self, snapshot: SnapshotId) -> Option<TreeId> {
+        self.ends.get(&snapshot).map(|end| end.tree)
     }
 
     /// The archives that lead to `snapshot`.

@@ -6,7 +6,7 @@ use std::io::{self, ErrorKind};
 
 use archive::{Archive, DiffData, Snapshot, SnapshotReader};
 use diffindex::{Change, Content};
-use dirindex::{Node, RelPath, Root};
+use dirindex::{Node, RelPath, TreeId};
 use rayon::prelude::*;
 use rsync_core::Progress;
 
@@ -25,7 +25,7 @@ pub(super) struct State {
 }
 
 impl State {
-    pub(super) fn root(&self) -> Root {
+    pub(super) fn tree_id(&self) -> TreeId {
         self.snapshot.id()
     }
 }
