@@ -26,9 +26,9 @@ fuzz_target!(|bytes: &[u8]| {
     let Ok(data) = DiffData::from_source(archive, "fuzzed") else { return };
     let before = tree.seen();
     let options = ApplyOptions { sync: false, beside: flags & 2 != 0, ..ApplyOptions::default() };
-    let applied = apply_with(tree.tree_id(), &data, &options);
+    let applied = apply_with(tree.root(), &data, &options);
     tree.check_outside();
-    let status = apply_status(tree.tree_id()).expect("a journal of ours can be read");
+    let status = apply_status(tree.root()).expect("a journal of ours can be read");
     if applied.is_ok() {
         assert_eq!(status, ApplyStatus::Clean);
         return;

@@ -4,7 +4,7 @@
 use std::io::Cursor;
 
 use libfuzzer_sys::fuzz_target;
-use rsync_core::{Segments, DeltaPart, patch};
+use rsync_core::{DeltaPart, Segments, patch};
 
 mod input;
 use input::Input;

@@ -131,7 +131,11 @@ pub(crate) fn forge(mut input: Input<'_>, roots: (TreeId, TreeId)) -> Option<Vec
     Some(archive)
 }
 
-pub(crate) fn diff_of(roots: (TreeId, TreeId), changes: &[u8], signatures: &[u8]) -> Option<DiffIndex> {
+pub(crate) fn diff_of(
+    roots: (TreeId, TreeId),
+    changes: &[u8],
+    signatures: &[u8],
+) -> Option<DiffIndex> {
     let mut writer = Writer::new(Vec::new(), *b"DIFF").expect("a vector takes all");
     let roots = Section::encode(1, &roots).expect("two roots");
     writer.section(&roots).expect("a vector takes all");

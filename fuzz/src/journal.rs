@@ -7,7 +7,7 @@ use std::os::unix::fs::MetadataExt;
 
 use apply::apply_status;
 use container::{Packing, Section, Writer};
-use dirindex::{DirIndex, TreeId, STAGE_DIR};
+use dirindex::{DirIndex, STAGE_DIR, TreeId};
 use libfuzzer_sys::fuzz_target;
 use rsync_core::Digest;
 
@@ -24,7 +24,7 @@ fuzz_target!(|bytes: &[u8]| {
     let mut input = Input(bytes);
     let flags = input.byte();
     let tree = Tree::new();
-    let stage = tree.tree_id().join(STAGE_DIR);
+    let stage = tree.root().join(STAGE_DIR);
     fs::create_dir(&stage).expect("a new directory");
     let put = |name: &str, bytes: &[u8]| {
         fs::write(stage.join(name), bytes).expect("a file of the target's own");
@@ -32,12 +32,13 @@ fuzz_target!(|bytes: &[u8]| {
     if flags & 1 == 0 {
         put("journal", input.0);
     } else {
-        let base = if flags & 2 == 0 { DirIndex::empty().tree_id() } else { tree.index().tree_id() };
+        let base =
+            if flags & 2 == 0 { DirIndex::empty().tree_id() } else { tree.index().tree_id() };
         let (changes, steps, before) = (input.part(), input.part(), input.part());
         let Some(diff) = diff_of((base, TreeId([0; 32])), changes, &[]) else { return };
         let diff = diff.to_bytes().expect("what was read can be written");
         let inode = |path| fs::metadata(path).expect("a directory of the target's own").ino();
-        let head = (false, false, Digest::of(&diff).0, inode(tree.tree_id()), inode(stage.clone()));
+        let head = (false, false, Digest::of(&diff).0, inode(tree.root()), inode(stage.clone()));
         put("diff", &diff);
         put("journal", &journal(&head, steps, before));
         // What was staged, by names that the fuzzer gives.
@@ -52,7 +53,7 @@ fuzz_target!(|bytes: &[u8]| {
     if flags & 4 == 0 {
         put("forward", b"");
     }
-    _ = apply_status(tree.tree_id());
+    _ = apply_status(tree.root());
     tree.end(flags & 8 != 0);
 });
 

@@ -35,7 +35,7 @@ impl Tree {
     }
 
     pub(crate) fn index(&self) -> DirIndex {
-        let dir = Dir::with_options(self.tree_id(), &DirOptions::everything()).expect("a directory");
+        let dir = Dir::with_options(self.root(), &DirOptions::everything()).expect("a directory");
         DirIndex::scan(&dir).expect("a tree that can be read")
     }
 
@@ -48,25 +48,25 @@ impl Tree {
     /// Finishes or undoes what was interrupted. When that is done, nothing of it is left.
     pub(crate) fn end(&self, aborts: bool) {
         let ended = match aborts {
-            true => abort(self.tree_id()).is_ok(),
-            false => recover(self.tree_id()).is_ok(),
+            true => abort(self.root()).is_ok(),
+            false => recover(self.root()).is_ok(),
         };
         self.check_outside();
         if ended {
-            let status = apply_status(self.tree_id()).expect("what has ended leaves a tree");
+            let status = apply_status(self.root()).expect("what has ended leaves a tree");
             assert_eq!(status, ApplyStatus::Clean);
         }
     }
 
     pub(crate) fn seen(&self) -> Seen {
-        seen(&self.tree_id())
+        seen(&self.root())
     }
 }
 
 impl Drop for Tree {
     /// So that what a mode closes can be removed.
     fn drop(&mut self) {
-        open(&self.tree_id());
+        open(&self.root());
     }
 }
 
