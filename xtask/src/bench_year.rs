@@ -118,7 +118,7 @@ fn tools(program: &Path, work: &Path) -> Result<Vec<Tool>> {
     let ours = |name: &'static str, options: &str| {
         tool(
             name,
-            "true".into(),
+            format!("{ib} init {name}/r"),
             format!("{ib} backup source {name}/r {options}"),
             format!("{ib} restore {name}/r back --at $ISO"),
             Some(format!("{ib} prune {name}/r {keep}")),

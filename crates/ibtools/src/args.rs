@@ -72,6 +72,8 @@ pub(crate) enum Verb {
     /// Back up a directory: everything, or what has changed since an index
     #[command(after_help = PATTERNS)]
     Diff(DiffArgs),
+    /// Make a directory a store of backups
+    Init(InitArgs),
     /// Add a snapshot of a directory to a store: all of it, or what has changed
     #[command(after_help = PATTERNS)]
     Backup(BackupArgs),
@@ -213,11 +215,20 @@ pub(crate) struct DiffArgs {
 }
 
 #[derive(Debug, clap::Args)]
+pub(crate) struct InitArgs {
+    /// The directory: made if it does not exist, or empty, or with nothing but archives of a store in it
+    pub(crate) store: PathBuf,
+}
+
+#[derive(Debug, clap::Args)]
 pub(crate) struct BackupArgs {
     #[command(flatten)]
     pub(crate) tree: Tree,
-    /// The directory that the backups are kept in; made if it does not exist
+    /// The store that the backups are kept in, made by `ibtools init`
     pub(crate) store: PathBuf,
+    /// Make the store if there is none
+    #[arg(long)]
+    pub(crate) init: bool,
     /// Make a full backup, even if nothing has changed
     #[arg(long)]
     pub(crate) full: bool,

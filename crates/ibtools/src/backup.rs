@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use anyhow::{Context, Result, anyhow};
-use incremental_backups_tools::store::Name;
+use incremental_backups_tools::store::{Contents, Name};
 use incremental_backups_tools::{
     ArchiveOptions, BackupOptions, BackupReport, DirStore, Error, Format, ProblemKind, Repository,
     ScanOptions, SnapshotId,
@@ -14,16 +14,17 @@ use crate::Answer;
 use crate::args::BackupArgs;
 use crate::changes::Totals;
 use crate::console::{Console, number_of, shown};
+use crate::files::check_local;
 use crate::index::problems;
 use crate::json::{self, object, put_file};
 use crate::scan;
+use crate::source::no_store;
 
 /// `ibtools backup`
 pub(crate) fn run(args: &BackupArgs, console: &mut Console) -> Result<Answer> {
     let dir = scan::open(&args.tree)?;
     scan::check_store(&dir, &args.store)?;
-    let store = DirStore::create(&args.store);
-    let store = store.with_context(|| format!("cannot open the store {}", shown(&args.store)))?;
+    let store = open(args)?;
     let report = {
         let ticker = console.ticker("backing up", None);
         let progress = Some(Arc::clone(ticker.progress()));
@@ -39,7 +40,7 @@ pub(crate) fn run(args: &BackupArgs, console: &mut Console) -> Result<Answer> {
                 ..ArchiveOptions::default()
             },
         };
-        Repository::new(&store).backup(&dir, &options)
+        store.backup(&dir, &options)
     };
     let report = report.map_err(explained).with_context(|| {
         format!("cannot back up {} to {}", shown(&args.tree.dir), shown(&args.store))
@@ -52,6 +53,23 @@ pub(crate) fn run(args: &BackupArgs, console: &mut Console) -> Result<Answer> {
     };
     let missed = report.index.problems().iter().any(|problem| missed(problem.kind));
     Ok(if args.strict && missed { Answer::No } else { Answer::Yes })
+}
+
+/// The store, which is made first if it is to be and there is none.
+fn open(args: &BackupArgs) -> Result<Repository<DirStore>> {
+    let path = &args.store;
+    check_local(path)?;
+    let store = match Repository::open(path) {
+        Err(Error::NoStore { .. }) if args.init => Repository::create(path),
+        opened => opened,
+    };
+    store.map_err(|error| match error {
+        Error::NoStore { found: Contents::Other(_), .. } => anyhow!(
+            "{error}. A backup reads the first directory and writes to the second: are they swapped? Else name \
+             another directory for the store"
+        ),
+        error => no_store(error, path),
+    })
 }
 
 /// The error, with what to do.

@@ -2,6 +2,7 @@
 
 use std::fs::{self, File};
 use std::io::{self, BufReader, Read, Seek, SeekFrom, Write};
+use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::FileTypeExt;
 use std::path::Path;
 
@@ -25,7 +26,24 @@ pub(crate) fn open(path: &Path) -> Result<File> {
         }
         _ => File::open(path),
     };
+    if file.is_err() {
+        check_local(path)?;
+    }
     file.with_context(|| format!("cannot open {}", shown(path)))
+}
+
+/// Refuses what is meant for a place on another machine, such as `host:dir` or `s3://bucket`.
+pub(crate) fn check_local(path: &Path) -> Result<()> {
+    let bytes = path.as_os_str().as_bytes();
+    let first = bytes.split(|&byte| byte == b'/').next().unwrap_or_default();
+    if first.contains(&b':') && fs::symlink_metadata(path).is_err() {
+        let path = shown(path);
+        bail!(
+            "{path} looks like a place on another machine, and only files and directories of this one are \
+             understood: mount it and name the directory there, or write ./{path} for a directory called so"
+        );
+    }
+    Ok(())
 }
 
 /// A file that is open to be read, by how it can be.

@@ -10,6 +10,7 @@ mod console;
 mod diff;
 mod files;
 mod index;
+mod init;
 mod json;
 mod link;
 mod output;
@@ -64,6 +65,7 @@ fn verb(args: &Args) -> Result<Answer> {
         Verb::Patch(args) => rsync::patch(args, &mut console),
         Verb::Index(args) => index::run(args, &mut console),
         Verb::Diff(args) => diff::run(args, &mut console),
+        Verb::Init(args) => init::run(args, &mut console),
         Verb::Backup(args) => backup::run(args, &mut console),
         Verb::Apply(args) => apply::run(args, &mut console),
         Verb::Restore(args) => restore::run(args, &mut console),

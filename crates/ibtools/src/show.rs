@@ -1,6 +1,6 @@
 //! The verb `show`: what is in an index, an archive, a diff or a store.
 
-use anyhow::{Context, Result, bail};
+use anyhow::Result;
 use incremental_backups_tools::store::StoredArchive;
 use incremental_backups_tools::{DiffIndex, DirIndex, Entry, Node, Time, dirindex};
 use indicatif::HumanBytes;
@@ -10,12 +10,12 @@ use serde_json::Value;
 use crate::Answer;
 use crate::args::ShowArgs;
 use crate::changes::{self, rows};
-use crate::console::{Console, number_of, shown};
+use crate::console::{Console, number_of};
 use crate::files::{Input, Kind};
 use crate::index::{self, problems};
 use crate::json::{self, object, put_file};
 use crate::scan;
-use crate::source::open_dir;
+use crate::source::open_store;
 
 /// `ibtools show`
 pub(crate) fn run(args: &ShowArgs, console: &mut Console) -> Result<Answer> {
@@ -38,12 +38,7 @@ pub(crate) fn run(args: &ShowArgs, console: &mut Console) -> Result<Answer> {
 }
 
 fn show_store(args: &ShowArgs, console: &mut Console) -> Result<Answer> {
-    let store = open_dir(&args.file)?;
-    let snapshots =
-        store.snapshots().with_context(|| format!("cannot list {}", shown(&args.file)))?;
-    if snapshots.archives().is_empty() {
-        bail!("{} is a directory with no backups in it", shown(&args.file));
-    }
+    let (_, snapshots) = open_store(&args.file)?;
     let bytes = snapshots.bytes();
     let rows = || {
         snapshots.archives().iter().map(|&StoredArchive { name, size }| {

@@ -4,7 +4,8 @@
 use std::fmt;
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, anyhow, bail};
+use incremental_backups_tools::store::Contents;
 use incremental_backups_tools::{
     Archive, DiffData, DirStore, Error, Known, Repository, RestoreOptions, Skipped, SnapshotId,
     Snapshots, TreeId, plan_restore,
@@ -12,7 +13,7 @@ use incremental_backups_tools::{
 use serde_json::Value;
 
 use crate::console::{Console, in_words, shown};
-use crate::files;
+use crate::files::{self, check_local};
 use crate::json::{Object, put_file};
 
 /// Archives of which the first is a full backup, as far as the command line tells.
@@ -28,15 +29,38 @@ enum Kind {
     Store(Repository<DirStore>, SnapshotId),
 }
 
-/// The store in a directory.
+/// The store in a directory, to be changed.
 pub(crate) fn open_dir(path: &Path) -> Result<Repository<DirStore>> {
-    let store = DirStore::open(path);
-    Ok(Repository::new(store.with_context(|| format!("cannot open the store {}", shown(path)))?))
+    check_local(path)?;
+    Repository::open(path).map_err(|error| no_store(error, path))
+}
+
+/// The store in a directory, or archives of one.
+pub(crate) fn open_to_read(path: &Path) -> Result<Repository<DirStore>> {
+    check_local(path)?;
+    Repository::open_to_read(path).map_err(|error| no_store(error, path))
+}
+
+/// Why `path` is no store, or cannot be made one, and what to do.
+pub(crate) fn no_store(error: Error, path: &Path) -> anyhow::Error {
+    let path = shown(path);
+    let advice = match &error {
+        Error::NoStore { found: Contents::Missing | Contents::Nothing, .. } => {
+            format!("Mount its disk, or make a store with `ibtools init {path}`")
+        }
+        Error::NoStore { found: Contents::Archives { other: None }, .. } => {
+            format!("Make it a store of them with `ibtools init {path}`")
+        }
+        Error::NoStore { .. } => "A store is a directory of its own: name another".to_owned(),
+        Error::IsStore { .. } => "Add to it with `ibtools backup`".to_owned(),
+        _ => return error.into(),
+    };
+    anyhow!("{error}. {advice}")
 }
 
 /// The store in a directory, and what can be restored from it.
 pub(crate) fn open_store(path: &Path) -> Result<(Repository<DirStore>, Snapshots)> {
-    let store = open_dir(path)?;
+    let store = open_to_read(path)?;
     let snapshots = store.snapshots();
     Ok((store, snapshots.with_context(|| format!("cannot open the store {}", shown(path)))?))
 }

@@ -26,17 +26,17 @@ fn indexes(place: &Place) -> Vec<String> {
 fn first_all_then_what_has_changed_then_nothing() {
     let place = Place::new();
     plant(&place);
-    let out = place.ibtools("backup tree store").good();
+    let out = place.ibtools("backup --init tree store").good();
     assert!(out.contains("-full.tgz (") && out.contains("14 created"), "{out}");
     assert!(out.contains("\nstore: 1 snapshot, "), "{out}");
     let first = place.snapshot("tree");
-    let out = place.ibtools("backup tree store").good();
+    let out = place.ibtools("backup --init tree store").good();
     assert!(
         out.starts_with("nothing changed since 2") && out.contains("store: 1 snapshot, "),
         "{out}"
     );
     edit(&place);
-    let out = place.ibtools("backup tree store").good();
+    let out = place.ibtools("backup --init tree store").good();
     assert!(out.contains("-since-2") && out.contains(" moved, "), "{out}");
     assert!(out.contains("\nstore: 2 snapshots, "), "{out}");
     // The archives are ordinary ones.
@@ -54,7 +54,7 @@ fn first_all_then_what_has_changed_then_nothing() {
 fn the_documents_say_what_the_text_says() {
     let place = Place::new();
     plant(&place);
-    let full = place.ibtools("backup tree store --json").json();
+    let full = place.ibtools("backup --init tree store --json").json();
     assert_eq!((&full["changed"], &full["full"]), (&true.into(), &true.into()));
     assert_eq!((&full["snapshots"], &full["totals"]["created"]), (&1.into(), &14.into()));
     let bytes = |name: &str| fs::metadata(place.path("store").join(name)).unwrap().len();
@@ -64,11 +64,11 @@ fn the_documents_say_what_the_text_says() {
     assert_eq!(full["archive_bytes"], bytes(archive));
     assert_eq!(full["index_bytes"], bytes(&index));
     assert_eq!(full["store_bytes"], bytes(archive) + bytes(&index));
-    let same = place.ibtools("backup tree store --json").json();
+    let same = place.ibtools("backup --init tree store --json").json();
     assert_eq!((&same["changed"], &same["snapshot"]), (&false.into(), &full["snapshot"]));
     assert!(same.get("archive").is_none() && same["result"] == full["result"]);
     place.write("tree/text", "other");
-    let inc = place.ibtools("backup tree store --json").json();
+    let inc = place.ibtools("backup --init tree store --json").json();
     assert_eq!((&inc["full"], &inc["base"]), (&false.into(), &full["result"]));
 
     let shown = place.ibtools("show store --json").json();
@@ -92,7 +92,7 @@ fn full_when_asked_or_by_rule_and_zstd() {
     let place = Place::new();
     plant(&place);
     let full = |options: &str| {
-        let json = place.ibtools(&format!("backup tree store --json {options}")).json();
+        let json = place.ibtools(&format!("backup --init tree store --json {options}")).json();
         json.get("full").and_then(serde_json::Value::as_bool)
     };
     assert_eq!(full(""), Some(true));
@@ -108,7 +108,7 @@ fn full_when_asked_or_by_rule_and_zstd() {
     place.write("tree/new", "4");
     assert_eq!(full("--full-ratio 0.5"), Some(true));
     for bad in ["--full-ratio 0", "--full-ratio nan", "--full-after -1"] {
-        let run = place.ibtools(&format!("backup tree store {bad}"));
+        let run = place.ibtools(&format!("backup --init tree store {bad}"));
         assert_eq!(run.code, Some(2), "{bad}");
     }
 }
@@ -124,14 +124,14 @@ fn a_lost_or_damaged_index_is_made_again() {
             false => fs::remove_file(&path).unwrap(),
         }
         place.write("tree/text", "third state");
-        let run = place.ibtools("backup tree store");
+        let run = place.ibtools("backup --init tree store");
         assert_eq!(run.code, Some(0), "{}", run.err);
         let why = if damage { "cannot be used" } else { "was not there" };
         assert!(run.err.contains(index) && run.err.contains(why), "{}", run.err);
         assert!(run.out.contains("-since-"), "{}", run.out);
         place.ibtools(&format!("apply copy {}", archives(&place, "store").join(" "))).good();
         assert_eq!(place.snapshot("copy"), place.snapshot("tree"));
-        assert!(place.ibtools("backup tree store").good().starts_with("nothing changed"));
+        assert!(place.ibtools("backup --init tree store").good().starts_with("nothing changed"));
     }
 }
 
@@ -144,7 +144,7 @@ fn what_cannot_be_read_is_said_and_the_rest_is_backed_up() {
     fs::set_permissions(place.path("out"), Permissions::from_mode(0o777)).unwrap();
     let backup = |options: &str| {
         let mut command = unprivileged(&place)?;
-        Some(run(command.args(format!("backup tree out/store{options}").split(' '))))
+        Some(run(command.args(format!("backup --init tree out/store{options}").split(' '))))
     };
     let Some(first) = backup("") else { return };
     first.good();
@@ -179,20 +179,20 @@ fn stores_that_would_do_harm_or_are_none_are_refused() {
     place.ibtools("backup tree tree/store").bad(&["tree/store lies inside tree", "--exclude"]);
     place.ibtools("backup tree tree").bad(&["tree is what is to be read"]);
     place.ibtools("backup tree tree/text").bad(&["tree/text"]);
-    place.ibtools("backup tree no/such/store").bad(&["cannot open the store no/such/store"]);
+    place.ibtools("backup --init tree no/such/store").bad(&["make the store no/such/store"]);
     place.ibtools("backup none store").bad(&["none"]);
     assert!(!place.path("tree/store").exists() && !place.path("store").exists());
     place.write("file", "no directory");
-    place.ibtools("backup tree file").bad(&["cannot open the store file", "Not a directory"]);
+    place.ibtools("backup tree file").bad(&["cannot open file", "Not a directory"]);
     // A rule for directories leaves a store out before it is one.
     for rule in ["store/", "store", "/store/"] {
-        place.ibtools(&format!("backup tree tree/store --exclude {rule}")).good();
+        place.ibtools(&format!("backup --init tree tree/store --exclude {rule}")).good();
     }
     place.ibtools("index tree -o tree/out --exclude out/").bad(&["tree/out lies inside tree"]);
     let archives = archives(&place, "tree/store");
     place.ibtools(&format!("apply copy {}", archives[0])).good();
     assert!(place.path("copy/text").exists() && !place.path("copy/store").exists());
-    place.ibtools("show tree").bad(&["tree is a directory with no backups in it"]);
+    place.ibtools("show tree").bad(&["there is no store at tree: it has other files"]);
 }
 
 #[test]
@@ -201,8 +201,8 @@ fn two_at_once_say_so() {
     let lock = File::open(place.path("store/lock")).unwrap();
     lock.lock().unwrap();
     let words = ["cannot back up tree to store", "another backup or prune is at work"];
-    place.ibtools("backup tree store").bad(&words);
+    place.ibtools("backup --init tree store").bad(&words);
     // Not only dropped: a child that another test starts just now has a copy of the descriptor until it is replaced.
     lock.unlock().unwrap();
-    place.ibtools("backup tree store").good();
+    place.ibtools("backup --init tree store").good();
 }

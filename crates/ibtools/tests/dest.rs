@@ -13,7 +13,7 @@ fn backed_up() -> Place {
     let place = Place::new();
     place.write("tree/file", "one");
     place.write("tree/dir/file", "two");
-    place.ibtools("backup tree store").good();
+    place.ibtools("backup --init tree store").good();
     place
 }
 
@@ -76,12 +76,12 @@ fn an_own_restore_is_recognised_and_another_state_may_be_asked_for() {
         println!("SKIPPED: only root gives files away");
         return;
     }
-    place.ibtools("backup tree store").good();
+    place.ibtools("backup --init tree store").good();
     place.ibtools("restore store dest").good();
     let again = place.ibtools("restore store dest").good();
     assert!(again.contains("nothing to do"), "{again}");
     place.write("tree/file", "another");
-    place.ibtools("backup tree store").good();
+    place.ibtools("backup --init tree store").good();
     // It is a copy, as far as owners and setuid bits are not asked for.
     place.ibtools("restore store dest").good();
     assert_eq!(fs::read(place.path("dest/file")).unwrap(), b"another");
@@ -89,7 +89,7 @@ fn an_own_restore_is_recognised_and_another_state_may_be_asked_for() {
     // But not with something else in it.
     place.write("dest/own", "mine");
     place.write("tree/file", "a third");
-    place.ibtools("backup tree store").good();
+    place.ibtools("backup --init tree store").good();
     place.ibtools("restore store dest").bad(&["would be replaced"]);
 }
 
@@ -103,7 +103,7 @@ fn a_user_restores_again_what_he_has_closed_to_himself() {
         println!("SKIPPED: only root can back this up");
         return;
     }
-    place.ibtools("backup work/tree work/store").good();
+    place.ibtools("backup --init work/tree work/store").good();
     readable(&place, "work/store");
     for options in [&[][..], &[], &["--overwrite"], &["--delete"]] {
         let Some(mut command) = unprivileged(&place) else { return };
@@ -133,7 +133,7 @@ fn what_no_backup_has_is_not_removed() {
     };
     write_others("tree");
     UnixListener::bind(place.path("tree/dir/socket")).unwrap();
-    let backup = "backup tree store --exclude cache/ --exclude *.o --exclude-caches";
+    let backup = "backup --init tree store --exclude cache/ --exclude *.o --exclude-caches";
     assert_eq!(place.ibtools(backup).code, Some(0));
     place.write("tree/file", "another");
     place.write("tree/gone/file", "this one goes");
@@ -177,7 +177,7 @@ fn a_directory_made_for_a_tree_is_no_more_open_than_that_was() {
     for mode in [0o700, 0o750, 0o755, 0o500] {
         fs::set_permissions(place.path("tree"), Permissions::from_mode(mode)).unwrap();
         place.write("tree/mode", mode.to_string());
-        place.ibtools("backup tree store").good();
+        place.ibtools("backup --init tree store").good();
         place.ibtools(&format!("diff tree -o {mode}.tgz")).good();
         let made = |name: &str| {
             let made = fs::metadata(place.path(name)).unwrap().permissions().mode() & 0o777;
@@ -215,7 +215,7 @@ fn mounted(place: &Place, script: &str) -> Option<common::Run> {
 fn times_that_are_rounded_are_no_difference() {
     let place = backed_up();
     let script = "truncate -s 16M image && mkfs.ext4 -q -I 128 image >/dev/null 2>&1 && mkdir m && mount -o loop image m \
-        || exit 77; $B restore -q store m/x; $B restore -q store m/x && $B backup -q tree store2 && \
+        || exit 77; $B restore -q store m/x; $B restore -q store m/x && $B backup -q --init tree store2 && \
         echo more >>tree/file && $B backup -q tree store && $B restore -q store m/x && cat m/x/file && true";
     let Some(ran) = mounted(&place, script) else { return };
     assert_eq!((ran.code, ran.out.as_str()), (Some(0), "onemore\n"), "{}", ran.err);
@@ -231,7 +231,7 @@ fn attributes_that_a_file_system_does_not_take_are_named() {
         println!("SKIPPED: no attributes here");
         return;
     }
-    place.ibtools("backup tree store").good();
+    place.ibtools("backup --init tree store").good();
     let script = "mkdir m && mount -t ramfs none m || exit 77; $B restore store m --ignore-space --strict || true; \
         ls m; $B restore -q --ignore-space store m && $B restore -q --ignore-space store m && cat m/file";
     let Some(ran) = mounted(&place, script) else { return };

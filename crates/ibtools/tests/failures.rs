@@ -177,7 +177,7 @@ fn without_more_threads_the_work_is_done_with_the_one_there_is() {
     if !as_root || !limited("--version").output().is_ok_and(|output| output.status.success()) {
         return common::skipped("root, setpriv or prlimit");
     }
-    for args in ["backup tree out/store", "verify out/store", "restore out/store out/copy"] {
+    for args in ["backup --init tree out/store", "verify out/store", "restore out/store out/copy"] {
         let done = run(&mut limited(args));
         assert_eq!(done.code, Some(0), "{args}: {}", done.err);
     }

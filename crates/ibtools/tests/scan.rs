@@ -68,7 +68,7 @@ fn an_exclude_file_that_cannot_be_used_is_a_warning_or_with_strict_an_error() {
     place.write("tree/mallory/file", "");
     place.write("tree/alice/.exclude/in", "");
     place.write("tree/alice/file", "");
-    let run = place.ibtools("backup tree store --strict");
+    let run = place.ibtools("backup --init tree store --strict");
     assert_eq!(run.code, Some(0), "{}", run.err);
     let warned: Vec<&str> = run.err.lines().collect();
     let of_alice =

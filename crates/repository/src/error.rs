@@ -7,7 +7,8 @@ use std::path::{Path, PathBuf};
 use dirindex::{RelPath, TreeId, escape};
 
 use crate::Skipped;
-use crate::store::SnapshotId;
+use crate::store::marker;
+use crate::store::{Contents, SnapshotId};
 
 /// What can go wrong with a store.
 #[derive(Debug, thiserror::Error)]
@@ -22,6 +23,26 @@ pub enum Error {
         name: String,
         /// Why.
         source: io::Error,
+    },
+    /// There is no store where one is wanted.
+    #[error("there is no store{}: {}", at(place.as_deref()), instead(found))]
+    NoStore {
+        /// Where, if that is a directory.
+        place: Option<PathBuf>,
+        /// What is there.
+        found: Contents,
+    },
+    /// There is a store where one is to be made.
+    #[error("there is a store{} already", at(place.as_deref()))]
+    IsStore {
+        /// Where, if that is a directory.
+        place: Option<PathBuf>,
+    },
+    /// The file that makes a place a store cannot be used.
+    #[error("cannot use {}: {detail}", marker::MARKER)]
+    Marker {
+        /// Why, and what to do.
+        detail: String,
     },
     /// So many files are open that no more can be opened. It says nothing of those that were to be read.
     #[error("too many open files: raise the limit, as with `ulimit -n`")]
@@ -171,6 +192,29 @@ pub type Result<T, E = Error> = std::result::Result<T, E>;
 /// A path that comes from a caller, fit for a terminal.
 pub(crate) fn shown(path: &Path) -> String {
     escape(path.as_os_str().as_bytes())
+}
+
+/// ` at PLACE`
+fn at(place: Option<&Path>) -> String {
+    place.map(|place| format!(" at {}", shown(place))).unwrap_or_default()
+}
+
+/// What is in a place that is no store.
+fn instead(found: &Contents) -> String {
+    match found {
+        Contents::Store => "a store is there".to_owned(),
+        Contents::Archives { other: None } => {
+            "it has archives, and was never made a store".to_owned()
+        }
+        Contents::Archives { other: Some(other) } => {
+            format!("it has archives, and other files too, such as {}", escape(other.as_bytes()))
+        }
+        Contents::Other(other) => {
+            format!("it has other files, such as {}", escape(other.as_bytes()))
+        }
+        Contents::Nothing => "the directory is empty".to_owned(),
+        Contents::Missing => "there is no such directory".to_owned(),
+    }
 }
 
 fn and_others(others: usize) -> String {

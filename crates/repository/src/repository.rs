@@ -1,13 +1,15 @@
 //! [`Repository`]: a store, and what can be asked of it. Each verb is with what it does.
 
-use std::io;
-use std::path::PathBuf;
+use std::io::ErrorKind;
+use std::path::{Path, PathBuf};
 
 use archive::Archive;
 use dirindex::DirIndex;
 
 use crate::error::{Error, Result, shown};
-use crate::store::{self, ArchiveName, DirStore, SnapshotId, Snapshots, Store};
+use crate::store::{
+    self, ArchiveName, Contents, DirStore, SnapshotId, Snapshots, Store, failed, marker,
+};
 
 /// The backups of a tree in a [`Store`], such as a directory ([`DirStore`]).
 ///
@@ -18,37 +20,103 @@ pub struct Repository<S> {
 }
 
 impl Repository<DirStore> {
-    /// The repository in the directory at `path`, which is made if it is not there, for its owner alone.
+    /// Makes a store of the directory at `path`. It is made if it is not there, for its owner alone. One that holds nothing
+    /// but archives of a store becomes a store of them.
     ///
     /// # Errors
+    /// [`Error::IsStore`] when there is one already, [`Error::NoStore`] when the directory has other files,
     /// [`Error::Store`] when it cannot be made, or is no directory.
     pub fn create(path: impl Into<PathBuf>) -> Result<Repository<DirStore>> {
-        in_dir("create", path.into(), DirStore::create)
+        let path = path.into();
+        let store = DirStore::create(&path);
+        let store = store.map_err(|source| failed("make the store", &shown(&path), source))?;
+        match contents(&store)? {
+            Contents::Nothing | Contents::Archives { other: None } => Repository::create_in(store),
+            Contents::Store => Err(Error::IsStore { place: Some(path) }),
+            found => Err(Error::NoStore { place: Some(path), found }),
+        }
     }
 
-    /// The repository in the directory at `path`.
+    /// The store in the directory at `path`.
     ///
     /// # Errors
-    /// [`Error::Store`] when that is no directory.
+    /// [`Error::NoStore`], [`Error::Marker`], [`Error::Store`] when that is no directory.
     pub fn open(path: impl Into<PathBuf>) -> Result<Repository<DirStore>> {
-        in_dir("open", path.into(), DirStore::open)
+        let path = path.into();
+        match opened(&path)? {
+            (repository, Contents::Store) => Ok(repository),
+            (_, found) => Err(Error::NoStore { place: Some(path), found }),
+        }
+    }
+
+    /// The store in the directory at `path`, or archives of one that somebody copied there: enough to
+    /// [restore](Repository::restore), [verify](Repository::verify) and look.
+    ///
+    /// # Errors
+    /// As [`open`](Repository::open).
+    pub fn open_to_read(path: impl Into<PathBuf>) -> Result<Repository<DirStore>> {
+        let path = path.into();
+        match opened(&path)? {
+            (repository, Contents::Store | Contents::Archives { .. }) => Ok(repository),
+            (_, found) => Err(Error::NoStore { place: Some(path), found }),
+        }
     }
 }
 
-fn in_dir(
-    operation: &'static str,
-    path: PathBuf,
-    make: impl FnOnce(PathBuf) -> io::Result<DirStore>,
-) -> Result<Repository<DirStore>> {
-    let name = shown(&path);
-    let store = make(path).map_err(|source| Error::Store { operation, name, source })?;
-    Ok(Repository::new(store))
+/// What is in the directory at `path`.
+fn opened(path: &Path) -> Result<(Repository<DirStore>, Contents)> {
+    let store = match DirStore::open(path) {
+        Err(error) if error.kind() == ErrorKind::NotFound => {
+            return Err(Error::NoStore { place: Some(path.into()), found: Contents::Missing });
+        }
+        other => other.map_err(|source| failed("open", &shown(path), source))?,
+    };
+    let found = contents(&store)?;
+    Ok((Repository { store }, found))
+}
+
+/// What is in a directory. What makes it no store may be a directory itself, which no store lists.
+fn contents(store: &DirStore) -> Result<Contents> {
+    match marker::contents(store)? {
+        Contents::Store => Ok(Contents::Store),
+        _ => {
+            let names =
+                store.names().map_err(|source| failed("list", &shown(store.path()), source))?;
+            Ok(marker::unmarked(&names.iter().map(String::as_str).collect::<Vec<_>>()))
+        }
+    }
 }
 
 impl<S: Store> Repository<S> {
-    /// The repository in `store`. A store without backups is one.
+    /// The repository in `store`, whatever is in it: whether it was [made](Repository::create_in) on purpose is not asked.
     pub fn new(store: S) -> Repository<S> {
         Repository { store }
+    }
+
+    /// Makes `store` one: puts the marker into it, the file that says so.
+    ///
+    /// # Errors
+    /// [`Error::IsStore`] when there is one already, [`Error::NoStore`] when there are other files, [`Error::Store`].
+    pub fn create_in(store: S) -> Result<Repository<S>> {
+        let lock = store::lock(&store)?;
+        match marker::contents(&store)? {
+            Contents::Nothing | Contents::Archives { other: None } => marker::write(&store)?,
+            Contents::Store => return Err(Error::IsStore { place: None }),
+            found => return Err(Error::NoStore { place: None, found }),
+        }
+        drop(lock);
+        Ok(Repository { store })
+    }
+
+    /// The repository in `store`, which was [made](Repository::create_in) one.
+    ///
+    /// # Errors
+    /// [`Error::NoStore`], [`Error::Marker`], [`Error::Store`].
+    pub fn open_in(store: S) -> Result<Repository<S>> {
+        match marker::contents(&store)? {
+            Contents::Store => Ok(Repository { store }),
+            found => Err(Error::NoStore { place: None, found }),
+        }
     }
 
     pub(crate) fn store(&self) -> &dyn Store {

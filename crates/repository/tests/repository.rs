@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use archive::ReadAt;
 use dirindex::Dir;
-use repository::store::{Put, Stored};
+use repository::store::{Contents, Put, Stored};
 use repository::{
     BackupOptions, DirStore, Error, Keep, PruneOptions, Repository, RestoreOptions, Store,
 };
@@ -74,9 +74,32 @@ fn each_operation_lists_the_store_once() {
 fn a_directory_is_opened_or_made() {
     let temp = fast_tempdir();
     let path = temp.path().join("kept");
-    let error = Repository::open(&path).unwrap_err();
-    assert!(matches!(&error, Error::Store { operation: "open", .. }), "{error}");
+    let found = |opened: Result<_, Error>| match opened.map(|_: Repository<DirStore>| ()) {
+        Err(Error::NoStore { place, found }) if place.as_ref() == Some(&path) => found,
+        other => panic!("{other:?}"),
+    };
+    assert_eq!(found(Repository::open(&path)), Contents::Missing);
+    fs::create_dir(&path).unwrap();
+    assert_eq!(found(Repository::open_to_read(&path)), Contents::Nothing);
     let made = Repository::create(&path).unwrap();
     assert_eq!(made.snapshots().unwrap().latest(), None);
     assert_eq!(Repository::open(&path).unwrap().snapshots().unwrap().bytes(), 0);
+    assert!(matches!(Repository::create(&path), Err(Error::IsStore { .. })));
+    fs::remove_file(path.join("store.toml")).unwrap();
+    write(path.join("other"), "x");
+    for refused in [Repository::open(&path), Repository::create(&path)] {
+        assert_eq!(found(refused), Contents::Other("other".into()));
+    }
+}
+
+/// The marker goes through the trait, so that it is in any store.
+#[test]
+fn any_store_is_made_on_purpose() {
+    let temp = fast_tempdir();
+    let store = DirStore::create(temp.path().join("kept")).unwrap();
+    let opened = Repository::open_in(&store);
+    assert!(matches!(opened, Err(Error::NoStore { place: None, found: Contents::Nothing })));
+    Repository::create_in(&store).unwrap();
+    Repository::open_in(&store).unwrap();
+    assert!(matches!(Repository::create_in(&store), Err(Error::IsStore { place: None })));
 }

@@ -50,7 +50,7 @@ pub(super) fn prepare(program: &Path, home: &Path) -> Result<Vec<Job>> {
     let mut known = BTreeMap::new();
     for (number, (state, date)) in states.iter().zip(dates).enumerate() {
         tree::copy(state, &five.join("tree"))?;
-        let (status, errors) = run(&["backup", "tree", "store"]).plain(&five)?;
+        let (status, errors) = run(&["backup", "--init", "tree", "store"]).plain(&five)?;
         ensure!(status.success(), "backup {number}: {errors}");
         let before = number.checked_sub(1).and_then(|before| dates.get(before)).copied();
         rename_newest(&five.join("store"), date, before)?;
@@ -80,11 +80,12 @@ pub(super) fn prepare(program: &Path, home: &Path) -> Result<Vec<Job>> {
         let states = States { program, kept: part(true), removed: part(false), added };
         Job { name, run: run(args), start: at(start), kind: Kind::Store(states) }
     };
+    let first_backup = ["backup", "--init", "tree", "store"];
     let backup = ["backup", "tree", "store"];
     let prune = ["prune", "store", "--keep-monthly", "9"];
     let monthly = [dates[0], dates[2], dates[4]];
     Ok(vec![
-        job("backup first", "none", &backup, &[], Some(snapshot(first)?)),
+        job("backup first", "none", &first_backup, &[], Some(snapshot(first)?)),
         job("backup", "one", &backup, &dates, Some(snapshot(second)?)),
         job("backup again", "five", &backup, &dates, Some(snapshot(last)?)),
         job("prune", "five", &prune, &monthly, None),

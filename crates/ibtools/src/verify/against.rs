@@ -14,7 +14,7 @@ use crate::changes::{Row, rows};
 use crate::console::{Console, shown};
 use crate::json::{self, Object, object, put_file, put_path};
 use crate::scan;
-use crate::source::{Source, open_dir};
+use crate::source::{Source, open_to_read};
 
 /// Compares `dir` with the last snapshot in the store at `path`. Whether it is as that is.
 ///
@@ -26,7 +26,7 @@ pub(super) fn run(
     console: &mut Console,
 ) -> Result<(Object, bool)> {
     let failed = || format!("cannot compare {} with {}", shown(dir), shown(path));
-    let store = open_dir(path)?;
+    let store = open_to_read(path)?;
     let Some(index) = store.newest_index().with_context(failed)? else {
         bail!("{}: its index is lost; a backup of {} makes it again", shown(path), shown(dir))
     };

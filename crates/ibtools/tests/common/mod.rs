@@ -221,9 +221,9 @@ pub(crate) fn edit(place: &Place) {
 pub(crate) fn backed_up() -> Place {
     let place = Place::new();
     plant(&place);
-    place.ibtools("backup tree store").good();
+    place.ibtools("backup --init tree store").good();
     edit(&place);
-    place.ibtools("backup tree store").good();
+    place.ibtools("backup --init tree store").good();
     place
 }
 

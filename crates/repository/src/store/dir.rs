@@ -74,13 +74,19 @@ impl DirStore {
         }
     }
 
+    /// The names of all that is in the directory, be it a file or not.
+    pub(crate) fn names(&self) -> io::Result<Vec<String>> {
+        let name =
+            |entry: io::Result<fs::DirEntry>| Ok(entry?.file_name().to_string_lossy().into_owned());
+        fs::read_dir(&self.path)?.map(name).collect()
+    }
+
     /// Removes what interrupted puts left. Only under the lock: nobody else is putting.
     fn clear_unfinished(&self) -> io::Result<()> {
         for entry in fs::read_dir(&self.path)? {
             let entry = entry?;
             let name = entry.file_name();
-            let ours = name.to_str().and_then(|name| name.strip_prefix(UNFINISHED));
-            let ours = ours.is_some_and(|letters| letters.len() == 6);
+            let ours = name.to_str().is_some_and(is_unfinished);
             if ours && entry.file_type().is_ok_and(|kind| kind.is_file()) {
                 // What cannot be removed is in nobody's way.
                 drop(fs::remove_file(entry.path()));
@@ -146,6 +152,11 @@ impl Store for DirStore {
     fn directory(&self) -> Option<(u64, u64)> {
         fs::metadata(&self.path).ok().map(|it| (it.dev(), it.ino()))
     }
+}
+
+/// Whether a file is called as one is while it is written.
+pub(super) fn is_unfinished(name: &str) -> bool {
+    name.strip_prefix(UNFINISHED).is_some_and(|letters| letters.len() == 6)
 }
 
 /// A file that has no name yet.

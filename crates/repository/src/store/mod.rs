@@ -12,6 +12,7 @@ mod at;
 mod dir;
 mod keep;
 mod lock;
+pub(crate) mod marker;
 mod name;
 #[cfg(feature = "object_store")]
 mod object;
@@ -20,6 +21,7 @@ mod times;
 
 pub use dir::DirStore;
 pub use keep::Keep;
+pub use marker::Contents;
 pub use name::{ArchiveName, InvalidSnapshotId, Name, SnapshotId};
 #[cfg(feature = "object_store")]
 pub use object::ObjectStoreAdapter;

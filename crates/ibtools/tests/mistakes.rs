@@ -1,0 +1,140 @@
+//! What people mistype, forget or mix up does no harm, and is said with what to do instead.
+#![allow(clippy::unwrap_used, reason = "a test")]
+
+mod common;
+
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
+
+use common::{Place, backed_up, plant};
+
+fn names(place: &Place, dir: &str) -> Vec<String> {
+    let names = fs::read_dir(place.path(dir)).unwrap().map(|entry| entry.unwrap().file_name());
+    let mut names: Vec<String> = names.map(|name| name.into_string().unwrap()).collect();
+    names.sort();
+    names
+}
+
+/// A store is made once, on purpose, for its owner alone.
+#[test]
+fn a_store_is_made_by_init() {
+    let place = Place::new();
+    plant(&place);
+    let said = ["there is no store at store: there is no such directory", "ibtools init store"];
+    place.ibtools("backup tree store").bad(&said);
+    assert!(!place.path("store").exists());
+    assert_eq!(place.ibtools("init store").good(), "store is a store now: 0 snapshots\n");
+    assert_eq!(names(&place, "store"), ["lock", "store.toml"]);
+    let mode = fs::metadata(place.path("store")).unwrap().permissions().mode();
+    assert_eq!(mode & 0o077, 0);
+    place.ibtools("init store").bad(&["there is a store at store already"]);
+    place.ibtools("backup tree store").good();
+    place.ibtools("backup --init tree store").good();
+    place.ibtools("backup --init tree other").good();
+    let json = place.ibtools("init third --json").json();
+    assert_eq!((&json["store"], &json["snapshots"]), (&"third".into(), &0.into()));
+    place.ibtools("init -").bad(&["standard output"]);
+}
+
+/// A new, empty store is one: there is only nothing in it yet.
+#[test]
+fn a_store_without_snapshots_is_a_store() {
+    let place = Place::new();
+    place.ibtools("init store").good();
+    assert!(place.ibtools("show store").good().starts_with("0 snapshots"));
+    assert!(place.ibtools("verify store").good().contains("0 of 0 snapshots whole"));
+    place.ibtools("restore store copy").bad(&["there are no backups in store"]);
+}
+
+/// Where the disk of a store is not mounted, there is an empty directory. No verb takes it for a store.
+#[test]
+fn an_empty_directory_is_no_store() {
+    let place = Place::new();
+    plant(&place);
+    fs::create_dir_all(place.path("mnt/lost+found")).unwrap();
+    let said =
+        ["there is no store at mnt: the directory is empty", "Mount its disk", "ibtools init mnt"];
+    for verb in ["backup tree", "verify", "show", "prune --keep-last 1", "restore copy"] {
+        let command = match verb {
+            "restore copy" => "restore mnt copy".to_owned(),
+            verb => format!("{verb} mnt"),
+        };
+        place.ibtools(&command).bad(&said);
+    }
+    assert_eq!(names(&place, "mnt"), ["lost+found"]);
+    assert!(!place.path("copy").exists());
+    place.ibtools("init mnt").good();
+}
+
+/// The source is never written to, whichever way round the two directories are given.
+#[test]
+fn a_directory_that_has_files_is_never_made_a_store() {
+    let place = backed_up();
+    let before = place.snapshot("tree");
+    let said = ["there is no store at tree: it has other files, such as becomes-dir", "swapped"];
+    place.ibtools("backup store tree").bad(&said);
+    place.ibtools("backup --init store tree").bad(&said);
+    let said =
+        ["there is no store at tree: it has other files", "A store is a directory of its own"];
+    place.ibtools("init tree").bad(&said);
+    place.ibtools("prune tree --keep-last 1").bad(&said);
+    // Directories alone are files of somebody, too.
+    fs::create_dir_all(place.path("home/photos")).unwrap();
+    place.ibtools("backup --init tree home").bad(&["it has other files, such as photos"]);
+    place.ibtools("verify home").bad(&["it has other files, such as photos"]);
+    assert!(place.snapshot("tree") == before);
+    assert_eq!(names(&place, "home"), ["photos"]);
+}
+
+/// Archives are copied around, and can be restored wherever they are. Only what changes them wants a store.
+#[test]
+fn a_directory_of_archives_is_read_and_can_become_a_store() {
+    let place = backed_up();
+    fs::remove_file(place.path("store/store.toml")).unwrap();
+    fs::remove_file(place.path("store/lock")).unwrap();
+    place.ibtools("restore store copy").good();
+    assert!(place.snapshot("copy") == place.snapshot("tree"));
+    place.ibtools("verify store").good();
+    place.ibtools("show store").good();
+    let said = ["there is no store at store: it has archives", "ibtools init store"];
+    place.ibtools("backup tree store").bad(&said);
+    place.ibtools("prune store --keep-last 1").bad(&said);
+    place.write("store/notes", "mine");
+    place.ibtools("init store").bad(&["it has archives, and other files too, such as notes"]);
+    fs::remove_file(place.path("store/notes")).unwrap();
+    assert_eq!(place.ibtools("init store").good(), "store is a store now: 2 snapshots\n");
+    assert!(place.ibtools("backup tree store").good().starts_with("nothing changed"));
+    // What somebody puts beside the archives later is in nobody's way.
+    place.write("store/notes", "mine");
+    place.ibtools("backup tree store").good();
+}
+
+/// A store of a later program, or one whose marker is damaged, is not written to.
+#[test]
+fn a_marker_that_cannot_be_used_says_why() {
+    let place = backed_up();
+    for (text, said) in [
+        ("format = 2\n", "its format is 2, and this program knows 1"),
+        ("nonsense", "it does not say `format = 1`"),
+    ] {
+        place.write("store/store.toml", text);
+        place.ibtools("backup tree store").bad(&["cannot use store.toml", said]);
+    }
+}
+
+/// What other programs take for a place on another machine is no directory of that name.
+#[test]
+fn names_of_places_on_other_machines_are_refused() {
+    let place = Place::new();
+    plant(&place);
+    let said = ["looks like a place on another machine", "mount it"];
+    for name in ["s3:bucket", "s3://bucket/dir", "me@host:dir", "sftp://host/dir", "C:/backups"] {
+        for command in ["init NAME", "backup --init tree NAME", "restore NAME copy", "verify NAME"]
+        {
+            place.ibtools(&command.replace("NAME", name)).bad(&said);
+        }
+    }
+    assert_eq!(names(&place, "."), ["tree"]);
+    place.ibtools("backup --init tree ./me@host:dir").good();
+    place.ibtools("backup tree me@host:dir").good();
+}
