@@ -1,7 +1,7 @@
 //! [`StoredContent`]: the bytes of one content, which is stored as it is or composed of several stored ones. Knows
 //! no diff and no table.
 
-use std::io::{self, Read};
+use std::io::{self, Read, Seek, SeekFrom};
 use std::ops::Range;
 
 use dirindex::RelPath;
@@ -9,22 +9,25 @@ use rsync_core::{DeltaPart, DeltaParts, Digest, Progress, Segments};
 
 use crate::Error;
 use crate::frame_reader::as_io;
-use crate::stored::{FrameReaders, Stored, StoredReader};
+use crate::stored::{FrameReaders, Stored, StoredReader, place};
 
 const BUFFER_LEN: usize = 64 << 10;
-/// As much of a composed content is made at a time.
+/// As much of a composed content is made at a time,
 const WINDOW_LEN: usize = 8 << 20;
+/// and so much at first where reading was moved to.
+const FIRST_WINDOW_LEN: usize = 64 << 10;
 /// Of so many parts at most.
 const WINDOW_PARTS: usize = 1 << 16;
 
-/// The bytes of one content: exactly as many as are declared, or an error.
+/// The bytes of one content: exactly as many as are declared, or an error. They can be read from any place on.
 pub struct StoredContent<'r, 'a> {
     readers: &'r mut FrameReaders<'a>,
     bodies: &'a [Stored],
     /// The tar entries that the bodies are.
     names: Vec<String>,
     made: Made,
-    left: u64,
+    len: u64,
+    at: u64,
 }
 
 /// How a content is made.
@@ -33,7 +36,18 @@ enum Made {
     One,
     /// Of parts of several, a window at a time: what lies in one archive is read in one go then,
     /// however it is scattered over the content.
-    Composed { parts: DeltaParts<Segments>, over: Option<DeltaPart>, window: Vec<u8>, taken: usize },
+    Composed(Composed),
+}
+
+/// What is made of a content, from its parts.
+struct Composed {
+    parts: DeltaParts<Segments>,
+    /// A part that was made only in part.
+    over: Option<DeltaPart>,
+    window: Vec<u8>,
+    window_len: usize,
+    /// How much of the window has been read.
+    taken: usize,
 }
 
 impl<'r, 'a> StoredContent<'r, 'a> {
@@ -51,20 +65,27 @@ impl<'r, 'a> StoredContent<'r, 'a> {
             readers.of(&body.archive).header(&name, &body.entry, 0)?;
             names.push(name);
         }
-        let (made, left) = match bodies {
+        let (made, len) = match bodies {
             [only] => (Made::One, only.entry.len),
             _ => {
                 let segments = compose(readers, bodies, &names, whole)?;
                 let (len, parts) = (segments.encoded_len(), segments.into_parts());
-                (Made::Composed { parts, over: None, window: Vec::new(), taken: 0 }, len)
+                let (window, window_len) = (Vec::new(), WINDOW_LEN);
+                (Made::Composed(Composed { parts, over: None, window, window_len, taken: 0 }), len)
             }
         };
-        Ok(StoredContent { readers, bodies, names, made, left })
+        Ok(StoredContent { readers, bodies, names, made, len, at: 0 })
+    }
+
+    /// How many bytes the content has.
+    #[allow(clippy::len_without_is_empty, reason = "what has no bytes is not stored")]
+    pub fn len(&self) -> u64 {
+        self.len
     }
 
     /// How many bytes are still to be read.
     pub fn remaining(&self) -> u64 {
-        self.left
+        self.len.saturating_sub(self.at)
     }
 
     /// The digest of all that is still to be read.
@@ -73,7 +94,7 @@ impl<'r, 'a> StoredContent<'r, 'a> {
     /// Those of reading; [`Cancelled`](Error::Cancelled), as what reading ends with.
     pub(crate) fn digest(&mut self, progress: Option<&Progress>) -> io::Result<Digest> {
         let (mut hasher, mut buffer) = (blake3::Hasher::new(), vec![0; BUFFER_LEN]);
-        while self.left > 0 {
+        while self.remaining() > 0 {
             let read = self.read(&mut buffer)?;
             hasher.update(buffer.get(..read).unwrap_or_default());
             if let Some(progress) = progress {
@@ -99,35 +120,52 @@ impl<'r, 'a> StoredContent<'r, 'a> {
         else {
             return Ok(0);
         };
-        self.readers.of(archive).read_body(name, entry, entry.len - self.left, buffer)
+        self.readers.of(archive).read_body(name, entry, self.at, buffer)
     }
 }
 
 /// Damage comes as [`InvalidData`](io::ErrorKind::InvalidData) around [`Error::Damaged`].
 impl Read for StoredContent<'_, '_> {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        if buffer.is_empty() || self.left == 0 {
+        if buffer.is_empty() || self.remaining() == 0 {
             return Ok(0);
         }
         let read = match &mut self.made {
             Made::One => self.read_one(buffer).map_err(as_io)?,
-            Made::Composed { parts, over, window, taken } => {
-                if *taken == window.len() {
-                    *taken = 0;
-                    let reads = lay_out(parts, over, window);
-                    let filled = fill(self.readers, self.bodies, &self.names, reads, window);
+            Made::Composed(composed) => {
+                if composed.taken >= composed.window.len() {
+                    // Where reading was moved to, some of the first part is not wanted.
+                    composed.taken -= composed.window.len();
+                    let readings = composed.lay_out();
+                    let window = &mut composed.window;
+                    let filled = fill(self.readers, self.bodies, &self.names, readings, window);
                     filled.inspect_err(|_| window.clear()).map_err(as_io)?;
                 }
-                let read = window.get(*taken..).unwrap_or_default().read(buffer)?;
-                *taken += read;
+                let read =
+                    composed.window.get(composed.taken..).unwrap_or_default().read(buffer)?;
+                composed.taken += read;
                 read
             }
         };
         if read == 0 {
             return Err(io::ErrorKind::UnexpectedEof.into());
         }
-        self.left -= read as u64;
+        self.at += read as u64;
         Ok(read)
+    }
+}
+
+/// Past the end there is nothing to read.
+impl Seek for StoredContent<'_, '_> {
+    fn seek(&mut self, to: SeekFrom) -> io::Result<u64> {
+        let at = place(to, self.at, self.len)?;
+        if at != self.at
+            && let Made::Composed(composed) = &mut self.made
+        {
+            composed.seek(at);
+        }
+        self.at = at;
+        Ok(at)
     }
 }
 
@@ -188,34 +226,46 @@ struct Reading {
     to: Range<usize>,
 }
 
-/// Makes room in `window` for the next parts and puts the commands there. Gives what is to be read.
-fn lay_out(
-    parts: &mut DeltaParts<Segments>,
-    over: &mut Option<DeltaPart>,
-    window: &mut Vec<u8>,
-) -> Vec<Reading> {
-    let mut readings = Vec::new();
-    window.clear();
-    while window.len() < WINDOW_LEN && readings.len() < WINDOW_PARTS {
-        match over.take().or_else(|| parts.next()) {
-            None => break,
-            Some(DeltaPart::Command(command)) => window.extend_from_slice(command.as_bytes()),
-            Some(DeltaPart::Body { body, at, len }) => {
-                let room = (WINDOW_LEN - window.len()) as u64;
-                let now = len.min(room);
-                if now < len {
-                    *over = Some(DeltaPart::Body { body, at: at + now, len: len - now });
+impl Composed {
+    /// Makes room in the window for the next parts and puts the commands there. Gives what is to be read.
+    fn lay_out(&mut self) -> Vec<Reading> {
+        let Composed { parts, over, window, window_len, .. } = self;
+        let mut readings = Vec::new();
+        window.clear();
+        while window.len() < *window_len && readings.len() < WINDOW_PARTS {
+            match over.take().or_else(|| parts.next()) {
+                None => break,
+                Some(DeltaPart::Command(command)) => window.extend_from_slice(command.as_bytes()),
+                Some(DeltaPart::Body { body, at, len }) => {
+                    let now = len.min((*window_len - window.len()) as u64);
+                    if now < len {
+                        *over = Some(DeltaPart::Body { body, at: at + now, len: len - now });
+                    }
+                    let to = window.len()..window.len() + now as usize;
+                    window.resize(to.end, 0);
+                    readings.push(Reading { body, at, to });
                 }
-                let to = window.len()..window.len() + now as usize;
-                window.resize(to.end, 0);
-                readings.push(Reading { body, at, to });
             }
         }
+        *window_len = (2 * *window_len).min(WINDOW_LEN);
+        readings
     }
-    readings
+
+    /// Goes to byte `at`.
+    fn seek(&mut self, at: u64) {
+        let mut before = self.parts.seek(at);
+        self.over = self.parts.next();
+        if let Some(DeltaPart::Body { at, len, .. }) = &mut self.over {
+            (*at, *len) = (*at + before, *len - before);
+            before = 0;
+        }
+        self.window.clear();
+        // A command has a few bytes.
+        (self.window_len, self.taken) = (FIRST_WINDOW_LEN, before as usize);
+    }
 }
 
-/// Reads readings into the window, one body after the other.
+/// Reads stretches into the window, one body after the other.
 fn fill<'a>(
     readers: &mut FrameReaders<'a>,
     bodies: &'a [Stored],

@@ -141,12 +141,17 @@ impl Read for StoredReader<'_, '_> {
 
 impl Seek for StoredReader<'_, '_> {
     fn seek(&mut self, to: SeekFrom) -> io::Result<u64> {
-        let at = match to {
-            SeekFrom::Start(at) => Some(at),
-            SeekFrom::End(by) => self.body.len.checked_add_signed(by),
-            SeekFrom::Current(by) => self.at.checked_add_signed(by),
-        };
-        self.at = at.ok_or(io::ErrorKind::InvalidInput)?;
+        self.at = place(to, self.at, self.body.len)?;
         Ok(self.at)
     }
+}
+
+/// Which byte `to` is of `len`, seen from byte `at`.
+pub(crate) fn place(to: SeekFrom, at: u64, len: u64) -> io::Result<u64> {
+    let place = match to {
+        SeekFrom::Start(at) => Some(at),
+        SeekFrom::End(by) => len.checked_add_signed(by),
+        SeekFrom::Current(by) => at.checked_add_signed(by),
+    };
+    Ok(place.ok_or(io::ErrorKind::InvalidInput)?)
 }

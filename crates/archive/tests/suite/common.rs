@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::fs::{self, File, FileTimes};
-use std::io::{Cursor, Read};
+use std::io::{Cursor, Read, Seek, SeekFrom};
 use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
@@ -153,8 +153,16 @@ impl Chain {
 pub(crate) fn read_all(data: &DiffData, old: &Path) -> Result<BTreeMap<String, Vec<u8>>, String> {
     let mut reader = data.reader();
     read_each(data.diff(), old, |change, bytes| {
-        let mut body = reader.open(change).map_err(|error| error.to_string())?;
-        body.read_to_end(bytes).map_err(|error| error.to_string())
+        let mut content = reader.open(change).map_err(|error| error.to_string())?;
+        let read = content.read_to_end(bytes).map_err(|error| error.to_string())?;
+        // From other places on, it is the same.
+        for at in [read / 2, 0, read.saturating_sub(3), read + 1] {
+            let mut rest = Vec::new();
+            content.seek(SeekFrom::Start(at as u64)).map_err(|error| error.to_string())?;
+            content.read_to_end(&mut rest).map_err(|error| error.to_string())?;
+            assert!(rest == bytes[at.min(read)..], "{} from {at} on", change.path);
+        }
+        Ok(read)
     })
 }
 

@@ -94,6 +94,17 @@ pub enum DeltaPart {
     },
 }
 
+impl DeltaPart {
+    /// How many bytes it is.
+    #[allow(clippy::len_without_is_empty, reason = "no part is empty")]
+    pub fn len(&self) -> u64 {
+        match self {
+            DeltaPart::Command(command) => command.as_bytes().len() as u64,
+            DeltaPart::Body { len, .. } => *len,
+        }
+    }
+}
+
 impl Segments {
     /// A base of `len` bytes. [`u64::MAX`] means that the length is not known: then no copy reaches past the
     /// base's end.
@@ -209,11 +220,7 @@ impl Segments {
             return self.len();
         }
         let parts = DeltaParts::new(self);
-        let lens = parts.map(|part| match part {
-            DeltaPart::Command(command) => command.as_bytes().len() as u64,
-            DeltaPart::Body { len, .. } => len,
-        });
-        lens.fold(0, u64::saturating_add)
+        parts.fold(0, |sum: u64, part| sum.saturating_add(part.len()))
     }
 
     /// The content part by part: the data if it started from a body; a delta against the base if it started
@@ -247,6 +254,30 @@ impl<E: Borrow<Segments>> DeltaParts<E> {
     fn new(segments: E) -> DeltaParts<E> {
         let state = if segments.borrow().has_base { State::MagicNumber } else { State::Bytes };
         DeltaParts { segments, next: 0, state }
+    }
+
+    /// Goes on, or back, to the part that byte `at` of all of them lies in; to the end if none does. That part is the next
+    /// one. Gives how many of its bytes come before `at`.
+    ///
+    /// Takes time for a logarithm of the segments if the data started from a body, and for the parts up to there else.
+    pub fn seek(&mut self, at: u64) -> u64 {
+        let segments = self.segments.borrow();
+        if !segments.has_base {
+            self.next = segments.segments.partition_point(|segment| segment.end <= at);
+            return at - segments.start_of(self.next).min(at);
+        }
+        (self.next, self.state) = (0, State::MagicNumber);
+        let mut start = 0u64;
+        loop {
+            let before = (self.next, self.state);
+            let Some(part) = self.next() else { return 0 };
+            let end = start.saturating_add(part.len());
+            if at < end {
+                (self.next, self.state) = before;
+                return at - start;
+            }
+            start = end;
+        }
     }
 
     /// The command for the next segment: a copy, or the head of a literal. A literal covers all segments of
@@ -330,15 +361,21 @@ mod tests {
     fn bytes(segments: Segments, bodies: &[&[u8]]) -> Vec<u8> {
         let len = segments.encoded_len();
         let parts = segments.into_parts();
-        let bytes: Vec<u8> = parts
-            .flat_map(|part| match part {
-                DeltaPart::Command(command) => command.as_bytes().to_vec(),
-                DeltaPart::Body { body, at, len } => {
-                    bodies[body as usize][at as usize..][..len as usize].to_vec()
-                }
-            })
-            .collect();
+        let of = |part| match part {
+            DeltaPart::Command(command) => command.as_bytes().to_vec(),
+            DeltaPart::Body { body, at, len } => {
+                bodies[body as usize][at as usize..][..len as usize].to_vec()
+            }
+        };
+        let bytes: Vec<u8> = parts.clone().flat_map(of).collect();
         assert_eq!(bytes.len() as u64, len);
+        // From any place on, it is the same.
+        let mut parts = parts;
+        for at in [len / 2, 0, len / 3, len, len.saturating_sub(1), len + 9] {
+            let skipped = parts.seek(at) as usize;
+            let rest: Vec<u8> = parts.by_ref().flat_map(of).skip(skipped).collect();
+            assert_eq!(rest, &bytes[(at as usize).min(bytes.len())..]);
+        }
         bytes
     }
 
