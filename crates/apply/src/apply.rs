@@ -12,14 +12,15 @@ use crate::error::{During, Error, Result};
 use crate::forward::Work;
 use crate::plan::Step;
 use crate::report::count;
-use crate::stage::{self, Filling, Source};
+use crate::skip::Obstacles;
+use crate::stage::{self, Source};
 use crate::system::{Linux, System};
 use crate::target::Target;
 use crate::tree::Policy;
 use crate::trial::Trial;
 use crate::unfinished::{finish, has_journal};
 use crate::unkept::Collected;
-use crate::{Applied, ApplyOptions, Preview, Space, check, journal};
+use crate::{Applied, ApplyOptions, Obstacle, Preview, Space, Unapplied, check, journal};
 
 /// Applies the diff in `data` to the tree at `path`.
 ///
@@ -106,21 +107,61 @@ pub(crate) fn apply_on(
     sys: Arc<dyn System>,
     path: &Path,
     diff: &DiffIndex,
-    mut source: Source<'_, '_>,
+    source: Source<'_, '_>,
     options: &ApplyOptions,
 ) -> Result<Applied> {
+    if options.on_obstacle == Obstacle::Skip && matches!(source, Source::Stream(_)) {
+        return Err(Error::SkipInStream);
+    }
     let target = Target::open(sys, path)?.lock()?;
     let finished = finish(&target, options.privileged)?.is_some();
-    let policy = Policy { privileged: options.privileged };
     if !options.beside {
         check::nothing_else(&target, diff)?;
     }
-    let mut checked = check::check(&target, diff, policy)?;
-    let space = Space::of(&target, diff, &checked.plan)?;
-    if options.check_space {
-        space.check(&target)?;
+    let mut source = Some(source);
+    let (applied, unapplied) = skipping(diff, options, |diff, obstacles| {
+        let again = source.as_ref().and_then(Source::again);
+        let source = std::mem::replace(&mut source, again).ok_or(Error::SkipInStream)?;
+        attempt(&target, diff, source, options, obstacles)
+    })?;
+    Ok(Applied { finished, unapplied, ..applied })
+}
+
+/// Does `each` for the diff, and, if obstacles are to be skipped, again without them until nothing is in the way. Gives what was
+/// skipped, in path order.
+fn skipping<T>(
+    diff: &DiffIndex,
+    options: &ApplyOptions,
+    mut each: impl FnMut(&DiffIndex, &Obstacles) -> Result<T>,
+) -> Result<(T, Vec<Unapplied>)> {
+    let obstacles = Obstacles::new(options.on_obstacle);
+    let (mut diff, mut unapplied) = (diff.clone(), Vec::new());
+    loop {
+        match each(&diff, &obstacles) {
+            Ok(done) => {
+                unapplied.sort_unstable_by(|a: &Unapplied, b| a.path.cmp(&b.path));
+                return Ok((done, unapplied));
+            }
+            Err(error) => diff = obstacles.skip(&diff, error, &mut unapplied)?,
+        }
     }
-    let applied = Applied { finished, ..count(diff, &checked.plan) };
+}
+
+/// Applies `diff`, or leaves the tree as it is.
+fn attempt(
+    target: &Target,
+    diff: &DiffIndex,
+    mut source: Source<'_, '_>,
+    options: &ApplyOptions,
+    obstacles: &Obstacles,
+) -> Result<Applied> {
+    let policy = Policy { privileged: options.privileged };
+    let mut checked = check::check(target, diff, policy, obstacles)?;
+    let space = Space::of(target, diff, &checked.plan)?;
+    if options.check_space {
+        space.check(target)?;
+    }
+    let applied = count(diff, &checked.plan);
     if let Some(garbage) = target.stage()? {
         target.remove_stage(&garbage)?;
     }
@@ -128,34 +169,33 @@ pub(crate) fn apply_on(
         source.finish()?;
         return Ok(applied);
     }
-    let stage = target.make_stage()?;
+    let stage = &target.make_stage()?;
     let progress = options.progress.as_deref();
     let sync = options.sync;
     let unkept = &Collected::default();
     let plan = &checked.plan;
-    let filling =
-        Filling { target: &target, stage: &stage, diff, plan, policy, unkept, progress, sync };
-    let placed = stage::fill(&filling, &mut source)
+    let work = Work { target, stage, diff, plan, policy, unkept, obstacles, progress, sync };
+    let placed = stage::fill(&work, &mut source)
         .and_then(|()| source.finish())
-        .and_then(|()| if options.strict { all_kept(&filling) } else { Ok(()) })
-        .and_then(|()| stage::placed(&target, &stage, diff, plan));
+        .and_then(|()| if options.strict { all_kept(&work) } else { Ok(()) })
+        .and_then(|()| stage::placed(target, stage, diff, plan));
     let committed = placed
         .and_then(|placed| {
             checked.plan.placed = placed;
             let how = (options.privileged, sync);
-            journal::draft(&target, &stage, diff, &checked.plan, how)
+            journal::draft(target, stage, diff, &checked.plan, how)
         })
-        .and_then(|()| check::unchanged(&target, diff, &checked))
-        .and_then(|()| journal::commit(&target, &stage, sync));
+        .and_then(|()| check::unchanged(target, diff, &checked, obstacles))
+        .and_then(|()| journal::commit(target, stage, sync));
     let plan = &checked.plan;
-    let work = Work { target: &target, stage: &stage, diff, plan, policy, unkept, sync };
+    let work = Work { target, stage, diff, plan, policy, unkept, obstacles, progress, sync };
     if let Err(error) = committed {
         if !matches!(stage.has_journal(), Ok(false)) {
             // It made it to its name, though perhaps not to the disk.
             return Err(roll_back(&work, error));
         }
         // The error at hand says more than one from here; what stays is garbage, known as such.
-        drop(target.remove_stage(&stage));
+        drop(target.remove_stage(stage));
         return Err(error);
     }
     carry_out(&work)?;
@@ -163,10 +203,10 @@ pub(crate) fn apply_on(
 }
 
 /// Refuses metadata that was not taken while staging, or that would not be taken where it is set later.
-fn all_kept(filling: &Filling<'_>) -> Result<()> {
-    let Filling { target, stage, unkept, .. } = *filling;
-    let mut trial = Trial::new(stage, filling.policy);
-    for task in filling.plan.tasks(filling.diff) {
+fn all_kept(work: &Work<'_>) -> Result<()> {
+    let Work { target, stage, unkept, .. } = *work;
+    let mut trial = Trial::new(stage, work.policy);
+    for task in work.plan.tasks(work.diff) {
         let Some(New { node, meta, .. }) = &task.change.new else { continue };
         if task.step != Step::Meta && !(*node == Node::Dir && task.is_unit()) {
             continue;
@@ -226,14 +266,18 @@ pub fn preview_diff(
     if !options.beside {
         check::nothing_else(&target, diff)?;
     }
-    let plan = check::check(&target, diff, Policy { privileged: options.privileged })?.plan;
-    let space = Space::of(&target, diff, &plan)?;
-    if options.check_space {
-        space.check(&target)?;
-    }
-    let pending = plan.tasks(diff).filter(|task| task.step != Step::Done);
-    let pending = pending.map(|task| task.change.path.clone());
-    Ok(Preview { applied: count(diff, &plan), pending: pending.collect(), space })
+    let policy = Policy { privileged: options.privileged };
+    let (preview, unapplied) = skipping(diff, options, |diff, obstacles| {
+        let plan = check::check(&target, diff, policy, obstacles)?.plan;
+        let space = Space::of(&target, diff, &plan)?;
+        if options.check_space {
+            space.check(&target)?;
+        }
+        let pending = plan.tasks(diff).filter(|task| task.step != Step::Done);
+        let pending = pending.map(|task| task.change.path.clone()).collect();
+        Ok(Preview { applied: count(diff, &plan), pending, space })
+    })?;
+    Ok(Preview { applied: Applied { unapplied, ..preview.applied }, ..preview })
 }
 
 /// Whether both say the same, as far as applying goes.

@@ -26,7 +26,7 @@ impl Work<'_> {
         if tasks.iter().any(comes_in_its_place) || !unmoved.is_empty() {
             self.sync_all()?;
         }
-        unmoved.into_iter().try_for_each(|dir| self.remove_dir(dir))?;
+        self.obstacles.all(unmoved, |dir| self.remove_dir(dir))?;
         self.nothing_else(tasks)
     }
 
@@ -34,12 +34,12 @@ impl Work<'_> {
     /// what was staged before.
     fn take(&self, tasks: &[Task<'_>]) -> Result<()> {
         let (mut slots, mut dirs) = (self.stage.anchor.dirs(), self.target.anchor.dirs());
-        for task in tasks {
-            let (Some(tree), Some(slot)) = (task.takes(), task.slot()) else { continue };
+        self.obstacles.all(tasks, |task| {
+            let (Some(tree), Some(slot)) = (task.takes(), task.slot()) else { return Ok(()) };
             // The diff puts no directory there, so what is one has not been taken yet.
             match find(&mut dirs, tree.from, self.target.fs)? {
                 Found::Something(seen) if seen.kind() == FileType::Directory => {}
-                _ => continue,
+                _ => return Ok(()),
             }
             // It gets a new parent, which is a change of itself.
             let own = dirs.dir(tree.from).during("open the directory", tree.from)?;
@@ -49,9 +49,8 @@ impl Work<'_> {
             let dir = self.writable(&mut dirs, tree.from)?;
             dir.sys
                 .rename(dir, tree.from.name(), staged, slot.name(), true)
-                .during("take away", tree.from)?;
-        }
-        Ok(())
+                .during("take away", tree.from)
+        })
     }
 
     /// Sets aside what goes, and what makes room for another kind: innermost first. Gives the directories that
@@ -59,21 +58,23 @@ impl Work<'_> {
     fn remove<'t>(&self, tasks: &'t [Task<'t>]) -> Result<Vec<&'t RelPath>> {
         let (mut slots, mut dirs) = (self.stage.anchor.dirs(), self.target.anchor.dirs());
         let mut unmoved = Vec::new();
-        for task in tasks.iter().rev().filter(|task| task.leaves()) {
+        self.obstacles.all(tasks.iter().rev().filter(|task| task.leaves()), |task| {
             let path = &task.change.path;
             // Once the slot is empty, what stands there is new.
             if task.turns() && !self.is_staged(task)? {
-                continue;
+                return Ok(());
             }
-            let Found::Something(seen) = find(&mut dirs, path, self.target.fs)? else { continue };
+            let Found::Something(seen) = find(&mut dirs, path, self.target.fs)? else {
+                return Ok(());
+            };
             let is_dir = seen.kind() == FileType::Directory;
             if is_dir != was_dir(task.change) {
-                continue;
+                return Ok(());
             }
             if is_dir {
                 seen.open_up().during("remove", path)?;
             }
-            let Some(aside) = task.aside() else { continue };
+            let Some(aside) = task.aside() else { return Ok(()) };
             let to = slots.parent(&aside).during("remove", path)?;
             let parent = self.writable(&mut dirs, path)?;
             let moved = parent.sys.rename(parent, path.name(), to, aside.name(), true);
@@ -81,7 +82,8 @@ impl Work<'_> {
                 Some(Errno::XDEV | Errno::ACCESS | Errno::PERM) if is_dir => unmoved.push(path),
                 _ => moved.during("remove", path)?,
             }
-        }
+            Ok(())
+        })?;
         Ok(unmoved)
     }
 
@@ -100,16 +102,18 @@ impl Work<'_> {
     /// Gives what is to be replaced a second name, where the file system can; else moves it away.
     fn hold(&self, tasks: &[Task<'_>]) -> Result<()> {
         let (mut slots, mut dirs) = (self.stage.anchor.dirs(), self.target.anchor.dirs());
-        for task in tasks.iter().filter(|task| task.replaces()) {
-            let (path, Some(aside)) = (&task.change.path, task.aside()) else { continue };
+        self.obstacles.all(tasks.iter().filter(|task| task.replaces()), |task| {
+            let (path, Some(aside)) = (&task.change.path, task.aside()) else { return Ok(()) };
             if !self.is_staged(task)? {
-                continue;
+                return Ok(());
             }
             let to = slots.parent(&aside).during("set aside", path)?;
             if to.look(aside.name()).during("set aside", path)?.is_some() {
-                continue;
+                return Ok(());
             }
-            let Found::Something(seen) = find(&mut dirs, path, self.target.fs)? else { continue };
+            let Found::Something(seen) = find(&mut dirs, path, self.target.fs)? else {
+                return Ok(());
+            };
             let old = task.change.old.as_ref();
             if !old.is_some_and(|old| seen.looks_like(old)) {
                 let found = seen.describe(old);
@@ -124,22 +128,23 @@ impl Work<'_> {
                 let moved = dir.sys.rename(dir, path.name(), to, aside.name(), true);
                 moved.during("set aside", path)?;
             }
-        }
-        Ok(())
+            Ok(())
+        })
     }
 
     /// What was in the directories that were set aside has gone by itself, or the diff says that it goes.
     fn nothing_else(&self, tasks: &[Task<'_>]) -> Result<()> {
         let mut slots = self.stage.anchor.dirs();
-        for task in tasks.iter().filter(|task| task.leaves() && was_dir(task.change)) {
-            let (path, Some(aside)) = (&task.change.path, task.aside()) else { continue };
+        let dirs = tasks.iter().filter(|task| task.leaves() && was_dir(task.change));
+        self.obstacles.all(dirs, |task| {
+            let (path, Some(aside)) = (&task.change.path, task.aside()) else { return Ok(()) };
             if let Some(name) = self.unlisted(&mut slots, &aside, path, false)? {
                 return Err(Error::Extra {
                     path: path.join(&name).unwrap_or_else(|_| path.clone()),
                 });
             }
-        }
-        Ok(())
+            Ok(())
+        })
     }
 
     /// A name in the directory at `at` that is not of those that the diff has at `path`: what comes, or what goes.

@@ -12,6 +12,7 @@ use crate::dirs::Dirs;
 use crate::error::{Error, Result};
 use crate::observe::{Found, find};
 use crate::plan::{Before, Step, makes_dir, was_dir};
+use crate::skip::Obstacles;
 use crate::state::{RUN, State};
 use crate::target::{Target, found_at};
 
@@ -22,21 +23,22 @@ pub(crate) fn before(
     diff: &DiffIndex,
     states: &[State],
     steps: &mut [Step],
+    obstacles: &Obstacles,
 ) -> Result<Vec<Before>> {
     // Whether each is kept.
     let mut paths: BTreeMap<RelPath, bool> = BTreeMap::new();
-    for (number, change) in diff.changes().iter().enumerate() {
-        let Some(&step) = steps.get(number) else { break };
+    obstacles.all(diff.changes().iter().enumerate(), |(number, change)| {
+        let Some(&step) = steps.get(number) else { return Ok(()) };
         if !matches!(step, Step::Place | Step::Remove | Step::Inside) {
-            continue;
+            return Ok(());
         }
         let goes = was_dir(change) && !makes_dir(change);
         if goes && matches!(step, Step::Place | Step::Remove) {
             paths.insert(change.path.clone(), false);
         }
-        let Some(dir) = change.path.parent() else { continue };
+        let Some(dir) = change.path.parent() else { return Ok(()) };
         if paths.contains_key(&dir) {
-            continue;
+            return Ok(());
         }
         match diff.position(&dir) {
             Some(at) => {
@@ -55,7 +57,8 @@ pub(crate) fn before(
                 paths.insert(dir, true);
             }
         }
-    }
+        Ok(())
+    })?;
     let set = diff.changes().iter().zip(steps.iter()).filter(|(_, step)| **step == Step::Meta);
     paths.extend(set.map(|(change, _)| (change.path.clone(), false)));
     let paths: Vec<(RelPath, bool)> = paths.into_iter().collect();
@@ -64,11 +67,15 @@ pub(crate) fn before(
         .map(|run| {
             let mut dirs = target.anchor.dirs();
             let seen = |path| states.get(diff.position(path)?)?.inode();
-            run.iter()
-                .map(|(path, kept)| look(target, &mut dirs, path, seen(path), *kept))
-                .collect()
+            let mut looked = Vec::with_capacity(run.len());
+            obstacles.some(run, |(path, kept)| {
+                looked.push(look(target, &mut dirs, path, seen(path), *kept)?);
+                Ok(())
+            })?;
+            Ok(looked)
         })
         .collect::<Result<_>>()?;
+    obstacles.none()?;
     Ok(runs.into_iter().flatten().collect())
 }
 

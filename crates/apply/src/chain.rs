@@ -10,7 +10,7 @@ use crate::apply::apply_with;
 use crate::error::{Error, Result};
 use crate::position::position;
 use crate::unfinished::{apply_status, recover_with};
-use crate::{Applied, ApplyOptions, ApplyStatus};
+use crate::{Applied, ApplyOptions, ApplyStatus, Obstacle};
 
 /// What applying several archives did.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -33,6 +33,9 @@ impl AppliedChain {
         total.bytes += applied.bytes;
         total.finished |= applied.finished;
         total.unkept.add(&applied.unkept);
+        total.unapplied.extend_from_slice(&applied.unapplied);
+        total.unapplied.sort_by(|a, b| a.path.cmp(&b.path));
+        total.unapplied.dedup_by(|a, b| a.path == b.path);
     }
 }
 
@@ -84,19 +87,26 @@ pub fn apply_chain(
         done.add(&apply_with(path, &whole, options).map_err(|error| of_chain(0, error))?);
         return Ok(done);
     }
+    let skips = options.on_obstacle == Obstacle::Skip;
+    let whole = ApplyOptions { on_obstacle: Obstacle::Undo, ..options.clone() };
+    // What a tree that is past the first archives has is no obstacle.
+    let mut may_be_past = skips && archives.len() > 1 && reached == 0;
     while let Some(data) = archives.get(reached) {
-        match apply_with(path, data, options) {
+        match apply_with(path, data, if may_be_past { &whole } else { options }) {
             Ok(applied) => {
                 done.add(&applied);
                 reached += 1;
+                may_be_past = false;
             }
             Err(error) if reached == 0 && is_mismatch(&error) => {
                 // Applying the one it is at changes nothing but what may be amiss with metadata.
                 match position(path, &archives) {
                     Some(number) => (done.skipped, reached) = (number, number),
+                    None if may_be_past => may_be_past = false,
                     None => return Err(of_chain(0, error)),
                 }
             }
+            Err(_) if may_be_past => may_be_past = false,
             Err(error) => return Err(of_chain(reached, error)),
         }
     }
@@ -115,7 +125,7 @@ fn resume(
         return Ok((done, 0));
     };
     let from = archives.iter().position(|data| data.diff().base() == base);
-    let to = archives.iter().rposition(|data| data.diff().result() == result);
+    let to = archives.iter().rposition(|data| Some(data.diff().result()) == result);
     let Some((from, to)) = from.zip(to).filter(|(from, to)| from <= to) else {
         // Some other archive's: applying the first of these finishes that before anything else.
         return Ok((done, 0));

@@ -15,6 +15,7 @@ use crate::error::{During, Error, Result};
 use crate::moved;
 use crate::observe::{Found, find};
 use crate::plan::{Plan, Step, makes_dir, was_dir};
+use crate::skip::Obstacles;
 use crate::state::{RUN, Stamp, State, states};
 use crate::target::Target;
 use crate::tree::Policy;
@@ -29,18 +30,23 @@ pub(crate) struct Checked {
 }
 
 /// Checks that `diff` can be applied to `target` and says how.
-pub(crate) fn check(target: &Target, diff: &DiffIndex, policy: Policy) -> Result<Checked> {
-    allowed(diff, policy)?;
+pub(crate) fn check(
+    target: &Target,
+    diff: &DiffIndex,
+    policy: Policy,
+    obstacles: &Obstacles,
+) -> Result<Checked> {
+    obstacles.all(diff.changes(), |change| allowed(change, policy))?;
     let root = |error| target.error("look at", error);
     if target.sys().place(target, None).map_err(root)?.fixed {
         let error = std::io::Error::from(rustix::io::Errno::PERM);
         return Err(target.error("change the immutable or append-only directory", error));
     }
-    let moving = moved::check(target, diff)?;
-    let states = states(target, diff, policy)?;
-    directories(target, diff, &states)?;
-    bases(target, diff, &states)?;
-    let plan = plan(target, diff, &states)?;
+    let moving = moved::check(target, diff, obstacles)?;
+    let states = states(target, diff, policy, obstacles)?;
+    directories(target, diff, &states, obstacles)?;
+    bases(target, diff, &states, obstacles)?;
+    let plan = plan(target, diff, &states, obstacles)?;
     let stamps = diff.changes().iter().zip(&states).map(|(change, state)| match state {
         State::Old(stamp) => *stamp,
         // Names may come and go in a directory that stays.
@@ -70,15 +76,13 @@ pub(crate) fn nothing_else(target: &Target, diff: &DiffIndex) -> Result<()> {
     Ok(())
 }
 
-fn allowed(diff: &DiffIndex, policy: Policy) -> Result<()> {
-    let device = |change: &&Change| {
-        let node = change.new.as_ref().map(|new| &new.node);
-        matches!(node, Some(Node::CharDevice { .. } | Node::BlockDevice { .. }))
-            && change.old.as_ref() != node
-    };
-    match diff.changes().iter().find(device) {
-        Some(Change { path, new: Some(new), .. }) if !policy.privileged => {
-            Err(Error::Privileged { path: path.clone(), kind: new.node.kind() })
+fn allowed(change: &Change, policy: Policy) -> Result<()> {
+    let node = change.new.as_ref().map(|new| &new.node);
+    match node {
+        Some(device @ (Node::CharDevice { .. } | Node::BlockDevice { .. }))
+            if !policy.privileged && change.old.as_ref() != node =>
+        {
+            Err(Error::Privileged { path: change.path.clone(), kind: device.kind() })
         }
         _ => Ok(()),
     }
@@ -86,18 +90,23 @@ fn allowed(diff: &DiffIndex, policy: Policy) -> Result<()> {
 
 /// A directory to be removed holds only what is removed with it; one that is new already, only
 /// what the diff brings. What those hold that move as a whole is known.
-fn directories(target: &Target, diff: &DiffIndex, states: &[State]) -> Result<()> {
+fn directories(
+    target: &Target,
+    diff: &DiffIndex,
+    states: &[State],
+    obstacles: &Obstacles,
+) -> Result<()> {
     let moving: HashSet<&RelPath> =
         diff.moved_trees().flat_map(|tree| [tree.from, tree.to]).collect();
     let run = |changes: &[(&Change, &State)]| -> Result<()> {
         let mut dirs = target.anchor.dirs();
-        for (change, state) in changes {
+        obstacles.some(changes, |(change, state)| {
             let goes =
                 matches!(state, State::Old(Some(_))) && was_dir(change) && !makes_dir(change);
             let is_there = matches!(state, State::New | State::Meta { .. });
             let came = is_there && !was_dir(change) && makes_dir(change);
             if (!goes && !came) || moving.contains(&change.path) {
-                continue;
+                return Ok(());
             }
             let names = dirs
                 .dir(&change.path)
@@ -112,15 +121,16 @@ fn directories(target: &Target, diff: &DiffIndex, states: &[State]) -> Result<()
                     });
                 }
             }
-        }
-        Ok(())
+            Ok(())
+        })
     };
     let changes: Vec<(&Change, &State)> = diff.changes().iter().zip(states).collect();
-    changes.par_chunks(RUN).try_for_each(run)
+    changes.par_chunks(RUN).try_for_each(run)?;
+    obstacles.none()
 }
 
 /// The files that deltas and copies start from are those that the diff means.
-fn bases(target: &Target, diff: &DiffIndex, states: &[State]) -> Result<()> {
+fn bases(target: &Target, diff: &DiffIndex, states: &[State], obstacles: &Obstacles) -> Result<()> {
     let mut wanted: HashMap<&RelPath, (Digest, Option<u64>)> = HashMap::new();
     for (change, state) in diff.changes().iter().zip(states) {
         let (State::Old(_), Some(new)) = (state, &change.new) else { continue };
@@ -146,24 +156,24 @@ fn bases(target: &Target, diff: &DiffIndex, states: &[State]) -> Result<()> {
     wanted.sort_unstable_by_key(|(base, _)| *base);
     let run = |wanted: &[(&RelPath, (Digest, Option<u64>))]| -> Result<()> {
         let mut dirs = target.anchor.dirs();
-        for (base, (digest, _)) in wanted {
+        obstacles.some(wanted, |(base, (digest, _))| {
             let expected = || format!("a file with BLAKE3 {digest}");
             let found = match find(&mut dirs, base, target.fs)? {
                 Found::Something(seen) if seen.kind() == FileType::RegularFile => {
                     let node = Node::File { len: seen.stat.st_size as u64, digest: *digest };
                     if seen.is(&node)? {
-                        continue;
+                        return Ok(());
                     }
                     "other bytes".to_owned()
                 }
                 Found::Something(seen) => seen.describe(None),
                 _ => "nothing".to_owned(),
             };
-            return Err(Error::Unexpected { path: (*base).clone(), expected: expected(), found });
-        }
-        Ok(())
+            Err(Error::Unexpected { path: (*base).clone(), expected: expected(), found })
+        })
     };
-    wanted.par_chunks(16).try_for_each(run)
+    wanted.par_chunks(16).try_for_each(run)?;
+    obstacles.none()
 }
 
 /// Whether `base` has been read already and has `digest`.
@@ -180,7 +190,12 @@ fn known(diff: &DiffIndex, states: &[State], base: &RelPath, digest: &Digest) ->
     matches!(node, Some(Node::File { digest: found, .. }) if found == digest)
 }
 
-fn plan(target: &Target, diff: &DiffIndex, states: &[State]) -> Result<Plan> {
+fn plan(
+    target: &Target,
+    diff: &DiffIndex,
+    states: &[State],
+    obstacles: &Obstacles,
+) -> Result<Plan> {
     let mut steps: Vec<Step> = Vec::with_capacity(states.len());
     let mut unit: Option<&RelPath> = None;
     let mut staged: HashSet<&RelPath> = HashSet::new();
@@ -221,7 +236,7 @@ fn plan(target: &Target, diff: &DiffIndex, states: &[State]) -> Result<Plan> {
         }
         steps.push(step);
     }
-    let before = before(target, diff, states, &mut steps)?;
+    let before = before(target, diff, states, &mut steps, obstacles)?;
     Ok(Plan { steps, before, placed: Vec::new(), has_inodes: true })
 }
 
@@ -244,23 +259,26 @@ fn links_to(node: &Node, files: &HashSet<&RelPath>) -> bool {
 
 /// Looks again, after the contents were staged, at every path that stood: whether it still is what
 /// it was when it was read.
-pub(crate) fn unchanged(target: &Target, diff: &DiffIndex, checked: &Checked) -> Result<()> {
+pub(crate) fn unchanged(
+    target: &Target,
+    diff: &DiffIndex,
+    checked: &Checked,
+    obstacles: &Obstacles,
+) -> Result<()> {
     let listed = diff.changes().iter().map(|change| &change.path).zip(&checked.stamps);
     let listed = listed.filter_map(|(path, stamp)| Some((path, stamp.as_ref()?)));
     let moving = checked.moving.iter().map(|(path, stamp)| (path, stamp));
     let stamps: Vec<(&RelPath, &Stamp)> = listed.chain(moving).collect();
     let run = |stamps: &[(&RelPath, &Stamp)]| -> Result<()> {
         let mut dirs = target.anchor.dirs();
-        for &(path, stamp) in stamps {
+        obstacles.some(stamps, |&(path, stamp)| {
             let same = match find(&mut dirs, path, target.fs)? {
                 Found::Something(seen) => Stamp::of(&seen.stat) == *stamp,
                 _ => false,
             };
-            if !same {
-                return Err(Error::Changed { path: path.clone() });
-            }
-        }
-        Ok(())
+            if same { Ok(()) } else { Err(Error::Changed { path: path.clone() }) }
+        })
     };
-    stamps.par_chunks(RUN).try_for_each(run)
+    stamps.par_chunks(RUN).try_for_each(run)?;
+    obstacles.none()
 }

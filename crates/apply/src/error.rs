@@ -149,6 +149,12 @@ pub enum Error {
         /// Which kind.
         kind: &'static str,
     },
+    /// What is in the way is to be skipped, and the archive comes out of a pipe. Its contents are read once, and go with what
+    /// is undone.
+    #[error(
+        "obstacles can be skipped only with an archive that can be read again: save it in a file first"
+    )]
+    SkipInStream,
     /// The diff and the archive handed over do not belong together.
     #[error("the diff is not the one in the archive")]
     OtherArchive,
@@ -225,7 +231,7 @@ fn and_more(more: u64) -> String {
 }
 
 /// An error with its causes, in one line.
-fn chain(error: &Error) -> String {
+pub(crate) fn chain(error: &Error) -> String {
     let causes = std::iter::successors(Some(error as &dyn std::error::Error), |it| it.source());
     causes.map(ToString::to_string).collect::<Vec<_>>().join(": ")
 }

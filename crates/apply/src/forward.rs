@@ -8,6 +8,7 @@ use std::os::fd::AsFd;
 use diffindex::{DiffIndex, MovedTree, New};
 use dirindex::{Node, RelPath};
 use rayon::prelude::*;
+use rsync_core::Progress;
 use rustix::fs::FileType;
 use rustix::io::Errno;
 
@@ -15,6 +16,7 @@ use crate::dirs::{Dirs, Held};
 use crate::error::{During, Error, Result};
 use crate::observe::{Found, Seen, describe, find, mode};
 use crate::plan::{Before, Plan, Step, Task};
+use crate::skip::Obstacles;
 use crate::stage_dir::{JOURNAL, Stage};
 use crate::system::Handle;
 use crate::target::Target;
@@ -22,7 +24,7 @@ use crate::tree::{self, Policy};
 use crate::unkept::Collected;
 use crate::{meta, moved};
 
-/// What rolling forward and rolling back work with.
+/// What staging, rolling forward and rolling back work with.
 pub(crate) struct Work<'a> {
     pub(crate) target: &'a Target,
     pub(crate) stage: &'a Stage,
@@ -31,6 +33,10 @@ pub(crate) struct Work<'a> {
     pub(crate) policy: Policy,
     /// What of the metadata is not taken.
     pub(crate) unkept: &'a Collected,
+    /// What is in the way.
+    pub(crate) obstacles: &'a Obstacles,
+    pub(crate) progress: Option<&'a Progress>,
+    /// Whether the disk is to have it all before the commit, and before the journal goes.
     pub(crate) sync: bool,
 }
 
@@ -179,19 +185,17 @@ impl Work<'_> {
     /// Renames every unit into its place.
     fn place(&self, tasks: &[Task<'_>]) -> Result<()> {
         let (mut slots, mut dirs) = (self.stage.anchor.dirs(), self.target.anchor.dirs());
-        for task in tasks.iter().filter(|task| task.is_unit()) {
+        self.obstacles.all(tasks.iter().filter(|task| task.is_unit()), |task| {
             let path = &task.change.path;
-            let Some(slot) = task.slot() else { continue };
+            let Some(slot) = task.slot() else { return Ok(()) };
             let staged = slots.parent(&slot).during("stage", path)?;
             let dir = self.writable(&mut dirs, path)?;
             match dir.sys.rename(staged, slot.name(), dir, path.name(), !task.replaces()) {
-                Ok(()) => {}
                 // Done by a run before this one, or else `verify` finds it missing.
-                Err(error) if Errno::from_io_error(&error) == Some(Errno::NOENT) => {}
-                Err(error) => return Err(error).during("put in place", path),
+                Err(error) if Errno::from_io_error(&error) == Some(Errno::NOENT) => Ok(()),
+                placed => placed.during("put in place", path),
             }
-        }
-        Ok(())
+        })
     }
 
     /// The directory that `path` is in, open to changes: its owner may have closed it even to
@@ -211,14 +215,10 @@ impl Work<'_> {
     /// Metadata of what stays, but for directories.
     fn set_metadata(&self, tasks: &[Task<'_>]) -> Result<()> {
         let mut dirs = self.target.anchor.dirs();
-        for task in tasks.iter().filter(|task| task.step == Step::Meta) {
-            let path = &task.change.path;
-            let Some(new) = task.change.new.as_ref().filter(|new| new.node != Node::Dir) else {
-                continue;
-            };
-            self.set(&mut dirs, path, new)?;
-        }
-        Ok(())
+        self.obstacles.all(tasks.iter().filter(|task| task.step == Step::Meta), |task| {
+            let new = task.change.new.as_ref().filter(|new| new.node != Node::Dir);
+            new.map_or(Ok(()), |new| self.set(&mut dirs, &task.change.path, new))
+        })
     }
 
     fn set(&self, dirs: &mut Dirs<'_>, path: &RelPath, New { meta, .. }: &New) -> Result<()> {
@@ -246,14 +246,14 @@ impl Work<'_> {
     fn set_directories(&self) -> Result<()> {
         let mut dirs = self.target.anchor.dirs();
         let mut kept = self.plan.before.iter().filter(|before| before.kept).rev().peekable();
-        for task in self.plan.last_set(self.diff).iter().rev() {
-            let (path, Some(new)) = (&task.change.path, &task.change.new) else { continue };
+        self.obstacles.all(self.plan.last_set(self.diff).iter().rev(), |task| {
+            let (path, Some(new)) = (&task.change.path, &task.change.new) else { return Ok(()) };
             while let Some(kept) = kept.next_if(|kept| kept.path > *path) {
-                self.restore(&mut dirs, kept)?;
+                self.obstacles.pass(self.restore(&mut dirs, kept))?;
             }
-            self.set(&mut dirs, path, new)?;
-        }
-        kept.try_for_each(|kept| self.restore(&mut dirs, kept))
+            self.set(&mut dirs, path, new)
+        })?;
+        self.obstacles.all(kept, |kept| self.restore(&mut dirs, kept))
     }
 
     /// A directory that the diff does not list looks untouched.
@@ -280,13 +280,13 @@ impl Work<'_> {
     /// Whether every unit stands in its place, and nothing where something was removed.
     fn verify(&self, tasks: &[Task<'_>]) -> Result<()> {
         let mut dirs = self.target.anchor.dirs();
-        for task in tasks {
+        self.obstacles.all(tasks, |task| {
             let path = &task.change.path;
             let new = task.change.new.as_ref().map(|new| &new.node);
             let found = match task.step {
                 Step::Inside if task.takes().is_some() => find(&mut dirs, path, self.target.fs)?,
                 Step::Place | Step::Remove => find(&mut dirs, path, self.target.fs)?,
-                Step::Done | Step::Meta | Step::Inside => continue,
+                Step::Done | Step::Meta | Step::Inside => return Ok(()),
             };
             let (fits, found) = match (&found, new) {
                 (Found::Something(seen), Some(new)) => {
@@ -299,8 +299,8 @@ impl Work<'_> {
                 let expected = describe(new);
                 return Err(Error::Unexpected { path: path.clone(), expected, found });
             }
-        }
-        Ok(())
+            Ok(())
+        })
     }
 }
 

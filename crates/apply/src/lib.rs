@@ -48,6 +48,7 @@ mod observe;
 mod plan;
 mod position;
 mod report;
+mod skip;
 mod space;
 mod stage;
 mod stage_dir;
@@ -68,7 +69,9 @@ pub use crate::chain::{AppliedChain, apply_chain};
 pub use crate::error::{Error, Result};
 pub use crate::made_dir::in_made_dir;
 pub use crate::observe::UNREAD;
-pub use crate::report::{Aborted, Applied, ApplyOptions, ApplyStatus, Preview};
+pub use crate::report::{
+    Aborted, Applied, ApplyOptions, ApplyStatus, Obstacle, Preview, Unapplied,
+};
 pub use crate::space::Space;
 pub use crate::trial::alike;
 pub use crate::unfinished::{abort, apply_status, recover, recover_with};

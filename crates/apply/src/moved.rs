@@ -11,6 +11,7 @@ use rustix::fs::FileType;
 use crate::dirs::{Anchor, Held};
 use crate::error::{During, Error, Result};
 use crate::observe::{FileSystem, Found, find};
+use crate::skip::Obstacles;
 use crate::state::Stamp;
 use crate::target::Target;
 
@@ -20,9 +21,13 @@ const RUN: usize = 64;
 /// Sees that each directory that `diff` moves as a whole is what the diff says: where it was, and nothing where
 /// it is to be; or, if it has moved already, where it is to be. Gives each path below those that have still to
 /// move, and what to recognise it by.
-pub(crate) fn check(target: &Target, diff: &DiffIndex) -> Result<Vec<(RelPath, Stamp)>> {
+pub(crate) fn check(
+    target: &Target,
+    diff: &DiffIndex,
+    obstacles: &Obstacles,
+) -> Result<Vec<(RelPath, Stamp)>> {
     let mut stamps = Vec::new();
-    for tree in diff.moved_trees() {
+    obstacles.all(diff.moved_trees(), |tree| {
         let before = look(&target.anchor, target.fs, tree.from, &tree)?;
         if let Look::Same(found) = before {
             let mut dirs = target.anchor.dirs();
@@ -39,7 +44,8 @@ pub(crate) fn check(target: &Target, diff: &DiffIndex) -> Result<Vec<(RelPath, S
                 found,
             });
         }
-    }
+        Ok(())
+    })?;
     Ok(stamps)
 }
 

@@ -32,6 +32,32 @@ pub struct ApplyOptions {
     /// Whether metadata that the file system of the tree does not take is an error, before the tree is changed.
     /// Without it, all else is restored, and [`Applied::unkept`] says what is not.
     pub strict: bool,
+    /// What becomes of an apply when something in the tree is in its way.
+    pub on_obstacle: Obstacle,
+}
+
+/// What becomes of an apply when something in the tree is in its way: an immutable file, a directory of somebody else, a name
+/// that the file system does not take, a path that is not as the diff expects.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Obstacle {
+    /// Nothing is done, or what was done is undone: the tree is as it was. The error names the obstacle.
+    #[default]
+    Undo,
+    /// All else is done. What is in the way stays as it was, with what hangs on it, and [`Applied::unapplied`] names both. An error
+    /// that names no path of the tree, such as a full disk, undoes all the same.
+    ///
+    /// It takes an archive that can be read again: contents are staged anew when an obstacle shows late.
+    Skip,
+}
+
+/// A change that was skipped: its path is as it was.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Unapplied {
+    /// Where. Of a directory that moves as a whole, all below it is skipped too.
+    pub path: RelPath,
+    /// What is in the way, or what it needs that is skipped.
+    pub why: String,
 }
 
 impl Default for ApplyOptions {
@@ -43,6 +69,7 @@ impl Default for ApplyOptions {
             check_space: true,
             beside: false,
             strict: false,
+            on_obstacle: Obstacle::Undo,
         }
     }
 }
@@ -67,6 +94,8 @@ pub struct Applied {
     pub finished: bool,
     /// Metadata that could not be restored. Of an apply that was interrupted and finished here, only what was set here.
     pub unkept: Unkept,
+    /// What was skipped, in path order ([`Obstacle::Skip`]). The other numbers do not count it.
+    pub unapplied: Vec<Unapplied>,
 }
 
 /// What applying a diff would do.
@@ -96,8 +125,8 @@ pub enum ApplyStatus {
     Unfinished {
         /// The tree it started from.
         base: TreeId,
-        /// The tree it leads to.
-        result: TreeId,
+        /// The tree it leads to. None where something is skipped.
+        result: Option<TreeId>,
     },
     /// Rolling an apply back was interrupted. [`recover`](crate::recover), or any apply, or [`abort`](crate::abort), finishes that.
     RollingBack {

@@ -14,14 +14,14 @@ use rustix::fs::FileType;
 
 use crate::dirs::Dirs;
 use crate::error::{During, Error, Result};
+use crate::forward::Work;
 use crate::meta;
 use crate::new_file::{BUFFER_LEN, Holes, pour};
 use crate::plan::{ASIDE, Placed, Plan, SLOTS, Task};
 use crate::stage_dir::Stage;
 use crate::system::Handle;
 use crate::target::Target;
-use crate::tree::{self, Policy};
-use crate::unkept::Collected;
+use crate::tree;
 use crate::writeback::{self, Writeback};
 
 /// Content one task of the thread pool stages: much more than a member of the archive, since what
@@ -29,20 +29,6 @@ use crate::writeback::{self, Writeback};
 const RUN_BYTES: u64 = 16 << 20;
 /// What a file costs beside its bytes, in bytes.
 const FILE_COST: u64 = 4 << 10;
-
-/// What staging needs to know.
-pub(crate) struct Filling<'a> {
-    pub(crate) target: &'a Target,
-    pub(crate) stage: &'a Stage,
-    pub(crate) diff: &'a DiffIndex,
-    pub(crate) plan: &'a Plan,
-    pub(crate) policy: Policy,
-    /// What of the metadata is not taken.
-    pub(crate) unkept: &'a Collected,
-    pub(crate) progress: Option<&'a Progress>,
-    /// Whether the disk is to have it all before the commit.
-    pub(crate) sync: bool,
-}
 
 /// Where the contents of a diff come from.
 pub(crate) enum Source<'a, 'r> {
@@ -52,7 +38,15 @@ pub(crate) enum Source<'a, 'r> {
     Stream(Box<DiffStream<'r>>),
 }
 
-impl Source<'_, '_> {
+impl<'a> Source<'a, '_> {
+    /// The same once more, if it can be read again.
+    pub(crate) fn again(&self) -> Option<Source<'a, 'static>> {
+        match self {
+            Source::Data(data) => Some(Source::Data(data)),
+            Source::Stream(_) => None,
+        }
+    }
+
     /// Sees that what was taken from it is to be trusted. Of an archive that was told by its end before
     /// anything was taken; of a stream that comes now.
     pub(crate) fn finish(self) -> Result<()> {
@@ -64,8 +58,8 @@ impl Source<'_, '_> {
 }
 
 /// Fills the empty stage.
-pub(crate) fn fill(filling: &Filling<'_>, source: &mut Source<'_, '_>) -> Result<()> {
-    let Filling { target, stage, diff, plan, .. } = filling;
+pub(crate) fn fill(work: &Work<'_>, source: &mut Source<'_, '_>) -> Result<()> {
+    let Work { target, stage, diff, plan, obstacles, .. } = work;
     let sys = stage.sys();
     [SLOTS, ASIDE]
         .into_iter()
@@ -76,42 +70,42 @@ pub(crate) fn fill(filling: &Filling<'_>, source: &mut Source<'_, '_>) -> Result
     let is_link = |task: &&Task<'_>| matches!(node(task), Some(Node::HardLink { .. }));
 
     let mut slots = stage.anchor.dirs();
-    for task in staged.iter().filter(is_dir) {
+    obstacles.all(staged.iter().filter(is_dir), |task| {
         let (slot, path) = (slot(task)?, &task.change.path);
         let parent = slots.parent(&slot).during("stage", path)?;
-        sys.make_dir(parent, slot.name()).during("stage", path)?;
-    }
+        sys.make_dir(parent, slot.name()).during("stage", path)
+    })?;
     let files = staged.iter().filter(|task| !is_dir(task) && !is_link(task));
     let (same, files): (Vec<&Task<'_>>, _) = files.partition(|task| same_as(task).is_some());
     let sources: HashSet<&RelPath> = same.iter().filter_map(|task| same_as(task)).collect();
     let sync_error = |error| target.error("sync", error);
-    writeback::beside(writeback::EVERY, stage, filling.sync, sync_error, |writeback| {
+    writeback::beside(writeback::EVERY, stage, work.sync, sync_error, |writeback| {
         let run = |run: &[&Task<'_>], contents: Contents<'_, '_>| {
-            filling.run(run, &sources, contents, writeback)
+            work.run(run, &sources, contents, writeback)
         };
         // Those that are the same as others come when those are there.
-        [&files, &same].into_iter().try_for_each(|tasks| match source {
-            Source::Data(data) => runs(tasks)
-                .into_par_iter()
-                .try_for_each(|tasks| run(tasks, Contents::Data(data.reader()))),
-            Source::Stream(stream) => run(tasks, Contents::Stream(stream)),
+        [&files, &same].into_iter().try_for_each(|tasks| {
+            match source {
+                Source::Data(data) => runs(tasks)
+                    .into_par_iter()
+                    .try_for_each(|tasks| run(tasks, Contents::Data(data.reader()))),
+                Source::Stream(stream) => run(tasks, Contents::Stream(stream)),
+            }?;
+            obstacles.none()
         })
     })?;
     let sources = files.into_par_iter().filter(|task| sources.contains(&task.change.path));
-    sources.try_for_each(|task| filling.set_source(task))?;
-    for task in staged.iter().filter(is_link) {
-        filling.link(task)?;
-    }
+    sources.try_for_each(|task| obstacles.pass(work.set_source(task)))?;
+    obstacles.none()?;
+    obstacles.all(staged.iter().filter(is_link), |task| work.link(task))?;
     // Inner ones first: what is made in a directory changes its time. Units get theirs once in
     // place, since a directory that may not be written cannot be moved.
-    for task in staged.iter().rev().filter(is_dir).filter(|task| !task.is_unit()) {
-        if let Some(new) = &task.change.new {
-            let slot = slot(task)?;
-            let dir = slots.dir(&slot).during("stage", &task.change.path)?;
-            filling.set(Handle::opened(dir), &task.change.path, &new.meta)?;
-        }
-    }
-    Ok(())
+    obstacles.all(staged.iter().rev().filter(is_dir).filter(|task| !task.is_unit()), |task| {
+        let (path, Some(new)) = (&task.change.path, &task.change.new) else { return Ok(()) };
+        let slot = slot(task)?;
+        let dir = slots.dir(&slot).during("stage", path)?;
+        work.stage_meta(Handle::opened(dir), path, &new.meta)
+    })
 }
 
 /// What is to be put in place, as it lies in the full stage or where it is taken from.
@@ -198,7 +192,7 @@ struct Worker<'a, 'r> {
     writeback: &'a Writeback,
 }
 
-impl Filling<'_> {
+impl Work<'_> {
     /// Makes files, those that are `sources` of others without their metadata: their mode could keep us
     /// from reading them.
     fn run(
@@ -215,18 +209,19 @@ impl Filling<'_> {
             buffer: vec![0; BUFFER_LEN],
             writeback,
         };
-        for task in tasks {
+        tasks.iter().try_for_each(|task| {
             if self.progress.is_some_and(Progress::is_cancelled) {
                 return Err(Error::Cancelled);
             }
-            let Some(new) = &task.change.new else { continue };
-            self.make(&mut worker, task, new, sources.contains(&task.change.path))?;
+            let Some(new) = &task.change.new else { return Ok(()) };
+            let made = self.make(&mut worker, task, new, sources.contains(&task.change.path));
+            self.obstacles.pass(made)?;
             if let Some(progress) = self.progress {
                 progress.add_bytes(new.node.len());
                 progress.add_item();
             }
-        }
-        Ok(())
+            Ok(())
+        })
     }
 
     fn make(
@@ -250,7 +245,7 @@ impl Filling<'_> {
                 if is_source {
                     return Ok(());
                 }
-                return self.set(Handle::opened(&file), path, &new.meta);
+                return self.stage_meta(Handle::opened(&file), path, &new.meta);
             }
             Node::Symlink { target } => sys.make_symlink(dir, name, target),
             Node::Fifo => sys.make_node(dir, name, FileType::Fifo, (0, 0)),
@@ -264,11 +259,11 @@ impl Filling<'_> {
         }
         .during("stage", path)?;
         let held = tree::hold(sys, dir, name).during("stage", path)?;
-        self.set(held.handle(), path, &new.meta)
+        self.stage_meta(held.handle(), path, &new.meta)
     }
 
     /// Sets the metadata of what was just made.
-    fn set(&self, of: Handle<'_>, path: &RelPath, meta: &Meta) -> Result<()> {
+    fn stage_meta(&self, of: Handle<'_>, path: &RelPath, meta: &Meta) -> Result<()> {
         let refused = meta::set(self.stage.sys(), of, meta, true, self.policy);
         self.unkept.add(path, refused.during("set the metadata of", path)?);
         Ok(())
@@ -281,7 +276,7 @@ impl Filling<'_> {
         let mut slots = self.stage.anchor.dirs();
         let dir = slots.parent(&slot).during("stage", path)?;
         let held = tree::hold(sys, dir, slot.name()).during("stage", path)?;
-        self.set(held.handle(), path, &new.meta)
+        self.stage_meta(held.handle(), path, &new.meta)
     }
 
     /// Writes the content of a file and makes sure that it is what the diff declares.

@@ -10,6 +10,7 @@ use crate::dirs::Dirs;
 use crate::error::{Error, Result};
 use crate::observe::{Found, Seen, UNREAD, describe, find, mtime};
 use crate::plan::{makes_dir, was_dir};
+use crate::skip::Obstacles;
 use crate::target::{Target, found_at};
 use crate::tree::Policy;
 
@@ -54,7 +55,12 @@ impl State {
 }
 
 /// The state of every change, in order.
-pub(crate) fn states(target: &Target, diff: &DiffIndex, policy: Policy) -> Result<Vec<State>> {
+pub(crate) fn states(
+    target: &Target,
+    diff: &DiffIndex,
+    policy: Policy,
+    obstacles: &Obstacles,
+) -> Result<Vec<State>> {
     let run = |changes: &[Change]| -> Vec<Result<State>> {
         let mut dirs = target.anchor.dirs();
         // The last directory that is to be made and is not there: neither is what is in it.
@@ -75,8 +81,9 @@ pub(crate) fn states(target: &Target, diff: &DiffIndex, policy: Policy) -> Resul
     };
     let runs: Vec<Vec<Result<State>>> = diff.changes().par_chunks(RUN).map(run).collect();
     // The first error in path order, whichever thread met one first.
-    let mut states = runs.into_iter().flatten().collect::<Result<Vec<State>>>()?;
-    links(target, diff, &mut states, policy)?;
+    let mut states = Vec::with_capacity(diff.changes().len());
+    obstacles.all(runs.into_iter().flatten(), |state| state.map(|state| states.push(state)))?;
+    links(target, diff, &mut states, policy, obstacles)?;
     Ok(states)
 }
 
@@ -148,7 +155,13 @@ fn comes_or_goes_with_its_directory(diff: &DiffIndex, path: &RelPath) -> bool {
 }
 
 /// Tells the state of hard links, now that those of files are known.
-fn links(target: &Target, diff: &DiffIndex, states: &mut [State], policy: Policy) -> Result<()> {
+fn links(
+    target: &Target,
+    diff: &DiffIndex,
+    states: &mut [State],
+    policy: Policy,
+    obstacles: &Obstacles,
+) -> Result<()> {
     let (mut dirs, mut others) = (target.anchor.dirs(), target.anchor.dirs());
     let state_of = |states: &[State], path: &RelPath| {
         let at = diff.position(path)?;
@@ -160,9 +173,9 @@ fn links(target: &Target, diff: &DiffIndex, states: &mut [State], policy: Policy
         let same = other.stat.st_ino == seen.stat.st_ino;
         Ok(same && seen.kind() == FileType::RegularFile)
     };
-    for (number, change) in diff.changes().iter().enumerate() {
+    obstacles.all(diff.changes().iter().enumerate(), |(number, change)| {
         if !matches!(states.get(number), Some(State::Link)) {
-            continue;
+            return Ok(());
         }
         let Found::Something(seen) = find(&mut dirs, &change.path, target.fs)? else {
             return Err(unexpected(change, None));
@@ -180,7 +193,14 @@ fn links(target: &Target, diff: &DiffIndex, states: &mut [State], policy: Policy
             None => false,
         };
         let is_old = match &change.old {
-            Some(Node::HardLink { to }) => one_file(&seen, to)?,
+            Some(Node::HardLink { to }) => {
+                // That file may have gone already, when this name was skipped.
+                let gone = match state_of(states, to) {
+                    Some((State::New, first)) if first.new.is_none() => first.old.as_ref(),
+                    _ => None,
+                };
+                one_file(&seen, to)? || gone.map_or(Ok(false), |file| seen.is(file))?
+            }
             Some(node) => seen.is(node)?,
             None => false,
         };
@@ -198,6 +218,6 @@ fn links(target: &Target, diff: &DiffIndex, states: &mut [State], policy: Policy
         if let Some(slot) = states.get_mut(number) {
             *slot = state;
         }
-    }
-    Ok(())
+        Ok(())
+    })
 }

@@ -7,12 +7,13 @@ use crate::apply::{carry_out, roll_back, undo};
 use crate::error::{Error, Result};
 use crate::forward::Work;
 use crate::report::count;
+use crate::skip::{NO_TREE, Obstacles};
 use crate::stage_dir::Stage;
 use crate::system::{Linux, System};
 use crate::target::Target;
 use crate::tree::Policy;
 use crate::unkept::Collected;
-use crate::{Aborted, Applied, ApplyOptions, ApplyStatus, journal};
+use crate::{Aborted, Applied, ApplyOptions, ApplyStatus, Obstacle, journal};
 
 /// What the tree at `path` says of earlier applies. Reads only. But if the stage there does not look like ours, it makes
 /// a file beside it, to see how the file system shows our files, and removes that again.
@@ -35,6 +36,7 @@ pub fn apply_status(path: impl AsRef<Path>) -> Result<ApplyStatus> {
     }
     let journal = journal::read(&target, &stage)?;
     let (base, result) = (journal.diff.base(), journal.diff.result());
+    let result = (result != NO_TREE).then_some(result);
     Ok(match goes_forward(&target, &stage)? {
         true => ApplyStatus::Unfinished { base, result },
         false => ApplyStatus::RollingBack { base },
@@ -139,7 +141,8 @@ fn with_journal<T>(
     let policy = Policy { privileged: journal.privileged };
     let (diff, plan) = (&journal.diff, &journal.plan);
     let unkept = &Collected::default();
-    each(&Work { target, stage, diff, plan, policy, unkept, sync: journal.sync })
+    let (sync, obstacles) = (journal.sync, &Obstacles::new(Obstacle::Undo));
+    each(&Work { target, stage, diff, plan, policy, unkept, obstacles, progress: None, sync })
 }
 
 pub(crate) fn has_journal(target: &Target, stage: &Stage) -> Result<bool> {

@@ -38,6 +38,7 @@ pub(super) enum Call {
 }
 
 type Hook = Box<dyn Fn(Call) -> Fate + Send + Sync>;
+type Refusal = Box<dyn Fn(&Path) -> bool + Send + Sync>;
 
 /// See the module.
 pub(super) struct Meddler {
@@ -51,6 +52,8 @@ pub(super) struct Meddler {
     pub(super) shows: Option<(u32, u32)>,
     /// What inode numbers are more than they are: another when it is mounted again.
     pub(super) numbers_from: Option<u64>,
+    /// What may not be renamed or removed, nor be taken for a name, as in a directory of somebody else.
+    pub(super) refuses: Option<Refusal>,
     root: OnceLock<PathBuf>,
 }
 
@@ -68,6 +71,7 @@ impl Meddler {
             by_prefix: false,
             shows: None,
             numbers_from: None,
+            refuses: None,
             root,
         }
     }
@@ -92,6 +96,13 @@ impl Meddler {
             Fate::Fails(errno) => Err(errno.into()),
             Fate::LeftOut => Ok(()),
             Fate::Made => make(&*self.inner),
+        }
+    }
+
+    fn may_change(&self, dir: &dyn AsFd, name: &[u8]) -> io::Result<()> {
+        match &self.refuses {
+            Some(refuses) if refuses(&join(dir, name)) => Err(Errno::PERM.into()),
+            _ => Ok(()),
         }
     }
 
@@ -211,10 +222,12 @@ impl System for Meddler {
     }
 
     fn remove_dir(&self, dir: &dyn AsFd, name: &[u8]) -> io::Result<()> {
+        self.may_change(dir, name)?;
         self.change(Call::Change, |inner| inner.remove_dir(dir, name))
     }
 
     fn remove_file(&self, dir: &dyn AsFd, name: &[u8]) -> io::Result<()> {
+        self.may_change(dir, name)?;
         self.change(Call::Change, |inner| inner.remove_file(dir, name))
     }
 
@@ -226,6 +239,8 @@ impl System for Meddler {
         new_name: &[u8],
         keep: bool,
     ) -> io::Result<()> {
+        self.may_change(from, name)?;
+        self.may_change(to, new_name)?;
         self.change(Call::Change, |inner| {
             let file = |dir: &dyn AsFd, name: &[u8]| {
                 let stat = inner.stat_at(dir, name).ok()?;

@@ -22,5 +22,6 @@ mod links;
 mod meddler;
 mod metadata;
 mod power;
+mod skip;
 mod state;
 mod swapped;

@@ -36,9 +36,11 @@ pub(super) fn status(dir: &Path, console: &mut Console) -> Result<Answer> {
     console.line(text)?;
     if let ApplyStatus::Unfinished { base, result } = status {
         document.insert("base".into(), base.to_string().into());
-        document.insert("result".into(), result.to_string().into());
+        let to = result.map(|result| result.to_string());
+        document.insert("result".into(), to.clone().into());
         console.line(format_args!("from {base}"))?;
-        console.line(format_args!("to   {result}"))?;
+        let to = to.unwrap_or_else(|| "the new tree, less what was skipped".into());
+        console.line(format_args!("to   {to}"))?;
     }
     console.document(document)?;
     Ok(if status == ApplyStatus::Clean { Answer::Yes } else { Answer::No })
