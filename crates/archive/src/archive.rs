@@ -17,7 +17,7 @@ use crate::frame_reader::{FrameReader, TarStream};
 use crate::frames::FRAME_LEN;
 use crate::layout::{Layout, Placed};
 use crate::table::TABLE;
-use crate::{DiffData, Error, ReadAt, open, volumes};
+use crate::{DiffData, Error, Labels, ReadAt, open, volumes};
 
 /// An archive opened by its table alone, which takes one or two small reads at its end. What
 /// changed at a path is in one block of some 6 KiB, read when it is asked for.
@@ -30,6 +30,7 @@ pub struct Archive(pub(crate) Arc<Opened>);
 pub(crate) struct Opened {
     pub(crate) stream: TarStream,
     pub(crate) layout: Layout,
+    pub(crate) labels: Labels,
     /// The most that the diff may take in memory.
     pub(crate) max_held: u64,
     /// The part of the archive that was read to open it.
@@ -85,6 +86,11 @@ impl Archive {
     /// The root of the tree that the archive's diff leads to.
     pub fn result(&self) -> TreeId {
         self.0.layout.head.result
+    }
+
+    /// What whoever made the archive wrote on it.
+    pub fn labels(&self) -> &Labels {
+        &self.0.labels
     }
 
     /// The archive's file, or whatever it was called when it was opened; of volumes the last one.

@@ -13,7 +13,7 @@ use rustix::fs::OFlags;
 use rustix::io::Errno;
 
 use crate::writer::{self, Slot, check_cancelled};
-use crate::{Archive, DiffData, Error, Format, open, volumes};
+use crate::{Archive, DiffData, Error, Format, Labels, open, volumes};
 
 /// So much is read at a time.
 const PIECE_LEN: u64 = 256 << 10;
@@ -28,6 +28,8 @@ pub struct ArchiveOptions {
     /// Which signatures the archive has: those that an index takes from it which is to be made of the old
     /// one. Who keeps all archives from the first on can do without, and make them again.
     pub signatures: Signatures,
+    /// What is written on the archive: 64 KiB at most.
+    pub labels: Labels,
     /// Counts the bytes read from the tree and the contents done; its flag stops the work.
     pub progress: Option<Arc<Progress>>,
 }

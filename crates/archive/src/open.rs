@@ -93,7 +93,7 @@ pub(crate) fn open(source: Box<dyn ReadAt>, path: PathBuf, from: u64) -> Result<
     let size = source.size().map_err(|error| Error::io("read", &path, error))?;
     let end = End { source: &*source, path: &path, size, from };
     let (format, trailer, packed) = end.read()?;
-    let Table { head, frames, blocks, deltas } = end.table(format, &trailer, &packed)?;
+    let Table { head, frames, blocks, deltas, labels } = end.table(format, &trailer, &packed)?;
     let read = trailer.table_offset.min(end.tail_at())..size;
     let stream = TarStream::new(source, path, format, &frames)?;
     let wrong = |problem| stream.damaged(TABLE, trailer.table_offset, problem);
@@ -113,7 +113,7 @@ pub(crate) fn open(source: Box<dyn ReadAt>, path: PathBuf, from: u64) -> Result<
     if let Some(problem) = too_much(layout.held(), max_held) {
         return Err(stream.damaged(DIFF, 0, problem));
     }
-    Ok(Archive(Arc::new(Opened { stream, layout, max_held, end: read })))
+    Ok(Archive(Arc::new(Opened { stream, layout, labels, max_held, end: read })))
 }
 
 /// The archive with all of its diff, which may take `most` bytes of memory.

@@ -11,6 +11,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::codec::Packer;
 use crate::frames::{FRAME_LEN, Frame};
+use crate::labels::{self, Labels};
 use crate::{Format, tar_entry};
 
 /// The name of the tar entry.
@@ -21,6 +22,7 @@ const HEAD: u32 = 1;
 const MEMBERS: u32 = 2;
 const BLOCKS: u32 = 3;
 const DELTAS: u32 = 4;
+const LABELS: u32 = 5;
 const ROWS_PER_SECTION: usize = 1 << 16;
 
 /// What a reader needs to know where everything lies.
@@ -34,6 +36,7 @@ pub(crate) struct Table {
     /// The length of every stored delta, in path order. (Whole files have the length that the
     /// diff says.)
     pub(crate) deltas: Vec<u64>,
+    pub(crate) labels: Labels,
 }
 
 /// What the archive is, and how long what precedes the contents.
@@ -86,6 +89,11 @@ impl Table {
         {
             writer.section(section)?;
         }
+        if !self.labels.is_empty() {
+            labels::check(&self.labels)?;
+            let rows: Vec<(&String, &String)> = self.labels.iter().collect();
+            writer.section(&Section::encode(LABELS, &rows)?)?;
+        }
         writer.finish()
     }
 
@@ -136,9 +144,18 @@ impl Table {
         }
         let count = |kind: u32| sections.of_kind(kind).count();
         let known: usize = [HEAD, MEMBERS, BLOCKS, DELTAS].into_iter().map(count).sum();
+        let labels = sections.of_kind(LABELS).next();
+        let known = known + usize::from(labels.is_some());
         if known != sections.count() || count(HEAD) != 1 {
             return Err("it has other sections than a table of frames".to_owned());
         }
+        let labels = match labels {
+            Some(number) if labels::may_be(sections.raw_len(number) as u64) => {
+                labels::read(sections.decode(number).map_err(|error| error.to_string())?)?
+            }
+            Some(_) => return Err("its labels are too long".to_owned()),
+            None => Labels::new(),
+        };
         let decode = || {
             let head = sections.of_kind(HEAD).next().unwrap_or(usize::MAX);
             Ok(Table {
@@ -146,6 +163,7 @@ impl Table {
                 frames: sections.decode_all(MEMBERS)?,
                 blocks: sections.decode_all(BLOCKS)?,
                 deltas: sections.decode_all(DELTAS)?,
+                labels,
             })
         };
         decode().map_err(|error: SectionError| error.to_string())
@@ -262,22 +280,50 @@ mod tests {
             frames: (0..70_000).map(frame).collect(),
             blocks: (0..500).map(row).collect(),
             deltas: vec![0, 1, u64::MAX],
+            labels: [("host", "here"), ("path", "/tree")]
+                .map(|(name, text)| (name.to_owned(), text.to_owned()))
+                .into(),
         };
         let bytes = table.to_bytes().unwrap();
         assert_eq!(Table::from_bytes(bytes, 1 << 20), Ok(table));
 
         let frame = Frame { stored: 1 << 20, len: 1 << 20, check: [0; 8] };
         let (blocks, deltas) = (Vec::new(), Vec::new());
-        let long = Table { head: head(), frames: vec![frame; 1 << 20], blocks, deltas };
+        let labels = Labels::new();
+        let long = Table { head: head(), frames: vec![frame; 1 << 20], blocks, deltas, labels };
         let error = Table::from_bytes(long.to_bytes().unwrap(), 1000).unwrap_err();
         assert_eq!(error, "it lists more than the archive can hold");
+    }
+
+    /// Labels are bounded, and there is one way to write them.
+    #[test]
+    fn labels_that_are_too_long_or_out_of_order_are_refused() {
+        let table = |labels: &[(&str, &str)]| {
+            let rows: Vec<(&str, &str)> = labels.to_vec();
+            let mut writer = Writer::new(Vec::new(), FILE_KIND).unwrap();
+            writer.section(&Section::encode(HEAD, &head()).unwrap()).unwrap();
+            writer.section(&Section::encode(LABELS, &rows).unwrap()).unwrap();
+            Table::from_bytes(writer.finish().unwrap(), 1 << 20)
+        };
+        let ends: Vec<String> =
+            table(&[("a", ""), ("b", "x")]).unwrap().labels.into_values().collect();
+        assert_eq!(ends, ["", "x"]);
+        let long = "x".repeat(64 << 10);
+        for bad in [&[("b", ""), ("a", "")][..], &[("a", ""), ("a", "")], &[("a", &long)]] {
+            assert!(table(bad).unwrap_err().contains("its labels are"), "{bad:?}");
+        }
+        let labels = [("a".to_owned(), long)].into();
+        let (frames, blocks, deltas) = (Vec::new(), Vec::new(), Vec::new());
+        let written = Table { head: head(), frames, blocks, deltas, labels }.to_bytes();
+        assert!(matches!(written, Err(SectionError::Encode(_))));
     }
 
     #[test]
     fn tables_of_several_members_come_back() {
         // Deltas of all lengths do not compress.
         let deltas = (1..400_000u64).map(|n| n.wrapping_mul(0x9e37_79b9_7f4a_7c15)).collect();
-        let table = Table { head: head(), frames: Vec::new(), blocks: Vec::new(), deltas };
+        let labels = Labels::new();
+        let table = Table { head: head(), frames: Vec::new(), blocks: Vec::new(), deltas, labels };
         let body = table.to_bytes().unwrap();
         assert!(body.len() > 2 * FRAME_LEN);
         for format in [Format::Gzip, Format::Zstd] {

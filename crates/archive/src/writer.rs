@@ -57,7 +57,8 @@ where
         let head = write_head(&mut tar, diff, &encoded, volume_len)?;
         let (blocks, deltas) = write_contents(&mut tar, &encoded, &contents, ahead)?;
         let (frames, table_offset) = tar.settle().map_err(Error::Write)?;
-        let table = Table { head, frames: frames.to_vec(), blocks, deltas };
+        let table =
+            Table { head, frames: frames.to_vec(), blocks, deltas, labels: options.labels.clone() };
         let end = table_and_trailer(&table, table_offset, packer)?;
         let out = tar.get_mut();
         before_table(out)

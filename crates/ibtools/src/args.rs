@@ -77,6 +77,8 @@ pub(crate) enum Verb {
     /// Add a snapshot of a directory to a store: all of it, or what has changed
     #[command(after_help = PATTERNS)]
     Backup(BackupArgs),
+    /// List the snapshots in a store
+    Snapshots(SnapshotsArgs),
     /// Bring a directory to the snapshot that archives lead to
     Apply(ApplyArgs),
     /// Bring back a snapshot, or single paths of it, out of a store or archives
@@ -229,6 +231,9 @@ pub(crate) struct BackupArgs {
     /// Make the store if there is none
     #[arg(long)]
     pub(crate) init: bool,
+    /// A name for the directory, by which the store knows it when it has moved, or is on another machine
+    #[arg(long = "as", value_name = "NAME", value_parser = name)]
+    pub(crate) name: Option<String>,
     /// Make a full backup, even if nothing has changed
     #[arg(long)]
     pub(crate) full: bool,
@@ -396,6 +401,12 @@ pub(crate) struct ShowArgs {
 }
 
 #[derive(Debug, clap::Args)]
+pub(crate) struct SnapshotsArgs {
+    /// The store
+    pub(crate) store: PathBuf,
+}
+
+#[derive(Debug, clap::Args)]
 pub(crate) struct CompareArgs {
     #[command(flatten)]
     pub(crate) tree: Tree,
@@ -418,6 +429,14 @@ fn large_size(text: &str) -> Result<u64, String> {
     let (number, unit) = units.into_iter().find_map(with_unit).unwrap_or((text, 1));
     let number: u64 = number.parse().map_err(|_| "not a number of bytes".to_owned())?;
     number.checked_mul(unit).ok_or_else(|| "too large".to_owned())
+}
+
+/// A name that a line has room for.
+fn name(text: &str) -> Result<String, String> {
+    match text.is_empty() || text.len() > 255 {
+        true => Err("a name has 1 to 255 bytes".to_owned()),
+        false => Ok(text.to_owned()),
+    }
 }
 
 /// A number over 0.

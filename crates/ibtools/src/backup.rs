@@ -5,8 +5,8 @@ use std::sync::Arc;
 use anyhow::{Context, Result, anyhow};
 use incremental_backups_tools::store::{Contents, Name};
 use incremental_backups_tools::{
-    ArchiveOptions, BackupOptions, BackupReport, DirStore, Error, Format, ProblemKind, Repository,
-    ScanOptions, SnapshotId,
+    ArchiveOptions, BackupOptions, BackupReport, DirStore, Error, Format, Origin, ProblemKind,
+    Repository, ScanOptions, SnapshotId,
 };
 use indicatif::HumanBytes;
 
@@ -25,6 +25,8 @@ pub(crate) fn run(args: &BackupArgs, console: &mut Console) -> Result<Answer> {
     let dir = scan::open(&args.tree)?;
     scan::check_store(&dir, &args.store)?;
     let store = open(args)?;
+    let origin = Origin::of(&dir, args.name.as_deref());
+    let origin = origin.with_context(|| format!("cannot read {}", shown(&args.tree.dir)))?;
     let report = {
         let ticker = console.ticker("backing up", None);
         let progress = Some(Arc::clone(ticker.progress()));
@@ -33,6 +35,7 @@ pub(crate) fn run(args: &BackupArgs, console: &mut Console) -> Result<Answer> {
             full_after: args.full_after,
             full_ratio: args.full_ratio,
             allow_emptied: args.allow_emptied,
+            origin: Some(origin),
             scan: ScanOptions { progress: progress.clone(), ..scan::options(&args.tree) },
             archive: ArchiveOptions {
                 format: args.zstd.then_some(Format::Zstd),
@@ -82,6 +85,9 @@ fn explained(error: Error) -> anyhow::Error {
         Error::StoreInside { path } => anyhow!(
             "the store is in the directory, at {path}, and would become part of the backup: keep it elsewhere, or \
              leave it out with --exclude"
+        ),
+        Error::OtherOrigin { .. } => anyhow!(
+            "{error}: make a store of its own for it with `ibtools init`, or say with --as NAME that it is the same tree"
         ),
         other => other.into(),
     }

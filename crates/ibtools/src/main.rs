@@ -19,6 +19,7 @@ mod restore;
 mod rsync;
 mod scan;
 mod show;
+mod snapshots;
 mod source;
 mod squash;
 mod threads;
@@ -67,6 +68,7 @@ fn verb(args: &Args) -> Result<Answer> {
         Verb::Diff(args) => diff::run(args, &mut console),
         Verb::Init(args) => init::run(args, &mut console),
         Verb::Backup(args) => backup::run(args, &mut console),
+        Verb::Snapshots(args) => snapshots::run(args, &mut console),
         Verb::Apply(args) => apply::run(args, &mut console),
         Verb::Restore(args) => restore::run(args, &mut console),
         Verb::Squash(args) => squash::run(args, &mut console),

@@ -20,7 +20,7 @@ fn backed_up() -> (Place, BTreeMap<String, Snapshot>) {
             edit(&place);
         }
         place.write("tree/step", step.to_string());
-        let made = place.ibtools("backup --init tree store --json").json();
+        let made = place.ibtools("backup --init --as tree tree store --json").json();
         known.insert(made["snapshot"].as_str().unwrap().to_owned(), place.snapshot("tree"));
     }
     place.write("tree/step", "last");
@@ -91,7 +91,7 @@ fn sweep(command: &str, wanted: impl Fn(&BTreeMap<String, Snapshot>) -> Vec<&Str
 
 #[test]
 fn a_killed_backup_loses_nothing_and_is_made_by_the_same_command() {
-    sweep("backup --init tree store", |known| known.keys().collect(), 10);
+    sweep("backup --init --as tree tree store", |known| known.keys().collect(), 10);
 }
 
 #[test]

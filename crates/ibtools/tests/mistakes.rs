@@ -138,3 +138,44 @@ fn names_of_places_on_other_machines_are_refused() {
     place.ibtools("backup --init tree ./me@host:dir").good();
     place.ibtools("backup tree me@host:dir").good();
 }
+
+/// A store keeps the snapshots of one tree. Another one is not taken for it: all of the first would count as deleted.
+#[test]
+fn another_source_is_refused_unless_it_is_said_to_be_the_same() {
+    let place = backed_up();
+    place.write("music/song", "la");
+    let said = ["the store has the snapshots of ", "/tree", "/music is another tree", "--as NAME"];
+    place.ibtools("backup music store").bad(&said);
+    assert!(place.ibtools("show store").good().contains("2 snapshots"));
+    // The tree moves.
+    fs::rename(place.path("tree"), place.path("moved")).unwrap();
+    place.ibtools("backup moved store").bad(&["/moved is another tree"]);
+    place.write("moved/new", "more");
+    place.ibtools("backup moved store --as tree").good();
+    fs::rename(place.path("moved"), place.path("again")).unwrap();
+    place.ibtools("backup again store --as tree").good();
+    place
+        .ibtools("backup again store --as music")
+        .bad(&["(tree), and ", "(music) is another tree"]);
+    assert_eq!(place.ibtools("backup again store --as=").code, Some(2), "no name is none");
+    // A copy of the archives knows whose they are, and so does a squashed one.
+    let before = place.ibtools("snapshots store --json").json();
+    place.ibtools("prune store --keep-last 1").good();
+    let list = place.ibtools("snapshots store --json").json();
+    assert_eq!(list["snapshots"].as_array().unwrap().len(), 1);
+    for key in ["host", "path", "name", "files", "bytes", "snapshot"] {
+        assert_eq!(list["snapshots"][0][key], before["snapshots"][2][key], "{key}");
+    }
+    place.ibtools("backup music store").bad(&["(tree)"]);
+}
+
+/// The same tree gives the same archive, whoever backs it up and wherever: only a store notes that.
+#[test]
+fn an_archive_outside_a_store_says_nothing_of_its_maker() {
+    let place = Place::new();
+    plant(&place);
+    place.ibtools("diff tree -o one.tgz").good();
+    fs::rename(place.path("tree"), place.path("other")).unwrap();
+    place.ibtools("diff other -o two.tgz").good();
+    assert!(fs::read(place.path("one.tgz")).unwrap() == fs::read(place.path("two.tgz")).unwrap());
+}

@@ -125,10 +125,10 @@ pub use ::apply::{
     in_made_dir, preview_diff, recover, recover_with,
 };
 pub use repository::{
-    BackupOptions, BackupReport, DirStore, Error, Keep, Known, Made, PruneOptions, PruneReport,
-    Repaired, Repository, Restorable, RestoreOptions, RestoreReport, Result, Skipped, SnapshotId,
-    Snapshots, Squashed, Store, Unusable, Verified, VerifiedStore, pack, plan_restore, restore,
-    store, verify_archives,
+    BackupOptions, BackupReport, DirStore, Error, Keep, Known, Made, Origin, PruneOptions,
+    PruneReport, Repaired, Repository, Restorable, RestoreOptions, RestoreReport, Result, Skipped,
+    SnapshotId, SnapshotInfo, Snapshots, Squashed, Store, Unusable, Verified, VerifiedStore, pack,
+    plan_restore, restore, store, verify_archives,
 };
 
 pub use archive::{Archive, ArchiveOptions, DiffData, DiffStream, Format, Snapshot};

@@ -17,6 +17,7 @@ use self::base::{Indexes, Newest, is_index_damage, newest};
 use crate::Repository;
 use crate::chains::with_limit;
 use crate::error::{Error, Result};
+use crate::origin::{self, Origin};
 use crate::pack::pack;
 use crate::store::{self, ArchiveName, Name, SnapshotId, Snapshots, Store, Stored, failed};
 
@@ -35,6 +36,9 @@ pub struct BackupOptions {
     pub scan: ScanOptions,
     /// Back up even if nearly all that the last backup has is gone: over nine in ten entries, and more than ten.
     pub allow_emptied: bool,
+    /// Whose tree it is. It is noted in the snapshot, with how much there is, and another tree than that of the newest
+    /// snapshot is refused. `None`: nothing is noted and nothing asked.
+    pub origin: Option<Origin>,
     /// How the archive is written; always without signatures, which the store's index has.
     pub archive: ArchiveOptions,
 }
@@ -94,7 +98,7 @@ impl<S: Store> Repository<S> {
     /// damaged too, the backup is a full one.
     ///
     /// # Errors
-    /// [`Error::Busy`] when another process is changing the store, [`Error::StoreInside`], [`Error::Emptied`],
+    /// [`Error::Busy`] when another process is changing the store, [`Error::StoreInside`], [`Error::OtherOrigin`], [`Error::Emptied`],
     /// [`Error::Store`], [`Error::Archived`], [`Error::Index`], [`Error::TooManyOpen`], [`Error::EndOfTime`].
     pub fn backup(&self, dir: &Dir, options: &BackupOptions) -> Result<BackupReport> {
         let _lock = store::lock(self.store())?;
@@ -115,6 +119,12 @@ fn back_up(dir: &Dir, store: &dyn Store, options: &BackupOptions) -> Result<Back
     let clock_behind = before.filter(|before| *before > SnapshotId::now());
     let mut unusable = Vec::new();
     let newest = newest(store, snapshots.clone(), &mut unusable)?;
+    if let (Some(given), Some(before)) =
+        (&options.origin, newest.as_ref().and_then(|newest| newest.origin.clone()))
+        && !given.is_same(&before)
+    {
+        return Err(Error::OtherOrigin { before, given: given.clone() });
+    }
     let mut indexes = Indexes::open(store, &snapshots, &mut unusable)?;
     let (index, made) = loop {
         let work = Work { dir, store, options, newest: newest.as_ref(), indexes: &indexes };
@@ -209,8 +219,12 @@ impl Work<'_> {
             let clock = Some(started.get()).filter(|clock| *clock != snapshot);
             let name = ArchiveName { to: snapshot, since, clock, format };
             // The index has the signatures, and they can be made again of all archives together.
-            let archive =
-                ArchiveOptions { signatures: Signatures::None, ..options.archive.clone() };
+            let labels = options.origin.as_ref().map(|origin| origin::labels(origin, index));
+            let archive = ArchiveOptions {
+                signatures: Signatures::None,
+                labels: labels.unwrap_or_default(),
+                ..options.archive.clone()
+            };
             let put = store::put(store, Name::Archive(name), |out| {
                 Ok(DiffData::write(dir, &base, &diff, out, &archive)?)
             });

@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use dirindex::{RelPath, TreeId, escape};
 
 use crate::Skipped;
+use crate::origin::Origin;
 use crate::store::marker;
 use crate::store::{Contents, SnapshotId};
 
@@ -43,6 +44,14 @@ pub enum Error {
     Marker {
         /// Why, and what to do.
         detail: String,
+    },
+    /// The store has the snapshots of another tree.
+    #[error("the store has the snapshots of {before}, and {given} is another tree")]
+    OtherOrigin {
+        /// Whose tree the newest snapshot is of.
+        before: Origin,
+        /// Whose tree was to be backed up.
+        given: Origin,
     },
     /// So many files are open that no more can be opened. It says nothing of those that were to be read.
     #[error("too many open files: raise the limit, as with `ulimit -n`")]

@@ -36,6 +36,8 @@
 mod backup;
 mod chains;
 mod error;
+mod list;
+mod origin;
 mod pack;
 mod prune;
 mod repair;
@@ -48,6 +50,8 @@ pub use self::repository::Repository;
 pub use backup::{BackupOptions, BackupReport, Made, Unusable};
 pub use chains::Skipped;
 pub use error::{Error, Result};
+pub use list::SnapshotInfo;
+pub use origin::{Origin, Size};
 pub use pack::pack;
 pub use prune::{PruneOptions, PruneReport, Squashed};
 pub use repair::Repaired;

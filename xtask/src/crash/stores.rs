@@ -50,7 +50,8 @@ pub(super) fn prepare(program: &Path, home: &Path) -> Result<Vec<Job>> {
     let mut known = BTreeMap::new();
     for (number, (state, date)) in states.iter().zip(dates).enumerate() {
         tree::copy(state, &five.join("tree"))?;
-        let (status, errors) = run(&["backup", "--init", "tree", "store"]).plain(&five)?;
+        let (status, errors) =
+            run(&["backup", "--init", "--as", "tree", "tree", "store"]).plain(&five)?;
         ensure!(status.success(), "backup {number}: {errors}");
         let before = number.checked_sub(1).and_then(|before| dates.get(before)).copied();
         rename_newest(&five.join("store"), date, before)?;
@@ -80,8 +81,8 @@ pub(super) fn prepare(program: &Path, home: &Path) -> Result<Vec<Job>> {
         let states = States { program, kept: part(true), removed: part(false), added };
         Job { name, run: run(args), start: at(start), kind: Kind::Store(states) }
     };
-    let first_backup = ["backup", "--init", "tree", "store"];
-    let backup = ["backup", "tree", "store"];
+    let first_backup = ["backup", "--init", "--as", "tree", "tree", "store"];
+    let backup = ["backup", "--as", "tree", "tree", "store"];
     let prune = ["prune", "store", "--keep-monthly", "9"];
     let monthly = [dates[0], dates[2], dates[4]];
     Ok(vec![

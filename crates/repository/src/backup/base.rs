@@ -8,6 +8,7 @@ use dirindex::{DirIndex, TreeId};
 use super::{BackupOptions, Unusable};
 use crate::chains::{self, Skipped};
 use crate::error::{Error, Result};
+use crate::origin::Origin;
 use crate::store::{self, Name, SnapshotId, Snapshots, Store, StoredArchive};
 
 /// The snapshot that a backup starts from.
@@ -15,6 +16,8 @@ pub(super) struct Newest {
     pub(super) snapshot: SnapshotId,
     chain: Vec<StoredArchive>,
     pub(super) tree: TreeId,
+    /// Whose tree it is, if that was noted.
+    pub(super) origin: Option<Origin>,
     /// All there is, but for newer archives that are damaged.
     snapshots: Snapshots,
 }
@@ -29,11 +32,13 @@ pub(super) fn newest(
     loop {
         let Some(snapshot) = snapshots.restorable().next_back() else { return Ok(None) };
         let Some(chain) = snapshots.chain_to(snapshot) else { return Ok(None) };
-        let opened =
-            chains::open(store, &chain).map(|archives| archives.last().map(Archive::result));
+        let end = |last: &Archive| (last.result(), Origin::from_labels(last.labels()));
+        let opened = chains::open(store, &chain).map(|archives| archives.last().map(end));
         match opened.map_err(|failed| *failed) {
             Ok(None) => return Ok(None),
-            Ok(Some(tree)) => return Ok(Some(Newest { snapshot, chain, tree, snapshots })),
+            Ok(Some((tree, origin))) => {
+                return Ok(Some(Newest { snapshot, chain, tree, origin, snapshots }));
+            }
             Err((fault, error)) => match fault.archive() {
                 Some(archive) if is_damage(&error) => {
                     snapshots = fault.left_of(&snapshots);

@@ -186,6 +186,7 @@ impl<'a> Work<'a> {
     ) -> Result<()> {
         let parts: Vec<ArchiveName> = parts.iter().map(|part| part.name).collect();
         let parts = self.open(&parts)?;
+        let labels = parts.last().map(|last| last.labels().clone());
         let parts = parts.iter().map(Archive::load).collect::<Result<Vec<_>, _>>()?;
         // What is below a directory that moved as a whole, only the archives before tell.
         let collapsed = parts.iter().any(|part| part.diff().moved_trees().next().is_some());
@@ -194,7 +195,9 @@ impl<'a> Work<'a> {
             true => DiffData::squash_from(Snapshot::open(&self.open(before)?)?.tree()?, &parts)?,
         };
         let (format, signatures) = (Some(name.format), Signatures::None);
-        let options = ArchiveOptions { format, signatures, ..self.options.clone() };
+        // Where the last part leads, the squashed one does.
+        let labels = labels.unwrap_or_default();
+        let options = ArchiveOptions { format, signatures, labels, ..self.options.clone() };
         let put =
             store::put(self.store, Name::Archive(name), |out| Ok(data.repack_to(out, &options)?));
         put.map(drop)

@@ -1,0 +1,71 @@
+//! The verb `snapshots`: what snapshots a store has.
+
+use anyhow::{Context, Result};
+use incremental_backups_tools::{SnapshotId, SnapshotInfo};
+use indicatif::HumanBytes;
+use jiff::Timestamp;
+use serde_json::Value;
+
+use crate::Answer;
+use crate::args::SnapshotsArgs;
+use crate::console::{Console, in_words, number_of, shown};
+use crate::json::{object, put_file};
+use crate::source::open_to_read;
+
+/// `ibtools snapshots`
+pub(crate) fn run(args: &SnapshotsArgs, console: &mut Console) -> Result<Answer> {
+    let store = open_to_read(&args.store)?;
+    let list = store.list().with_context(|| format!("cannot list {}", shown(&args.store)))?;
+    let mut document = object([("snapshots", list.iter().map(json).collect::<Value>())]);
+    put_file(&mut document, "store", &args.store);
+    console.document(document)?;
+    for info in &list {
+        if let Some(error) = &info.error {
+            console.warn(format_args!("{}: {}", info.id, in_words(error)));
+        }
+        console.line(line(info))?;
+    }
+    let added = list.iter().map(|info| info.added).sum();
+    let count = number_of(list.len(), "snapshot");
+    console.line(format_args!("{count}, {}", HumanBytes(added)))?;
+    Ok(Answer::Yes)
+}
+
+/// `ID  TIME  FILES  BYTES  +ADDED  HOST:PATH`, with what is not known left blank.
+fn line(info: &SnapshotInfo) -> String {
+    let SnapshotInfo { id, time, origin, size, added, is_full, is_restorable, .. } = info;
+    let files = size.map(|size| number_of(size.files as usize, "file")).unwrap_or_default();
+    let bytes = size.map(|size| HumanBytes(size.bytes).to_string()).unwrap_or_default();
+    let added = format!("+{}", HumanBytes(*added));
+    let full = if *is_full { "full" } else { "" };
+    let lost = if *is_restorable { "" } else { ", lost: what it starts from is missing" };
+    let origin = origin.as_ref().map(ToString::to_string).unwrap_or_default();
+    let time = date(*time);
+    let line =
+        format!("{id}  {time}  {files:>14}  {bytes:>10}  {added:>12}  {full:4}  {origin}{lost}");
+    line.trim_end().to_owned()
+}
+
+/// `2026-11-22 16:18:58`, in UTC
+fn date(time: SnapshotId) -> String {
+    let time = Timestamp::from_second(time.secs()).unwrap_or_default();
+    time.strftime("%Y-%m-%d %H:%M:%S").to_string()
+}
+
+fn json(info: &SnapshotInfo) -> Value {
+    let SnapshotInfo { id, time, origin, size, added, is_full, is_restorable, error } = info;
+    let name = origin.as_ref().and_then(|origin| origin.name.clone());
+    Value::from(object([
+        ("snapshot", id.to_string().into()),
+        ("time", time.to_string().into()),
+        ("host", origin.as_ref().map(|origin| origin.host.clone()).into()),
+        ("path", origin.as_ref().map(|origin| origin.path.clone()).into()),
+        ("name", name.into()),
+        ("files", size.map(|size| size.files).into()),
+        ("bytes", size.map(|size| size.bytes).into()),
+        ("added", (*added).into()),
+        ("full", (*is_full).into()),
+        ("restorable", (*is_restorable).into()),
+        ("problem", error.as_ref().map(|error| in_words(error)).into()),
+    ]))
+}

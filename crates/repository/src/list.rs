@@ -1,0 +1,60 @@
+//! [`list`](Repository::list): what is known of each snapshot without reading it.
+
+use archive::Archive;
+
+use crate::Repository;
+use crate::error::{Error, Result};
+use crate::origin::{Origin, Size};
+use crate::store::{self, SnapshotId, Store};
+
+/// A snapshot in a list.
+#[derive(Debug)]
+pub struct SnapshotInfo {
+    /// Its id.
+    pub id: SnapshotId,
+    /// When it was taken, as the clock said.
+    pub time: SnapshotId,
+    /// Whose tree it is of, if that was noted.
+    pub origin: Option<Origin>,
+    /// How much it has, if that was noted.
+    pub size: Option<Size>,
+    /// How many bytes the archive has that leads there: what the snapshot added.
+    pub added: u64,
+    /// Whether that archive is a full backup.
+    pub is_full: bool,
+    /// Whether there is a chain of archives to it.
+    pub is_restorable: bool,
+    /// Why the archive cannot be opened, if it cannot.
+    pub error: Option<Error>,
+}
+
+impl<S: Store> Repository<S> {
+    /// Every snapshot, the oldest first. Opens one archive of each by its end.
+    ///
+    /// # Errors
+    /// [`Error::Store`], [`Error::TooManyOpen`].
+    pub fn list(&self) -> Result<Vec<SnapshotInfo>> {
+        let snapshots = self.snapshots()?;
+        let mut list = Vec::new();
+        for id in snapshots.all() {
+            let chain = snapshots.chain_to(id);
+            let is_restorable = chain.is_some();
+            let last = chain.and_then(|chain| chain.last().copied());
+            let any = || snapshots.archives().iter().find(|archive| archive.name.to == id).copied();
+            let Some(last) = last.or_else(any) else { continue };
+            let opened = store::open_archive(self.store(), &last.name);
+            let labels = opened.as_ref().map(Archive::labels).ok();
+            list.push(SnapshotInfo {
+                id,
+                time: snapshots.clock(id).unwrap_or(id),
+                origin: labels.and_then(Origin::from_labels),
+                size: labels.and_then(Size::from_labels),
+                added: last.size,
+                is_full: last.name.since.is_none(),
+                is_restorable,
+                error: opened.err(),
+            });
+        }
+        Ok(list)
+    }
+}
