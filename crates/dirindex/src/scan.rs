@@ -122,8 +122,9 @@ impl DirIndex {
         if let Some(known) = scan.known() {
             keep_unreadable(&mut records, &problems, known);
         }
-        let top = rustix::fs::fstat(dir.root()).ok().map(|stat| stat.st_mode & 0o7777);
-        Ok(index_of(records, problems, excluded)?.with_top_mode(top))
+        let top = rustix::fs::fstat(dir.root());
+        let top = top.map_err(|error| Error::io("look at", dir.path(), error.into()))?;
+        Ok(index_of(records, problems, excluded)?.with_top_mode(Some(top.st_mode & 0o7777)))
     }
 
     /// This index with what `previous` has of the file at `path` and of its other names, or without
