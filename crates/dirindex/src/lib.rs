@@ -69,6 +69,7 @@ mod entry;
 mod error;
 mod escape;
 mod exclude;
+mod file_id;
 mod index;
 mod newfile;
 mod owner;
@@ -93,6 +94,7 @@ pub use entry::{Entry, EntryRef, Meta, Node, Time, TimeOutOfRange, Xattr, XattrI
 pub use error::Error;
 pub use escape::{escape, escape_controls, is_hidden};
 pub use exclude::{Patterns, UnusableLines};
+pub use file_id::FileId;
 pub use index::{DirIndex, Problem, ProblemKind, Record, TreeId, Trust, content_hash};
 pub use newfile::{NewFile, Streamed, replace_file};
 pub use owner::{Readers, take_after};

@@ -2,11 +2,12 @@
 
 use std::fs::{self, File};
 use std::io::{self, ErrorKind};
-use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
 use rustix::fs::{CWD, RenameFlags, renameat_with};
 use rustix::io::Errno;
+
+use crate::FileId;
 
 /// Renames `from` to `to`, never in the place of another file.
 ///
@@ -45,8 +46,7 @@ pub fn rename_new(from: &Path, to: &Path) -> io::Result<()> {
 }
 
 fn is_same(a: &Path, b: &Path) -> bool {
-    let file = |path| fs::symlink_metadata(path).map(|it| (it.dev(), it.ino())).ok();
-    file(a).is_some_and(|a| Some(a) == file(b))
+    FileId::of_name(a).is_some_and(|a| Some(a) == FileId::of_name(b))
 }
 
 /// Sees to it that the names in the directory `dir` last, where the file system can be asked to.

@@ -15,6 +15,8 @@ use rustix::fs::OFlags;
 use rustix::io::Errno;
 use rustix::process::{Resource, getrlimit};
 
+use crate::FileId;
+
 /// A regular file that is opened by its name when it is read. Nothing may change it meanwhile: another file of the same
 /// name is an error.
 #[derive(Debug)]
@@ -27,7 +29,7 @@ pub struct PooledFile {
 /// What tells a file from another one. Some network file systems number a file anew each time, so its time is as good.
 #[derive(Debug, Clone, Copy)]
 struct State {
-    file: (u64, u64),
+    file: FileId,
     len: u64,
     mtime: (i64, i64),
 }
@@ -35,7 +37,7 @@ struct State {
 impl State {
     fn of(metadata: &Metadata) -> State {
         State {
-            file: (metadata.dev(), metadata.ino()),
+            file: metadata.into(),
             len: metadata.len(),
             mtime: (metadata.mtime(), metadata.mtime_nsec()),
         }

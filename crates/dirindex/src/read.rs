@@ -14,7 +14,7 @@ use rustix::io::Errno;
 use rustix::time::{ClockId, clock_gettime};
 
 use crate::xattr::{self, Attributes};
-use crate::{ScanOptions, Time};
+use crate::{FileId, ScanOptions, Time};
 
 /// `O_NONBLOCK` so that a fifo put in a file's place cannot hold up the scan.
 pub(crate) const READ: OFlags = OFlags::RDONLY
@@ -326,13 +326,7 @@ fn nanos(time: Time) -> i128 {
 }
 
 pub(crate) fn same_state(a: &Stat, b: &Stat) -> bool {
-    (len(a), mtime(a), ctime(a), a.st_ino, a.st_dev)
-        == (len(b), mtime(b), ctime(b), b.st_ino, b.st_dev)
-}
-
-/// What tells a file from all others, as long as it is there.
-pub(crate) fn id(stat: &Stat) -> (u64, u64) {
-    (stat.st_dev, stat.st_ino)
+    (len(a), mtime(a), ctime(a), FileId::from(a)) == (len(b), mtime(b), ctime(b), FileId::from(b))
 }
 
 pub(crate) fn len(stat: &Stat) -> u64 {

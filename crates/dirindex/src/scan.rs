@@ -19,8 +19,8 @@ use crate::stored::{self, Pool};
 use crate::walk::{Found, Walk, unreadable, walk};
 use crate::xattr::{self, Attributes};
 use crate::{
-    Dir, DirIndex, Entry, Error, Meta, Node, Problem, ProblemKind, Record, RelPath, Time, Trust,
-    Xattrs,
+    Dir, DirIndex, Entry, Error, FileId, Meta, Node, Problem, ProblemKind, Record, RelPath, Time,
+    Trust, Xattrs,
 };
 
 /// Of the files that are left for later, those from this length on are read one by one, by all threads; in the
@@ -46,9 +46,9 @@ pub struct ScanOptions {
     /// Read also what the previous index vouches for, and report as [`ProblemKind::Rotten`] what is
     /// no longer the same.
     pub verify: bool,
-    /// A directory, by its device and inode, that is not to be in the tree, by whatever name or mount: where the backup
+    /// A directory that is not to be in the tree, by whatever name or mount: where the backup
     /// goes to.
-    pub barred: Option<(u64, u64)>,
+    pub barred: Option<FileId>,
 }
 
 /// Signatures as [`SignatureOptions::default`], with maps, without verifying.
@@ -202,7 +202,7 @@ impl Scan<'_> {
     /// Refuses a tree that has the directory in it which is barred. Identity is the directory's own, so no link, mount or
     /// `..` hides it.
     fn check_barred(&self, found: &Found) -> Result<(), Error> {
-        let there = (found.stat.st_dev, found.stat.st_ino);
+        let there = FileId::from(&found.stat);
         let barred = self.options.barred == Some(there) && found.kind() == FileType::Directory;
         match barred {
             true => Err(Error::Barred { path: found.path.clone() }),
@@ -241,7 +241,7 @@ impl Scan<'_> {
     /// Deals with what the walk left for later.
     fn rest(&self, taken: &mut Vec<Taken>) -> Result<(), Error> {
         let later = std::mem::take(&mut *self.later());
-        let mut files: HashMap<(u64, u64), Vec<Found>> = HashMap::new();
+        let mut files: HashMap<FileId, Vec<Found>> = HashMap::new();
         let (mut several, mut alone) = (Vec::new(), Vec::new());
         let mut list = |names: Vec<Found>| {
             let len = names.first().map_or(0, |first| read::len(&first.stat));
@@ -250,7 +250,7 @@ impl Scan<'_> {
         for found in later {
             match found.stat.st_nlink {
                 0 | 1 => list(vec![found]),
-                _ => files.entry(read::id(&found.stat)).or_default().push(found),
+                _ => files.entry(FileId::from(&found.stat)).or_default().push(found),
             }
         }
         files.into_values().for_each(list);
@@ -291,7 +291,7 @@ impl Scan<'_> {
                 _ => {
                     let stat = self.again(found, &mut taken);
                     file = file.take().or(stat
-                        .filter(|stat| read::id(stat) == read::id(&found.stat))
+                        .filter(|stat| FileId::from(stat) == FileId::from(&found.stat))
                         .map(|stat| (found.path.clone(), stat)));
                 }
             }
@@ -312,7 +312,7 @@ impl Scan<'_> {
             .parent(&found.path)
             .ok()
             .and_then(|dir| statat(dir, found.path.name(), AtFlags::SYMLINK_NOFOLLOW).ok());
-        now.is_some_and(|now| read::id(&now) == read::id(stat))
+        now.is_some_and(|now| FileId::from(&now) == FileId::from(stat))
     }
 
     /// Takes in the file at a path again. Gives its state when it was read, if it was.

@@ -7,6 +7,7 @@ use std::os::fd::AsFd;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
+use incremental_backups_tools::dirindex::FileId;
 use rustix::fs::{PROC_SUPER_MAGIC, statfs};
 use rustix::io::Errno;
 use rustix::process::{PidfdFlags, PidfdGetfdFlags, geteuid, getpid, pidfd_getfd, pidfd_open};
@@ -86,10 +87,9 @@ fn parent(path: &Path) -> &Path {
 
 /// Whether the names in this directory are the numbers of files that this process has open.
 fn is_descriptors(dir: &Path) -> bool {
-    let id = |dir: &Path| fs::metadata(dir).map(|it| (it.dev(), it.ino())).ok();
-    let here = id(dir);
+    let here = FileId::at(dir);
     let own = ["/proc/self/fd", "/proc/thread-self/fd", "/dev/fd"];
-    here.is_some() && own.iter().any(|own| id(Path::new(own)) == here)
+    here.is_some() && own.iter().any(|own| FileId::at(own) == here)
 }
 
 /// Another descriptor of the open file `number`: with the same place in it, and appending where that does.

@@ -7,7 +7,7 @@ use std::os::unix::fs::{FileTypeExt, MetadataExt};
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail};
-use incremental_backups_tools::dirindex::{self, NewFile};
+use incremental_backups_tools::dirindex::{self, FileId, NewFile};
 
 use crate::console::{Console, is_dash, shown};
 use crate::link::{self, End};
@@ -101,9 +101,7 @@ impl Output {
         let To::Open(file) = &self.to else { return false };
         let standard = link::duplicate(1).and_then(|standard| standard.metadata());
         match (file.metadata(), standard) {
-            (Ok(file), Ok(standard)) => {
-                (file.dev(), file.ino()) == (standard.dev(), standard.ino())
-            }
+            (Ok(file), Ok(standard)) => FileId::from(&file) == FileId::from(&standard),
             _ => is_dash(&self.name),
         }
     }
@@ -200,7 +198,7 @@ fn stream<T>(
 fn is_same(a: &Metadata, b: &Metadata) -> bool {
     let (of_a, of_b) = (a.file_type(), b.file_type());
     match of_a.is_file() {
-        true => (a.dev(), a.ino()) == (b.dev(), b.ino()),
+        true => FileId::from(a) == FileId::from(b),
         false => of_a.is_block_device() && of_b.is_block_device() && a.rdev() == b.rdev(),
     }
 }

@@ -3,11 +3,11 @@
 
 use std::mem::ManuallyDrop;
 use std::os::unix::ffi::OsStrExt;
-use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 use std::sync::Arc;
 
 use anyhow::{Result, bail};
+use incremental_backups_tools::dirindex::FileId;
 use incremental_backups_tools::{
     Dir, DirIndex, DirOptions, Problem, ProblemKind, RelPath, ScanOptions,
 };
@@ -127,8 +127,7 @@ fn check_outside(dir: &Dir, name: &Path, place: &Path, is_dir: bool) -> Result<(
 
 /// What `place`, in which no part is a link, is called in the directory `root`, by whatever way it leads there.
 fn inside<'a>(root: &Path, place: &'a Path) -> Option<&'a Path> {
-    let id = |path: &Path| std::fs::metadata(path).map(|it| (it.dev(), it.ino())).ok();
-    let root = id(root)?;
-    let above = place.ancestors().find(|above| id(above) == Some(root))?;
+    let root = FileId::at(root)?;
+    let above = place.ancestors().find(|above| FileId::at(above) == Some(root))?;
     place.strip_prefix(above).ok()
 }

@@ -11,7 +11,7 @@ use std::sync::Arc;
 
 use archive::{ArchiveOptions, DiffData};
 use diffindex::{Class, DiffIndex, Signatures};
-use dirindex::{Dir, DirIndex, ScanOptions};
+use dirindex::{Dir, DirIndex, FileId, ScanOptions};
 
 use self::base::{Indexes, Newest, is_index_damage, newest};
 use crate::Repository;
@@ -108,7 +108,7 @@ impl<S: Store> Repository<S> {
 
 /// [`Repository::backup`], under the lock.
 fn back_up(dir: &Dir, store: &dyn Store, options: &BackupOptions) -> Result<BackupReport> {
-    let root = rustix::fs::fstat(dir.root()).ok().map(|root| (root.st_dev, root.st_ino));
+    let root = rustix::fs::fstat(dir.root()).ok().map(|root| FileId::from(&root));
     if root.is_some() && root == store.directory() {
         return Err(Error::StoreInside { path: ".".into() });
     }

@@ -2,12 +2,12 @@
 
 use std::fs::{self, DirBuilder, Permissions};
 use std::io::{self, BufWriter, ErrorKind, Write};
-use std::os::unix::fs::{DirBuilderExt, MetadataExt, PermissionsExt};
+use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
 use archive::ReadAt;
 use dirindex::place::{parent, rename_new, sync_dir};
-use dirindex::{PooledFile, Streamed};
+use dirindex::{FileId, PooledFile, Streamed};
 use rustix::io::Errno;
 use tempfile::NamedTempFile;
 
@@ -149,8 +149,8 @@ impl Store for DirStore {
         Ok(Box::new(lock))
     }
 
-    fn directory(&self) -> Option<(u64, u64)> {
-        fs::metadata(&self.path).ok().map(|it| (it.dev(), it.ino()))
+    fn directory(&self) -> Option<FileId> {
+        FileId::at(&self.path)
     }
 }
 

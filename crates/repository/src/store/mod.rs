@@ -4,7 +4,7 @@
 use std::io::{self, ErrorKind, Write};
 
 use archive::{Archive, ReadAt};
-use dirindex::DirIndex;
+use dirindex::{DirIndex, FileId};
 
 use crate::error::{Error, Result};
 
@@ -69,9 +69,9 @@ pub trait Store: Send + Sync {
         Ok(Box::new(()))
     }
 
-    /// The device and inode of the directory that the files are in, for a store that is one: a tree that has it in it is
+    /// The directory that the files are in, for a store that is one: a tree that has it in it is
     /// not backed up there.
-    fn directory(&self) -> Option<(u64, u64)> {
+    fn directory(&self) -> Option<FileId> {
         None
     }
 }
@@ -97,7 +97,7 @@ impl<T: Store + ?Sized> Store for &T {
         (**self).lock()
     }
 
-    fn directory(&self) -> Option<(u64, u64)> {
+    fn directory(&self) -> Option<FileId> {
         (**self).directory()
     }
 }
