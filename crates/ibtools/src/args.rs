@@ -94,6 +94,35 @@ pub(crate) enum Verb {
     /// Tell what has changed in a directory since an index was made
     #[command(after_help = PATTERNS)]
     Compare(CompareArgs),
+    /// Print the completions of a shell
+    #[command(after_help = COMPLETIONS)]
+    Completions(CompletionsArgs),
+    /// Write manual pages, one for each verb
+    #[command(after_help = MAN)]
+    Man(ManArgs),
+}
+
+const COMPLETIONS: &str = "\
+Examples:
+  bash:  ibtools completions bash > ~/.local/share/bash-completion/completions/ibtools
+  zsh:   ibtools completions zsh > ~/.zfunc/_ibtools        (with ~/.zfunc in fpath)
+  fish:  ibtools completions fish > ~/.config/fish/completions/ibtools.fish";
+
+const MAN: &str = "\
+Example:
+  ibtools man ~/.local/share/man/man1 && man ibtools-backup";
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct CompletionsArgs {
+    /// For which shell
+    #[arg(value_enum)]
+    pub(crate) shell: clap_complete::Shell,
+}
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct ManArgs {
+    /// Where to; it is made if it is not there
+    pub(crate) dir: PathBuf,
 }
 
 #[derive(Debug, clap::Args)]

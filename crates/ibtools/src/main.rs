@@ -9,6 +9,7 @@ mod compare;
 mod console;
 mod diff;
 mod files;
+mod generated;
 mod index;
 mod init;
 mod json;
@@ -76,6 +77,8 @@ fn verb(args: &Args) -> Result<Answer> {
         Verb::Prune(args) => prune::run(args, &mut console),
         Verb::Show(args) => show::run(args, &mut console),
         Verb::Compare(args) => compare::run(args, &mut console),
+        Verb::Completions(args) => generated::completions(args, &mut console),
+        Verb::Man(args) => generated::man(args, &mut console),
     }?;
     console.finish()?;
     Ok(answer)
