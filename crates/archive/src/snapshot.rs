@@ -213,7 +213,7 @@ impl Snapshot {
         }
         let records = self.entries().map(|EntryRef { path, node, meta }| {
             let entry = Entry { path: path.clone(), node: node.clone(), meta: meta.clone() };
-            Record { entry, signature: None, trust: None }
+            Record { entry, signature: None, fingerprint: None }
         });
         let tree = DirIndex::from_records(records);
         let tree = tree.map_err(|source| self.unusable(source.into()))?;

@@ -268,7 +268,7 @@ impl DiffIndex {
             _ => self.holder(change).and_then(|holder| holder.new.as_ref()?.signature.clone()),
         };
         let entry = Entry { path: path.clone(), node: new.node.clone(), meta: new.meta.clone() };
-        Ok(Record { entry, signature, trust: None })
+        Ok(Record { entry, signature, fingerprint: None })
     }
 
     /// Gives change number `number` the signature of its content, which was stored without it.

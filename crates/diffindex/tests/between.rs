@@ -18,7 +18,11 @@ fn meta(mode: u32) -> Meta {
 }
 
 fn record(at: &str, node: Node, mode: u32) -> Record {
-    Record { entry: Entry { path: path(at), node, meta: meta(mode) }, signature: None, trust: None }
+    Record {
+        entry: Entry { path: path(at), node, meta: meta(mode) },
+        signature: None,
+        fingerprint: None,
+    }
 }
 
 fn file(at: &str, content: &str) -> Record {

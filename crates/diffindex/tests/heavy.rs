@@ -20,7 +20,7 @@ fn attributes_of_any_size_fit_into_a_diff() {
         let meta = Meta { mode: 0o644, uid: 0, gid: 0, mtime, xattrs };
         let node = Node::File { len: 0, digest: Digest::of(b"") };
         let path = RelPath::new(format!("{number:05}")).unwrap();
-        Record { entry: Entry { path, node, meta }, signature: None, trust: None }
+        Record { entry: Entry { path, node, meta }, signature: None, fingerprint: None }
     };
     let index = DirIndex::from_records((0..110).map(record)).unwrap();
     let diff = DiffIndex::between(&DirIndex::empty(), &index);

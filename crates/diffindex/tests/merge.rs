@@ -106,7 +106,7 @@ fn index(tree: &Tree) -> DirIndex {
         };
         entries.insert(at.clone(), entry(at, node));
     }
-    let record = |entry| Record { entry, signature: None, trust: None };
+    let record = |entry| Record { entry, signature: None, fingerprint: None };
     DirIndex::from_records(entries.into_values().map(record)).unwrap()
 }
 
@@ -144,7 +144,7 @@ proptest! {
         for entry in old.entries() {
             let mut part = merge.select(std::slice::from_ref(&entry.path)).unwrap();
             part.prove().unwrap();
-            let records = entries(&part).into_iter().map(|entry| Record { entry, signature: None, trust: None });
+            let records = entries(&part).into_iter().map(|entry| Record { entry, signature: None, fingerprint: None });
             prop_assert_eq!(DirIndex::from_records(records).unwrap().tree_id(), part.result());
             prop_assert_eq!(part.get(&entry.path).map(|it| it.node.clone()), Some(entry.node.clone()));
             let below = merge.below(&entry.path).count();

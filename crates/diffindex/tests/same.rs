@@ -17,7 +17,7 @@ fn node(content: &str) -> Node {
 fn record(at: &str, node: Node) -> Record {
     let mtime = Time { secs: 1, nanos: 2 };
     let meta = Meta { mode: 0o644, uid: 0, gid: 0, mtime, xattrs: Default::default() };
-    Record { entry: Entry { path: path(at), node, meta }, signature: None, trust: None }
+    Record { entry: Entry { path: path(at), node, meta }, signature: None, fingerprint: None }
 }
 
 /// The tree of these files.

@@ -197,7 +197,7 @@ mod tests {
         let mtime = Time { secs: 0, nanos: 0 };
         let meta = Meta { mode: 0o700, uid: 0, gid: 0, mtime, xattrs: Default::default() };
         let entry = Entry { path: RelPath::new(path).unwrap(), node, meta };
-        Record { entry, signature: None, trust: None }.into()
+        Record { entry, signature: None, fingerprint: None }.into()
     }
 
     fn paths(records: &[Arc<Record>]) -> Vec<String> {

@@ -1,34 +1,31 @@
 //! [`DirIndex`]: the state of a tree at one point in time, and its file. Knows neither how a tree
 //! is scanned nor how two indexes compare.
 
-use std::fmt;
 use std::fs::File;
 use std::io::{BufWriter, Write};
 use std::path::Path;
-use std::str::FromStr;
 use std::sync::Arc;
 
 use container::{FileKind, List, ReadAt, Section, SectionError, Sections, Writer, codec};
 use rayon::prelude::*;
-use rsync_core::ParseDigestError;
-use serde::{Deserialize, Serialize};
+use serde::Serialize;
 
 use crate::stored::{self, ShapeCode, SignatureReader, StoredSignature};
 use crate::tree::{self, sections_at_once};
-use crate::{Entry, Error, NewFile, Node, RelPath, Time};
+use crate::{Entry, Error, NewFile, Node, Problem, ProblemKind, RelPath, StatFingerprint, TreeId};
 
 const FILE_KIND: FileKind = FileKind {
     letters: *b"INDX",
     lists: &[
         List { kind: CATALOGUE, rows: ROWS_PER_SECTION, row_room: 256 },
         // They go into the records.
-        List { kind: TRUST, rows: ROWS_PER_SECTION, row_room: 0 },
+        List { kind: FINGERPRINTS, rows: ROWS_PER_SECTION, row_room: 0 },
         List { kind: PROBLEMS, rows: ROWS_PER_SECTION, row_room: 256 },
         List { kind: EXCLUDED, rows: ROWS_PER_SECTION, row_room: 64 },
     ],
 };
 const CATALOGUE: u32 = 1;
-const TRUST: u32 = 2;
+const FINGERPRINTS: u32 = 2;
 const SIGNATURES: u32 = 3;
 const PROBLEMS: u32 = 4;
 const EXCLUDED: u32 = 5;
@@ -36,86 +33,6 @@ const TOP: u32 = 6;
 
 /// Records a section: enough to compress well, few enough to decode in parallel and in bounds.
 pub(crate) const ROWS_PER_SECTION: usize = 4096;
-
-/// The identity of a whole tree: BLAKE3 over the encodings of its entries in path order.
-///
-/// Two trees have the same id when, and only when, a restore brings back the same from both:
-/// paths, kinds, contents, modes, owners, times, extended attributes. The root directory's own
-/// metadata is the caller's and has no part in it.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-pub struct TreeId(pub [u8; 32]);
-
-impl fmt::Display for TreeId {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.0.iter().try_for_each(|byte| write!(f, "{byte:02x}"))
-    }
-}
-
-impl FromStr for TreeId {
-    type Err = ParseDigestError;
-
-    fn from_str(text: &str) -> Result<TreeId, ParseDigestError> {
-        text.parse().map(|digest: rsync_core::Digest| TreeId(digest.0))
-    }
-}
-
-impl fmt::Debug for TreeId {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "TreeId({self})")
-    }
-}
-
-/// What a later scan compares to tell, without reading it, that a file is still the one indexed.
-/// Times and numbers of one disk, so no part of the tree id.
-// A record is the smaller for each of these fields being where four bytes end, not eight.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[repr(Rust, packed(4))]
-pub struct Trust {
-    secs: i64,
-    /// Below 10⁹, and [`EARLY`] where it is so.
-    nanos: u32,
-    inode: u64,
-}
-
-/// The bit of the nanoseconds that says that the file was read soon after its last change.
-const EARLY: u32 = 1 << 31;
-
-/// How long after the last time that shows a program may have stored to a file through a memory map
-/// without another time showing: until the kernel has written the pages to the disk, which it does
-/// after half a minute; ten minutes where it was told to save power.
-const SOON: Time = Time { secs: 600, nanos: 0 };
-
-impl Trust {
-    /// `ctime`: time of last change of content or metadata, which programs cannot set.
-    pub fn new(ctime: Time, inode: u64) -> Trust {
-        Trust { secs: ctime.secs, nanos: ctime.nanos & !EARLY, inode }
-    }
-
-    /// The same of a file that was read when `now` was, or later.
-    pub fn read_at(self, now: Time) -> Trust {
-        let due = Time { secs: self.secs.saturating_add(SOON.secs), nanos: self.nanos & !EARLY };
-        let early = if due > now { EARLY } else { 0 };
-        Trust { nanos: self.nanos & !EARLY | early, ..self }
-    }
-
-    /// Whether the file was read so soon after its last change that what was stored later through a
-    /// memory map (as databases do) would not show in its times. What differs in such a file is taken
-    /// for a change, not for rot.
-    pub fn is_early(&self) -> bool {
-        self.nanos & EARLY != 0
-    }
-
-    /// The number of the inode.
-    pub fn inode(&self) -> u64 {
-        self.inode
-    }
-
-    /// Whether this is of the same file, unchanged, whenever it was read.
-    pub fn is_of_same(&self, other: &Trust) -> bool {
-        let known = |trust: &Trust| (trust.secs, trust.nanos & !EARLY, trust.inode);
-        known(self) == known(other)
-    }
-}
 
 /// An entry and what the index keeps beside it.
 #[derive(Debug, Clone)]
@@ -125,62 +42,7 @@ pub struct Record {
     /// The signature of a file of 1 byte or more.
     pub signature: Option<StoredSignature>,
     /// Absent where the next scan has to read again.
-    pub trust: Option<Trust>,
-}
-
-/// Something a scan could not take into the index as it should.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Problem {
-    /// Where.
-    pub path: RelPath,
-    /// What.
-    pub kind: ProblemKind,
-    /// The system's word, for a person.
-    pub detail: String,
-    /// Of [`ProblemKind::Rotten`]: the byte ranges, from and up to, of the blocks that differ,
-    /// ascending; none touches the next. The blocks are those of the file's signature.
-    pub ranges: Vec<(u64, u64)>,
-}
-
-impl Problem {
-    pub(crate) fn new(path: RelPath, kind: ProblemKind, detail: String) -> Problem {
-        Problem { path, kind, detail, ranges: Vec::new() }
-    }
-}
-
-/// The kinds of [`Problem`].
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-pub enum ProblemKind {
-    /// It could not be read. The index has what the previous one had, or nothing.
-    Unreadable,
-    /// It changed each time it was read, and the index has what was read last; or each time it was
-    /// to be stored, and the index has what the previous one had, or nothing.
-    Unstable,
-    /// It is of a kind that no backup keeps: a socket.
-    Unsupported,
-    /// Its content is no longer what it was, though nothing says that it was changed: length,
-    /// times, inode are as before, and it was read so long after its last change that what a program
-    /// stored later would show. The index has what the previous one had.
-    Rotten,
-    /// It is an exclude file that cannot be used, or not all of its lines can, or a directory in
-    /// which exclude files take too long. What was to be left out by it counts.
-    Exclude,
-    /// Some of its extended attributes could not be read. The index has of these what the previous
-    /// one had, and the rest of it as it is.
-    Attributes,
-}
-
-impl fmt::Display for ProblemKind {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.pad(match self {
-            ProblemKind::Unreadable => "unreadable",
-            ProblemKind::Unstable => "changed while it was read",
-            ProblemKind::Unsupported => "of a kind that no backup keeps",
-            ProblemKind::Rotten => "bit rot",
-            ProblemKind::Exclude => "unusable exclude file",
-            ProblemKind::Attributes => "unreadable attributes",
-        })
-    }
+    pub fingerprint: Option<StatFingerprint>,
 }
 
 /// The state of a directory tree: every entry in path order, and the signatures of its files.
@@ -249,16 +111,16 @@ impl DirIndex {
     }
 
     /// This index for a scan that is to read every file again.
-    pub fn without_trust(&self) -> DirIndex {
-        let distrusted = |record: &Arc<Record>| {
-            let trusted = record.trust.is_some();
-            if trusted {
-                Record { trust: None, ..Record::clone(record) }.into()
+    pub fn without_fingerprints(&self) -> DirIndex {
+        let without = |record: &Arc<Record>| {
+            let has_one = record.fingerprint.is_some();
+            if has_one {
+                Record { fingerprint: None, ..Record::clone(record) }.into()
             } else {
                 record.clone()
             }
         };
-        DirIndex { records: self.records.iter().map(distrusted).collect(), ..self.clone() }
+        DirIndex { records: self.records.iter().map(without).collect(), ..self.clone() }
     }
 
     pub(crate) fn with_top_mode(mut self, mode: Option<u32>) -> DirIndex {
@@ -417,7 +279,7 @@ impl DirIndex {
         write_rows(&mut writer, CATALOGUE, &lists, |record| -> Row<&Entry> {
             (&record.entry, record.signature.as_ref().map(StoredSignature::code))
         })?;
-        write_rows(&mut writer, TRUST, &lists, |record| record.trust)?;
+        write_rows(&mut writer, FINGERPRINTS, &lists, |record| record.fingerprint)?;
         let weight = |problem: &Problem| {
             problem.path.as_bytes().len() + problem.detail.len() + 18 * problem.ranges.len()
         };
@@ -479,29 +341,32 @@ impl DirIndex {
             return Err(sections.damaged(EXCLUDED, "what was left out is not in order").into());
         }
         let catalogue: Vec<usize> = sections.of_kind(CATALOGUE).collect();
-        let trust: Vec<usize> = sections.of_kind(TRUST).collect();
-        if catalogue.len() != trust.len() {
-            return Err(sections.damaged(TRUST, "as many sections as the catalogue has").into());
+        let fingerprint: Vec<usize> = sections.of_kind(FINGERPRINTS).collect();
+        if catalogue.len() != fingerprint.len() {
+            return Err(sections
+                .damaged(FINGERPRINTS, "as many sections as the catalogue has")
+                .into());
         }
         let mut signatures = SignatureReader::new(Arc::clone(&sections), SIGNATURES)?;
         let mut records = Vec::new();
-        let pairs: Vec<(usize, usize)> = catalogue.into_iter().zip(trust).collect();
+        let pairs: Vec<(usize, usize)> = catalogue.into_iter().zip(fingerprint).collect();
         for pairs in pairs.chunks(sections_at_once()) {
-            let decode = |&(rows, trust): &(usize, usize)| {
+            let decode = |&(rows, fingerprint): &(usize, usize)| {
                 let rows: Vec<Row<Entry>> = sections.decode_list(rows)?;
-                let trusts: Vec<Option<Trust>> = sections.decode_list(trust)?;
-                if rows.len() == trusts.len() {
-                    Ok((rows, trusts))
+                let fingerprints: Vec<Option<StatFingerprint>> =
+                    sections.decode_list(fingerprint)?;
+                if rows.len() == fingerprints.len() {
+                    Ok((rows, fingerprints))
                 } else {
-                    Err(sections.damaged(TRUST, "not one row for each entry"))
+                    Err(sections.damaged(FINGERPRINTS, "not one row for each entry"))
                 }
             };
             let decoded = pairs.par_iter().map(decode).collect::<Result<Vec<_>, SectionError>>()?;
-            for (rows, trusts) in decoded {
+            for (rows, fingerprints) in decoded {
                 records.reserve(rows.len());
-                for ((entry, code), trust) in rows.into_iter().zip(trusts) {
+                for ((entry, code), fingerprint) in rows.into_iter().zip(fingerprints) {
                     let signature = signatures.next(code, entry.node.len())?;
-                    records.push(Arc::new(Record { entry, signature, trust }));
+                    records.push(Arc::new(Record { entry, signature, fingerprint }));
                 }
             }
         }

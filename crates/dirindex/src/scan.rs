@@ -1,5 +1,5 @@
-//! Taking stock: a walk becomes a [`DirIndex`], by reading what the previous index cannot vouch
-//! for. Knows nothing of what the index is for.
+//! Taking stock: a walk becomes a [`DirIndex`], by reading what may have changed since the previous
+//! index. Knows nothing of what the index is for.
 
 use std::collections::{HashMap, HashSet};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -19,8 +19,8 @@ use crate::stored::{self, Pool};
 use crate::walk::{Found, Walk, unreadable, walk};
 use crate::xattr::{self, Attributes};
 use crate::{
-    Dir, DirIndex, Entry, Error, FileId, Meta, Node, Problem, ProblemKind, Record, RelPath, Time,
-    Trust, Xattrs,
+    Dir, DirIndex, Entry, Error, FileId, Meta, Node, Problem, ProblemKind, Record, RelPath,
+    StatFingerprint, Time, Xattrs,
 };
 
 /// Of the files that are left for later, those from this length on are read one by one, by all threads; in the
@@ -43,7 +43,7 @@ pub struct ScanOptions {
     /// Whether large files may be mapped into memory. Without maps they are read, which takes a
     /// little longer.
     pub maps: bool,
-    /// Read also what the previous index vouches for, and report as [`ProblemKind::Rotten`] what is
+    /// Read also what looks unchanged, and report as [`ProblemKind::Rotten`] what is
     /// no longer the same.
     pub verify: bool,
     /// A directory that is not to be in the tree, by whatever name or mount: where the backup
@@ -117,7 +117,7 @@ impl DirIndex {
             Problem::new(path.clone(), ProblemKind::Attributes, detail.into())
         }));
         let mut records = in_path_order(taken.into_iter().map(|taken| taken.records));
-        distrust_mapped(&mut records);
+        forget_mapped(&mut records);
         put_xattrs(&mut records, dir_xattrs, scan.known());
         if let Some(known) = scan.known() {
             keep_unreadable(&mut records, &problems, known);
@@ -221,7 +221,7 @@ impl Scan<'_> {
                 self.special(fd, found, &mut taken);
             } else if found.stat.st_nlink > 1 {
                 self.later().push(found);
-            } else if let Some(record) = self.vouched(&found).filter(|_| !self.options.verify) {
+            } else if let Some(record) = self.unchanged(&found).filter(|_| !self.options.verify) {
                 taken.records.push(Arc::clone(record));
             } else if read::len(&found.stat) >= LARGE {
                 self.later().push(found);
@@ -285,7 +285,7 @@ impl Scan<'_> {
                     // Its metadata is filled in from that file's record, so that both agree.
                     let node = Node::HardLink { to: to.clone() };
                     let entry = Entry { path: found.path.clone(), node, meta: meta(&found.stat) };
-                    let record = Record { entry, signature: None, trust: None };
+                    let record = Record { entry, signature: None, fingerprint: None };
                     taken.records.push(record.into());
                 }
                 _ => {
@@ -317,7 +317,7 @@ impl Scan<'_> {
 
     /// Takes in the file at a path again. Gives its state when it was read, if it was.
     fn again(&self, found: &Found, taken: &mut Taken) -> Option<Stat> {
-        if let Some(record) = self.vouched(found).filter(|_| !self.options.verify) {
+        if let Some(record) = self.unchanged(found).filter(|_| !self.options.verify) {
             taken.records.push(Arc::clone(record));
             return Some(found.stat);
         }
@@ -348,12 +348,12 @@ impl Scan<'_> {
     }
 
     /// What the previous index has of this very file, unchanged since.
-    fn vouched(&self, found: &Found) -> Option<&Arc<Record>> {
+    fn unchanged(&self, found: &Found) -> Option<&Arc<Record>> {
         let record = self.previous?.shared(&found.path)?;
-        self.vouches_for(record, &found.stat).then_some(record)
+        self.is_unchanged(record, &found.stat).then_some(record)
     }
 
-    fn vouches_for(&self, record: &Record, stat: &Stat) -> bool {
+    fn is_unchanged(&self, record: &Record, stat: &Stat) -> bool {
         let wanted = &self.options.signature;
         let same_shape = record.signature.as_ref().is_none_or(|signature| {
             let shape = signature.shape();
@@ -364,10 +364,10 @@ impl Scan<'_> {
         });
         // What was read soon after a change is read again later, when whatever was stored through a
         // memory map meanwhile is settled.
-        let now = trust(stat).read_at(self.started);
+        let now = fingerprint(stat).read_at(self.started);
         matches!(record.entry.node, Node::File { .. })
-            && record.trust.is_some_and(|known| known.is_of_same(&now))
-            && record.trust.is_some_and(|known| !known.is_early() || now.is_early())
+            && record.fingerprint.is_some_and(|known| known.is_of_same(&now))
+            && record.fingerprint.is_some_and(|known| !known.is_early() || now.is_early())
             && record.entry.node.len() == read::len(stat)
             && record.entry.meta.mtime == read::mtime(stat)
             && same_shape
@@ -399,7 +399,7 @@ impl Scan<'_> {
             }
         };
         let read = Read::Done(content.stat);
-        if let Some(record) = self.vouched(found).filter(|record| is_rotten(record, &content)) {
+        if let Some(record) = self.unchanged(found).filter(|record| is_rotten(record, &content)) {
             let detail = "content changed, but not its length, times or inode".into();
             let mut problem = Problem::new(path.clone(), ProblemKind::Rotten, detail);
             problem.ranges = differing(record, &content.signature);
@@ -412,15 +412,15 @@ impl Scan<'_> {
         let Some(digest) = signature.digest() else { return Read::Nothing };
         let node = Node::File { len: signature.file_len(), digest };
         let signature = (!node.is_empty()).then(|| pool.keep(signature));
-        let trust = (firm && read::settled(&stat, self.started))
-            .then(|| trust(&stat).read_at(self.started));
+        let fingerprint = (firm && read::settled(&stat, self.started))
+            .then(|| fingerprint(&stat).read_at(self.started));
         let xattrs = self.attributes(path, xattrs, |old| matches!(old, Node::File { .. }), taken);
         let entry = Entry { path: path.clone(), node, meta: Meta { xattrs, ..meta(&stat) } };
         if !stable {
             let detail = format!("changed while it was read, {ATTEMPTS} times");
             taken.problems.push(Problem::new(path.clone(), ProblemKind::Unstable, detail));
         }
-        taken.records.push(Record { entry, signature, trust }.into());
+        taken.records.push(Record { entry, signature, fingerprint }.into());
         read
     }
 
@@ -478,33 +478,34 @@ impl Scan<'_> {
             meta.xattrs = self.attributes(&path, xattrs, same_kind, taken);
         }
         let entry = Entry { path, node, meta };
-        taken.records.push(Record { entry, signature: None, trust: None }.into());
+        taken.records.push(Record { entry, signature: None, fingerprint: None }.into());
     }
 }
 
 /// Has the next scan read those files again that a program may go on storing to without a time to
 /// show for it: they were read soon after their last change, and are mapped for writing.
-fn distrust_mapped(records: &mut [Arc<Record>]) {
-    let is_early = |record: &Record| record.trust.is_some_and(|trust| trust.is_early());
+fn forget_mapped(records: &mut [Arc<Record>]) {
+    let is_early =
+        |record: &Record| record.fingerprint.is_some_and(|fingerprint| fingerprint.is_early());
     if !records.iter().any(|record| is_early(record)) {
         return;
     }
     let mapped = busy::mapped_for_writing();
     for record in records.iter_mut().filter(|record| is_early(record)) {
-        if record.trust.is_some_and(|trust| mapped.contains(&trust.inode())) {
-            Arc::make_mut(record).trust = None;
+        if record.fingerprint.is_some_and(|fingerprint| mapped.contains(&fingerprint.inode())) {
+            Arc::make_mut(record).fingerprint = None;
         }
     }
 }
 
-/// Whether a file that `record` vouches for, and that held still, has another content, and no program
+/// Whether a file that looks as in `record`, and that held still, has another content, and no program
 /// can have stored that.
 fn is_rotten(record: &Record, content: &Content) -> bool {
     let Node::File { digest, .. } = &record.entry.node else { return false };
     content.stable
         && record
-            .trust
-            .is_some_and(|known| !known.is_early() && known.is_of_same(&trust(&content.stat)))
+            .fingerprint
+            .is_some_and(|known| !known.is_early() && known.is_of_same(&fingerprint(&content.stat)))
         && content.signature.digest() != Some(*digest)
 }
 
@@ -541,8 +542,8 @@ fn meta(stat: &Stat) -> Meta {
     }
 }
 
-fn trust(stat: &Stat) -> Trust {
-    Trust::new(read::ctime(stat), stat.st_ino)
+fn fingerprint(stat: &Stat) -> StatFingerprint {
+    StatFingerprint::new(read::ctime(stat), stat.st_ino)
 }
 
 fn now() -> Time {

@@ -241,7 +241,9 @@ fn rot_is_told_with_the_bytes_it_is_in() {
     let changed = DirIndex::scan_with(&dir, Some(&early), &options).unwrap();
     assert_eq!((changed.tree_id(), changed.problems()), (now.tree_id(), &[][..]));
     // Long after it was none.
-    record.trust = record.trust.map(|trust| trust.read_at(Time { secs: i64::MAX, nanos: 0 }));
+    record.fingerprint = record
+        .fingerprint
+        .map(|fingerprint| fingerprint.read_at(Time { secs: i64::MAX, nanos: 0 }));
     let before = before(record);
 
     let since = DirIndex::scan_since(&dir, &before).unwrap();

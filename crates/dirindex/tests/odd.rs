@@ -57,7 +57,7 @@ fn a_file_is_taken_to_its_end_whatever_its_length_is_said_to_be() {
     let (len, digest) = (content.len() as u64, Digest::of(&content));
     assert_eq!(index.get(&path("ostype")).unwrap().node, Node::File { len, digest });
     // What else is said of it may stay the same when its content does not.
-    assert_eq!(index.record(&path("ostype")).unwrap().trust, None);
+    assert_eq!(index.record(&path("ostype")).unwrap().fingerprint, None);
 }
 
 #[test]
@@ -95,7 +95,7 @@ fn attributes_of_any_size_fit_into_an_index() {
         let meta = Meta { mode: 0o644, uid: 0, gid: 0, mtime, xattrs };
         let node = Node::File { len: 0, digest: Digest::of(b"") };
         let entry = Entry { path: path(&format!("{number:05}")), node, meta };
-        Record { entry, signature: None, trust: None }
+        Record { entry, signature: None, fingerprint: None }
     };
     for packs in [false, true] {
         let records = (0..1500).map(|number| record(number, packs));

@@ -109,8 +109,8 @@ fn the_index_file_brings_back_the_index() {
         );
         assert_eq!(a.is_some(), !entry.node.is_empty());
         assert_eq!(
-            index.record(&entry.path).unwrap().trust,
-            back.record(&entry.path).unwrap().trust
+            index.record(&entry.path).unwrap().fingerprint,
+            back.record(&entry.path).unwrap().fingerprint
         );
     }
 }
@@ -127,7 +127,7 @@ fn the_same_tree_gives_the_same_bytes_for_any_thread_count() {
         })
     };
     let one = bytes(1);
-    // The trust of a file depends on how long ago it changed; two scans may tell differently.
+    // The fingerprint of a file depends on how long ago it changed; two scans may tell differently.
     let roots = [1, 2, 8].map(|threads| DirIndex::from_bytes(bytes(threads)).unwrap().tree_id());
     assert!(roots.iter().all(|&root| root == DirIndex::from_bytes(one.clone()).unwrap().tree_id()));
 }
@@ -190,7 +190,7 @@ fn what_has_not_changed_is_not_read_again() {
     assert_ne!(third.tree_id(), first.tree_id());
 
     // Read so soon after the change that another one could go unseen: not to be trusted.
-    assert_eq!(third.record(&path("large")).unwrap().trust, None);
+    assert_eq!(third.record(&path("large")).unwrap().fingerprint, None);
     let (read, _) = bytes_read(&dir, &third);
     assert_eq!(read, 3_000_000);
 }

@@ -37,7 +37,7 @@ pub(crate) fn options(tree: &Tree) -> ScanOptions {
     ScanOptions { maps: !tree.no_map, ..ScanOptions::default() }
 }
 
-/// Scans `dir`, not reading again what `previous` vouches for.
+/// Scans `dir`, not reading again what looks as in `previous`.
 pub(crate) fn scan(
     dir: &Dir,
     previous: Option<&DirIndex>,

@@ -128,7 +128,9 @@ fn rot_is_told_and_is_the_answer_no() {
     record.entry.node = Node::File { len: 5000, digest: Digest::of(b"what it was") };
     record.signature = None;
     // Read long after it was written: sooner than that, a difference is a change.
-    record.trust = record.trust.map(|trust| trust.read_at(Time { secs: i64::MAX, nanos: 0 }));
+    record.fingerprint = record
+        .fingerprint
+        .map(|fingerprint| fingerprint.read_at(Time { secs: i64::MAX, nanos: 0 }));
     DirIndex::from_records([record]).unwrap().to_file(place.path("before")).unwrap();
 
     assert_eq!(place.ibtools("compare tree before").good(), "nothing changed\n");

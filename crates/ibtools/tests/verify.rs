@@ -269,9 +269,9 @@ fn rot_is_found_and_taken_back() {
     let records = stored.records().iter().map(|record| {
         // And long after it was written.
         let later = Time { secs: i64::MAX, nanos: 0 };
-        let trust = now.record(&record.entry.path).unwrap().trust;
-        let trust = trust.map(|trust| trust.read_at(later));
-        Record { trust, ..Record::clone(record) }
+        let fingerprint = now.record(&record.entry.path).unwrap().fingerprint;
+        let fingerprint = fingerprint.map(|fingerprint| fingerprint.read_at(later));
+        Record { fingerprint, ..Record::clone(record) }
     });
     let index = DirIndex::from_records(records).unwrap();
     assert_eq!(index.tree_id(), stored.tree_id());

@@ -41,7 +41,7 @@ pub fn pack<T>(
             }
             Err(Error::Archived(archive::Error::Unreadable { .. })) if unreadable < ATTEMPTS => {
                 unreadable += 1;
-                index = scan(Some(&index.without_trust()))?;
+                index = scan(Some(&index.without_fingerprints()))?;
             }
             Err(error) => return Err(error),
         }
@@ -67,7 +67,7 @@ mod tests {
         let scan = |again: Option<&DirIndex>| {
             scans.set(scans.get() + 1);
             let trusted =
-                again.is_some_and(|index| index.records().iter().any(|r| r.trust.is_some()));
+                again.is_some_and(|index| index.records().iter().any(|r| r.fingerprint.is_some()));
             assert!(!trusted, "everything is read again");
             Ok(DirIndex::scan(&dir)?)
         };

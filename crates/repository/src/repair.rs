@@ -7,8 +7,8 @@ use std::path::Path;
 use apply::{Applied, ApplyOptions};
 use archive::Archive;
 use dirindex::{
-    Dir, DirIndex, DirOptions, Node, ProblemKind, RelPath, Time, TreeId, Trust, mapped_for_writing,
-    open_for_writing,
+    Dir, DirIndex, DirOptions, Node, ProblemKind, RelPath, StatFingerprint, Time, TreeId,
+    mapped_for_writing, open_for_writing,
 };
 use rustix::fs::{AtFlags, fstatfs, statat};
 
@@ -78,8 +78,8 @@ fn repair(
     let tree = Dir::with_options(dir, &DirOptions::everything())?;
     let (open, mapped) = (open_for_writing(), mapped_for_writing());
     let doubt = |path: &RelPath| {
-        let trust = scan.record(path).and_then(|record| record.trust);
-        in_doubt(&tree, path, trust, |inode| open.contains(&inode) || mapped.contains(&inode))
+        let fingerprint = scan.record(path).and_then(|record| record.fingerprint);
+        in_doubt(&tree, path, fingerprint, |inode| open.contains(&inode) || mapped.contains(&inode))
     };
     let doubts: Vec<_> = corrupt.into_iter().map(|path| (path, doubt(path))).collect();
     let left = doubts.iter().filter_map(|(path, doubt)| Some(((*path).clone(), (*doubt)?)));
@@ -104,11 +104,11 @@ fn repair(
     Ok(Repaired { applied: restored?, left, ..Repaired::default() })
 }
 
-/// Why what is at `path`, which the scan saw as `trust`, may be new and not corrupt.
+/// Why what is at `path`, which the scan saw as `fingerprint`, may be new and not corrupt.
 fn in_doubt(
     tree: &Dir,
     path: &RelPath,
-    trust: Option<Trust>,
+    fingerprint: Option<StatFingerprint>,
     is_busy: impl Fn(u64) -> bool,
 ) -> Option<&'static str> {
     let gone = "it has changed since it was looked at";
@@ -117,11 +117,11 @@ fn in_doubt(
         return Some(gone);
     };
     let changed = Time { secs: stat.st_ctime, nanos: stat.st_ctime_nsec as u32 };
-    let now = Trust::new(changed, stat.st_ino);
+    let now = StatFingerprint::new(changed, stat.st_ino);
     if is_busy(stat.st_ino) {
         return Some("it is open for writing, or mapped, and may be new");
     }
-    if !trust.is_some_and(|trust| trust.is_of_same(&now)) {
+    if !fingerprint.is_some_and(|fingerprint| fingerprint.is_of_same(&now)) {
         return Some(gone);
     }
     let system = fstatfs(&parent).map(|system| system.f_type as u64 & 0xffff_ffff);

@@ -166,7 +166,10 @@ fn settle(tree: &Path) {
     // The window in which a change may not show in the file's times is some milliseconds.
     while {
         let index = DirIndex::scan(&Dir::new(tree).unwrap()).unwrap();
-        index.records().iter().any(|record| !record.entry.node.is_empty() && record.trust.is_none())
+        index
+            .records()
+            .iter()
+            .any(|record| !record.entry.node.is_empty() && record.fingerprint.is_none())
     } {}
 }
 

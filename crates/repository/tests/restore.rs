@@ -93,7 +93,7 @@ proptest! {
 
 /// Who keeps the archive put another file into it, with its right digest, and left the tree id.
 #[test]
-fn a_single_path_is_vouched_for_by_the_tree_id() {
+fn a_single_path_is_proved_by_the_tree_id() {
     let temp = fast_tempdir();
     let [tree, dest] = ["tree", "dest"].map(|name| temp.path().join(name));
     fs::create_dir_all(tree.join("etc")).unwrap();

@@ -153,7 +153,7 @@ fn tree(changes: &[Change]) -> TreeId {
     let records = changes.iter().filter_map(|change| {
         let New { node, meta, .. } = change.new.clone()?;
         let entry = Entry { path: change.path.clone(), node, meta };
-        Some(Arc::new(Record { entry, signature: None, trust: None }))
+        Some(Arc::new(Record { entry, signature: None, fingerprint: None }))
     });
     DirIndex::from_records(records).map_or(TreeId([255; 32]), |index| index.tree_id())
 }

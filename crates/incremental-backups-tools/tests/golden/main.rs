@@ -159,7 +159,7 @@ fn the_index_is_read_and_written_as_before() {
     let expected = tree::wide_index(1);
     assert!(index.entries().eq(expected.entries()));
     for (record, wanted) in index.records().iter().zip(expected.records()) {
-        assert_eq!(record.trust, wanted.trust);
+        assert_eq!(record.fingerprint, wanted.fingerprint);
         let path = &record.entry.path;
         assert_eq!(index.signature(path).unwrap(), expected.signature(path).unwrap());
     }

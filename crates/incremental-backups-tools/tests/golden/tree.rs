@@ -5,7 +5,7 @@ use std::fs;
 use std::path::Path;
 
 use incremental_backups_tools::dirindex::stored::StoredSignature;
-use incremental_backups_tools::dirindex::{Record, Trust};
+use incremental_backups_tools::dirindex::{Record, StatFingerprint};
 use incremental_backups_tools::{
     Digest, DirIndex, Entry, Meta, Node, RelPath, Signature, SignatureOptions, Time, Xattr,
 };
@@ -76,7 +76,7 @@ pub(crate) fn wide_index(generation: u8) -> DirIndex {
     ));
     let kept = records.iter_mut().find(|record| record.entry.path.as_bytes() == b"kept").unwrap();
     let ctime = Time { secs: 1_700_000_000, nanos: 7 };
-    kept.trust = Some(Trust::new(ctime, u64::from(u32::MAX) + 1));
+    kept.fingerprint = Some(StatFingerprint::new(ctime, u64::from(u32::MAX) + 1));
     let meta = &mut kept.entry.meta;
     (meta.mode, meta.uid, meta.gid) = (0o6755, 1000, 4_000_000_000);
     let xattr = |name: &str, value: &[u8]| Xattr { name: name.into(), value: value.to_vec() };
@@ -117,7 +117,7 @@ fn records(generation: u8) -> Vec<Record> {
 fn record(path: &[u8], node: Node, mode: u32, mtime: Time) -> Record {
     let path = RelPath::new(path).unwrap();
     let meta = Meta { mode, uid: 0, gid: 0, mtime, xattrs: Default::default() };
-    Record { entry: Entry { path, node, meta }, signature: None, trust: None }
+    Record { entry: Entry { path, node, meta }, signature: None, fingerprint: None }
 }
 
 /// Puts the contents of a tree into `root`, which is all that an archive takes from there.

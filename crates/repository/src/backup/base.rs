@@ -130,12 +130,12 @@ impl Indexes {
 
     /// Whether the newest index there says all that `index` says of the tree, to the next scan too.
     pub(super) fn are_current(&self, index: &DirIndex) -> bool {
-        let vouches = |newest: &&DirIndex| {
+        let is_same = |newest: &&DirIndex| {
             let (old, new) = (newest.records().iter(), index.records());
             newest.tree_id() == index.tree_id()
-                && old.zip(new).all(|(old, new)| old.trust == new.trust)
+                && old.zip(new).all(|(old, new)| old.fingerprint == new.fingerprint)
         };
-        self.newest().filter(vouches).is_some()
+        self.newest().filter(is_same).is_some()
     }
 }
 

@@ -206,5 +206,5 @@ fn unread(path: &RelPath, stat: &Stat) -> Option<Arc<Record>> {
         xattrs: Xattrs::default(),
     };
     let entry = Entry { path: path.clone(), node, meta };
-    Some(Arc::new(Record { entry, signature: None, trust: None }))
+    Some(Arc::new(Record { entry, signature: None, fingerprint: None }))
 }
