@@ -15,7 +15,7 @@ pub struct Problem {
     pub kind: ProblemKind,
     /// The system's word, for a person.
     pub detail: String,
-    /// Of [`ProblemKind::Rotten`]: the byte ranges, from and up to, of the blocks that differ,
+    /// Of [`ProblemKind::BitRot`]: the byte ranges, from and up to, of the blocks that differ,
     /// ascending; none touches the next. The blocks are those of the file's signature.
     pub ranges: Vec<(u64, u64)>,
 }
@@ -39,7 +39,7 @@ pub enum ProblemKind {
     /// Its content is no longer what it was, though nothing says that it was changed: length,
     /// times, inode are as before, and it was read so long after its last change that what a program
     /// stored later would show. The index has what the previous one had.
-    Rotten,
+    BitRot,
     /// It is an exclude file that cannot be used, or not all of its lines can, or a directory in
     /// which exclude files take too long. What was to be left out by it counts.
     Exclude,
@@ -54,7 +54,7 @@ impl fmt::Display for ProblemKind {
             ProblemKind::Unreadable => "unreadable",
             ProblemKind::Unstable => "changed while it was read",
             ProblemKind::Unsupported => "of a kind that no backup keeps",
-            ProblemKind::Rotten => "bit rot",
+            ProblemKind::BitRot => "bit rot",
             ProblemKind::Exclude => "unusable exclude file",
             ProblemKind::Attributes => "unreadable attributes",
         })

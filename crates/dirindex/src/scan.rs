@@ -43,7 +43,7 @@ pub struct ScanOptions {
     /// Whether large files may be mapped into memory. Without maps they are read, which takes a
     /// little longer.
     pub maps: bool,
-    /// Read also what looks unchanged, and report as [`ProblemKind::Rotten`] what is
+    /// Read also what looks unchanged, and report as [`ProblemKind::BitRot`] what is
     /// no longer the same.
     pub verify: bool,
     /// A directory that is not to be in the tree, by whatever name or mount: where the backup
@@ -399,9 +399,9 @@ impl Scan<'_> {
             }
         };
         let read = Read::Done(content.stat);
-        if let Some(record) = self.unchanged(found).filter(|record| is_rotten(record, &content)) {
+        if let Some(record) = self.unchanged(found).filter(|record| has_bit_rot(record, &content)) {
             let detail = "content changed, but not its length, times or inode".into();
-            let mut problem = Problem::new(path.clone(), ProblemKind::Rotten, detail);
+            let mut problem = Problem::new(path.clone(), ProblemKind::BitRot, detail);
             problem.ranges = differing(record, &content.signature);
             taken.problems.push(problem);
             taken.records.push(Arc::clone(record));
@@ -500,7 +500,7 @@ fn forget_mapped(records: &mut [Arc<Record>]) {
 
 /// Whether a file that looks as in `record`, and that held still, has another content, and no program
 /// can have stored that.
-fn is_rotten(record: &Record, content: &Content) -> bool {
+fn has_bit_rot(record: &Record, content: &Content) -> bool {
     let Node::File { digest, .. } = &record.entry.node else { return false };
     content.stable
         && record

@@ -256,7 +256,7 @@ fn rot_is_told_with_the_bytes_it_is_in() {
         let options = ScanOptions { verify: true, maps, ..ScanOptions::default() };
         let verified = DirIndex::scan_with(&dir, Some(&before), &options).unwrap();
         let [problem] = verified.problems() else { panic!("{:?}", verified.problems()) };
-        assert_eq!((&problem.path, problem.kind), (&path("file"), ProblemKind::Rotten));
+        assert_eq!((&problem.path, problem.kind), (&path("file"), ProblemKind::BitRot));
         assert_eq!(problem.ranges, [(0, 1024), (2048, 3072), (4096, 5120), (9216, 10_000)]);
         assert_eq!(verified.tree_id(), before.tree_id(), "what is rotten is not backed up");
         let mut bytes = Vec::new();

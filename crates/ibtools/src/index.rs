@@ -45,7 +45,7 @@ pub(crate) fn problems(index: &DirIndex) -> String {
         (ProblemKind::Unreadable, "unreadable"),
         (ProblemKind::Unstable, "unstable"),
         (ProblemKind::Unsupported, "of a kind that is left out"),
-        (ProblemKind::Rotten, "corrupt"),
+        (ProblemKind::BitRot, "corrupt"),
         (ProblemKind::Exclude, "where exclude files cannot be used"),
         (ProblemKind::Attributes, "without some of their attributes"),
     ];

@@ -98,7 +98,7 @@ pub(crate) fn problems(problems: &[Problem]) -> Value {
             ProblemKind::Unreadable => "unreadable",
             ProblemKind::Unstable => "unstable",
             ProblemKind::Unsupported => "unsupported",
-            ProblemKind::Rotten => "corrupt",
+            ProblemKind::BitRot => "corrupt",
             ProblemKind::Exclude => "exclude",
             ProblemKind::Attributes => "attributes",
         };

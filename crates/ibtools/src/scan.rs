@@ -65,7 +65,7 @@ pub(crate) fn warn_of_problems(index: &DirIndex, console: &Console) {
             ProblemKind::Unstable => console.warn(format_args!("{path} is unstable: {detail}")),
             ProblemKind::Unsupported => console.warn(format_args!("{path} is left out: {detail}")),
             ProblemKind::Attributes => console.warn(format_args!("{path}: {detail}")),
-            ProblemKind::Rotten => {
+            ProblemKind::BitRot => {
                 console.warn(format_args!("{path} is corrupt: {detail}: {}", bytes(ranges)));
             }
             ProblemKind::Exclude => console.warn(format_args!("{path}: {detail}")),
@@ -75,7 +75,7 @@ pub(crate) fn warn_of_problems(index: &DirIndex, console: &Console) {
 
 /// Whether any file is corrupt.
 pub(crate) fn has_corrupt(index: &DirIndex) -> bool {
-    index.problems().iter().any(|problem| problem.kind == ProblemKind::Rotten)
+    index.problems().iter().any(|problem| problem.kind == ProblemKind::BitRot)
 }
 
 /// `bytes 0 to 1023, 4096 to 8191 and 3 more ranges`

@@ -70,7 +70,7 @@ fn repair(
     scan: &DirIndex,
     options: &ApplyOptions,
 ) -> Result<Repaired> {
-    let corrupt = scan.problems().iter().filter(|problem| problem.kind == ProblemKind::Rotten);
+    let corrupt = scan.problems().iter().filter(|problem| problem.kind == ProblemKind::BitRot);
     let corrupt: Vec<&RelPath> = corrupt.map(|problem| &problem.path).collect();
     if corrupt.is_empty() {
         return Ok(Repaired::default());

@@ -75,7 +75,7 @@ fn indexes() {
         index.write_to(&mut bytes).unwrap();
         let problem = Problem {
             path: RelPath::new("rotten").unwrap(),
-            kind: ProblemKind::Rotten,
+            kind: ProblemKind::BitRot,
             detail: "content changed".to_owned(),
             ranges: vec![(0, 1024), (4096, 5000)],
         };
