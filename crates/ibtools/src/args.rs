@@ -79,6 +79,12 @@ pub(crate) enum Verb {
     Backup(BackupArgs),
     /// List the snapshots in a store
     Snapshots(SnapshotsArgs),
+    /// List what is in a directory of a snapshot
+    Ls(LsArgs),
+    /// Print a file of a snapshot
+    Cat(CatArgs),
+    /// List what changed from one snapshot of a store to another
+    Changes(ChangesArgs),
     /// Bring a directory to the snapshot that archives lead to
     Apply(ApplyArgs),
     /// Bring back a snapshot, or single paths of it, out of a store or archives
@@ -433,6 +439,45 @@ pub(crate) struct ShowArgs {
 pub(crate) struct SnapshotsArgs {
     /// The store
     pub(crate) store: PathBuf,
+}
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct LsArgs {
+    /// A store, or a full backup
+    #[arg(value_name = "STORE|ARCHIVE")]
+    pub(crate) source: PathBuf,
+    /// A directory or file of the snapshot [default: the top directory]
+    pub(crate) path: Option<PathBuf>,
+    /// The last snapshot until this time, or the one with this id [default: the last]
+    #[arg(long, value_name = "TIME|ID")]
+    pub(crate) at: Option<String>,
+    /// List all that is below, too
+    #[arg(short, long)]
+    pub(crate) recursive: bool,
+}
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct CatArgs {
+    /// A store, or a full backup
+    #[arg(value_name = "STORE|ARCHIVE")]
+    pub(crate) source: PathBuf,
+    /// A file of the snapshot
+    pub(crate) path: PathBuf,
+    /// The last snapshot until this time, or the one with this id [default: the last]
+    #[arg(long, value_name = "TIME|ID")]
+    pub(crate) at: Option<String>,
+}
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct ChangesArgs {
+    /// The store
+    pub(crate) store: PathBuf,
+    /// The last snapshot until this time, or the one with this id
+    #[arg(value_name = "TIME|ID")]
+    pub(crate) from: String,
+    /// A later or earlier one [default: the last]
+    #[arg(value_name = "TIME|ID")]
+    pub(crate) to: Option<String>,
 }
 
 #[derive(Debug, clap::Args)]

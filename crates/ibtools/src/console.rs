@@ -3,7 +3,7 @@
 
 use std::ffi::OsStr;
 use std::fmt::Display;
-use std::io::{self, BufWriter, ErrorKind, IsTerminal, StdoutLock, Write};
+use std::io::{self, BufWriter, ErrorKind, IsTerminal, Read, StdoutLock, Write};
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 use std::sync::Arc;
@@ -56,6 +56,20 @@ impl Console {
     fn print(&mut self, text: impl Display) -> Result<()> {
         let printed = if self.unread { Ok(()) } else { writeln!(self.out, "{text}") };
         self.unless_unread(printed)
+    }
+
+    /// Prints all that comes out of `content`, whatever was asked for.
+    pub(crate) fn copy(&mut self, content: &mut dyn Read) -> Result<()> {
+        let mut buffer = vec![0; 256 << 10];
+        while !self.unread {
+            let read = content.read(&mut buffer)?;
+            if read == 0 {
+                break;
+            }
+            let written = self.out.write_all(buffer.get(..read).unwrap_or_default());
+            self.unless_unread(written)?;
+        }
+        Ok(())
     }
 
     fn unless_unread(&mut self, done: io::Result<()>) -> Result<()> {

@@ -14,6 +14,7 @@ mod index;
 mod init;
 mod json;
 mod link;
+mod look;
 mod output;
 mod prune;
 mod restore;
@@ -70,6 +71,9 @@ fn verb(args: &Args) -> Result<Answer> {
         Verb::Init(args) => init::run(args, &mut console),
         Verb::Backup(args) => backup::run(args, &mut console),
         Verb::Snapshots(args) => snapshots::run(args, &mut console),
+        Verb::Ls(args) => look::ls(args, &mut console),
+        Verb::Cat(args) => look::cat(args, &mut console),
+        Verb::Changes(args) => look::changes(args, &mut console),
         Verb::Apply(args) => apply::run(args, &mut console),
         Verb::Restore(args) => restore::run(args, &mut console),
         Verb::Squash(args) => squash::run(args, &mut console),

@@ -6,8 +6,8 @@ use std::sync::Arc;
 
 use anyhow::{Context, Result, anyhow, bail};
 use incremental_backups_tools::{
-    Applied, ApplyOptions, DiffData, Error, RelPath, RestoreOptions, apply_with, in_made_dir,
-    preview_diff, recover_with,
+    Applied, ApplyOptions, DiffData, DiffIndex, Error, Meta, RelPath, RestoreOptions, apply_with,
+    in_made_dir, preview_diff, recover_with,
 };
 use indicatif::HumanBytes;
 use serde_json::Value;
@@ -67,7 +67,7 @@ fn rel_paths(paths: &[PathBuf]) -> Result<Vec<RelPath>> {
 }
 
 /// The path in the backup that `path` can only mean, though a shell writes it `./a`, `/a`, `a/` or `a//b`. `None` for the top.
-fn rel_path(path: &Path) -> Result<Option<RelPath>> {
+pub(crate) fn rel_path(path: &Path) -> Result<Option<RelPath>> {
     let failed = || format!("{} is no path in a backup", shown(path));
     if path.as_os_str().is_empty() {
         bail!("--path is empty: name a path, or leave it out for everything");
@@ -114,6 +114,17 @@ fn preview(
     }
 }
 
+/// Root could have brought back owners, and may expect them.
+fn warn_of_owners(args: &RestoreArgs, diff: &DiffIndex, console: &Console) {
+    let is_root = rustix::process::geteuid().is_root();
+    let mut metas = diff.changes().iter().filter_map(|change| Some(&change.new.as_ref()?.meta));
+    let has_own = |meta: &Meta| (meta.uid, meta.gid) != (0, 0) || meta.mode & 0o6000 != 0;
+    if is_root && !args.privileged && metas.any(has_own) {
+        console
+            .warn("owners and setuid bits were not brought back: as root, --privileged does that");
+    }
+}
+
 /// Says what was done, or would be.
 fn report(
     args: &RestoreArgs,
@@ -137,6 +148,7 @@ fn report(
     console.document(document)?;
     if let Some(applied) = applied {
         unkept::warn(&applied.unkept, &args.dest, console);
+        warn_of_owners(args, diff, console);
     }
     match applied {
         None => console.line(format_args!("{dest} would be made: {}", Totals::of(diff))),

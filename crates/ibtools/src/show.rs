@@ -145,7 +145,7 @@ fn show_diff(
 }
 
 /// An entry as `ls -ln` would show it, with the time in UTC.
-fn line(entry: &Entry) -> String {
+pub(crate) fn line(entry: &Entry) -> String {
     let Entry { path, node, meta } = entry;
     let (letter, target) = match node {
         Node::Dir => ('d', "/".to_owned()),

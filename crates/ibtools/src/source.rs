@@ -166,6 +166,14 @@ impl Source {
         places.any(|place| place.starts_with(&dir))
     }
 
+    /// The snapshot, of a store.
+    pub(crate) fn snapshot(&self) -> Option<SnapshotId> {
+        match &self.kind {
+            Kind::Store(_, snapshot) => Some(*snapshot),
+            Kind::Archives(_) => None,
+        }
+    }
+
     /// Names it in a JSON document.
     pub(crate) fn put_into(&self, document: &mut Object) {
         match (&self.kind, self.named.as_slice()) {

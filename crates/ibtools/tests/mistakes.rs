@@ -179,3 +179,19 @@ fn an_archive_outside_a_store_says_nothing_of_its_maker() {
     place.ibtools("diff other -o two.tgz").good();
     assert!(fs::read(place.path("one.tgz")).unwrap() == fs::read(place.path("two.tgz")).unwrap());
 }
+
+/// Root can bring back owners, and is told how when it has not.
+#[test]
+fn root_is_told_of_owners_that_were_not_brought_back() {
+    let place = Place::new();
+    place.write("tree/mine", "mine");
+    if std::os::unix::fs::chown(place.path("tree/mine"), Some(1234), Some(1234)).is_err() {
+        println!("SKIPPED: only root gives files away");
+        return;
+    }
+    place.ibtools("backup --init tree store").good();
+    let run = place.ibtools("restore store plain");
+    assert_eq!(run.code, Some(0));
+    assert_eq!(run.err.matches("--privileged").count(), 1, "{}", run.err);
+    place.ibtools("restore store owned --privileged").good();
+}

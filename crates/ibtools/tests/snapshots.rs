@@ -4,8 +4,9 @@
 mod common;
 
 use std::fs;
+use std::process::Command;
 
-use common::{Place, backed_up};
+use common::{IBTOOLS, Place, backed_up, run};
 
 /// The archives of `store`, the oldest first.
 fn archives(place: &Place) -> Vec<String> {
@@ -54,4 +55,100 @@ fn archives_without_labels_and_damaged_ones_are_listed() {
     assert_eq!((&list[2]["files"], &list[2]["host"]), (&().into(), &().into()));
     let run = place.ibtools("snapshots store");
     assert!(run.err.contains("warning: "), "{}", run.err);
+}
+
+/// A directory as `ls -ln` has it, of the newest snapshot or an older one.
+#[test]
+fn a_directory_of_a_snapshot_is_listed() {
+    let place = backed_up();
+    let listed = |args: &str| -> Vec<String> {
+        let out = place.ibtools(&format!("ls {args}")).good();
+        let name = |line: &str| line.split_whitespace().nth(6).unwrap().to_owned();
+        out.lines().map(name).collect()
+    };
+    let index = place.ibtools("index tree -o index --json").good();
+    assert!(!index.is_empty());
+    let all: Vec<String> = place.ibtools("show index --json").json()["entries"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|entry| entry["path"].as_str().unwrap().to_owned())
+        .collect();
+    let json = |args: &str| place.ibtools(&format!("ls {args} --json")).json()["entries"].clone();
+    let paths = |args: &str| -> Vec<String> {
+        let entries = json(args);
+        let paths = entries.as_array().unwrap().iter().map(|entry| entry["path"].as_str().unwrap());
+        paths.map(str::to_owned).collect()
+    };
+    assert_eq!(paths("store -r"), all);
+    let top: Vec<&String> = all.iter().filter(|path| !path.contains('/')).collect();
+    assert_eq!(paths("store").iter().collect::<Vec<_>>(), top);
+    let dir = |path: &&String| path.strip_prefix("dir/").is_some_and(|rest| !rest.contains('/'));
+    assert_eq!(
+        paths("store ./dir/").iter().collect::<Vec<_>>(),
+        all.iter().filter(dir).collect::<Vec<_>>()
+    );
+    assert_eq!(listed("store dir/large"), ["dir/large"]);
+    let first = place.ibtools("show store --json").json()["archives"][0]["snapshot"].clone();
+    let first = first.as_str().unwrap();
+    assert!(paths(&format!("store --at {first}")).contains(&"gone".to_owned()));
+    let archive = archives(&place)[0].clone();
+    assert!(paths(&archive).contains(&"gone".to_owned()));
+    place.ibtools("ls store no/such").bad(&["cannot list store", "no/such"]);
+    place.ibtools(&format!("ls {}", archives(&place)[1])).bad(&["full backup"]);
+}
+
+/// A file comes out as it was, at any snapshot, and nothing comes out of a damaged one.
+#[test]
+fn a_file_of_a_snapshot_is_printed() {
+    let place = backed_up();
+    let cat = |args: &str| {
+        run(Command::new(IBTOOLS)
+            .current_dir(place.path("."))
+            .args(["cat", "store"])
+            .args(args.split(' ')))
+    };
+    let first = place.ibtools("show store --json").json()["archives"][0]["snapshot"].clone();
+    let first = first.as_str().unwrap();
+    place.ibtools(&format!("restore store old --at {first}")).good();
+    for path in ["text", "moved", "becomes-dir/file"] {
+        let content = fs::read(place.path("tree").join(path)).unwrap();
+        assert_eq!(cat(path).good(), String::from_utf8_lossy(&content), "{path}");
+    }
+    let content = fs::read(place.path("old/becomes-dir")).unwrap();
+    let before = cat(&format!("becomes-dir --at {first}"));
+    assert_eq!(before.good(), String::from_utf8_lossy(&content));
+    // A file that a delta makes, byte for byte.
+    let raw = Command::new(IBTOOLS)
+        .current_dir(place.path("."))
+        .args(["cat", "store", "dir/large"])
+        .output();
+    assert!(raw.unwrap().stdout == fs::read(place.path("tree/dir/large")).unwrap());
+    cat("becomes-dir").bad(&["becomes-dir in store at ", "is no file: it is a directory"]);
+    cat(".").bad(&["top directory"]);
+    cat("none").bad(&["none"]);
+    let full = place.path(&archives(&place)[0]);
+    let mut bytes = fs::read(&full).unwrap();
+    let middle = bytes.len() / 2;
+    bytes[middle] ^= 1;
+    fs::write(full, bytes).unwrap();
+    let damaged = cat("dir/large");
+    assert_eq!((damaged.code, damaged.out.as_str()), (Some(2), ""));
+}
+
+/// What changed between two snapshots is what their archive says, and the other way round.
+#[test]
+fn changes_between_two_snapshots_are_listed() {
+    let place = backed_up();
+    let shown = place.ibtools("show store --json").json()["archives"].clone();
+    let [first, last] = [0, 1].map(|at| shown[at]["snapshot"].as_str().unwrap().to_owned());
+    let forth = place.ibtools(&format!("changes store {first} --json")).json();
+    assert_eq!((&forth["from"], &forth["to"]), (&first.clone().into(), &last.clone().into()));
+    assert!(forth["totals"]["created"].as_u64().unwrap() > 0 && forth["totals"]["moved"] == 1);
+    let back = place.ibtools(&format!("changes store {last} {first} --json")).json();
+    assert_eq!((&back["base"], &back["result"]), (&forth["result"], &forth["base"]));
+    let out = place.ibtools(&format!("changes store {first}")).good();
+    assert!(out.contains("A new\n") && out.contains("D gone/\n"), "{out}");
+    let none = place.ibtools(&format!("changes store {last} {last}")).good();
+    assert_eq!(none, "nothing changed\n");
 }

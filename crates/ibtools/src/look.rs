@@ -1,0 +1,132 @@
+//! The verbs `ls`, `cat` and `changes`: what is in a snapshot, without restoring it.
+
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result, bail};
+use incremental_backups_tools::{DiffIndex, Entry, Node, RelPath, Snapshot};
+use serde_json::Value;
+
+use crate::Answer;
+use crate::args::{CatArgs, ChangesArgs, LsArgs};
+use crate::changes::{Totals, rows};
+use crate::console::{Console, shown};
+use crate::json::{self, object, put_file};
+use crate::restore::rel_path;
+use crate::show;
+use crate::source::Source;
+
+/// `ibtools ls`
+pub(crate) fn ls(args: &LsArgs, console: &mut Console) -> Result<Answer> {
+    let source = open(&args.source, args.at.as_deref())?;
+    let path = args.path.as_deref().map(rel_path).transpose()?.flatten();
+    let found = source.with_archives(console, |archives| {
+        let snapshot = match &path {
+            Some(path) => Snapshot::find(archives, std::slice::from_ref(path))?,
+            None => Snapshot::open(archives)?,
+        };
+        let is_dir = path.as_ref().is_none_or(|path| {
+            snapshot.get(path).is_some_and(|entry| matches!(entry.node, Node::Dir))
+        });
+        let listed = snapshot.entries().filter(|entry| match &path {
+            Some(path) if !is_dir => entry.path == path,
+            dir => is_listed(entry.path, dir.as_ref(), args.recursive),
+        });
+        Ok(listed
+            .map(|entry| Entry {
+                path: entry.path.clone(),
+                node: entry.node.clone(),
+                meta: entry.meta.clone(),
+            })
+            .collect::<Vec<Entry>>())
+    });
+    let found = found.with_context(|| format!("cannot list {source}"))?;
+    let mut document = object([("entries", found.iter().map(json::entry).collect::<Value>())]);
+    source.put_into(&mut document);
+    console.document(document)?;
+    found.iter().try_for_each(|entry| console.line(show::line(entry)))?;
+    Ok(Answer::Yes)
+}
+
+/// Whether `path` is in the directory `dir`, or below it too.
+fn is_listed(path: &RelPath, dir: Option<&RelPath>, is_recursive: bool) -> bool {
+    let is_below = dir.is_none_or(|dir| path.is_below(dir));
+    let from = dir.map_or(0, |dir| dir.as_bytes().len() + 1);
+    let is_child = || path.as_bytes().get(from..).is_some_and(|rest| !rest.contains(&b'/'));
+    is_below && (is_recursive || is_child())
+}
+
+/// `ibtools cat`
+pub(crate) fn cat(args: &CatArgs, console: &mut Console) -> Result<Answer> {
+    let source = open(&args.source, args.at.as_deref())?;
+    let Some(path) = rel_path(&args.path)? else {
+        bail!("{} is the top directory, and a file is wanted", shown(&args.path));
+    };
+    // What has been printed cannot be taken back, so all of it is compared with its digest before.
+    let found = {
+        let ticker = console.ticker("reading", None);
+        source.with_archives(console, |archives| {
+            let snapshot = Snapshot::find(archives, std::slice::from_ref(&path))?;
+            let file = file_at(&snapshot, &path);
+            if file.is_some() {
+                snapshot.verify(Some(ticker.progress()))?;
+            }
+            Ok((snapshot, file))
+        })
+    };
+    let (snapshot, file) = found.with_context(|| format!("cannot read {source}"))?;
+    let Some((file, len)) = file else {
+        let kind = snapshot.get(&path).map_or("nothing", |entry| entry.node.kind());
+        bail!(
+            "{path} in {source} is no file: it is a {kind}, which `ls` lists and `restore --path` brings back"
+        );
+    };
+    if len > 0 {
+        let mut reader = snapshot.reader();
+        let mut content = reader.open(&file).with_context(|| format!("cannot read {source}"))?;
+        console.copy(&mut content).with_context(|| format!("cannot print {path}"))?;
+    }
+    Ok(Answer::Yes)
+}
+
+/// The file that `path` is, or is another name of, and its length.
+fn file_at(snapshot: &Snapshot, path: &RelPath) -> Option<(RelPath, u64)> {
+    match snapshot.get(path)?.node {
+        Node::File { len, .. } => Some((path.clone(), *len)),
+        Node::HardLink { to } => match snapshot.get(to)?.node {
+            Node::File { len, .. } => Some((to.clone(), *len)),
+            _ => None,
+        },
+        _ => None,
+    }
+}
+
+/// `ibtools changes`
+pub(crate) fn changes(args: &ChangesArgs, console: &mut Console) -> Result<Answer> {
+    let from = open(&args.store, Some(&args.from))?;
+    let to = open(&args.store, args.to.as_deref())?;
+    let tree = |source: &Source, console: &Console| {
+        let tree =
+            source.with_archives(console, |archives| Ok(Snapshot::open(archives)?.tree()?.clone()));
+        tree.with_context(|| format!("cannot read {source}"))
+    };
+    let diff = DiffIndex::between(&tree(&from, console)?, &tree(&to, console)?);
+    let totals = Totals::of(&diff);
+    let id = |source: &Source| Value::from(source.snapshot().map(|id| id.to_string()));
+    let mut document = object([
+        ("from", id(&from)),
+        ("to", id(&to)),
+        ("base", diff.base().to_string().into()),
+        ("result", diff.result().to_string().into()),
+        ("totals", totals.json()),
+        ("changes", rows(&diff).map(|row| row.json()).collect::<Value>()),
+    ]);
+    put_file(&mut document, "store", &args.store);
+    console.document(document)?;
+    rows(&diff).try_for_each(|row| console.line(row))?;
+    console.line(totals)?;
+    Ok(Answer::Yes)
+}
+
+fn open(named: &Path, at: Option<&str>) -> Result<Source> {
+    Source::open(&[PathBuf::from(named)], at)
+}
