@@ -232,8 +232,17 @@ fn and_more(more: u64) -> String {
 
 /// An error with its causes, in one line.
 pub(crate) fn chain(error: &Error) -> String {
-    let causes = std::iter::successors(Some(error as &dyn std::error::Error), |it| it.source());
-    causes.map(ToString::to_string).collect::<Vec<_>>().join(": ")
+    let error: &(dyn std::error::Error + 'static) = error;
+    std::iter::successors(Some(error), |it| it.source()).map(words).collect::<Vec<_>>().join(": ")
+}
+
+/// An error in words: the system's without its number.
+pub(crate) fn words(error: &(dyn std::error::Error + 'static)) -> String {
+    let text = error.to_string();
+    match text.split_once(" (os error ") {
+        Some((words, _)) if error.is::<io::Error>() => words.to_owned(),
+        _ => text,
+    }
 }
 
 /// Names the operation and the path of a system call inside the tree.

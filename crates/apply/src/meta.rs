@@ -7,6 +7,7 @@ use dirindex::{Meta, Time};
 use rustix::fs::{FileType, Stat};
 use rustix::io::Errno;
 
+use crate::error::words;
 use crate::observe::{mode, mtime};
 use crate::system::{Handle, System};
 use crate::tree::Policy;
@@ -134,11 +135,7 @@ fn refused_by(done: io::Result<()>, also: &[Errno]) -> io::Result<Option<String>
     const ALWAYS: [Errno; 6] =
         [Errno::NOTSUP, Errno::NOSYS, Errno::PERM, Errno::ACCESS, Errno::INVAL, Errno::OVERFLOW];
     match Errno::from_io_error(&error) {
-        Some(errno) if ALWAYS.contains(&errno) || also.contains(&errno) => {
-            let text = error.to_string();
-            let words = text.split_once(" (os error ").map_or(text.as_str(), |(words, _)| words);
-            Ok(Some(words.to_owned()))
-        }
+        Some(errno) if ALWAYS.contains(&errno) || also.contains(&errno) => Ok(Some(words(&error))),
         _ => Err(error),
     }
 }

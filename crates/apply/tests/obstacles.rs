@@ -5,7 +5,7 @@ use std::fs;
 use std::path::Path;
 use std::process::Command;
 
-use apply::{ApplyStatus, Error, apply_diff, apply_status};
+use apply::{ApplyOptions, ApplyStatus, Error, Obstacle, apply_diff, apply_status, apply_with};
 use testing::{Case, is_root, snapshot, write};
 
 fn edits() -> Case {
@@ -84,5 +84,31 @@ fn a_bind_mount_of_the_same_file_system_is_found_before_the_first_change() {
         assert_eq!(apply_status(&tree).unwrap(), ApplyStatus::Clean);
         assert!(Command::new("umount").arg(tree.join(name)).status().unwrap().success());
         fs::remove_dir_all(&tree).unwrap();
+    }
+}
+
+/// What is in the way is named and stays; all else is done.
+#[test]
+fn what_is_immutable_is_skipped_if_asked() {
+    for name in ["sub/b", "sub"] {
+        let case = edits();
+        let tree = case.copy_of_old();
+        if !flag("+i", &tree.join(name)) {
+            println!("SKIPPED: no chattr here");
+            return;
+        }
+        let options = ApplyOptions { on_obstacle: Obstacle::Skip, ..ApplyOptions::default() };
+        let applied = apply_with(&tree, &case.data, &options).unwrap();
+        assert!(flag("-i", &tree.join(name)));
+        let named: Vec<String> = applied.unapplied.iter().map(|it| it.path.to_string()).collect();
+        assert_eq!(named, ["sub/b"], "with {name} immutable");
+        let (old, new, found) = (snapshot(&case.old), snapshot(&case.new), snapshot(&tree));
+        for (path, seen) in &found {
+            let is_named = named.iter().any(|name| name.as_bytes() == path);
+            let wanted = if is_named { &old } else { &new };
+            assert_eq!(Some(seen), wanted.get(path), "{}", path.escape_ascii());
+        }
+        apply_diff(&tree, &case.diff, &case.data).unwrap();
+        assert_eq!(snapshot(&tree), new);
     }
 }

@@ -1,6 +1,7 @@
 //! The verb `apply`: archives, one after the other, onto a directory.
 
 mod preview;
+pub(crate) mod unapplied;
 mod unfinished;
 pub(crate) mod unkept;
 
@@ -10,8 +11,8 @@ use std::sync::Arc;
 use anyhow::{Result, bail};
 use incremental_backups_tools::apply::Error;
 use incremental_backups_tools::{
-    Applied, ApplyOptions, DiffData, DiffIndex, Progress, TreeId, apply_chain, apply_stream,
-    in_made_dir,
+    Applied, ApplyOptions, DiffData, DiffIndex, Obstacle, Progress, TreeId, apply_chain,
+    apply_stream, in_made_dir,
 };
 use indicatif::{HumanBytes, HumanCount};
 use serde_json::Value;
@@ -83,7 +84,9 @@ fn report(
     };
     let rows = [document(skipped, true), document(rest, false)].concat();
     let mut document = numbers(applied);
-    let result = archives.last().map(|link| link.result.to_string());
+    // With something skipped it is no tree that has an id.
+    let whole = applied.unapplied.is_empty();
+    let result = archives.last().filter(|_| whole).map(|link| link.result.to_string());
     document.extend(object([("result", result.into()), ("archives", rows.into())]));
     put_file(&mut document, "directory", &args.dir);
     console.document(document)?;
@@ -100,7 +103,7 @@ fn report(
             console.line(format_args!("{first} to {last}: {sentence}"))?;
         }
     }
-    Ok(Answer::Yes)
+    Ok(unapplied::answer(applied, console))
 }
 
 /// The archives, all of them readable and each starting where the one before it ends.
@@ -145,9 +148,15 @@ fn options(args: &ApplyArgs, progress: &Arc<Progress>) -> ApplyOptions {
         privileged: args.privileged,
         check_space: !args.ignore_space,
         strict: args.strict,
+        on_obstacle: on_obstacle(args.skip_obstacles),
         progress: Some(Arc::clone(progress)),
         ..ApplyOptions::default()
     }
+}
+
+/// What becomes of an obstacle.
+pub(crate) fn on_obstacle(skip: bool) -> Obstacle {
+    if skip { Obstacle::Skip } else { Obstacle::Undo }
 }
 
 fn explained(error: Error, args: &ApplyArgs, archive: &Path) -> anyhow::Error {
@@ -188,6 +197,7 @@ pub(crate) fn numbers(applied: &Applied) -> Object {
         ("bytes", applied.bytes.into()),
         ("finished", applied.finished.into()),
         ("unkept", unkept::document(&applied.unkept)),
+        ("unapplied", unapplied::document(&applied.unapplied)),
     ])
 }
 

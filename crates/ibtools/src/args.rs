@@ -23,7 +23,8 @@ Examples:
     ibtools restore full.tgz restored --path 2024/june
 
 Exit status: 0 done, 1 the answer is no (compare: something differs; verify: damage; apply --status:
-an apply is unfinished; --verify, --strict: something is amiss), 2 failure.";
+an apply is unfinished; --verify, --strict: something is amiss; --skip-obstacles: something was
+skipped), 2 failure.";
 
 const GLOBAL: &str = "Options of every command";
 const WHAT: &str = "What to leave out";
@@ -310,6 +311,9 @@ pub(crate) struct ApplyArgs {
     /// cannot is a warning
     #[arg(long)]
     pub(crate) strict: bool,
+    /// Do all that can be done: what is in the way stays as it was and is named; exit with 1 then
+    #[arg(long)]
+    pub(crate) skip_obstacles: bool,
     /// Say whether an apply in the directory was interrupted, and where
     #[arg(long, conflicts_with_all = ["archives", "abort", "dry_run"])]
     pub(crate) status: bool,
@@ -353,6 +357,9 @@ pub(crate) struct RestoreArgs {
     /// cannot is a warning
     #[arg(long)]
     pub(crate) strict: bool,
+    /// Do all that can be done: what is in the way stays as it was and is named; exit with 1 then
+    #[arg(long)]
+    pub(crate) skip_obstacles: bool,
 }
 
 #[derive(Debug, clap::Args)]

@@ -13,7 +13,7 @@ use indicatif::HumanBytes;
 use serde_json::Value;
 
 use crate::Answer;
-use crate::apply::{counted, numbers, unkept};
+use crate::apply::{counted, numbers, on_obstacle, unapplied, unkept};
 use crate::args::RestoreArgs;
 use crate::changes::{Totals, rows};
 use crate::console::{Console, shown};
@@ -36,6 +36,7 @@ pub(crate) fn run(args: &RestoreArgs, console: &mut Console) -> Result<Answer> {
             check_space: !args.ignore_space,
             beside: true,
             strict: args.strict,
+            on_obstacle: on_obstacle(args.skip_obstacles),
             ..ApplyOptions::default()
         },
         ..RestoreOptions::default()
@@ -57,7 +58,7 @@ pub(crate) fn run(args: &RestoreArgs, console: &mut Console) -> Result<Answer> {
     });
     let (data, applied) = done.map_err(explained).with_context(failed)?;
     report(args, &source, &data, applied.as_ref(), console)?;
-    Ok(Answer::Yes)
+    Ok(applied.map_or(Answer::Yes, |applied| unapplied::answer(&applied, console)))
 }
 
 /// The paths in the backup that these mean: none at all for everything, as when the top itself is among them.
@@ -134,8 +135,10 @@ fn report(
     console: &mut Console,
 ) -> Result<()> {
     let diff = data.diff();
-    let mut document =
-        object([("result", diff.result().to_string().into()), ("dry_run", args.dry_run.into())]);
+    // With something skipped it is no tree that has an id.
+    let whole = applied.is_none_or(|applied| applied.unapplied.is_empty());
+    let result = whole.then(|| diff.result().to_string());
+    let mut document = object([("result", result.into()), ("dry_run", args.dry_run.into())]);
     source.put_into(&mut document);
     put_names(&mut document, "paths", args.path.iter().map(|path| path.as_os_str().as_bytes()));
     put_file(&mut document, "directory", &args.dest);

@@ -120,9 +120,9 @@ pub use repository;
 pub use rsync_core;
 
 pub use ::apply::{
-    Aborted, Applied, AppliedChain, ApplyOptions, ApplyStatus, Loss, Losses, Preview, Space,
-    Unkept, abort, apply, apply_chain, apply_diff, apply_status, apply_stream, apply_with,
-    in_made_dir, preview_diff, recover, recover_with,
+    Aborted, Applied, AppliedChain, ApplyOptions, ApplyStatus, Loss, Losses, Obstacle, Preview,
+    Space, Unapplied, Unkept, abort, apply, apply_chain, apply_diff, apply_status, apply_stream,
+    apply_with, in_made_dir, preview_diff, recover, recover_with,
 };
 pub use repository::{
     BackupOptions, BackupReport, DirStore, Error, Keep, Known, Made, Origin, PruneOptions,

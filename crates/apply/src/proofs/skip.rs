@@ -126,7 +126,7 @@ fn sweep(case: &Case, step: usize) -> (usize, usize, Vec<String>) {
 fn a_failing_call_ends_in_the_old_tree_or_in_the_new_one_less_what_is_named() {
     let (mut runs, mut skipped) = (0, 0);
     for (name, case) in cases::all() {
-        let (more, with, bad) = sweep(&case(), 23);
+        let (more, with, bad) = sweep(&case(), 61);
         assert_eq!(bad, Vec::<String>::new(), "{name}");
         (runs, skipped) = (runs + more, skipped + with);
     }

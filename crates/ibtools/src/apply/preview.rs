@@ -10,7 +10,7 @@ use incremental_backups_tools::{DiffData, Preview, RelPath, preview_diff};
 use indicatif::{HumanBytes, HumanCount};
 use serde_json::Value;
 
-use super::{counted, explained, numbers, options};
+use super::{counted, explained, numbers, options, unapplied};
 use crate::Answer;
 use crate::args::ApplyArgs;
 use crate::changes::{Row, rows};
@@ -59,7 +59,7 @@ pub(super) fn run(
             "{count} more to apply after it: `ibtools show` lists what they change"
         ))?;
     }
-    Ok(Answer::Yes)
+    Ok(preview.map_or(Answer::Yes, |preview| unapplied::answer(&preview.applied, console)))
 }
 
 /// What would be done to the tree; `None` for a full backup that goes where nothing is yet.
