@@ -123,7 +123,10 @@ fn back_up(dir: &Dir, store: &dyn Store, options: &BackupOptions) -> Result<Back
         (&options.origin, newest.as_ref().and_then(|newest| newest.origin.clone()))
         && !given.is_same(&before)
     {
-        return Err(Error::OtherOrigin { before, given: given.clone() });
+        return Err(Error::OtherOrigin {
+            before: Box::new(before),
+            given: Box::new(given.clone()),
+        });
     }
     let mut indexes = Indexes::open(store, &snapshots, &mut unusable)?;
     let (index, made) = loop {

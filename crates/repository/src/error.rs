@@ -49,9 +49,9 @@ pub enum Error {
     #[error("the store has the snapshots of {before}, and {given} is another tree")]
     OtherOrigin {
         /// Whose tree the newest snapshot is of.
-        before: Origin,
+        before: Box<Origin>,
         /// Whose tree was to be backed up.
-        given: Origin,
+        given: Box<Origin>,
     },
     /// So many files are open that no more can be opened. It says nothing of those that were to be read.
     #[error("too many open files: raise the limit, as with `ulimit -n`")]
