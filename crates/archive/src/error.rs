@@ -141,7 +141,9 @@ pub enum Error {
         trees: Box<(TreeId, TreeId)>,
     },
     /// Single paths can be brought back from a full backup alone.
-    #[error("{archive}: an increment brings back nothing by itself")]
+    #[error(
+        "{archive}: an increment brings back nothing by itself: name the full backup before it first, and all archives between"
+    )]
     NotFull {
         /// The archive's name.
         archive: String,

@@ -65,7 +65,8 @@ pub(crate) fn cat(args: &CatArgs, console: &mut Console) -> Result<Answer> {
     let found = {
         let ticker = console.ticker("reading", None);
         source.with_archives(console, |archives| {
-            let snapshot = Snapshot::find(archives, std::slice::from_ref(&path))?;
+            // The tree id proves the digest, and it is over all paths.
+            let snapshot = Snapshot::open(archives)?.select(std::slice::from_ref(&path))?;
             let file = file_at(&snapshot, &path);
             if file.is_some() {
                 snapshot.verify(Some(ticker.progress()))?;
