@@ -34,7 +34,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     let index = DirIndex::scan(&dir)?;
     index.to_file(at("full.index"))?;
     say(format!(
-        "indexed {} files in {} directories: root {}",
+        "indexed {} files in {} directories: tree id {}",
         index.files().count(),
         index.subdirs().count(),
         index.tree_id()
