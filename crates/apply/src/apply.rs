@@ -282,13 +282,7 @@ pub fn preview_diff(
 
 /// Whether both say the same, as far as applying goes.
 fn same(a: &DiffIndex, b: &DiffIndex) -> bool {
-    let alike = |(a, b): (&Change, &Change)| {
-        let new = match (&a.new, &b.new) {
-            (Some(a), Some(b)) => a.node == b.node && a.meta == b.meta && a.content == b.content,
-            (a, b) => a.is_none() && b.is_none(),
-        };
-        a.path == b.path && a.old == b.old && new
-    };
+    let alike = |(a, b): (&Change, &Change)| (&a.path, &a.old, &a.new) == (&b.path, &b.old, &b.new);
     std::ptr::eq(a, b)
         || (a.base() == b.base()
             && a.result() == b.result()

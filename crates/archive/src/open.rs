@@ -144,7 +144,7 @@ struct End<'a> {
 }
 
 impl End<'_> {
-    /// The trailer, and the frames of TABLE, which it vouches for.
+    /// The trailer, and the frames of TABLE, whose digest it has.
     fn read(&self) -> Result<(Format, Trailer, Vec<u8>), Error> {
         let tail_at = self.tail_at();
         let tail = self.bytes(tail_at, self.size)?;

@@ -5,7 +5,7 @@ use std::path::Path;
 use std::sync::OnceLock;
 
 use diffindex::{Content, DiffIndex, Merge, New};
-use dirindex::{DirIndex, Entry, EntryRef, Record, RelPath, TreeId};
+use dirindex::{DirIndex, EntryRef, Record, RelPath, TreeId};
 use rsync_core::{Digest, Progress, SignatureOptions};
 
 use crate::content_reader::StoredContent;
@@ -211,9 +211,10 @@ impl Snapshot {
         if let Some(tree) = self.tree.get() {
             return Ok(tree);
         }
-        let records = self.entries().map(|EntryRef { path, node, meta }| {
-            let entry = Entry { path: path.clone(), node: node.clone(), meta: meta.clone() };
-            Record { entry, signature: None, fingerprint: None }
+        let records = self.entries().map(|entry| Record {
+            entry: entry.to_entry(),
+            signature: None,
+            fingerprint: None,
         });
         let tree = DirIndex::from_records(records);
         let tree = tree.map_err(|source| self.unusable(source.into()))?;

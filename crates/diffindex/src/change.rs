@@ -35,8 +35,8 @@ pub struct New {
     pub signature: Option<StoredSignature>,
 }
 
-/// Two are equal when they lead to the same content in the same way. Where a signature lies does not matter, and who has the
-/// content can make it.
+/// Two are equal when they lead to the same content in the same way. Signatures are not compared: they follow from
+/// the contents.
 impl PartialEq for New {
     fn eq(&self, other: &New) -> bool {
         (&self.node, &self.meta, &self.content) == (&other.node, &other.meta, &other.content)

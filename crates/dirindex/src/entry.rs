@@ -139,6 +139,12 @@ pub struct EntryRef<'a> {
 }
 
 impl EntryRef<'_> {
+    /// The same, by itself.
+    pub fn to_entry(&self) -> Entry {
+        let EntryRef { path, node, meta } = *self;
+        Entry { path: path.clone(), node: node.clone(), meta: meta.clone() }
+    }
+
     /// About how many bytes it is encoded in.
     pub(crate) fn weight(&self) -> usize {
         self.path.as_bytes().len() + self.node.weight() + self.meta.weight()

@@ -31,13 +31,7 @@ pub(crate) fn ls(args: &LsArgs, console: &mut Console) -> Result<Answer> {
             Some(path) if !is_dir => entry.path == path,
             dir => is_listed(entry.path, dir.as_ref(), args.recursive),
         });
-        Ok(listed
-            .map(|entry| Entry {
-                path: entry.path.clone(),
-                node: entry.node.clone(),
-                meta: entry.meta.clone(),
-            })
-            .collect::<Vec<Entry>>())
+        Ok(listed.map(|entry| entry.to_entry()).collect::<Vec<Entry>>())
     });
     let found = found.with_context(|| format!("cannot list {source}"))?;
     let mut document = object([("entries", found.iter().map(json::entry).collect::<Value>())]);

@@ -2,7 +2,7 @@
 
 use anyhow::Result;
 use incremental_backups_tools::store::StoredArchive;
-use incremental_backups_tools::{DiffIndex, DirIndex, Entry, Node, Time, dirindex};
+use incremental_backups_tools::{DiffIndex, DirIndex, Entry, Node, dirindex};
 use indicatif::HumanBytes;
 use jiff::Timestamp;
 use serde_json::Value;
@@ -162,7 +162,7 @@ pub(crate) fn line(entry: &Entry) -> String {
         }
         node => node.len().to_string(),
     };
-    let (mode, time) = (permissions(meta.mode), date(meta.mtime));
+    let (mode, time) = (permissions(meta.mode), date(meta.mtime.secs));
     format!("{letter}{mode} {:>5} {:>5} {size:>12} {time} {path}{target}", meta.uid, meta.gid)
 }
 
@@ -196,11 +196,11 @@ fn permissions(mode: u32) -> String {
     (0..9).rev().map(letter).collect()
 }
 
-/// `2024-02-29 12:34:56`, in UTC; a time that no calendar has, as seconds since 1970.
-fn date(time: Time) -> String {
-    match Timestamp::from_second(time.secs) {
+/// Seconds since 1970 as `2024-02-29 12:34:56`, in UTC; as they are where no calendar has the time.
+pub(crate) fn date(secs: i64) -> String {
+    match Timestamp::from_second(secs) {
         Ok(timestamp) => timestamp.strftime("%Y-%m-%d %H:%M:%S").to_string(),
-        Err(_) => format!("@{}", time.secs),
+        Err(_) => format!("@{secs}"),
     }
 }
 
@@ -219,10 +219,10 @@ mod tests {
             (1_709_210_096, "2024-02-29 12:34:56"),
             (4_107_542_400, "2100-03-01 00:00:00"),
         ] {
-            assert_eq!(date(Time { secs, nanos: 0 }), text);
+            assert_eq!(date(secs), text);
         }
-        date(Time { secs: i64::MAX, nanos: 0 });
-        date(Time { secs: i64::MIN, nanos: 0 });
+        date(i64::MAX);
+        date(i64::MIN);
     }
 
     #[test]

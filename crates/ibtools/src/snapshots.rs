@@ -1,15 +1,15 @@
 //! The verb `snapshots`: what snapshots a store has.
 
 use anyhow::{Context, Result};
-use incremental_backups_tools::{SnapshotId, SnapshotInfo};
+use incremental_backups_tools::SnapshotInfo;
 use indicatif::HumanBytes;
-use jiff::Timestamp;
 use serde_json::Value;
 
 use crate::Answer;
 use crate::args::SnapshotsArgs;
 use crate::console::{Console, in_words, number_of, shown};
 use crate::json::{object, put_file};
+use crate::show::date;
 use crate::source::open_to_read;
 
 /// `ibtools snapshots`
@@ -40,16 +40,10 @@ fn line(info: &SnapshotInfo) -> String {
     let full = if *is_full { "full" } else { "" };
     let lost = if *is_restorable { "" } else { ", lost: what it starts from is missing" };
     let origin = origin.as_ref().map(ToString::to_string).unwrap_or_default();
-    let time = date(*time);
+    let time = date(time.secs());
     let line =
         format!("{id}  {time}  {files:>14}  {bytes:>10}  {added:>12}  {full:4}  {origin}{lost}");
     line.trim_end().to_owned()
-}
-
-/// `2026-11-22 16:18:58`, in UTC
-fn date(time: SnapshotId) -> String {
-    let time = Timestamp::from_second(time.secs()).unwrap_or_default();
-    time.strftime("%Y-%m-%d %H:%M:%S").to_string()
 }
 
 fn json(info: &SnapshotInfo) -> Value {

@@ -77,7 +77,7 @@ fn an_own_restore_is_recognised_and_another_state_may_be_asked_for() {
         return;
     }
     place.ibtools("backup --init tree store").good();
-    // Root is told what was left out.
+    // A warning names what root could have had.
     let restore = || {
         let run = place.ibtools("restore store dest");
         assert!(run.code == Some(0) && run.err.contains("--privileged"), "{}", run.err);

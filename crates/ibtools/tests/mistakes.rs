@@ -180,9 +180,9 @@ fn an_archive_outside_a_store_says_nothing_of_its_maker() {
     assert!(fs::read(place.path("one.tgz")).unwrap() == fs::read(place.path("two.tgz")).unwrap());
 }
 
-/// Root can bring back owners, and is told how when it has not.
+/// Promise: where root restores without owners, a warning says so and names the option.
 #[test]
-fn root_is_told_of_owners_that_were_not_brought_back() {
+fn a_warning_names_owners_that_root_did_not_bring_back() {
     let place = Place::new();
     place.write("tree/mine", "mine");
     if std::os::unix::fs::chown(place.path("tree/mine"), Some(1234), Some(1234)).is_err() {

@@ -6,22 +6,11 @@ mod common;
 use std::fs;
 use std::process::Command;
 
-use common::{Place, edit, plant};
-
-/// `copy` is the old tree, `tree` the new one, `1.tgz` leads from one to the other.
-fn prepared() -> Place {
-    let place = Place::new();
-    plant(&place);
-    place.ibtools("diff tree -o full.tgz --index i").good();
-    place.other("cp", "-aT tree copy").unwrap().good();
-    edit(&place);
-    place.ibtools("diff tree --base i -o 1.tgz").good();
-    place
-}
+use common::changed_copy;
 
 #[test]
 fn apply_does_all_else_and_names_what_it_skips() {
-    let place = prepared();
+    let place = changed_copy();
     fs::write(place.path("copy/dir/large"), "somebody's").unwrap();
     let before = place.snapshot("copy");
     place.ibtools("apply copy 1.tgz").bad(&["dir/large is not as the diff expects"]);
@@ -56,7 +45,7 @@ fn apply_does_all_else_and_names_what_it_skips() {
 
 #[test]
 fn restore_does_all_else_and_names_what_it_skips() {
-    let place = prepared();
+    let place = changed_copy();
     let flag = |flag: &str| {
         let done = Command::new("chattr").arg(flag).arg(place.path("copy/dir/large")).output();
         done.is_ok_and(|done| done.status.success())

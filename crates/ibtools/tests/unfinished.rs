@@ -7,18 +7,7 @@ use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::process::Command;
 
-use common::{IBTOOLS, Place, edit, plant, plant_many, run, skipped};
-
-/// `copy` is the old tree, `tree` the new one, `1.tgz` leads from one to the other.
-fn prepared() -> Place {
-    let place = Place::new();
-    plant(&place);
-    place.ibtools("diff tree -o full.tgz --index i").good();
-    place.other("cp", "-aT tree copy").unwrap().good();
-    edit(&place);
-    place.ibtools("diff tree --base i -o 1.tgz").good();
-    place
-}
+use common::{IBTOOLS, Place, changed_copy, plant_many, run, skipped};
 
 /// The copy has become the tree.
 #[track_caller]
@@ -31,7 +20,7 @@ fn same(place: &Place) {
 
 #[test]
 fn a_dry_run_says_what_apply_then_does() {
-    let place = prepared();
+    let place = changed_copy();
     let before = place.snapshot("copy");
     let said = place.ibtools("apply copy 1.tgz --dry-run").good();
     for line in ["M dir/large", "R dir/inner/moves -> moved", "T becomes-dir/", "D gone/deep/file"]
@@ -53,7 +42,7 @@ fn a_dry_run_says_what_apply_then_does() {
 
 #[test]
 fn a_dry_run_of_a_full_backup_makes_no_directory() {
-    let place = prepared();
+    let place = changed_copy();
     let said = place.ibtools("apply new full.tgz 1.tgz --dry-run").good();
     assert!(said.contains("A text\n") && said.contains("new would be made"), "{said}");
     assert!(said.contains("1 more to apply"), "{said}");
@@ -62,14 +51,14 @@ fn a_dry_run_of_a_full_backup_makes_no_directory() {
 
 #[test]
 fn a_dry_run_refuses_what_apply_refuses() {
-    let place = prepared();
+    let place = changed_copy();
     place.write("copy/dir/large", "somebody else's");
     place.ibtools("apply copy 1.tgz --dry-run").bad(&["dir/large", "expected"]);
 }
 
 #[test]
 fn a_clean_tree_has_no_status_and_nothing_to_abort() {
-    let place = prepared();
+    let place = changed_copy();
     assert!(place.ibtools("apply copy --status").good().starts_with("no apply is unfinished"));
     assert_eq!(place.ibtools("apply copy --status --json").json()["status"], "clean");
     assert_eq!(place.ibtools("apply copy --abort --json").json()["aborted"], "nothing");
@@ -77,7 +66,7 @@ fn a_clean_tree_has_no_status_and_nothing_to_abort() {
 
 #[test]
 fn what_was_only_staged_can_be_aborted() {
-    let place = prepared();
+    let place = changed_copy();
     place.write("copy/.ibtools-apply/new/0", "half of some");
     let mode = fs::Permissions::from_mode(0o700);
     fs::set_permissions(place.path("copy/.ibtools-apply"), mode).unwrap();
@@ -107,7 +96,7 @@ fn killed(place: &Place) -> Option<()> {
 
 #[test]
 fn what_has_begun_to_change_the_tree_can_be_finished() {
-    let place = prepared();
+    let place = changed_copy();
     let Some(()) = killed(&place) else { return };
     place.ibtools("apply copy 1.tgz --dry-run").bad(&["has to be finished"]);
     place.ibtools("index copy -o j").bad(&["copy"]);
@@ -117,7 +106,7 @@ fn what_has_begun_to_change_the_tree_can_be_finished() {
 
 #[test]
 fn what_has_begun_to_change_the_tree_can_be_undone() {
-    let place = prepared();
+    let place = changed_copy();
     let before = place.snapshot("copy");
     let Some(()) = killed(&place) else { return };
     assert!(place.ibtools("apply copy --abort").good().contains("is undone"));
@@ -129,7 +118,7 @@ fn what_has_begun_to_change_the_tree_can_be_undone() {
 /// Killed at its very end, the command has done everything and does not know.
 #[test]
 fn several_increments_can_be_applied_again() {
-    let place = prepared();
+    let place = changed_copy();
     place.ibtools("index tree -o j").good();
     place.write("tree/new", "a second time");
     fs::remove_dir_all(place.path("tree/becomes-dir")).unwrap();

@@ -37,9 +37,8 @@ impl<S: Store> Repository<S> {
         let snapshots = self.snapshots()?;
         let mut list = Vec::new();
         for id in snapshots.all() {
-            let chain = snapshots.chain_to(id);
-            let is_restorable = chain.is_some();
-            let last = chain.and_then(|chain| chain.last().copied());
+            let last = snapshots.last_to(id);
+            let is_restorable = last.is_some();
             let any = || snapshots.archives().iter().find(|archive| archive.name.to == id).copied();
             let Some(last) = last.or_else(any) else { continue };
             let opened = store::open_archive(self.store(), &last.name);

@@ -237,3 +237,14 @@ pub(crate) fn plant_many(place: &Place) {
     fs::hard_link(place.path("tree/many/7"), place.path("tree/many/in/seven")).unwrap();
     place.write("tree/one", "one");
 }
+
+/// `copy` is the old tree, `tree` the new one, `1.tgz` leads from one to the other.
+pub(crate) fn changed_copy() -> Place {
+    let place = Place::new();
+    plant(&place);
+    place.ibtools("diff tree -o full.tgz --index i").good();
+    place.other("cp", "-aT tree copy").unwrap().good();
+    edit(&place);
+    place.ibtools("diff tree --base i -o 1.tgz").good();
+    place
+}

@@ -1,6 +1,8 @@
 //! The marker: the file that makes a place a store, and what a place is that has none. Knows nothing of snapshots.
 
-use std::io::Write;
+use std::io::{ErrorKind, Write};
+
+use archive::ReadAt;
 
 use super::dir::is_unfinished;
 use super::{Name, Store, failed};
@@ -44,12 +46,15 @@ pub enum Contents {
 /// # Errors
 /// [`Error::Marker`] when the marker is damaged or of a later format, [`Error::Store`].
 pub(crate) fn contents(store: &dyn Store) -> Result<Contents> {
-    let files = super::list(store)?;
-    let names: Vec<&str> = files.iter().map(|file| file.name.as_str()).collect();
-    if names.contains(&MARKER) {
-        return read(store).map(|()| Contents::Store);
+    // Who opens a store lists it soon. Here it is listed only when it is none.
+    match store.open(MARKER) {
+        Ok(file) => check(&*file).map(|()| Contents::Store),
+        Err(error) if error.kind() == ErrorKind::NotFound => {
+            let files = super::list(store)?;
+            Ok(unmarked(&files.iter().map(|file| file.name.as_str()).collect::<Vec<_>>()))
+        }
+        Err(error) => Err(failed("read", MARKER, error)),
     }
-    Ok(unmarked(&names))
 }
 
 /// What a place is that has these files and no marker.
@@ -73,9 +78,9 @@ pub(crate) fn write(store: &dyn Store) -> Result<()> {
     out.commit().map_err(failed)
 }
 
-fn read(store: &dyn Store) -> Result<()> {
+/// Checks that a marker is one that this program knows.
+fn check(file: &dyn ReadAt) -> Result<()> {
     let failed = |source| failed("read", MARKER, source);
-    let file = store.open(MARKER).map_err(failed)?;
     let len = file.size().map_err(failed)?;
     if len > MAX_LEN {
         return Err(Error::Marker { detail: format!("it has {len} bytes") });

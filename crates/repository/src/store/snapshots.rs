@@ -315,6 +315,13 @@ impl Snapshots {
         (!chain.is_empty()).then_some(chain)
     }
 
+    /// The last archive of [`chain_to`](Snapshots::chain_to), without the others.
+    pub(crate) fn last_to(&self, snapshot: SnapshotId) -> Option<StoredArchive> {
+        let (node, _) = self.graph.node(snapshot)?;
+        let last = self.chains.get(node).copied().flatten()?;
+        self.graph.archives.get(last).copied()
+    }
+
     /// The snapshot that a tree seen at `now` gets: that moment, unless a file of a later one is there
     /// already (two backups in one second; a clock that was wrong). `None` when it is after the last
     /// moment that can be named.
