@@ -1,0 +1,154 @@
+//! What is typed for the verbs that keep a store, or work on archives.
+
+use std::path::PathBuf;
+
+use super::tree::Tree;
+use super::values::{name, ratio};
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct InitArgs {
+    /// The directory: made if it does not exist, or empty, or with nothing but archives of a store in it
+    pub(crate) store: PathBuf,
+}
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct BackupArgs {
+    #[command(flatten)]
+    pub(crate) tree: Tree,
+    /// The store that the backups are kept in, made by `ibtools init`
+    pub(crate) store: PathBuf,
+    /// Make the store if there is none
+    #[arg(long)]
+    pub(crate) init: bool,
+    /// A name for the directory, by which the store knows it when it has moved, or is on another machine
+    #[arg(long = "as", value_name = "NAME", value_parser = name)]
+    pub(crate) name: Option<String>,
+    /// Make a full backup, even if nothing has changed
+    #[arg(long)]
+    pub(crate) full: bool,
+    /// Make a full backup when N increments follow the last one
+    #[arg(long, value_name = "N")]
+    pub(crate) full_after: Option<usize>,
+    /// Make a full backup when the increments together are X times as large as the last one
+    #[arg(long, value_name = "X", value_parser = ratio)]
+    pub(crate) full_ratio: Option<f64>,
+    /// Compress with zstd instead of gzip
+    #[arg(long)]
+    pub(crate) zstd: bool,
+    /// Exit with 1 if a file could not be read, or changed whenever it was read
+    #[arg(long)]
+    pub(crate) strict: bool,
+    /// Back up even if over nine in ten entries of the last backup are gone, as when a disk is not mounted
+    #[arg(long)]
+    pub(crate) allow_emptied: bool,
+}
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct RestoreArgs {
+    /// A store, or archives in the order they were made, the first a full backup; - is standard input
+    #[arg(required = true, value_name = "STORE|ARCHIVE")]
+    pub(crate) sources: Vec<PathBuf>,
+    /// The directory to bring it back into; made if it does not exist. Of what is there, only what
+    /// differs is written
+    #[arg(required = true)]
+    pub(crate) dest: PathBuf,
+    /// The last snapshot until this time, such as 2026-11-22 or 2026-11-22T16:18, or the one with this id
+    /// [default: the last]
+    #[arg(long, value_name = "TIME|ID")]
+    pub(crate) at: Option<String>,
+    /// Bring back this path, with all that is below it, and nothing else (may be given several times)
+    #[arg(long, value_name = "PATH")]
+    pub(crate) path: Vec<PathBuf>,
+    /// Replace what stands where something else is to be restored
+    #[arg(long)]
+    pub(crate) overwrite: bool,
+    /// Replace it, and remove what the backup does not have
+    #[arg(long)]
+    pub(crate) delete: bool,
+    /// Say what would be done, and do nothing
+    #[arg(long)]
+    pub(crate) dry_run: bool,
+    /// Bring back owners, setuid bits and devices too: as root, from backups that you trust
+    #[arg(long)]
+    pub(crate) privileged: bool,
+    /// Begin even if the new files, at their full length, do not fit: some may have holes
+    #[arg(long)]
+    pub(crate) ignore_space: bool,
+    /// Change nothing if not all modes, times, owners and attributes can be restored there; else what
+    /// cannot is a warning
+    #[arg(long)]
+    pub(crate) strict: bool,
+    /// Do all that can be done: what is in the way stays as it was and is named; exit with 1 then
+    #[arg(long)]
+    pub(crate) skip_obstacles: bool,
+}
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct VerifyArgs {
+    /// A store, archives in the order they were made, or indexes
+    #[arg(required = true, value_name = "STORE|ARCHIVE|INDEX")]
+    pub(crate) sources: Vec<PathBuf>,
+    /// Also compare the last snapshot in the store with this directory, reading all of it, and tell which
+    /// files are corrupt there
+    #[arg(long, value_name = "DIR")]
+    pub(crate) against: Option<PathBuf>,
+    /// Take back from the store what is corrupt in the directory
+    #[arg(long, requires = "against")]
+    pub(crate) repair: bool,
+}
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct SquashArgs {
+    /// Archives in the order they were made (of one in volumes the last volume), or a store
+    #[arg(required = true, value_name = "STORE|ARCHIVE")]
+    pub(crate) sources: Vec<PathBuf>,
+    /// Of a store: a full backup of the snapshot at this time or with this id [default: the last]
+    #[arg(long, value_name = "TIME|ID")]
+    pub(crate) at: Option<String>,
+    /// The index of the tree that the first archive starts from, if that is no full backup: needed when
+    /// one of them moves a directory with all that is below it
+    #[arg(long, value_name = "INDEX")]
+    pub(crate) base: Option<PathBuf>,
+    /// Where to write the archive (.tgz, or .tar.zst for zstd) that does what all of them do, or - for
+    /// standard output
+    #[arg(short, long, value_name = "ARCHIVE")]
+    pub(crate) output: PathBuf,
+    /// Compress with zstd, whatever the archive is called
+    #[arg(long)]
+    pub(crate) zstd: bool,
+}
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct PruneArgs {
+    /// The store
+    pub(crate) store: PathBuf,
+    #[command(flatten)]
+    pub(crate) keep: KeepArgs,
+    /// Say what would be done, and do nothing
+    #[arg(long)]
+    pub(crate) dry_run: bool,
+    /// Count days, weeks, months and years though the clock was wrong for some snapshots, or is now
+    #[arg(long)]
+    pub(crate) ignore_clock: bool,
+}
+
+/// What to keep; the newest snapshot always is.
+#[derive(Debug, clap::Args)]
+#[group(required = true, multiple = true)]
+pub(crate) struct KeepArgs {
+    /// Keep the last N snapshots
+    #[arg(long, value_name = "N", default_value_t, hide_default_value = true)]
+    pub(crate) keep_last: usize,
+    /// Keep the last snapshot of each of the last N days that have one, in UTC
+    #[arg(long, value_name = "N", default_value_t, hide_default_value = true)]
+    pub(crate) keep_daily: usize,
+    /// The same of weeks, from Monday
+    #[arg(long, value_name = "N", default_value_t, hide_default_value = true)]
+    pub(crate) keep_weekly: usize,
+    /// The same of months
+    #[arg(long, value_name = "N", default_value_t, hide_default_value = true)]
+    pub(crate) keep_monthly: usize,
+    /// The same of years
+    #[arg(long, value_name = "N", default_value_t, hide_default_value = true)]
+    pub(crate) keep_yearly: usize,
+}
