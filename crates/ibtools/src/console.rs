@@ -187,7 +187,7 @@ fn wording(cause: &(dyn std::error::Error + 'static)) -> String {
 }
 
 /// One line on standard error, whatever the text has in it. If that is closed, nobody listens.
-fn complain(text: &str) {
+pub(crate) fn complain(text: &str) {
     let mut line = String::from("ibtools: ");
     for c in text.chars() {
         if dirindex::is_hidden(c) { line.extend(c.escape_default()) } else { line.push(c) }

@@ -4,17 +4,16 @@
 use std::fs;
 
 use anyhow::{Context, Result};
-use clap::CommandFactory;
 
 use crate::Answer;
-use crate::args::{Args, CompletionsArgs, ManArgs};
+use crate::args::{CompletionsArgs, ManArgs, command};
 use crate::console::{Console, shown};
 use crate::json::{object, put_file};
 
 /// `ibtools completions`
 pub(crate) fn completions(args: &CompletionsArgs, console: &mut Console) -> Result<Answer> {
     let mut script = Vec::new();
-    clap_complete::generate(args.shell, &mut Args::command(), "ibtools", &mut script);
+    clap_complete::generate(args.shell, &mut command(), "ibtools", &mut script);
     let script = String::from_utf8(script).context("cannot write completions")?;
     console.document(object([("script", script.clone().into())]))?;
     console.line(script.trim_end())?;
@@ -25,7 +24,7 @@ pub(crate) fn completions(args: &CompletionsArgs, console: &mut Console) -> Resu
 pub(crate) fn man(args: &ManArgs, console: &mut Console) -> Result<Answer> {
     let failed = || format!("cannot write manual pages to {}", shown(&args.dir));
     fs::create_dir_all(&args.dir).with_context(failed)?;
-    clap_mangen::generate_to(Args::command(), &args.dir).with_context(failed)?;
+    clap_mangen::generate_to(command(), &args.dir).with_context(failed)?;
     let mut document = object([]);
     put_file(&mut document, "directory", &args.dir);
     console.document(document)?;

@@ -30,9 +30,8 @@ mod verify;
 use std::process::ExitCode;
 
 use anyhow::Result;
-use clap::Parser;
 
-use self::args::{Args, Verb};
+use self::args::{Args, Unparsed, Verb};
 use self::console::Console;
 
 /// What a verb that did not fail has to say.
@@ -45,7 +44,14 @@ enum Answer {
 }
 
 fn main() -> ExitCode {
-    let args = Args::parse();
+    let args = match args::parse(std::env::args_os().collect()) {
+        Ok(args) => args,
+        Err(Unparsed::Help(help)) => help.exit(),
+        Err(Unparsed::Wrong(what)) => {
+            console::complain(&what);
+            return ExitCode::from(2);
+        }
+    };
     match run(&args) {
         Ok(Answer::Yes) => ExitCode::SUCCESS,
         Ok(Answer::No) => ExitCode::from(1),

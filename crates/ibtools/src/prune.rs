@@ -18,18 +18,23 @@ use crate::source::open_dir;
 
 /// `ibtools prune`
 pub(crate) fn run(args: &PruneArgs, console: &mut Console) -> Result<Answer> {
+    let keep = Keep {
+        last: args.keep.keep_last,
+        daily: args.keep.keep_daily,
+        weekly: args.keep.keep_weekly,
+        monthly: args.keep.keep_monthly,
+        yearly: args.keep.keep_yearly,
+    };
+    anyhow::ensure!(
+        keep != Keep::default(),
+        "no rule says what to keep: give one or more, such as --keep-last 3 or --keep-daily 14"
+    );
     let store = open_dir(&args.store)?;
     let report = {
         let ticker = console.ticker("pruning", None);
         let progress = Some(Arc::clone(ticker.progress()));
         let options = PruneOptions {
-            keep: Keep {
-                last: args.keep.keep_last,
-                daily: args.keep.keep_daily,
-                weekly: args.keep.keep_weekly,
-                monthly: args.keep.keep_monthly,
-                yearly: args.keep.keep_yearly,
-            },
+            keep,
             dry_run: args.dry_run,
             ignore_clock: args.ignore_clock,
             archive: ArchiveOptions { progress, ..ArchiveOptions::default() },

@@ -110,9 +110,16 @@ fn named(text: &str) -> BTreeSet<&str> {
 /// The verbs, each with its options.
 fn verbs() -> BTreeMap<String, BTreeMap<String, BTreeSet<String>>> {
     let all = help(&["--help"]);
-    let commands = all.lines().skip_while(|line| *line != "Commands:").skip(1);
-    let names = commands.map_while(|line| line.split_whitespace().next());
-    let names = names.filter(|verb| *verb != "help");
+    let mut is_list = false;
+    let mut names = Vec::new();
+    for line in all.lines() {
+        // Each list of verbs has a heading. What follows a verb that is too long for its line stands further right.
+        is_list =
+            if line.starts_with(' ') { is_list } else { line.ends_with(':') && line != "Options:" };
+        let verb = line.strip_prefix("  ").filter(|line| is_list && !line.starts_with(' '));
+        names.extend(verb.and_then(|line| line.split_whitespace().next()));
+    }
+    let names = names.into_iter();
     names.map(|verb| (verb.to_owned(), options(&help(&[verb, "--help"])))).collect()
 }
 

@@ -2,7 +2,9 @@
 
 mod blocks;
 mod generated;
+mod help;
 mod look;
+mod parse;
 mod store;
 mod tree;
 mod values;
@@ -11,41 +13,28 @@ use clap::{Parser, Subcommand};
 
 pub(crate) use self::blocks::*;
 pub(crate) use self::generated::*;
+pub(crate) use self::help::command;
 pub(crate) use self::look::*;
+pub(crate) use self::parse::{Unparsed, parse};
 pub(crate) use self::store::*;
 pub(crate) use self::tree::*;
 
-const EXAMPLES: &str = "\
-Examples:
-  A full backup of photos/, and an index to start the next one from:
-    ibtools diff photos -o full.tgz --index photos.index
+const STATUS: &str = "\
+`ibtools VERB --help` has examples of each.
 
-  What has changed since, without writing anything:
-    ibtools compare photos photos.index
-
-  An incremental backup, which needs the old index but not the old files:
-    ibtools diff photos --base photos.index -o monday.tgz --index photos.index
-
-  Everything back, into a new directory:
-    ibtools apply restored full.tgz monday.tgz
-
-  One directory back, out of a full backup however large:
-    ibtools restore full.tgz restored --path 2024/june
-
-Exit status: 0 done, 1 the answer is no (compare: something differs; verify: damage; apply --status:
-an apply is unfinished; --verify, --strict: something is amiss; --skip-obstacles: something was
-skipped), 2 failure.";
+Exit status: 0 done, 1 the answer is no (compare: something differs; verify: damage; apply --status: an apply is \
+unfinished; --verify, --strict: something is amiss; --skip-obstacles: something was skipped), 2 failure.";
 
 const GLOBAL: &str = "Options of every command";
 
 const PATTERNS: &str = "\
-Patterns are those of .gitignore: `*.o` at any depth, `/build` at the top, `cache/` for directories
-alone, `!keep.o` to take back. They begin at DIR, also those of --exclude-from. .git/, .hg/ and
-.svn/ are left out unless taken back: --exclude '!.git/'";
+Patterns are those of .gitignore: `*.o` at any depth, `/build` at the top, `cache/` for directories alone, \
+`!keep.o` to take back. They begin at DIR, also those of --exclude-from. .git/, .hg/ and .svn/ are left out \
+unless taken back: --exclude '!.git/'";
 
 /// Incremental backups: index a directory, pack what changed into one archive, apply it elsewhere
 #[derive(Debug, Parser)]
-#[command(name = "ibtools", version, after_help = EXAMPLES, max_term_width = 100)]
+#[command(name = "ibtools", version, after_help = STATUS, max_term_width = help::MAX_WIDTH)]
 pub(crate) struct Args {
     #[command(flatten)]
     pub(crate) global: Global,
@@ -70,23 +59,13 @@ pub(crate) struct Global {
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum Verb {
-    /// Write the signature of a file, which is all that `delta` needs of it
-    Signature(SignatureArgs),
-    /// Write what turns the file of a signature into another file
-    Delta(DeltaArgs),
-    /// Make the new file from the old one and a delta
-    Patch(PatchArgs),
-    /// Take stock of a directory: names, contents, modes, owners, times
-    #[command(after_help = PATTERNS)]
-    Index(IndexArgs),
-    /// Back up a directory: everything, or what has changed since an index
-    #[command(after_help = PATTERNS)]
-    Diff(DiffArgs),
     /// Make a directory a store of backups
     Init(InitArgs),
     /// Add a snapshot of a directory to a store: all of it, or what has changed
     #[command(after_help = PATTERNS)]
     Backup(BackupArgs),
+    /// Bring back a snapshot, or single paths of it, out of a store or archives
+    Restore(RestoreArgs),
     /// List the snapshots in a store
     Snapshots(SnapshotsArgs),
     /// List what is in a directory of a snapshot
@@ -95,46 +74,43 @@ pub(crate) enum Verb {
     Cat(CatArgs),
     /// List what changed from one snapshot of a store to another
     Changes(ChangesArgs),
-    /// Bring a directory to the snapshot that archives lead to
-    Apply(ApplyArgs),
-    /// Bring back a snapshot, or single paths of it, out of a store or archives
-    Restore(RestoreArgs),
-    /// Make one archive of several that follow one another, without the directory
-    Squash(SquashArgs),
     /// Check every byte of a store, of archives or of indexes, without restoring anything
     Verify(VerifyArgs),
     /// Remove snapshots from a store by rule, squashing what the others depend on
     Prune(PruneArgs),
+    /// Take stock of a directory: names, contents, modes, owners, times
+    #[command(after_help = PATTERNS)]
+    Index(IndexArgs),
+    /// Back up a directory: everything, or what has changed since an index
+    #[command(after_help = PATTERNS)]
+    Diff(DiffArgs),
+    /// Bring a directory to the snapshot that archives lead to
+    Apply(ApplyArgs),
+    /// Make one archive of several that follow one another, without the directory
+    Squash(SquashArgs),
+    /// Write the signature of a file, which is all that `delta` needs of it
+    Signature(SignatureArgs),
+    /// Write what turns the file of a signature into another file
+    Delta(DeltaArgs),
+    /// Make the new file from the old one and a delta
+    Patch(PatchArgs),
     /// List what is in an index, an archive, a diff or a store
     Show(ShowArgs),
     /// Tell what has changed in a directory since an index was made
     #[command(after_help = PATTERNS)]
     Compare(CompareArgs),
     /// Print the completions of a shell
-    #[command(after_help = COMPLETIONS)]
     Completions(CompletionsArgs),
     /// Write manual pages, one for each verb
-    #[command(after_help = MAN)]
     Man(ManArgs),
 }
-
-const COMPLETIONS: &str = "\
-Examples:
-  bash:  ibtools completions bash > ~/.local/share/bash-completion/completions/ibtools
-  zsh:   ibtools completions zsh > ~/.zfunc/_ibtools        (with ~/.zfunc in fpath)
-  fish:  ibtools completions fish > ~/.config/fish/completions/ibtools.fish";
-
-const MAN: &str = "\
-Example:
-  ibtools man ~/.local/share/man/man1 && man ibtools-backup";
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use clap::CommandFactory;
 
     #[test]
     fn the_definition_is_sound() {
-        Args::command().debug_assert();
+        command().debug_assert();
     }
 }

@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use super::tree::Tree;
-use super::values::{name, ratio};
+use super::values::{count, name, ratio};
 
 #[derive(Debug, clap::Args)]
 pub(crate) struct InitArgs {
@@ -27,7 +27,7 @@ pub(crate) struct BackupArgs {
     #[arg(long)]
     pub(crate) full: bool,
     /// Make a full backup when N increments follow the last one
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "N", value_parser = count)]
     pub(crate) full_after: Option<usize>,
     /// Make a full backup when the increments together are X times as large as the last one
     #[arg(long, value_name = "X", value_parser = ratio)]
@@ -134,21 +134,25 @@ pub(crate) struct PruneArgs {
 
 /// What to keep; the newest snapshot always is.
 #[derive(Debug, clap::Args)]
-#[group(required = true, multiple = true)]
 pub(crate) struct KeepArgs {
     /// Keep the last N snapshots
     #[arg(long, value_name = "N", default_value_t, hide_default_value = true)]
+    #[arg(value_parser = count)]
     pub(crate) keep_last: usize,
     /// Keep the last snapshot of each of the last N days that have one, in UTC
     #[arg(long, value_name = "N", default_value_t, hide_default_value = true)]
+    #[arg(value_parser = count)]
     pub(crate) keep_daily: usize,
     /// The same of weeks, from Monday
     #[arg(long, value_name = "N", default_value_t, hide_default_value = true)]
+    #[arg(value_parser = count)]
     pub(crate) keep_weekly: usize,
     /// The same of months
     #[arg(long, value_name = "N", default_value_t, hide_default_value = true)]
+    #[arg(value_parser = count)]
     pub(crate) keep_monthly: usize,
     /// The same of years
     #[arg(long, value_name = "N", default_value_t, hide_default_value = true)]
+    #[arg(value_parser = count)]
     pub(crate) keep_yearly: usize,
 }

@@ -22,6 +22,11 @@ pub(super) fn name(text: &str) -> Result<String, String> {
     }
 }
 
+/// How many of something.
+pub(super) fn count(text: &str) -> Result<usize, String> {
+    text.parse().map_err(|_| "a whole number is wanted, 0 or more".to_owned())
+}
+
 /// A number over 0.
 pub(super) fn ratio(text: &str) -> Result<f64, String> {
     let ratio: Option<f64> = text.parse().ok();
