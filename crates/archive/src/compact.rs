@@ -4,7 +4,7 @@
 use std::io::{Read, Write};
 use std::path::Path;
 
-use diffindex::Change;
+use diffindex::{Change, Signatures};
 use rsync_core::{Digest, Progress};
 
 use crate::diff_data::{ContentReader, is_whole, unread};
@@ -51,6 +51,20 @@ impl DiffData {
             }
         };
         writer::write(&self.diff, out, options, 0, |_| Ok(()), reader)
+    }
+
+    /// About how many bytes [`repack_to`](DiffData::repack_to) would write: what the contents take where they lie, and what
+    /// the diff takes. Reads no contents. It is more than will be written where a content is made of several that replace
+    /// one another.
+    ///
+    /// # Errors
+    /// [`Error::Diff`] when the diff cannot be written.
+    pub fn packed_len(&self) -> Result<u64, Error> {
+        let encoded = self.diff.encode(Signatures::None);
+        let encoded = encoded.map_err(|source| Error::Diff { archive: self.name(), source })?;
+        let bodies = self.contents.iter().flat_map(|content| content.bodies.iter());
+        let contents = bodies.map(|body| body.archive.0.stream.packed_len(body.span())).sum();
+        Ok(encoded.byte_len().saturating_add(contents))
     }
 
     /// Writes the content of `change` to `out`.

@@ -100,6 +100,17 @@ impl TarStream {
         first..last
     }
 
+    /// About how many bytes of the archive `span` of the stream takes: of each frame its part.
+    pub(crate) fn packed_len(&self, span: Range<u64>) -> u64 {
+        let packed = |at: u64| {
+            let Some((_, start, end)) = self.frame_at(at) else { return self.end().stored };
+            let (len, stored) = (end.stream - start.stream, end.stored - start.stored);
+            // Neither is more than some MiB.
+            start.stored + (at - start.stream) * stored / len.max(1)
+        };
+        packed(span.end).saturating_sub(packed(span.start))
+    }
+
     /// Where in the stream each frame begins, and its compressed length.
     pub(crate) fn frames(&self) -> impl Iterator<Item = (u64, u64)> {
         let ends = self.starts.iter().skip(1);

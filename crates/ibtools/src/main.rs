@@ -85,6 +85,7 @@ fn verb(args: &Args) -> Result<Answer> {
         Verb::Squash(args) => squash::run(args, &mut console),
         Verb::Verify(args) => verify::run(args, &mut console),
         Verb::Prune(args) => prune::run(args, &mut console),
+        Verb::Forget(args) => prune::forget(args, &mut console),
         Verb::Show(args) => show::run(args, &mut console),
         Verb::Compare(args) => compare::run(args, &mut console),
         Verb::Completions(args) => generated::completions(args, &mut console),

@@ -1,17 +1,19 @@
-//! The verb `prune`: fewer snapshots in a store.
+//! The verbs `prune` and `forget`: fewer snapshots in a store.
 
+use std::path::Path;
 use std::sync::Arc;
 
 use anyhow::{Context, Result, anyhow};
 use incremental_backups_tools::store::StoredArchive;
 use incremental_backups_tools::{
-    ArchiveOptions, Error, Keep, PruneOptions, PruneReport, SnapshotId, Squashed,
+    ArchiveOptions, DirStore, Error, Keep, PruneOptions, PruneReport, Repository, Result as Done,
+    SnapshotId, Squashed,
 };
 use indicatif::HumanBytes;
 use serde_json::Value;
 
 use crate::Answer;
-use crate::args::PruneArgs;
+use crate::args::{ForgetArgs, PruneArgs};
 use crate::console::{Console, in_words, number_of, shown};
 use crate::json::{object, put_file};
 use crate::source::open_dir;
@@ -29,21 +31,37 @@ pub(crate) fn run(args: &PruneArgs, console: &mut Console) -> Result<Answer> {
         keep != Keep::default(),
         "no rule says what to keep: give one or more, such as --keep-last 3 or --keep-daily 14"
     );
-    let store = open_dir(&args.store)?;
+    let (dry_run, ignore_clock) = (args.dry_run, args.ignore_clock);
+    let options = PruneOptions { keep, dry_run, ignore_clock, ..PruneOptions::default() };
+    thin_out(&args.store, options, console, |store, options| store.prune(options))
+}
+
+/// `ibtools forget`
+pub(crate) fn forget(args: &ForgetArgs, console: &mut Console) -> Result<Answer> {
+    let snapshots = open_dir(&args.store)?.snapshots()?;
+    let ids = args.ids.iter().map(|id| snapshots.by_id(id));
+    let ids = ids.collect::<Result<Vec<_>, _>>().with_context(|| shown(&args.store))?;
+    let options = PruneOptions { dry_run: args.dry_run, ..PruneOptions::default() };
+    thin_out(&args.store, options, console, |store, options| store.forget(&ids, options))
+}
+
+/// Does what `work` does with the store at `path`, and says what that was.
+fn thin_out(
+    path: &Path,
+    options: PruneOptions,
+    console: &mut Console,
+    work: impl FnOnce(&Repository<DirStore>, &PruneOptions) -> Done<PruneReport>,
+) -> Result<Answer> {
+    let store = open_dir(path)?;
+    let dry_run = options.dry_run;
     let report = {
         let ticker = console.ticker("pruning", None);
         let progress = Some(Arc::clone(ticker.progress()));
-        let options = PruneOptions {
-            keep,
-            dry_run: args.dry_run,
-            ignore_clock: args.ignore_clock,
-            archive: ArchiveOptions { progress, ..ArchiveOptions::default() },
-        };
-        store.prune(&options)
+        let archive = ArchiveOptions { progress, ..ArchiveOptions::default() };
+        work(&store, &PruneOptions { archive, ..options })
     };
-    let report = report
-        .map_err(explained)
-        .with_context(|| format!("cannot prune {}", shown(&args.store)))?;
+    let report =
+        report.map_err(explained).with_context(|| format!("cannot prune {}", shown(path)))?;
     if !report.lost.is_empty() {
         console.warn(format_args!(
             "{} cannot be restored, since what they start from is missing; they are left alone",
@@ -58,8 +76,8 @@ pub(crate) fn run(args: &PruneArgs, console: &mut Console) -> Result<Answer> {
             HumanBytes(report.room_wanted)
         ));
     }
-    console.document(document(args, &report))?;
-    let PruneReport { kept, removed, squashed, deleted, store_bytes, .. } = &report;
+    console.document(document(path, dry_run, &report))?;
+    let PruneReport { kept, removed, squashed, deleted, freed, store_bytes, .. } = &report;
     for Squashed { name, size, parts } in squashed {
         let size = size.map(|size| format!(" ({})", HumanBytes(size))).unwrap_or_default();
         let (count, bytes) = (parts.len(), HumanBytes(parts.iter().map(|part| part.size).sum()));
@@ -68,10 +86,17 @@ pub(crate) fn run(args: &PruneArgs, console: &mut Console) -> Result<Answer> {
     for StoredArchive { name, size } in deleted {
         console.line(format_args!("- {name} ({})", HumanBytes(*size)))?;
     }
-    let would = if args.dry_run { ", if it were done" } else { "" };
     let (kept, removed) = (number_of(kept.len(), "snapshot"), number_of(removed.len(), "snapshot"));
-    console.line(format_args!("{kept} kept, {removed} removed{would}"))?;
-    console.line(format_args!("{}: {}", shown(&args.store), HumanBytes(*store_bytes)))?;
+    let (freed, bytes) = (HumanBytes(*freed), HumanBytes(*store_bytes));
+    let path = shown(path);
+    let about = if squashed.is_empty() { "" } else { "about " };
+    if dry_run {
+        console.line(format_args!("{kept} kept, {removed} removed, if it were done"))?;
+        console.line(format_args!("{path}: {bytes}, of which {about}{freed} would be freed"))?;
+    } else {
+        console.line(format_args!("{kept} kept, {removed} removed"))?;
+        console.line(format_args!("{path}: {bytes}, {freed} freed"))?;
+    }
     Ok(Answer::Yes)
 }
 
@@ -96,13 +121,15 @@ fn explained(error: Error) -> anyhow::Error {
                  takes for a wrong time that of the snapshot before"
             )
         }
+        Error::NewestStays { .. } => {
+            anyhow!("{error}: back up once more without what is to go, then forget it")
+        }
         other => other.into(),
     }
 }
 
-fn document(args: &PruneArgs, report: &PruneReport) -> crate::json::Object {
-    let PruneReport { kept, removed, waiting, room_wanted, lost, squashed, deleted, store_bytes } =
-        report;
+fn document(path: &Path, dry_run: bool, report: &PruneReport) -> crate::json::Object {
+    let PruneReport { kept, removed, waiting, room_wanted, lost, squashed, deleted, .. } = report;
     let names = |archives: &[StoredArchive]| -> Value {
         archives.iter().map(|archive| archive.name.to_string()).collect()
     };
@@ -121,9 +148,10 @@ fn document(args: &PruneArgs, report: &PruneReport) -> crate::json::Object {
         ("lost", lost.iter().map(ToString::to_string).collect()),
         ("squashed", squashed.collect()),
         ("deleted", names(deleted)),
-        ("dry_run", args.dry_run.into()),
-        ("store_bytes", (*store_bytes).into()),
+        ("dry_run", dry_run.into()),
+        ("freed_bytes", report.freed.into()),
+        ("store_bytes", report.store_bytes.into()),
     ]);
-    put_file(&mut document, "store", &args.store);
+    put_file(&mut document, "store", path);
     document
 }

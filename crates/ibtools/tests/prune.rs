@@ -34,6 +34,7 @@ fn what_others_depend_on_is_squashed() {
     assert!(lines[1].starts_with(&format!("- {} (", before[1])), "{out}");
     assert!(lines[2].starts_with(&format!("- {} (", before[0])), "{out}");
     assert_eq!(lines[3], "2 snapshots kept, 1 snapshot removed, if it were done");
+    assert!(lines[4].contains("of which about ") && lines[4].ends_with(" would be freed"), "{out}");
 
     let document = place.ibtools("prune store --keep-last 2 --json").json();
     assert_eq!(document["kept"].as_array().unwrap().len(), 2);
@@ -53,7 +54,10 @@ fn what_others_depend_on_is_squashed() {
     assert_eq!(place.snapshot("copy"), place.snapshot("tree"));
 
     let out = place.ibtools("prune store --keep-daily 5").good();
-    assert!(out.ends_with("B\n") && out.contains("1 snapshot kept, 1 snapshot removed\n"), "{out}");
+    assert!(
+        out.ends_with("B freed\n") && out.contains("1 snapshot kept, 1 snapshot removed\n"),
+        "{out}"
+    );
     let out = place.ibtools("prune store --keep-yearly 1").good();
     assert!(out.starts_with("1 snapshot kept, 0 snapshots removed\n"), "{out}");
     assert!(place.ibtools("backup --init tree store").good().starts_with("nothing changed"));
@@ -74,4 +78,31 @@ fn a_rule_is_needed_and_a_store() {
     fs::write(path, bytes).unwrap();
     place.ibtools("prune store --keep-last 1").bad(&["cannot prune store", &before[0]]);
     assert_eq!(archives(&place), before);
+}
+
+/// No harm by mistake: what is forgotten is named by its id, and nothing else is taken for one.
+#[test]
+fn snapshots_are_forgotten_by_their_ids() {
+    let place = three_points();
+    let document = place.ibtools("snapshots store --json").json();
+    let id = |number: usize| document["snapshots"][number]["snapshot"].as_str().unwrap();
+    let before = archives(&place);
+    for (args, said) in [
+        ("2026-11-22", "there is no snapshot whose id is or begins with `2026-11-22`"),
+        ("2", "`2` begins 3 ids"),
+        (id(2), "is the newest snapshot"),
+        ("19990101T000000Z", "there is no snapshot"),
+    ] {
+        place.ibtools(&format!("forget store {args}")).bad(&[said]);
+    }
+    let dry = place.ibtools(&format!("forget store {} --dry-run", id(1))).good();
+    assert!(dry.contains("2 snapshots kept, 1 snapshot removed, if it were done"), "{dry}");
+    assert_eq!(archives(&place), before);
+    let forgotten = place.ibtools(&format!("forget store {} --json", id(1))).json();
+    assert_eq!(forgotten["removed"], serde_json::json!([id(1)]));
+    assert!(forgotten["freed_bytes"].as_u64().unwrap() > 0);
+    assert_eq!(place.ibtools("snapshots store").good().lines().count(), 3);
+    place.ibtools("restore store back").good();
+    assert_eq!(place.snapshot("back"), place.snapshot("tree"));
+    assert!(place.ibtools("verify store").good().contains("2 of 2"));
 }

@@ -173,6 +173,18 @@ pub enum Error {
     /// A tree cannot be scanned, or an index not be read or written.
     #[error(transparent)]
     Index(#[from] dirindex::Error),
+    /// The store has no such snapshot.
+    #[error("there is no snapshot {snapshot}")]
+    NoSnapshot {
+        /// Its id.
+        snapshot: SnapshotId,
+    },
+    /// The newest snapshot was to be forgotten.
+    #[error("{snapshot} is the newest snapshot, from which the next backup starts")]
+    NewestStays {
+        /// The snapshot.
+        snapshot: SnapshotId,
+    },
     /// Nothing says which snapshots of a store are to be kept.
     #[error("no rule says what to keep")]
     NoRule,

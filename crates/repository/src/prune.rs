@@ -1,5 +1,5 @@
-//! [`prune`](Repository::prune): fewer snapshots in a store, without losing what the others depend on. Knows neither which
-//! snapshots are worth keeping nor how archives are squashed.
+//! [`prune`](Repository::prune) and [`forget`](Repository::forget): fewer snapshots in a store, without losing what the
+//! others depend on. Knows neither which snapshots are worth keeping nor how archives are squashed.
 //!
 //! Between two kept snapshots that follow one another on a chain, all archives are squashed into one. The
 //! order of the steps is what makes an interruption harmless: new archives are put, and verified with those that are to
@@ -51,6 +51,9 @@ pub struct PruneReport {
     pub squashed: Vec<Squashed>,
     /// The archives that are deleted, in the order in which they are.
     pub deleted: Vec<StoredArchive>,
+    /// How many bytes this frees. Of a dry run it is an estimate where archives are to be made, and known where they are
+    /// only deleted.
+    pub freed: u64,
     /// How many bytes the archives and indexes of the store have together now.
     pub store_bytes: u64,
 }
@@ -83,43 +86,87 @@ impl<S: Store> Repository<S> {
     /// [`Error::NoRule`], [`Error::Clock`], [`Error::Busy`], [`Error::Store`], [`Error::TooManyOpen`]; [`Error::Unsound`] for
     /// an archive that is damaged or does not follow another: nothing has been deleted then, unless there was no room.
     pub fn prune(&self, options: &PruneOptions) -> Result<PruneReport> {
-        prune(self.store(), options)
+        if options.keep == Keep::default() {
+            return Err(Error::NoRule);
+        }
+        thin_out(self.store(), options, |snapshots| {
+            if options.keep.asks_for_times() && !options.ignore_clock {
+                check_clock(snapshots, SnapshotId::now())?;
+            }
+            let dated = snapshots
+                .restorable()
+                .filter_map(|snapshot| Some((snapshot, snapshots.time(snapshot)?)));
+            Ok(Wanted { kept: options.keep.of_dated(dated), lost: BTreeSet::new() })
+        })
+    }
+
+    /// Removes the snapshots `forgotten` and keeps all others, whatever the rules among the `options` say. It is done as
+    /// [`prune`](Repository::prune) does it, with the same proofs. A snapshot that cannot be restored goes with the archives
+    /// that lead to it.
+    ///
+    /// # Errors
+    /// [`Error::NoSnapshot`] for one that is not there, [`Error::NewestStays`] for the newest one that can be restored, from
+    /// which the next backup starts, and as [`prune`](Repository::prune).
+    pub fn forget(&self, forgotten: &[SnapshotId], options: &PruneOptions) -> Result<PruneReport> {
+        thin_out(self.store(), options, |snapshots| {
+            let all: BTreeSet<SnapshotId> = snapshots.all().collect();
+            let restorable: BTreeSet<SnapshotId> = snapshots.restorable().collect();
+            let (mut kept, mut lost) = (restorable.clone(), BTreeSet::new());
+            let newest = restorable.last().copied();
+            for &snapshot in forgotten {
+                if !all.contains(&snapshot) {
+                    return Err(Error::NoSnapshot { snapshot });
+                }
+                if Some(snapshot) == newest {
+                    return Err(Error::NewestStays { snapshot });
+                }
+                if !kept.remove(&snapshot) && !restorable.contains(&snapshot) {
+                    lost.insert(snapshot);
+                }
+            }
+            Ok(Wanted { kept, lost })
+        })
     }
 }
 
-fn prune(store: &dyn Store, options: &PruneOptions) -> Result<PruneReport> {
-    if options.keep == Keep::default() {
-        return Err(Error::NoRule);
-    }
+/// What is wanted of the snapshots of a store.
+struct Wanted {
+    /// Those that stay.
+    kept: BTreeSet<SnapshotId>,
+    /// Those that go though they cannot be restored.
+    lost: BTreeSet<SnapshotId>,
+}
+
+/// Leaves the snapshots of `store` that `choose` keeps.
+fn thin_out(
+    store: &dyn Store,
+    options: &PruneOptions,
+    choose: impl FnOnce(&Snapshots) -> Result<Wanted>,
+) -> Result<PruneReport> {
     let _lock = if options.dry_run { None } else { Some(store::lock(store)?) };
     let snapshots = store::snapshots(store)?;
-    if options.keep.asks_for_times() && !options.ignore_clock {
-        check_clock(&snapshots, SnapshotId::now())?;
-    }
-    let plan = Plan::new(&snapshots, &options.keep, options.archive.format);
-    let (kept, deleted) = (plan.kept.clone(), plan.deleted.clone());
-    let planned = plan.edges.iter().filter(|edge| edge.is_new());
-    let squashed =
-        planned.map(|e| Squashed { name: e.name, size: None, parts: e.parts.clone() }).collect();
-    let done = match options.dry_run {
-        true => Done { squashed, deleted, bytes: snapshots.bytes(), ..Done::default() },
-        false => {
-            let work = Work::new(store, plan, snapshots.bytes(), &options.archive);
-            work.carry_out().map_err(with_limit)?
-        }
-    };
-    let Done { squashed, deleted, waiting, room_wanted, bytes } = done;
+    let wanted = choose(&snapshots)?;
     let restorable: BTreeSet<SnapshotId> = snapshots.restorable().collect();
-    let removed = restorable.difference(&kept).filter(|snapshot| !waiting.contains(snapshot));
+    let goes = restorable.difference(&wanted.kept).chain(&wanted.lost);
+    let goes: BTreeSet<SnapshotId> = goes.copied().collect();
+    let lost = snapshots.all().filter(|snapshot| !restorable.contains(snapshot));
+    let lost = lost.filter(|snapshot| !wanted.lost.contains(snapshot)).collect();
+    let plan = Plan::new(&snapshots, wanted, options.archive.format);
+    let kept = plan.kept.iter().copied().collect();
+    let before = snapshots.bytes();
+    let work = Work::new(store, plan, before, &options.archive);
+    let done = if options.dry_run { work.estimate() } else { work.carry_out() };
+    let Done { squashed, deleted, waiting, room_wanted, bytes } = done.map_err(with_limit)?;
     Ok(PruneReport {
-        removed: removed.copied().collect(),
-        lost: snapshots.all().filter(|snapshot| !restorable.contains(snapshot)).collect(),
-        kept: kept.into_iter().collect(),
+        removed: goes.into_iter().filter(|snapshot| !waiting.contains(snapshot)).collect(),
+        lost,
+        kept,
         waiting,
         room_wanted,
         squashed,
         deleted,
-        store_bytes: bytes,
+        freed: before.saturating_sub(bytes),
+        store_bytes: if options.dry_run { before } else { bytes },
     })
 }
 
@@ -166,11 +213,8 @@ impl Edge {
 }
 
 impl Plan {
-    fn new(snapshots: &Snapshots, keep: &Keep, format: Option<archive::Format>) -> Plan {
-        let dated = snapshots
-            .restorable()
-            .filter_map(|snapshot| Some((snapshot, snapshots.time(snapshot)?)));
-        let kept = keep.of_dated(dated);
+    fn new(snapshots: &Snapshots, wanted: Wanted, format: Option<archive::Format>) -> Plan {
+        let Wanted { kept, lost } = wanted;
         let edges: Vec<Edge> = kept
             .iter()
             .filter_map(|&snapshot| edge_to(snapshot, &kept, snapshots, format))
@@ -178,8 +222,9 @@ impl Plan {
         let needed: BTreeSet<ArchiveName> = edges.iter().map(|edge| edge.name).collect();
         let restorable: BTreeSet<SnapshotId> = snapshots.restorable().collect();
         let can_be_used = |name: ArchiveName| name.since.is_none_or(|p| restorable.contains(&p));
+        let can_go = |name: ArchiveName| can_be_used(name) || lost.contains(&name.to);
         let archives = snapshots.archives().iter().rev().copied();
-        let deleted = archives.filter(|a| can_be_used(a.name) && !needed.contains(&a.name));
+        let deleted = archives.filter(|a| can_go(a.name) && !needed.contains(&a.name));
         let deleted: Vec<StoredArchive> = deleted.collect();
         let read = to_read(snapshots, &kept, &edges, &deleted);
         Plan { deleted, kept, edges, read }

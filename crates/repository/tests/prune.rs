@@ -140,6 +140,7 @@ proptest! {
         let report = Repository::new(&store).prune(&options).unwrap();
         prop_assert!(report.kept.iter().eq(&kept) && dry.kept == report.kept);
         prop_assert!(dry.deleted == report.deleted && dry.removed == report.removed);
+        prop_assert_eq!(dry.squashed.len(), report.squashed.len());
         prop_assert_eq!(report.kept.len() + report.removed.len(), known.len());
         known.retain(|id, _| kept.contains(id));
         check(&store, &known);
@@ -250,4 +251,68 @@ fn without_a_rule_nothing_is_done() {
     let error = Repository::new(&filled.store).prune(&PruneOptions::default()).unwrap_err();
     assert!(matches!(error, Error::NoRule));
     assert_eq!(filled.names().len(), 2);
+}
+
+/// Promise: a dry run says what would be freed: exactly where archives are only deleted, and nearly where some are made.
+#[test]
+fn a_dry_run_says_how_much_it_frees() {
+    let prune = |filled: &Filled, keep, dry_run| {
+        let options = PruneOptions { keep, dry_run, ..PruneOptions::default() };
+        Repository::new(&filled.store).prune(&options).unwrap()
+    };
+    let filled = Filled::chain(8);
+    let keep = Keep { last: 2, ..Keep::default() };
+    let (dry, done) = (prune(&filled, keep, true), prune(&filled, keep, false));
+    assert_eq!(dry.store_bytes, done.store_bytes + done.freed);
+    // Deltas that replace one another are counted each.
+    let near = done.freed * 3 / 4..done.freed + 500;
+    assert!(done.freed > 10_000 && near.contains(&dry.freed), "{} of {near:?}", dry.freed);
+    let full = |step: u64| (true, 5, move |tree: &Path| write(tree.join("a"), noise(step, 9000)));
+    let filled = Filled::new((0..4).map(full));
+    let (dry, done) = (prune(&filled, keep, true), prune(&filled, keep, false));
+    assert!(dry.squashed.is_empty() && dry.freed == done.freed && done.freed > 18_000);
+}
+
+/// Promise: what is forgotten is gone, whatever builds on it is as it was, and nothing else goes.
+#[test]
+fn any_snapshot_but_the_newest_can_be_forgotten() {
+    for mask in 1..31u32 {
+        let mut filled = Filled::chain(5);
+        let ids: Vec<SnapshotId> = filled.known.keys().copied().collect();
+        let forgotten: Vec<SnapshotId> =
+            (0..5).filter(|n| mask >> n & 1 == 1).map(|n| ids[n]).collect();
+        let repository = Repository::new(&filled.store);
+        let before = snapshot(filled.store.path());
+        let options = PruneOptions::default();
+        let dry = PruneOptions { dry_run: true, ..PruneOptions::default() };
+        if mask >> 4 == 1 {
+            let error = repository.forget(&forgotten, &options).unwrap_err();
+            assert!(matches!(error, Error::NewestStays { snapshot } if snapshot == ids[4]));
+            assert!(snapshot(filled.store.path()) == before);
+            continue;
+        }
+        let dry = repository.forget(&forgotten, &dry).unwrap();
+        assert!(snapshot(filled.store.path()) == before);
+        let report = repository.forget(&forgotten, &options).unwrap();
+        assert_eq!((&report.removed, &dry.removed), (&forgotten, &forgotten));
+        let nothing = ["20200101T000000Z".parse().unwrap()];
+        let unknown = repository.forget(&nothing, &options).unwrap_err();
+        assert!(matches!(unknown, Error::NoSnapshot { snapshot } if snapshot == nothing[0]));
+        filled.known.retain(|id, _| !forgotten.contains(id));
+        check(&filled.store, &filled.known);
+        assert_eq!(filled.names().len(), filled.known.len());
+    }
+}
+
+#[test]
+fn a_snapshot_that_is_lost_can_be_forgotten() {
+    let mut filled = Filled::chain(4);
+    let ids: Vec<SnapshotId> = filled.known.keys().copied().collect();
+    fs::remove_file(filled.path(1)).unwrap();
+    let report =
+        Repository::new(&filled.store).forget(&ids[2..3], &PruneOptions::default()).unwrap();
+    assert_eq!((report.removed, report.lost), (vec![ids[2]], vec![ids[3]]));
+    assert_eq!(filled.names().len(), 2);
+    filled.known.retain(|id, _| *id == ids[0]);
+    check(&filled.store, &filled.known);
 }

@@ -97,6 +97,13 @@ const EXAMPLES: &[(&str, [(&str, &str); 2])] = &[
         ],
     ),
     (
+        "forget",
+        [
+            ("What it would free", "ibtools forget /mnt/disk/photos 20261121T190000Z --dry-run"),
+            ("Two snapshots", "ibtools forget /mnt/disk/photos 20261121T1900 20261122T1900"),
+        ],
+    ),
+    (
         "index",
         [
             ("An index of photos/", "ibtools index photos -o photos.index"),

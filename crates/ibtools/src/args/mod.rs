@@ -78,6 +78,8 @@ pub(crate) enum Verb {
     Verify(VerifyArgs),
     /// Remove snapshots from a store by rule, squashing what the others depend on
     Prune(PruneArgs),
+    /// Remove single snapshots from a store, squashing what the others depend on
+    Forget(ForgetArgs),
     /// Take stock of a directory: names, contents, modes, owners, times
     #[command(after_help = PATTERNS)]
     Index(IndexArgs),

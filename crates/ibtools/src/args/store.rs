@@ -132,6 +132,18 @@ pub(crate) struct PruneArgs {
     pub(crate) ignore_clock: bool,
 }
 
+#[derive(Debug, clap::Args)]
+pub(crate) struct ForgetArgs {
+    /// The store
+    pub(crate) store: PathBuf,
+    /// The id of a snapshot, or its beginning, as `ibtools snapshots` lists it
+    #[arg(required = true, value_name = "ID")]
+    pub(crate) ids: Vec<String>,
+    /// Say what would be done, and do nothing
+    #[arg(long)]
+    pub(crate) dry_run: bool,
+}
+
 /// What to keep; the newest snapshot always is.
 #[derive(Debug, clap::Args)]
 pub(crate) struct KeepArgs {

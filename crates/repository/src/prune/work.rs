@@ -6,7 +6,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use archive::{Archive, ArchiveOptions, DiffData, Snapshot};
+use archive::{Archive, ArchiveOptions, DiffData, Labels, Snapshot};
 use diffindex::{Change, Content, Signatures};
 use dirindex::{DirIndex, RelPath, TreeId};
 
@@ -49,6 +49,25 @@ impl<'a> Work<'a> {
         let edges = plan.edges.iter().enumerate();
         let to_make = edges.filter(|(_, edge)| edge.is_new()).map(|(number, _)| number).collect();
         Work { store, plan, options, to_make, done: Done { bytes, ..Done::default() } }
+    }
+
+    /// What [`carry_out`](Work::carry_out) would do where there is room, and about how many bytes the store would have then.
+    /// Reads what has changed in the archives of which others are to be made, and no contents.
+    pub(super) fn estimate(mut self) -> Result<Done> {
+        for number in &self.to_make {
+            let Some(edge) = self.plan.edges.get(*number) else { continue };
+            let (name, parts) = (edge.name, edge.parts.clone());
+            let data = self.parts_as_one(&parts, &self.chain_to(name.since));
+            let last = parts.last().map_or(name, |part| part.name);
+            let size = unsound(name.to, last, data.and_then(|(data, _)| Ok(data.packed_len()?)))?;
+            self.done.bytes += size;
+            self.done.squashed.push(Squashed { name, size: None, parts });
+        }
+        for archive in std::mem::take(&mut self.plan.deleted) {
+            self.done.bytes = self.done.bytes.saturating_sub(archive.size);
+            self.done.deleted.push(archive);
+        }
+        Ok(self.done)
     }
 
     /// Makes the archives that are to be made, verifies what is to be relied on, and deletes what is not needed.
@@ -184,6 +203,21 @@ impl<'a> Work<'a> {
         parts: &[StoredArchive],
         before: &[ArchiveName],
     ) -> Result<()> {
+        let (data, labels) = self.parts_as_one(parts, before)?;
+        let (format, signatures) = (Some(name.format), Signatures::None);
+        let options = ArchiveOptions { format, signatures, labels, ..self.options.clone() };
+        let put =
+            store::put(self.store, Name::Archive(name), |out| Ok(data.repack_to(out, &options)?));
+        put.map(drop)
+    }
+
+    /// `parts` as one, with the labels of the last: where that leads, the squashed one does. `before` leads to where the
+    /// first starts.
+    fn parts_as_one(
+        &self,
+        parts: &[StoredArchive],
+        before: &[ArchiveName],
+    ) -> Result<(DiffData, Labels)> {
         let parts: Vec<ArchiveName> = parts.iter().map(|part| part.name).collect();
         let parts = self.open(&parts)?;
         let labels = parts.last().map(|last| last.labels().clone());
@@ -194,13 +228,7 @@ impl<'a> Work<'a> {
             false => DiffData::squash(&parts)?,
             true => DiffData::squash_from(Snapshot::open(&self.open(before)?)?.tree()?, &parts)?,
         };
-        let (format, signatures) = (Some(name.format), Signatures::None);
-        // Where the last part leads, the squashed one does.
-        let labels = labels.unwrap_or_default();
-        let options = ArchiveOptions { format, signatures, labels, ..self.options.clone() };
-        let put =
-            store::put(self.store, Name::Archive(name), |out| Ok(data.repack_to(out, &options)?));
-        put.map(drop)
+        Ok((data, labels.unwrap_or_default()))
     }
 
     fn open(&self, archives: &[ArchiveName]) -> Result<Vec<Archive>> {

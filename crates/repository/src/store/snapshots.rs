@@ -98,6 +98,9 @@ pub enum AtError {
         /// The latest of them.
         last: SnapshotId,
     },
+    /// It is not the beginning of an id, and only that is wanted.
+    #[error("there is no snapshot whose id is or begins with `{0}`")]
+    NoId(String),
     /// Nothing was backed up until then.
     #[error("nothing was backed up until {at}: the first snapshot is {first}, the last {last}")]
     TooEarly {
@@ -333,6 +336,22 @@ impl Snapshots {
         }
     }
 
+    /// The snapshot whose id `id` is, or begins, alone.
+    ///
+    /// # Errors
+    /// [`AtError`].
+    pub fn by_id(&self, id: &str) -> Result<SnapshotId, AtError> {
+        let begins = |snapshot: &SnapshotId| !id.is_empty() && snapshot.to_string().starts_with(id);
+        let begun: Vec<SnapshotId> = self.all().filter(begins).collect();
+        match begun[..] {
+            [] => Err(AtError::NoId(id.into())),
+            [snapshot] => Ok(snapshot),
+            [first, .., last] => {
+                Err(AtError::Ambiguous { at: id.into(), count: begun.len(), first, last })
+            }
+        }
+    }
+
     /// The snapshot that `at` names: one whose id it is, or begins, alone; or else the last one until the
     /// [time](Snapshots::time) that it is: a day, hour, minute or second, each to its end, in UTC (`2026-11-22`,
     /// `2026-11-22T16:18`, `2026-11-22 16:18:58`), at an offset (`2026-11-22T16:18+02:00`) or in a time zone
@@ -341,15 +360,9 @@ impl Snapshots {
     /// # Errors
     /// [`AtError`].
     pub fn resolve(&self, at: &str) -> Result<SnapshotId, AtError> {
-        let begun =
-            self.all().filter(|snapshot| !at.is_empty() && snapshot.to_string().starts_with(at));
-        let begun: Vec<SnapshotId> = begun.collect();
-        match begun[..] {
-            [] => {}
-            [snapshot] => return Ok(snapshot),
-            [first, .., last] => {
-                return Err(AtError::Ambiguous { at: at.into(), count: begun.len(), first, last });
-            }
+        match self.by_id(at) {
+            Err(AtError::NoId(_)) => {}
+            other => return other,
         }
         let until = until(at)?;
         let mut nodes = self.graph.nodes.iter().rev();
