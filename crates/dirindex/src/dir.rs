@@ -34,7 +34,10 @@ pub struct DirOptions {
     /// Leave out what is in directories that a valid `CACHEDIR.TAG` marks as caches. The directory
     /// and its tag stay.
     pub exclude_caches: bool,
-    /// Leave out what is in directories on another file system than the root. The directories stay.
+    /// Leave out what is in directories that have a file of one of these names. The directory and that file stay.
+    pub exclude_if_present: Vec<String>,
+    /// Leave out what is in directories on another file system than the root, or than those of [`only`](Self::only), if
+    /// there are any. The directories stay.
     pub one_file_system: bool,
     /// Leave out files longer than this, in bytes.
     pub max_file_len: Option<u64>,
@@ -53,6 +56,7 @@ impl Default for DirOptions {
             exclude_from: Vec::new(),
             strict_excludes: false,
             exclude_caches: false,
+            exclude_if_present: Vec::new(),
             one_file_system: false,
             max_file_len: None,
             only: Vec::new(),

@@ -1,6 +1,7 @@
 //! What a tree leaves out: by patterns, of the caller's and of files in the tree, and by what a thing
 //! is: a cache, another file system, a large file. Reads exclude files and cache tags; walks nothing.
 
+use std::collections::BTreeSet;
 use std::ffi::OsStr;
 use std::fs::File;
 use std::io::{self, Read};
@@ -23,7 +24,7 @@ use crate::{
 const MAX_CALLERS_LEN: u64 = 64 << 20;
 
 /// What marks a cache: a file of this name that begins so (<https://bford.info/cachedir/>).
-pub(crate) const CACHE_TAG: &[u8] = b"CACHEDIR.TAG";
+const CACHE_TAG: &[u8] = b"CACHEDIR.TAG";
 const CACHE_TAG_START: &[u8; 43] = b"Signature: 8a477f597d28d172789f06886806bc55";
 
 /// The rules of one tree.
@@ -36,9 +37,12 @@ pub(crate) struct Rules {
     strict: bool,
     caches: bool,
     max_file_len: Option<u64>,
+    /// The names of files that leave out the content of their directory.
+    tags: Vec<String>,
+    /// In path order.
     only: Vec<RelPath>,
-    /// The device of the root, if no other is to be entered.
-    only_device: Option<u64>,
+    /// The devices that may be entered, if not all may.
+    devices: Option<BTreeSet<u64>>,
     at_root: Excludes,
 }
 
@@ -52,6 +56,18 @@ impl Rules {
         for name in &options.exclude_files {
             refuse_path(name)?;
         }
+        for name in &options.exclude_if_present {
+            refuse_tag(name)?;
+        }
+        let mut only = options.only.clone();
+        only.sort_unstable();
+        let only_devices = || {
+            let at = |path: &RelPath| {
+                root.open_dir(Some(path)).and_then(|dir| Ok(fstat(dir)?.st_dev)).ok()
+            };
+            only.iter().filter_map(at).chain([stat.st_dev]).collect()
+        };
+        let devices = options.one_file_system.then(only_devices);
         let place = Place { path: std::fs::canonicalize(shown_as).ok(), root };
         let mut caller = Patterns::default();
         for file in &options.exclude_from {
@@ -66,8 +82,9 @@ impl Rules {
             strict: options.strict_excludes,
             caches: options.exclude_caches,
             max_file_len: options.max_file_len,
-            only: options.only.clone(),
-            only_device: options.one_file_system.then_some(stat.st_dev),
+            tags: options.exclude_if_present.clone(),
+            devices,
+            only,
             at_root: Excludes::new(caller, defaults),
         })
     }
@@ -135,22 +152,34 @@ impl Rules {
         Ok(excludes)
     }
 
-    /// Whether the directory open as `fd`, which `has` such names, is a cache whose content is left
-    /// out, but for the tag that says so.
-    pub(crate) fn is_cache(&self, fd: BorrowedFd<'_>, has: impl Fn(&[u8]) -> bool) -> bool {
+    /// The file for whose sake the content of the directory open as `fd`, which `has` such names, is left out, but for that
+    /// file.
+    pub(crate) fn tag(&self, fd: BorrowedFd<'_>, has: impl Fn(&[u8]) -> bool) -> Option<&[u8]> {
         let begins_right = || {
             let tag = File::from(openat(fd, CACHE_TAG, READ_ONLY, Mode::empty())?);
             let mut start = [0; CACHE_TAG_START.len()];
             (&tag).read_exact(&mut start)?;
             io::Result::Ok(start == *CACHE_TAG_START)
         };
-        self.caches && has(CACHE_TAG) && begins_right().unwrap_or(false)
+        if self.caches && has(CACHE_TAG) && begins_right().unwrap_or(false) {
+            return Some(CACHE_TAG);
+        }
+        let is_there = |name: &[u8]| statat(fd, name, AtFlags::SYMLINK_NOFOLLOW).is_ok();
+        let mut tags = self.tags.iter().map(String::as_bytes);
+        tags.find(|&name| has(name) && is_there(name))
     }
 
     /// Whether `path` is one of those that alone count, or lies on the way to one or below one.
     pub(crate) fn concerns(&self, path: &RelPath) -> bool {
-        let related = |only: &RelPath| only == path || only.is_below(path) || path.is_below(only);
-        self.only.is_empty() || self.only.iter().any(related)
+        let has = |path: &RelPath| self.only.binary_search(path).is_ok();
+        let above = || path.ancestors().any(|above| has(&above.to_path()));
+        self.only.is_empty() || has(path) || self.is_above(path) || above()
+    }
+
+    /// Whether `path` is on the way to one of the paths that alone count. What is below a path follows it in path order.
+    fn is_above(&self, path: &RelPath) -> bool {
+        let next = self.only.partition_point(|only| only <= path);
+        self.only.get(next).is_some_and(|only| only.is_below(path))
     }
 
     /// What becomes of `path`, which is in the directory that `excludes` are in force in.
@@ -164,9 +193,10 @@ impl Rules {
         }
     }
 
-    /// Whether what is in a directory is left out because it is on another file system.
-    pub(crate) fn is_elsewhere(&self, stat: &Stat) -> bool {
-        self.only_device.is_some_and(|device| device != stat.st_dev)
+    /// Whether what is in the directory at `path` is left out because it is on another file system.
+    pub(crate) fn is_elsewhere(&self, path: &RelPath, stat: &Stat) -> bool {
+        let other = |devices: &BTreeSet<u64>| !devices.contains(&stat.st_dev);
+        self.devices.as_ref().is_some_and(other) && !self.is_above(path)
     }
 
     /// Whether `path` is left out, by itself or with a directory it lies in. It need not exist; with
@@ -189,15 +219,17 @@ impl Rules {
                 // Whoever walks the tree is told what cannot be used.
                 let told = &mut Vec::new();
                 excludes = self.enter(&excludes, fd.as_fd(), inside.as_ref(), |_| true, told)?;
-                let cache = inside.is_some() && self.is_cache(fd.as_fd(), |_| true);
-                if cache && step.name() != CACHE_TAG {
+                let tag = inside.as_ref().and_then(|_| self.tag(fd.as_fd(), |_| true));
+                if tag.is_some_and(|tag| step.name() != tag) {
                     return Ok(true);
                 }
             }
             let stat = fd.and_then(|fd| statat(fd, step.name(), AtFlags::SYMLINK_NOFOLLOW).ok());
             let verdict = match (&stat, will_be_dir.filter(|_| step == *path)) {
                 (_, Some(is_dir)) => excludes.verdict(&step, is_dir),
-                (Some(stat), None) if step != *path && self.is_elsewhere(stat) => Verdict::LeftOut,
+                (Some(stat), None) if step != *path && self.is_elsewhere(&step, stat) => {
+                    Verdict::LeftOut
+                }
                 (Some(stat), None) => self.verdict(&excludes, &step, stat),
                 (None, None) => excludes.verdict(&step, step != *path),
             };
@@ -225,6 +257,15 @@ fn refuse_path(name: &str) -> Result<(), Error> {
     let problem = "exclude files in the tree are found by their name, and this is none: a file of \
                    patterns of your own goes into exclude_from (--exclude-from)";
     Err(Error::Exclude { file: name.into(), line: 0, problem: problem.into() })
+}
+
+/// Refuses what cannot be the name of a file in a directory.
+fn refuse_tag(name: &str) -> Result<(), Error> {
+    if RelPath::new(name).is_ok() && !name.contains('/') {
+        return Ok(());
+    }
+    let problem = "no file in a directory is called so, and it would leave out nothing (exclude_if_present, --exclude-if-present)";
+    Err(Error::Pattern { pattern: escape(name.as_bytes()), problem: problem.into() })
 }
 
 /// Where the tree is, for patterns that mistake what they begin at.

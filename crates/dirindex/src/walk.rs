@@ -13,7 +13,6 @@ use rustix::io::Errno;
 use crate::error::words;
 use crate::exclude::{Excludes, Verdict};
 use crate::reserved::holds_unfinished;
-use crate::rules::CACHE_TAG;
 use crate::xattr::{self, Attributes};
 use crate::{Dir, Error, Problem, ProblemKind, RelPath, is_stage_name};
 
@@ -131,13 +130,13 @@ impl<T: Send, F: Fn(BorrowedFd<'_>, Vec<Found>) -> Result<T, Error> + Sync> Walk
         }
         if let Some(dir) = dir {
             let xattrs = xattr::read(xattr::Of::Open(fd.as_fd()));
-            let cache = rules.is_cache(fd.as_fd(), has);
-            if cache {
-                names.retain(|(path, _)| path.name() == CACHE_TAG);
+            let tag = rules.tag(fd.as_fd(), has);
+            if let Some(tag) = tag {
+                names.retain(|(path, _)| path.name() == tag);
             }
-            if cache || !xattrs.are_empty() {
+            if tag.is_some() || !xattrs.are_empty() {
                 let mut state = self.lock();
-                state.0.excluded.extend(cache.then(|| dir.clone()));
+                state.0.excluded.extend(tag.map(|_| dir.clone()));
                 state.0.problems.extend(xattr::problem(dir, &xattrs));
                 state.0.dir_xattrs.insert(dir.clone(), xattrs);
             }
@@ -240,7 +239,7 @@ impl<T: Send, F: Fn(BorrowedFd<'_>, Vec<Found>) -> Result<T, Error> + Sync> Walk
                 Verdict::TooSlow | Verdict::Counts => {}
             }
             if FileType::from_raw_mode(stat.st_mode) == FileType::Directory {
-                if rules.is_elsewhere(&stat) {
+                if rules.is_elsewhere(&path, &stat) {
                     excluded.push(path.clone());
                 } else {
                     let (dir, excludes) = (path.clone(), here.excludes.clone());

@@ -5,8 +5,8 @@ use std::sync::Arc;
 use anyhow::{Context, Result, anyhow};
 use incremental_backups_tools::store::{Contents, Name};
 use incremental_backups_tools::{
-    ArchiveOptions, BackupOptions, BackupReport, DirStore, Error, Format, Origin, ProblemKind,
-    Repository, ScanOptions, SnapshotId,
+    ArchiveOptions, BackupOptions, BackupReport, DirStore, Error, Format, ProblemKind, Repository,
+    ScanOptions, SnapshotId,
 };
 use indicatif::HumanBytes;
 
@@ -19,14 +19,13 @@ use crate::index::problems;
 use crate::json::{self, object, put_file};
 use crate::scan;
 use crate::source::no_store;
+use crate::sources::Sources;
 
 /// `ibtools backup`
 pub(crate) fn run(args: &BackupArgs, console: &mut Console) -> Result<Answer> {
-    let dir = scan::open(&args.tree)?;
-    scan::check_store(&dir, &args.store)?;
+    let sources = Sources::open(args)?;
+    scan::check_store(&sources.dir, &args.store)?;
     let store = open(args)?;
-    let origin = Origin::of(&dir, args.name.as_deref());
-    let origin = origin.with_context(|| format!("cannot read {}", shown(&args.tree.dir)))?;
     let report = {
         let ticker = console.ticker("backing up", None);
         let progress = Some(Arc::clone(ticker.progress()));
@@ -35,19 +34,19 @@ pub(crate) fn run(args: &BackupArgs, console: &mut Console) -> Result<Answer> {
             full_after: args.full_after,
             full_ratio: args.full_ratio,
             allow_emptied: args.allow_emptied,
-            origin: Some(origin),
-            scan: ScanOptions { progress: progress.clone(), ..scan::options(&args.tree) },
+            origin: Some(sources.origin.clone()),
+            scan: ScanOptions { progress: progress.clone(), ..scan::options(&args.scan) },
             archive: ArchiveOptions {
                 format: args.zstd.then_some(Format::Zstd),
                 progress,
                 ..ArchiveOptions::default()
             },
         };
-        store.backup(&dir, &options)
+        store.backup(&sources.dir, &options)
     };
-    let report = report.map_err(explained).with_context(|| {
-        format!("cannot back up {} to {}", shown(&args.tree.dir), shown(&args.store))
-    })?;
+    let report = report
+        .map_err(explained)
+        .with_context(|| format!("cannot back up {} to {}", sources.shown, shown(&args.store)))?;
     warn(&report, console);
     say(args, &report, console)?;
     let missed = |kind| {

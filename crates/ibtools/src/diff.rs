@@ -166,7 +166,7 @@ fn take_stock(
     base: &Arc<DirIndex>,
     console: &Console,
 ) -> Result<DirIndex, incremental_backups_tools::Error> {
-    let options = ScanOptions { keep: Some(Arc::clone(base)), ..scan::options(&args.tree) };
+    let options = ScanOptions { keep: Some(Arc::clone(base)), ..scan::options(&args.tree.scan) };
     scan::scan(dir, again.or(Some(base)), options, console)
 }
 

@@ -10,6 +10,7 @@ mod console;
 mod diff;
 mod files;
 mod generated;
+mod hooks;
 mod index;
 mod init;
 mod json;
@@ -23,6 +24,7 @@ mod scan;
 mod show;
 mod snapshots;
 mod source;
+mod sources;
 mod squash;
 mod threads;
 mod verify;
@@ -31,7 +33,7 @@ use std::process::ExitCode;
 
 use anyhow::Result;
 
-use self::args::{Args, Unparsed, Verb};
+use self::args::{Args, Hooks, Unparsed, Verb};
 use self::console::Console;
 
 /// What a verb that did not fail has to say.
@@ -44,15 +46,16 @@ enum Answer {
 }
 
 fn main() -> ExitCode {
-    let args = match args::parse(std::env::args_os().collect()) {
-        Ok(args) => args,
+    let typed: Vec<_> = std::env::args_os().collect();
+    let (args, hooks) = match args::parse(&typed) {
+        Ok(parsed) => parsed,
         Err(Unparsed::Help(help)) => help.exit(),
         Err(Unparsed::Wrong(what)) => {
             console::complain(&what);
             return ExitCode::from(2);
         }
     };
-    match run(&args) {
+    match run(&args, &hooks) {
         Ok(Answer::Yes) => ExitCode::SUCCESS,
         Ok(Answer::No) => ExitCode::from(1),
         Err(error) => {
@@ -62,11 +65,11 @@ fn main() -> ExitCode {
     }
 }
 
-fn run(args: &Args) -> Result<Answer> {
-    threads::with(args.global.threads.map(usize::from), || verb(args))?
+fn run(args: &Args, hooks: &Hooks) -> Result<Answer> {
+    threads::with(args.global.threads.map(usize::from), || verb(args, hooks))?
 }
 
-fn verb(args: &Args) -> Result<Answer> {
+fn verb(args: &Args, hooks: &Hooks) -> Result<Answer> {
     let mut console = Console::new(&args.global);
     let answer = match &args.verb {
         Verb::Signature(args) => rsync::signature(args, &mut console),
@@ -75,7 +78,9 @@ fn verb(args: &Args) -> Result<Answer> {
         Verb::Index(args) => index::run(args, &mut console),
         Verb::Diff(args) => diff::run(args, &mut console),
         Verb::Init(args) => init::run(args, &mut console),
-        Verb::Backup(args) => backup::run(args, &mut console),
+        Verb::Backup(args) => {
+            hooks::around(hooks, &mut console, |console| backup::run(args, console))
+        }
         Verb::Snapshots(args) => snapshots::run(args, &mut console),
         Verb::Ls(args) => look::ls(args, &mut console),
         Verb::Cat(args) => look::cat(args, &mut console),

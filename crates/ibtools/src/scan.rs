@@ -1,40 +1,87 @@
 //! Opening and scanning the directory that is named on the command line. Knows the options that
 //! say what of it counts and how it is read, not what the index is for.
 
+use std::io::Read;
 use std::mem::ManuallyDrop;
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 use std::sync::Arc;
 
-use anyhow::{Result, bail};
+use anyhow::{Context, Result, bail};
 use incremental_backups_tools::dirindex::FileId;
 use incremental_backups_tools::{
     Dir, DirIndex, DirOptions, Problem, ProblemKind, RelPath, ScanOptions,
 };
 
-use crate::args::Tree;
-use crate::console::{Console, is_dash, shown};
+use crate::args::{Scan, Tree};
+use crate::console::{Console, complain, is_dash, shown};
+use crate::files::Opened;
 use crate::link;
 use crate::output::Output;
+use crate::restore::rel_path;
+use crate::sources::path_of;
 
 /// The directory, with what is left out of it.
 pub(crate) fn open(tree: &Tree) -> Result<Dir> {
-    let options = DirOptions {
-        exclude_files: tree.exclude_file.clone(),
-        excludes: tree.exclude.clone(),
-        exclude_from: tree.exclude_from.clone(),
-        strict_excludes: tree.strict_excludes,
-        exclude_caches: tree.exclude_caches,
-        one_file_system: tree.one_file_system,
-        max_file_len: tree.exclude_larger_than,
-        ..DirOptions::default()
-    };
-    Ok(Dir::with_options(&tree.dir, &options)?)
+    let rules = rules(&tree.scan)?;
+    let dir = Dir::with_options(&tree.dir, &rules)?;
+    warn_of_missing(&dir, &rules.only);
+    Ok(dir)
 }
 
-/// How `tree` is to be read.
-pub(crate) fn options(tree: &Tree) -> ScanOptions {
-    ScanOptions { maps: !tree.no_map, ..ScanOptions::default() }
+/// What counts.
+pub(crate) fn rules(scan: &Scan) -> Result<DirOptions> {
+    Ok(DirOptions {
+        exclude_files: scan.exclude_file.clone(),
+        excludes: scan.exclude.clone(),
+        exclude_from: scan.exclude_from.clone(),
+        strict_excludes: scan.strict_excludes,
+        exclude_caches: scan.exclude_caches,
+        exclude_if_present: scan.exclude_if_present.clone(),
+        one_file_system: scan.one_file_system,
+        max_file_len: scan.exclude_larger_than,
+        only: scan.files_from.as_deref().map_or(Ok(Vec::new()), |from| listed(from, scan.from0))?,
+        ..DirOptions::default()
+    })
+}
+
+/// The paths that the file `from` lists.
+fn listed(from: &Path, zero: bool) -> Result<Vec<RelPath>> {
+    let failed = || format!("cannot read the list of paths {}", shown(from));
+    let mut text = Vec::new();
+    Opened::open(from)?.stream().read_to_end(&mut text).with_context(failed)?;
+    let end = if zero { 0 } else { b'\n' };
+    let lines = text.split(|&byte| byte == end).enumerate();
+    let lines = lines.filter(|(_, line)| !line.is_empty());
+    let paths = lines.map(|(number, line)| {
+        rel_path(path_of(line)).with_context(|| format!("{}, line {}", shown(from), number + 1))
+    });
+    let paths: Vec<Option<RelPath>> = paths.collect::<Result<_>>()?;
+    anyhow::ensure!(
+        !paths.is_empty(),
+        "{} lists no path, and nothing would be backed up",
+        shown(from)
+    );
+    // With the top itself in the list, everything is.
+    Ok(paths.into_iter().collect::<Option<Vec<_>>>().unwrap_or_default())
+}
+
+/// Warns of the paths that alone are to count, and are not there.
+pub(crate) fn warn_of_missing(dir: &Dir, only: &[RelPath]) {
+    let missing = |path: &&RelPath| dir.path().join(path.as_path()).symlink_metadata().is_err();
+    let mut missing = only.iter().filter(missing);
+    if let Some(first) = missing.next() {
+        let others = match missing.count() {
+            0 => String::new(),
+            more => format!(", nor are {more} more of the list"),
+        };
+        complain(&format!("warning: {first} is not in {}{others}", shown(dir.path())));
+    }
+}
+
+/// How a tree is to be read.
+pub(crate) fn options(scan: &Scan) -> ScanOptions {
+    ScanOptions { maps: !scan.no_map, ..ScanOptions::default() }
 }
 
 /// Scans `dir`, not reading again what looks as in `previous`.

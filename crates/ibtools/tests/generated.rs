@@ -41,24 +41,35 @@ fn shipped_jobs_are_right() {
     let contrib = concat!(env!("CARGO_MANIFEST_DIR"), "/../../contrib");
     let read = |name: &str| fs::read_to_string(format!("{contrib}/{name}")).unwrap();
     let (service, cron) = (read("ibtools-backup@.service"), read("ibtools.cron"));
-    let commands = service.lines().chain(cron.lines()).flat_map(|line| line.split("&&"));
-    let commands = commands.filter(|line| !line.starts_with('#'));
-    let commands = commands.filter_map(|line| Some(line.split_once("ibtools ")?.1.trim()));
-    let commands: Vec<&str> = commands.collect();
-    assert_eq!(commands.len(), 5);
+    let temporary = tempfile::tempdir().unwrap();
+    let at = |name: &str| temporary.path().join(name);
+    let profile = read("home.toml");
+    // Its hooks are run by a shell of this machine: none is.
+    let (settings, hooks) = profile.split_once("[hooks]").unwrap();
+    fs::write(at("home.toml"), settings.replace("/backups", "/nowhere")).unwrap();
+    let hooks: Vec<&str> =
+        hooks.lines().filter_map(|line| line.split_once(" = ")).map(|(_, hook)| hook).collect();
+    let lines =
+        service.lines().chain(cron.lines()).filter(|line| !line.starts_with('#')).chain(hooks);
+    let commands =
+        lines.filter_map(|line| Some(line.split_once("ibtools ")?.1.trim_matches(['"', ' '])));
+    let commands: Vec<&str> = commands.filter(|command| command.contains("--profile")).collect();
+    assert_eq!(commands.len(), 4);
     for command in commands {
         // The store is not there. All else is understood before that is seen.
-        let words =
-            command.replace("/backups", "/nowhere").replace("%i", "").replace("/home/", "/");
+        let place = at("").display().to_string();
+        let words = command.replace("/etc/ibtools/", &place).replace("%i", "home");
         let result = run(Command::new(IBTOOLS).args(words.split_whitespace()));
         assert!(result.err.contains("/nowhere"), "{command}: {}", result.err);
         assert_eq!(result.err.lines().count(), 1, "{command}: {}", result.err);
     }
+    fs::write(at("home.toml"), profile.replace("mountpoint", "false").replace("logger", "true"))
+        .unwrap();
+    let whole = run(Command::new(IBTOOLS).args(["backup", "--profile"]).arg(at("home.toml")));
+    assert!(whole.err.contains("the hook `before` failed"), "{}", whole.err);
     if !testing::needs::program("systemd-analyze") {
         return;
     }
-    let temporary = tempfile::tempdir().unwrap();
-    let at = |name: &str| temporary.path().join(name);
     fs::write(at("ibtools-backup@me.service"), service.replace("/usr/local/bin/ibtools", IBTOOLS))
         .unwrap();
     fs::write(at("ibtools-backup@me.timer"), read("ibtools-backup@.timer")).unwrap();

@@ -5,9 +5,12 @@ mod generated;
 mod help;
 mod look;
 mod parse;
+mod profile;
 mod store;
 mod tree;
 mod values;
+
+use std::path::PathBuf;
 
 use clap::{Parser, Subcommand};
 
@@ -16,6 +19,7 @@ pub(crate) use self::generated::*;
 pub(crate) use self::help::command;
 pub(crate) use self::look::*;
 pub(crate) use self::parse::{Unparsed, parse};
+pub(crate) use self::profile::Hooks;
 pub(crate) use self::store::*;
 pub(crate) use self::tree::*;
 
@@ -25,6 +29,8 @@ const STATUS: &str = "\
 Exit status: 0 done, 1 the answer is no (compare: something differs; verify: damage; apply --status: an apply is \
 unfinished; --verify, --strict: something is amiss; --skip-obstacles: something was skipped), 2 failure.";
 
+/// What the option `--store` is called here: the verbs have a `store` of their own.
+const DEFAULT_STORE: &str = "default_store";
 const GLOBAL: &str = "Options of every command";
 
 const PATTERNS: &str = "\
@@ -51,8 +57,17 @@ pub(crate) struct Global {
     /// Print nothing but warnings and errors
     #[arg(short, long, global = true, help_heading = GLOBAL)]
     pub(crate) quiet: bool,
+    /// The store, where a verb takes STORE and it is left out
+    #[arg(global = true, help_heading = GLOBAL, value_name = "STORE")]
+    #[arg(long = "store", id = DEFAULT_STORE, env = "IBTOOLS_STORE", hide_env_values = true)]
+    pub(crate) default_store: Option<PathBuf>,
+    /// Take what is left out from this profile: a name, of ~/.config/ibtools/NAME.toml, or the path of a file
+    #[arg(long, global = true, help_heading = GLOBAL, value_name = "PROFILE")]
+    #[arg(env = "IBTOOLS_PROFILE", hide_env_values = true)]
+    pub(crate) profile: Option<PathBuf>,
     /// Use this many threads [default: one for each processor]
     #[arg(long, global = true, help_heading = GLOBAL, value_name = "N")]
+    #[arg(env = "IBTOOLS_THREADS", hide_env_values = true)]
     #[arg(value_parser = clap::value_parser!(u16).range(1..=1024))]
     pub(crate) threads: Option<u16>,
 }
@@ -62,9 +77,10 @@ pub(crate) enum Verb {
     /// Make a directory a store of backups
     Init(InitArgs),
     /// Add a snapshot of a directory to a store: all of it, or what has changed
-    #[command(after_help = PATTERNS)]
+    #[command(after_help = PATTERNS, override_usage = store::BACKUP_USAGE)]
     Backup(BackupArgs),
     /// Bring back a snapshot, or single paths of it, out of a store or archives
+    #[command(override_usage = store::RESTORE_USAGE)]
     Restore(RestoreArgs),
     /// List the snapshots in a store
     Snapshots(SnapshotsArgs),

@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use super::tree::Tree;
+use super::tree::Scan;
 use super::values::{count, name, ratio};
 
 #[derive(Debug, clap::Args)]
@@ -13,10 +13,20 @@ pub(crate) struct InitArgs {
 
 #[derive(Debug, clap::Args)]
 pub(crate) struct BackupArgs {
-    #[command(flatten)]
-    pub(crate) tree: Tree,
-    /// The store that the backups are kept in, made by `ibtools init`
+    /// The directory, and the store, made by `ibtools init`. Several directories, and files, are backed up by their
+    /// absolute paths: the top of the snapshot is /
+    #[arg(value_name = "DIR... STORE")]
+    words: Vec<PathBuf>,
+    /// What is backed up.
+    #[arg(skip)]
+    pub(crate) sources: Vec<PathBuf>,
+    #[arg(skip)]
     pub(crate) store: PathBuf,
+    #[command(flatten)]
+    pub(crate) scan: Scan,
+    /// Back up standard input, as a file of this name, instead of a directory
+    #[arg(long, value_name = "NAME", conflicts_with = "files_from")]
+    pub(crate) stdin_name: Option<String>,
     /// Make the store if there is none
     #[arg(long)]
     pub(crate) init: bool,
@@ -45,12 +55,14 @@ pub(crate) struct BackupArgs {
 
 #[derive(Debug, clap::Args)]
 pub(crate) struct RestoreArgs {
-    /// A store, or archives in the order they were made, the first a full backup; - is standard input
-    #[arg(required = true, value_name = "STORE|ARCHIVE")]
+    /// A store, or archives in the order they were made, the first a full backup (- is standard input); and the
+    /// directory to bring it back into, made if it does not exist. Of what is there, only what differs is written
+    #[arg(value_name = "STORE... DEST")]
+    words: Vec<PathBuf>,
+    /// What is brought back.
+    #[arg(skip)]
     pub(crate) sources: Vec<PathBuf>,
-    /// The directory to bring it back into; made if it does not exist. Of what is there, only what
-    /// differs is written
-    #[arg(required = true)]
+    #[arg(skip)]
     pub(crate) dest: PathBuf,
     /// The last snapshot until this time, such as 2026-11-22 or 2026-11-22T16:18, or the one with this id
     /// [default: the last]
@@ -168,3 +180,61 @@ pub(crate) struct KeepArgs {
     #[arg(value_parser = count)]
     pub(crate) keep_yearly: usize,
 }
+
+/// The store where none is among the words.
+#[derive(Debug, Default)]
+pub(super) struct LeftOut {
+    pub(super) store: Option<PathBuf>,
+    /// It is on the command line, as `--store`: no word is a store.
+    pub(super) is_typed: bool,
+    /// What a backup is of.
+    pub(super) sources: Vec<PathBuf>,
+}
+
+impl BackupArgs {
+    /// The last word is STORE, unless it is given elsewhere and there are no two words.
+    pub(super) fn settle(&mut self, left_out: &LeftOut) -> Result<(), String> {
+        let (mut words, of_stdin) = (self.words.clone(), self.stdin_name.is_some());
+        let enough = if of_stdin { 1 } else { 2 };
+        let is_word = !left_out.is_typed && (words.len() >= enough || left_out.store.is_none());
+        let store = if is_word { words.pop() } else { left_out.store.clone() };
+        if words.is_empty() && !of_stdin {
+            words.clone_from(&left_out.sources);
+        }
+        if of_stdin && !words.is_empty() {
+            return Err("with --stdin-name, standard input is backed up and no directory: give a STORE alone".into());
+        }
+        match (store, words.is_empty() && !of_stdin) {
+            (Some(_), true) if is_word => {
+                Err(format!("DIR or STORE is missing. Usage: {BACKUP_USAGE}"))
+            }
+            (None, _) | (_, true) => {
+                Err(format!("there is nothing to back up. Usage: {BACKUP_USAGE}"))
+            }
+            (Some(store), false) => {
+                (self.sources, self.store) = (words, store);
+                Ok(())
+            }
+        }
+    }
+}
+
+impl RestoreArgs {
+    /// The last word is DEST. Without other words the store is the one given elsewhere.
+    pub(super) fn settle(&mut self, left_out: &LeftOut) -> Result<(), String> {
+        let mut words = self.words.clone();
+        let missing = |what| format!("{what} is missing. Usage: {RESTORE_USAGE}");
+        let dest = words.pop().ok_or_else(|| missing("DEST"))?;
+        if left_out.is_typed && !words.is_empty() {
+            return Err("the store is given twice, with --store and before DEST".into());
+        }
+        if words.is_empty() {
+            words.push(left_out.store.clone().ok_or_else(|| missing("STORE or DEST"))?);
+        }
+        (self.sources, self.dest) = (words, dest);
+        Ok(())
+    }
+}
+
+pub(super) const BACKUP_USAGE: &str = "ibtools backup [OPTIONS] <DIR>... <STORE>";
+pub(super) const RESTORE_USAGE: &str = "ibtools restore [OPTIONS] <STORE|ARCHIVE>... <DEST>";

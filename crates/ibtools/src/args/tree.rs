@@ -13,6 +13,13 @@ const WHAT: &str = "What to leave out";
 pub(crate) struct Tree {
     /// The directory
     pub(crate) dir: PathBuf,
+    #[command(flatten)]
+    pub(crate) scan: Scan,
+}
+
+/// What of a directory counts, and how it is read.
+#[derive(Debug, clap::Args)]
+pub(crate) struct Scan {
     /// Leave out what matches this pattern (may be given several times)
     #[arg(long, value_name = "PATTERN", help_heading = WHAT)]
     pub(crate) exclude: Vec<OsString>,
@@ -29,12 +36,22 @@ pub(crate) struct Tree {
     /// Leave out what is in directories marked as caches by a CACHEDIR.TAG
     #[arg(long, help_heading = WHAT)]
     pub(crate) exclude_caches: bool,
+    /// Leave out what is in directories that have a file of this name, but for that file (may be given several
+    /// times)
+    #[arg(long, value_name = "NAME", help_heading = WHAT)]
+    pub(crate) exclude_if_present: Vec<String>,
     /// Leave out files of over SIZE bytes (K, M or G for 1024 and its powers)
     #[arg(long, value_name = "SIZE", value_parser = large_size, help_heading = WHAT)]
     pub(crate) exclude_larger_than: Option<u64>,
     /// Leave out what is on other file systems than the directory
     #[arg(short = 'x', long, help_heading = WHAT)]
     pub(crate) one_file_system: bool,
+    /// Back up only the paths in this file, one a line, relative to DIR, with all below them; - is standard input
+    #[arg(long, value_name = "FILE", help_heading = WHAT)]
+    pub(crate) files_from: Option<PathBuf>,
+    /// They end in a zero byte, as `find -print0` writes them, and not in a line feed
+    #[arg(long, requires = "files_from", help_heading = WHAT)]
+    pub(crate) from0: bool,
     /// Read large files instead of mapping them into memory
     #[arg(long)]
     pub(crate) no_map: bool,

@@ -75,7 +75,20 @@ impl Place {
 
     /// Runs ibtools here; the arguments are separated by blanks.
     pub(crate) fn ibtools(&self, args: &str) -> Run {
-        run(Command::new(IBTOOLS).args(args.split_whitespace()).current_dir(self.0.path()))
+        run(&mut self.command(args))
+    }
+
+    /// ibtools, to be run here without any settings of the environment.
+    pub(crate) fn command(&self, args: &str) -> Command {
+        let mut command = Command::new(IBTOOLS);
+        command.args(args.split_whitespace()).current_dir(self.0.path());
+        let mut variables: Vec<_> = std::env::vars_os().map(|(name, _)| name).collect();
+        variables.retain(|name| name.as_bytes().starts_with(b"IBTOOLS_"));
+        for variable in variables {
+            command.env_remove(variable);
+        }
+        command.env_remove("XDG_CONFIG_HOME");
+        command
     }
 
     /// Runs ibtools here with these files, one after the other, coming out of a pipe, and no other place for
