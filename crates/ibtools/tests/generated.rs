@@ -46,7 +46,11 @@ fn shipped_jobs_are_right() {
     let profile = read("home.toml");
     // Its hooks are run by a shell of this machine: none is.
     let (settings, hooks) = profile.split_once("[hooks]").unwrap();
-    fs::write(at("home.toml"), settings.replace("/backups", "/nowhere")).unwrap();
+    fs::write(
+        at("home.toml"),
+        settings.replace("/backups", "/nowhere").replace("\"/home\"", "\"/usr\""),
+    )
+    .unwrap();
     let hooks: Vec<&str> =
         hooks.lines().filter_map(|line| line.split_once(" = ")).map(|(_, hook)| hook).collect();
     let lines =
