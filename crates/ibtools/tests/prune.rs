@@ -68,7 +68,7 @@ fn a_rule_is_needed_and_a_store() {
     let place = three_points();
     let run = place.ibtools("prune store");
     assert!(run.code == Some(2) && run.err.contains("--keep-last"), "{}", run.err);
-    place.ibtools("prune store --keep-last 0").bad(&["cannot prune store", "no rule"]);
+    place.ibtools("prune store --keep-last 0").bad(&["no rule says what to keep", "no rule"]);
     place.ibtools("prune none --keep-last 1").bad(&["there is no store at none"]);
     let before = archives(&place);
     let path = place.path("store").join(&before[0]);
@@ -76,7 +76,7 @@ fn a_rule_is_needed_and_a_store() {
     let middle = bytes.len() / 2;
     bytes[middle] ^= 1;
     fs::write(path, bytes).unwrap();
-    place.ibtools("prune store --keep-last 1").bad(&["cannot prune store", &before[0]]);
+    place.ibtools("prune store --keep-last 1").bad(&["no rule says what to keep", &before[0]]);
     assert_eq!(archives(&place), before);
 }
 
