@@ -89,6 +89,11 @@ impl DiffData {
         &self.diff
     }
 
+    /// What changed, by itself.
+    pub fn into_diff(self) -> DiffIndex {
+        self.diff
+    }
+
     /// Whether the diff starts from nothing.
     pub fn is_full(&self) -> bool {
         self.diff.is_full()

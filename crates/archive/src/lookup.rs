@@ -78,6 +78,23 @@ impl Archive {
         Ok(found.iter().flat_map(|found| self.ranges(&found.blocks, &spans)).collect())
     }
 
+    /// The changes at `paths`, and at the directories above them, in path order and without signatures: the archive's own
+    /// word, as by [`get`](Archive::get). Reads each block that has one of these once.
+    ///
+    /// # Errors
+    /// As [`load`](Archive::load).
+    pub fn changes_around<'p>(
+        &self,
+        paths: impl IntoIterator<Item = &'p RelPath>,
+    ) -> Result<Vec<Change>, Error> {
+        let room = Cell::new(limits::room_for_blocks(std::slice::from_ref(self)));
+        let (mut view, mut found) = (Blocks::new(&self.0, &room), Changes::new());
+        for path in paths {
+            look(&mut view, path.ancestors().chain([PathSlice::from(path)]), &mut found)?;
+        }
+        Ok(found.into_values().map(|listed| listed.change.clone()).collect())
+    }
+
     /// The bytes that opening the archive and reading these blocks and parts of its stream takes.
     fn ranges(&self, blocks: &[usize], spans: &[Range<u64>]) -> Vec<Range<u64>> {
         let Opened { stream, layout, end, .. } = &*self.0;

@@ -108,7 +108,7 @@ impl DiffIndex {
     }
 
     /// [`changes`](DiffIndex::changes), taken over where nobody shares them.
-    pub(crate) fn into_changes(self) -> Vec<Change> {
+    pub fn into_changes(self) -> Vec<Change> {
         Arc::try_unwrap(self.changes).unwrap_or_else(|shared| shared.to_vec())
     }
 

@@ -4,7 +4,8 @@
 //! [`Repository`] is the one door: it [backs up](Repository::backup) a tree to a [`Store`], such as a directory,
 //! [restores](Repository::restore) any snapshot of it, or some paths, writing only what differs, [verifies](Repository::verify)
 //! everything without restoring, [prunes](Repository::prune) what no rule keeps, and [repairs](Repository::repair)
-//! corrupt files of the tree. `docs/chains.md` has the whole story.
+//! corrupt files of the tree. [`history`](Repository::history) tells what became of paths from snapshot to snapshot.
+//! `docs/chains.md` has the whole story.
 //!
 //! ```
 //! use dirindex::Dir;
@@ -36,6 +37,7 @@
 mod backup;
 mod chains;
 mod error;
+mod history;
 mod list;
 mod origin;
 mod pack;
@@ -50,6 +52,7 @@ pub use self::repository::Repository;
 pub use backup::{BackupOptions, BackupReport, Made, Unusable};
 pub use chains::Skipped;
 pub use error::{Error, Result};
+pub use history::{Came, History, Version, Went};
 pub use list::SnapshotInfo;
 pub use origin::{Origin, Size};
 pub use pack::pack;
