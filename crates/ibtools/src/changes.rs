@@ -8,7 +8,7 @@ use incremental_backups_tools::{Change, Class, Content, DiffIndex, Node, RelPath
 use indicatif::{HumanBytes, HumanCount};
 use serde_json::{Value, json};
 
-use crate::json::{Object, object, put_meta, put_node, put_path};
+use crate::json::{object, put_content, put_meta, put_node, put_path};
 
 /// One line of the list: a change, or a move, which is two (with a directory comes all that is below it).
 pub(crate) struct Row<'a> {
@@ -116,24 +116,6 @@ impl Row<'_> {
             put_content(&mut object, &new.content);
         }
         object.into()
-    }
-}
-
-fn put_content(object: &mut Object, content: &Content) {
-    let (word, from) = match content {
-        Content::Keep => return,
-        Content::Whole => ("whole", None),
-        Content::Delta { base, .. } => ("delta", Some(("base", base))),
-        Content::Copy { base } => ("copy", Some(("base", base))),
-        Content::Same { path } => ("same", Some(("same_as", path))),
-        Content::Tree { base, .. } => ("tree", Some(("base", base))),
-    };
-    object.insert("content".into(), word.into());
-    if let Some((key, path)) = from {
-        put_path(object, key, path);
-    }
-    if let Content::Tree { entries, .. } = content {
-        object.insert("entries".into(), (*entries).into());
     }
 }
 

@@ -8,7 +8,7 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 
 use incremental_backups_tools::dirindex::is_hidden;
-use incremental_backups_tools::{Entry, Meta, Node, Problem, ProblemKind, RelPath};
+use incremental_backups_tools::{Content, Entry, Meta, Node, Problem, ProblemKind, RelPath};
 use serde::Serialize;
 use serde_json::ser::{Formatter, Serializer};
 use serde_json::{Map, Value, json};
@@ -88,6 +88,25 @@ pub(crate) fn put_meta(object: &mut Object, meta: &Meta) {
     object.insert("mtime".into(), json!({"secs": meta.mtime.secs, "nanos": meta.mtime.nanos}));
     if !meta.xattrs.is_empty() {
         put_names(object, "xattrs", meta.xattrs.iter().map(|(name, _)| name));
+    }
+}
+
+/// Puts into `object` where a content comes from.
+pub(crate) fn put_content(object: &mut Object, content: &Content) {
+    let (word, from) = match content {
+        Content::Keep => return,
+        Content::Whole => ("whole", None),
+        Content::Delta { base, .. } => ("delta", Some(("base", base))),
+        Content::Copy { base } => ("copy", Some(("base", base))),
+        Content::Same { path } => ("same", Some(("same_as", path))),
+        Content::Tree { base, .. } => ("tree", Some(("base", base))),
+    };
+    object.insert("content".into(), word.into());
+    if let Some((key, path)) = from {
+        put_path(object, key, path);
+    }
+    if let Content::Tree { entries, .. } = content {
+        object.insert("entries".into(), (*entries).into());
     }
 }
 

@@ -11,14 +11,17 @@ use crate::args::{CatArgs, ChangesArgs, LsArgs};
 use crate::changes::{Totals, rows};
 use crate::console::{Console, shown};
 use crate::json::{self, object, put_file};
-use crate::restore::rel_path;
+use crate::paths::{explained, inside_of};
 use crate::show;
 use crate::source::Source;
 
 /// `ibtools ls`
 pub(crate) fn ls(args: &LsArgs, console: &mut Console) -> Result<Answer> {
     let source = open(&args.source, args.at.as_deref())?;
-    let path = args.path.as_deref().map(rel_path).transpose()?.flatten();
+    let path = match &args.path {
+        Some(path) => inside_of(&source, path)?,
+        None => None,
+    };
     let found = source.with_archives(console, |archives| {
         let snapshot = match &path {
             Some(path) => Snapshot::find(archives, std::slice::from_ref(path))?,
@@ -33,6 +36,7 @@ pub(crate) fn ls(args: &LsArgs, console: &mut Console) -> Result<Answer> {
         });
         Ok(listed.map(|entry| entry.to_entry()).collect::<Vec<Entry>>())
     });
+    let found = found.map_err(|error| explained(error, &source, console));
     let found = found.with_context(|| format!("cannot list {source}"))?;
     let mut document = object([("entries", found.iter().map(json::entry).collect::<Value>())]);
     source.put_into(&mut document);
@@ -52,7 +56,7 @@ fn is_listed(path: &RelPath, dir: Option<&RelPath>, is_recursive: bool) -> bool 
 /// `ibtools cat`
 pub(crate) fn cat(args: &CatArgs, console: &mut Console) -> Result<Answer> {
     let source = open(&args.source, args.at.as_deref())?;
-    let Some(path) = rel_path(&args.path)? else {
+    let Some(path) = inside_of(&source, &args.path)? else {
         bail!("{} is the top directory, and a file is wanted", shown(&args.path));
     };
     // What has been printed cannot be taken back, so all of it is compared with its digest before.
@@ -68,6 +72,7 @@ pub(crate) fn cat(args: &CatArgs, console: &mut Console) -> Result<Answer> {
             Ok((snapshot, file))
         })
     };
+    let found = found.map_err(|error| explained(error, &source, console));
     let (snapshot, file) = found.with_context(|| format!("cannot read {source}"))?;
     let Some((file, len)) = file else {
         let kind = snapshot.get(&path).map_or("nothing", |entry| entry.node.kind());

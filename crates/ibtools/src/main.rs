@@ -10,6 +10,7 @@ mod console;
 mod diff;
 mod files;
 mod generated;
+mod history;
 mod hooks;
 mod index;
 mod init;
@@ -17,6 +18,8 @@ mod json;
 mod link;
 mod look;
 mod output;
+mod paths;
+mod pattern;
 mod prune;
 mod restore;
 mod rsync;
@@ -83,6 +86,8 @@ fn verb(args: &Args, hooks: &Hooks) -> Result<Answer> {
         }
         Verb::Snapshots(args) => snapshots::run(args, &mut console),
         Verb::Ls(args) => look::ls(args, &mut console),
+        Verb::Find(args) => history::find(args, &mut console),
+        Verb::Log(args) => history::log(args, &mut console),
         Verb::Cat(args) => look::cat(args, &mut console),
         Verb::Changes(args) => look::changes(args, &mut console),
         Verb::Apply(args) => apply::run(args, &mut console),

@@ -1,12 +1,11 @@
 //! The verb `restore`: a snapshot, or single paths of it, into a directory.
 
 use std::os::unix::ffi::OsStrExt;
-use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use anyhow::{Context, Result, anyhow, bail};
 use incremental_backups_tools::{
-    Applied, ApplyOptions, DiffData, DiffIndex, Error, Meta, RelPath, RestoreOptions, apply_with,
+    Applied, ApplyOptions, DiffData, DiffIndex, Error, Meta, RestoreOptions, apply_with,
     in_made_dir, preview_diff, recover_with,
 };
 use indicatif::HumanBytes;
@@ -18,6 +17,7 @@ use crate::args::RestoreArgs;
 use crate::changes::{Totals, rows};
 use crate::console::{Console, shown};
 use crate::json::{object, put_file, put_names};
+use crate::paths::{self, all_inside};
 use crate::source::Source;
 
 /// `ibtools restore`
@@ -28,7 +28,7 @@ pub(crate) fn run(args: &RestoreArgs, console: &mut Console) -> Result<Answer> {
     }
     let failed = || format!("cannot restore {source} into {}", shown(&args.dest));
     let options = RestoreOptions {
-        paths: rel_paths(&args.path)?,
+        paths: all_inside(&source, &args.path, console)?,
         overwrite: args.overwrite || args.delete,
         delete: args.delete,
         apply: ApplyOptions {
@@ -56,37 +56,18 @@ pub(crate) fn run(args: &RestoreArgs, console: &mut Console) -> Result<Answer> {
         };
         Ok((data.clone(), applied))
     });
-    let (data, applied) = done.map_err(explained).with_context(failed)?;
+    let done = done.map_err(|error| explained(error, &source, console));
+    let (data, applied) = done.with_context(failed)?;
     report(args, &source, &data, applied.as_ref(), console)?;
     Ok(applied.map_or(Answer::Yes, |applied| unapplied::answer(&applied, console)))
 }
 
-/// The paths in the backup that these mean: none at all for everything, as when the top itself is among them.
-fn rel_paths(paths: &[PathBuf]) -> Result<Vec<RelPath>> {
-    let paths = paths.iter().map(|path| rel_path(path)).collect::<Result<Option<Vec<_>>>>()?;
-    Ok(paths.unwrap_or_default())
-}
-
-/// The path in the backup that `path` can only mean, though a shell writes it `./a`, `/a`, `a/` or `a//b`. `None` for the top.
-pub(crate) fn rel_path(path: &Path) -> Result<Option<RelPath>> {
-    let failed = || format!("{} is no path in a backup", shown(path));
-    if path.as_os_str().is_empty() {
-        bail!("--path is empty: name a path, or leave it out for everything");
-    }
-    let names = path.as_os_str().as_bytes().split(|&byte| byte == b'/');
-    let names: Vec<&[u8]> = names.filter(|name| !matches!(*name, b"" | b".")).collect();
-    if names.is_empty() {
-        return Ok(None);
-    }
-    RelPath::new(names.join(&b'/')).map(Some).with_context(failed)
-}
-
-fn explained(error: Error) -> anyhow::Error {
+fn explained(error: Error, source: &Source, console: &Console) -> anyhow::Error {
     match error {
         Error::Occupied { .. } => {
             anyhow!("{error}: --overwrite allows to replace, --delete also to remove")
         }
-        error => error.into(),
+        error => paths::explained(error, source, console),
     }
 }
 

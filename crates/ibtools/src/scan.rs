@@ -18,7 +18,7 @@ use crate::console::{Console, complain, is_dash, shown};
 use crate::files::Opened;
 use crate::link;
 use crate::output::Output;
-use crate::restore::rel_path;
+use crate::paths;
 use crate::sources::path_of;
 
 /// The directory, with what is left out of it.
@@ -54,7 +54,8 @@ fn listed(from: &Path, zero: bool) -> Result<Vec<RelPath>> {
     let lines = text.split(|&byte| byte == end).enumerate();
     let lines = lines.filter(|(_, line)| !line.is_empty());
     let paths = lines.map(|(number, line)| {
-        rel_path(path_of(line)).with_context(|| format!("{}, line {}", shown(from), number + 1))
+        paths::inside(path_of(line), None)
+            .with_context(|| format!("{}, line {}", shown(from), number + 1))
     });
     let paths: Vec<Option<RelPath>> = paths.collect::<Result<_>>()?;
     anyhow::ensure!(

@@ -7,8 +7,8 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result, anyhow, bail};
 use incremental_backups_tools::store::Contents;
 use incremental_backups_tools::{
-    Archive, DiffData, DirStore, Error, Known, Repository, RestoreOptions, Skipped, SnapshotId,
-    Snapshots, TreeId, plan_restore,
+    Archive, DiffData, DirStore, Error, Known, Origin, Repository, RestoreOptions, Skipped,
+    SnapshotId, Snapshots, TreeId, plan_restore,
 };
 use serde_json::Value;
 
@@ -156,6 +156,14 @@ impl Source {
                 archives.first().filter(|it| !it.is_full()).map(Archive::base)
             }
             Kind::Store(..) => None,
+        }
+    }
+
+    /// Whose tree it is of, if that was noted and can be read.
+    pub(crate) fn origin(&self) -> Option<Origin> {
+        match &self.kind {
+            Kind::Archives(archives) => Origin::from_labels(archives.last()?.labels()),
+            Kind::Store(store, snapshot) => store.origin(*snapshot).ok().flatten(),
         }
     }
 

@@ -10,7 +10,7 @@ use tempfile::TempDir;
 
 use crate::args::BackupArgs;
 use crate::console::shown;
-use crate::restore::rel_path;
+use crate::paths;
 use crate::scan;
 
 /// What is backed up.
@@ -73,7 +73,7 @@ fn by_absolute_path(path: &Path) -> Result<Option<RelPath>> {
         }
         _ => path.canonicalize().with_context(failed)?,
     };
-    rel_path(&absolute)
+    paths::inside(&absolute, None)
 }
 
 /// Standard input, as the file `name`. Its digest has to be known before it is stored, so that it is spooled first.

@@ -57,7 +57,7 @@ fn what_cannot_come_back_is_said_and_nothing_is_written() {
     edit(&place);
     place.ibtools("diff tree --base old.index -o inc.tgz").good();
     place.ibtools("restore inc.tgz copy").bad(&["inc.tgz is no full backup"]);
-    place.ibtools("restore full.tgz copy --path no/such").bad(&["there is no no/such in it"]);
+    place.ibtools("restore full.tgz copy --path no/such").bad(&["there is no no/such"]);
     place.ibtools("restore full.tgz copy --path ../up").bad(&["../up is no path in a backup"]);
     place.ibtools("restore full.tgz no/copy").bad(&["cannot create the directory no/copy"]);
     assert!(!place.path("copy").exists());

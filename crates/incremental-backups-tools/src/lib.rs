@@ -125,10 +125,10 @@ pub use ::apply::{
     apply_with, in_made_dir, preview_diff, recover, recover_with,
 };
 pub use repository::{
-    BackupOptions, BackupReport, DirStore, Error, Keep, Known, Made, Origin, PruneOptions,
-    PruneReport, Repaired, Repository, Restorable, RestoreOptions, RestoreReport, Result, Skipped,
-    SnapshotId, SnapshotInfo, Snapshots, Squashed, Store, Unusable, Verified, VerifiedStore, pack,
-    plan_restore, restore, store, verify_archives,
+    BackupOptions, BackupReport, Came, DirStore, Error, History, Keep, Known, Made, Origin,
+    PruneOptions, PruneReport, Repaired, Repository, Restorable, RestoreOptions, RestoreReport,
+    Result, Skipped, SnapshotId, SnapshotInfo, Snapshots, Squashed, Store, Unusable, Verified,
+    VerifiedStore, Version, Went, pack, plan_restore, restore, store, verify_archives,
 };
 
 pub use archive::{Archive, ArchiveOptions, DiffData, DiffStream, Format, Snapshot};

@@ -56,4 +56,14 @@ impl<S: Store> Repository<S> {
         }
         Ok(list)
     }
+
+    /// Whose tree `snapshot` is of, if that was noted. Opens one archive by its end.
+    ///
+    /// # Errors
+    /// [`Error::Store`], [`Error::Archived`], [`Error::NoChain`].
+    pub fn origin(&self, snapshot: SnapshotId) -> Result<Option<Origin>> {
+        let last = self.snapshots()?.last_to(snapshot).ok_or(Error::NoChain { snapshot })?;
+        let archive = store::open_archive(self.store(), &last.name)?;
+        Ok(Origin::from_labels(archive.labels()))
+    }
 }

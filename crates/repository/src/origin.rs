@@ -47,8 +47,8 @@ impl Origin {
         named || (&self.host, &self.path) == (&before.host, &before.path)
     }
 
-    /// The one that `labels` tell of.
-    pub(crate) fn from_labels(labels: &Labels) -> Option<Origin> {
+    /// The one that `labels` of an archive tell of.
+    pub fn from_labels(labels: &Labels) -> Option<Origin> {
         let label = |name: &str| labels.get(name).cloned();
         Some(Origin { host: label(HOST)?, path: label(PATH)?, name: label(NAME) })
     }

@@ -60,6 +60,29 @@ const EXAMPLES: &[(&str, [(&str, &str); 2])] = &[
         ],
     ),
     (
+        "find",
+        [
+            (
+                "Every photo called so, whenever it was there",
+                "ibtools find /mnt/disk/photos 'beach*.jpg'",
+            ),
+            ("What a directory ever had", "ibtools find /mnt/disk/photos '2024/june/**'"),
+        ],
+    ),
+    (
+        "log",
+        [
+            (
+                "When a file changed, and where it was before",
+                "ibtools log /mnt/disk/notes todo.txt",
+            ),
+            (
+                "The same by the path that it has outside of the backup",
+                "ibtools log /mnt/disk/notes /home/ann/notes/todo.txt",
+            ),
+        ],
+    ),
+    (
         "cat",
         [
             ("A file of the last snapshot", "ibtools cat /mnt/disk/notes todo.txt"),

@@ -1,5 +1,6 @@
 //! What is typed for the verbs that look into a store, an archive or an index.
 
+use std::ffi::OsString;
 use std::path::PathBuf;
 
 #[derive(Debug, clap::Args)]
@@ -31,6 +32,23 @@ pub(crate) struct LsArgs {
     /// List all that is below, too
     #[arg(short, long)]
     pub(crate) recursive: bool,
+}
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct FindArgs {
+    /// The store
+    pub(crate) store: PathBuf,
+    /// What to look for: without a slash the name of a file or directory, with one a whole path. `*`, `?`, `[a-z]` and
+    /// `{a,b}` are as in a shell, `**/` is any directories
+    pub(crate) pattern: OsString,
+}
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct LogArgs {
+    /// The store
+    pub(crate) store: PathBuf,
+    /// A file or directory, where the last snapshot that has it has it
+    pub(crate) path: PathBuf,
 }
 
 #[derive(Debug, clap::Args)]

@@ -86,6 +86,10 @@ pub(crate) enum Verb {
     Snapshots(SnapshotsArgs),
     /// List what is in a directory of a snapshot
     Ls(LsArgs),
+    /// Find a name in all snapshots of a store: from when to when it was there, and each version
+    Find(FindArgs),
+    /// Tell what became of a file from snapshot to snapshot
+    Log(LogArgs),
     /// Print a file of a snapshot
     Cat(CatArgs),
     /// List what changed from one snapshot of a store to another
