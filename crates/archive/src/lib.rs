@@ -67,6 +67,7 @@ mod content_reader;
 mod create;
 mod diff_data;
 mod diff_stream;
+mod dump;
 mod error;
 mod frame_reader;
 mod frames;

@@ -1,4 +1,4 @@
-//! The verbs `ls`, `cat` and `changes`: what is in a snapshot, without restoring it.
+//! The verbs `ls`, `cat`, `dump` and `changes`: what is in a snapshot, without restoring it.
 
 use std::path::{Path, PathBuf};
 
@@ -7,10 +7,11 @@ use incremental_backups_tools::{DiffIndex, Entry, Node, RelPath, Snapshot};
 use serde_json::Value;
 
 use crate::Answer;
-use crate::args::{CatArgs, ChangesArgs, LsArgs};
+use crate::args::{CatArgs, ChangesArgs, DumpArgs, LsArgs};
 use crate::changes::{Totals, rows};
 use crate::console::{Console, shown};
 use crate::json::{self, object, put_file};
+use crate::output::Output;
 use crate::paths::{explained, inside_of};
 use crate::show;
 use crate::source::Source;
@@ -85,6 +86,38 @@ pub(crate) fn cat(args: &CatArgs, console: &mut Console) -> Result<Answer> {
         let mut content = reader.open(&file).with_context(|| format!("cannot read {source}"))?;
         console.copy(&mut content).with_context(|| format!("cannot print {path}"))?;
     }
+    Ok(Answer::Yes)
+}
+
+/// `ibtools dump`
+pub(crate) fn dump(args: &DumpArgs, console: &mut Console) -> Result<Answer> {
+    let source = open(&args.source, args.at.as_deref())?;
+    let path = match &args.path {
+        Some(path) => inside_of(&source, path)?,
+        None => None,
+    };
+    let output = Output::of(Path::new("-"))?;
+    output.check(&[&args.source], console)?;
+    let proved = {
+        let ticker = console.ticker("reading", None);
+        source.with_archives(console, |archives| {
+            let snapshot = Snapshot::open(archives)?;
+            let snapshot = match &path {
+                Some(path) => snapshot.select(std::slice::from_ref(path))?,
+                None => snapshot,
+            };
+            // As with `cat`: nothing is written that is not what was backed up.
+            snapshot.verify(Some(ticker.progress()))?;
+            Ok(snapshot)
+        })
+    };
+    let proved = proved.map_err(|error| explained(error, &source, console));
+    let snapshot = proved.with_context(|| format!("cannot read {source}"))?;
+    let ticker = console.ticker("writing", None);
+    output.write(|out| {
+        let written = snapshot.write_tar(out, Some(ticker.progress()));
+        written.with_context(|| format!("cannot write {source} as tar"))
+    })?;
     Ok(Answer::Yes)
 }
 

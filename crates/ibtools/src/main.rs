@@ -29,6 +29,7 @@ mod snapshots;
 mod source;
 mod sources;
 mod squash;
+mod stats;
 mod threads;
 mod verify;
 
@@ -89,6 +90,8 @@ fn verb(args: &Args, hooks: &Hooks) -> Result<Answer> {
         Verb::Find(args) => history::find(args, &mut console),
         Verb::Log(args) => history::log(args, &mut console),
         Verb::Cat(args) => look::cat(args, &mut console),
+        Verb::Dump(args) => look::dump(args, &mut console),
+        Verb::Stats(args) => stats::run(args, &mut console),
         Verb::Changes(args) => look::changes(args, &mut console),
         Verb::Apply(args) => apply::run(args, &mut console),
         Verb::Restore(args) => restore::run(args, &mut console),

@@ -120,6 +120,15 @@ fn paths_as_people_type_them() {
     }
 }
 
+/// Promise: who looks for `diff` of two snapshots, as other programs have it, learns what it is called here.
+#[test]
+fn a_diff_of_a_store_is_answered_with_changes() {
+    let place = backed_up();
+    for args in ["diff store 2026 2027", "diff store"] {
+        place.ibtools(args).bad(&["store is a store: `ibtools changes store A B` lists"]);
+    }
+}
+
 /// Promise: patterns restore all that match, and nothing matched is a failure.
 #[test]
 fn patterns_restore_what_matches() {

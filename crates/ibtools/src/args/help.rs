@@ -93,6 +93,23 @@ const EXAMPLES: &[(&str, [(&str, &str); 2])] = &[
         ],
     ),
     (
+        "dump",
+        [
+            ("A directory into a file", "ibtools dump /mnt/disk/photos 2024/june > june.tar"),
+            (
+                "All of an earlier snapshot",
+                "ibtools dump /mnt/disk/photos --at 2026-11-22 > photos.tar",
+            ),
+        ],
+    ),
+    (
+        "stats",
+        [
+            ("How a store grew", "ibtools stats /mnt/disk/photos"),
+            ("The same for a program", "ibtools stats /mnt/disk/photos --json"),
+        ],
+    ),
+    (
         "changes",
         [
             ("What is new since a day", "ibtools changes /mnt/disk/photos 2026-11-22"),

@@ -64,6 +64,24 @@ pub(crate) struct CatArgs {
 }
 
 #[derive(Debug, clap::Args)]
+pub(crate) struct DumpArgs {
+    /// A store, or a full backup
+    #[arg(value_name = "STORE|ARCHIVE")]
+    pub(crate) source: PathBuf,
+    /// A directory or file of the snapshot [default: the top directory]
+    pub(crate) path: Option<PathBuf>,
+    /// The last snapshot until this time, or the one with this id [default: the last]
+    #[arg(long, value_name = "TIME|ID")]
+    pub(crate) at: Option<String>,
+}
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct StatsArgs {
+    /// The store
+    pub(crate) store: PathBuf,
+}
+
+#[derive(Debug, clap::Args)]
 pub(crate) struct ChangesArgs {
     /// The store
     pub(crate) store: PathBuf,

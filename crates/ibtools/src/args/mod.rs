@@ -92,6 +92,10 @@ pub(crate) enum Verb {
     Log(LogArgs),
     /// Print a file of a snapshot
     Cat(CatArgs),
+    /// Write a directory of a snapshot to standard output, as tar
+    Dump(DumpArgs),
+    /// Tell how much is in a store, and what each snapshot added
+    Stats(StatsArgs),
     /// List what changed from one snapshot of a store to another
     Changes(ChangesArgs),
     /// Check every byte of a store, of archives or of indexes, without restoring anything

@@ -12,6 +12,7 @@ use super::help::{command, meant};
 use super::profile::{Hooks, Profile};
 use super::store::LeftOut;
 use super::{Args, DEFAULT_STORE, Verb};
+use crate::console::shown;
 
 /// Why there are no [`Args`].
 #[derive(Debug)]
@@ -40,7 +41,8 @@ pub(crate) fn parse(typed: &[OsString]) -> Result<(Args, Hooks), Unparsed> {
     // A profile goes before the environment: who names one means its store.
     let store = if is_typed { given } else { store.or(given) };
     let left_out = LeftOut { store, is_typed, sources };
-    let mut args = understood(typed, command, &left_out)?;
+    let args = understood(typed, command, &left_out);
+    let mut args = args.map_err(|error| changes_meant(typed).unwrap_or(error))?;
     let settled = match &mut args.verb {
         Verb::Backup(args) => args.settle(&left_out),
         Verb::Restore(args) => args.settle(&left_out),
@@ -48,6 +50,20 @@ pub(crate) fn parse(typed: &[OsString]) -> Result<(Args, Hooks), Unparsed> {
     };
     settled.map_err(Unparsed::Wrong)?;
     Ok((args, hooks))
+}
+
+/// What is said of `diff STORE …`: elsewhere a verb of that name compares two snapshots.
+fn changes_meant(typed: &[OsString]) -> Option<Unparsed> {
+    let [_, verb, store, ..] = typed else { return None };
+    let store = Path::new(store);
+    let is_store = *verb == "diff" && incremental_backups_tools::Repository::open(store).is_ok();
+    is_store.then(|| {
+        let store = shown(store);
+        Unparsed::Wrong(format!(
+            "`diff` packs what has changed in a directory, and {store} is a store: `ibtools changes {store} A B` lists \
+             what changed from one snapshot to another"
+        ))
+    })
 }
 
 /// What `typed` says of the options that decide how the rest is understood. It need not be right otherwise.
