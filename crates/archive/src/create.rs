@@ -5,6 +5,7 @@ use std::fs::File;
 use std::io::{self, ErrorKind, Read, Write};
 use std::path::Path;
 use std::sync::Arc;
+use std::time::Instant;
 
 use diffindex::{Change, Content, DiffIndex, Signatures};
 use dirindex::{Dir, DirIndex, Neighbours, Node, RelPath};
@@ -30,6 +31,8 @@ pub struct ArchiveOptions {
     pub signatures: Signatures,
     /// What is written on the archive: 64 KiB at most.
     pub labels: Labels,
+    /// When the work began, of which this is a part: the label [`SECONDS`](crate::SECONDS) says how long it took.
+    pub began: Option<Instant>,
     /// Counts the bytes read from the tree and the contents done; its flag stops the work.
     pub progress: Option<Arc<Progress>>,
 }

@@ -8,6 +8,9 @@ use container::SectionError;
 /// part of the tree or its id.
 pub type Labels = BTreeMap<String, String>;
 
+/// The label that says how many seconds the work took that an archive is the end of.
+pub const SECONDS: &str = "seconds";
+
 /// The most bytes of all labels of an archive.
 const MAX_LEN: usize = 64 << 10;
 /// What each counts for beside its bytes.

@@ -98,6 +98,6 @@ pub use create::ArchiveOptions;
 pub use diff_data::{ContentReader, DiffData};
 pub use diff_stream::DiffStream;
 pub use error::Error;
-pub use labels::Labels;
+pub use labels::{Labels, SECONDS};
 pub use length::length_of;
 pub use snapshot::{Snapshot, SnapshotReader};

@@ -15,7 +15,7 @@ use crate::open::{DIFF, PATHS};
 use crate::ordered_pool::OrderedPool;
 use crate::table::{BlockRow, Head, Table, Trailer};
 use crate::tar_entry::{Framing, TarEntry};
-use crate::{ArchiveOptions, Error, paths, tar_entry};
+use crate::{ArchiveOptions, Error, SECONDS, paths, tar_entry};
 
 /// The contents that one task of the thread pool makes ready have this many bytes at most: two frames, so
 /// that contents which come from an archive are unpacked one and a half times, not three times.
@@ -57,8 +57,12 @@ where
         let head = write_head(&mut tar, diff, &encoded, volume_len)?;
         let (blocks, deltas) = write_contents(&mut tar, &encoded, &contents, ahead)?;
         let (frames, table_offset) = tar.settle().map_err(Error::Write)?;
-        let table =
-            Table { head, frames: frames.to_vec(), blocks, deltas, labels: options.labels.clone() };
+        let mut labels = options.labels.clone();
+        if let Some(began) = options.began {
+            let seconds = format!("{:.1}", began.elapsed().as_secs_f64());
+            labels.insert(SECONDS.to_owned(), seconds);
+        }
+        let table = Table { head, frames: frames.to_vec(), blocks, deltas, labels };
         let end = table_and_trailer(&table, table_offset, packer)?;
         let out = tar.get_mut();
         before_table(out)

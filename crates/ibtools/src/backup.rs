@@ -35,6 +35,7 @@ pub(crate) fn run(args: &BackupArgs, console: &mut Console) -> Result<Answer> {
             full_ratio: args.full_ratio,
             allow_emptied: args.allow_emptied,
             origin: Some(sources.origin.clone()),
+            tags: args.tag.clone(),
             scan: ScanOptions { progress: progress.clone(), ..scan::options(&args.scan) },
             archive: ArchiveOptions {
                 format: args.zstd.then_some(Format::Zstd),
@@ -128,10 +129,17 @@ fn say(args: &BackupArgs, report: &BackupReport, console: &mut Console) -> Resul
         ("unusable", unusable.iter().map(|file| file.name.to_string()).collect()),
     ]);
     put_file(&mut document, "store", &args.store);
+    document.insert("seconds".into(), console.seconds().into());
     let (store, total) = (shown(&args.store), HumanBytes(*store_bytes));
-    let total = format!("{store}: {}, {total}", number_of(*snapshots, "snapshot"));
+    let took = console.took();
+    let total = format!("{store}: {}, {total}, in {took}", number_of(*snapshots, "snapshot"));
     let problems = problems(index);
     let Some(made) = made else {
+        if !args.tag.is_empty() {
+            console.warn(format_args!(
+                "nothing changed, so that there is no new snapshot to mark with a tag: --full makes one"
+            ));
+        }
         console.document(document)?;
         console.line(format_args!("nothing changed since {snapshot}{problems}"))?;
         return console.line(total);

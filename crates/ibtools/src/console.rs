@@ -9,7 +9,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::sync::mpsc::{self, RecvTimeoutError, Sender};
 use std::thread::JoinHandle;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
 use incremental_backups_tools::{Progress, dirindex};
@@ -24,6 +24,7 @@ pub(crate) struct Console {
     json: bool,
     quiet: bool,
     out: BufWriter<StdoutLock<'static>>,
+    began: Instant,
     /// Whoever read standard output has gone (`ibtools show … | head`).
     unread: bool,
 }
@@ -31,7 +32,23 @@ pub(crate) struct Console {
 impl Console {
     pub(crate) fn new(global: &Global) -> Console {
         let out = BufWriter::with_capacity(64 << 10, io::stdout().lock());
-        Console { json: global.json, quiet: global.quiet, out, unread: false }
+        Console {
+            json: global.json,
+            quiet: global.quiet,
+            out,
+            began: Instant::now(),
+            unread: false,
+        }
+    }
+
+    /// How long the verb has been at work, in seconds with one decimal.
+    pub(crate) fn seconds(&self) -> f64 {
+        (self.began.elapsed().as_secs_f64() * 10.0).round() / 10.0
+    }
+
+    /// The same in words.
+    pub(crate) fn took(&self) -> String {
+        time(self.began.elapsed())
     }
 
     /// Whether the answer is to be a JSON document.
@@ -205,6 +222,17 @@ pub(crate) fn shown(path: impl AsRef<Path>) -> String {
 pub(crate) fn number_of(count: usize, what: &str) -> String {
     let ending = if count == 1 { "" } else { "s" };
     format!("{} {what}{ending}", HumanCount(count as u64))
+}
+
+/// `0.4 s`, `12 s`, `3 min 5 s`, `2 h 10 min`
+pub(crate) fn time(duration: Duration) -> String {
+    let secs = duration.as_secs();
+    match (secs / 3600, secs / 60 % 60, secs % 60) {
+        (0, 0, 0..=9) => format!("{:.1} s", duration.as_secs_f64()),
+        (0, 0, secs) => format!("{secs} s"),
+        (0, mins, secs) => format!("{mins} min {secs} s"),
+        (hours, mins, _) => format!("{hours} h {mins} min"),
+    }
 }
 
 /// Whether an argument stands for standard input or output.

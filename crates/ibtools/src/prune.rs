@@ -22,17 +22,25 @@ use crate::source::open_dir;
 pub(crate) fn run(args: &PruneArgs, console: &mut Console) -> Result<Answer> {
     let keep = Keep {
         last: args.keep.keep_last,
+        within: args.keep.keep_within,
+        hourly: args.keep.keep_hourly,
         daily: args.keep.keep_daily,
         weekly: args.keep.keep_weekly,
         monthly: args.keep.keep_monthly,
         yearly: args.keep.keep_yearly,
     };
     anyhow::ensure!(
-        keep != Keep::default(),
+        keep != Keep::default() || !args.keep.keep_tag.is_empty(),
         "no rule says what to keep: give one or more, such as --keep-last 3 or --keep-daily 14"
     );
     let (dry_run, ignore_clock) = (args.dry_run, args.ignore_clock);
-    let options = PruneOptions { keep, dry_run, ignore_clock, ..PruneOptions::default() };
+    let options = PruneOptions {
+        keep,
+        keep_tags: args.keep.keep_tag.clone(),
+        dry_run,
+        ignore_clock,
+        ..PruneOptions::default()
+    };
     thin_out(&args.store, options, console, |store, options| store.prune(options))
 }
 
@@ -76,7 +84,9 @@ fn thin_out(
             HumanBytes(report.room_wanted)
         ));
     }
-    console.document(document(path, dry_run, &report))?;
+    let mut document = document(path, dry_run, &report);
+    document.insert("seconds".into(), console.seconds().into());
+    console.document(document)?;
     let PruneReport { kept, removed, squashed, deleted, freed, store_bytes, .. } = &report;
     for Squashed { name, size, parts } in squashed {
         let size = size.map(|size| format!(" ({})", HumanBytes(size))).unwrap_or_default();
@@ -95,7 +105,8 @@ fn thin_out(
         console.line(format_args!("{path}: {bytes}, of which {about}{freed} would be freed"))?;
     } else {
         console.line(format_args!("{kept} kept, {removed} removed"))?;
-        console.line(format_args!("{path}: {bytes}, {freed} freed"))?;
+        let took = console.took();
+        console.line(format_args!("{path}: {bytes}, {freed} freed, in {took}"))?;
     }
     Ok(Answer::Yes)
 }

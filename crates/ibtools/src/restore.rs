@@ -124,6 +124,7 @@ fn report(
     put_names(&mut document, "paths", args.path.iter().map(|path| path.as_os_str().as_bytes()));
     put_file(&mut document, "directory", &args.dest);
     document.extend(applied.map(numbers).unwrap_or_default());
+    document.insert("seconds".into(), console.seconds().into());
     let dest = shown(&args.dest);
     if args.dry_run {
         document.insert("changes".into(), rows(diff).map(|row| row.json()).collect::<Value>());
@@ -141,7 +142,9 @@ fn report(
         }
         Some(applied) => {
             let (counted, bytes) = (counted(applied), HumanBytes(applied.bytes));
-            console.line(format_args!("{dest} from {source}: {counted}; {bytes} written"))
+            let took = console.took();
+            console
+                .line(format_args!("{dest} from {source}: {counted}; {bytes} written, in {took}"))
         }
     }
 }

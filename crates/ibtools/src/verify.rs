@@ -41,6 +41,7 @@ pub(crate) fn run(args: &VerifyArgs, console: &mut Console) -> Result<Answer> {
         answer = if same { answer } else { Answer::No };
     }
     document.insert("sound".into(), sound.into());
+    document.insert("seconds".into(), console.seconds().into());
     console.document(document)?;
     Ok(answer)
 }
@@ -78,7 +79,8 @@ fn store(path: &Path, console: &mut Console) -> Result<(Object, bool)> {
     let (whole, total) = (HumanCount(whole as u64), number_of(snapshots.len(), "snapshot"));
     let count = number_of(archives.len(), "archive");
     let (named, bytes) = (shown(path), HumanBytes(bytes));
-    console.line(format_args!("{named}: {count}, {bytes}: {whole} of {total} whole"))?;
+    let took = console.took();
+    console.line(format_args!("{named}: {count}, {bytes}: {whole} of {total} whole, in {took}"))?;
     let archives = archives
         .iter()
         .map(|(stored, found)| verified("archive", stored.name.to_string().as_bytes(), found));

@@ -6,7 +6,7 @@ mod common;
 use std::fs;
 use std::process::Command;
 
-use common::{IBTOOLS, Place, backed_up, run};
+use common::{IBTOOLS, Place, backed_up, plant, run};
 
 /// The archives of `store`, the oldest first.
 fn archives(place: &Place) -> Vec<String> {
@@ -151,4 +151,85 @@ fn changes_between_two_snapshots_are_listed() {
     assert!(out.contains("A new\n") && out.contains("D gone/\n"), "{out}");
     let none = place.ibtools(&format!("changes store {last} {last}")).good();
     assert_eq!(none, "nothing changed\n");
+}
+
+/// Promise: nights without a change are seen: monitoring can tell "nothing changed" from "did not run". A change ends that.
+#[test]
+fn an_unchanged_tree_is_seen_again() {
+    let place = Place::new();
+    plant(&place);
+    place.ibtools("backup --init tree store").good();
+    let newest = || {
+        let list = place.ibtools("snapshots store --json").json();
+        list["snapshots"].as_array().unwrap().last().unwrap().clone()
+    };
+    assert!(newest()["seen_again"].is_null());
+    assert!(newest()["seconds"].is_number());
+    let said = place.ibtools("backup tree store").good();
+    assert!(said.starts_with("nothing changed since "), "{said}");
+    let seen = newest()["seen_again"].as_str().unwrap().to_owned();
+    assert!(seen.as_str() >= newest()["time"].as_str().unwrap());
+    assert!(place.ibtools("snapshots store").good().contains("seen again, unchanged"));
+    place.ibtools("backup tree store").good();
+    let notes = || {
+        let names = std::fs::read_dir(place.path("store")).unwrap().map(|entry| entry.unwrap());
+        names.filter(|entry| entry.file_name().to_string_lossy().ends_with(".seen")).count()
+    };
+    assert_eq!(notes(), 1, "one note, the last");
+    place.ibtools("verify store").good();
+    place.ibtools("prune store --keep-last 1").good();
+    assert!(newest()["seen_again"].is_string());
+    place.write("tree/more", "more");
+    place.ibtools("backup tree store").good();
+    assert!(newest()["seen_again"].is_null());
+    assert_eq!(notes(), 0);
+}
+
+/// Promise: a tag marks a snapshot for as long as it is there, and keeps it.
+#[test]
+fn tags_mark_and_keep_snapshots() {
+    let place = Place::new();
+    plant(&place);
+    place.ibtools("backup --init tree store --tag before-update --tag v1").good();
+    for number in 0..3 {
+        place.write("tree/more", number.to_string());
+        place.ibtools("backup tree store").good();
+    }
+    let ids = |args: &str| {
+        let list = place.ibtools(&format!("snapshots store --json {args}")).json();
+        let list = list["snapshots"].as_array().unwrap().clone();
+        list.iter().map(|info| info["snapshot"].as_str().unwrap().to_owned()).collect::<Vec<_>>()
+    };
+    let all = ids("");
+    assert_eq!(ids("--tag v1"), all[..1]);
+    assert_eq!(ids("--tag nothing").len(), 0);
+    assert!(place.ibtools("snapshots store").good().contains("[before-update, v1]"));
+    place.ibtools("prune store --keep-last 1 --keep-tag v1").good();
+    assert_eq!(ids(""), [all[0].clone(), all[3].clone()]);
+    assert_eq!(ids("--tag before-update"), all[..1]);
+    place.ibtools("prune store --keep-tag nothing").good();
+    assert_eq!(ids(""), all[3..]);
+    let run = place.ibtools("backup tree store --tag v2");
+    assert!(run.err.contains("no new snapshot to mark"), "{}", run.err);
+    place.ibtools("backup tree store --full --tag v2").good();
+    assert_eq!(ids("--tag v2").len(), 1);
+    place.ibtools("backup tree store --tag a,b").bad(&["a tag is a word"]);
+    place.ibtools("prune store --keep-within 30").bad(&["30", "such as 30d"]);
+    place.ibtools("prune store --keep-within 1d --keep-hourly 2").good();
+}
+
+/// Promise: how long the work took is said.
+#[test]
+fn summaries_have_durations() {
+    let place = Place::new();
+    plant(&place);
+    place.ibtools("init store").good();
+    for verb in
+        ["backup tree store", "restore store copy", "verify store", "prune store --keep-last 1"]
+    {
+        let said = place.ibtools(verb).good();
+        assert!(said.trim_end().ends_with(" s") && said.contains(", in "), "{verb}: {said}");
+        let json = place.ibtools(&format!("{verb} --json")).json();
+        assert!(json["seconds"].is_number(), "{verb}");
+    }
 }

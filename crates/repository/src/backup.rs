@@ -8,6 +8,7 @@ mod base;
 
 use std::cell::Cell;
 use std::sync::Arc;
+use std::time::Instant;
 
 use archive::{ArchiveOptions, DiffData};
 use diffindex::{Class, DiffIndex, Signatures};
@@ -39,6 +40,8 @@ pub struct BackupOptions {
     /// Whose tree it is. It is noted in the snapshot, with how much there is, and another tree than that of the newest
     /// snapshot is refused. `None`: nothing is noted and nothing asked.
     pub origin: Option<Origin>,
+    /// What the snapshot is marked with, such as `before-update`. A tag has no comma. They are noted with the origin.
+    pub tags: Vec<String>,
     /// How the archive is written; always without signatures, which the store's index has.
     pub archive: ArchiveOptions,
 }
@@ -141,6 +144,8 @@ fn back_up(dir: &Dir, store: &dyn Store, options: &BackupOptions) -> Result<Back
         }
     };
     clear_indexes(store, &mut files)?;
+    let unchanged = newest.as_ref().filter(|_| made.is_none()).map(|newest| newest.snapshot);
+    note_unchanged(store, unchanged, &mut files)?;
     let size_of = |name: Name| {
         let name = name.to_string();
         files.iter().find(|file| file.name == name).map_or(0, |file| file.size)
@@ -193,6 +198,7 @@ impl Work<'_> {
         };
         let since = to_build_on.filter(|_| base.is_some()).map(|newest| newest.snapshot);
         let base = base.unwrap_or_else(|| Arc::new(DirIndex::empty()));
+        let began = Instant::now();
         let unchanged =
             |index: &DirIndex| newest.is_some_and(|newest| newest.tree == index.tree_id());
         let started = Cell::new(SnapshotId::now());
@@ -222,10 +228,12 @@ impl Work<'_> {
             let clock = Some(started.get()).filter(|clock| *clock != snapshot);
             let name = ArchiveName { to: snapshot, since, clock, format };
             // The index has the signatures, and they can be made again of all archives together.
-            let labels = options.origin.as_ref().map(|origin| origin::labels(origin, index));
+            let labels = options.origin.as_ref();
+            let labels = labels.map(|origin| origin::labels(origin, &options.tags, index));
             let archive = ArchiveOptions {
                 signatures: Signatures::None,
                 labels: labels.unwrap_or_default(),
+                began: options.origin.as_ref().map(|_| began),
                 ..options.archive.clone()
             };
             let put = store::put(store, Name::Archive(name), |out| {
@@ -277,6 +285,33 @@ fn put_index(
     let snapshot = Snapshots::of(files).next(seen).ok_or(Error::EndOfTime)?;
     files.push(store::put(store, Name::Index(snapshot), |out| Ok(index.write_to(out)?))?);
     Ok(snapshot)
+}
+
+/// Notes that the tree of `snapshot` was found again, with nothing changed, and deletes the notes before that. `None` when
+/// there is a new snapshot, of which they say nothing.
+fn note_unchanged(
+    store: &dyn Store,
+    snapshot: Option<SnapshotId>,
+    files: &mut Vec<Stored>,
+) -> Result<()> {
+    let note = snapshot.map(|snapshot| Name::Unchanged { snapshot, time: SnapshotId::now() });
+    let is_note = |file: &&Stored| matches!(Name::parse(&file.name), Some(Name::Unchanged { .. }));
+    let mut older: Vec<String> =
+        files.iter().filter(is_note).map(|file| file.name.clone()).collect();
+    if let Some(note) = note {
+        let name = note.to_string();
+        if older.contains(&name) {
+            older.retain(|older| *older != name);
+        } else {
+            // All that it says is its name.
+            files.push(store::put(store, note, |_| Ok(()))?);
+        }
+    }
+    for name in older {
+        store.delete(&name).map_err(|source| failed("delete", &name, source))?;
+        files.retain(|file| file.name != name);
+    }
+    Ok(())
 }
 
 /// Deletes all indexes but the newest.

@@ -1,10 +1,12 @@
 //! [`list`](Repository::list): what is known of each snapshot without reading it.
 
+use std::time::Duration;
+
 use archive::Archive;
 
 use crate::Repository;
 use crate::error::{Error, Result};
-use crate::origin::{Origin, Size};
+use crate::origin::{self, Origin, Size};
 use crate::store::{self, SnapshotId, Store};
 
 /// A snapshot in a list.
@@ -18,6 +20,12 @@ pub struct SnapshotInfo {
     pub origin: Option<Origin>,
     /// How much it has, if that was noted.
     pub size: Option<Size>,
+    /// What it was marked with.
+    pub tags: Vec<String>,
+    /// How long the backup took, if that was noted.
+    pub duration: Option<Duration>,
+    /// When a later backup found nothing changed: the last time.
+    pub seen_again: Option<SnapshotId>,
     /// How many bytes the archive has that leads there: what the snapshot added.
     pub added: u64,
     /// Whether that archive is a full backup.
@@ -48,6 +56,9 @@ impl<S: Store> Repository<S> {
                 time: snapshots.clock(id).unwrap_or(id),
                 origin: labels.and_then(Origin::from_labels),
                 size: labels.and_then(Size::from_labels),
+                tags: labels.map(origin::tags).unwrap_or_default(),
+                duration: labels.and_then(origin::duration),
+                seen_again: snapshots.seen_again(id),
                 added: last.size,
                 is_full: last.name.since.is_none(),
                 is_restorable,

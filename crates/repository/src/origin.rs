@@ -4,6 +4,7 @@
 use std::fmt;
 use std::io;
 use std::os::unix::ffi::OsStrExt;
+use std::time::Duration;
 
 use archive::Labels;
 use dirindex::{Dir, DirIndex, Node, escape};
@@ -13,6 +14,8 @@ const PATH: &str = "path";
 const NAME: &str = "name";
 const FILES: &str = "files";
 const BYTES: &str = "bytes";
+const TAGS: &str = "tags";
+const SECONDS: &str = archive::SECONDS;
 
 /// Where a tree stands that is backed up. A store has the snapshots of one tree, and takes no other for it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -95,7 +98,7 @@ impl Size {
 }
 
 /// The labels of an archive that leads to the tree of `index`.
-pub(crate) fn labels(origin: &Origin, index: &DirIndex) -> Labels {
+pub(crate) fn labels(origin: &Origin, tags: &[String], index: &DirIndex) -> Labels {
     let Origin { host, path, name } = origin;
     let Size { files, bytes } = Size::of(index);
     let labels = [
@@ -104,8 +107,21 @@ pub(crate) fn labels(origin: &Origin, index: &DirIndex) -> Labels {
         (NAME, name.clone()),
         (FILES, Some(files.to_string())),
         (BYTES, Some(bytes.to_string())),
+        (TAGS, Some(tags.join(",")).filter(|tags| !tags.is_empty())),
     ];
     labels.into_iter().filter_map(|(name, text)| Some((name.to_owned(), text?))).collect()
+}
+
+/// The tags among `labels`.
+pub(crate) fn tags(labels: &Labels) -> Vec<String> {
+    let tags = labels.get(TAGS).into_iter().flat_map(|tags| tags.split(','));
+    tags.filter(|tag| !tag.is_empty()).map(str::to_owned).collect()
+}
+
+/// How long the backup took, if `labels` say.
+pub(crate) fn duration(labels: &Labels) -> Option<Duration> {
+    let seconds: f64 = labels.get(SECONDS)?.parse().ok()?;
+    Duration::try_from_secs_f64(seconds).ok()
 }
 
 #[cfg(test)]

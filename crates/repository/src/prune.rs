@@ -16,6 +16,7 @@ use self::work::{Done, Work};
 use crate::Repository;
 use crate::chains::with_limit;
 use crate::error::{Error, Result};
+use crate::origin;
 use crate::store::{self, ArchiveName, Keep, SnapshotId, Snapshots, Store, StoredArchive};
 
 /// How a store is pruned.
@@ -23,6 +24,8 @@ use crate::store::{self, ArchiveName, Keep, SnapshotId, Snapshots, Store, Stored
 pub struct PruneOptions {
     /// Which snapshots are kept. The newest one that can be restored always is.
     pub keep: Keep,
+    /// Snapshots with one of these tags are kept, too.
+    pub keep_tags: Vec<String>,
     /// Say what would be done, and do nothing.
     pub dry_run: bool,
     /// Count days, weeks, months and years by the [times](Snapshots::time) that snapshots have, though the clock was wrong for
@@ -86,7 +89,7 @@ impl<S: Store> Repository<S> {
     /// [`Error::NoRule`], [`Error::Clock`], [`Error::Busy`], [`Error::Store`], [`Error::TooManyOpen`]; [`Error::Unsound`] for
     /// an archive that is damaged or does not follow another: nothing has been deleted then, unless there was no room.
     pub fn prune(&self, options: &PruneOptions) -> Result<PruneReport> {
-        if options.keep == Keep::default() {
+        if options.keep == Keep::default() && options.keep_tags.is_empty() {
             return Err(Error::NoRule);
         }
         thin_out(self.store(), options, |snapshots| {
@@ -96,7 +99,9 @@ impl<S: Store> Repository<S> {
             let dated = snapshots
                 .restorable()
                 .filter_map(|snapshot| Some((snapshot, snapshots.time(snapshot)?)));
-            Ok(Wanted { kept: options.keep.of_dated(dated), lost: BTreeSet::new() })
+            let mut kept = options.keep.of_dated(dated);
+            kept.extend(tagged(self.store(), snapshots, &options.keep_tags)?);
+            Ok(Wanted { kept, lost: BTreeSet::new() })
         })
     }
 
@@ -127,6 +132,22 @@ impl<S: Store> Repository<S> {
             Ok(Wanted { kept, lost })
         })
     }
+}
+
+/// The snapshots that can be restored and have one of these tags.
+fn tagged(store: &dyn Store, snapshots: &Snapshots, tags: &[String]) -> Result<Vec<SnapshotId>> {
+    let mut tagged = Vec::new();
+    if tags.is_empty() {
+        return Ok(tagged);
+    }
+    for snapshot in snapshots.restorable() {
+        let Some(last) = snapshots.last_to(snapshot) else { continue };
+        let archive = store::open_archive(store, &last.name)?;
+        if origin::tags(archive.labels()).iter().any(|tag| tags.contains(tag)) {
+            tagged.push(snapshot);
+        }
+    }
+    Ok(tagged)
 }
 
 /// What is wanted of the snapshots of a store.

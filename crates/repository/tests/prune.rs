@@ -88,6 +88,7 @@ fn keep() -> impl Strategy<Value = Keep> {
             weekly,
             monthly,
             yearly,
+            ..Keep::default()
         })
         .prop_filter("a rule", |keep| *keep != Keep::default())
 }

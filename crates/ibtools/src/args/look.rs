@@ -17,6 +17,9 @@ pub(crate) struct ShowArgs {
 pub(crate) struct SnapshotsArgs {
     /// The store
     pub(crate) store: PathBuf,
+    /// Only those with this tag (may be given several times: with any of them)
+    #[arg(long, value_name = "TAG")]
+    pub(crate) tag: Vec<String>,
 }
 
 #[derive(Debug, clap::Args)]

@@ -3,7 +3,9 @@
 use std::path::PathBuf;
 
 use super::tree::Scan;
-use super::values::{count, name, ratio};
+use incremental_backups_tools::store::Within;
+
+use super::values::{count, name, ratio, tag};
 
 #[derive(Debug, clap::Args)]
 pub(crate) struct InitArgs {
@@ -33,6 +35,9 @@ pub(crate) struct BackupArgs {
     /// A name for the directory, by which the store knows it when it has moved, or is on another machine
     #[arg(long = "as", value_name = "NAME", value_parser = name)]
     pub(crate) name: Option<String>,
+    /// Mark the snapshot with a word that it can be found and kept by (may be given several times)
+    #[arg(long, value_name = "TAG", value_parser = tag)]
+    pub(crate) tag: Vec<String>,
     /// Make a full backup, even if nothing has changed
     #[arg(long)]
     pub(crate) full: bool,
@@ -163,7 +168,17 @@ pub(crate) struct KeepArgs {
     #[arg(long, value_name = "N", default_value_t, hide_default_value = true)]
     #[arg(value_parser = count)]
     pub(crate) keep_last: usize,
-    /// Keep the last snapshot of each of the last N days that have one, in UTC
+    /// Keep all that are no older than this before the newest, such as 30d or 1y6m (y, m, w, d and h)
+    #[arg(long, value_name = "TIME")]
+    pub(crate) keep_within: Option<Within>,
+    /// Keep those with this tag (may be given several times)
+    #[arg(long, value_name = "TAG", value_parser = tag)]
+    pub(crate) keep_tag: Vec<String>,
+    /// Keep the last snapshot of each of the last N hours that have one, in UTC
+    #[arg(long, value_name = "N", default_value_t, hide_default_value = true)]
+    #[arg(value_parser = count)]
+    pub(crate) keep_hourly: usize,
+    /// The same of days
     #[arg(long, value_name = "N", default_value_t, hide_default_value = true)]
     #[arg(value_parser = count)]
     pub(crate) keep_daily: usize,

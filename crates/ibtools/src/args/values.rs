@@ -22,6 +22,15 @@ pub(super) fn name(text: &str) -> Result<String, String> {
     }
 }
 
+/// A word that marks snapshots.
+pub(super) fn tag(text: &str) -> Result<String, String> {
+    let is_wrong = |c: char| c == ',' || c.is_whitespace() || c.is_control();
+    match text.is_empty() || text.len() > 64 || text.contains(is_wrong) {
+        true => Err("a tag is a word of 1 to 64 bytes, without commas".to_owned()),
+        false => Ok(text.to_owned()),
+    }
+}
+
 /// How many of something.
 pub(super) fn count(text: &str) -> Result<usize, String> {
     text.parse().map_err(|_| "a whole number is wanted, 0 or more".to_owned())

@@ -20,7 +20,7 @@ mod snapshots;
 mod times;
 
 pub use dir::DirStore;
-pub use keep::Keep;
+pub use keep::{InvalidWithin, Keep, Within};
 pub use marker::Contents;
 pub use name::{ArchiveName, InvalidSnapshotId, Name, SnapshotId};
 #[cfg(feature = "object_store")]

@@ -72,13 +72,21 @@ pub struct ArchiveName {
 
 /// The name of a file of a store: `20261122T161858Z-full.tgz`,
 /// `20261123T161858Z-since-20261122T161858Z.tgz` (or `.tar.zst`), `20261123T161858Z.index`. Where the clock said another time
-/// than the id, the time stands before the rest: `20261123T161858Z-at-20261120T070000Z-full.tgz`.
+/// than the id, the time stands before the rest: `20261123T161858Z-at-20261120T070000Z-full.tgz`. A backup that found nothing
+/// changed leaves `20261123T161858Z-unchanged-20261124T030000Z.seen`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Name {
     /// An archive.
     Archive(ArchiveName),
     /// The index of a snapshot.
     Index(SnapshotId),
+    /// The note that a later backup found nothing changed.
+    Unchanged {
+        /// The snapshot that was the newest.
+        snapshot: SnapshotId,
+        /// When the tree was seen again.
+        time: SnapshotId,
+    },
 }
 
 impl Name {
@@ -87,6 +95,11 @@ impl Name {
         let (stem, ending) = name.split_once('.')?;
         let format = match ending {
             "index" => return Some(Name::Index(stem.parse().ok()?)),
+            "seen" => {
+                let (snapshot, time) = stem.split_once("-unchanged-")?;
+                let (snapshot, time) = (snapshot.parse().ok()?, time.parse().ok()?);
+                return Some(Name::Unchanged { snapshot, time });
+            }
             "tgz" => Format::Gzip,
             "tar.zst" => Format::Zstd,
             _ => return None,
@@ -113,6 +126,7 @@ impl fmt::Display for Name {
         match self {
             Name::Archive(name) => name.fmt(f),
             Name::Index(snapshot) => write!(f, "{snapshot}.index"),
+            Name::Unchanged { snapshot, time } => write!(f, "{snapshot}-unchanged-{time}.seen"),
         }
     }
 }
@@ -148,6 +162,8 @@ mod tests {
         #[test]
         fn names_come_back(to in snapshots(), since in snapshots(), clock in proptest::option::of(snapshots()), full in any::<bool>(), zstd in any::<bool>()) {
             prop_assert_eq!(Name::parse(&Name::Index(to).to_string()), Some(Name::Index(to)));
+            let seen = Name::Unchanged { snapshot: to, time: since };
+            prop_assert_eq!(Name::parse(&seen.to_string()), Some(seen));
             let format = if zstd { Format::Zstd } else { Format::Gzip };
             let since = (!full).then_some(since);
             let name = Name::Archive(ArchiveName { to, since, clock, format });
@@ -163,7 +179,7 @@ mod tests {
 
         /// Whatever is taken for a name is written just so.
         #[test]
-        fn there_is_one_way_to_write_a_name(text in "[0-9TZ]{15,17}(-at-[0-9TZ]{16})?(-full|-since-[0-9TZ]{16})?\\.(tgz|tar.zst|index)") {
+        fn there_is_one_way_to_write_a_name(text in "[0-9TZ]{15,17}(-at-[0-9TZ]{16})?(-full|-since-[0-9TZ]{16}|-unchanged-[0-9TZ]{16})?\\.(tgz|tar.zst|index|seen)") {
             if let Some(name) = Name::parse(&text) {
                 prop_assert_eq!(name.to_string(), text);
             }

@@ -36,6 +36,8 @@ struct Graph {
     /// In order.
     nodes: Vec<Node>,
     indexes: Vec<SnapshotId>,
+    /// Which snapshots were seen again unchanged, and when.
+    seen: Vec<(SnapshotId, SnapshotId)>,
     /// How many bytes all these files have.
     bytes: u64,
 }
@@ -129,10 +131,12 @@ pub enum AtError {
 impl Graph {
     fn of(files: &[Stored]) -> Graph {
         let (mut archives, mut indexes, mut bytes) = (Vec::new(), Vec::new(), 0);
+        let mut seen = Vec::new();
         for Stored { name, size } in files {
             match Name::parse(name) {
                 Some(Name::Archive(name)) => archives.push(StoredArchive { name, size: *size }),
                 Some(Name::Index(snapshot)) => indexes.push(snapshot),
+                Some(Name::Unchanged { snapshot, time }) => seen.push((snapshot, time)),
                 None => continue,
             }
             bytes += size;
@@ -147,7 +151,7 @@ impl Graph {
                 .map_or(Start::Nowhere, Start::Node),
         };
         let starts = archives.iter().map(start).collect();
-        Graph { archives, starts, nodes, indexes, bytes }
+        Graph { archives, starts, nodes, indexes, seen, bytes }
     }
 
     fn node(&self, snapshot: SnapshotId) -> Option<(usize, &Node)> {
@@ -236,6 +240,12 @@ impl Snapshots {
         }
         (self.steps, self.chains) = (steps, chains);
         self
+    }
+
+    /// When a backup found the tree of `snapshot` again, with nothing changed: the last time, if it was noted.
+    pub fn seen_again(&self, snapshot: SnapshotId) -> Option<SnapshotId> {
+        let times = self.graph.seen.iter().filter(|(seen, _)| *seen == snapshot);
+        times.map(|(_, time)| *time).max()
     }
 
     /// These snapshots as they are without the archives `names`, as when they turn out to be damaged.
