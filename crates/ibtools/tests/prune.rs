@@ -55,7 +55,7 @@ fn what_others_depend_on_is_squashed() {
 
     let out = place.ibtools("prune store --keep-daily 5").good();
     assert!(
-        out.ends_with("B freed\n") && out.contains("1 snapshot kept, 1 snapshot removed\n"),
+        out.contains("B freed, in ") && out.contains("1 snapshot kept, 1 snapshot removed\n"),
         "{out}"
     );
     let out = place.ibtools("prune store --keep-yearly 1").good();
