@@ -12,6 +12,7 @@
 //! - [`Snapshot::open`] is the tree after a chain of archives, and where each content lies: its entries, any file's bytes,
 //!   what brings another tree there. [`Snapshot::find`] finds some paths of it by a few KiB of each archive, however large
 //!   that is, and [`Snapshot::plan`] says beforehand which bytes that and restoring them will read.
+//! - [`SnapshotTree`] is a snapshot to be walked directory by directory, each entry with a number that stays.
 //! - [`DiffData::create_volumes`] cuts the archive into files of a limited length, of which a restore
 //!   needs those that [`Archive::volumes`] names.
 //! - [`DiffData::signed_diff`] is the diff with the signatures of files stored whole, which an
@@ -88,6 +89,7 @@ mod table;
 mod tar_entry;
 mod verify;
 mod volumes;
+mod walk;
 mod writer;
 
 pub use archive::Archive;
@@ -101,3 +103,4 @@ pub use error::Error;
 pub use labels::{Labels, SECONDS};
 pub use length::length_of;
 pub use snapshot::{Snapshot, SnapshotReader};
+pub use walk::SnapshotTree;

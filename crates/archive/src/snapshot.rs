@@ -5,7 +5,7 @@ use std::path::Path;
 use std::sync::OnceLock;
 
 use diffindex::{Content, DiffIndex, Merge, New};
-use dirindex::{DirIndex, EntryRef, Record, RelPath, TreeId};
+use dirindex::{DirIndex, EntryRef, Node, Record, RelPath, TreeId};
 use rsync_core::{Digest, Progress, SignatureOptions};
 
 use crate::content_reader::StoredContent;
@@ -246,6 +246,24 @@ impl Snapshot {
         self.diff_from(&DirIndex::empty())?.verify(progress)
     }
 
+    /// That `found` is the digest of the content of the file at `path`.
+    ///
+    /// # Errors
+    /// [`Error::Damaged`] when it is not; [`Error::NotStored`] when there is no file of 1 byte or more.
+    pub fn check(&self, path: &RelPath, found: Digest) -> Result<(), Error> {
+        let node = self.get(path).map(|entry| entry.node);
+        if matches!(node, Some(Node::File { digest, .. }) if *digest == found) {
+            return Ok(());
+        }
+        match self.merge.contents(path).and_then(|bodies| bodies.split_last()) {
+            Some((last, before)) => {
+                let name = last.name(path, before.is_empty());
+                Err(last.damaged(&name, format!("{path} has another content")))
+            }
+            None => Err(self.not_stored(path)),
+        }
+    }
+
     /// Writes the snapshot as one full archive at `path`: what merges its runs to one, compaction.
     ///
     /// # Errors
@@ -270,6 +288,10 @@ impl Snapshot {
 
     fn unusable(&self, source: diffindex::Error) -> Error {
         Error::Diff { archive: self.name(), source }
+    }
+
+    fn not_stored(&self, path: &RelPath) -> Error {
+        Error::NotStored { archive: self.name(), path: path.clone() }
     }
 }
 
@@ -305,10 +327,7 @@ impl<'a> SnapshotReader<'a> {
             Some(bodies) if !bodies.is_empty() => {
                 StoredContent::new(&mut self.readers, bodies, path, true)
             }
-            _ => {
-                let (archive, path) = (self.snapshot.name(), path.clone());
-                Err(Error::NotStored { archive, path })
-            }
+            _ => Err(self.snapshot.not_stored(path)),
         }
     }
 

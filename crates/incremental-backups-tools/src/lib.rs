@@ -127,11 +127,11 @@ pub use ::apply::{
 pub use repository::{
     BackupOptions, BackupReport, Came, DirStore, Error, History, Keep, Known, Made, Origin,
     PruneOptions, PruneReport, Repaired, Repository, Restorable, RestoreOptions, RestoreReport,
-    Result, Skipped, SnapshotId, SnapshotInfo, Snapshots, Squashed, Store, Unusable, Verified,
+    Result, Skipped, SnapshotId, SnapshotInfo, Snapshots, Squashed, Store, Trees, Unusable, Verified,
     VerifiedStore, Version, Went, pack, plan_restore, restore, store, verify_archives,
 };
 
-pub use archive::{Archive, ArchiveOptions, DiffData, DiffStream, Format, Snapshot};
+pub use archive::{Archive, ArchiveOptions, DiffData, DiffStream, Format, Snapshot, SnapshotTree};
 pub use container::ReadAt;
 pub use diffindex::{Change, Class, Content, DiffIndex, MovedTree, New};
 pub use dirindex::{

@@ -199,6 +199,18 @@ pub enum Error {
         /// Why.
         source: io::Error,
     },
+    /// A content could not be read, and the store has not changed since.
+    #[error("{path} could not be read before, and the store has not changed since")]
+    FailedBefore {
+        /// Whose content.
+        path: RelPath,
+    },
+    /// A file of a tree is asked for by the number of something else.
+    #[error("entry {number} of the tree is no file")]
+    NoFile {
+        /// The number.
+        number: usize,
+    },
     /// A diff that archives bring is none of a tree.
     #[error("cannot use the diff")]
     Diff(#[from] diffindex::Error),

@@ -46,6 +46,7 @@ mod repair;
 mod repository;
 mod restore;
 pub mod store;
+mod trees;
 mod verify;
 
 pub use self::repository::Repository;
@@ -60,4 +61,5 @@ pub use prune::{PruneOptions, PruneReport, Squashed};
 pub use repair::Repaired;
 pub use restore::{Known, RestoreOptions, RestoreReport, plan_restore, restore};
 pub use store::{DirStore, Keep, SnapshotId, Snapshots, Store};
+pub use trees::Trees;
 pub use verify::{Restorable, Verified, VerifiedStore, verify_archives};
