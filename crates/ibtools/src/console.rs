@@ -97,10 +97,15 @@ impl Console {
         Ok(())
     }
 
-    /// Hands over everything printed.
-    pub(crate) fn finish(mut self) -> Result<()> {
+    /// Hands over what was printed so far.
+    pub(crate) fn flush(&mut self) -> Result<()> {
         let flushed = if self.unread { Ok(()) } else { self.out.flush() };
         self.unless_unread(flushed)
+    }
+
+    /// Hands over everything printed.
+    pub(crate) fn finish(mut self) -> Result<()> {
+        self.flush()
     }
 
     /// Says on standard error what the verb could not do as it should.

@@ -17,6 +17,11 @@ mod init;
 mod json;
 mod link;
 mod look;
+#[cfg(all(feature = "mount", target_os = "linux"))]
+mod mount;
+#[cfg(not(all(feature = "mount", target_os = "linux")))]
+#[path = "mount/missing.rs"]
+mod mount;
 mod output;
 mod paths;
 mod pattern;
@@ -93,6 +98,7 @@ fn verb(args: &Args, hooks: &Hooks) -> Result<Answer> {
         Verb::Dump(args) => look::dump(args, &mut console),
         Verb::Stats(args) => stats::run(args, &mut console),
         Verb::Changes(args) => look::changes(args, &mut console),
+        Verb::Mount(args) => mount::run(args, &mut console),
         Verb::Apply(args) => apply::run(args, &mut console),
         Verb::Restore(args) => restore::run(args, &mut console),
         Verb::Squash(args) => squash::run(args, &mut console),

@@ -117,6 +117,19 @@ const EXAMPLES: &[(&str, [(&str, &str); 2])] = &[
         ],
     ),
     (
+        "mount",
+        [
+            (
+                "The snapshots as directories, until Ctrl-C",
+                "ibtools mount /mnt/disk/photos /mnt/snapshots",
+            ),
+            (
+                "Without a word, as from a script: `fusermount3 -u old` ends it",
+                "ibtools mount /mnt/disk/photos old --quiet",
+            ),
+        ],
+    ),
+    (
         "verify",
         [
             ("Every byte of a store", "ibtools verify /mnt/disk/photos"),
@@ -284,6 +297,7 @@ const OTHER_NAMES: &[(&[&str], &str, &str)] = &[
     (&["print", "view", "get"], "cat", "prints a file of a snapshot"),
     (&["info", "du", "size"], "stats", "says what takes up the room in a store"),
     (&["info"], "snapshots", "lists the snapshots of a store"),
+    (&["fuse", "browse"], "mount", "shows the snapshots of a store as directories"),
     (&["merge"], "squash", "makes one archive of several"),
     (
         &["status"],

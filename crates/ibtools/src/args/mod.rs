@@ -4,6 +4,7 @@ mod blocks;
 mod generated;
 mod help;
 mod look;
+mod mount;
 mod parse;
 mod profile;
 mod store;
@@ -18,6 +19,7 @@ pub(crate) use self::blocks::*;
 pub(crate) use self::generated::*;
 pub(crate) use self::help::command;
 pub(crate) use self::look::*;
+pub(crate) use self::mount::*;
 pub(crate) use self::parse::{Unparsed, parse};
 pub(crate) use self::profile::Hooks;
 pub(crate) use self::store::*;
@@ -98,6 +100,8 @@ pub(crate) enum Verb {
     Stats(StatsArgs),
     /// List what changed from one snapshot of a store to another
     Changes(ChangesArgs),
+    /// Show the snapshots of a store as directories, read-only, until Ctrl-C (Linux)
+    Mount(MountArgs),
     /// Check every byte of a store, of archives or of indexes, without restoring anything
     Verify(VerifyArgs),
     /// Remove snapshots from a store by rule, squashing what the others depend on
