@@ -187,7 +187,7 @@ fn it_shows_what_a_restore_brings_back() {
     let id = &ids[1];
     other(&place, "cp", &format!("-a mnt/{id} copy")).good();
     assert!(common::snapshot(&place.path("copy")) == place.snapshot("tree"));
-    let piped = "mkdir out && tar -C mnt/latest/ -cf - . | tar -C out -xpf - --warning=no-timestamp";
+    let piped = "mkdir out && tar -C mnt/latest/ --format=posix -cf - . | tar -C out -xpf - --warning=no-timestamp";
     run(Command::new("sh").args(["-c", piped]).current_dir(place.path(""))).good();
     assert!(common::snapshot(&place.path("out")) == place.snapshot("tree"));
     let grep = other(&place, "grep", "-rl --devices=skip this.file.will.move mnt/latest/");
