@@ -1,4 +1,5 @@
 //! The verb `mount`: what is seen in the mounted directory is what a restore brings back, or an error.
+#![cfg(all(feature = "mount", target_os = "linux"))]
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test")]
 
 mod common;
@@ -34,7 +35,8 @@ impl Mounted {
         let mut command = Command::new(IBTOOLS);
         command.args(["mount", "store", "mnt"]).current_dir(place.path(""));
         command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
-        let mut child = command.spawn().unwrap();
+        let mut mounted = Mounted { child: command.spawn().unwrap(), dir };
+        let child = &mut mounted.child;
         let mut line = String::new();
         BufReader::new(child.stdout.as_mut().unwrap()).read_line(&mut line).unwrap();
         if line.is_empty() {
@@ -46,7 +48,7 @@ impl Mounted {
             return None;
         }
         assert_eq!(line, "store is mounted at mnt; Ctrl-C unmounts it\n");
-        Some(Mounted { child, dir })
+        Some(mounted)
     }
 
     fn path(&self, name: &str) -> PathBuf {

@@ -44,8 +44,11 @@ pub struct Trees<S> {
     contents: Contents,
     /// What cannot be read while the store is as it is.
     failed: Mutex<HashSet<(SnapshotId, usize, Part)>>,
-    skipped: Box<dyn Fn(SnapshotId, &Skipped) + Send + Sync>,
+    skipped: Box<SkippedFn>,
 }
+
+/// Gets to know an archive that was skipped on the way to a snapshot.
+type SkippedFn = dyn Fn(SnapshotId, &Skipped) + Send + Sync;
 
 /// A tree, once it is open. Who opens it has others wait.
 type Slot = Arc<Mutex<Option<Arc<SnapshotTree>>>>;
