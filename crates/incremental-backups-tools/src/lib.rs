@@ -127,8 +127,8 @@ pub use ::apply::{
 pub use repository::{
     BackupOptions, BackupReport, Came, DirStore, Error, History, Keep, Known, Made, Origin,
     PruneOptions, PruneReport, Repaired, Repository, Restorable, RestoreOptions, RestoreReport,
-    Result, Skipped, SnapshotId, SnapshotInfo, Snapshots, Squashed, Store, Trees, Unusable, Verified,
-    VerifiedStore, Version, Went, pack, plan_restore, restore, store, verify_archives,
+    Result, Skipped, SnapshotId, SnapshotInfo, Snapshots, Squashed, Store, Trees, Unusable,
+    Verified, VerifiedStore, Version, Went, pack, plan_restore, restore, store, verify_archives,
 };
 
 pub use archive::{Archive, ArchiveOptions, DiffData, DiffStream, Format, Snapshot, SnapshotTree};

@@ -9,9 +9,10 @@ use std::fs;
 use std::io::{self, ErrorKind};
 use std::path::Path;
 use std::sync::mpsc;
+use std::time::Duration;
 
 use anyhow::{Context, Result, anyhow, bail};
-use fuser::{Config, MountOption};
+use fuser::{BackgroundSession, Config, MountOption};
 use incremental_backups_tools::Trees;
 use rustix::mount::{UnmountFlags, unmount};
 
@@ -25,6 +26,9 @@ use crate::source::open_store;
 
 /// So many requests are answered at once.
 const THREADS: usize = 4;
+
+/// An unmount that takes longer waits for somebody who is in it.
+const PATIENCE: Duration = Duration::from_secs(1);
 
 /// What happens while a store is mounted.
 enum Event {
@@ -73,23 +77,33 @@ pub(crate) fn run(args: &MountArgs, console: &mut Console) -> Result<Answer> {
             Event::Problem(text) => console.warn(text),
             Event::Stop => break,
             Event::Unmounted => {
-                // It would unmount what is at DIR now.
+                // It would unmount what is at DIR now: fuser 0.18 does not see that it is unmounted.
                 std::mem::forget(session);
                 return Ok(Answer::Yes);
             }
         }
     }
-    match session.umount_and_join() {
-        Err(error) if error.kind() == ErrorKind::ResourceBusy => {
-            unmount(dir, UnmountFlags::DETACH)
-                .with_context(|| format!("cannot unmount {shown_dir}"))?;
-            console.warn(format_args!(
-                "{shown_dir} is in use: it is unmounted, and what is open in it cannot be read any more"
-            ));
-        }
-        done => done.with_context(|| format!("cannot unmount {shown_dir}"))?,
-    }
+    unmounted(session, dir, console).with_context(|| format!("cannot unmount {shown_dir}"))?;
     Ok(Answer::Yes)
+}
+
+/// Unmounts. When somebody is in it, it is detached: what is open in it ends with this process.
+fn unmounted(session: BackgroundSession, dir: &Path, console: &Console) -> io::Result<()> {
+    let (sender, done) = mpsc::channel();
+    // For a user without rights it is detached at once, and this waits until nobody is in it.
+    std::thread::Builder::new().spawn(move || sender.send(session.umount_and_join()))?;
+    match done.recv_timeout(PATIENCE) {
+        Ok(Err(error)) if error.kind() == ErrorKind::ResourceBusy => {
+            unmount(dir, UnmountFlags::DETACH)?;
+        }
+        Ok(done) => return done,
+        Err(_) => {}
+    }
+    let dir = shown(dir);
+    console.warn(format_args!(
+        "{dir} is in use: it is unmounted, and what is open in it cannot be read any more"
+    ));
+    Ok(())
 }
 
 /// That something can be mounted at `dir` without hiding anything.

@@ -65,7 +65,9 @@ impl View {
             Inode::Top if name == LATEST => self.seen(Inode::Latest),
             Inode::Top => {
                 let snapshot = name.to_str().and_then(|name| name.parse().ok());
-                let snapshot = snapshot.ok_or(Errno::ENOENT)?;
+                let (snapshots, _) = self.snapshots()?;
+                let is_there = |id: &SnapshotId| snapshots.clock(*id).is_some();
+                let snapshot = snapshot.filter(is_there).ok_or(Errno::ENOENT)?;
                 self.seen(Inode::Entry(self.inodes.of(snapshot)))
             }
             Inode::Latest => Err(Errno::ENOTDIR),

@@ -153,7 +153,8 @@ impl<S: Store> Trees<S> {
             Err(failed @ Error::Archived(_)) => self.by_another_chain(snapshot, file, part, failed),
             read => read,
         };
-        if read.is_err() {
+        // What the way to the store has done may be over the next time.
+        if read.as_ref().is_err_and(is_damage) {
             let mut failed = locked(&self.failed);
             if failed.len() >= MAX_FAILED {
                 failed.clear();
@@ -246,6 +247,11 @@ impl<S> std::fmt::Debug for Trees<S> {
 /// What an open tree of so many paths weighs.
 fn weight(paths: usize) -> u64 {
     (paths as u64).max(MAX_PATHS / MAX_TREES)
+}
+
+/// Whether `error` came of what is stored, and not of the way to it.
+fn is_damage(error: &Error) -> bool {
+    matches!(error, Error::Archived(archive::Error::Damaged { .. }) | Error::Content { .. })
 }
 
 /// What `mutex` has. A panic of another thread left it whole: nothing here can panic half way.
