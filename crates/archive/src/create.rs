@@ -17,7 +17,7 @@ use crate::writer::{self, Slot, check_cancelled};
 use crate::{Archive, DiffData, Error, Format, Labels, open, volumes};
 
 /// So much is read at a time.
-const PIECE_LEN: u64 = 256 << 10;
+pub(crate) const PIECE_LEN: u64 = 256 << 10;
 
 /// How an archive is written.
 #[derive(Debug, Clone, Default)]
@@ -136,30 +136,43 @@ fn write<W: Write>(
     volume_len: u64,
     before_table: impl FnOnce(&mut W) -> io::Result<()>,
 ) -> Result<(), Error> {
-    if old.tree_id() != diff.base() {
-        return Err(Error::WrongBase { wanted: diff.base(), found: old.tree_id() });
-    }
+    Tree::check_base(old, diff)?;
     let progress = options.progress.as_deref();
     writer::write(diff, out, options, volume_len, before_table, || {
-        let files = Neighbours::new(dir.root());
-        let mut tree = Tree { dir, old, progress, files, buffer: Vec::new() };
+        let mut tree = Tree::new(dir, old, progress);
         move |change: &Change, slot: &mut Slot<'_>| tree.content(change, slot)
     })
 }
 
 /// The tree whose contents are read, by one task.
-struct Tree<'a> {
-    dir: &'a Dir,
+pub(crate) struct Tree<'a> {
+    pub(crate) dir: &'a Dir,
     old: &'a DirIndex,
-    progress: Option<&'a Progress>,
+    pub(crate) progress: Option<&'a Progress>,
     files: Neighbours<'a>,
     /// Only there to be used again.
     buffer: Vec<u8>,
 }
 
-impl Tree<'_> {
+impl<'a> Tree<'a> {
+    pub(crate) fn new(
+        dir: &'a Dir,
+        old: &'a DirIndex,
+        progress: Option<&'a Progress>,
+    ) -> Tree<'a> {
+        Tree { dir, old, progress, files: Neighbours::new(dir.root()), buffer: Vec::new() }
+    }
+
+    /// That `diff` starts from the tree of `old`.
+    pub(crate) fn check_base(old: &DirIndex, diff: &DiffIndex) -> Result<(), Error> {
+        match old.tree_id() == diff.base() {
+            true => Ok(()),
+            false => Err(Error::WrongBase { wanted: diff.base(), found: old.tree_id() }),
+        }
+    }
+
     /// Writes the content that is stored for `change`.
-    fn content(&mut self, change: &Change, out: &mut Slot<'_>) -> Result<(), Error> {
+    pub(crate) fn content(&mut self, change: &Change, out: &mut Slot<'_>) -> Result<(), Error> {
         let Some(Node::File { len, digest }) = change.new.as_ref().map(|new| &new.node) else {
             return Ok(());
         };
@@ -167,46 +180,79 @@ impl Tree<'_> {
             Some(Content::Delta { base, digest: base_digest }) => {
                 self.delta(&change.path, out, (*len, *digest), (base, *base_digest))
             }
-            _ => self.whole(&change.path, out, (*len, *digest)),
+            _ if *len <= PIECE_LEN => self.short(&change.path, out, (*len, *digest)),
+            _ => {
+                let file = self.open(&change.path)?;
+                match self.stream(&change.path, &file, *len, out)? == *digest {
+                    true => Ok(()),
+                    false => Err(Error::Changed { path: change.path.clone() }),
+                }
+            }
         }
     }
 
-    /// Writes a file as it is. Exactly the indexed length is read: what was appended since does no
-    /// harm, since the digest shows that what is before it is what was indexed.
-    fn whole(
+    /// Writes a short file as it was indexed. Begins only when that is what it has.
+    pub(crate) fn short(
         &mut self,
         path: &RelPath,
         out: &mut Slot<'_>,
-        file: (u64, Digest),
+        (len, digest): (u64, Digest),
     ) -> Result<(), Error> {
-        let (len, digest) = file;
-        let mut file = self.open(path)?;
+        let file = self.open(path)?;
+        self.read(path, &file, len)?;
+        let content = self.buffer.get(..len as usize).unwrap_or_default();
+        if Digest::of(content) != digest {
+            return Err(Error::Changed { path: path.clone() });
+        }
+        out.begin(len)?;
+        out.write_all(content).map_err(Error::Write)?;
+        self.count(len)
+    }
+
+    /// Writes the first `len` bytes of a file, and gives their digest. What was appended since the scan does no harm: the
+    /// digest shows that what is before it is what was indexed.
+    pub(crate) fn stream(
+        &mut self,
+        path: &RelPath,
+        file: &File,
+        len: u64,
+        out: &mut Slot<'_>,
+    ) -> Result<Digest, Error> {
         out.begin(len)?;
         let mut hasher = blake3::Hasher::new();
         let mut left = len;
         while left > 0 {
-            let room = left.min(PIECE_LEN) as usize;
-            if self.buffer.len() < room {
-                self.buffer.resize(room, 0);
-            }
-            let piece = self.buffer.get_mut(..room).unwrap_or_default();
-            file.read_exact(piece).map_err(|error| unread(self.dir, path, &file, error))?;
+            let now = left.min(PIECE_LEN);
+            self.read(path, file, now)?;
+            let piece = self.buffer.get(..now as usize).unwrap_or_default();
             hasher.update(piece);
             out.write_all(piece).map_err(Error::Write)?;
-            left -= room as u64;
-            if let Some(progress) = self.progress {
-                progress.add_bytes(room as u64);
-            }
-            check_cancelled(self.progress)?;
+            left -= now;
+            self.count(now)?;
         }
-        if Digest::from(hasher.finalize()) != digest {
-            return Err(Error::Changed { path: path.clone() });
+        Ok(hasher.finalize().into())
+    }
+
+    /// Reads the next `len` bytes into the buffer.
+    fn read(&mut self, path: &RelPath, mut file: &File, len: u64) -> Result<(), Error> {
+        let len = len as usize;
+        if self.buffer.len() < len {
+            self.buffer.resize(len, 0);
         }
-        Ok(())
+        let read = file.read_exact(self.buffer.get_mut(..len).unwrap_or_default());
+        read.map_err(|error| unread(self.dir, path, file, error))
+    }
+
+    /// Counts bytes that are done, and stops when the caller wants it.
+    pub(crate) fn count(&self, bytes: u64) -> Result<(), Error> {
+        if let Some(progress) = self.progress {
+            progress.add_bytes(bytes);
+        }
+        check_cancelled(self.progress)
     }
 
     /// Writes a file as the delta from what `base` has in the old tree.
-    fn delta(
+    pub(crate) fn delta(
         &mut self,
         path: &RelPath,
         out: &mut Slot<'_>,
@@ -245,7 +291,7 @@ impl Tree<'_> {
     }
 
     /// The old signature that a delta starts from.
-    fn signature(
+    pub(crate) fn signature(
         &self,
         path: &RelPath,
         base: (&RelPath, Digest),
@@ -264,23 +310,32 @@ impl Tree<'_> {
 
     /// Opens what should be a regular file of the tree.
     fn open(&mut self, path: &RelPath) -> Result<File, Error> {
+        self.find(path)?.ok_or_else(|| Error::Changed { path: path.clone() })
+    }
+
+    /// Opens what should be a regular file of the tree; `None` when no file is there any more. A fifo or a device may be.
+    pub(crate) fn find(&mut self, path: &RelPath) -> Result<Option<File>, Error> {
         // Neither a fifo nor a terminal put in its place holds this up.
         let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::NOCTTY;
-        let file = self.files.open(path, flags).map_err(|error| match error.kind() {
-            ErrorKind::NotFound | ErrorKind::NotADirectory => Error::Changed { path: path.clone() },
-            // A link or a socket in its place.
-            _ if [Some(Errno::LOOP), Some(Errno::NXIO)].contains(&Errno::from_io_error(&error)) => {
-                Error::Changed { path: path.clone() }
-            }
-            _ => failed(self.dir, "open", path, error),
-        })?;
-        Ok(File::from(file))
+        match self.files.open(path, flags) {
+            Ok(file) => Ok(Some(File::from(file))),
+            Err(error) => match error.kind() {
+                ErrorKind::NotFound | ErrorKind::NotADirectory => Ok(None),
+                // A link or a socket in its place.
+                _ if [Some(Errno::LOOP), Some(Errno::NXIO)]
+                    .contains(&Errno::from_io_error(&error)) =>
+                {
+                    Ok(None)
+                }
+                _ => Err(failed(self.dir, "open", path, error)),
+            },
+        }
     }
 }
 
 /// Why `file`, which `path` was, cannot be read. Whether it is a file at all is asked only now: most are
 /// small, and each call of the system counts. What anything else gives is not what was indexed.
-fn unread(dir: &Dir, path: &RelPath, file: &File, error: io::Error) -> Error {
+pub(crate) fn unread(dir: &Dir, path: &RelPath, file: &File, error: io::Error) -> Error {
     let is_file = file.metadata().is_ok_and(|metadata| metadata.is_file());
     match error.kind() {
         ErrorKind::UnexpectedEof => Error::Changed { path: path.clone() },

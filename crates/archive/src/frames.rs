@@ -112,6 +112,20 @@ impl<'a, 's, W: Write> FrameWriter<'a, 's, W> {
         Ok(())
     }
 
+    /// How many frames there are so far, with those that are not written yet. The current one does not count.
+    pub(crate) fn count(&self) -> usize {
+        self.written.len() + self.in_flight.len()
+    }
+
+    /// Writes a frame as it is, after all before it.
+    pub(crate) fn append(&mut self, frame: Frame, packed: &[u8]) -> io::Result<()> {
+        self.settle()?;
+        self.out.write_all(packed)?;
+        self.stored += packed.len() as u64;
+        self.written.push(frame);
+        Ok(())
+    }
+
     /// Ends the current frame and waits until all is written. Gives every frame so far and the
     /// compressed length of all of them.
     pub(crate) fn settle(&mut self) -> io::Result<(&[Frame], u64)> {

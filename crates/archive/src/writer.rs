@@ -3,14 +3,13 @@
 
 use std::io::{self, Write};
 
-use container::SectionError;
-use container::max_held;
+use container::{ReadAt, Seal, SectionError, max_held};
 use diffindex::{Change, Content, DiffIndex, Encoded};
 use rayon::ScopeFifo;
 use rsync_core::Progress;
 
 use crate::codec::Packer;
-use crate::frames::FrameWriter;
+use crate::frames::{Frame, FrameWriter, check_of};
 use crate::open::{DIFF, PATHS};
 use crate::ordered_pool::OrderedPool;
 use crate::table::{BlockRow, Head, Table, Trailer};
@@ -19,7 +18,7 @@ use crate::{ArchiveOptions, Error, SECONDS, paths, tar_entry};
 
 /// The contents that one task of the thread pool makes ready have this many bytes at most: two frames, so
 /// that contents which come from an archive are unpacked one and a half times, not three times.
-const RUN_LEN: u64 = 2 << 20;
+pub(crate) const RUN_LEN: u64 = 2 << 20;
 /// The most runs in memory at once, whatever the number of threads.
 const MAX_RUNS_AHEAD: usize = 10;
 
@@ -40,14 +39,44 @@ pub(crate) fn write<W: Write, R>(
 where
     R: FnMut(&Change, &mut Slot<'_>) -> Result<(), Error>,
 {
+    let keep = || Ok(None);
+    write_or_amend(diff, out, options, volume_len, before_table, reader, keep).map(drop)
+}
+
+/// Contents that were written after a diff that turned out to be another.
+#[derive(Debug)]
+pub(crate) struct Contents {
+    /// The right diff.
+    pub(crate) diff: DiffIndex,
+    /// Where the contents begin.
+    at: u64,
+    frames: Vec<Frame>,
+    deltas: Vec<u64>,
+}
+
+/// [`write`], that may have `reader` store other contents than `diff` says, or none. When all are stored, `amend` gives
+/// the diff that says what they are, if that is not `diff`. Then this gives what the right archive is to be made of, by
+/// [`write_again`], and what was written is none.
+pub(crate) fn write_or_amend<W: Write, R>(
+    diff: &DiffIndex,
+    out: W,
+    options: &ArchiveOptions,
+    volume_len: u64,
+    before_table: impl FnOnce(&mut W) -> io::Result<()>,
+    reader: impl Fn() -> R + Sync,
+    amend: impl FnOnce() -> Result<Option<DiffIndex>, Error>,
+) -> Result<Option<Contents>, Error>
+where
+    R: FnMut(&Change, &mut Slot<'_>) -> Result<(), Error>,
+{
     let packer = Packer::new(options.format.unwrap_or_default(), options.level)?;
     let progress = options.progress.as_deref();
     let encoded = diff.encode(options.signatures).map_err(Error::Encode)?;
     let framing = Framing::of(volume_len);
-    let contents = |changes: &[Change], out: &mut dyn Sink| {
+    let contents = |changes: &[Change], out: &mut dyn Sink| -> Result<Vec<u64>, Error> {
         let mut read = reader();
         let write = |change| content(change, framing, &mut *out, &mut read, progress);
-        Stored::sum(changes.iter().map(write))
+        changes.iter().map(write).filter_map(Result::transpose).collect()
     };
     rayon::in_place_scope_fifo(|scope| {
         let all = encoded.blocks().flat_map(|(changes, _)| runs(changes));
@@ -55,22 +84,101 @@ where
         ahead.begin();
         let mut tar = FrameWriter::new(out, packer, scope);
         let head = write_head(&mut tar, diff, &encoded, volume_len)?;
-        let (blocks, deltas) = write_contents(&mut tar, &encoded, &contents, ahead)?;
-        let (frames, table_offset) = tar.settle().map_err(Error::Write)?;
-        let mut labels = options.labels.clone();
-        if let Some(began) = options.began {
-            let seconds = format!("{:.1}", began.elapsed().as_secs_f64());
-            labels.insert(SECONDS.to_owned(), seconds);
-        }
-        let table = Table { head, frames: frames.to_vec(), blocks, deltas, labels };
-        let end = table_and_trailer(&table, table_offset, packer)?;
-        let out = tar.get_mut();
-        before_table(out)
-            .and_then(|()| out.write_all(&end))
-            .and_then(|()| out.flush())
-            .map_err(Error::Write)
+        let before = tar.count();
+        let deltas = write_contents(&mut tar, &encoded, &contents, ahead)?;
+        let Some(diff) = amend()? else {
+            finish(tar, head, &encoded, deltas, options, packer, before_table)?;
+            return Ok(None);
+        };
+        let (frames, _) = tar.settle().map_err(Error::Write)?;
+        let (head, contents) = frames.split_at_checked(before).unwrap_or((frames, &[]));
+        let at = head.iter().map(|frame| u64::from(frame.stored)).sum();
+        let contents = Contents { diff, at, frames: contents.to_vec(), deltas };
+        tar.get_mut().flush().map_err(Error::Write)?;
+        Ok(Some(contents))
     })
 }
+
+/// Writes the archive whose contents [`write_or_amend`] wrote, to `written`.
+pub(crate) fn write_again(
+    contents: &Contents,
+    written: &dyn ReadAt,
+    out: impl Write,
+    options: &ArchiveOptions,
+) -> Result<(), Error> {
+    let Contents { diff, at, frames, deltas } = contents;
+    let packer = Packer::new(options.format.unwrap_or_default(), options.level)?;
+    let encoded = diff.encode(options.signatures).map_err(Error::Encode)?;
+    rayon::in_place_scope_fifo(|scope| {
+        let mut tar = FrameWriter::new(out, packer, scope);
+        let head = write_head(&mut tar, diff, &encoded, 0)?;
+        let (mut at, mut packed) = (*at, Vec::new());
+        for frame in frames {
+            packed.resize(frame.stored as usize, 0);
+            let read = written.read_exact_at(&mut packed, at);
+            let intact = read.map(|()| check_of(&packed) == frame.check);
+            if !intact.map_err(Error::Write)? {
+                let problem = "what was written is not what is read back";
+                return Err(Error::Write(io::Error::other(problem)));
+            }
+            tar.append(*frame, &packed).map_err(Error::Write)?;
+            at += u64::from(frame.stored);
+            check_cancelled(options.progress.as_deref())?;
+        }
+        finish(tar, head, &encoded, deltas.clone(), options, packer, |_| Ok(()))
+    })
+}
+
+/// Writes TABLE and the trailer after all contents.
+fn finish<W: Write>(
+    mut tar: FrameWriter<'_, '_, W>,
+    head: Head,
+    encoded: &Encoded<'_>,
+    deltas: Vec<u64>,
+    options: &ArchiveOptions,
+    packer: Packer,
+    before_table: impl FnOnce(&mut W) -> io::Result<()>,
+) -> Result<(), Error> {
+    let blocks = rows(encoded, &deltas, Framing::of(head.volume_len))?;
+    let (frames, table_offset) = tar.settle().map_err(Error::Write)?;
+    let (frames, mut labels) = (frames.to_vec(), options.labels.clone());
+    if let Some(began) = options.began {
+        let seconds = format!("{:.1}", began.elapsed().as_secs_f64());
+        labels.insert(SECONDS.to_owned(), seconds);
+    }
+    let table = Table { head, frames, blocks, deltas, labels };
+    let end = table_and_trailer(&table, table_offset, packer)?;
+    let out = tar.get_mut();
+    before_table(out)
+        .and_then(|()| out.write_all(&end))
+        .and_then(|()| out.flush())
+        .map_err(Error::Write)
+}
+
+/// A row for each block of changes. `deltas` are the lengths of all stored deltas.
+fn rows(encoded: &Encoded<'_>, deltas: &[u64], framing: Framing) -> Result<Vec<BlockRow>, Error> {
+    let wrong = |problem| Error::Write(io::Error::other(problem));
+    let mut deltas = deltas.iter();
+    let row = |(changes, seal): (&[Change], Seal)| {
+        let (mut contents, before) = (0, deltas.len());
+        for change in changes {
+            let len = match (change.stored_content(), &change.new) {
+                (Some(Content::Delta { .. }), _) => deltas.next().copied(),
+                (Some(_), Some(new)) => Some(new.node.len()),
+                _ => continue,
+            };
+            let len = len.ok_or_else(|| wrong("a delta was not written"))?;
+            let entry = framing.body(contents, len).ok_or_else(|| wrong(TOO_LONG))?;
+            contents = entry.end;
+        }
+        let first = changes.first().map(|change| change.path.clone());
+        let first = first.ok_or_else(|| wrong("an empty block"))?;
+        Ok(BlockRow { first, seal, contents, deltas: (before - deltas.len()) as u64 })
+    };
+    encoded.blocks().map(row).collect()
+}
+
+const TOO_LONG: &str = "a content longer than any archive";
 
 /// Where tar entries go.
 pub(crate) trait Sink: Write {
@@ -122,7 +230,8 @@ impl Sink for Run {
     }
 }
 
-/// Where one body goes: first its length, by [`begin`](Slot::begin), then just as many bytes.
+/// Where one body goes: first its length, by [`begin`](Slot::begin), then just as many bytes. Nothing is stored where that
+/// is never called.
 pub(crate) struct Slot<'w, S: ?Sized = dyn Sink + 'w> {
     out: &'w mut S,
     name: String,
@@ -137,7 +246,7 @@ impl<'w, S: Sink + ?Sized> Slot<'w, S> {
     }
 
     pub(crate) fn begin(&mut self, len: u64) -> Result<(), Error> {
-        let too_long = || Error::Write(io::Error::other("a content longer than any archive"));
+        let too_long = || Error::Write(io::Error::other(TOO_LONG));
         let body = self.framing.body(0, len).ok_or_else(too_long)?;
         self.body = Some(body);
         self.header(&body).map_err(Error::Write)
@@ -152,13 +261,19 @@ impl<'w, S: Sink + ?Sized> Slot<'w, S> {
         self.out.write_all(&tar_entry::header(&name, size))
     }
 
-    /// Writes the padding, and gives the length and what it all takes up.
-    fn finish(self) -> Result<(u64, u64), Error> {
-        let body = self.body.filter(|body| body.len == self.at);
-        let short = || Error::Write(io::Error::other("a content shorter than it was to be"));
-        let body = body.ok_or_else(short)?;
+    /// Whether something is stored.
+    pub(crate) fn has_begun(&self) -> bool {
+        self.body.is_some()
+    }
+
+    /// Writes the padding, and gives the length of what is stored, if anything is.
+    fn finish(self) -> Result<Option<u64>, Error> {
+        let Some(body) = self.body else { return Ok(None) };
+        if body.len != self.at {
+            return Err(Error::Write(io::Error::other("a content shorter than it was to be")));
+        }
         self.out.write_all(tar_entry::padding(body.len)).map_err(Error::Write)?;
-        Ok((body.len, body.end))
+        Ok(Some(body.len))
     }
 }
 
@@ -186,47 +301,25 @@ pub(crate) fn check_cancelled(progress: Option<&Progress>) -> Result<(), Error> 
     progress.map_or(Ok(()), Progress::check).map_err(|_| Error::Cancelled)
 }
 
-/// What the contents of some changes are in the stream.
-#[derive(Default)]
-struct Stored {
-    /// Bytes, headers and padding included.
-    len: u64,
-    /// The length of each delta among them.
-    deltas: Vec<u64>,
-}
-
-impl Stored {
-    fn sum(parts: impl Iterator<Item = Result<Stored, Error>>) -> Result<Stored, Error> {
-        let mut sum = Stored::default();
-        for part in parts {
-            let mut part = part?;
-            sum.len = sum.len.saturating_add(part.len);
-            sum.deltas.append(&mut part.deltas);
-        }
-        Ok(sum)
-    }
-}
-
-/// Writes the content that is stored for a change, if any is.
+/// Writes the content that is stored for a change, if any is. Gives its length if it is a delta.
 fn content(
     change: &Change,
     framing: Framing,
     out: &mut dyn Sink,
     read: &mut impl FnMut(&Change, &mut Slot<'_>) -> Result<(), Error>,
     progress: Option<&Progress>,
-) -> Result<Stored, Error> {
+) -> Result<Option<u64>, Error> {
     check_cancelled(progress)?;
     let (Some(stored), Some(name)) = (change.stored_content(), paths::frame_name(change)) else {
-        return Ok(Stored::default());
+        return Ok(None);
     };
     let mut slot = Slot::new(out, name, framing);
     read(change, &mut slot)?;
-    let (len, footprint) = slot.finish()?;
+    let len = slot.finish()?;
     if let Some(progress) = progress {
         progress.add_item();
     }
-    let deltas = if matches!(stored, Content::Delta { .. }) { vec![len] } else { Vec::new() };
-    Ok(Stored { len: footprint, deltas })
+    Ok(len.filter(|_| matches!(stored, Content::Delta { .. })))
 }
 
 /// Writes `diff.index`, each block of changes in a frame of its own, and PATHS.
@@ -271,13 +364,13 @@ fn write_head<W: Write>(
 struct Ahead<'a, 's, I, C> {
     to_begin: I,
     contents: &'s C,
-    begun: OrderedPool<'a, 's, Result<(Stored, Run), Error>>,
+    begun: OrderedPool<'a, 's, Result<(Vec<u64>, Run), Error>>,
 }
 
 impl<'a, 's, I, C> Ahead<'a, 's, I, C>
 where
     I: Iterator<Item = &'s [Change]>,
-    C: Fn(&[Change], &mut dyn Sink) -> Result<Stored, Error> + Sync,
+    C: Fn(&[Change], &mut dyn Sink) -> Result<Vec<u64>, Error> + Sync,
 {
     fn new(to_begin: I, contents: &'s C, scope: &'a ScopeFifo<'s>) -> Ahead<'a, 's, I, C> {
         Ahead { to_begin, contents, begun: OrderedPool::new(scope) }
@@ -293,46 +386,40 @@ where
             self.begun.push(move || {
                 let bytes = Vec::with_capacity(stored_len(run));
                 let mut kept = Run { bytes, ..Run::default() };
-                contents(run, &mut kept).map(|stored| (stored, kept))
+                contents(run, &mut kept).map(|deltas| (deltas, kept))
             });
         }
     }
 
     /// The next one, when it is ready.
-    fn next(&mut self) -> Result<(Stored, Run), Error> {
+    fn next(&mut self) -> Result<(Vec<u64>, Run), Error> {
         self.begun.pop().map_err(Error::Write)?
     }
 }
 
-/// Writes the contents of all changes, in path order. Gives a row for each block, and the length of each
-/// delta. A file that is longer than a run streams through here.
+/// Writes the contents of all changes, in path order. Gives the length of each delta. A file that is longer than a run
+/// streams through here.
 fn write_contents<'s, W: Write, C>(
     tar: &mut FrameWriter<'_, 's, W>,
     encoded: &Encoded<'s>,
     contents: &'s C,
     mut ahead: Ahead<'_, 's, impl Iterator<Item = &'s [Change]>, C>,
-) -> Result<(Vec<BlockRow>, Vec<u64>), Error>
+) -> Result<Vec<u64>, Error>
 where
-    C: Fn(&[Change], &mut dyn Sink) -> Result<Stored, Error> + Sync,
+    C: Fn(&[Change], &mut dyn Sink) -> Result<Vec<u64>, Error> + Sync,
 {
-    let (mut rows, mut deltas) = (Vec::new(), Vec::new());
-    for (changes, seal) in encoded.blocks() {
-        let mut block = Stored::sum(runs(changes).map(|run| {
-            ahead.begin();
-            if !is_short(run) {
-                return contents(run, tar);
-            }
-            let (stored, kept) = ahead.next()?;
-            kept.write_to(tar).map_err(Error::Write)?;
-            Ok(stored)
-        }))?;
-        let first = changes.first().map(|change| change.path.clone());
-        let first = first.ok_or_else(|| Error::Write(io::Error::other("an empty block")))?;
-        let count = block.deltas.len() as u64;
-        rows.push(BlockRow { first, seal, contents: block.len, deltas: count });
-        deltas.append(&mut block.deltas);
+    let mut deltas = Vec::new();
+    for run in encoded.blocks().flat_map(|(changes, _)| runs(changes)) {
+        ahead.begin();
+        if !is_short(run) {
+            deltas.append(&mut contents(run, tar)?);
+            continue;
+        }
+        let (mut stored, kept) = ahead.next()?;
+        kept.write_to(tar).map_err(Error::Write)?;
+        deltas.append(&mut stored);
     }
-    Ok((rows, deltas))
+    Ok(deltas)
 }
 
 /// `changes` cut into runs whose files have [`RUN_LEN`] bytes at most; one that is longer is a run by

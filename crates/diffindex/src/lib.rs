@@ -30,6 +30,7 @@
 //! or with how many threads they were scanned. A reader of a diff takes any bytes; damage, and what no
 //! two trees can differ by, are errors.
 
+mod amend;
 mod between;
 mod change;
 mod collapse;

@@ -60,6 +60,7 @@
 //! The file's bytes are written down in `docs/format.md`. A reader of one takes any bytes: damage is
 //! an error that says where.
 
+mod amend;
 mod assemble;
 mod beneath;
 mod busy;
@@ -92,6 +93,7 @@ mod walk;
 mod xattr;
 mod xattrs;
 
+pub use amend::{Amendment, FileState, StoredFile};
 pub use beneath::{Beneath, Neighbours};
 pub use busy::{mapped_for_writing, open_for_writing};
 pub use dir::{Dir, DirOptions};

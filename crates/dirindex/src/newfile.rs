@@ -57,6 +57,11 @@ impl NewFile {
         }
     }
 
+    /// The file, to read what was written.
+    pub fn as_file(&self) -> &fs::File {
+        self.out.file.as_file()
+    }
+
     /// Puts the file in its place in one step, synced, instead of what is there.
     ///
     /// # Errors

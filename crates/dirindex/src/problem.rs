@@ -46,6 +46,8 @@ pub enum ProblemKind {
     /// Some of its extended attributes could not be read. The index has of these what the previous
     /// one had, and the rest of it as it is.
     Attributes,
+    /// It changed while its content was stored. The index has what was stored, which may be of no single moment.
+    Changing,
 }
 
 impl fmt::Display for ProblemKind {
@@ -57,6 +59,7 @@ impl fmt::Display for ProblemKind {
             ProblemKind::BitRot => "bit rot",
             ProblemKind::Exclude => "unusable exclude file",
             ProblemKind::Attributes => "unreadable attributes",
+            ProblemKind::Changing => "stored while it changed",
         })
     }
 }

@@ -13,7 +13,7 @@ use rustix::fs::{AtFlags, FileType, Mode, Stat, major, minor, openat, statat};
 
 use crate::assemble::{in_path_order, index_of, keep, keep_unreadable, put_xattrs};
 use crate::busy;
-use crate::read::{self, ATTEMPTS, Content, LARGE, READ};
+use crate::read::{self, Content, LARGE, READ};
 use crate::reserved;
 use crate::stored::{self, Pool};
 use crate::walk::{Found, Walk, unreadable, walk};
@@ -46,6 +46,9 @@ pub struct ScanOptions {
     /// Read also what looks unchanged, and report as [`ProblemKind::BitRot`] what is
     /// no longer the same.
     pub verify: bool,
+    /// Whether a file that changes while it is read may be taken as it was read the first time, if it is large. For who
+    /// reads it again when its content is stored, and then [amends](DirIndex::amended) the index.
+    pub provisional: bool,
     /// A directory that is not to be in the tree, by whatever name or mount: where the backup
     /// goes to.
     pub barred: Option<FileId>,
@@ -60,6 +63,7 @@ impl Default for ScanOptions {
             progress: None,
             maps: true,
             verify: false,
+            provisional: false,
             barred: None,
         }
     }
@@ -417,7 +421,7 @@ impl Scan<'_> {
         let xattrs = self.attributes(path, xattrs, |old| matches!(old, Node::File { .. }), taken);
         let entry = Entry { path: path.clone(), node, meta: Meta { xattrs, ..meta(&stat) } };
         if !stable {
-            let detail = format!("changed while it was read, {ATTEMPTS} times");
+            let detail = "changed each time it was read".into();
             taken.problems.push(Problem::new(path.clone(), ProblemKind::Unstable, detail));
         }
         taken.records.push(Record { entry, signature, fingerprint }.into());
@@ -532,7 +536,7 @@ fn differing(record: &Record, now: &Signature) -> Vec<(u64, u64)> {
     ranges
 }
 
-fn meta(stat: &Stat) -> Meta {
+pub(crate) fn meta(stat: &Stat) -> Meta {
     Meta {
         mode: stat.st_mode & 0o7777,
         uid: stat.st_uid,
@@ -542,11 +546,11 @@ fn meta(stat: &Stat) -> Meta {
     }
 }
 
-fn fingerprint(stat: &Stat) -> StatFingerprint {
+pub(crate) fn fingerprint(stat: &Stat) -> StatFingerprint {
     StatFingerprint::new(read::ctime(stat), stat.st_ino)
 }
 
-fn now() -> Time {
+pub(crate) fn now() -> Time {
     let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     Time { secs: since.as_secs() as i64, nanos: since.subsec_nanos() }
 }
