@@ -155,11 +155,7 @@ pub(crate) struct Tree<'a> {
 }
 
 impl<'a> Tree<'a> {
-    pub(crate) fn new(
-        dir: &'a Dir,
-        old: &'a DirIndex,
-        progress: Option<&'a Progress>,
-    ) -> Tree<'a> {
+    pub(crate) fn new(dir: &'a Dir, old: &'a DirIndex, progress: Option<&'a Progress>) -> Tree<'a> {
         Tree { dir, old, progress, files: Neighbours::new(dir.root()), buffer: Vec::new() }
     }
 

@@ -34,8 +34,9 @@ struct Live<'a> {
 /// What became of packing a live tree.
 #[derive(Debug)]
 pub enum Packed {
-    /// The archive is written, and this is the index of the tree it leads to.
-    Whole(DirIndex),
+    /// The archive is written. It leads to the tree that was scanned. There is another index of that where a file was
+    /// looked at again.
+    Whole(Option<DirIndex>),
     /// Other contents are stored than those that were scanned. What was written is no archive: it has to be
     /// [written again](Amended::write), which takes no look at the tree.
     Amended(Amended),
@@ -57,6 +58,11 @@ impl Amended {
     /// What the archive brings.
     pub fn diff(&self) -> &DiffIndex {
         &self.contents.diff
+    }
+
+    /// [`index`](Amended::index) and [`diff`](Amended::diff).
+    pub fn into_parts(self) -> (DirIndex, DiffIndex) {
+        (self.index, self.contents.diff)
     }
 
     /// Writes the archive to `out`. `written` has what [`DiffData::write_live`] wrote, and `options` are those that it had.
@@ -111,17 +117,15 @@ impl DiffData {
             let live = &live;
             move |change: &Change, slot: &mut Slot<'_>| live.store(&mut tree, change, slot)
         };
-        let contents =
-            writer::write_or_amend(diff, out, options, 0, |_| Ok(()), reader, amend)?;
-        let index = amended.unwrap_or_else(|| index.clone());
-        Ok(match contents {
-            Some(contents) => Packed::Amended(Amended { index, contents }),
-            None => Packed::Whole(index),
+        let contents = writer::write_or_amend(diff, out, options, 0, |_| Ok(()), reader, amend)?;
+        Ok(match (contents, amended) {
+            (Some(contents), Some(index)) => Packed::Amended(Amended { index, contents }),
+            (_, amended) => Packed::Whole(amended),
         })
     }
 
     /// [`create_with`](DiffData::create_with) for a tree that changes meanwhile, as [`write_live`](DiffData::write_live) has
-    /// it. Gives the index of the tree that the archive leads to, too.
+    /// it. Gives the index of the tree that the archive leads to, too, where it is another.
     ///
     /// # Errors
     /// As [`write_live`](DiffData::write_live).
@@ -132,23 +136,24 @@ impl DiffData {
         path: impl AsRef<Path>,
         signature: &SignatureOptions,
         options: &ArchiveOptions,
-    ) -> Result<(DiffData, DirIndex), Error> {
+    ) -> Result<(DiffData, Option<DirIndex>), Error> {
         let path = path.as_ref();
         let format = options.format.or(Format::from_name(path));
         let options = ArchiveOptions { format, ..options.clone() };
         let mut file = NewFile::beside(path)?;
         let packed = DiffData::write_live(dir, old, (index, diff), &mut file, signature, &options);
         let (index, diff) = match packed.map_err(|error| error.in_output(path))? {
-            Packed::Whole(index) => {
+            Packed::Whole(seen) => {
                 file.put()?;
-                (index, diff.clone())
+                (seen, diff.clone())
             }
             Packed::Amended(amended) => {
                 let mut again = NewFile::beside(path)?;
                 let written = amended.write(&file.as_file(), &mut again, &options);
                 written.map_err(|error| error.in_output(path))?;
                 again.put()?;
-                (amended.index, amended.contents.diff)
+                let (index, diff) = amended.into_parts();
+                (Some(index), diff)
             }
         };
         Ok((open::with_diff(&Archive::open(path)?, diff)?, index))
@@ -158,8 +163,10 @@ impl DiffData {
 impl Live<'_> {
     /// The index as it turned out, where it is another, and the diff to that.
     fn amended(&self, diff: &DiffIndex) -> Result<(Option<DirIndex>, Option<DiffIndex>), Error> {
-        let amendments = std::mem::take(&mut *self.amendments.lock().unwrap_or_else(PoisonError::into_inner));
-        let paths: Vec<RelPath> = amendments.iter().map(|amendment| amendment.path.clone()).collect();
+        let amendments =
+            std::mem::take(&mut *self.amendments.lock().unwrap_or_else(PoisonError::into_inner));
+        let paths: Vec<RelPath> =
+            amendments.iter().map(|amendment| amendment.path.clone()).collect();
         let Some(first) = paths.first() else { return Ok((None, None)) };
         let index = self.index.amended(amendments)?;
         if index.tree_id() == self.index.tree_id() {

@@ -47,7 +47,8 @@ impl FileState {
 
     /// Whether the file is still as `record` has it. Always false where the record has no fingerprint.
     pub fn is_of(&self, record: &Record) -> bool {
-        let known = record.fingerprint.is_some_and(|known| known.is_of_same(&fingerprint(&self.stat)));
+        let known =
+            record.fingerprint.is_some_and(|known| known.is_of_same(&fingerprint(&self.stat)));
         known && record.entry.node.len() == self.len()
     }
 }

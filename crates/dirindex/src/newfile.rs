@@ -59,7 +59,7 @@ impl NewFile {
 
     /// The file, to read what was written.
     pub fn as_file(&self) -> &fs::File {
-        self.out.file.as_file()
+        self.out.as_file().as_file()
     }
 
     /// Puts the file in its place in one step, synced, instead of what is there.
@@ -105,6 +105,11 @@ impl<F: Write + AsFd> Streamed<F> {
     /// Of a `file` that is empty.
     pub fn new(file: F) -> Streamed<F> {
         Streamed { file, written: 0, begun: 0 }
+    }
+
+    /// The file.
+    pub fn as_file(&self) -> &F {
+        &self.file
     }
 
     /// The file, to be synced.

@@ -33,6 +33,7 @@ pub(crate) fn run(args: &BackupArgs, console: &mut Console) -> Result<Answer> {
             full: args.full,
             full_after: args.full_after,
             full_ratio: args.full_ratio,
+            refuse_changing: args.strict,
             allow_emptied: args.allow_emptied,
             origin: Some(sources.origin.clone()),
             tags: args.tag.clone(),
@@ -51,8 +52,8 @@ pub(crate) fn run(args: &BackupArgs, console: &mut Console) -> Result<Answer> {
     warn(&report, console);
     say(args, &report, console)?;
     let missed = |kind| {
-        use ProblemKind::{Attributes, Unreadable, Unstable};
-        matches!(kind, Unreadable | Unstable | Attributes)
+        use ProblemKind::{Attributes, Changing, Unreadable, Unstable};
+        matches!(kind, Unreadable | Unstable | Changing | Attributes)
     };
     let missed = report.index.problems().iter().any(|problem| missed(problem.kind));
     Ok(if args.strict && missed { Answer::No } else { Answer::Yes })

@@ -7,6 +7,7 @@ use anyhow::{Context, Result, bail};
 use incremental_backups_tools::dirindex::{self, NewFile};
 use incremental_backups_tools::{
     Archive, ArchiveOptions, DiffData, DiffIndex, Dir, DirIndex, Format, Progress, ScanOptions,
+    SignatureOptions,
 };
 use indicatif::HumanBytes;
 
@@ -113,24 +114,29 @@ fn pack(
 ) -> Result<(DirIndex, Written)> {
     let output = outputs.archive.file()?;
     let scan = |again: Option<&DirIndex>| take_stock(args, dir, again, base, console);
-    let archive = |diff: DiffIndex| {
+    let archive = |index: &DirIndex, diff: DiffIndex| {
         let (_ticker, options) = packing(args, &diff, console);
-        let options = &options;
+        let (options, signature) = (&options, SignatureOptions::default());
         match args.volume_size {
-            Some(limit) => DiffData::create_volumes(dir, base, &diff, output, limit, options),
-            None => DiffData::create_with(dir, base, &diff, output, options),
+            Some(limit) => DiffData::create_volumes(dir, base, &diff, output, limit, options)
+                .map(|data| (data, None)),
+            None => DiffData::create_live(dir, base, (index, &diff), output, &signature, options),
         }
     };
     let write = |index: &DirIndex, diff: DiffIndex| {
         let mut index_file = Ok(None);
-        let data = rayon::in_place_scope(|scope| {
+        let (data, amended) = rayon::in_place_scope(|scope| {
             scope.spawn(|_| index_file = outputs.new_index(index));
-            archive(diff)
+            archive(index, diff)
         })?;
         let data = scan::for_good(data);
+        let mut index_file = index_file?;
+        if let Some(amended) = &amended {
+            index_file = outputs.new_index(amended)?;
+        }
         let archive = data.archives().first().map_or(args.output.as_path(), Archive::path);
         let (totals, archive) = (Totals::of(data.diff()), archive.to_path_buf());
-        Ok(Written { totals, archive, len: data.size(), index: index_file? })
+        Ok((amended, Written { totals, archive, len: data.size(), index: index_file }))
     };
     Ok(incremental_backups_tools::pack(base, scan, write)?)
 }
@@ -166,7 +172,10 @@ fn take_stock(
     base: &Arc<DirIndex>,
     console: &Console,
 ) -> Result<DirIndex, incremental_backups_tools::Error> {
-    let options = ScanOptions { keep: Some(Arc::clone(base)), ..scan::options(&args.tree.scan) };
+    // What is packed into a file may be amended then.
+    let provisional = args.volume_size.is_none() && !crate::console::is_dash(&args.output);
+    let keep = Some(Arc::clone(base));
+    let options = ScanOptions { keep, provisional, ..scan::options(&args.tree.scan) };
     scan::scan(dir, again.or(Some(base)), options, console)
 }
 

@@ -44,6 +44,7 @@ pub(crate) fn problems(index: &DirIndex) -> String {
     let kinds = [
         (ProblemKind::Unreadable, "unreadable"),
         (ProblemKind::Unstable, "unstable"),
+        (ProblemKind::Changing, "stored while changing"),
         (ProblemKind::Unsupported, "of a kind that is left out"),
         (ProblemKind::BitRot, "corrupt"),
         (ProblemKind::Exclude, "where exclude files cannot be used"),

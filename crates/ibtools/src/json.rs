@@ -120,6 +120,7 @@ pub(crate) fn problems(problems: &[Problem]) -> Value {
             ProblemKind::BitRot => "corrupt",
             ProblemKind::Exclude => "exclude",
             ProblemKind::Attributes => "attributes",
+            ProblemKind::Changing => "changing",
         };
         let mut object = object([("kind", kind.into()), ("detail", problem.detail.clone().into())]);
         put_path(&mut object, "path", &problem.path);

@@ -113,6 +113,9 @@ pub(crate) fn warn_of_problems(index: &DirIndex, console: &Console) {
             ProblemKind::Unstable => console.warn(format_args!("{path} is unstable: {detail}")),
             ProblemKind::Unsupported => console.warn(format_args!("{path} is left out: {detail}")),
             ProblemKind::Attributes => console.warn(format_args!("{path}: {detail}")),
+            ProblemKind::Changing => console.warn(format_args!(
+                "{path} changed while it was stored: it is kept as it was read"
+            )),
             ProblemKind::BitRot => {
                 console.warn(format_args!("{path} is corrupt: {detail}: {}", bytes(ranges)));
             }

@@ -7,10 +7,11 @@
 mod base;
 
 use std::cell::Cell;
+use std::io::ErrorKind;
 use std::sync::Arc;
 use std::time::Instant;
 
-use archive::{ArchiveOptions, DiffData};
+use archive::{ArchiveOptions, DiffData, Packed};
 use diffindex::{Class, DiffIndex, Signatures};
 use dirindex::{Dir, DirIndex, FileId, ScanOptions};
 
@@ -20,7 +21,9 @@ use crate::chains::with_limit;
 use crate::error::{Error, Result};
 use crate::origin::{self, Origin};
 use crate::pack::pack;
-use crate::store::{self, ArchiveName, Name, SnapshotId, Snapshots, Store, Stored, failed};
+use crate::store::{
+    self, ArchiveName, Name, NewFile, SnapshotId, Snapshots, Store, Stored, failed,
+};
 
 /// How a backup is made.
 #[derive(Debug, Clone, Default)]
@@ -35,6 +38,9 @@ pub struct BackupOptions {
     /// How the tree is scanned. What is [kept](ScanOptions::keep) of what cannot be read is what was
     /// backed up of it.
     pub scan: ScanOptions,
+    /// Leave a file that changes while it is stored as the last backup has it. By default it is stored as it is then, and
+    /// named among the index's problems if it does not hold still.
+    pub refuse_changing: bool,
     /// Back up even if nearly all that the last backup has is gone: over nine in ten entries, and more than ten.
     pub allow_emptied: bool,
     /// Whose tree it is. It is noted in the snapshot, with how much there is, and another tree than that of the newest
@@ -146,19 +152,19 @@ fn back_up(dir: &Dir, store: &dyn Store, options: &BackupOptions) -> Result<Back
     clear_indexes(store, &mut files)?;
     let unchanged = newest.as_ref().filter(|_| made.is_none()).map(|newest| newest.snapshot);
     note_unchanged(store, unchanged, &mut files)?;
-    let size_of = |name: Name| {
-        let name = name.to_string();
-        files.iter().find(|file| file.name == name).map_or(0, |file| file.size)
+    let now = Snapshots::of(&files);
+    let size_of = |name: Option<Name>| {
+        let name = name.map(|name| name.to_string());
+        files.iter().find(|file| Some(&file.name) == name.as_ref()).map_or(0, |file| file.size)
     };
     let snapshot =
         made.as_ref().map(|(archive, _)| archive.to).or(newest.map(|newest| newest.snapshot));
     let made = made.map(|(archive, diff)| Made {
         archive,
-        archive_bytes: size_of(Name::Archive(archive)),
-        index_bytes: size_of(Name::Index(archive.to)),
+        archive_bytes: size_of(Some(Name::Archive(archive))),
+        index_bytes: size_of(now.indexes().last().copied().map(Name::Index)),
         diff,
     });
-    let now = Snapshots::of(&files);
     Ok(BackupReport {
         snapshot: snapshot.ok_or(Error::EndOfTime)?,
         made,
@@ -205,7 +211,9 @@ impl Work<'_> {
         let scan = |again: Option<&DirIndex>| {
             started.set(SnapshotId::now());
             let keep = Some(Arc::clone(&base));
-            let scan = ScanOptions { keep, barred: store.directory(), ..options.scan.clone() };
+            let provisional = !options.refuse_changing;
+            let barred = store.directory();
+            let scan = ScanOptions { keep, barred, provisional, ..options.scan.clone() };
             let index = DirIndex::scan_with(dir, again.or(indexes.newest()), &scan);
             index.map_err(|error| match error {
                 dirindex::Error::Barred { path } => Error::StoreInside { path: path.to_string() },
@@ -218,31 +226,68 @@ impl Work<'_> {
             }
             let unchanged = unchanged(index) && !options.full;
             if unchanged && indexes.are_current(index) {
-                return Ok(None);
+                return Ok((None, None));
             }
             let snapshot = put_index(store, files, index, started.get())?;
             if unchanged {
-                return Ok(None);
+                return Ok((None, None));
             }
             let format = options.archive.format.unwrap_or_default();
             let clock = Some(started.get()).filter(|clock| *clock != snapshot);
             let name = ArchiveName { to: snapshot, since, clock, format };
-            // The index has the signatures, and they can be made again of all archives together.
+            let (put, seen, amended) = self.put_archive(name, &base, (index, &diff), began)?;
+            files.push(put);
+            // Only now: until the archive is there, the next backup goes on from what was scanned.
+            if let (Some(index), Some(_)) = (&seen, &amended) {
+                put_index(store, files, index, started.get())?;
+            }
+            Ok((seen, Some((name, amended.unwrap_or(diff)))))
+        };
+        pack(&base, scan, write)
+    }
+
+    /// Puts the archive of `diff`, from `base` to the tree of `index`. Gives that tree and that diff as they turned out, where
+    /// a file was not as it was scanned.
+    fn put_archive(
+        &self,
+        name: ArchiveName,
+        base: &DirIndex,
+        (index, diff): (&DirIndex, &DiffIndex),
+        began: Instant,
+    ) -> Result<(Stored, Option<DirIndex>, Option<DiffIndex>)> {
+        let Work { dir, store, options, .. } = *self;
+        // The index has the signatures, and they can be made again of all archives together.
+        let how = |index: &DirIndex| {
             let labels = options.origin.as_ref();
             let labels = labels.map(|origin| origin::labels(origin, &options.tags, index));
-            let archive = ArchiveOptions {
+            ArchiveOptions {
                 signatures: Signatures::None,
                 labels: labels.unwrap_or_default(),
                 began: options.origin.as_ref().map(|_| began),
                 ..options.archive.clone()
-            };
-            let put = store::put(store, Name::Archive(name), |out| {
-                Ok(DiffData::write(dir, &base, &diff, out, &archive)?)
-            });
-            files.push(put?);
-            Ok(Some((name, diff)))
+            }
         };
-        pack(&base, scan, write)
+        let begin = || NewFile::begin(store, Name::Archive(name));
+        let mut file = begin()?;
+        if options.refuse_changing || file.written()?.is_none() {
+            file.write_by(|out| Ok(DiffData::write(dir, base, diff, out, &how(index))?))?;
+            return Ok((file.commit()?, None, None));
+        }
+        let (scanned, signature) = ((index, diff), &options.scan.signature);
+        let packed = file.write_by(|out| {
+            Ok(DiffData::write_live(dir, base, scanned, out, signature, &how(index))?)
+        })?;
+        let (amended, written) = match packed {
+            Packed::Whole(seen) => return Ok((file.commit()?, seen, None)),
+            Packed::Amended(amended) => (amended, file.written()?),
+        };
+        let written = written
+            .ok_or_else(|| failed("read back", &name.to_string(), ErrorKind::Unsupported.into()))?;
+        let mut again = begin()?;
+        again.write_by(|out| Ok(amended.write(&written, out, &how(amended.index()))?))?;
+        let put = again.commit()?;
+        let (index, diff) = amended.into_parts();
+        Ok((put, Some(index), Some(diff)))
     }
 }
 

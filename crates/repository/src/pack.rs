@@ -11,6 +11,9 @@ use crate::error::{Error, Result};
 /// How often a file may change before it is in the archive until it is left as the base has it.
 const ATTEMPTS: usize = 3;
 
+/// How often a tree is scanned again because some file, each time another, is not what it was.
+const MAX_SCANS: usize = 30;
+
 /// Has a tree scanned, and what differs from `base` written to an archive, both again when the tree
 /// changes in between. A file that changes each time is [held back](DirIndex::hold_back): better an
 /// older content of it than no backup of the others. Where a file cannot be read that the scan did not have to read, all
@@ -18,24 +21,26 @@ const ATTEMPTS: usize = 3;
 /// `write` gave.
 ///
 /// `scan` is given the index of the last scan, if there was one. `write` is given the index and what
-/// differs; when it fails with [`archive::Error::Changed`] or [`archive::Error::Unreadable`], what it wrote is to be
+/// differs. It gives another index where it [stored](archive::DiffData::write_live) something else. When it fails with [`archive::Error::Changed`] or [`archive::Error::Unreadable`], what it wrote is to be
 /// thrown away.
 ///
 /// # Errors
-/// Those of `scan`, and those of `write` but for [`archive::Error::Changed`]; [`archive::Error::Unreadable`] of what the
-/// scan reads each time.
+/// Those of `scan`, and those of `write`; [`archive::Error::Changed`] only of a tree of which other files change all the
+/// time, and [`archive::Error::Unreadable`] of what the scan reads each time.
 pub fn pack<T>(
     base: &DirIndex,
     mut scan: impl FnMut(Option<&DirIndex>) -> Result<DirIndex>,
-    mut write: impl FnMut(&DirIndex, DiffIndex) -> Result<T>,
+    mut write: impl FnMut(&DirIndex, DiffIndex) -> Result<(Option<DirIndex>, T)>,
 ) -> Result<(DirIndex, T)> {
     let mut changed: HashMap<RelPath, usize> = HashMap::new();
     let mut index = scan(None)?;
     let mut unreadable = 0;
     loop {
         match write(&index, DiffIndex::between(base, &index)) {
-            Ok(written) => return Ok((index, written)),
-            Err(Error::Archived(archive::Error::Changed { path })) => {
+            Ok((amended, written)) => return Ok((amended.unwrap_or(index), written)),
+            Err(Error::Archived(archive::Error::Changed { path }))
+                if changed.values().sum::<usize>() < MAX_SCANS =>
+            {
                 *changed.entry(path).or_default() += 1;
                 index = scan(Some(&index))?;
             }
@@ -77,12 +82,12 @@ mod tests {
                 path: RelPath::new("file").unwrap(),
                 source: io::Error::from_raw_os_error(5),
             })),
-            _ => Ok(diff.changes().len()),
+            _ => Ok((None, diff.changes().len())),
         };
         let (index, written) = pack(&DirIndex::empty(), scan, write).unwrap();
         assert_eq!((index.records().len(), written, scans.get()), (1, 1, 2));
         // But it ends.
-        let never = |_: &DirIndex, _: DiffIndex| -> Result<()> {
+        let never = |_: &DirIndex, _: DiffIndex| -> Result<(Option<DirIndex>, ())> {
             Err(Error::Archived(archive::Error::Unreadable {
                 operation: "read",
                 path: RelPath::new("file").unwrap(),

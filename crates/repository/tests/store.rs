@@ -362,6 +362,10 @@ impl Put for SmallPut<'_> {
     fn commit(self: Box<Self>) -> io::Result<()> {
         self.put.commit()
     }
+
+    fn written(&mut self) -> io::Result<Option<Box<dyn ReadAt>>> {
+        self.put.written()
+    }
 }
 
 impl Store for Small<'_> {

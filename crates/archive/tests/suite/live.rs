@@ -10,7 +10,6 @@ use diffindex::DiffIndex;
 use dirindex::{DirIndex, Entry, Node, Problem, ProblemKind, RelPath, ScanOptions};
 use proptest::collection::vec;
 use proptest::prelude::*;
-use proptest::test_runner::RngSeed;
 use rsync_core::{Digest, SignatureOptions};
 
 use crate::common::{FORMATS, Trees, fifo, noise, read_all, text, write};
@@ -21,9 +20,10 @@ fn pack(trees: &mut Trees, format: Format) -> Result<Vec<u8>, Error> {
     let (dir, signature) = (trees.dir(), SignatureOptions::default());
     let mut written = Vec::new();
     let scanned = (&trees.new, &trees.diff);
-    let packed = DiffData::write_live(&dir, &trees.old, scanned, &mut written, &signature, &options);
+    let packed =
+        DiffData::write_live(&dir, &trees.old, scanned, &mut written, &signature, &options);
     match packed? {
-        Packed::Whole(index) => trees.new = index,
+        Packed::Whole(seen) => trees.new = seen.unwrap_or_else(|| trees.new.clone()),
         Packed::Amended(amended) => {
             let mut again = Vec::new();
             amended.write(&written, &mut again, &options)?;
@@ -133,7 +133,11 @@ fn entries(index: &DirIndex) -> Vec<Entry> {
 fn what_others_depend_on_is_refused() {
     type Build = fn(&Path);
     let builds: [(&str, Build, Mutation); 2] = [
-        ("stored once for two", |root| write(root, "b", b"content"), |path| fs::write(path, "x").unwrap()),
+        (
+            "stored once for two",
+            |root| write(root, "b", b"content"),
+            |path| fs::write(path, "x").unwrap(),
+        ),
         (
             "another name is left",
             |root| fs::hard_link(root.join("a"), root.join("b")).unwrap(),
@@ -150,7 +154,10 @@ fn what_others_depend_on_is_refused() {
         );
         mutate(&trees.new_path().join("a"));
         let error = check(&mut trees, FORMATS[1]).unwrap_err();
-        assert!(matches!(&error, Error::Changed { path } if path.as_bytes() == b"a"), "{what}: {error}");
+        assert!(
+            matches!(&error, Error::Changed { path } if path.as_bytes() == b"a"),
+            "{what}: {error}"
+        );
     }
 }
 
@@ -190,7 +197,8 @@ fn files_that_never_hold_still_are_stored_and_named() {
             for turn in 0u32.. {
                 for path in &paths {
                     let file = File::options().write(true).open(path).unwrap();
-                    std::os::unix::fs::FileExt::write_all_at(&file, &turn.to_le_bytes(), 0).unwrap();
+                    std::os::unix::fs::FileExt::write_all_at(&file, &turn.to_le_bytes(), 0)
+                        .unwrap();
                 }
                 if stop.load(Ordering::Relaxed) {
                     break;
@@ -235,7 +243,7 @@ fn event() -> impl Strategy<Value = (usize, Event)> {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 64, rng_seed: RngSeed::Fixed(17), ..Default::default() })]
+    #![proptest_config(ProptestConfig { cases: 64, ..Default::default() })]
 
     /// Whatever happens to the files of a tree, the archive leads to exactly the index that is given with it, or it is refused.
     #[test]

@@ -50,7 +50,8 @@ pub(crate) struct BackupArgs {
     /// Compress with zstd instead of gzip
     #[arg(long)]
     pub(crate) zstd: bool,
-    /// Exit with 1 if a file could not be read, or changed whenever it was read
+    /// Leave a file that changes while it is stored as the last backup has it; exit with 1 if there is
+    /// one, or one that could not be read
     #[arg(long)]
     pub(crate) strict: bool,
     /// Back up even if over nine in ten entries of the last backup are gone, as when a disk is not mounted

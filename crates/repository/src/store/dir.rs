@@ -188,6 +188,11 @@ impl Put for NewFile<'_> {
         // A name that is not known to last must not be taken for a file.
         sync_dir(dir).inspect_err(|_| drop(fs::remove_file(&place)))
     }
+
+    fn written(&mut self) -> io::Result<Option<Box<dyn ReadAt>>> {
+        self.out.flush()?;
+        Ok(Some(Box::new(self.out.get_ref().as_file().as_file().try_clone()?)))
+    }
 }
 
 /// Whether `error` says of a link that there is nothing at its end that one could read: no file, a circle, a closed

@@ -111,6 +111,15 @@ pub trait Put: Write {
     /// [`AlreadyExists`](io::ErrorKind::AlreadyExists) when the name has been taken, and whatever else
     /// the implementation has.
     fn commit(self: Box<Self>) -> io::Result<()>;
+
+    /// What was written so far, to be read again; `None` where that cannot be, as by default. A [backup](crate::Repository::backup)
+    /// of a tree that changes meanwhile then begins anew.
+    ///
+    /// # Errors
+    /// As the implementation has them.
+    fn written(&mut self) -> io::Result<Option<Box<dyn ReadAt>>> {
+        Ok(None)
+    }
 }
 
 /// Every file in `store`.
@@ -143,24 +152,49 @@ pub(crate) fn put(
     name: Name,
     write: impl FnOnce(&mut dyn Write) -> Result<()>,
 ) -> Result<Stored> {
-    let name = name.to_string();
-    let failed = |source| failed("put", &name, source);
-    let mut out = Counted { out: store.put(&name).map_err(failed)?, len: 0 };
-    write(&mut out).map_err(|error| match error {
-        Error::Archived(archive::Error::Write(source)) => failed(source),
-        other => other,
-    })?;
-    let size = out.len;
-    out.out.commit().map_err(failed)?;
-    Ok(Stored { name, size })
+    let mut file = NewFile::begin(store, name)?;
+    file.write_by(|out| write(out))?;
+    file.commit()
 }
 
-struct Counted<'a> {
+/// A file on its way into a store.
+pub(crate) struct NewFile<'a> {
+    name: String,
     out: Box<dyn Put + 'a>,
     len: u64,
 }
 
-impl Write for Counted<'_> {
+impl<'a> NewFile<'a> {
+    pub(crate) fn begin(store: &'a dyn Store, name: Name) -> Result<NewFile<'a>> {
+        let name = name.to_string();
+        let out = store.put(&name).map_err(|source| failed("put", &name, source))?;
+        Ok(NewFile { name, out, len: 0 })
+    }
+
+    /// Has `write` write to it.
+    pub(crate) fn write_by<T>(
+        &mut self,
+        write: impl FnOnce(&mut dyn Write) -> Result<T>,
+    ) -> Result<T> {
+        write(self).map_err(|error| match error {
+            Error::Archived(archive::Error::Write(source)) => failed("put", &self.name, source),
+            other => other,
+        })
+    }
+
+    /// [`Put::written`].
+    pub(crate) fn written(&mut self) -> Result<Option<Box<dyn ReadAt>>> {
+        self.out.written().map_err(|source| failed("read back", &self.name, source))
+    }
+
+    pub(crate) fn commit(self) -> Result<Stored> {
+        let NewFile { name, out, len: size } = self;
+        out.commit().map_err(|source| failed("put", &name, source))?;
+        Ok(Stored { name, size })
+    }
+}
+
+impl Write for NewFile<'_> {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         let written = self.out.write(bytes)?;
         self.len += written as u64;

@@ -106,4 +106,8 @@ impl Put for FailingPut<'_> {
         let FailingPut { store, put } = *self;
         store.call(|| put.commit())
     }
+
+    fn written(&mut self) -> io::Result<Option<Box<dyn ReadAt>>> {
+        self.store.call(|| self.put.written())
+    }
 }

@@ -1,0 +1,137 @@
+//! Backups of a tree that changes meanwhile: each snapshot is exactly what its archive says, and no file that holds still
+//! waits for one that does not.
+#![allow(clippy::unwrap_used, clippy::panic, reason = "a test")]
+
+mod common;
+
+use std::fs;
+use std::io;
+use std::path::Path;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use archive::ReadAt;
+use common::{Failing, restored};
+use dirindex::{Dir, ProblemKind};
+use repository::store::{Name, Put, Stored};
+use repository::{BackupOptions, BackupReport, DirStore, Repository, Result, Store};
+use testing::{fast_tempdir, noise, snapshot, write};
+
+/// A store that changes the tree whenever an archive is put: between the scan and the packing.
+struct Meddling<'a, F> {
+    inner: &'a dyn Store,
+    meddle: F,
+    puts: AtomicUsize,
+}
+
+impl<F: Fn(usize) + Send + Sync> Store for Meddling<'_, F> {
+    fn list(&self) -> io::Result<Vec<Stored>> {
+        self.inner.list()
+    }
+
+    fn open(&self, name: &str) -> io::Result<Box<dyn ReadAt>> {
+        self.inner.open(name)
+    }
+
+    fn put(&self, name: &str) -> io::Result<Box<dyn Put + '_>> {
+        if matches!(Name::parse(name), Some(Name::Archive(_))) {
+            (self.meddle)(self.puts.fetch_add(1, Ordering::Relaxed) + 1);
+        }
+        self.inner.put(name)
+    }
+
+    fn delete(&self, name: &str) -> io::Result<()> {
+        self.inner.delete(name)
+    }
+}
+
+fn back_up(tree: &Path, store: &dyn Store) -> Result<BackupReport> {
+    let options = BackupOptions { allow_emptied: true, ..Default::default() };
+    Repository::new(store).backup(&Dir::new(tree).unwrap(), &options)
+}
+
+/// Every file of the tree becomes another one while it is backed up: that is one attempt, not one for each.
+#[test]
+fn files_that_change_after_the_scan_are_stored_as_they_are() {
+    let temp = fast_tempdir();
+    let (tree, at) = (temp.path().join("tree"), temp.path().join("store"));
+    fs::create_dir(&tree).unwrap();
+    let store = DirStore::create(at).unwrap();
+    for night in 0..3u64 {
+        (0..40).for_each(|n| write(tree.join(n.to_string()), &noise(100 * night + n, 3000)));
+        write(tree.join("large"), &noise(night, 3 << 20));
+        let meddle = |turn| {
+            assert!(turn < 3, "the tree is read again and again");
+            if turn == 1 {
+                (0..40).for_each(|n| {
+                    write(tree.join(n.to_string()), &noise(7000 + 100 * night + n, 2000))
+                });
+                write(tree.join("large"), &noise(700 + night, 2 << 20));
+                fs::remove_file(tree.join("5")).unwrap();
+            }
+        };
+        let report =
+            back_up(&tree, &Meddling { inner: &store, meddle, puts: AtomicUsize::new(0) }).unwrap();
+        assert!(report.index.problems().is_empty());
+        assert_eq!(report.made.unwrap().diff.result(), report.index.tree_id());
+        assert!(restored(&store, report.snapshot) == snapshot(&tree), "night {night}");
+        assert!(Repository::new(&store).verify(None).unwrap().is_sound());
+        // The next scan goes on from what was stored: nothing differs.
+        let again = back_up(&tree, &store).unwrap();
+        assert!(again.made.is_none() && again.unusable.is_empty(), "{:?}", again.unusable);
+    }
+}
+
+/// The archive is read back and written again. Wherever that stops, each snapshot is there or not, and the next backup is
+/// as any other.
+#[test]
+fn a_store_that_fails_meanwhile_loses_nothing() {
+    for after in [false, true] {
+        for at in 0.. {
+            let temp = fast_tempdir();
+            let tree = temp.path().join("tree");
+            fs::create_dir(&tree).unwrap();
+            let store = DirStore::create(temp.path().join("store")).unwrap();
+            write(tree.join("a"), b"1");
+            let first = back_up(&tree, &store).unwrap().snapshot;
+            let before = snapshot(&tree);
+            write(tree.join("a"), b"22");
+            let meddle = |turn| {
+                if turn == 1 {
+                    write(tree.join("a"), b"333");
+                }
+            };
+            let failing = Failing::new(&store, at, after);
+            let done =
+                back_up(&tree, &Meddling { inner: &failing, meddle, puts: AtomicUsize::new(0) });
+            assert!(restored(&store, first) == before);
+            let last = back_up(&tree, &store).unwrap().snapshot;
+            assert!(restored(&store, last) == snapshot(&tree));
+            assert!(Repository::new(&store).verify(None).unwrap().is_sound());
+            if done.is_ok() {
+                break;
+            }
+        }
+    }
+}
+
+/// By choice, a file that changes is left as the last backup has it, and named.
+#[test]
+fn a_file_that_changes_is_left_where_that_is_wanted() {
+    let temp = fast_tempdir();
+    let tree = temp.path().join("tree");
+    fs::create_dir(&tree).unwrap();
+    let store = DirStore::create(temp.path().join("store")).unwrap();
+    write(tree.join("hot"), b"0");
+    back_up(&tree, &store).unwrap();
+    let before = snapshot(&tree);
+    write(tree.join("hot"), b"scanned");
+    let meddle = |turn: usize| write(tree.join("hot"), &noise(turn as u64, 100 + turn));
+    let options = BackupOptions { refuse_changing: true, ..Default::default() };
+    let meddling = Meddling { inner: &store, meddle, puts: AtomicUsize::new(0) };
+    write(tree.join("other"), b"1");
+    let report = Repository::new(&meddling).backup(&Dir::new(&tree).unwrap(), &options).unwrap();
+    let problems = report.index.problems();
+    assert_eq!(problems.iter().map(|p| p.kind).collect::<Vec<_>>(), [ProblemKind::Unstable]);
+    let back = restored(&store, report.snapshot);
+    assert!(back != before && back != snapshot(&tree));
+}
