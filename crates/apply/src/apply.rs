@@ -8,11 +8,11 @@ use archive::{DiffData, DiffStream};
 use diffindex::{Change, DiffIndex, New};
 use dirindex::Node;
 
-use crate::error::{During, Error, Result};
+use crate::error::{During, Error, Result, chain};
 use crate::forward::Work;
 use crate::plan::Step;
 use crate::report::count;
-use crate::skip::Obstacles;
+use crate::skip::{Obstacles, without};
 use crate::stage::{self, Source};
 use crate::system::{Linux, System};
 use crate::target::Target;
@@ -110,7 +110,8 @@ pub(crate) fn apply_on(
     source: Source<'_, '_>,
     options: &ApplyOptions,
 ) -> Result<Applied> {
-    if options.on_obstacle == Obstacle::Skip && matches!(source, Source::Stream(_)) {
+    let skips = options.skip_damaged || options.on_obstacle == Obstacle::Skip;
+    if skips && matches!(source, Source::Stream(_)) {
         return Err(Error::SkipInStream);
     }
     let target = Target::open(sys, path)?.lock()?;
@@ -118,8 +119,14 @@ pub(crate) fn apply_on(
     if !options.beside {
         check::nothing_else(&target, diff)?;
     }
+    let mut damaged = Vec::new();
+    let sound = match &source {
+        Source::Data(data) if options.skip_damaged => sound(data, options, &mut damaged)?,
+        _ => None,
+    };
+    let diff = sound.as_ref().unwrap_or(diff);
     let mut source = Some(source);
-    let (applied, unapplied) = skipping(diff, options, |diff, obstacles| {
+    let (applied, unapplied) = skipping(diff, options, damaged, |diff, obstacles| {
         let again = source.as_ref().and_then(Source::again);
         let source = std::mem::replace(&mut source, again).ok_or(Error::SkipInStream)?;
         attempt(&target, diff, source, options, obstacles)
@@ -127,15 +134,27 @@ pub(crate) fn apply_on(
     Ok(Applied { finished, unapplied, ..applied })
 }
 
+/// The diff of `data` without contents that are damaged, if any are. Adds them to `unapplied`.
+fn sound(
+    data: &DiffData,
+    options: &ApplyOptions,
+    unapplied: &mut Vec<Unapplied>,
+) -> Result<Option<DiffIndex>> {
+    let damaged = data.damaged(options.progress.as_deref())?;
+    let reasons = damaged.iter().map(|(path, error)| (path, chain(error)));
+    Ok(without(data.diff(), reasons, unapplied))
+}
+
 /// Does `each` for the diff, and, if obstacles are to be skipped, again without them until nothing is in the way. Gives what was
-/// skipped, in path order.
+/// skipped, in path order, `unapplied` included.
 fn skipping<T>(
     diff: &DiffIndex,
     options: &ApplyOptions,
+    mut unapplied: Vec<Unapplied>,
     mut each: impl FnMut(&DiffIndex, &Obstacles) -> Result<T>,
 ) -> Result<(T, Vec<Unapplied>)> {
     let obstacles = Obstacles::new(options.on_obstacle);
-    let (mut diff, mut unapplied) = (diff.clone(), Vec::new());
+    let mut diff = diff.clone();
     loop {
         match each(&diff, &obstacles) {
             Ok(done) => {
@@ -267,7 +286,7 @@ pub fn preview_diff(
         check::nothing_else(&target, diff)?;
     }
     let policy = Policy { privileged: options.privileged };
-    let (preview, unapplied) = skipping(diff, options, |diff, obstacles| {
+    let (preview, unapplied) = skipping(diff, options, Vec::new(), |diff, obstacles| {
         let plan = check::check(&target, diff, policy, obstacles)?.plan;
         let space = Space::of(&target, diff, &plan)?;
         if options.check_space {

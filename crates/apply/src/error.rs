@@ -152,7 +152,7 @@ pub enum Error {
     /// What is in the way is to be skipped, and the archive comes out of a pipe. Its contents are read once, and go with what
     /// is undone.
     #[error(
-        "obstacles can be skipped only with an archive that can be read again: save it in a file first"
+        "something can be skipped only with an archive that can be read again: save it in a file first"
     )]
     SkipInStream,
     /// The diff and the archive handed over do not belong together.
@@ -231,8 +231,7 @@ fn and_more(more: u64) -> String {
 }
 
 /// An error with its causes, in one line.
-pub(crate) fn chain(error: &Error) -> String {
-    let error: &(dyn std::error::Error + 'static) = error;
+pub(crate) fn chain(error: &(dyn std::error::Error + 'static)) -> String {
     std::iter::successors(Some(error), |it| it.source()).map(words).collect::<Vec<_>>().join(": ")
 }
 

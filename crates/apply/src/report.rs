@@ -34,6 +34,10 @@ pub struct ApplyOptions {
     pub strict: bool,
     /// What becomes of an apply when something in the tree is in its way.
     pub on_obstacle: Obstacle,
+    /// Whether contents that are damaged in the archives, or cannot be read there, are skipped: each stays as it was, with
+    /// what hangs on it, and [`Applied::unapplied`] names it. All contents are read before, to find them. Without it, damage is
+    /// an error and the tree is as it was.
+    pub skip_damaged: bool,
 }
 
 /// What becomes of an apply when something in the tree is in its way: an immutable file, a directory of somebody else, a name
@@ -70,6 +74,7 @@ impl Default for ApplyOptions {
             beside: false,
             strict: false,
             on_obstacle: Obstacle::Undo,
+            skip_damaged: false,
         }
     }
 }
@@ -94,7 +99,7 @@ pub struct Applied {
     pub finished: bool,
     /// Metadata that could not be restored. Of an apply that was interrupted and finished here, only what was set here.
     pub unkept: Unkept,
-    /// What was skipped, in path order ([`Obstacle::Skip`]). The other numbers do not count it.
+    /// What was skipped, in path order ([`Obstacle::Skip`], [`skip_damaged`](ApplyOptions::skip_damaged)). The other numbers do not count it.
     pub unapplied: Vec<Unapplied>,
 }
 

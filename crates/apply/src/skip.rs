@@ -84,28 +84,35 @@ impl Obstacles {
             .filter_map(|error| Some((obstacle(error)?, chain(error))))
             .collect();
         reasons.sort();
-        let mut skipping = Skipping::new(diff);
-        for (path, why) in reasons {
-            skipping.obstacle(path, why);
-        }
-        let skipped = skipping.why;
-        let (mut kept, before) = (Vec::new(), unapplied.len());
-        for (change, why) in diff.changes().iter().zip(skipped) {
-            match why {
-                Some(why) => unapplied.push(Unapplied { path: change.path.clone(), why }),
-                None => kept.push(change.clone()),
-            }
-        }
-        let reduced = DiffIndex::from_changes(diff.base(), NO_TREE, kept);
-        match reduced {
-            Ok(reduced) if unapplied.len() > before => Ok(reduced),
-            _ => Err(error),
-        }
+        without(diff, reasons, unapplied).ok_or(error)
     }
 
     fn lock(&self) -> std::sync::MutexGuard<'_, Vec<Error>> {
         self.passed.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+/// `diff` without what is at these paths, for these reasons, and without all that hangs on it. Adds to `unapplied` what
+/// that is; `None` where it is nothing.
+pub(crate) fn without<'a>(
+    diff: &DiffIndex,
+    reasons: impl IntoIterator<Item = (&'a RelPath, String)>,
+    unapplied: &mut Vec<Unapplied>,
+) -> Option<DiffIndex> {
+    let mut skipping = Skipping::new(diff);
+    for (path, why) in reasons {
+        skipping.obstacle(path, why);
+    }
+    let skipped = skipping.why;
+    let (mut kept, before) = (Vec::new(), unapplied.len());
+    for (change, why) in diff.changes().iter().zip(skipped) {
+        match why {
+            Some(why) => unapplied.push(Unapplied { path: change.path.clone(), why }),
+            None => kept.push(change.clone()),
+        }
+    }
+    let reduced = DiffIndex::from_changes(diff.base(), NO_TREE, kept).ok();
+    reduced.filter(|_| unapplied.len() > before)
 }
 
 /// The path in the tree that is in the way, by an error. None of an archive, of the whole file system, or of the process.

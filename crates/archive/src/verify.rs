@@ -2,8 +2,10 @@
 //! byte must be as far as the archive alone can tell.
 
 use std::io::{self, Read, Write};
+use std::sync::{Mutex, PoisonError};
 
-use diffindex::DiffIndex;
+use diffindex::{Change, DiffIndex};
+use dirindex::{RelPath, is_exhaustion};
 use rayon::prelude::*;
 use rsync_core::Progress;
 
@@ -33,12 +35,45 @@ impl DiffData {
         {
             self.verify_paths(archive)?;
         }
-        runs(&self.contents).into_par_iter().try_for_each(|run| {
+        self.verify_contents(progress, Err)
+    }
+
+    /// Reads all contents, as [`verify`](DiffData::verify) does, and gives those that are damaged or cannot be read, in path
+    /// order, each with the first error.
+    ///
+    /// # Errors
+    /// [`Error::Cancelled`]; [`Error::Io`] when there are too many open files, which says nothing of an archive.
+    pub fn damaged(&self, progress: Option<&Progress>) -> Result<Vec<(RelPath, Error)>, Error> {
+        let damaged = Mutex::new(Vec::new());
+        self.verify_contents(progress, |(path, error)| match error {
+            Error::Cancelled => Err((path, error)),
+            Error::Io { ref source, .. } if is_exhaustion(source) => Err((path, error)),
+            error => {
+                damaged.lock().unwrap_or_else(PoisonError::into_inner).push((path, error));
+                Ok(())
+            }
+        })?;
+        let mut damaged = damaged.into_inner().unwrap_or_else(PoisonError::into_inner);
+        damaged.sort_unstable_by(|(a, _), (b, _)| a.cmp(b));
+        Ok(damaged)
+    }
+
+    /// Reads all contents. `pass` says whether to go on past one that is damaged.
+    fn verify_contents(
+        &self,
+        progress: Option<&Progress>,
+        pass: impl Fn((RelPath, Error)) -> Result<(), (RelPath, Error)> + Sync,
+    ) -> Result<(), Error> {
+        let runs = runs(&self.contents);
+        let done = runs.into_par_iter().try_for_each(|run| {
             let mut reader = self.reader();
             run.iter().try_for_each(|composition| {
-                verify_content(self, &mut reader, composition, progress)
+                let Some(change) = self.change(composition) else { return Ok(()) };
+                let verified = verify_content(self, &mut reader, change, progress);
+                verified.or_else(|error| pass((change.path.clone(), error)))
             })
-        })
+        });
+        done.map_err(|(_, error)| error)
     }
 
     fn verify_paths(&self, archive: &Archive) -> Result<(), Error> {
@@ -72,10 +107,9 @@ fn runs(contents: &[Composition]) -> Vec<&[Composition]> {
 fn verify_content(
     data: &DiffData,
     reader: &mut ContentReader<'_>,
-    composition: &Composition,
+    change: &Change,
     progress: Option<&Progress>,
 ) -> Result<(), Error> {
-    let Some(change) = data.change(composition) else { return Ok(()) };
     let mut body = reader.open(change)?;
     let digest = body.digest(progress).map_err(|error| unread(error, &data.archives))?;
     body.padding()?;

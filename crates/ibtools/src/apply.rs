@@ -149,6 +149,7 @@ fn options(args: &ApplyArgs, progress: &Arc<Progress>) -> ApplyOptions {
         check_space: !args.ignore_space,
         strict: args.strict,
         on_obstacle: on_obstacle(args.skip_obstacles),
+        skip_damaged: args.skip_damaged,
         progress: Some(Arc::clone(progress)),
         ..ApplyOptions::default()
     }

@@ -15,7 +15,7 @@ use crate::Answer;
 use crate::apply::{counted, numbers, on_obstacle, unapplied, unkept};
 use crate::args::RestoreArgs;
 use crate::changes::{Totals, rows};
-use crate::console::{Console, shown};
+use crate::console::{Console, in_words, shown};
 use crate::json::{object, put_file, put_names};
 use crate::paths::{self, all_inside};
 use crate::source::Source;
@@ -37,6 +37,7 @@ pub(crate) fn run(args: &RestoreArgs, console: &mut Console) -> Result<Answer> {
             beside: true,
             strict: args.strict,
             on_obstacle: on_obstacle(args.skip_obstacles),
+            skip_damaged: args.skip_damaged,
             ..ApplyOptions::default()
         },
         ..RestoreOptions::default()
@@ -48,24 +49,32 @@ pub(crate) fn run(args: &RestoreArgs, console: &mut Console) -> Result<Answer> {
     let progress = looking.as_ref().map(|ticker| Arc::clone(ticker.progress()));
     let looks = ApplyOptions { progress, ..options.apply.clone() };
     let looks = RestoreOptions { apply: looks, ..options.clone() };
-    let done = source.restore_by(&args.dest, &looks, console, |data| {
+    let done = source.restore_by(&args.dest, &looks, console, |data, apply_options| {
         looking = None;
         let applied = match args.dry_run {
-            true => preview(args, data, &options.apply)?,
-            false => Some(apply(args, data, &options.apply, console)?),
+            true => preview(args, data, apply_options)?,
+            false => Some(apply(args, data, apply_options, console)?),
         };
         Ok((data.clone(), applied))
     });
-    let done = done.map_err(|error| explained(error, &source, console));
+    let done = done.map_err(|error| explained(error, args, &source, console));
     let (data, applied) = done.with_context(failed)?;
     report(args, &source, &data, applied.as_ref(), console)?;
     Ok(applied.map_or(Answer::Yes, |applied| unapplied::answer(&applied, console)))
 }
 
-fn explained(error: Error, source: &Source, console: &Console) -> anyhow::Error {
+fn explained(
+    error: Error,
+    args: &RestoreArgs,
+    source: &Source,
+    console: &Console,
+) -> anyhow::Error {
     match error {
         Error::Occupied { .. } => {
             anyhow!("{error}: --overwrite allows to replace, --delete also to remove")
+        }
+        error if error.is_of_archives() && !args.skip_damaged => {
+            anyhow!("{}. --skip-damaged restores all that is not damaged", in_words(&error))
         }
         error => paths::explained(error, source, console),
     }

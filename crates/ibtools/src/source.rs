@@ -7,8 +7,8 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result, anyhow, bail};
 use incremental_backups_tools::store::Contents;
 use incremental_backups_tools::{
-    Archive, DiffData, DirStore, Error, Known, Origin, Repository, RestoreOptions, Skipped,
-    SnapshotId, Snapshots, TreeId, plan_restore,
+    ApplyOptions, Archive, DiffData, DirStore, Error, Known, Origin, Repository, RestoreOptions,
+    Skipped, SnapshotId, Snapshots, TreeId, plan_restore,
 };
 use serde_json::Value;
 
@@ -113,12 +113,12 @@ impl Source {
         dest: &Path,
         options: &RestoreOptions,
         console: &Console,
-        mut carry_out: impl FnMut(&DiffData) -> Result<T, Error>,
+        mut carry_out: impl FnMut(&DiffData, &ApplyOptions) -> Result<T, Error>,
     ) -> Result<T, Error> {
         match &self.kind {
             Kind::Archives(archives) => {
                 let options = RestoreOptions { known: Known::of(archives), ..options.clone() };
-                carry_out(&plan_restore(archives, dest, &options)?)
+                carry_out(&plan_restore(archives, dest, &options)?, &options.apply)
             }
             Kind::Store(store, snapshot) => {
                 let done = store.restore_by(*snapshot, dest, options, carry_out);

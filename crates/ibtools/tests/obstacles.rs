@@ -29,7 +29,7 @@ fn apply_does_all_else_and_names_what_it_skips() {
         .collect();
     assert!(named.contains(&"dir/large"), "{named:?}");
     assert!(
-        run.err.contains("dir/large stays as it was: dir/large is not as the diff expects"),
+        run.err.contains("dir/large is skipped: dir/large is not as the diff expects"),
         "{}",
         run.err
     );
@@ -57,6 +57,6 @@ fn restore_does_all_else_and_names_what_it_skips() {
     let run = place.ibtools("restore full.tgz 1.tgz copy --overwrite --skip-obstacles");
     assert!(flag("-i"));
     assert_eq!(run.code, Some(1), "{}", run.err);
-    assert!(run.err.contains("dir/large stays as it was: dir/large is immutable"), "{}", run.err);
+    assert!(run.err.contains("dir/large is skipped: dir/large is immutable"), "{}", run.err);
     place.ibtools("restore full.tgz 1.tgz copy --overwrite --skip-obstacles").good();
 }

@@ -106,6 +106,18 @@ pub(crate) fn is_damage(error: &Error, archive: &StoredArchive) -> bool {
     matches!(error, Error::NoFull { .. }) || fault_of(error, &[*archive]).is_some()
 }
 
+/// Whether `error` came of what is in archives, or of reading them.
+pub(crate) fn is_of_archives(error: &Error) -> bool {
+    match error {
+        Error::EveryChain { source, .. } => is_of_archives(source),
+        error if is_exhaustion(error) => false,
+        error => {
+            let unread = matches!(within(error), Some(archive::Error::Io { .. }));
+            unread || fault_of(error, &[]).is_some()
+        }
+    }
+}
+
 /// Whether `error` came of too many open files: that says nothing of what was to be read.
 pub(crate) fn is_exhaustion(error: &Error) -> bool {
     causes(error).any(|cause| cause.downcast_ref().is_some_and(dirindex::is_exhaustion))

@@ -250,6 +250,14 @@ fn instead(found: &Contents) -> String {
     }
 }
 
+impl Error {
+    /// Whether it came of what is in archives, or of reading them: then
+    /// [`skip_damaged`](apply::ApplyOptions::skip_damaged) restores what is not damaged.
+    pub fn is_of_archives(&self) -> bool {
+        crate::chains::is_of_archives(self)
+    }
+}
+
 fn and_others(others: usize) -> String {
     match others {
         0 => String::new(),

@@ -15,11 +15,11 @@ const SHOWN: usize = 32;
 pub(crate) fn answer(applied: &Applied, console: &Console) -> Answer {
     let skipped = &applied.unapplied;
     for Unapplied { path, why, .. } in skipped.iter().take(SHOWN) {
-        console.warn(format_args!("{path} stays as it was: {why}"));
+        console.warn(format_args!("{path} is skipped: {why}"));
     }
     match skipped.len().saturating_sub(SHOWN) as u64 {
         0 => {}
-        more => console.warn(format_args!("{} more paths stay as they were", HumanCount(more))),
+        more => console.warn(format_args!("{} more paths are skipped", HumanCount(more))),
     }
     if skipped.is_empty() { Answer::Yes } else { Answer::No }
 }

@@ -99,6 +99,10 @@ pub(crate) struct RestoreArgs {
     /// Do all that can be done: what is in the way stays as it was and is named; exit with 1 then
     #[arg(long)]
     pub(crate) skip_obstacles: bool,
+    /// Restore all that is not damaged in the archives: a damaged content is skipped and named; exit
+    /// with 1 then
+    #[arg(long)]
+    pub(crate) skip_damaged: bool,
 }
 
 #[derive(Debug, clap::Args)]

@@ -128,6 +128,10 @@ pub(crate) struct ApplyArgs {
     /// Do all that can be done: what is in the way stays as it was and is named; exit with 1 then
     #[arg(long)]
     pub(crate) skip_obstacles: bool,
+    /// Apply all that is not damaged in the archives: a damaged content is skipped and named; exit
+    /// with 1 then
+    #[arg(long)]
+    pub(crate) skip_damaged: bool,
     /// Say whether an apply in the directory was interrupted, and where
     #[arg(long, conflicts_with_all = ["archives", "abort", "dry_run"])]
     pub(crate) status: bool,

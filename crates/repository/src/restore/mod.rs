@@ -66,14 +66,15 @@ impl<S: Store> Repository<S> {
     ) -> Result<RestoreReport> {
         let dest = dest.as_ref();
         recover_with(dest, &options.apply)?;
-        let carry_out = |data: &DiffData| apply_plan(data, dest, options);
+        let carry_out = |data: &DiffData, apply: &ApplyOptions| apply_plan(data, dest, apply);
         let (applied, skipped) = self.restore_by(snapshot, dest, options, carry_out)?;
         Ok(RestoreReport { applied, skipped })
     }
 
     /// [`restore`](Repository::restore) for a caller that looks at the plan, or carries it out: `carry_out` gets what is to be
-    /// [applied](apply_with), [beside](ApplyOptions::beside) what stays. Where it fails by what is in an archive, it is called
-    /// again with another plan.
+    /// [applied](apply_with), [beside](ApplyOptions::beside) what stays, and how. Where it fails by what is in an archive, it is
+    /// called again with another plan. What is damaged is [skipped](ApplyOptions::skip_damaged) only when no other chain
+    /// is left.
     ///
     /// # Errors
     /// As [`plan_restore`] and [`with_archives`](Repository::with_archives), and what `carry_out` returns.
@@ -82,7 +83,7 @@ impl<S: Store> Repository<S> {
         snapshot: SnapshotId,
         dest: impl AsRef<Path>,
         options: &RestoreOptions,
-        mut carry_out: impl FnMut(&DiffData) -> Result<T>,
+        mut carry_out: impl FnMut(&DiffData, &ApplyOptions) -> Result<T>,
     ) -> Result<(T, Vec<Skipped>)> {
         let listed = self.snapshots()?;
         let names = listed.archives().iter().map(|archive| archive.name);
@@ -90,9 +91,17 @@ impl<S: Store> Repository<S> {
         let stored = Known::new(
             names.map(|name| Box::new(move || store::open_archive(store, &name).ok()) as _),
         );
-        chains::try_chains(store, &listed, snapshot, |archives| {
-            carry_out(&plan(archives, dest.as_ref(), options, &[&options.known, &stored])?)
-        })
+        let mut by = |skip_damaged: bool| {
+            let apply = ApplyOptions { skip_damaged, ..options.apply.clone() };
+            chains::try_chains(store, &listed, snapshot, |archives| {
+                let plan = plan(archives, dest.as_ref(), options, &[&options.known, &stored])?;
+                carry_out(&plan, &apply)
+            })
+        };
+        match by(false) {
+            Err(error) if options.apply.skip_damaged && chains::is_of_archives(&error) => by(true),
+            done => done,
+        }
     }
 }
 
@@ -111,11 +120,11 @@ pub fn restore(
 ) -> Result<Applied> {
     let dest = dest.as_ref();
     recover_with(dest, &options.apply)?;
-    apply_plan(&plan_restore(archives, dest, options)?, dest, options)
+    apply_plan(&plan_restore(archives, dest, options)?, dest, &options.apply)
 }
 
-fn apply_plan(data: &DiffData, dest: &Path, options: &RestoreOptions) -> Result<Applied> {
-    let apply = ApplyOptions { beside: true, ..options.apply.clone() };
+fn apply_plan(data: &DiffData, dest: &Path, options: &ApplyOptions) -> Result<Applied> {
+    let apply = ApplyOptions { beside: true, ..options.clone() };
     Ok(apply_with(dest, data, &apply)?)
 }
 
