@@ -39,13 +39,13 @@ pub(crate) fn run(args: &IndexArgs, console: &mut Console) -> Result<Answer> {
     Ok(if scan::has_corrupt(&index) { Answer::No } else { Answer::Yes })
 }
 
-/// What a summary says of problems: nothing when there are none.
+/// What a summary says of problems, and of what is left out: nothing when there are none.
 pub(crate) fn problems(index: &DirIndex) -> String {
     let kinds = [
         (ProblemKind::Unreadable, "unreadable"),
         (ProblemKind::Unstable, "unstable"),
         (ProblemKind::Changing, "stored while changing"),
-        (ProblemKind::Unsupported, "of a kind that is left out"),
+        (ProblemKind::Unsupported, "of a kind that no backup keeps"),
         (ProblemKind::BitRot, "corrupt"),
         (ProblemKind::Exclude, "where exclude files cannot be used"),
         (ProblemKind::Attributes, "without some of their attributes"),
@@ -53,7 +53,8 @@ pub(crate) fn problems(index: &DirIndex) -> String {
     let counted = kinds.map(|(kind, words)| {
         (index.problems().iter().filter(|problem| problem.kind == kind).count(), words)
     });
-    let there = counted.iter().filter(|(count, _)| *count > 0);
+    let left_out = (index.excluded().len(), "left out by rules");
+    let there = counted.iter().chain([&left_out]).filter(|(count, _)| *count > 0);
     there.map(|(count, words)| format!("; {} {words}", HumanCount(*count as u64))).collect()
 }
 

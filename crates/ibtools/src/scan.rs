@@ -40,6 +40,8 @@ pub(crate) fn rules(scan: &Scan) -> Result<DirOptions> {
         exclude_if_present: scan.exclude_if_present.clone(),
         one_file_system: scan.one_file_system,
         max_file_len: scan.exclude_larger_than,
+        // What a user does not name is backed up, also work in `.git/` that is nowhere else.
+        default_excludes: Vec::new(),
         only: scan.files_from.as_deref().map_or(Ok(Vec::new()), |from| listed(from, scan.from0))?,
         ..DirOptions::default()
     })
@@ -111,7 +113,8 @@ pub(crate) fn warn_of_problems(index: &DirIndex, console: &Console) {
                 console.warn(format_args!("{path} cannot be read: {detail}"))
             }
             ProblemKind::Unstable => console.warn(format_args!("{path} is unstable: {detail}")),
-            ProblemKind::Unsupported => console.warn(format_args!("{path} is left out: {detail}")),
+            // A socket is there each night, and nothing is to be done about it: the summary counts it.
+            ProblemKind::Unsupported => {}
             ProblemKind::Attributes => console.warn(format_args!("{path}: {detail}")),
             ProblemKind::Changing => console.warn(format_args!(
                 "{path} changed while it was stored: it is kept as it was read"

@@ -37,8 +37,7 @@ const GLOBAL: &str = "Options of every command";
 
 const PATTERNS: &str = "\
 Patterns are those of .gitignore: `*.o` at any depth, `/build` at the top, `cache/` for directories alone, \
-`!keep.o` to take back. They begin at DIR, also those of --exclude-from. .git/, .hg/ and .svn/ are left out \
-unless taken back: --exclude '!.git/'";
+`!keep.o` to take back. They begin at DIR, also those of --exclude-from.";
 
 /// Incremental backups: index a directory, pack what changed into one archive, apply it elsewhere
 #[derive(Debug, Parser)]
