@@ -15,7 +15,7 @@ use crate::args::BackupArgs;
 use crate::changes::Totals;
 use crate::console::{Console, number_of, shown};
 use crate::files::check_local;
-use crate::index::problems;
+use crate::index::remarks;
 use crate::json::{self, object, put_file};
 use crate::scan;
 use crate::source::no_store;
@@ -134,7 +134,7 @@ fn say(args: &BackupArgs, report: &BackupReport, console: &mut Console) -> Resul
     let (store, total) = (shown(&args.store), HumanBytes(*store_bytes));
     let took = console.took();
     let total = format!("{store}: {}, {total}, in {took}", number_of(*snapshots, "snapshot"));
-    let problems = problems(index);
+    let remarks = remarks(index);
     let Some(made) = made else {
         if !args.tag.is_empty() {
             console.warn(format_args!(
@@ -142,7 +142,7 @@ fn say(args: &BackupArgs, report: &BackupReport, console: &mut Console) -> Resul
             ));
         }
         console.document(document)?;
-        console.line(format_args!("nothing changed since {snapshot}{problems}"))?;
+        console.line(format_args!("nothing changed since {snapshot}{remarks}"))?;
         return console.line(total);
     };
     let name = Name::Archive(made.archive).to_string();
@@ -157,6 +157,6 @@ fn say(args: &BackupArgs, report: &BackupReport, console: &mut Console) -> Resul
     ]));
     console.document(document)?;
     let [archive, index] = [made.archive_bytes, made.index_bytes].map(HumanBytes);
-    console.line(format_args!("{name} ({archive}, index {index}): {totals}{problems}"))?;
+    console.line(format_args!("{name} ({archive}, index {index}): {totals}{remarks}"))?;
     console.line(total)
 }

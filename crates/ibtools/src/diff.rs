@@ -16,7 +16,7 @@ use crate::args::DiffArgs;
 use crate::changes::Totals;
 use crate::console::{Console, Ticker, shown};
 use crate::files::{self, Counted};
-use crate::index::problems;
+use crate::index::remarks;
 use crate::json::{self, object, put_file};
 use crate::output::Output;
 use crate::scan;
@@ -53,8 +53,8 @@ pub(crate) fn run(args: &DiffArgs, console: &mut Console) -> Result<Answer> {
     console.document(document)?;
     if !outputs.archive.is_standard_output() {
         let (archive, len) = (shown(&written.archive), HumanBytes(written.len));
-        let (totals, problems) = (written.totals, problems(&index));
-        console.line(format_args!("{archive} ({len}): {totals}{problems}"))?;
+        let (totals, remarks) = (written.totals, remarks(&index));
+        console.line(format_args!("{archive} ({len}): {totals}{remarks}"))?;
     }
     Ok(Answer::Yes)
 }

@@ -35,11 +35,11 @@ pub(crate) fn run(args: &IndexArgs, console: &mut Console) -> Result<Answer> {
     put_file(&mut document, "index", &args.output);
     console.document(document)?;
     let (output, len) = (shown(&args.output), HumanBytes(files::len(&args.output)));
-    console.line(format_args!("{output} ({len}): {totals}{}", problems(&index)))?;
+    console.line(format_args!("{output} ({len}): {totals}{}", remarks(&index)))?;
     Ok(if scan::has_corrupt(&index) { Answer::No } else { Answer::Yes })
 }
 
-/// What a summary says of problems, and of what is left out: nothing when there are none.
+/// What a summary says of problems: nothing when there are none.
 pub(crate) fn problems(index: &DirIndex) -> String {
     let kinds = [
         (ProblemKind::Unreadable, "unreadable"),
@@ -53,9 +53,16 @@ pub(crate) fn problems(index: &DirIndex) -> String {
     let counted = kinds.map(|(kind, words)| {
         (index.problems().iter().filter(|problem| problem.kind == kind).count(), words)
     });
-    let left_out = (index.excluded().len(), "left out by rules");
-    let there = counted.iter().chain([&left_out]).filter(|(count, _)| *count > 0);
+    let there = counted.iter().filter(|(count, _)| *count > 0);
     there.map(|(count, words)| format!("; {} {words}", HumanCount(*count as u64))).collect()
+}
+
+/// What a summary says of what is not as it should be, and of what rules left out. A directory counts once.
+pub(crate) fn remarks(index: &DirIndex) -> String {
+    match index.excluded().len() as u64 {
+        0 => problems(index),
+        count => format!("{}; {} left out by rules", problems(index), HumanCount(count)),
+    }
 }
 
 /// What an index consists of.

@@ -138,7 +138,8 @@ fn what_no_backup_has_is_not_removed() {
     };
     write_others("tree");
     UnixListener::bind(place.path("tree/dir/socket")).unwrap();
-    let backup = "backup --init tree store --exclude cache/ --exclude *.o --exclude .git/ --exclude-caches";
+    let backup =
+        "backup --init tree store --exclude cache/ --exclude *.o --exclude .git/ --exclude-caches";
     assert_eq!(place.ibtools(backup).code, Some(0));
     place.write("tree/file", "another");
     place.write("tree/gone/file", "this one goes");
