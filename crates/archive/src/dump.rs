@@ -39,7 +39,7 @@ impl Snapshot {
                 write_padded(&mut out, &records)?;
             }
             write(&mut out, &mut { header })?;
-            if entry.node.len() > 0 {
+            if !entry.node.is_empty() {
                 self.write_content(&mut reader, entry.path, &mut out, progress)?;
             }
         }

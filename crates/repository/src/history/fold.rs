@@ -49,11 +49,11 @@ impl History {
                 };
                 match fold.step(snapshot, &snapshots, &mut runs) {
                     Ok(()) => break,
-                    Err((archive, error)) if is_damage(&error, &last) || is_gone(&error) => {
-                        snapshots = snapshots.without([&archive]);
-                        skipped.push(Skipped { archive, error });
+                    Err(failed) if is_damage(&failed.error, &last) || is_gone(&failed.error) => {
+                        snapshots = snapshots.without([&failed.archive]);
+                        skipped.push(*failed);
                     }
-                    Err((_, error)) => return Err(error),
+                    Err(failed) => return Err(failed.error),
                 }
             }
         }
@@ -109,10 +109,10 @@ impl<'w> Fold<'w> {
         snapshot: SnapshotId,
         snapshots: &Snapshots,
         runs: &mut impl Runs,
-    ) -> Result<(), (ArchiveName, Error)> {
+    ) -> Result<(), Box<Skipped>> {
         let Some(last) = snapshots.last_to(snapshot) else { return Ok(()) };
         let (name, since) = (last.name, last.name.since);
-        let failed = |error| (name, error);
+        let failed = |error| Box::new(Skipped { archive: name, error });
         let run = runs.get(&name, snapshots, snapshot).map_err(failed)?;
         check_base(&run, &name, since.and_then(|since| self.ids.get(&since)).copied())
             .map_err(failed)?;
@@ -145,7 +145,7 @@ impl<'w> Fold<'w> {
         snapshot: SnapshotId,
         snapshots: &Snapshots,
         runs: &mut impl Runs,
-    ) -> Result<Tree, (ArchiveName, Error)> {
+    ) -> Result<Tree, Box<Skipped>> {
         if let Some((start, tree)) = &self.start
             && *start == snapshot
         {
@@ -156,7 +156,7 @@ impl<'w> Fold<'w> {
             let name = archive.name;
             let run = runs.get(&name, snapshots, name.to);
             let done = run.and_then(|run| self.apply(&run, &name, &mut tree));
-            done.map_err(|error| (name, error))?;
+            done.map_err(|error| Box::new(Skipped { archive: name, error }))?;
         }
         self.start = Some((snapshot, tree.clone()));
         Ok(tree)

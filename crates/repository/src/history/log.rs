@@ -11,7 +11,7 @@ use super::runs::{Run, Runs, ahead};
 use super::{Came, Version};
 use crate::chains::{Skipped, is_damage, is_gone};
 use crate::error::{Error, Result};
-use crate::store::{self, ArchiveName, SnapshotId, Snapshots, Store};
+use crate::store::{self, ArchiveName, SnapshotId, Snapshots, Store, StoredArchive};
 
 /// What was found in each archive.
 #[derive(Default)]
@@ -31,9 +31,10 @@ pub(super) fn log(store: &dyn Store, snapshots: Snapshots, path: &RelPath) -> Re
     let (found, asked) = loop {
         match look_back(store, &usable, path) {
             Ok(found) => break found,
-            Err((archive, error)) => {
-                let last = usable.archives().iter().find(|it| it.name == archive).copied();
-                if !is_gone(&error) && !last.is_some_and(|last| is_damage(&error, &last)) {
+            Err(failed) => {
+                let Skipped { archive, error } = *failed;
+                let stored = StoredArchive { name: archive, size: 0 };
+                if !is_gone(&error) && !is_damage(&error, &stored) {
                     return Err(error);
                 }
                 usable = usable.without([&archive]);
@@ -52,7 +53,7 @@ fn look_back(
     store: &dyn Store,
     snapshots: &Snapshots,
     path: &RelPath,
-) -> Result<(Found, BTreeSet<RelPath>), (ArchiveName, Error)> {
+) -> Result<(Found, BTreeSet<RelPath>), Box<Skipped>> {
     let mut asked = BTreeSet::from([path.clone()]);
     let (mut found, mut opened) = (Found::default(), HashMap::new());
     let order: Vec<SnapshotId> = snapshots.restorable().rev().collect();
@@ -68,7 +69,10 @@ fn look_back(
             let changes = look_up(&archive, &mut asked)?;
             Ok(Run::of(&archive, changes))
         });
-        found.0.insert(last.name, run.map_err(|error| (last.name, error))?);
+        found.0.insert(
+            last.name,
+            run.map_err(|error| Box::new(Skipped { archive: last.name, error }))?,
+        );
     }
     Ok((found, asked))
 }
