@@ -2,8 +2,12 @@
 
 use rayon::prelude::*;
 use rsync_core::Digest;
+use std::cell::RefCell;
+use std::io;
+
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
+use zstd::bulk::Decompressor;
 
 use crate::{List, MAX_SECTION_LEN, SectionError, codec};
 
@@ -55,9 +59,7 @@ impl Seal {
         }
         let raw = match self.packing {
             Packing::Stored => stored,
-            Packing::Zstd => {
-                zstd::bulk::decompress(&stored, raw_len).map_err(|error| error.to_string())?
-            }
+            Packing::Zstd => decompressed(&stored, raw_len).map_err(|error| error.to_string())?,
             Packing::Masked => match stored.split_first_chunk() {
                 Some((key, rest)) => masked(rest.to_vec(), *key),
                 None => return Err("it has no key".to_owned()),
@@ -86,6 +88,21 @@ fn checked_len(raw: &[u8]) -> Result<u64, SectionError> {
         }
         len => Ok(len as u64),
     }
+}
+
+thread_local! {
+    /// To make one costs more than to unpack a small section, and archives have many of these.
+    static UNPACKER: RefCell<Option<Decompressor<'static>>> = const { RefCell::new(None) };
+}
+
+fn decompressed(stored: &[u8], raw_len: usize) -> io::Result<Vec<u8>> {
+    UNPACKER.with_borrow_mut(|kept| {
+        let unpacker = match kept {
+            Some(unpacker) => unpacker,
+            none => none.insert(Decompressor::new()?),
+        };
+        unpacker.decompress(stored, raw_len)
+    })
 }
 
 fn compressed(raw: &[u8]) -> Result<Vec<u8>, SectionError> {

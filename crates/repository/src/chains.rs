@@ -5,6 +5,7 @@ use std::collections::{HashSet, VecDeque};
 use std::io;
 
 use archive::Archive;
+use rayon::prelude::*;
 
 use crate::Repository;
 use crate::error::{Error, Result};
@@ -270,9 +271,11 @@ pub(crate) fn open(
 ) -> Result<Vec<Archive>, Box<(Fault, Error)>> {
     let mut archives: Vec<Archive> = Vec::with_capacity(chain.len());
     let mut before: Option<ArchiveName> = None;
-    for StoredArchive { name, .. } in chain {
+    let opened =
+        chain.par_iter().map(|StoredArchive { name, .. }| store::open_archive(store, name));
+    for (StoredArchive { name, .. }, opened) in chain.iter().zip(opened.collect::<Vec<_>>()) {
         let failed = |error| Box::new((Fault::All(*name), error));
-        let archive = store::open_archive(store, name).map_err(failed)?;
+        let archive = opened.map_err(failed)?;
         match before.zip(archives.last()) {
             None if !archive.is_full() => {
                 return Err(failed(Error::NoFull { archive: archive.path().to_path_buf() }));
