@@ -28,7 +28,7 @@ pub(crate) use self::tree::*;
 const STATUS: &str = "\
 `ibtools VERB --help` has examples of each.
 
-Exit status: 0 done, 1 the answer is no (compare: something differs; verify: damage; apply --status: an apply is \
+Exit status: 0 done, 1 the answer is no (compare: something differs; find: nothing matches; verify: damage; apply --status: an apply is \
 unfinished; --verify, --strict: something is amiss; --skip-obstacles: something was skipped), 2 failure.";
 
 /// What the option `--store` is called here: the verbs have a `store` of their own.

@@ -162,19 +162,18 @@ impl<'w> Fold<'w> {
         Ok(tree)
     }
 
-    /// Changes `tree` as `run` says.
+    /// Changes `tree` as `run` says; not at all when that fails.
     fn apply(&mut self, run: &Run, name: &ArchiveName, tree: &mut Tree) -> Result<Done> {
         let mut done = Done::default();
+        let trees = run.changes.iter().filter_map(Change::moved_tree);
+        let trees: Vec<_> = trees.map(|moved| (moved, below(tree, moved.from))).collect();
+        let paths: usize = trees.iter().map(|(_, below)| below.len()).sum();
+        self.moved = self.moved.saturating_add(paths as u64);
+        if self.moved > FREE_MOVES.saturating_add(self.stored / BYTES_PER_MOVE) {
+            return Err(too_many_moves(name));
+        }
         let mut arriving: Vec<(RelPath, Arc<Standing>)> = Vec::new();
-        for moved in run.changes.iter().filter_map(Change::moved_tree) {
-            let below = (Bound::Excluded(moved.from), Bound::Unbounded);
-            let below = tree.range::<RelPath, _>(below).map(|(path, _)| path);
-            let below: Vec<RelPath> =
-                below.take_while(|path| path.is_below(moved.from)).cloned().collect();
-            self.moved = self.moved.saturating_add(below.len() as u64);
-            if self.moved > FREE_MOVES.saturating_add(self.stored / BYTES_PER_MOVE) {
-                return Err(too_many_moves(name));
-            }
+        for (moved, below) in trees {
             for from in below {
                 let Some(mut standing) = tree.remove(&from) else { continue };
                 if let Node::HardLink { to } = &standing.node
@@ -289,6 +288,13 @@ impl Done {
         self.to.entry(from.clone()).or_insert_with(|| to.clone());
         self.from.insert(to, (from, true));
     }
+}
+
+/// The paths in `tree` below `dir`.
+fn below(tree: &Tree, dir: &RelPath) -> Vec<RelPath> {
+    let after = (Bound::Excluded(dir), Bound::Unbounded);
+    let after = tree.range::<RelPath, _>(after).map(|(path, _)| path);
+    after.take_while(|path| path.is_below(dir)).cloned().collect()
 }
 
 /// Whether a content is made of what stood at `base`.
