@@ -103,6 +103,12 @@ impl Archive {
         self.0.end.end
     }
 
+    /// How many bytes of the tar its contents take up, headers and padding included.
+    pub fn contents_len(&self) -> u64 {
+        let blocks = self.0.layout.blocks.iter();
+        blocks.fold(0, |len, block| len + (block.contents.end - block.contents.start))
+    }
+
     /// Whether this is a full backup: its diff starts from nothing.
     pub fn is_full(&self) -> bool {
         self.base() == DirIndex::empty().tree_id()

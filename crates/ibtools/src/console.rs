@@ -1,29 +1,28 @@
 //! What a person or a script gets to see: text or JSON on standard output; warnings, errors and
-//! progress on standard error. Knows nothing of what is said.
+//! how far the work is on standard error. Knows nothing of what is said.
 
 use std::ffi::OsStr;
 use std::fmt::Display;
-use std::io::{self, BufWriter, ErrorKind, IsTerminal, Read, StdoutLock, Write};
+use std::io::{self, BufWriter, ErrorKind, Read, StdoutLock, Write};
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
-use std::sync::Arc;
-use std::sync::mpsc::{self, RecvTimeoutError, Sender};
-use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
-use incremental_backups_tools::{Progress, dirindex};
-use indicatif::{HumanBytes, HumanCount, ProgressBar, ProgressStyle};
+use incremental_backups_tools::dirindex;
+use indicatif::HumanCount;
 use serde_json::Value;
 
 use crate::args::Global;
 use crate::json;
+use crate::progress::{Style, Ticker};
 
 /// Where the verbs say what they have to say.
 pub(crate) struct Console {
     json: bool,
     quiet: bool,
     out: BufWriter<StdoutLock<'static>>,
+    style: Style,
     began: Instant,
     /// Whoever read standard output has gone (`ibtools show … | head`).
     unread: bool,
@@ -32,13 +31,9 @@ pub(crate) struct Console {
 impl Console {
     pub(crate) fn new(global: &Global) -> Console {
         let out = BufWriter::with_capacity(64 << 10, io::stdout().lock());
-        Console {
-            json: global.json,
-            quiet: global.quiet,
-            out,
-            began: Instant::now(),
-            unread: false,
-        }
+        let Global { json, quiet, progress, .. } = *global;
+        let style = Style::of(progress, json || quiet);
+        Console { json, quiet, style, out, began: Instant::now(), unread: false }
     }
 
     /// How long the verb has been at work, in seconds with one decimal.
@@ -113,73 +108,10 @@ impl Console {
         complain(&format!("warning: {text}"));
     }
 
-    /// Shows on a terminal, until the ticker is dropped, how far `progress` is. `total` is the
-    /// number of bytes to come, if it is known.
+    /// Shows, until the ticker is dropped, how far the work is that begins as `doing`. `total` is the number of bytes to
+    /// come, if it is known.
     pub(crate) fn ticker(&self, doing: &'static str, total: Option<u64>) -> Ticker {
-        let progress = Arc::new(Progress::default());
-        let shown = !self.json && !self.quiet && io::stderr().is_terminal();
-        let watcher = || {
-            let (stop, stopped) = mpsc::channel();
-            let watched = Arc::clone(&progress);
-            let watch = move || {
-                // A message wider than the terminal is cut.
-                let style = ProgressStyle::with_template("{spinner} {wide_msg}");
-                let style = style.unwrap_or_else(|_| ProgressStyle::default_spinner());
-                let bar = ProgressBar::new_spinner().with_style(style);
-                while stopped.recv_timeout(TICK) == Err(RecvTimeoutError::Timeout) {
-                    bar.set_message(status(doing, &watched, total));
-                    bar.tick();
-                }
-                bar.finish_and_clear();
-            };
-            // Where no thread is to be had the work goes on unseen.
-            Some((stop, std::thread::Builder::new().spawn(watch).ok()?))
-        };
-        let thread = if shown { watcher() } else { None };
-        Ticker { progress, thread }
-    }
-}
-
-const TICK: Duration = Duration::from_millis(100);
-
-fn status(doing: &str, progress: &Progress, total: Option<u64>) -> String {
-    let mut text = doing.to_owned();
-    if progress.items() > 0 {
-        text.push_str(&format!(", {} entries", HumanCount(progress.items())));
-    }
-    text.push_str(&format!(", {}", HumanBytes(progress.bytes())));
-    if let Some(total) = total.filter(|&total| total > 0) {
-        let percent = u128::from(progress.bytes()) * 100 / u128::from(total);
-        text.push_str(&format!(" of {} ({} %)", HumanBytes(total), percent.min(100)));
-    }
-    let in_hand = progress.in_hand();
-    if !in_hand.is_empty() {
-        text.push_str(": ");
-        text.push_str(&dirindex::escape(&in_hand));
-    }
-    text
-}
-
-/// A line on the terminal that says how far the work is; gone when dropped.
-pub(crate) struct Ticker {
-    progress: Arc<Progress>,
-    thread: Option<(Sender<()>, JoinHandle<()>)>,
-}
-
-impl Ticker {
-    /// The counters that are shown.
-    pub(crate) fn progress(&self) -> &Arc<Progress> {
-        &self.progress
-    }
-}
-
-impl Drop for Ticker {
-    fn drop(&mut self) {
-        if let Some((stop, thread)) = self.thread.take() {
-            drop(stop);
-            // A panic in it has been reported by itself, and only the display is lost.
-            drop(thread.join());
-        }
+        Ticker::new(self.style, doing, total)
     }
 }
 
@@ -256,18 +188,5 @@ mod tests {
         let named = tempfile::tempfile_in("/proc/self/none").unwrap_err();
         assert_eq!(wording(&named), "No such file or directory");
         assert_eq!(wording(&io::Error::other("no luck (yet)")), "no luck (yet)");
-    }
-
-    #[test]
-    fn how_far_the_work_is() {
-        let progress = Progress::default();
-        assert_eq!(status("reading", &progress, None), "reading, 0 B");
-        progress.add_bytes(3 << 20);
-        assert_eq!(
-            status("reading", &progress, Some(4 << 20)),
-            "reading, 3.00 MiB of 4.00 MiB (75 %)"
-        );
-        progress.set_in_hand(b"dir/\x1b[2Jfile");
-        assert_eq!(status("reading", &progress, Some(0)), "reading, 3.00 MiB: dir/\\0033[2Jfile");
     }
 }

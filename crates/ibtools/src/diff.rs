@@ -14,11 +14,12 @@ use indicatif::HumanBytes;
 use crate::Answer;
 use crate::args::DiffArgs;
 use crate::changes::Totals;
-use crate::console::{Console, Ticker, shown};
+use crate::console::{Console, shown};
 use crate::files::{self, Counted};
 use crate::index::remarks;
 use crate::json::{self, object, put_file};
 use crate::output::Output;
+use crate::progress::Ticker;
 use crate::scan;
 
 /// `ibtools diff`

@@ -25,6 +25,7 @@ mod mount;
 mod output;
 mod paths;
 mod pattern;
+mod progress;
 mod prune;
 mod restore;
 mod rsync;

@@ -138,7 +138,7 @@ pub use dirindex::{
     Dir, DirIndex, DirOptions, Entry, Meta, Node, Problem, ProblemKind, RelPath, ScanOptions, Time,
     TreeId, Xattr,
 };
-pub use rsync_core::{Digest, Progress, Signature, SignatureOptions};
+pub use rsync_core::{Digest, Progress, Signature, SignatureOptions, Stage, Total};
 
 /// The example of the repository's front page, compiled.
 #[cfg(doctest)]

@@ -14,6 +14,7 @@ use std::time::Instant;
 use archive::{ArchiveOptions, DiffData, Packed};
 use diffindex::{Class, DiffIndex, Signatures};
 use dirindex::{Dir, DirIndex, FileId, ScanOptions};
+use rsync_core::Total;
 
 use self::base::{Indexes, Newest, is_index_damage, newest};
 use crate::Repository;
@@ -210,6 +211,11 @@ impl Work<'_> {
         let started = Cell::new(SnapshotId::now());
         let scan = |again: Option<&DirIndex>| {
             started.set(SnapshotId::now());
+            if let Some(progress) = &options.scan.progress {
+                let before =
+                    indexes.newest().map(|index| Total::Items(index.records().len() as u64));
+                progress.begin("scanning", before);
+            }
             let keep = Some(Arc::clone(&base));
             let provisional = !options.refuse_changing;
             let barred = store.directory();
@@ -231,6 +237,11 @@ impl Work<'_> {
             let snapshot = put_index(store, files, index, started.get())?;
             if unchanged {
                 return Ok((None, None));
+            }
+            if let Some(progress) = &options.archive.progress {
+                let stored = diff.changes().iter().filter(|it| it.stored_content().is_some());
+                let lens = stored.filter_map(|change| Some(change.new.as_ref()?.node.len()));
+                progress.begin("packing", Some(Total::Bytes(lens.fold(0, u64::saturating_add))));
             }
             let format = options.archive.format.unwrap_or_default();
             let clock = Some(started.get()).filter(|clock| *clock != snapshot);

@@ -95,7 +95,7 @@ pub use delta::{
 pub use digest::{Digest, ParseDigestError};
 pub use error::{Error, Result};
 pub use file_bytes::{FileBytes, MAP_FROM};
-pub use progress::{Cancelled, Progress};
+pub use progress::{Cancelled, Progress, Stage, Total};
 pub use signature::{
     Block, MAX_BLOCK_LEN, Shape, Signature, SignatureFault, SignatureOptions, StrongHash, WeakSum,
     block_len_for,

@@ -14,6 +14,51 @@ pub struct Progress {
     items: AtomicU64,
     current_item: Mutex<Vec<u8>>,
     cancelled: AtomicBool,
+    stage: Mutex<Stage>,
+}
+
+/// A part of the work that is counted by itself.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Stage {
+    /// What is being done, such as `packing`; empty when the worker does not say.
+    pub doing: &'static str,
+    /// How much of it there is, if that is known.
+    pub total: Option<Total>,
+    /// How many bytes were counted in it so far.
+    pub bytes: u64,
+    /// How many items were.
+    pub items: u64,
+    /// Which part of the work it is: from 0 to 1 if it is all of it, or if nobody knows.
+    pub from: f64,
+    /// Where that part ends.
+    pub to: f64,
+}
+
+impl Default for Stage {
+    fn default() -> Stage {
+        Stage { doing: "", total: None, bytes: 0, items: 0, from: 0.0, to: 1.0 }
+    }
+}
+
+/// How much there is to do.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Total {
+    /// So many bytes.
+    Bytes(u64),
+    /// So many items.
+    Items(u64),
+}
+
+impl Stage {
+    /// How much of the work is done, from 0 to 1. `None` when that is not known. A total may have been guessed too low.
+    pub fn fraction(&self) -> Option<f64> {
+        let (done, total) = match self.total? {
+            Total::Bytes(total) => (self.bytes, total),
+            Total::Items(total) => (self.items, total),
+        };
+        let own = if total == 0 { 1.0 } else { (done as f64 / total as f64).min(1.0) };
+        Some(self.from + (self.to - self.from) * own)
+    }
 }
 
 /// The work was stopped by [`Progress::cancel`].
@@ -53,6 +98,32 @@ impl Progress {
             current_item.clear();
             current_item.extend_from_slice(name);
         }
+    }
+    /// Begins a stage. The counters go on; what is counted from now on is counted in it.
+    pub fn begin(&self, doing: &'static str, total: Option<Total>) {
+        self.begin_part(doing, total, 0, 1, 1);
+    }
+    /// Begins a stage that is a part of the work: all of it is `whole`, of which `done` is done, and this part is `part`.
+    pub fn begin_part(
+        &self,
+        doing: &'static str,
+        total: Option<Total>,
+        done: u64,
+        part: u64,
+        whole: u64,
+    ) {
+        let share = |n: u64| (n as f64 / whole.max(1) as f64).min(1.0);
+        let (from, to) = (share(done), share(done.saturating_add(part)));
+        let (bytes, items) = (self.bytes(), self.items());
+        let mut stage = self.stage.lock().unwrap_or_else(PoisonError::into_inner);
+        *stage = Stage { doing, total, bytes, items, from, to };
+    }
+    /// The stage that the work is in, with what was done in it.
+    pub fn stage(&self) -> Stage {
+        let began = *self.stage.lock().unwrap_or_else(PoisonError::into_inner);
+        let bytes = self.bytes().saturating_sub(began.bytes);
+        let items = self.items().saturating_sub(began.items);
+        Stage { bytes, items, ..began }
     }
     /// Asks the work to stop. It ends with [`Cancelled`].
     pub fn cancel(&self) {

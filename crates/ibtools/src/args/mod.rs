@@ -13,7 +13,7 @@ mod values;
 
 use std::path::PathBuf;
 
-use clap::{Parser, Subcommand};
+use clap::{Parser, Subcommand, ValueEnum};
 
 pub(crate) use self::blocks::*;
 pub(crate) use self::generated::*;
@@ -66,11 +66,28 @@ pub(crate) struct Global {
     #[arg(long, global = true, help_heading = GLOBAL, value_name = "PROFILE")]
     #[arg(env = "IBTOOLS_PROFILE", hide_env_values = true)]
     pub(crate) profile: Option<PathBuf>,
+    /// Show how far the work is, on standard error
+    #[arg(long, global = true, help_heading = GLOBAL, value_name = "HOW", value_enum, default_value = "auto")]
+    #[arg(env = "IBTOOLS_PROGRESS", hide_env_values = true)]
+    pub(crate) progress: Shown,
     /// Use this many threads [default: one for each processor]
     #[arg(long, global = true, help_heading = GLOBAL, value_name = "N")]
     #[arg(env = "IBTOOLS_THREADS", hide_env_values = true)]
     #[arg(value_parser = clap::value_parser!(u16).range(1..=1024))]
     pub(crate) threads: Option<u16>,
+}
+
+/// How progress is shown.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Shown {
+    /// On a terminal as text, else not
+    Auto,
+    /// As text; without a terminal a line each ten seconds
+    Text,
+    /// As a line of JSON each second
+    Json,
+    /// Not at all
+    None,
 }
 
 #[derive(Debug, Subcommand)]

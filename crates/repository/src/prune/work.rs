@@ -9,6 +9,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use archive::{Archive, ArchiveOptions, DiffData, Labels, Snapshot};
 use diffindex::{Change, Content, Signatures};
 use dirindex::{DirIndex, RelPath, TreeId};
+use rsync_core::Total;
 
 use super::{Edge, Plan, Squashed};
 use crate::chains::{is_damage, is_full};
@@ -206,6 +207,15 @@ impl<'a> Work<'a> {
         let (data, labels) = self.parts_as_one(parts, before)?;
         let (format, signatures) = (Some(name.format), Signatures::None);
         let options = ArchiveOptions { format, signatures, labels, ..self.options.clone() };
+        if let Some(progress) = &self.options.progress {
+            // Each is written and then read again.
+            let lens =
+                data.diff().changes().iter().filter(|change| change.stored_content().is_some());
+            let lens = lens.filter_map(|change| Some(change.new.as_ref()?.node.len()));
+            let total = lens.fold(0u64, |total, len| total.saturating_add(len.saturating_mul(2)));
+            let (made, left) = (self.done.squashed.len() as u64, self.to_make.len() as u64);
+            progress.begin_part("squashing", Some(Total::Bytes(total)), made, 1, made + left);
+        }
         let put =
             store::put(self.store, Name::Archive(name), |out| Ok(data.repack_to(out, &options)?));
         put.map(drop)

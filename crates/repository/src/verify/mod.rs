@@ -8,7 +8,7 @@ use std::collections::{BTreeMap, HashSet};
 
 use archive::Archive;
 use dirindex::{RelPath, TreeId};
-use rsync_core::Progress;
+use rsync_core::{Progress, Total};
 
 use self::reached::{Reached, Start};
 use self::step::{Found, State};
@@ -132,6 +132,7 @@ fn verify_listed(
     let starts = snapshots.archives().iter().enumerate();
     let last_use: BTreeMap<SnapshotId, usize> =
         starts.filter_map(|(number, archive)| Some((archive.name.since?, number))).collect();
+    let (mut done, whole) = (0, snapshots.archives().iter().map(|stored| stored.size).sum());
     for (number, &stored) in snapshots.archives().iter().enumerate() {
         let (to, since) = (stored.name.to, stored.name.since);
         let mut before = None;
@@ -140,6 +141,11 @@ fn verify_listed(
                 let is_last = since.is_some_and(|since| last_use.get(&since) == Some(&number));
                 let base = since.and_then(|since| reached.start(since, archive.base(), is_last));
                 before = base.as_ref().map(Start::as_before);
+                if let Some(progress) = progress {
+                    let total = Some(Total::Bytes(archive.contents_len()));
+                    progress.begin_part("verifying", total, done, stored.size, whole);
+                }
+                done += stored.size;
                 let mut verified = step::verify(&archive, base.map(|base| base.state), progress)?;
                 let (expected, found) = (ids.get(&to).copied(), archive.result());
                 if let Some(expected) = expected.filter(|expected| *expected != found) {
