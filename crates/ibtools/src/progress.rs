@@ -121,27 +121,34 @@ struct Clock {
     began: Instant,
     doing: &'static str,
     since: Instant,
+    /// How many bytes were counted before.
+    before: u64,
 }
 
 impl Clock {
     fn new() -> Clock {
         let now = Instant::now();
-        Clock { began: now, doing: "", since: now }
+        Clock { began: now, doing: "", since: now, before: 0 }
     }
 
     fn read(&mut self, progress: &Progress) -> Reading {
         let stage = progress.stage();
         if stage.doing != self.doing {
             (self.doing, self.since) = (stage.doing, Instant::now());
+            self.before = progress.bytes().saturating_sub(stage.bytes);
         }
-        let current = progress.in_hand();
-        Reading { stage, current, total: self.began.elapsed(), elapsed: self.since.elapsed() }
+        // It may have several parts.
+        let bytes = progress.bytes().saturating_sub(self.before);
+        let (total, elapsed) = (self.began.elapsed(), self.since.elapsed());
+        Reading { stage, bytes, current: progress.in_hand(), total, elapsed }
     }
 }
 
 /// How far the work is at a moment.
 struct Reading {
     stage: Stage,
+    /// How many bytes were counted since it is what it is now.
+    bytes: u64,
     current: Vec<u8>,
     /// Since the work began.
     total: Duration,
@@ -161,8 +168,7 @@ impl Reading {
     /// Bytes in a second.
     fn rate(&self) -> Option<u64> {
         let seconds = self.elapsed.as_secs_f64();
-        (self.elapsed >= SETTLED && self.stage.bytes > 0)
-            .then(|| (self.stage.bytes as f64 / seconds) as u64)
+        (self.elapsed >= SETTLED && self.bytes > 0).then(|| (self.bytes as f64 / seconds) as u64)
     }
 
     fn left(&self) -> Option<Duration> {
@@ -235,7 +241,8 @@ mod tests {
 
     fn reading(progress: &Progress, secs: u64) -> Reading {
         let elapsed = Duration::from_secs(secs);
-        Reading { stage: progress.stage(), current: progress.in_hand(), total: elapsed, elapsed }
+        let (stage, current) = (progress.stage(), progress.in_hand());
+        Reading { bytes: stage.bytes, stage, current, total: elapsed, elapsed }
     }
 
     #[test]
