@@ -66,7 +66,7 @@ pub(crate) struct Global {
     #[arg(long, global = true, help_heading = GLOBAL, value_name = "PROFILE")]
     #[arg(env = "IBTOOLS_PROFILE", hide_env_values = true)]
     pub(crate) profile: Option<PathBuf>,
-    /// Show how far the work is, on standard error
+    /// Show how far the work is, on standard error: as text, as lines of JSON, not at all, or as text on a terminal alone
     #[arg(long, global = true, help_heading = GLOBAL, value_name = "HOW", value_enum, default_value = "auto")]
     #[arg(env = "IBTOOLS_PROGRESS", hide_env_values = true)]
     pub(crate) progress: Shown,
@@ -77,16 +77,12 @@ pub(crate) struct Global {
     pub(crate) threads: Option<u16>,
 }
 
-/// How progress is shown.
+/// How progress is shown. (The variants have no help of their own: with it, clap writes all options in its long form.)
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub(crate) enum Shown {
-    /// On a terminal as text, else not
     Auto,
-    /// As text; without a terminal a line each ten seconds
     Text,
-    /// As a line of JSON each second
     Json,
-    /// Not at all
     None,
 }
 
