@@ -43,7 +43,6 @@ pub(crate) fn rules(scan: &Scan) -> Result<DirOptions> {
         // What a user does not name is backed up, also work in `.git/` that is nowhere else.
         default_excludes: Vec::new(),
         only: scan.files_from.as_deref().map_or(Ok(Vec::new()), |from| listed(from, scan.from0))?,
-        ..DirOptions::default()
     })
 }
 

@@ -13,7 +13,7 @@ use testing::noise;
 fn place() -> Place {
     let place = Place::new();
     for name in ["a", "b", "c"] {
-        place.write(&format!("tree/{name}"), &noise(u64::from(name.as_bytes()[0]), 1_500_000));
+        place.write(&format!("tree/{name}"), noise(u64::from(name.as_bytes()[0]), 1_500_000));
     }
     place.write("tree/small", b"small");
     fs::hard_link(place.path("tree/b"), place.path("tree/link")).unwrap();

@@ -57,15 +57,15 @@ fn files_that_change_after_the_scan_are_stored_as_they_are() {
     fs::create_dir(&tree).unwrap();
     let store = DirStore::create(at).unwrap();
     for night in 0..3u64 {
-        (0..40).for_each(|n| write(tree.join(n.to_string()), &noise(100 * night + n, 3000)));
-        write(tree.join("large"), &noise(night, 3 << 20));
+        (0..40).for_each(|n| write(tree.join(n.to_string()), noise(100 * night + n, 3000)));
+        write(tree.join("large"), noise(night, 3 << 20));
         let meddle = |turn| {
             assert!(turn < 3, "the tree is read again and again");
             if turn == 1 {
                 (0..40).for_each(|n| {
-                    write(tree.join(n.to_string()), &noise(7000 + 100 * night + n, 2000))
+                    write(tree.join(n.to_string()), noise(7000 + 100 * night + n, 2000))
                 });
-                write(tree.join("large"), &noise(700 + night, 2 << 20));
+                write(tree.join("large"), noise(700 + night, 2 << 20));
                 fs::remove_file(tree.join("5")).unwrap();
             }
         };
@@ -125,7 +125,7 @@ fn a_file_that_changes_is_left_where_that_is_wanted() {
     back_up(&tree, &store).unwrap();
     let before = snapshot(&tree);
     write(tree.join("hot"), b"scanned");
-    let meddle = |turn: usize| write(tree.join("hot"), &noise(turn as u64, 100 + turn));
+    let meddle = |turn: usize| write(tree.join("hot"), noise(turn as u64, 100 + turn));
     let options = BackupOptions { refuse_changing: true, ..Default::default() };
     let meddling = Meddling { inner: &store, meddle, puts: AtomicUsize::new(0) };
     write(tree.join("other"), b"1");

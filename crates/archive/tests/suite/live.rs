@@ -252,10 +252,10 @@ proptest! {
     ) {
         let name = |number: usize| format!("d{}/{number}", number % 3);
         let mut trees = Trees::new(
-            |root| (0..5).for_each(|n| write(root, &name(n), &text(n as u64, 40))),
+            |root| (0..5).for_each(|n| write(root, name(n), &text(n as u64, 40))),
             |root| {
                 for (n, &seed) in contents.iter().enumerate() {
-                    write(root, &name(n), &text(seed, 50));
+                    write(root, name(n), &text(seed, 50));
                 }
             },
         );
