@@ -155,8 +155,12 @@ fn files(paths: &[PathBuf], console: &mut Console) -> Result<(Object, bool)> {
 }
 
 fn problems(name: &dyn Display, verified: &Verified, console: &mut Console) -> Result<()> {
-    let mut problems = verified.problems.iter();
-    problems.try_for_each(|error| console.line(format_args!("{name}: {}", in_words(error))))
+    let name = format!("{name}: ");
+    verified.problems.iter().try_for_each(|error| {
+        let words = in_words(error);
+        // Most errors of an archive name it.
+        console.line(format_args!("{name}{}", words.strip_prefix(&name).unwrap_or(&words)))
+    })
 }
 
 /// Says what of a snapshot cannot be restored, if anything cannot.
