@@ -49,6 +49,23 @@ pub(crate) struct Layout {
 
 const TOO_MUCH: &str = "it declares more than any archive can hold";
 
+/// How long the content is that is stored for `change`, if any is. `deltas` has the lengths of its delta and of those after it.
+///
+/// # Errors
+/// When there is none left, in words.
+pub(crate) fn content_stored_len<'d>(
+    change: &Change,
+    deltas: &mut impl Iterator<Item = &'d u64>,
+) -> Result<Option<u64>, &'static str> {
+    match (change.stored_content(), &change.new) {
+        (Some(Content::Delta { .. }), _) => {
+            deltas.next().copied().map(Some).ok_or("it lists fewer deltas than the diff")
+        }
+        (Some(_), Some(new)) => Ok(Some(Node::len(&new.node))),
+        _ => Ok(None),
+    }
+}
+
 impl Layout {
     /// The layout of a stream that ends at `end`.
     ///
@@ -122,13 +139,7 @@ impl Layout {
         let mut deltas = self.deltas.get(block.deltas.clone()).unwrap_or_default().iter();
         let mut contents = Vec::new();
         for (number, change) in changes.iter().enumerate() {
-            let len = match (change.stored_content(), &change.new) {
-                (Some(Content::Delta { .. }), _) => {
-                    *deltas.next().ok_or("it lists fewer deltas than the diff")?
-                }
-                (Some(_), Some(new)) => Node::len(&new.node),
-                _ => continue,
-            };
+            let Some(len) = content_stored_len(change, &mut deltas)? else { continue };
             let entry = self.framing.body(at, len).ok_or(TOO_MUCH)?;
             contents.push(Placed { change: number, entry });
             at = entry.end;

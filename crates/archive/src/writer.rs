@@ -10,6 +10,7 @@ use rsync_core::Progress;
 
 use crate::codec::Packer;
 use crate::frames::{Frame, FrameWriter, check_of};
+use crate::layout::content_stored_len;
 use crate::open::{DIFF, PATHS};
 use crate::ordered_pool::OrderedPool;
 use crate::table::{BlockRow, Head, Table, Trailer};
@@ -162,12 +163,9 @@ fn rows(encoded: &Encoded<'_>, deltas: &[u64], framing: Framing) -> Result<Vec<B
     let row = |(changes, seal): (&[Change], Seal)| {
         let (mut contents, before) = (0, deltas.len());
         for change in changes {
-            let len = match (change.stored_content(), &change.new) {
-                (Some(Content::Delta { .. }), _) => deltas.next().copied(),
-                (Some(_), Some(new)) => Some(new.node.len()),
-                _ => continue,
+            let Some(len) = content_stored_len(change, &mut deltas).map_err(wrong)? else {
+                continue;
             };
-            let len = len.ok_or_else(|| wrong("a delta was not written"))?;
             let entry = framing.body(contents, len).ok_or_else(|| wrong(TOO_LONG))?;
             contents = entry.end;
         }

@@ -18,7 +18,7 @@ use indicatif::{HumanBytes, HumanCount};
 use serde_json::Value;
 
 use crate::Answer;
-use crate::args::ApplyArgs;
+use crate::args::{ApplyArgs, How};
 use crate::changes::Totals;
 use crate::console::{Console, is_dash, shown};
 use crate::files;
@@ -65,7 +65,7 @@ fn run_stream(args: &ApplyArgs, path: &Path, console: &mut Console) -> Result<An
     let (diff, full) = (stream.diff().clone(), stream.diff().is_full());
     let applied = in_dir(args, full, diff.top_mode(), || {
         let ticker = console.ticker("applying", Some(Totals::of(&diff).content()));
-        let applied = apply_stream(&args.dir, stream, &options(args, ticker.progress()));
+        let applied = apply_stream(&args.dir, stream, &counting(args, ticker.progress()));
         applied.map_err(|error| explained(error, args, path))
     })?;
     report(args, &[Link::new(path, &diff)], &(0, applied), console)
@@ -133,7 +133,7 @@ fn apply(
     let (paths, archives): (Vec<&PathBuf>, Vec<DiffData>) = archives.into_iter().unzip();
     let total = archives.iter().map(|data| Totals::of(data.diff()).content()).sum();
     let ticker = console.ticker("applying", Some(total));
-    match apply_chain(&args.dir, archives, &options(args, ticker.progress())) {
+    match apply_chain(&args.dir, archives, &counting(args, ticker.progress())) {
         Ok(done) => Ok((done.skipped, done.applied)),
         Err(Error::OfChain { number, source }) => {
             let path = paths.get(number).map_or(Path::new("?"), |path| path.as_path());
@@ -143,21 +143,21 @@ fn apply(
     }
 }
 
-fn options(args: &ApplyArgs, progress: &Arc<Progress>) -> ApplyOptions {
+/// How a tree is changed, as it was typed.
+pub(crate) fn options(how: &How) -> ApplyOptions {
     ApplyOptions {
-        privileged: args.privileged,
-        check_space: !args.ignore_space,
-        strict: args.strict,
-        on_obstacle: on_obstacle(args.skip_obstacles),
-        skip_damaged: args.skip_damaged,
-        progress: Some(Arc::clone(progress)),
+        privileged: how.privileged,
+        check_space: !how.ignore_space,
+        strict: how.strict,
+        on_obstacle: if how.skip_obstacles { Obstacle::Skip } else { Obstacle::Undo },
+        skip_damaged: how.skip_damaged,
         ..ApplyOptions::default()
     }
 }
 
-/// What becomes of an obstacle.
-pub(crate) fn on_obstacle(skip: bool) -> Obstacle {
-    if skip { Obstacle::Skip } else { Obstacle::Undo }
+/// [`options`], with what counts what is done.
+fn counting(args: &ApplyArgs, progress: &Arc<Progress>) -> ApplyOptions {
+    ApplyOptions { progress: Some(Arc::clone(progress)), ..options(&args.how) }
 }
 
 fn explained(error: Error, args: &ApplyArgs, archive: &Path) -> anyhow::Error {

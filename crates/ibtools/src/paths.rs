@@ -161,6 +161,10 @@ mod tests {
     /// Promise: a path is taken as it is typed, also as it is called outside of the backup.
     #[test]
     fn paths_as_people_type_them() {
+        let check = |typed: &str, origin: &Origin, meant: Option<&str>| {
+            let path = inside(Path::new(typed), Some(origin)).unwrap();
+            assert_eq!(path.map(|path| path.to_string()).as_deref(), meant, "{typed}");
+        };
         let origin =
             Origin { host: "h".into(), path: "/home/ann/pho\\0303\\0244s".into(), name: None };
         for (typed, meant) in [
@@ -171,15 +175,7 @@ mod tests {
             (".", None),
             ("/", None),
         ] {
-            assert_eq!(
-                inside(Path::new(typed), Some(&origin))
-                    .unwrap()
-                    .as_ref()
-                    .map(|it| it.to_string())
-                    .as_deref(),
-                meant,
-                "{typed}"
-            );
+            check(typed, &origin, meant);
         }
         let origin = Origin { path: "/home/ann/photos".into(), ..origin };
         for (typed, meant) in [
@@ -189,15 +185,7 @@ mod tests {
             ("/home/ann/photos2/a", Some("home/ann/photos2/a")),
             ("home/ann/photos/a", Some("home/ann/photos/a")),
         ] {
-            assert_eq!(
-                inside(Path::new(typed), Some(&origin))
-                    .unwrap()
-                    .as_ref()
-                    .map(|it| it.to_string())
-                    .as_deref(),
-                meant,
-                "{typed}"
-            );
+            check(typed, &origin, meant);
         }
         assert!(inside(Path::new(""), None).is_err() && inside(Path::new("a/../b"), None).is_err());
     }

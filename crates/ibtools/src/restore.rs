@@ -12,7 +12,7 @@ use indicatif::HumanBytes;
 use serde_json::Value;
 
 use crate::Answer;
-use crate::apply::{counted, numbers, on_obstacle, unapplied, unkept};
+use crate::apply::{counted, numbers, options, unapplied, unkept};
 use crate::args::RestoreArgs;
 use crate::changes::{Totals, rows};
 use crate::console::{Console, in_words, shown};
@@ -31,15 +31,7 @@ pub(crate) fn run(args: &RestoreArgs, console: &mut Console) -> Result<Answer> {
         paths: all_inside(&source, &args.path, console)?,
         overwrite: args.overwrite || args.delete,
         delete: args.delete,
-        apply: ApplyOptions {
-            privileged: args.privileged,
-            check_space: !args.ignore_space,
-            beside: true,
-            strict: args.strict,
-            on_obstacle: on_obstacle(args.skip_obstacles),
-            skip_damaged: args.skip_damaged,
-            ..ApplyOptions::default()
-        },
+        apply: ApplyOptions { beside: true, ..options(&args.how) },
         ..RestoreOptions::default()
     };
     if !args.dry_run && args.dest.exists() {
@@ -73,7 +65,7 @@ fn explained(
         Error::Occupied { .. } => {
             anyhow!("{error}: --overwrite allows to replace, --delete also to remove")
         }
-        error if error.is_of_archives() && !args.skip_damaged => {
+        error if error.is_of_archives() && !args.how.skip_damaged => {
             anyhow!("{}. --skip-damaged restores all that is not damaged", in_words(&error))
         }
         error => paths::explained(error, source, console),
@@ -110,7 +102,7 @@ fn warn_of_owners(args: &RestoreArgs, diff: &DiffIndex, console: &Console) {
     let is_root = rustix::process::geteuid().is_root();
     let mut metas = diff.changes().iter().filter_map(|change| Some(&change.new.as_ref()?.meta));
     let has_own = |meta: &Meta| (meta.uid, meta.gid) != (0, 0) || meta.mode & 0o6000 != 0;
-    if is_root && !args.privileged && metas.any(has_own) {
+    if is_root && !args.how.privileged && metas.any(has_own) {
         console
             .warn("owners and setuid bits were not brought back: as root, --privileged does that");
     }

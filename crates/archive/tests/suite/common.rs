@@ -15,6 +15,42 @@ use tempfile::TempDir;
 
 pub(crate) const FORMATS: [Format; 2] = [Format::Gzip, Format::Zstd];
 
+/// What happens to a file after it was scanned.
+pub(crate) type Mutation = fn(&Path);
+
+/// In many ways, each with a name.
+pub(crate) const MUTATIONS: [(&str, Mutation); 8] = [
+    ("another byte, the same length", |path| {
+        let mut bytes = fs::read(path).unwrap();
+        let middle = bytes.len() / 2;
+        bytes[middle] ^= 1;
+        fs::write(path, bytes).unwrap();
+    }),
+    ("shorter", |path| {
+        let bytes = fs::read(path).unwrap();
+        fs::write(path, &bytes[..bytes.len() - 1]).unwrap();
+    }),
+    ("longer", |path| {
+        let bytes = fs::read(path).unwrap();
+        fs::write(path, [b"x", &bytes[..], &noise(9, 400 << 10)[..]].concat()).unwrap();
+    }),
+    ("empty", |path| fs::write(path, "").unwrap()),
+    ("gone", |path| fs::remove_file(path).unwrap()),
+    ("a directory", |path| {
+        fs::remove_file(path).unwrap();
+        fs::create_dir(path).unwrap();
+    }),
+    ("a link to the same content", |path| {
+        let moved = path.with_extension("moved");
+        fs::rename(path, &moved).unwrap();
+        symlink(moved, path).unwrap();
+    }),
+    ("a fifo", |path| {
+        fs::remove_file(path).unwrap();
+        fifo(path);
+    }),
+];
+
 /// An old tree, a new one, and the diff between them.
 pub(crate) struct Trees {
     pub(crate) tmp: TempDir,

@@ -2,7 +2,6 @@
 
 use std::fs;
 use std::os::unix::fs::{PermissionsExt, symlink};
-use std::path::Path;
 use std::sync::Arc;
 
 use archive::{ArchiveOptions, DiffData, Error};
@@ -10,7 +9,7 @@ use diffindex::{Change, Content, DiffIndex, New, Signatures};
 use dirindex::{Dir, DirIndex, Meta, Node, RelPath, Time, TreeId, Xattr, Xattrs};
 use rsync_core::Progress;
 
-use crate::common::{FORMATS, Trees, chain, fifo, noise, small, text, write};
+use crate::common::{FORMATS, MUTATIONS, Trees, chain, noise, small, text, write};
 
 /// Creates an archive, which must fail and leave the directory as it was.
 fn fails(trees: &Trees, options: &ArchiveOptions) -> Error {
@@ -85,38 +84,9 @@ fn a_diff_that_compresses_to_nothing_is_written_so_that_it_can_be_read() {
 
 #[test]
 fn a_file_that_changed_since_the_scan_is_refused() {
-    type Mutation = fn(&Path);
-    let remove = |path: &Path| fs::remove_file(path).unwrap();
-    let mutations: [(&str, Mutation); 7] = [
-        ("another byte, the same length", |path| {
-            let mut bytes = fs::read(path).unwrap();
-            let middle = bytes.len() / 2;
-            bytes[middle] ^= 1;
-            fs::write(path, bytes).unwrap();
-        }),
-        ("shorter", |path| {
-            let bytes = fs::read(path).unwrap();
-            fs::write(path, &bytes[..bytes.len() - 1]).unwrap();
-        }),
-        ("empty", |path| fs::write(path, "").unwrap()),
-        ("gone", |path| fs::remove_file(path).unwrap()),
-        ("a directory", |path| {
-            fs::remove_file(path).unwrap();
-            fs::create_dir(path).unwrap();
-        }),
-        ("a link to the same content", |path| {
-            let moved = path.with_extension("moved");
-            fs::rename(path, &moved).unwrap();
-            symlink(moved, path).unwrap();
-        }),
-        ("a fifo", |path| {
-            fs::remove_file(path).unwrap();
-            fifo(path);
-        }),
-    ];
     // Stored whole, stored as a delta, and large enough to be mapped.
     for victim in ["sub/sub/created", "edited", "large"] {
-        for (how, mutate) in mutations {
+        for (how, mutate) in MUTATIONS {
             let trees = Trees::new(
                 |root| {
                     write(root, "edited", &text(1, 200));
@@ -135,7 +105,7 @@ fn a_file_that_changed_since_the_scan_is_refused() {
         }
     }
     let trees = small();
-    remove(&trees.new_path().join("sub/empty"));
+    fs::remove_file(trees.new_path().join("sub/empty")).unwrap();
     assert!(trees.pack(FORMATS[0]).is_ok(), "nothing is stored of an empty file");
 }
 

@@ -12,7 +12,7 @@ use proptest::collection::vec;
 use proptest::prelude::*;
 use rsync_core::{Digest, SignatureOptions};
 
-use crate::common::{FORMATS, Trees, fifo, noise, read_all, text, write};
+use crate::common::{FORMATS, MUTATIONS, Mutation, Trees, noise, read_all, text, write};
 
 /// Packs the tree as it is now, though `trees` has it as it was scanned, and takes in what was found.
 fn pack(trees: &mut Trees, format: Format) -> Result<Vec<u8>, Error> {
@@ -46,40 +46,6 @@ fn check(trees: &mut Trees, format: Format) -> Result<(), Error> {
     assert!(archive == trees.pack(format).unwrap());
     Ok(())
 }
-
-type Mutation = fn(&Path);
-
-const MUTATIONS: [(&str, Mutation); 8] = [
-    ("another byte, the same length", |path| {
-        let mut bytes = fs::read(path).unwrap();
-        let middle = bytes.len() / 2;
-        bytes[middle] ^= 1;
-        fs::write(path, bytes).unwrap();
-    }),
-    ("shorter", |path| {
-        let bytes = fs::read(path).unwrap();
-        fs::write(path, &bytes[..bytes.len() - 1]).unwrap();
-    }),
-    ("longer", |path| {
-        let bytes = fs::read(path).unwrap();
-        fs::write(path, [b"x", &bytes[..], &noise(9, 400 << 10)[..]].concat()).unwrap();
-    }),
-    ("empty", |path| fs::write(path, "").unwrap()),
-    ("gone", |path| fs::remove_file(path).unwrap()),
-    ("a directory", |path| {
-        fs::remove_file(path).unwrap();
-        fs::create_dir(path).unwrap();
-    }),
-    ("a link to the same content", |path| {
-        let moved = path.with_extension("moved");
-        fs::rename(path, &moved).unwrap();
-        symlink(moved, path).unwrap();
-    }),
-    ("a fifo", |path| {
-        fs::remove_file(path).unwrap();
-        fifo(path);
-    }),
-];
 
 /// A file that is another when its content is stored is stored as it is then. One that is gone is left out. No other file
 /// suffers by it.

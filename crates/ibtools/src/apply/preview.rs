@@ -3,7 +3,6 @@
 use std::collections::HashSet;
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 
 use anyhow::Result;
 use incremental_backups_tools::{DiffData, Preview, RelPath, preview_diff};
@@ -68,6 +67,6 @@ fn look(args: &ApplyArgs, path: &Path, data: &DiffData) -> Result<Option<Preview
     if data.is_full() && there.is_err_and(|error| error.kind() == ErrorKind::NotFound) {
         return Ok(None);
     }
-    let preview = preview_diff(&args.dir, data.diff(), &options(args, &Arc::default()));
+    let preview = preview_diff(&args.dir, data.diff(), &options(&args.how));
     preview.map(Some).map_err(|error| explained(error, args, path))
 }

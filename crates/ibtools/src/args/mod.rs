@@ -29,7 +29,7 @@ const STATUS: &str = "\
 `ibtools VERB --help` has examples of each.
 
 Exit status: 0 done, 1 the answer is no (compare: something differs; find: nothing matches; verify: damage; apply --status: an apply is \
-unfinished; --verify, --strict: something is amiss; --skip-obstacles: something was skipped), 2 failure.";
+unfinished; --verify, --strict: something is amiss; --skip-obstacles, --skip-damaged: something was skipped), 2 failure.";
 
 /// What the option `--store` is called here: the verbs have a `store` of their own.
 const DEFAULT_STORE: &str = "default_store";

@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use super::tree::Scan;
+use super::tree::{How, Scan};
 use incremental_backups_tools::store::Within;
 
 use super::values::{count, name, ratio, tag};
@@ -86,23 +86,8 @@ pub(crate) struct RestoreArgs {
     /// Say what would be done, and do nothing
     #[arg(long)]
     pub(crate) dry_run: bool,
-    /// Bring back owners, setuid bits and devices too: as root, from backups that you trust
-    #[arg(long)]
-    pub(crate) privileged: bool,
-    /// Begin even if the new files, at their full length, do not fit: some may have holes
-    #[arg(long)]
-    pub(crate) ignore_space: bool,
-    /// Change nothing if not all modes, times, owners and attributes can be restored there; else what
-    /// cannot is a warning
-    #[arg(long)]
-    pub(crate) strict: bool,
-    /// Do all that can be done: what is in the way stays as it was and is named; exit with 1 then
-    #[arg(long)]
-    pub(crate) skip_obstacles: bool,
-    /// Restore all that is not damaged in the archives: a damaged content is skipped and named; exit
-    /// with 1 then
-    #[arg(long)]
-    pub(crate) skip_damaged: bool,
+    #[command(flatten)]
+    pub(crate) how: How,
 }
 
 #[derive(Debug, clap::Args)]

@@ -57,6 +57,28 @@ pub(crate) struct Scan {
     pub(crate) no_map: bool,
 }
 
+/// How a directory is changed.
+#[derive(Debug, clap::Args)]
+pub(crate) struct How {
+    /// Bring back owners, setuid bits and devices too: as root, from backups that you trust
+    #[arg(long)]
+    pub(crate) privileged: bool,
+    /// Begin even if the new files, at their full length, do not fit: some may have holes
+    #[arg(long)]
+    pub(crate) ignore_space: bool,
+    /// Change nothing if not all modes, times, owners and attributes can be restored there; else what
+    /// cannot is a warning
+    #[arg(long)]
+    pub(crate) strict: bool,
+    /// Do all that can be done: what is in the way stays as it was and is named; exit with 1 then
+    #[arg(long)]
+    pub(crate) skip_obstacles: bool,
+    /// Do all that is not damaged in the archives: a damaged content is skipped and named; exit
+    /// with 1 then
+    #[arg(long)]
+    pub(crate) skip_damaged: bool,
+}
+
 #[derive(Debug, clap::Args)]
 pub(crate) struct IndexArgs {
     #[command(flatten)]
@@ -112,26 +134,11 @@ pub(crate) struct ApplyArgs {
     /// input, applied as it comes if it is the only one
     #[arg(required_unless_present_any = ["status", "abort"], value_name = "ARCHIVE")]
     pub(crate) archives: Vec<PathBuf>,
-    /// Bring back owners, setuid bits and devices too: as root, from backups that you trust
-    #[arg(long)]
-    pub(crate) privileged: bool,
     /// Say what would be done, and do nothing
     #[arg(long)]
     pub(crate) dry_run: bool,
-    /// Begin even if the new files, at their full length, do not fit: some may have holes
-    #[arg(long)]
-    pub(crate) ignore_space: bool,
-    /// Change nothing if not all modes, times, owners and attributes can be restored there; else what
-    /// cannot is a warning
-    #[arg(long)]
-    pub(crate) strict: bool,
-    /// Do all that can be done: what is in the way stays as it was and is named; exit with 1 then
-    #[arg(long)]
-    pub(crate) skip_obstacles: bool,
-    /// Apply all that is not damaged in the archives: a damaged content is skipped and named; exit
-    /// with 1 then
-    #[arg(long)]
-    pub(crate) skip_damaged: bool,
+    #[command(flatten)]
+    pub(crate) how: How,
     /// Say whether an apply in the directory was interrupted, and where
     #[arg(long, conflicts_with_all = ["archives", "abort", "dry_run"])]
     pub(crate) status: bool,

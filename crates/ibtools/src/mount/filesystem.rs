@@ -1,6 +1,6 @@
 //! [`Filesystem`]: the kernel's requests, each answered from the [`View`]. Knows nothing of snapshots.
 //!
-//! Nothing is open here: a file is read by its inode number. So the kernel is told not to ask before it opens one, and what it
+//! Nothing is open here: a file is read by its inode number. So the kernel need not ask before it opens one, and what it
 //! has read of a file once it keeps.
 
 use std::ffi::OsStr;
@@ -181,7 +181,7 @@ fn answer(reply: ReplyData, bytes: Result<Vec<u8>, Errno>) {
     }
 }
 
-/// Answers who has room for so many bytes; nobody knows how many there are who has none.
+/// Answers a caller that has room for so many bytes. One that has none is given the length alone.
 fn answer_sized(reply: ReplyXattr, bytes: Result<Vec<u8>, Errno>, size: u32) {
     match bytes {
         Err(error) => reply.error(error),

@@ -1,4 +1,4 @@
-//! The verb `mount`: a store as a file system, until it is told to end. Knows no format.
+//! The verb `mount`: a store as a file system, until a signal ends it. Knows no format.
 
 mod attributes;
 mod filesystem;

@@ -255,7 +255,7 @@ impl<'w> Fold<'w> {
                 self.closed.push(Version { last, went: Some((snapshot, went)), ..version });
             }
             let Some(Standing { node, meta, content }) = now.map(Arc::as_ref) else { continue };
-            // What moved with a directory is not listed, so how it was stored is told by its earlier versions.
+            // What moved with a directory is not listed, so its earlier versions say how it was stored.
             let content = match &came {
                 Came::Moved { from } if !node.is_empty() && !is_of(content, from) => {
                     Content::Copy { base: from.clone() }
