@@ -1,7 +1,7 @@
 //! `cargo xtask crash`: the long sweeps behind `docs/reliability.md`. They kill the built program at
 //! its system calls, fail the calls, cut the power under real file systems, and fill disks; then look
 //! at what is left, run the same command again and look again. One damages stores, and holds verifying against
-//! restoring. Totals go to standard output.
+//! restoring. One reads chains that are made to cost much. Totals go to standard output.
 
 mod calls;
 mod full;
@@ -19,7 +19,7 @@ use anyhow::{Context, Result, bail};
 
 /// Runs the sweeps that `words` name, or all.
 pub(crate) fn run(words: &[&str]) -> Result<()> {
-    let all = ["model", "calls", "store", "power", "full", "chains"];
+    let all = ["model", "calls", "store", "power", "full", "chains", "costs"];
     let words = if words.is_empty() { &all[..] } else { words };
     if let Some(unknown) = words.iter().find(|word| !all.contains(word)) {
         bail!("there is no sweep {unknown}: there are {}", all.join(", "));
@@ -33,7 +33,8 @@ pub(crate) fn run(words: &[&str]) -> Result<()> {
             "store" => calls::run(&program, stores::prepare)?,
             "power" => power::run(&program)?,
             "full" => full::run(&program)?,
-            _ => chains()?,
+            "chains" => chains()?,
+            _ => costs()?,
         };
     }
     if bad > 0 {
@@ -64,6 +65,12 @@ fn model() -> Result<usize> {
 fn chains() -> Result<usize> {
     println!("# stores with archives dropped, swapped, cut, flipped and of other chains");
     long_tests("backup-repository", "--test=damaged")
+}
+
+/// Chains that are made to cost memory or time.
+fn costs() -> Result<usize> {
+    println!("# small chains that are made to cost much");
+    long_tests("backup-archive", "--test=hostile")
 }
 
 /// Runs the long tests of one target of a package; gives how many targets failed.

@@ -1,6 +1,7 @@
 //! With `Obstacle::Skip`, whatever fails ends in the old tree, or in the new one less what is named: each path that is not
 //! named is exactly as in the new tree, each that is named exactly as in the old one.
 
+use std::collections::HashSet;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -28,14 +29,15 @@ fn applied(case: &Case, tree: &Path, system: Meddler) -> crate::Result<Applied> 
 
 /// Where the tree is not the new one less what is named.
 fn unlike_said(case: &Case, found: &Snapshot, applied: &Applied) -> Vec<String> {
+    let names: HashSet<&[u8]> = applied.unapplied.iter().map(|it| it.path.as_bytes()).collect();
+    // What moves as a whole is named once.
+    let trees = case.diff.moved_trees().flat_map(|tree| [tree.from, tree.to]);
+    let trees: Vec<&[u8]> =
+        trees.map(|path| path.as_bytes()).filter(|path| names.contains(path)).collect();
     let named = |path: &[u8]| {
-        applied.unapplied.iter().any(|it| {
-            // What moves as a whole is named once.
-            let is_tree =
-                case.diff.moved_trees().any(|tree| [tree.from, tree.to].contains(&&it.path));
-            let name = it.path.as_bytes();
-            name == path || (is_tree && path.starts_with(&[name, b"/"].concat()))
-        })
+        let below =
+            |tree: &&[u8]| path.strip_prefix(*tree).is_some_and(|rest| rest.starts_with(b"/"));
+        names.contains(path) || trees.iter().any(below)
     };
     // Which names are one file, among those that are not named. Others may have lost their first name.
     let linked = |mut seen: Snapshot| {
@@ -144,8 +146,7 @@ fn long_every_failing_call_ends_in_the_old_tree_or_in_the_new_one_less_what_is_n
 
 /// A system that refuses to rename what lies at `paths` in the tree, or to take these names.
 fn refusing(tree: &Path, paths: impl IntoIterator<Item = impl AsRef<Path>>) -> Meddler {
-    let paths: std::collections::HashSet<PathBuf> =
-        paths.into_iter().map(|path| tree.join(path)).collect();
+    let paths: HashSet<PathBuf> = paths.into_iter().map(|path| tree.join(path)).collect();
     let mut system = Meddler::new(Arc::new(Linux), |_| Fate::Made);
     system.refuses = Some(Box::new(move |path| paths.contains(path)));
     system
@@ -207,7 +208,7 @@ fn all_obstacles_are_found_in_a_few_passes() {
         count.fetch_add(usize::from(call == Call::Mode), Ordering::Relaxed);
         Fate::Made
     });
-    let refused: std::collections::HashSet<PathBuf> =
+    let refused: HashSet<PathBuf> =
         (0..1000).map(|number| tree.join(format!("{number:04}"))).collect();
     system.refuses = Some(Box::new(move |path| refused.contains(path)));
     let done = applied(&case, &tree, system);
