@@ -9,7 +9,7 @@ use rustix::fs::FileType;
 
 use crate::rules::{self, Rules};
 use crate::walk::{Found, walk};
-use crate::{Beneath, DirIndex, Error, Problem, ProblemKind, RelPath};
+use crate::{Beneath, DirIndex, Error, Problem, ProblemKind, RelPath, ScanOptions};
 
 /// What of a directory counts.
 #[derive(Debug, Clone)]
@@ -208,7 +208,15 @@ impl Dir {
     /// # Errors
     /// As [`DirIndex::scan`], and [`Error::Io`] for the first path that cannot be read.
     pub fn hash(&self) -> Result<Digest, Error> {
-        let index = DirIndex::scan(self)?;
+        self.hash_with(&ScanOptions::default())
+    }
+
+    /// [`hash`](Dir::hash), of a tree that is scanned as `options` say: for who watches it.
+    ///
+    /// # Errors
+    /// As [`hash`](Dir::hash), and [`Error::Cancelled`].
+    pub fn hash_with(&self, options: &ScanOptions) -> Result<Digest, Error> {
+        let index = DirIndex::scan_with(self, None, options)?;
         self.refuse(index.problems())?;
         index.content_hash()
     }

@@ -200,13 +200,21 @@ impl DirIndex {
         found.ok().and_then(|at| self.records.get(at))
     }
 
-    /// Loads the signature of the file at `path`, if there is one.
+    /// Loads the signature of the file at `path`, if there is one, with the file's digest: it can be written to a file.
     ///
     /// # Errors
     /// [`Error::Sections`] when the index file it lies in is damaged there.
     pub fn signature(&self, path: &RelPath) -> Result<Option<rsync_core::Signature>, Error> {
-        let stored = self.record(path).and_then(|record| record.signature.as_ref());
-        stored.map(StoredSignature::load).transpose()
+        let Some(record) = self.record(path) else { return Ok(None) };
+        let (Some(stored), Node::File { digest, .. }) = (&record.signature, &record.entry.node)
+        else {
+            return Ok(None);
+        };
+        let signature = stored.load()?;
+        let (shape, len) = (signature.shape(), signature.file_len());
+        let packed = signature.into_packed();
+        let signature = rsync_core::Signature::from_packed(shape, len, Some(*digest), packed);
+        signature.map(Some).map_err(Error::Load)
     }
 
     /// Reads every signature, which an index that was opened has not done yet.

@@ -2,9 +2,12 @@
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test")]
 
 use std::fs;
+use std::io::Cursor;
 use std::path::Path;
+use std::sync::Arc;
 
-use dirindex::{Dir, DirIndex, DirOptions, RelPath};
+use dirindex::{Dir, DirIndex, DirOptions, RelPath, ScanOptions};
+use rsync_core::{Progress, Signature, delta_sealed, patch_sealed};
 use tempfile::TempDir;
 
 fn write(root: &Path, path: &str, content: &str) {
@@ -231,4 +234,33 @@ fn of_two_exclude_files_the_later_decides() {
     };
     assert_eq!(with([".gitignore", ".exclude"]), ["file2"]);
     assert_eq!(with([".exclude", ".gitignore"]), [""; 0]);
+}
+
+/// A hash takes long, so whoever waits for it may stop it.
+#[test]
+fn a_hash_can_be_cancelled() {
+    let tree = seed_tree();
+    let dir = Dir::new(tree.path()).unwrap();
+    let progress = Arc::new(Progress::new());
+    let options = ScanOptions { progress: Some(Arc::clone(&progress)), ..ScanOptions::default() };
+    assert_eq!(dir.hash_with(&options).unwrap(), dir.hash().unwrap());
+    assert!(progress.bytes() > 0);
+    progress.cancel();
+    assert!(matches!(dir.hash_with(&options), Err(dirindex::Error::Cancelled)));
+}
+
+/// A signature out of an index is one like any other: it can be sent to where the new file is, and its delta has a seal.
+#[test]
+fn a_signature_of_an_index_makes_a_sealed_delta() {
+    let tree = seed_tree();
+    let index = DirIndex::scan(&Dir::new(tree.path()).unwrap()).unwrap();
+    let signature = index.signature(&path("file1")).unwrap().unwrap();
+    let (mut sent, mut delta, mut rebuilt) = (Vec::new(), Vec::new(), Vec::new());
+    signature.write_to(&mut sent).unwrap();
+    let signature = Signature::read_from(sent.as_slice()).unwrap();
+    delta_sealed(&signature, &b"contents1 and more"[..], &mut delta).unwrap();
+    let old = Cursor::new(b"contents1");
+    let (_, seal) = patch_sealed(old, delta.as_slice(), &mut rebuilt, 100).unwrap();
+    assert!(seal.is_some());
+    assert_eq!(rebuilt, b"contents1 and more");
 }

@@ -1,0 +1,419 @@
+//! The original's nouns: a directory, its index, a diff, its archive. Knows their shape for Python and no more.
+
+use std::ffi::OsString;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use incremental_backups_tools::dirindex::{self, EntryRef};
+use incremental_backups_tools::{
+    Applied, ApplyOptions, ArchiveOptions, Class, DiffData, DiffIndex, DirIndex, DirOptions,
+    Format, Node, Obstacle, RelPath, ScanOptions, apply_diff, apply_with, in_made_dir,
+};
+use pyo3::prelude::*;
+
+use crate::convert::{Entry, PyProblem, name, names, path};
+use crate::errors::Failure;
+use crate::work::{Watch, quick, run};
+
+/// A directory and what of it counts.
+#[pyclass(frozen, module = "incremental_backups_tools._native")]
+pub(crate) struct Dir(pub(crate) Arc<incremental_backups_tools::Dir>);
+
+/// Python's `Rules`: what of a directory counts.
+#[derive(FromPyObject)]
+#[pyo3(from_item_all)]
+struct Rules {
+    exclude_files: Vec<String>,
+    default_excludes: Vec<OsString>,
+    excludes: Vec<OsString>,
+    exclude_from: Vec<PathBuf>,
+    exclude_caches: bool,
+    exclude_if_present: Vec<String>,
+    one_file_system: bool,
+    max_file_size: Option<u64>,
+    only: Vec<OsString>,
+}
+
+#[pymethods]
+impl Dir {
+    #[new]
+    fn new(py: Python<'_>, directory: PathBuf, rules: Rules) -> PyResult<Dir> {
+        quick(py, || {
+            let options = DirOptions {
+                exclude_files: rules.exclude_files,
+                default_excludes: rules.default_excludes,
+                excludes: rules.excludes,
+                exclude_from: rules.exclude_from,
+                strict_excludes: false,
+                exclude_caches: rules.exclude_caches,
+                exclude_if_present: rules.exclude_if_present,
+                one_file_system: rules.one_file_system,
+                max_file_len: rules.max_file_size,
+                only: rules.only.into_iter().map(path).collect::<Result<_, _>>()?,
+            };
+            let dir = incremental_backups_tools::Dir::with_options(directory, &options)?;
+            Ok::<_, Failure>(Dir(Arc::new(dir)))
+        })
+    }
+
+    fn walk(&self, py: Python<'_>) -> PyResult<Vec<(OsString, bool)>> {
+        let found = quick(py, || self.0.walk())?;
+        Ok(found.iter().map(|(path, is_dir)| (name(path), *is_dir)).collect())
+    }
+
+    fn files(&self, py: Python<'_>, pattern: &str) -> PyResult<Vec<OsString>> {
+        Ok(names(quick(py, || self.0.files(pattern))?.iter()))
+    }
+
+    fn subdirs(&self, py: Python<'_>, pattern: &str) -> PyResult<Vec<OsString>> {
+        Ok(names(quick(py, || self.0.subdirs(pattern))?.iter()))
+    }
+
+    fn find_projects(&self, py: Python<'_>, marker: &str) -> PyResult<Vec<OsString>> {
+        let found = quick(py, || self.0.find_projects(marker))?;
+        Ok(found.iter().map(|path| path.as_ref().map(name).unwrap_or_default()).collect())
+    }
+
+    fn is_excluded(&self, py: Python<'_>, at: OsString) -> PyResult<bool> {
+        quick(py, || Ok::<_, Failure>(self.0.is_excluded(&path(at)?)?))
+    }
+
+    fn size(&self, py: Python<'_>) -> PyResult<u64> {
+        quick(py, || self.0.size())
+    }
+
+    #[pyo3(signature = (watch=None))]
+    fn hash(&self, py: Python<'_>, watch: Option<Watch<'_>>) -> PyResult<String> {
+        let hash = run(py, watch, |progress| {
+            let options =
+                ScanOptions { progress: Some(Arc::clone(progress)), ..ScanOptions::default() };
+            self.0.hash_with(&options)
+        })?;
+        Ok(hash.to_string())
+    }
+}
+
+/// The state of a directory.
+#[pyclass(frozen, module = "incremental_backups_tools._native")]
+pub(crate) struct Index(Arc<DirIndex>);
+
+impl Index {
+    fn entry_of(&self, entry: &dirindex::Entry) -> Entry {
+        let file = match &entry.node {
+            Node::HardLink { to } => self.0.get(to).map_or(&entry.node, |file| &file.node),
+            node => node,
+        };
+        Entry::new(EntryRef { path: &entry.path, node: &entry.node, meta: &entry.meta }, file)
+    }
+}
+
+#[pymethods]
+impl Index {
+    #[staticmethod]
+    fn empty() -> Index {
+        Index(Arc::new(DirIndex::empty()))
+    }
+
+    #[staticmethod]
+    #[pyo3(signature = (dir, since=None, verify=false, watch=None))]
+    fn scan(
+        py: Python<'_>,
+        dir: &Bound<'_, Dir>,
+        since: Option<&Bound<'_, Index>>,
+        verify: bool,
+        watch: Option<Watch<'_>>,
+    ) -> PyResult<Index> {
+        let (dir, since) = (dir.get(), since.map(|since| since.get()));
+        let index = run(py, watch, |progress| {
+            let progress = Some(Arc::clone(progress));
+            let options = ScanOptions { progress, verify, ..ScanOptions::default() };
+            DirIndex::scan_with(&dir.0, since.map(|since| since.0.as_ref()), &options)
+        })?;
+        Ok(Index(Arc::new(index)))
+    }
+
+    #[staticmethod]
+    fn from_file(py: Python<'_>, path: PathBuf) -> PyResult<Index> {
+        Ok(Index(Arc::new(quick(py, || DirIndex::from_file(path))?)))
+    }
+
+    fn to_file(&self, py: Python<'_>, path: PathBuf) -> PyResult<()> {
+        quick(py, || self.0.to_file(path))
+    }
+
+    #[staticmethod]
+    fn from_bytes(py: Python<'_>, bytes: Vec<u8>) -> PyResult<Index> {
+        Ok(Index(Arc::new(quick(py, || DirIndex::from_bytes(bytes))?)))
+    }
+
+    fn to_bytes<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, pyo3::types::PyBytes>> {
+        let bytes = quick(py, || {
+            let mut bytes = Vec::new();
+            self.0.write_to(&mut bytes).map(|()| bytes)
+        })?;
+        Ok(pyo3::types::PyBytes::new(py, &bytes))
+    }
+
+    fn files(&self) -> Vec<OsString> {
+        names(self.0.files())
+    }
+
+    fn subdirs(&self) -> Vec<OsString> {
+        names(self.0.subdirs())
+    }
+
+    fn tree_id(&self) -> String {
+        self.0.tree_id().to_string()
+    }
+
+    fn entries(&self) -> Vec<Entry> {
+        self.0.entries().map(|entry| self.entry_of(entry)).collect()
+    }
+
+    fn get(&self, at: OsString) -> Option<Entry> {
+        let path = path(at).ok()?;
+        self.0.get(&path).map(|entry| self.entry_of(entry))
+    }
+
+    fn signature<'py>(
+        &self,
+        py: Python<'py>,
+        at: OsString,
+    ) -> PyResult<Option<Bound<'py, pyo3::types::PyBytes>>> {
+        let bytes = quick(py, || {
+            let Some(signature) = self.0.signature(&path(at)?)? else { return Ok(None) };
+            let mut bytes = Vec::new();
+            signature.write_to(&mut bytes)?;
+            Ok::<_, Failure>(Some(bytes))
+        })?;
+        Ok(bytes.map(|bytes| pyo3::types::PyBytes::new(py, &bytes)))
+    }
+
+    fn problems(&self) -> Vec<PyProblem> {
+        self.0.problems().iter().map(PyProblem::from).collect()
+    }
+
+    fn __len__(&self) -> usize {
+        self.0.len()
+    }
+}
+
+/// What changed between two indexes.
+#[pyclass(frozen, module = "incremental_backups_tools._native")]
+pub(crate) struct Diff(DiffIndex);
+
+/// Python's lists of what changed.
+#[derive(IntoPyObject)]
+struct Changes {
+    created: Vec<OsString>,
+    updated: Vec<OsString>,
+    metadata: Vec<OsString>,
+    type_changed: Vec<OsString>,
+    deleted: Vec<OsString>,
+    excluded: Vec<OsString>,
+    created_dirs: Vec<OsString>,
+    deleted_dirs: Vec<OsString>,
+    moved: Vec<(OsString, OsString)>,
+    copied: Vec<(OsString, OsString)>,
+}
+
+fn pairs<'a>(pairs: impl Iterator<Item = (&'a RelPath, &'a RelPath)>) -> Vec<(OsString, OsString)> {
+    pairs.map(|(from, to)| (name(from), name(to))).collect()
+}
+
+#[pymethods]
+impl Diff {
+    #[staticmethod]
+    fn between(py: Python<'_>, old: &Bound<'_, Index>, new: &Bound<'_, Index>) -> PyResult<Diff> {
+        let (old, new) = (old.get(), new.get());
+        quick(py, || Ok::<_, Failure>(Diff(DiffIndex::between(&old.0, &new.0))))
+    }
+
+    fn changes(&self) -> Changes {
+        let diff = &self.0;
+        Changes {
+            created: names(diff.created()),
+            updated: names(diff.updated()),
+            metadata: names(diff.metadata()),
+            type_changed: names(diff.type_changed()),
+            deleted: names(diff.deleted()),
+            excluded: names(diff.excluded()),
+            created_dirs: names(diff.created_dirs()),
+            deleted_dirs: names(diff.deleted_dirs()),
+            moved: pairs(diff.moved()),
+            copied: pairs(diff.copied()),
+        }
+    }
+
+    /// The tree ids from which and to which it leads.
+    fn trees(&self) -> (String, String) {
+        (self.0.base().to_string(), self.0.result().to_string())
+    }
+
+    fn apply_to(&self, py: Python<'_>, index: &Bound<'_, Index>) -> PyResult<Index> {
+        let index = index.get();
+        Ok(Index(Arc::new(quick(py, || self.0.apply_to(&index.0))?)))
+    }
+
+    fn __len__(&self) -> usize {
+        self.0.changes().len()
+    }
+}
+
+/// The archive of a diff.
+#[pyclass(frozen, module = "incremental_backups_tools._native")]
+pub(crate) struct Archive(DiffData);
+
+/// Python's `ApplyRules`: how a diff is applied.
+#[derive(FromPyObject)]
+#[pyo3(from_item_all)]
+pub(crate) struct Applying {
+    privileged: bool,
+    sync: bool,
+    strict: bool,
+    skip_obstacles: bool,
+    skip_damaged: bool,
+}
+
+impl Applying {
+    pub(crate) fn options(&self) -> ApplyOptions {
+        ApplyOptions {
+            privileged: self.privileged,
+            sync: self.sync,
+            strict: self.strict,
+            on_obstacle: if self.skip_obstacles { Obstacle::Skip } else { Obstacle::Undo },
+            skip_damaged: self.skip_damaged,
+            ..ApplyOptions::default()
+        }
+    }
+}
+
+/// Python's `Applied`.
+#[derive(IntoPyObject)]
+pub(crate) struct PyApplied {
+    created: u64,
+    updated: u64,
+    metadata: u64,
+    deleted: u64,
+    unchanged: u64,
+    bytes: u64,
+    finished: bool,
+    skipped_paths: Vec<(OsString, String)>,
+    unkept: u64,
+}
+
+impl From<Applied> for PyApplied {
+    fn from(applied: Applied) -> PyApplied {
+        let skipped = applied.unapplied.iter();
+        PyApplied {
+            created: applied.created,
+            updated: applied.updated,
+            metadata: applied.metadata,
+            deleted: applied.deleted,
+            unchanged: applied.unchanged,
+            bytes: applied.bytes,
+            finished: applied.finished,
+            skipped_paths: skipped.map(|it| (name(&it.path), it.why.clone())).collect(),
+            unkept: applied.unkept.count(),
+        }
+    }
+}
+
+#[pymethods]
+impl Archive {
+    #[staticmethod]
+    #[pyo3(signature = (dir, old, diff, path, level=None, zstd=None, watch=None))]
+    #[allow(clippy::too_many_arguments, reason = "Python's keywords")]
+    fn create(
+        py: Python<'_>,
+        dir: &Bound<'_, Dir>,
+        old: &Bound<'_, Index>,
+        diff: &Bound<'_, Diff>,
+        path: PathBuf,
+        level: Option<i32>,
+        zstd: Option<bool>,
+        watch: Option<Watch<'_>>,
+    ) -> PyResult<Archive> {
+        let (dir, old, diff) = (dir.get(), old.get(), diff.get());
+        let data = run(py, watch, |progress| {
+            let format = zstd.map(|zstd| if zstd { Format::Zstd } else { Format::Gzip });
+            let progress = Some(Arc::clone(progress));
+            let options = ArchiveOptions { format, level, progress, ..ArchiveOptions::default() };
+            DiffData::create_with(&dir.0, &old.0, &diff.0, path, &options)
+        })?;
+        Ok(Archive(data))
+    }
+
+    #[staticmethod]
+    fn open(py: Python<'_>, path: PathBuf) -> PyResult<Archive> {
+        Ok(Archive(quick(py, || DiffData::open(path))?))
+    }
+
+    fn diff(&self) -> Diff {
+        Diff(self.0.diff().clone())
+    }
+
+    fn size(&self) -> u64 {
+        self.0.size()
+    }
+
+    /// Applies it to the directory `dest`, which is made if this is a full backup and it is not there. With a `diff`, that has
+    /// to be the one in it.
+    #[pyo3(signature = (dest, diff, how, watch=None))]
+    fn apply(
+        &self,
+        py: Python<'_>,
+        dest: PathBuf,
+        diff: Option<&Bound<'_, Diff>>,
+        how: Applying,
+        watch: Option<Watch<'_>>,
+    ) -> PyResult<PyApplied> {
+        let diff = diff.map(|diff| &diff.get().0);
+        let applied = run(py, watch, |progress| {
+            if let Some(diff) = diff.filter(|diff| *diff != self.0.diff()) {
+                // It says what is wrong.
+                apply_diff(&dest, diff, &self.0)?;
+            }
+            let options = ApplyOptions { progress: Some(Arc::clone(progress)), ..how.options() };
+            let apply = || Ok::<_, Failure>(apply_with(&dest, &self.0, &options)?);
+            match self.0.is_full() {
+                true => in_made_dir(&dest, self.0.diff().top_mode(), apply),
+                false => apply(),
+            }
+        })?;
+        Ok(applied.into())
+    }
+}
+
+/// How many changes of each class a diff has, for Python's `ChangeCounts`.
+#[derive(IntoPyObject, Default)]
+pub(crate) struct Counts {
+    created: usize,
+    updated: usize,
+    metadata: usize,
+    type_changed: usize,
+    deleted: usize,
+    excluded: usize,
+    moved: usize,
+    copied: usize,
+}
+
+impl Counts {
+    /// What comes from elsewhere is counted as created too, and what moved as deleted there, as in the lists.
+    pub(crate) fn of(diff: &DiffIndex) -> Counts {
+        let mut counts = Counts { moved: diff.moved().count(), ..Counts::default() };
+        counts.copied = diff.copied().count();
+        for change in diff {
+            let count = match change.class() {
+                Class::Created => &mut counts.created,
+                Class::Updated => &mut counts.updated,
+                Class::Metadata => &mut counts.metadata,
+                Class::TypeChanged => &mut counts.type_changed,
+                Class::Deleted => &mut counts.deleted,
+                Class::Excluded => &mut counts.excluded,
+            };
+            *count += 1;
+        }
+        counts
+    }
+}
