@@ -241,6 +241,10 @@ class Repository:
         listed = tree.below(number) if recursive else tree.children(number)
         return [entry(each) for each in listed]
 
+    def stat(self, path: StrPath, *, at: At = None) -> Entry:
+        """What stands at a path of a snapshot."""
+        return entry(_found(self._native.tree(_at(at)), _inside(path))[1])
+
     def open(self, path: StrPath, *, at: At = None, buffering: int = 1 << 20) -> io.BufferedReader:
         """A file of a snapshot, to be read from any place on: a binary file object, to be closed or not. Nothing else of the
         backup is unpacked."""
