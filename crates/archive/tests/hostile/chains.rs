@@ -281,8 +281,10 @@ fn dirs(start: &str, count: usize) -> Vec<Change> {
     (0..count).map(|n| comes(deep(&format!("{start}{n:05}"), 8000), Node::Dir)).collect()
 }
 
-/// Chains by name, each made when it is asked for.
-fn chains() -> Vec<(&'static str, fn() -> Chain)> {
+/// A chain by its name, made when it is asked for.
+type Named = (&'static str, fn() -> Chain);
+
+fn chains() -> Vec<Named> {
     vec![
         ("480,000 fifos", || plain([fifos("d", 480_000)])),
         ("330,000 fifos in six archives", || plain(each("abcdef", |dir| fifos(dir, 55_000)))),
@@ -290,7 +292,7 @@ fn chains() -> Vec<(&'static str, fn() -> Chain)> {
         ("deep paths", || plain([dirs("a", 22_000)])),
         ("deep paths in four archives", || plain(each("abcd", |dir| dirs(dir, 5_000)))),
         ("directories each in the one before", || plain([nested()])),
-        ("such directories that come and go", || cycle(5, || nested())),
+        ("such directories that come and go", || cycle(5, nested)),
         ("12,000 paths that move 50 times", || moved(12_000, numbered(50))),
         ("200,000 paths that move 50 times", || moved(200_000, numbered(50))),
         ("1,500 paths that move 400 times", || moved(1_500, numbered(400))),
@@ -354,7 +356,7 @@ fn select(archives: &[Archive], last: &RelPath) -> Result<(), String> {
     outermost.map_or(Ok(()), |dir| found(&dir).map(drop).map_err(in_words))
 }
 
-fn costs_little(chains: impl Iterator<Item = (&'static str, fn() -> Chain)>) {
+fn costs_little(chains: impl Iterator<Item = Named>) {
     let meter = Meter::alone();
     let (mut read_by, mut chains_read) = (0, 0);
     for (name, make) in chains {
