@@ -8,7 +8,8 @@ use diffindex::{Change, Signatures};
 use rsync_core::{Digest, Progress};
 
 use crate::diff_data::{ContentReader, is_whole, unread};
-use crate::writer::{self, Slot, check_cancelled};
+use crate::slot::Slot;
+use crate::writer::{self, check_cancelled};
 use crate::{Archive, ArchiveOptions, DiffData, Error, Format, open};
 
 const BUFFER_LEN: usize = 256 << 10;

@@ -13,7 +13,8 @@ use rsync_core::{Digest, FileBytes, Progress};
 use rustix::fs::OFlags;
 use rustix::io::Errno;
 
-use crate::writer::{self, Slot, check_cancelled};
+use crate::slot::Slot;
+use crate::writer::{self, check_cancelled};
 use crate::{Archive, DiffData, Error, Format, Labels, open, volumes};
 
 /// So much is read at a time.

@@ -83,6 +83,7 @@ mod ordered_pool;
 mod paths;
 mod pipe_reader;
 mod sign;
+mod slot;
 mod snapshot;
 mod squash;
 mod stored;

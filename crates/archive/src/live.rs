@@ -15,7 +15,8 @@ use dirindex::{
 use rsync_core::{Digest, FileBytes, Signature, SignatureOptions};
 
 use crate::create::{PIECE_LEN, Tree, unread};
-use crate::writer::{self, Contents, RUN_LEN, Slot};
+use crate::slot::Slot;
+use crate::writer::{self, Contents, RUN_LEN};
 use crate::{Archive, ArchiveOptions, DiffData, Error, Format, open};
 
 /// A file that was scanned as a short one is in memory when it is stored. One that has grown beyond this since is left to

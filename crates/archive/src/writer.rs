@@ -1,5 +1,4 @@
-//! Writing an archive: what stands in it, in which order, and TABLE at its end. Knows neither where the
-//! contents come from nor what their bytes are.
+//! Writing an archive: what is in it, in which order, and TABLE at its end. Must not know where contents come from.
 
 use std::io::{self, Write};
 
@@ -13,9 +12,10 @@ use crate::frames::{Frame, FrameWriter, check_of};
 use crate::layout::content_stored_len;
 use crate::open::{DIFF, PATHS};
 use crate::ordered_pool::OrderedPool;
+use crate::slot::{Run, Sink, Slot, TOO_LONG};
 use crate::table::{BlockRow, Head, Table, Trailer};
-use crate::tar_entry::{Framing, TarEntry};
-use crate::{ArchiveOptions, Error, SECONDS, paths, tar_entry};
+use crate::tar_entry::Framing;
+use crate::{ArchiveOptions, Error, SECONDS, paths};
 
 /// The contents that one task of the thread pool makes ready have this many bytes at most: two frames, so
 /// that contents which come from an archive are unpacked one and a half times, not three times.
@@ -176,124 +176,6 @@ fn rows(encoded: &Encoded<'_>, deltas: &[u64], framing: Framing) -> Result<Vec<B
     encoded.blocks().map(row).collect()
 }
 
-const TOO_LONG: &str = "a content longer than any archive";
-
-/// Where tar entries go.
-pub(crate) trait Sink: Write {
-    /// What comes next is a tar entry of `len` bytes, header and padding included, in which no volume ends.
-    fn whole(&mut self, len: u64) -> io::Result<()>;
-}
-
-impl<W: Write> Sink for FrameWriter<'_, '_, W> {
-    fn whole(&mut self, len: u64) -> io::Result<()> {
-        self.fit(len)
-    }
-}
-
-/// Some contents as tar entries, kept until it is their turn.
-#[derive(Default)]
-struct Run {
-    bytes: Vec<u8>,
-    /// The lengths of the tar entries, where those matter.
-    whole: Vec<u64>,
-}
-
-impl Run {
-    fn write_to(&self, out: &mut impl Sink) -> io::Result<()> {
-        let mut rest = self.bytes.as_slice();
-        for &len in &self.whole {
-            let (frame, after) = rest.split_at_checked(len as usize).unwrap_or((rest, &[]));
-            out.whole(len)?;
-            out.write_all(frame)?;
-            rest = after;
-        }
-        out.write_all(rest)
-    }
-}
-
-impl Write for Run {
-    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        self.bytes.write(bytes)
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        Ok(())
-    }
-}
-
-impl Sink for Run {
-    fn whole(&mut self, len: u64) -> io::Result<()> {
-        self.whole.push(len);
-        Ok(())
-    }
-}
-
-/// Where one body goes: first its length, by [`begin`](Slot::begin), then just as many bytes. Nothing is stored where that
-/// is never called.
-pub(crate) struct Slot<'w, S: ?Sized = dyn Sink + 'w> {
-    out: &'w mut S,
-    name: String,
-    framing: Framing,
-    body: Option<TarEntry>,
-    at: u64,
-}
-
-impl<'w, S: Sink + ?Sized> Slot<'w, S> {
-    fn new(out: &'w mut S, name: String, framing: Framing) -> Slot<'w, S> {
-        Slot { out, name, framing, body: None, at: 0 }
-    }
-
-    pub(crate) fn begin(&mut self, len: u64) -> Result<(), Error> {
-        let too_long = || Error::Write(io::Error::other(TOO_LONG));
-        let body = self.framing.body(0, len).ok_or_else(too_long)?;
-        self.body = Some(body);
-        self.header(&body).map_err(Error::Write)
-    }
-
-    fn header(&mut self, body: &TarEntry) -> io::Result<()> {
-        let (name, size) = body.header(&self.name, self.at);
-        if self.framing == Framing::PARTS {
-            let padded = size + tar_entry::padding(size).len() as u64;
-            self.out.whole(padded + tar_entry::HEADER_LEN as u64)?;
-        }
-        self.out.write_all(&tar_entry::header(&name, size))
-    }
-
-    /// Whether something is stored.
-    pub(crate) fn has_begun(&self) -> bool {
-        self.body.is_some()
-    }
-
-    /// Writes the padding, and gives the length of what is stored, if anything is.
-    fn finish(self) -> Result<Option<u64>, Error> {
-        let Some(body) = self.body else { return Ok(None) };
-        if body.len != self.at {
-            return Err(Error::Write(io::Error::other("a content shorter than it was to be")));
-        }
-        self.out.write_all(tar_entry::padding(body.len)).map_err(Error::Write)?;
-        Ok(Some(body.len))
-    }
-}
-
-impl<S: Sink + ?Sized> Write for Slot<'_, S> {
-    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        let body = self.body.filter(|body| bytes.is_empty() || self.at < body.len);
-        let body = body.ok_or_else(|| io::Error::other("a content longer than it was to be"))?;
-        if self.at > 0 && body.begins_part(self.at) {
-            self.header(&body)?;
-        }
-        let run = usize::try_from(body.run_at(self.at)).unwrap_or(usize::MAX);
-        let now = bytes.get(..run).unwrap_or(bytes);
-        self.out.write_all(now)?;
-        self.at += now.len() as u64;
-        Ok(now.len())
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        Ok(())
-    }
-}
-
 /// Stops the work when the caller wants it stopped.
 pub(crate) fn check_cancelled(progress: Option<&Progress>) -> Result<(), Error> {
     progress.map_or(Ok(()), Progress::check).map_err(|_| Error::Cancelled)
@@ -382,8 +264,7 @@ where
         {
             let contents = self.contents;
             self.begun.push(move || {
-                let bytes = Vec::with_capacity(stored_len(run));
-                let mut kept = Run { bytes, ..Run::default() };
+                let mut kept = Run::with_capacity(stored_len(run));
                 contents(run, &mut kept).map(|deltas| (deltas, kept))
             });
         }

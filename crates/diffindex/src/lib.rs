@@ -33,6 +33,7 @@
 mod amend;
 mod between;
 mod change;
+mod check;
 mod collapse;
 mod diff;
 mod encoded;

@@ -1,6 +1,7 @@
-//! [`Amendment`]: what a file had when its content was stored, where the index says something else. Must not know how
-//! contents are stored.
+//! Amending an index: entries of files that changed after the scan become what was stored of them, or what was there before.
+//! Must not know how contents are stored.
 
+use std::collections::HashSet;
 use std::fs::File;
 use std::io;
 use std::sync::Arc;
@@ -8,10 +9,11 @@ use std::sync::Arc;
 use rsync_core::{Digest, Signature};
 use rustix::fs::Stat;
 
-use crate::assemble::index_of;
+use crate::assemble::{index_of, keep};
 use crate::read::{same_state, settled, stat_of_file};
-use crate::scan::{fingerprint, meta, now};
+use crate::scan::{meta, now};
 use crate::stored::Pool;
+use crate::unchanged::fingerprint;
 use crate::{DirIndex, Entry, Error, Meta, Node, Problem, ProblemKind, Record, RelPath, Time};
 
 /// The state of an open file, as the system tells it: length, times, inode, mode and owner. Two are equal when no change
@@ -103,6 +105,36 @@ impl DirIndex {
                 problems.push(Problem::new(path, ProblemKind::Changing, detail));
             }
             records.push(amended(record, stored, &mut pool).into());
+        }
+        let index = index_of(records, problems, self.excluded().to_vec())?;
+        Ok(index.with_top_mode(self.top_mode()))
+    }
+
+    /// This index with what `previous` has of the file at `path` and of its other names, or without
+    /// them: for a file that never holds still long enough to be stored as it was scanned. Each is
+    /// named among the [`problems`](DirIndex::problems).
+    ///
+    /// # Errors
+    /// [`Error::Entry`] when the two indexes do not go together.
+    pub fn hold_back(&self, path: &RelPath, previous: &DirIndex) -> Result<DirIndex, Error> {
+        let is_name = |entry: &Entry| {
+            entry.path == *path || matches!(&entry.node, Node::HardLink { to } if to == path)
+        };
+        let (held, mut records): (Vec<_>, Vec<_>) =
+            self.records().iter().cloned().partition(|record| is_name(&record.entry));
+        let mut names: HashSet<&RelPath> = held.iter().map(|record| &record.entry.path).collect();
+        names.insert(path);
+        keep(&mut records, previous, |entry| {
+            names.contains(&entry.path) && entry.node != Node::Dir
+        });
+        let mut problems: Vec<Problem> = self.problems().to_vec();
+        problems.retain(|problem| !names.contains(&problem.path));
+        for name in names {
+            let detail = match records.binary_search_by(|record| record.entry.path.cmp(name)) {
+                Ok(_) => "changed whenever it was to be stored: kept as it was before",
+                Err(_) => "changed whenever it was to be stored: left out",
+            };
+            problems.push(Problem::new(name.clone(), ProblemKind::Unstable, detail.into()));
         }
         let index = index_of(records, problems, self.excluded().to_vec())?;
         Ok(index.with_top_mode(self.top_mode()))

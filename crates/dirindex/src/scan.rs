@@ -1,32 +1,32 @@
-//! Taking stock: a walk becomes a [`DirIndex`], by reading what may have changed since the previous
-//! index. Knows nothing of what the index is for.
+//! Scanning: a walk becomes a [`DirIndex`]. Files that may have changed since the previous index are read. Must not know what
+//! the index is for.
 
-use std::collections::{HashMap, HashSet};
+mod special;
+
+use std::collections::HashMap;
+use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{SystemTime, UNIX_EPOCH};
-use std::{io, mem};
 
 use rayon::prelude::*;
-use rsync_core::{Progress, Shape, Signature, SignatureOptions};
-use rustix::fs::{AtFlags, FileType, Mode, Stat, major, minor, openat, statat};
+use rsync_core::{Progress, Shape, SignatureOptions};
+use rustix::fs::{AtFlags, FileType, Mode, Stat, openat, statat};
 
-use crate::assemble::{in_path_order, index_of, keep, keep_unreadable, put_xattrs};
-use crate::busy;
+use crate::assemble::{in_path_order, index_of, keep_unreadable, put_xattrs};
 use crate::read::{self, Content, LARGE, READ};
 use crate::reserved;
 use crate::stored::{self, Pool};
+use crate::unchanged::{self, differing, fingerprint, forget_mapped, has_bit_rot};
 use crate::walk::{Found, Walk, unreadable, walk};
-use crate::xattr::{self, Attributes};
 use crate::{
-    Dir, DirIndex, Entry, Error, FileId, Meta, Node, Problem, ProblemKind, Record, RelPath,
-    StatFingerprint, Time, Xattrs,
+    Dir, DirIndex, Entry, Error, FileId, Meta, Node, Problem, ProblemKind, Record, RelPath, Time,
+    Xattrs,
 };
 
-/// Of the files that are left for later, those from this length on are read one by one, by all threads; in the
-/// others a thread that waits for another goes on to the next file,
+/// Files from this length on are read one at a time, each by all threads.
 const ALONE: u64 = 4 << 20;
-/// but there are never more than so many open.
+/// So many shorter ones are open at once: a thread that waits for another goes on with the next file.
 const AT_ONCE: usize = 16;
 
 /// How a tree is scanned.
@@ -130,36 +130,6 @@ impl DirIndex {
         let top = top.map_err(|error| Error::io("look at", dir.path(), error.into()))?;
         Ok(index_of(records, problems, excluded)?.with_top_mode(Some(top.st_mode & 0o7777)))
     }
-
-    /// This index with what `previous` has of the file at `path` and of its other names, or without
-    /// them: for a file that never holds still long enough to be stored as it was scanned. Each is
-    /// named among the [`problems`](DirIndex::problems).
-    ///
-    /// # Errors
-    /// [`Error::Entry`] when the two indexes do not go together.
-    pub fn hold_back(&self, path: &RelPath, previous: &DirIndex) -> Result<DirIndex, Error> {
-        let is_name = |entry: &Entry| {
-            entry.path == *path || matches!(&entry.node, Node::HardLink { to } if to == path)
-        };
-        let (held, mut records): (Vec<_>, Vec<_>) =
-            self.records().iter().cloned().partition(|record| is_name(&record.entry));
-        let mut names: HashSet<&RelPath> = held.iter().map(|record| &record.entry.path).collect();
-        names.insert(path);
-        keep(&mut records, previous, |entry| {
-            names.contains(&entry.path) && entry.node != Node::Dir
-        });
-        let mut problems: Vec<Problem> = self.problems().to_vec();
-        problems.retain(|problem| !names.contains(&problem.path));
-        for name in names {
-            let detail = match records.binary_search_by(|record| record.entry.path.cmp(name)) {
-                Ok(_) => "changed whenever it was to be stored: kept as it was before",
-                Err(_) => "changed whenever it was to be stored: left out",
-            };
-            problems.push(Problem::new(name.clone(), ProblemKind::Unstable, detail.into()));
-        }
-        let index = index_of(records, problems, self.excluded().to_vec())?;
-        Ok(index.with_top_mode(self.top_mode()))
-    }
 }
 
 /// Refuses a tree that an interrupted apply left half old, half new.
@@ -202,9 +172,8 @@ struct Scan<'a> {
 }
 
 impl Scan<'_> {
-    /// Takes in what was found in the directory open as `fd`.
-    /// Refuses a tree that has the directory in it which is barred. Identity is the directory's own, so no link, mount or
-    /// `..` hides it.
+    /// Refuses a tree that has the barred directory in it. It is known by device and inode, so no link, mount or `..` hides
+    /// it.
     fn check_barred(&self, found: &Found) -> Result<(), Error> {
         let there = FileId::from(&found.stat);
         let barred = self.options.barred == Some(there) && found.kind() == FileType::Directory;
@@ -214,6 +183,7 @@ impl Scan<'_> {
         }
     }
 
+    /// Takes in what was found in the directory open as `fd`.
     fn take(&self, fd: BorrowedFd<'_>, found: Vec<Found>) -> Result<Taken, Error> {
         let mut taken = Taken::default();
         taken.records.reserve_exact(found.len());
@@ -354,27 +324,8 @@ impl Scan<'_> {
     /// What the previous index has of this very file, unchanged since.
     fn unchanged(&self, found: &Found) -> Option<&Arc<Record>> {
         let record = self.previous?.shared(&found.path)?;
-        self.is_unchanged(record, &found.stat).then_some(record)
-    }
-
-    fn is_unchanged(&self, record: &Record, stat: &Stat) -> bool {
-        let wanted = &self.options.signature;
-        let same_shape = record.signature.as_ref().is_none_or(|signature| {
-            let shape = signature.shape();
-            let automatic = rsync_core::block_len_for(record.entry.node.len());
-            shape.strong == wanted.strong
-                && shape.strong_len == wanted.strong_len
-                && shape.block_len == wanted.block_len.unwrap_or(automatic)
-        });
-        // What was read soon after a change is read again later, when whatever was stored through a
-        // memory map meanwhile is settled.
-        let now = fingerprint(stat).read_at(self.started);
-        matches!(record.entry.node, Node::File { .. })
-            && record.fingerprint.is_some_and(|known| known.is_of_same(&now))
-            && record.fingerprint.is_some_and(|known| !known.is_early() || now.is_early())
-            && record.entry.node.len() == read::len(stat)
-            && record.entry.meta.mtime == read::mtime(stat)
-            && same_shape
+        unchanged::is_unchanged(record, &found.stat, self.started, &self.options.signature)
+            .then_some(record)
     }
 
     /// What something is kept of where it cannot be read.
@@ -427,113 +378,6 @@ impl Scan<'_> {
         taken.records.push(Record { entry, signature, fingerprint }.into());
         read
     }
-
-    /// The attributes of what stands at `path`. What could not be read of them is as it was, if what
-    /// stood there is of the same kind.
-    fn attributes(
-        &self,
-        path: &RelPath,
-        xattrs: Attributes,
-        same_kind: impl Fn(&Node) -> bool,
-        taken: &mut Taken,
-    ) -> Xattrs {
-        if xattrs.are_complete() {
-            return xattrs.or_old(None).into();
-        }
-        if xattrs.lack_proc() {
-            taken.no_proc.get_or_insert_with(|| path.clone());
-        } else {
-            taken.problems.extend(xattr::problem(path, &xattrs));
-        }
-        let old = self.known().and_then(|known| known.get(path));
-        let old = old.filter(|old| same_kind(&old.node)).map(|old| &old.meta.xattrs);
-        xattrs.or_old(old).into()
-    }
-
-    /// Takes in what is no file, found in the directory open as `fd`.
-    fn special(&self, fd: BorrowedFd<'_>, found: Found, taken: &mut Taken) {
-        let (kind, mut meta) = (found.kind(), meta(&found.stat));
-        let Found { path, stat, target } = found;
-        let mut left_out = |path, why: &str| {
-            taken.problems.push(Problem::new(path, ProblemKind::Unsupported, why.into()));
-        };
-        let (major, minor) = (major(stat.st_rdev), minor(stat.st_rdev));
-        let node = match kind {
-            FileType::Directory => Node::Dir,
-            FileType::Symlink if target.is_empty() => {
-                return left_out(path, "a symbolic link without a target");
-            }
-            FileType::Symlink => Node::Symlink { target },
-            FileType::Fifo => Node::Fifo,
-            FileType::CharacterDevice => Node::CharDevice { major, minor },
-            FileType::BlockDevice => Node::BlockDevice { major, minor },
-            FileType::Socket => return left_out(path, "a socket"),
-            _ => return left_out(path, "of an unknown kind"),
-        };
-        // Those of a directory are read where it is opened.
-        if node != Node::Dir {
-            let xattrs = xattr::read(xattr::Of::Named(fd, path.name()));
-            let now = || statat(fd, path.name(), AtFlags::SYMLINK_NOFOLLOW);
-            if !xattrs.are_empty() && !now().is_ok_and(|now| read::same_state(&now, &stat)) {
-                let detail = "changed while its attributes were read".into();
-                taken.problems.push(Problem::new(path.clone(), ProblemKind::Unstable, detail));
-            }
-            let same_kind = |old: &Node| mem::discriminant(old) == mem::discriminant(&node);
-            meta.xattrs = self.attributes(&path, xattrs, same_kind, taken);
-        }
-        let entry = Entry { path, node, meta };
-        taken.records.push(Record { entry, signature: None, fingerprint: None }.into());
-    }
-}
-
-/// Has the next scan read those files again that a program may go on storing to without a time to
-/// show for it: they were read soon after their last change, and are mapped for writing.
-fn forget_mapped(records: &mut [Arc<Record>]) {
-    let is_early =
-        |record: &Record| record.fingerprint.is_some_and(|fingerprint| fingerprint.is_early());
-    if !records.iter().any(|record| is_early(record)) {
-        return;
-    }
-    let mapped = busy::mapped_for_writing();
-    for record in records.iter_mut().filter(|record| is_early(record)) {
-        if record.fingerprint.is_some_and(|fingerprint| mapped.contains(&fingerprint.inode())) {
-            Arc::make_mut(record).fingerprint = None;
-        }
-    }
-}
-
-/// Whether a file that looks as in `record`, and that held still, has another content, and no program
-/// can have stored that.
-fn has_bit_rot(record: &Record, content: &Content) -> bool {
-    let Node::File { digest, .. } = &record.entry.node else { return false };
-    content.stable
-        && record
-            .fingerprint
-            .is_some_and(|known| !known.is_early() && known.is_of_same(&fingerprint(&content.stat)))
-        && content.signature.digest() != Some(*digest)
-}
-
-/// The byte ranges of the blocks in which a file differs from what `record` has of it.
-fn differing(record: &Record, now: &Signature) -> Vec<(u64, u64)> {
-    let len = now.file_len();
-    let before = record.signature.as_ref().and_then(|signature| signature.load().ok());
-    let Some(before) = before.filter(|before| before.shape() == now.shape()) else {
-        return vec![(0, len)];
-    };
-    let block_len = u64::from(now.shape().block_len);
-    let starts = (0..len).step_by(block_len.max(1) as usize);
-    let mut ranges: Vec<(u64, u64)> = Vec::new();
-    for ((start, a), b) in starts.zip(before.blocks()).zip(now.blocks()) {
-        if a == b {
-            continue;
-        }
-        let end = len.min(start + block_len);
-        match ranges.last_mut() {
-            Some(last) if last.1 == start => last.1 = end,
-            _ => ranges.push((start, end)),
-        }
-    }
-    ranges
 }
 
 pub(crate) fn meta(stat: &Stat) -> Meta {
@@ -544,10 +388,6 @@ pub(crate) fn meta(stat: &Stat) -> Meta {
         mtime: read::mtime(stat),
         xattrs: Xattrs::default(),
     }
-}
-
-pub(crate) fn fingerprint(stat: &Stat) -> StatFingerprint {
-    StatFingerprint::new(read::ctime(stat), stat.st_ino)
 }
 
 pub(crate) fn now() -> Time {

@@ -8,7 +8,7 @@ use rayon::prelude::*;
 use rsync_core::Digest;
 
 use crate::entry::EntryRef;
-use crate::index::ROWS_PER_SECTION;
+use crate::index_file::ROWS_PER_SECTION;
 use crate::{Error, Meta, Node, Record, RelPath, TreeId};
 
 /// Something that an entry lies in.

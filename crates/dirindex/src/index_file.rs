@@ -1,0 +1,190 @@
+//! The file of a [`DirIndex`], as `docs/format.md` has it: writing and opening. Must not know what the index is for.
+
+use std::fs::File;
+use std::io::{BufWriter, Write};
+use std::path::Path;
+use std::sync::Arc;
+
+use container::{FileKind, List, ReadAt, Section, SectionError, Sections, Writer};
+use rayon::prelude::*;
+use serde::Serialize;
+
+use crate::stored::{self, ShapeCode, SignatureReader, StoredSignature};
+use crate::tree::sections_at_once;
+use crate::{DirIndex, Entry, Error, NewFile, Problem, Record, RelPath, StatFingerprint};
+
+const FILE_KIND: FileKind = FileKind {
+    letters: *b"INDX",
+    lists: &[
+        List { kind: CATALOGUE, rows: ROWS_PER_SECTION, row_room: 256 },
+        // They go into the records.
+        List { kind: FINGERPRINTS, rows: ROWS_PER_SECTION, row_room: 0 },
+        List { kind: PROBLEMS, rows: ROWS_PER_SECTION, row_room: 256 },
+        List { kind: EXCLUDED, rows: ROWS_PER_SECTION, row_room: 64 },
+    ],
+};
+const CATALOGUE: u32 = 1;
+const FINGERPRINTS: u32 = 2;
+const SIGNATURES: u32 = 3;
+const PROBLEMS: u32 = 4;
+const EXCLUDED: u32 = 5;
+const TOP: u32 = 6;
+
+/// Records a section: enough to compress well, few enough to decode in parallel and in bounds.
+pub(crate) const ROWS_PER_SECTION: usize = 4096;
+
+/// [`Record`] as it is encoded in the catalogue; `E` is an [`Entry`] or a reference to one.
+type Row<E> = (E, Option<ShapeCode>);
+
+impl DirIndex {
+    /// Writes the index to `path`: a new file is written beside it, synced, and put in its place,
+    /// so that an interruption leaves the old file or the new one.
+    ///
+    /// # Errors
+    /// [`Error::File`], around what went wrong.
+    pub fn to_file(&self, path: impl AsRef<Path>) -> Result<(), Error> {
+        let path = path.as_ref();
+        self.to_new_file(path)?.put().map_err(|error| error.in_file(path))
+    }
+
+    /// Writes the index to a new file beside `path`, which has still to be [put](NewFile::put) there: for
+    /// who has something else to finish before there may be such an index.
+    ///
+    /// # Errors
+    /// As [`to_file`](DirIndex::to_file).
+    pub fn to_new_file(&self, path: impl AsRef<Path>) -> Result<NewFile, Error> {
+        let path = path.as_ref();
+        let write = || {
+            let mut out = BufWriter::with_capacity(1 << 20, NewFile::beside(path)?);
+            self.write_to(&mut out)?;
+            out.into_inner().map_err(|error| SectionError::Write(error.into()).into())
+        };
+        write().map_err(|error: Error| error.in_file(path))
+    }
+
+    /// Writes the index to `out`.
+    ///
+    /// # Errors
+    /// [`Error::Sections`].
+    pub fn write_to(&self, out: impl Write) -> Result<(), Error> {
+        let mut writer = Writer::new(out, FILE_KIND)?;
+        let lists: Vec<&[Arc<Record>]> =
+            container::cut(self.records(), ROWS_PER_SECTION, |record| record.entry.weight())
+                .collect();
+        write_rows(&mut writer, CATALOGUE, &lists, |record| -> Row<&Entry> {
+            (&record.entry, record.signature.as_ref().map(StoredSignature::code))
+        })?;
+        write_rows(&mut writer, FINGERPRINTS, &lists, |record| record.fingerprint)?;
+        let weight = |problem: &Problem| {
+            problem.path.as_bytes().len() + problem.detail.len() + 18 * problem.ranges.len()
+        };
+        for list in container::cut(self.problems(), ROWS_PER_SECTION, weight) {
+            writer.section(&Section::encode(PROBLEMS, &list)?)?;
+        }
+        let weight = |path: &RelPath| path.as_bytes().len();
+        for list in container::cut(self.excluded(), ROWS_PER_SECTION, weight) {
+            writer.section(&Section::encode(EXCLUDED, &list)?)?;
+        }
+        if let Some(mode) = self.top_mode() {
+            writer.section(&Section::encode(TOP, &mode)?)?;
+        }
+        let signatures = self.records().iter().filter_map(|record| record.signature.as_ref());
+        stored::write_signatures(&mut writer, SIGNATURES, signatures)?;
+        writer.finish()?;
+        Ok(())
+    }
+
+    /// Opens the index in the file at `path`. Signatures stay in the file until they are asked for.
+    ///
+    /// # Errors
+    /// [`Error::File`], around what is wrong with it.
+    pub fn from_file(path: impl AsRef<Path>) -> Result<DirIndex, Error> {
+        let path = path.as_ref();
+        let open = || {
+            let file = File::open(path).map_err(|error| Error::io("open", path, error))?;
+            DirIndex::from_sections(Sections::open(file, FILE_KIND)?)
+        };
+        open().map_err(|error| error.in_file(path))
+    }
+
+    /// Opens the index that `source` holds. Signatures stay there until they are asked for.
+    ///
+    /// # Errors
+    /// [`Error::Sections`], [`Error::Entry`].
+    pub fn from_source(source: impl ReadAt + 'static) -> Result<DirIndex, Error> {
+        DirIndex::from_sections(Sections::from_source(Box::new(source), FILE_KIND)?)
+    }
+
+    /// Opens the index that `bytes` are.
+    ///
+    /// # Errors
+    /// [`Error::Sections`], [`Error::Entry`].
+    pub fn from_bytes(bytes: Vec<u8>) -> Result<DirIndex, Error> {
+        DirIndex::from_sections(Sections::from_bytes(bytes, FILE_KIND)?)
+    }
+
+    fn from_sections(sections: Sections) -> Result<DirIndex, Error> {
+        let sections = Arc::new(sections);
+        let problems: Vec<Problem> = sections.decode_all(PROBLEMS)?;
+        let excluded: Vec<RelPath> = sections.decode_all(EXCLUDED)?;
+        let top_mode: Option<u32> = match sections.of_kind(TOP).next() {
+            Some(number) => Some(sections.decode(number)?),
+            None => None,
+        };
+        let follow = |a: &RelPath, b: &RelPath| a < b && !b.is_below(a);
+        if !excluded.is_sorted_by(follow) {
+            return Err(sections.damaged(EXCLUDED, "what was left out is not in order").into());
+        }
+        let catalogue: Vec<usize> = sections.of_kind(CATALOGUE).collect();
+        let fingerprint: Vec<usize> = sections.of_kind(FINGERPRINTS).collect();
+        if catalogue.len() != fingerprint.len() {
+            return Err(sections
+                .damaged(FINGERPRINTS, "as many sections as the catalogue has")
+                .into());
+        }
+        let mut signatures = SignatureReader::new(Arc::clone(&sections), SIGNATURES)?;
+        let mut records = Vec::new();
+        let pairs: Vec<(usize, usize)> = catalogue.into_iter().zip(fingerprint).collect();
+        for pairs in pairs.chunks(sections_at_once()) {
+            let decode = |&(rows, fingerprint): &(usize, usize)| {
+                let rows: Vec<Row<Entry>> = sections.decode_list(rows)?;
+                let fingerprints: Vec<Option<StatFingerprint>> =
+                    sections.decode_list(fingerprint)?;
+                if rows.len() == fingerprints.len() {
+                    Ok((rows, fingerprints))
+                } else {
+                    Err(sections.damaged(FINGERPRINTS, "not one row for each entry"))
+                }
+            };
+            let decoded = pairs.par_iter().map(decode).collect::<Result<Vec<_>, SectionError>>()?;
+            for (rows, fingerprints) in decoded {
+                records.reserve(rows.len());
+                for ((entry, code), fingerprint) in rows.into_iter().zip(fingerprints) {
+                    let signature = signatures.next(code, entry.node.len())?;
+                    records.push(Arc::new(Record { entry, signature, fingerprint }));
+                }
+            }
+        }
+        signatures.finish()?;
+        let index = DirIndex::from_sorted(records)?;
+        Ok(index.with_problems(problems).with_excluded(excluded).with_top_mode(top_mode))
+    }
+}
+
+/// Writes a row for each record, those of each list in a section of `kind`.
+fn write_rows<'a, W: Write, T: Serialize>(
+    writer: &mut Writer<W>,
+    kind: u32,
+    lists: &[&'a [Arc<Record>]],
+    row: impl Fn(&'a Record) -> T + Sync,
+) -> Result<(), Error> {
+    for lists in lists.chunks(sections_at_once()) {
+        let encode = |list: &&'a [Arc<Record>]| {
+            let rows: Vec<T> = list.iter().map(|record| row(record)).collect();
+            Section::encode(kind, &rows)
+        };
+        let sections = lists.par_iter().map(encode).collect::<Result<Vec<_>, SectionError>>()?;
+        sections.iter().try_for_each(|section| writer.section(section))?;
+    }
+    Ok(())
+}

@@ -1,0 +1,91 @@
+//! Whether a file is as the previous index has it: by its stat fingerprint before it is read, by its digest after. Must not
+//! know what a scan does with the answer.
+
+use std::sync::Arc;
+
+use rsync_core::{Signature, SignatureOptions};
+use rustix::fs::Stat;
+
+use crate::busy;
+use crate::read::{self, Content};
+use crate::{Node, Record, StatFingerprint, Time};
+
+/// Whether a file with this `stat` need not be read: `record` was made of it, and has the signature that is `wanted`.
+/// `started` is when the scan began.
+pub(crate) fn is_unchanged(
+    record: &Record,
+    stat: &Stat,
+    started: Time,
+    wanted: &SignatureOptions,
+) -> bool {
+    let same_shape = record.signature.as_ref().is_none_or(|signature| {
+        let shape = signature.shape();
+        let automatic = rsync_core::block_len_for(record.entry.node.len());
+        shape.strong == wanted.strong
+            && shape.strong_len == wanted.strong_len
+            && shape.block_len == wanted.block_len.unwrap_or(automatic)
+    });
+    // What was read soon after a change is read again later, when whatever was stored through a
+    // memory map meanwhile is settled.
+    let now = fingerprint(stat).read_at(started);
+    matches!(record.entry.node, Node::File { .. })
+        && record.fingerprint.is_some_and(|known| known.is_of_same(&now))
+        && record.fingerprint.is_some_and(|known| !known.is_early() || now.is_early())
+        && record.entry.node.len() == read::len(stat)
+        && record.entry.meta.mtime == read::mtime(stat)
+        && same_shape
+}
+
+pub(crate) fn fingerprint(stat: &Stat) -> StatFingerprint {
+    StatFingerprint::new(read::ctime(stat), stat.st_ino)
+}
+
+/// Has the next scan read those files again that a program may go on storing to without a time to
+/// show for it: they were read soon after their last change, and are mapped for writing.
+pub(crate) fn forget_mapped(records: &mut [Arc<Record>]) {
+    let is_early =
+        |record: &Record| record.fingerprint.is_some_and(|fingerprint| fingerprint.is_early());
+    if !records.iter().any(|record| is_early(record)) {
+        return;
+    }
+    let mapped = busy::mapped_for_writing();
+    for record in records.iter_mut().filter(|record| is_early(record)) {
+        if record.fingerprint.is_some_and(|fingerprint| mapped.contains(&fingerprint.inode())) {
+            Arc::make_mut(record).fingerprint = None;
+        }
+    }
+}
+
+/// Whether a file that looks as in `record`, and that held still, has another content, and no program
+/// can have stored that.
+pub(crate) fn has_bit_rot(record: &Record, content: &Content) -> bool {
+    let Node::File { digest, .. } = &record.entry.node else { return false };
+    content.stable
+        && record
+            .fingerprint
+            .is_some_and(|known| !known.is_early() && known.is_of_same(&fingerprint(&content.stat)))
+        && content.signature.digest() != Some(*digest)
+}
+
+/// The byte ranges of the blocks in which a file differs from what `record` has of it.
+pub(crate) fn differing(record: &Record, now: &Signature) -> Vec<(u64, u64)> {
+    let len = now.file_len();
+    let before = record.signature.as_ref().and_then(|signature| signature.load().ok());
+    let Some(before) = before.filter(|before| before.shape() == now.shape()) else {
+        return vec![(0, len)];
+    };
+    let block_len = u64::from(now.shape().block_len);
+    let starts = (0..len).step_by(block_len.max(1) as usize);
+    let mut ranges: Vec<(u64, u64)> = Vec::new();
+    for ((start, a), b) in starts.zip(before.blocks()).zip(now.blocks()) {
+        if a == b {
+            continue;
+        }
+        let end = len.min(start + block_len);
+        match ranges.last_mut() {
+            Some(last) if last.1 == start => last.1 = end,
+            _ => ranges.push((start, end)),
+        }
+    }
+    ranges
+}
