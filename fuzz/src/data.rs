@@ -1,4 +1,4 @@
-//! What a diff with data comes to: its changes and its contents. Knows no target.
+//! What a diff with data says: its changes and its contents. Must not know any target.
 
 use std::io::Read;
 

@@ -1,5 +1,5 @@
-//! The least that taking stock can cost: a parallel walk that reads and hashes every file and keeps
-//! nothing. Knows nothing of how we do it.
+//! The least that a scan can cost: a parallel walk that reads and hashes every file and keeps
+//! nothing. Must not know how we do it.
 
 use std::fs;
 use std::path::{Path, PathBuf};

@@ -45,7 +45,7 @@ pub(crate) fn run_all(args: &[&str]) -> Result<()> {
     Ok(())
 }
 
-/// What one tool is told to do, as shell commands, in a directory that has `source`. What it keeps
+/// What one tool does, as shell commands, in a directory that has `source`. What it keeps
 /// goes below its own name.
 struct Tool {
     name: &'static str,

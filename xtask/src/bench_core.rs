@@ -17,7 +17,7 @@ const LEN: usize = 1 << 30;
 const BLOCK: usize = 4096;
 /// How many times each tool makes its patch in a run.
 const PATCHES: usize = 5;
-/// The row that stands for what is not compared.
+/// The row of what is not compared.
 const PREPARATION: &str = "(preparation)";
 
 /// Runs the benchmark and prints its tables.
@@ -82,7 +82,7 @@ impl Programs {
             let command = format!("cd {} && {command}", work.display());
             steps.push(Step { work: name, tool, command, stored, ..Step::default() });
         };
-        // What lay untouched for a while costs whoever comes first.
+        // What was not read for a while costs the first reader.
         step(PREPARATION, "all", "cat base edited half random > /dev/null".into(), "");
         let name = "signature and digest, 16 KiB";
         step(name, OURS, format!("{ours} signature 16384 base sig16"), "sig16");

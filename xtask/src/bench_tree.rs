@@ -1,4 +1,4 @@
-//! `bench tree`: taking stock of trees, beside the least it can cost and beside our peers, in the same
+//! `bench tree`: scanning trees, beside the least it can cost and beside our peers, in the same
 //! run; then of trees that grow, and of trees that are hard.
 
 use std::fs::{self, File};

@@ -64,7 +64,7 @@ pub(crate) fn run_all(args: &[&str]) -> Result<()> {
     Ok(())
 }
 
-/// What one tool is told to do, as shell commands, in a directory that has `source`, and what it took. They find the day's
+/// What one tool does, as shell commands, in a directory that has `source`, and what it took. They find the day's
 /// number in `$DAY`, and when its backup is made in `$EPOCH`, `$ISO` and `$SPACED`. What a tool keeps, but for its cache,
 /// goes below `$NAME/r`.
 struct Tool {

@@ -267,7 +267,7 @@ impl Tree {
     }
 }
 
-/// A name like that of `path`, told from it by `mark`.
+/// A name like that of `path`, with `mark` in it.
 fn named_after(path: &Path, mark: &str) -> String {
     let stem = path.file_stem().unwrap_or_default().to_string_lossy();
     // Names that are made of names do not grow for ever.

@@ -32,7 +32,7 @@ usage: cargo xtask bench backup [TREE.tar.xz] [--runs N]
        cargo xtask bench levels [TREE.tar.xz]
            time and size of compressing an archive's members, by library and level
        cargo xtask bench tree [TREE.tar.xz] [--runs N]
-           taking stock of a source tree, beside find, b3sum, tar, restic and dar; of trees of up
+           scanning a source tree, beside find, b3sum, tar, restic and dar; of trees of up
            to 10^6 files; of trees that are wide, deep or sparse
        cargo xtask bench year [--tree DIR] [--days N] [--tools NAME,...]
            a year of daily backups of a source tree that changes, beside restic, borg and duplicity:

@@ -213,7 +213,7 @@ fn attempt(
             // It made it to its name, though perhaps not to the disk.
             return Err(roll_back(&work, error));
         }
-        // The error at hand says more than one from here; what stays is garbage, known as such.
+        // The first error says more than one from here would. What stays is known to be garbage.
         drop(target.remove_stage(stage));
         return Err(error);
     }

@@ -55,7 +55,7 @@ pub(crate) struct Held<'a> {
     fd: OwnedFd,
     /// As it was when opened.
     pub(crate) stat: Stat,
-    /// The mount that it lies in, where the kernel tells.
+    /// The mount that it lies in, where the kernel says it.
     pub(crate) mount: Option<u64>,
 }
 
@@ -95,7 +95,7 @@ impl<'a> Dirs<'a> {
         let fd = match self.held.iter().find(|held| !path.is_empty() && held.path == outer) {
             // One step from what is held, however deep that is.
             Some(held) => sys.open(held, name_of(path), flags)?,
-            // Opened anew, since whoever reads names moves the descriptor's position.
+            // Opened anew, since reading names moves the descriptor's position.
             None if path.is_empty() => sys.open(beneath, b".", flags)?,
             None => {
                 let path = RelPath::new(path).map_err(|_| Errno::INVAL)?;

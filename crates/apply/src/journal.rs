@@ -87,8 +87,8 @@ pub(crate) fn commit(target: &Target, stage: &Stage, sync: bool) -> Result<()> {
     commit().map_err(|error| target.error("write the journal in", error))
 }
 
-/// Turns the apply: from here on it is rolled back, by whoever comes. Nothing of that may be on the disk before
-/// this is, nor without what it undoes.
+/// Turns the apply: from here on every run rolls back. This must be on the disk before anything that rolling back
+/// does, and after everything that it undoes.
 pub(crate) fn turn(target: &Target, stage: &Stage, sync: bool) -> Result<()> {
     let turn = || {
         if stage.goes_forward()? {

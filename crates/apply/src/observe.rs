@@ -34,7 +34,7 @@ pub(crate) struct FileSystem {
 }
 
 impl FileSystem {
-    /// Whether something lies in it. The mount tells, where it is known: the same file system can be mounted
+    /// Whether something lies in it. The mount decides where it is known: the same file system can be mounted
     /// in the tree once more, and an overlay's files can have other devices than its directories.
     pub(crate) fn has(&self, stat: &Stat, mount: Option<u64>) -> bool {
         match (self.mount, mount) {

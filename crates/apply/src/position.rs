@@ -27,10 +27,10 @@ pub(crate) fn position(path: &Path, archives: &[DiffData]) -> Option<usize> {
     (number > 0).then_some(number)
 }
 
-/// Whether a tree is what `diffs`, one after the other, lead to, as far as they tell.
+/// Whether a tree is what `diffs`, one after the other, lead to, as far as they say.
 fn is_past(tree: &Nodes, diffs: Option<&[&DiffIndex]>) -> bool {
     let Some([before @ .., last]) = diffs else { return false };
-    // Most trees that it cannot be are told by the last one, without a copy.
+    // The last diff rules out most trees, without a copy.
     if !shows(tree, last) {
         return false;
     }

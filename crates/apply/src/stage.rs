@@ -47,8 +47,8 @@ impl<'a> Source<'a, '_> {
         }
     }
 
-    /// Sees that what was taken from it is to be trusted. Of an archive that was told by its end before
-    /// anything was taken; of a stream that comes now.
+    /// Checks that what was taken from it can be trusted. The end of an archive said so before anything was taken. The
+    /// end of a stream is read now.
     pub(crate) fn finish(self) -> Result<()> {
         match self {
             Source::Data(_) => Ok(()),

@@ -114,7 +114,7 @@ impl Target {
         }
         let own = match self.own.get() {
             Some(own) => *own,
-            // Where nothing can be made, nothing else can be told.
+            // Where nothing can be made, the answer cannot be found.
             None => match self.try_own() {
                 Ok(own) => *self.own.get_or_init(|| own),
                 Err(_) => return Ok(false),

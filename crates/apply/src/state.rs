@@ -17,7 +17,7 @@ use crate::tree::Policy;
 /// Changes one task of the thread pool looks at.
 pub(crate) const RUN: usize = 256;
 
-/// What tells, without reading it again, that a path is still the one that was read.
+/// What shows, without reading again, that a path is still what was read.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Stamp {
     inode: u64,
@@ -40,7 +40,7 @@ pub(crate) enum State {
     New,
     /// As the diff leads to, but for its metadata. It has so many names in the whole file system.
     Meta { stamp: Stamp, names: u64 },
-    /// A hard link, to be told when the files are known.
+    /// A hard link: its state is known once the files' are.
     Link,
 }
 

@@ -52,7 +52,7 @@ impl AsFd for Handle<'_> {
 /// Where something lies and whether it is protected.
 #[derive(Debug, Clone, Copy, Default)]
 pub(crate) struct Place {
-    /// The mount, where the kernel tells it.
+    /// The mount, where the kernel says it.
     pub(crate) mount: Option<u64>,
     /// Whether it is immutable or append-only.
     pub(crate) fixed: bool,

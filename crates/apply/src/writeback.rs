@@ -33,12 +33,12 @@ impl Writeback {
     }
 }
 
-/// Does `work`, which tells what it writes into the stage, and with `sync` beside it syncs each time that
-/// `every` bytes more were written.
+/// Does `work`, which counts what it writes into the stage. With `sync`, another thread syncs each time that `every`
+/// bytes more were written.
 ///
 /// # Errors
-/// That of a sync in `error`'s words, if `work` has none. The system reports what could not be
-/// written only once, so it must not be passed over here.
+/// That of a sync in `error`'s words, if `work` has none. The system reports a failed write
+/// only once, so it must not be lost here.
 pub(crate) fn beside<E>(
     every: u64,
     stage: &Stage,

@@ -68,9 +68,9 @@ impl Archive {
     }
 
     /// Opens the archive that comes out of `stream`, such as a pipe, from which it is read once. It is
-    /// kept meanwhile in a temporary file without a name, since what an archive holds is told
-    /// by its end, and nothing of it is to be used before all of it is there. (Who can do with one pass, and
-    /// believe what was read once all of it was, takes a [`DiffStream`](crate::DiffStream), which keeps nothing.)
+    /// kept in a temporary file without a name: its table is at its end, and nothing of it may be used before all of it
+    /// is there. A [`DiffStream`](crate::DiffStream) keeps nothing; what it gives can be trusted once it was read to the
+    /// end.
     ///
     /// # Errors
     /// As [`open`](Archive::open), and [`Error::Io`] when there is no room for it.
@@ -78,17 +78,17 @@ impl Archive {
         open::from_stream(stream, name.into())
     }
 
-    /// The root of the tree that the archive's diff starts from.
+    /// The id of the tree that the archive's diff starts from.
     pub fn base(&self) -> TreeId {
         self.0.layout.head.base
     }
 
-    /// The root of the tree that the archive's diff leads to.
+    /// The id of the tree that the archive's diff leads to.
     pub fn result(&self) -> TreeId {
         self.0.layout.head.result
     }
 
-    /// What whoever made the archive wrote on it.
+    /// The labels that the archive's maker gave it.
     pub fn labels(&self) -> &Labels {
         &self.0.labels
     }
@@ -135,10 +135,9 @@ impl Archive {
     }
 
     /// The numbers, from 1, of the volumes that hold what is at and below `paths` and the directories
-    /// above them, told by the last volume alone: before any other is fetched. Changes lie in blocks of
-    /// 128, and it is a block's volumes that are named, so there may be one more than is needed; a file
-    /// that a hard link among them names, or one that is stored for another path with the same content, can
-    /// lie in others still, which [`plan`](Archive::plan) tells.
+    /// above them. Only the last volume is read for it. Changes lie in blocks of 128, and a block's volumes are
+    /// named, so there may be one more than is needed. The file that a hard link among them names, and a content
+    /// that is stored for another path, can lie in other volumes: [`plan`](Archive::plan) names those.
     pub fn volumes(&self, paths: &[RelPath]) -> Vec<usize> {
         let Opened { stream, layout, .. } = &*self.0;
         let ends = self.0.volume_ends();

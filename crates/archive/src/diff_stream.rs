@@ -67,7 +67,7 @@ impl<'r> DiffStream<'r> {
     }
 
     /// The content that is stored for `change`, as [`ContentReader::open`](crate::ContentReader::open) gives it.
-    /// Contents before it are passed over and gone.
+    /// Contents before it are skipped and cannot be read any more.
     ///
     /// # Errors
     /// [`Error::NotStored`] when `change` is not one of this diff, or one without a stored content, or one

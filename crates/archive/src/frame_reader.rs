@@ -274,7 +274,7 @@ impl<'a> FrameReader<'a> {
         Ok(())
     }
 
-    /// What the frame at hand still has; nothing at the end of the stream.
+    /// What the current frame still has; nothing at the end of the stream.
     fn available(&mut self) -> Result<&[u8], Error> {
         let holds = |(start, end): (Place, Place), at| start.stream <= at && at < end.stream;
         if !self.loaded.is_some_and(|loaded| holds(loaded, self.at)) {

@@ -1,4 +1,4 @@
-//! [`Labels`]: what whoever makes an archive writes on it. Knows no meaning of any.
+//! [`Labels`]: names and values that an archive's maker gives it. Must not know what any means.
 
 use std::collections::BTreeMap;
 

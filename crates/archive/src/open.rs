@@ -121,7 +121,7 @@ pub(crate) fn load(archive: &Archive, most: u64) -> Result<DiffData, Error> {
     with_diff(archive, read_diff(&archive.0, most)?)
 }
 
-/// The archive with its diff, which is at hand.
+/// The archive with its diff, which was read before.
 pub(crate) fn with_diff(archive: &Archive, diff: DiffIndex) -> Result<DiffData, Error> {
     let opened = &*archive.0;
     let contents = opened.layout.place_all(&diff);

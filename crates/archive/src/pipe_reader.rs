@@ -12,7 +12,7 @@ use crate::table::MAX_TRAILER_LEN;
 use crate::tar_entry::{HEADER_LEN, PART_LEN};
 use crate::{Error, Format, ReadAt, tar_entry};
 
-/// This much of the archive is in memory at most, always with the whole of the frame at hand.
+/// At most this much of the archive is in memory. The whole of the current frame always is.
 const BUFFER_LEN: usize = 4 * FRAME_LEN;
 
 /// An archive of which nothing is known but what has come so far.
@@ -20,18 +20,18 @@ pub(crate) struct PipeReader<'r> {
     source: Box<dyn Read + Send + 'r>,
     path: PathBuf,
     format: Format,
-    /// What was read of the archive, and from where on it is still needed: the frame at hand begins there.
+    /// What was read of the archive, and from where on it is still needed: the current frame begins there.
     buffer: Vec<u8>,
     from: usize,
-    /// The frame at hand, unpacked, and how far in it reading is.
+    /// The current frame, unpacked, and how far in it reading is.
     unpacked: Vec<u8>,
     at: usize,
-    /// Where the frame at hand begins, and its compressed length; 0 when there is none.
+    /// Where the current frame begins, and its compressed length; 0 when there is none.
     start: Place,
     stored: usize,
     /// The frames before it.
     frames: Vec<Frame>,
-    /// The body at hand.
+    /// The current body.
     body: Option<PipeEntry>,
     /// The length of each body before it, and where in the stream that ends.
     bodies: Vec<(u64, u64)>,
@@ -92,7 +92,7 @@ impl<'r> PipeReader<'r> {
         self.start.stored + (self.buffer.len() - self.from) as u64
     }
 
-    /// Where in the archive the frame at hand ends.
+    /// Where in the archive the current frame ends.
     pub(crate) fn frame_end(&self) -> u64 {
         self.start.stored + self.stored as u64
     }
@@ -112,7 +112,7 @@ impl<'r> PipeReader<'r> {
         Error::Damaged { archive, part, offset: self.start.stored, problem }
     }
 
-    /// Reads what the body at hand still has, and the first header of the next, called `name`. Of a length
+    /// Reads what the current body still has, and the first header of the next, called `name`. Of a length
     /// that is not given only the headers know.
     pub(crate) fn begin(&mut self, name: &str, wanted: Option<u64>) -> Result<(), Error> {
         self.end()?;
@@ -132,7 +132,7 @@ impl<'r> PipeReader<'r> {
         Ok(())
     }
 
-    /// Reads what the body at hand still has and its padding, and notes it down.
+    /// Reads what the current body still has and its padding, and notes it down.
     pub(crate) fn end(&mut self) -> Result<(), Error> {
         while self.pass(usize::MAX, |_| ())? > 0 {}
         let Some(body) = self.body.take() else { return Ok(()) };
@@ -150,7 +150,7 @@ impl<'r> PipeReader<'r> {
         Ok(())
     }
 
-    /// Reads in the body at hand, as `Read::read`.
+    /// Reads in the current body, as `Read::read`.
     pub(crate) fn read_body(&mut self, buffer: &mut [u8]) -> Result<usize, Error> {
         let most = buffer.len();
         self.pass(most, |bytes| {
@@ -160,7 +160,7 @@ impl<'r> PipeReader<'r> {
         })
     }
 
-    /// Goes on in the body at hand by what can be given in one piece, up to `most` bytes. Gives how much
+    /// Goes on in the current body by what can be given in one piece, up to `most` bytes. Gives how much
     /// that is: nothing at the body's end.
     fn pass(&mut self, most: usize, give: impl FnOnce(&[u8])) -> Result<usize, Error> {
         if most == 0 {
@@ -181,7 +181,7 @@ impl<'r> PipeReader<'r> {
         Ok(len)
     }
 
-    /// Reads the header of the next part of the body at hand, if that has one: after a part of full length a
+    /// Reads the header of the next part of the current body, if that has one: after a part of full length a
     /// frame begins, with the next part or with what comes after the body.
     fn next_part(&mut self) -> Result<(), Error> {
         let Some(mut body) = self.body.take_if(|body| body.part > 0) else { return Ok(()) };
@@ -262,7 +262,7 @@ impl<'r> PipeReader<'r> {
         Ok(())
     }
 
-    /// What the frame at hand still has; of the next one, when that is nothing. Never nothing.
+    /// What the current frame still has; of the next one, when that is nothing. Never nothing.
     fn available(&mut self, name: &str) -> Result<&[u8], Error> {
         if self.at == self.unpacked.len() {
             self.leave();
@@ -284,7 +284,7 @@ impl<'r> PipeReader<'r> {
         Ok(self.unpacked.get(self.at..).unwrap_or_default())
     }
 
-    /// Notes down the frame at hand, and is then before the next one.
+    /// Notes down the current frame, and is then before the next one.
     fn leave(&mut self) {
         if self.stored > 0 {
             let packed = self.buffer.get(self.from..self.from + self.stored).unwrap_or_default();

@@ -137,7 +137,7 @@ pub(crate) fn declared_size(found: &[u8; HEADER_LEN]) -> Option<u64> {
     Header::from_byte_slice(found).entry_size().ok()
 }
 
-/// What tells `found` from the header that must be there, in words; `None` if nothing does.
+/// How `found` differs from the header that must be there, in words; `None` if it does not.
 pub(crate) fn difference(found: &[u8], name: &str, size: u64) -> Option<String> {
     let wanted = header(name, size);
     if found == wanted {

@@ -20,8 +20,8 @@ const RUN_LEN: u64 = 16 << 20;
 impl DiffData {
     /// Reads everything: each frame unpacks to what is declared and matches its
     /// checksum, each header and padding is as it must be, PATHS says what the diff says, and each
-    /// file that is stored whole has the digest that the diff promises. (What a delta leads to can
-    /// only be told with the old file at hand.)
+    /// file that is stored whole has the digest that the diff promises. (What a delta makes
+    /// can be checked only with the old file.)
     ///
     /// Of what was squashed or selected it reads what the contents of its diff are made of: a file
     /// that is made of one stored whole and deltas is compared with its digest. The archives

@@ -31,7 +31,7 @@ impl SnapshotTree {
     /// The tree of `snapshot`. Goes through all entries once, and reads nothing.
     pub fn new(snapshot: Snapshot) -> SnapshotTree {
         let mut places: Vec<Place> = Vec::new();
-        // The directories that the entry at hand is in, and the hard links.
+        // The directories that the current entry is in, and the hard links.
         let (mut above, mut linked): (Vec<usize>, Vec<RelPath>) = (Vec::new(), Vec::new());
         for (number, EntryRef { path, node, .. }) in snapshot.entries().enumerate() {
             while let Some(dir) = above.last().and_then(|&dir| places.get_mut(dir)) {

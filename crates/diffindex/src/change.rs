@@ -70,7 +70,7 @@ pub enum Content {
         /// [`Content::Delta`].
         path: RelPath,
     },
-    /// For a directory that comes to be: below it is all that is below `base` in the old tree, contents and
+    /// For a new directory: below it is all that is below `base` in the old tree, contents and
     /// metadata, and nothing else. The same diff makes `base` go, as a directory, and lists nothing below
     /// either. So a move costs no more than its two ends, however much is moved.
     Tree {

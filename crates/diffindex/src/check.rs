@@ -23,8 +23,8 @@ pub(crate) fn unusable(path: &RelPath, problem: &'static str) -> Error {
 
 /// Checks that `changes` can be those between two trees, as far as they alone say.
 pub(crate) fn check(changes: &[Change]) -> Result<(), Error> {
-    // The changes that the one at hand lies below, outermost first; and whether it and all above it were, and are to
-    // be, directories.
+    // The changes above the current one, outermost first. For each: whether it and all above it were directories, and
+    // whether they will be.
     let mut above: Vec<(&Change, bool, bool)> = Vec::new();
     let mut bases: HashSet<&RelPath> = HashSet::new();
     for (number, change) in changes.iter().enumerate() {

@@ -1,5 +1,5 @@
-//! Directories that moved with all that is in them: told as one change, and told path by path again by who
-//! knows the old tree. Pure; knows nothing of where the old tree is looked up.
+//! Directories that moved with all that is in them: collapsed into one change, and expanded again with the old tree. Must
+//! not know where the old tree is looked up.
 
 use std::collections::{BTreeSet, HashMap, HashSet};
 use std::sync::Arc;
@@ -9,9 +9,9 @@ use rsync_core::Digest;
 
 use crate::{Change, Content, DiffIndex, Error, New};
 
-/// A directory with fewer paths below it is told path by path: that costs little, and such a diff can be
-/// squashed and looked at by who does not know the old tree.
-const FOLD_FROM: usize = 16;
+/// A directory with fewer paths below it is not collapsed: its changes cost little, and such a diff can be squashed and
+/// shown without the old tree.
+const COLLAPSE_FROM: usize = 16;
 /// Of so many gone directories that look alike at the first glance, one is compared with a new one.
 const MAX_TRIES: usize = 16;
 
@@ -233,7 +233,7 @@ fn trees<'a>(
     let mut alike: HashMap<(usize, &[u8]), Vec<&RelPath>> = HashMap::new();
     for change in gone {
         let below = slice(old.records(), &change.path);
-        if below.len() >= FOLD_FROM {
+        if below.len() >= COLLAPSE_FROM {
             alike.entry(sight(below)).or_default().push(&change.path);
         }
     }
@@ -244,7 +244,7 @@ fn trees<'a>(
     let made = changes.iter().filter(|change| change.old.is_none() && change.makes_dir());
     let mut made: Vec<(&RelPath, &[Arc<Record>])> =
         made.map(|change| (&change.path, slice(new.records(), &change.path))).collect();
-    made.retain(|(_, below)| below.len() >= FOLD_FROM);
+    made.retain(|(_, below)| below.len() >= COLLAPSE_FROM);
     // The largest first, so that none that is taken lies in one that could be.
     made.sort_by_key(|(_, below)| std::cmp::Reverse(below.len()));
     let mut taken: BTreeSet<&RelPath> = BTreeSet::new();

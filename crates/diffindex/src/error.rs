@@ -41,8 +41,8 @@ pub enum Error {
     },
     /// A diff moves a directory as a whole, and what was below it is not known.
     #[error(
-        "diff {} moves {path} as a whole, and what is in there is told by an index of the tree that the first \
-         starts from, or by all diffs before it, back to a full one",
+        "diff {} moves {path} as a whole. To know what is in it, give an index of the tree that the first diff starts \
+         from, or all diffs before it, back to a full one",
         part + 1
     )]
     Collapsed {

@@ -157,7 +157,7 @@ impl<'a, C: Clone> Merge<'a, C> {
         self.ends.base()
     }
 
-    /// The id of the tree that the last run names as its result. [`prove`](Merge::prove) tells whether it is that one.
+    /// The id of the tree that the last run names as its result. [`prove`](Merge::prove) checks that it is.
     pub fn result(&self) -> TreeId {
         self.ends.result()
     }

@@ -1,5 +1,5 @@
-//! Which file of the old tree a new content resembles, told from signatures alone: the same blocks at the
-//! same places. An estimate, of which only the size of a diff depends; knows nothing of deltas.
+//! Which file of the old tree a new content resembles, by signatures alone: the same blocks at the same places. It is an
+//! estimate: only the size of a diff depends on it. Must not know deltas.
 
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
@@ -11,7 +11,7 @@ use rsync_core::Shape;
 const BLOCKS: u64 = 16;
 /// Of no more new files than this are the blocks held in memory; the others go by their names.
 const MAX_FILES: usize = 20_000;
-/// A block that more new files have tells nothing.
+/// A block that more new files have says nothing.
 const MAX_HOLDERS: usize = 8;
 /// Without a block in common, a file of the same name is a base from this length on, if the lengths are
 /// within a quarter of each other: an insertion near the start moves all blocks.

@@ -1,4 +1,4 @@
-//! Directories that move as a whole: what is told of them, and that it leads where each path told alone does.
+//! Directories that move as a whole: what the collapsed diff says, and that it leads where the expanded one does.
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test")]
 
 use std::fs;

@@ -16,7 +16,7 @@ use crate::stored::Pool;
 use crate::unchanged::fingerprint;
 use crate::{DirIndex, Entry, Error, Meta, Node, Problem, ProblemKind, Record, RelPath, Time};
 
-/// The state of an open file, as the system tells it: length, times, inode, mode and owner. Two are equal when no change
+/// The state of an open file, as the system reports it: length, times, inode, mode and owner. Two are equal when no change
 /// shows between them.
 #[derive(Debug, Clone, Copy)]
 pub struct FileState {

@@ -83,7 +83,7 @@ impl Beneath {
     pub fn open_dir(&self, path: Option<&RelPath>) -> io::Result<OwnedFd> {
         match path {
             Some(path) => self.open(path, DIRECTORY),
-            // Opened anew, since whoever reads names moves the descriptor's position.
+            // Opened anew, since reading names moves the descriptor's position.
             None => Ok(openat(&self.root, ".", DIRECTORY | OFlags::CLOEXEC, Mode::empty())?),
         }
     }

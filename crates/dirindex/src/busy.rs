@@ -1,4 +1,4 @@
-//! Which files programs are writing to just now, as far as `/proc` tells. Knows neither trees nor indexes.
+//! Which files programs are writing to now, as far as `/proc` shows. Must not know trees or indexes.
 
 use std::collections::HashSet;
 use std::fs;

@@ -42,7 +42,7 @@ pub struct DirOptions {
     /// Leave out files longer than this, in bytes.
     pub max_file_len: Option<u64>,
     /// If there are any: only these paths count, with all below them and the directories above them.
-    /// Nothing else is looked at, and what is passed over so is not named as excluded.
+    /// Nothing else is looked at, or named as excluded.
     pub only: Vec<RelPath>,
 }
 
@@ -159,7 +159,7 @@ impl Dir {
     }
 
     /// The directories that have a file called `marker` (`.project`, `Cargo.toml`) right in them,
-    /// in path order; `None` stands for the root itself.
+    /// in path order; `None` is the root itself.
     ///
     /// # Errors
     /// As [`walk`](Dir::walk).

@@ -11,8 +11,8 @@ use crate::pattern::{Pattern, Steps};
 pub(crate) const MAX_IN_FORCE: usize = 256 << 10;
 /// how many they may be,
 const MAX_FILES: usize = 256;
-/// and how many steps comparing one path with them may take. What is beyond any of it leaves nothing
-/// out, and is told: whoever may write an exclude file could hold up the scan with it.
+/// and how many steps comparing one path with them may take. What is beyond any of these limits
+/// leaves nothing out, and is reported: an exclude file must not be able to hold up the scan.
 const MAX_STEPS: u32 = 1 << 20;
 
 /// A list of patterns in the syntax of `gitignore(5)`. Of those that match a path the last decides.

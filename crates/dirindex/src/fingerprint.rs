@@ -21,7 +21,7 @@ const EARLY: u32 = 1 << 31;
 
 /// How long after the last time that shows a program may have stored to a file through a memory map
 /// without another time showing: until the kernel has written the pages to the disk, which it does
-/// after half a minute; ten minutes where it was told to save power.
+/// after half a minute; ten minutes where it is set to save power.
 const SOON: Time = Time { secs: 600, nanos: 0 };
 
 impl StatFingerprint {

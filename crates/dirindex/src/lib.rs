@@ -36,7 +36,7 @@
 //!   file that was read within ten minutes of its last change is read once more after these, and the
 //!   next time if it is mapped for writing when the scan ends.
 //! - Content that changed though the state did not is found when asked for ([`ScanOptions::verify`]).
-//! - What a rule left out is told from what is not there ([`DirIndex::excluded`]).
+//! - What a rule left out and what is not there are kept apart ([`DirIndex::excluded`]).
 //! - What cannot be read is reported and keeps what the previous index has of it: each name its own
 //!   content, also one that was a hard link to a file that is another now.
 //! - A file with several names is taken in as long as it can be read by one of them.

@@ -26,7 +26,7 @@ pub fn rename_new(from: &Path, to: &Path) -> io::Result<()> {
     }
     match fs::hard_link(from, to) {
         Ok(()) => {
-            // A second name is no harm; whoever made the file removes it in the end.
+            // A second name does no harm. The maker of the file removes it in the end.
             drop(fs::remove_file(from));
             return Ok(());
         }

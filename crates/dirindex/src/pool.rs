@@ -26,7 +26,7 @@ pub struct PooledFile {
     state: State,
 }
 
-/// What tells a file from another one. Some network file systems number a file anew each time, so its time is as good.
+/// What identifies a file's content. Some network file systems number a file anew each time, so its time is as good.
 #[derive(Debug, Clone, Copy)]
 struct State {
     file: FileId,

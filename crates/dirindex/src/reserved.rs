@@ -1,6 +1,6 @@
-//! The names in a tree that are never content, and the mark that says that the tree around it is half changed. Knows nothing
-//! of who puts it there: the crate that changes trees takes names, mark and rule from here. They are here, and not told, so
-//! that no caller of [`scan`](crate::DirIndex::scan) can forget them.
+//! The names in a tree that are never content, and the mark that says that the tree around it is half changed. The crate
+//! that changes trees takes them from here. They are no options of a scan, so that no caller of
+//! [`scan`](crate::DirIndex::scan) can forget them.
 
 use std::io;
 use std::os::fd::BorrowedFd;

@@ -216,9 +216,10 @@ impl Rules {
         for step in above.chain([path.clone()]) {
             let fd = root.open_dir(inside.as_ref()).ok();
             if let Some(fd) = &fd {
-                // Whoever walks the tree is told what cannot be used.
-                let told = &mut Vec::new();
-                excludes = self.enter(&excludes, fd.as_fd(), inside.as_ref(), |_| true, told)?;
+                // The walk reports what cannot be used.
+                let problems = &mut Vec::new();
+                excludes =
+                    self.enter(&excludes, fd.as_fd(), inside.as_ref(), |_| true, problems)?;
                 let tag = inside.as_ref().and_then(|_| self.tag(fd.as_fd(), |_| true));
                 if tag.is_some_and(|tag| step.name() != tag) {
                     return Ok(true);

@@ -70,7 +70,7 @@ impl Default for ScanOptions {
 }
 
 impl DirIndex {
-    /// Takes stock of `dir`: reads everything.
+    /// Scans `dir`: reads everything.
     ///
     /// What cannot be read, or does not hold still, does not stop the scan: see
     /// [`problems`](DirIndex::problems).
@@ -82,7 +82,7 @@ impl DirIndex {
         DirIndex::scan_with(dir, None, &ScanOptions::default())
     }
 
-    /// Takes stock of `dir`, without reading again the files that `previous` has with the same
+    /// Scans `dir`, without reading again the files that `previous` has with the same
     /// length, time of modification, time of change and inode number. What cannot be read keeps
     /// what `previous` has of it: it is not taken for deleted.
     ///

@@ -4,8 +4,7 @@ use std::collections::BTreeSet;
 
 use crate::RelPath;
 
-/// Paths, each with all that is below it. Whether another path is one of these is told by one look-up, however deep
-/// it is.
+/// Paths, each with all that is below it. One look-up finds whether a path is among these, however deep it is.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Subtrees(Vec<RelPath>);
 

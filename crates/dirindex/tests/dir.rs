@@ -236,7 +236,7 @@ fn of_two_exclude_files_the_later_decides() {
     assert_eq!(with([".exclude", ".gitignore"]), [""; 0]);
 }
 
-/// A hash takes long, so whoever waits for it may stop it.
+/// A hash takes long, so its caller can stop it.
 #[test]
 fn a_hash_can_be_cancelled() {
     let tree = seed_tree();

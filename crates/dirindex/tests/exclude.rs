@@ -1,4 +1,4 @@
-//! Exclude files and patterns, whoever wrote them.
+//! Exclude files and patterns, also hostile ones.
 #![allow(clippy::unwrap_used, clippy::panic, clippy::print_stderr, reason = "a test")]
 
 use std::ffi::{OsStr, OsString};

@@ -1,4 +1,4 @@
-//! That an index never lies: while files change, when they rot, and whoever made it.
+//! That an index never lies: while files change, after bit rot, and when it was forged.
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test")]
 
 use std::collections::HashSet;
@@ -258,7 +258,7 @@ fn rot_is_told_with_the_bytes_it_is_in() {
         let [problem] = verified.problems() else { panic!("{:?}", verified.problems()) };
         assert_eq!((&problem.path, problem.kind), (&path("file"), ProblemKind::BitRot));
         assert_eq!(problem.ranges, [(0, 1024), (2048, 3072), (4096, 5120), (9216, 10_000)]);
-        assert_eq!(verified.tree_id(), before.tree_id(), "what is rotten is not backed up");
+        assert_eq!(verified.tree_id(), before.tree_id(), "what is corrupt is not backed up");
         let mut bytes = Vec::new();
         verified.write_to(&mut bytes).unwrap();
         assert_eq!(DirIndex::from_bytes(bytes).unwrap().problems(), verified.problems());

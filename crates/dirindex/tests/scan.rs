@@ -1,4 +1,4 @@
-//! Taking stock of trees, and the index file.
+//! Scanning trees, and the index file.
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test")]
 
 use std::ffi::OsStr;
@@ -180,7 +180,7 @@ fn what_has_not_changed_is_not_read_again() {
     let (read, second) = bytes_read(&dir, &first);
     assert_eq!((read, second.tree_id()), (0, first.tree_id()));
 
-    // The same length and time of modification, other content: the time of change tells.
+    // The same length and time of modification, other content: the time of change shows it.
     let large = fs::File::options().write(true).open(tree.path().join("large")).unwrap();
     let mtime = large.metadata().unwrap().modified().unwrap();
     std::os::unix::fs::FileExt::write_at(&large, b"!", 1_000_000).unwrap();

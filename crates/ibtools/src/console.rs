@@ -172,7 +172,7 @@ pub(crate) fn time(duration: Duration) -> String {
     }
 }
 
-/// Whether an argument stands for standard input or output.
+/// Whether an argument means standard input or output.
 pub(crate) fn is_dash(path: &Path) -> bool {
     path.as_os_str() == OsStr::new("-")
 }

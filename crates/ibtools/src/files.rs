@@ -240,7 +240,7 @@ fn look(first: &[u8]) -> (Option<Kind>, &'static str) {
         b"\x89RSYSIG\n" => (None, "it is a signature, which `delta` takes"),
         [b'r', b's', 1, ..] => (None, "it is a signature of rdiff's, which `delta` takes"),
         [b'r', b's', 2, ..] => (None, "it is a delta, which `patch` takes"),
-        _ => (None, "it does not begin as any file of this program does"),
+        _ => (None, "it begins as no file of this program does"),
     }
 }
 
@@ -272,7 +272,7 @@ impl Write for Counted<'_> {
     }
 }
 
-/// The length of the file at `path`, or 0 where it cannot be told.
+/// The length of the file at `path`, or 0 where it is unknown.
 pub(crate) fn len(path: &Path) -> u64 {
     fs::metadata(path).map_or(0, |metadata| metadata.len())
 }

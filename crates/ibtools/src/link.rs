@@ -103,7 +103,7 @@ pub(crate) fn duplicate(number: i32) -> io::Result<File> {
     match standard {
         Some(owned) => owned.map(File::from),
         None => {
-            // As dup, but for one that is nobody's here. It came from whoever started this process.
+            // As `dup`, for a descriptor that this process was started with.
             let process = pidfd_open(getpid(), PidfdFlags::empty())?;
             Ok(pidfd_getfd(process, number, PidfdGetfdFlags::empty())?.into())
         }
@@ -111,7 +111,7 @@ pub(crate) fn duplicate(number: i32) -> io::Result<File> {
 }
 
 /// Whether somebody else made the file or link at `place` in a directory like `/tmp`, where everybody may make some: he knows
-/// what it will be used for. (Linux refuses to open these too, where it is told to.)
+/// what it will be used for. (Linux refuses to open these too, where it is set to.)
 pub(crate) fn is_foreign(place: &Path) -> bool {
     let (Ok(dir), Ok(there)) = (fs::metadata(parent(place)), fs::symlink_metadata(place)) else {
         return false;

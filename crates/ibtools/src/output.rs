@@ -32,7 +32,7 @@ enum To {
 }
 
 impl Output {
-    /// What `name` stands for: `-` and `/dev/stdout` for standard output, `/dev/fd/N` for an open file, a link for the file
+    /// What `name` means: `-` and `/dev/stdout` for standard output, `/dev/fd/N` for an open file, a link for the file
     /// that it names, be that there or not.
     pub(crate) fn of(name: &Path) -> Result<Output> {
         let failed = || format!("cannot write {}", shown(name));
@@ -87,7 +87,7 @@ impl Output {
         }
     }
 
-    /// Where in the file system the output is or will be, as far as that can be told.
+    /// Where in the file system the output is or will be, as far as that is known.
     pub(crate) fn place(&self) -> Option<PathBuf> {
         match &self.to {
             To::File(place) | To::Special(place) => link::place_of(place),

@@ -16,7 +16,7 @@ use crate::console::{Console, in_words, shown};
 use crate::files::{self, check_local};
 use crate::json::{Object, put_file};
 
-/// Archives of which the first is a full backup, as far as the command line tells.
+/// Archives of which the first is a full backup, as far as the command line says.
 pub(crate) struct Source {
     named: Vec<PathBuf>,
     kind: Kind,

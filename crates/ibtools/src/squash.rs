@@ -66,7 +66,7 @@ pub(crate) fn run(args: &SquashArgs, console: &mut Console) -> Result<Answer> {
     Ok(Answer::Yes)
 }
 
-/// What the archives come to. Their own diffs, which are large for large trees, are let go of.
+/// The archives squashed. Their own diffs, which are large for large trees, are dropped first.
 fn squash(archives: &[Archive], base: Option<&DirIndex>) -> Result<DiffData, Error> {
     let parts = archives.iter().map(Archive::load).collect::<Result<Vec<_>, _>>()?;
     Ok(match base {

@@ -154,7 +154,7 @@ fn what_no_backup_has_is_not_removed() {
     assert_eq!(fs::read(place.path("tree/file")).unwrap(), b"one");
     assert!(!place.path("tree/gone").exists());
 
-    // A squashed archive tells it too, and so it is with one path, and from one known state to another.
+    // So it is with a squashed archive, with one path, and from one known snapshot to another.
     place.ibtools("squash store -o full.tgz").good();
     for (options, goes) in [("--delete", true), ("--delete --path dir", false)] {
         place.write("tree/gone/file", "this one goes");
@@ -242,8 +242,8 @@ fn attributes_that_a_file_system_does_not_take_are_named() {
         ls m; $B restore -q --ignore-space store m && $B restore -q --ignore-space store m && cat m/file";
     let Some(ran) = mounted(&place, script) else { return };
     assert_eq!((ran.code, ran.out.as_str()), (Some(0), "one"), "{}", ran.err);
-    let told: Vec<&str> = ran.err.lines().collect();
-    let [strict, warning] = told[..] else { panic!("{}", ran.err) };
+    let lines: Vec<&str> = ran.err.lines().collect();
+    let [strict, warning] = lines[..] else { panic!("{}", ran.err) };
     assert!(strict.contains("cannot hold all metadata: attribute user.a of file: "), "{strict}");
     assert!(warning.contains("warning: attribute user.a of file is not restored: "), "{warning}");
 }

@@ -10,7 +10,7 @@ use std::time::{Duration, UNIX_EPOCH};
 
 use common::{IBTOOLS, Place, backed_up, plant};
 
-/// The tree of a place, with all that tar has to be told in other ways than old ones.
+/// A tree with everything that old tar formats cannot hold.
 fn planted() -> Place {
     let place = Place::new();
     plant(&place);

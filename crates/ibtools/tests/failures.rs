@@ -154,8 +154,8 @@ fn unreadable_files_are_warned_of_and_the_rest_goes_on() {
     // What could be read once and cannot now may differ or not.
     let mut command = unprivileged(&place).unwrap();
     let same = run(command.args("compare tree whole.index".split(' ')));
-    let told = same.err.contains("cannot tell") || same.out.contains("m secret");
-    assert!(told && same.code != Some(0), "{} {}", same.out, same.err);
+    let said = same.err.contains("cannot tell") || same.out.contains("m secret");
+    assert!(said && same.code != Some(0), "{} {}", same.out, same.err);
     let mut command = unprivileged(&place).unwrap();
     assert_eq!(run(command.args("compare tree out/i".split(' '))).code, Some(0));
 }

@@ -66,10 +66,10 @@ fn a_search_says_from_when_to_when() {
     assert_eq!(paths, ["large.bin", "many/in/large", "more/in/large", "3 paths in 5 snapshots"]);
     let json = place.ibtools("find store more/**/large --json").json();
     let versions = json["matches"][0]["versions"].as_array().unwrap();
-    let told: Vec<_> =
+    let found: Vec<_> =
         versions.iter().map(|it| (it["first"].clone(), it["last"].clone())).collect();
     let id = |at: usize| serde_json::Value::from(ids[at].clone());
-    assert_eq!(told, [(id(1), id(1)), (id(2), id(2))]);
+    assert_eq!(found, [(id(1), id(1)), (id(2), id(2))]);
     assert_eq!((&versions[1]["went"], &versions[1]["to"]), (&"moved".into(), &"large.bin".into()));
     let none = place.ibtools("find store nothing");
     assert_eq!((none.code, none.out.as_str()), (Some(1), "0 paths in 5 snapshots\n"));

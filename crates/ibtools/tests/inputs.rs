@@ -130,7 +130,7 @@ fn a_file_of_another_kind_is_called_what_it_is() {
         ("squash 1.tgz --base 0.tgz -o out", ["0.tgz is no index", "it is an archive", "`squash`"]),
         ("show delta", ["delta is no index, no archive and no diff", "it is a delta", "`patch`"]),
         ("show empty", ["empty is no index", "no archive", "it is empty"]),
-        ("verify old", ["old is no index", "no archive", "does not begin as any file"]),
+        ("verify old", ["old is no index", "no archive", "begins as no file"]),
         ("restore 0.tgz tree/dir out", ["tree/dir", "is a directory", "a file is wanted"]),
         ("compare tree tree", ["tree", "is a directory", "a file is wanted"]),
     ] {

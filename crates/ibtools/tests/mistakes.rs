@@ -169,7 +169,7 @@ fn another_source_is_refused_unless_it_is_said_to_be_the_same() {
     place.ibtools("backup music store").bad(&["(tree)"]);
 }
 
-/// The same tree gives the same archive, whoever backs it up and wherever: only a store notes that.
+/// The same tree gives the same archive for every user and machine: only a store notes who and where.
 #[test]
 fn an_archive_outside_a_store_says_nothing_of_its_maker() {
     let place = Place::new();

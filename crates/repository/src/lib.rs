@@ -4,7 +4,7 @@
 //! [`Repository`] is the one door: it [backs up](Repository::backup) a tree to a [`Store`], such as a directory,
 //! [restores](Repository::restore) any snapshot of it, or some paths, writing only what differs, [verifies](Repository::verify)
 //! everything without restoring, [prunes](Repository::prune) what no rule keeps, and [repairs](Repository::repair)
-//! corrupt files of the tree. [`history`](Repository::history) tells what became of paths from snapshot to snapshot.
+//! corrupt files of the tree. [`history`](Repository::history) shows what became of paths from snapshot to snapshot.
 //! `docs/chains.md` has the whole story.
 //!
 //! ```

@@ -1,4 +1,4 @@
-//! Damaged stores: verifying finds all damage, tells what is left as a restore does, and a restore that cannot be whole
+//! Damaged stores: verifying finds all damage, says as a restore does what is left, and a restore that cannot be whole
 //! writes nothing.
 #![allow(clippy::unwrap_used, clippy::panic, clippy::print_stdout, reason = "a test")]
 
@@ -28,7 +28,7 @@ struct Chain {
 }
 
 impl Chain {
-    /// Each of these days ends with a backup. `whose` tells its states from all of other chains.
+    /// Each of these days ends with a backup. `whose` makes its trees differ from those of all other chains.
     fn new(whose: &str, days: &[Vec<Edit>]) -> Chain {
         let place = fast_tempdir();
         testing::write(place.path().join("tree/whose"), whose);
@@ -195,7 +195,7 @@ struct Totals {
     otherwise: usize,
     refused: usize,
     partly: usize,
-    /// Snapshots that were come to past damaged archives.
+    /// Snapshots that another chain led to, since an archive was damaged.
     passed: usize,
 }
 

@@ -58,7 +58,7 @@ fn expected(store: &dyn Store) -> Vec<(RelPath, SnapshotId, SnapshotId, Standing
     versions
 }
 
-fn told(version: &Version) -> (RelPath, SnapshotId, SnapshotId, Standing) {
+fn known(version: &Version) -> (RelPath, SnapshotId, SnapshotId, Standing) {
     let Version { path, node, meta, len, first, last, .. } = version.clone();
     let mut meta = meta;
     if node == Node::Dir {
@@ -70,9 +70,9 @@ fn told(version: &Version) -> (RelPath, SnapshotId, SnapshotId, Standing) {
 /// That the line of a path is made of versions that there are, and that each leads to the next.
 fn check_line(line: &[Version], all: &[Version], path: &RelPath) {
     let last = all.iter().rfind(|version| version.path == *path);
-    assert_eq!(line.last().map(told), last.map(told), "{path}");
+    assert_eq!(line.last().map(known), last.map(known), "{path}");
     for version in line {
-        assert!(all.iter().any(|it| told(it) == told(version)), "{path}: {version:?}");
+        assert!(all.iter().any(|it| known(it) == known(version)), "{path}: {version:?}");
     }
     for pair in line.windows(2) {
         assert!(pair[0].last < pair[1].first, "{path}");
@@ -110,7 +110,7 @@ proptest! {
         }
         let history = repository.history(|_| true).unwrap();
         prop_assert!(history.unreachable.is_empty() && history.skipped.is_empty());
-        let found: Vec<_> = history.versions.iter().map(told).collect();
+        let found: Vec<_> = history.versions.iter().map(known).collect();
         prop_assert_eq!(&found, &expected(&store));
         let mut paths: Vec<&RelPath> = history.versions.iter().map(|version| &version.path).collect();
         paths.dedup();
@@ -189,11 +189,11 @@ fn a_path_is_followed_where_it_stood() {
     let path = |path: &str| RelPath::new(path).unwrap();
     let ids = &kept.ids;
     let line = kept.line("letter").versions;
-    let told: Vec<_> =
+    let lines: Vec<_> =
         line.iter().map(|it| (it.path.clone(), it.first, it.last, it.came.clone())).collect();
     let moved = |from: &str| Came::Moved { from: path(from) };
     assert_eq!(
-        told,
+        lines,
         [
             (path("old/in/letter"), ids[0], ids[0], Came::Created),
             (path("new/in/letter"), ids[1], ids[1], moved("old/in/letter")),

@@ -47,7 +47,7 @@ const DAYS: [fn(&Path); 5] = [
         fs::rename(tree.join("moved"), tree.join("directory/moved again")).unwrap();
         // Through one of its names, the other's content too.
         edit(&tree.join("linked"), 4000);
-        // What is in it moves out of it; what is left is told by path, and one is edited.
+        // What is in it moves out of it; what is left is listed path by path, and one is edited.
         fs::rename(tree.join("more/in/it"), tree.join("it")).unwrap();
         fs::rename(tree.join("more"), tree.join("directory/most")).unwrap();
         edit(&tree.join("directory/most/large"), 70);

@@ -134,8 +134,8 @@ fn a_backup_builds_on_no_chain_that_cannot_be_opened() {
         let made = report.made.unwrap().archive;
         let sound = damaged.checked_sub(1).map(|before| names[before].to);
         assert_eq!(made.since, sound, "the last one whose archives all open");
-        let told: Vec<Name> = report.unusable.iter().map(|file| file.name).collect();
-        assert!(told.contains(&Name::Archive(names[damaged])), "{told:?}");
+        let unusable: Vec<Name> = report.unusable.iter().map(|file| file.name).collect();
+        assert!(unusable.contains(&Name::Archive(names[damaged])), "{unusable:?}");
         assert!(restored(&place.store, made.to) == snapshot(&place.tree()));
     }
 }
@@ -162,7 +162,10 @@ fn a_clock_that_was_ahead_once_costs_no_days() {
         assert_eq!(report.clock_behind.is_some(), day == 1);
         let name = report.made.unwrap().archive;
         assert!(name.to > id("20990101T000000Z"), "the order is kept");
-        assert!(name.clock.unwrap() < id("20980101T000000Z"), "and the time is told: {name}");
+        assert!(
+            name.clock.unwrap() < id("20980101T000000Z"),
+            "and the time is in the name: {name}"
+        );
         let clock = Some(id(&format!("2026010{day}T120000Z")));
         let dated = ArchiveName { clock, ..name };
         rename(&place, name, dated);

@@ -141,8 +141,8 @@ impl<F> FileBytes<F> {
         delta.write_sealed_from(self.input(), out)
     }
 
-    /// A copy of the bytes, which does not change any more. [`check`](FileBytes::check) tells whether it is
-    /// one state of the file.
+    /// A copy of the bytes, which does not change any more. [`check`](FileBytes::check) says whether the file had all of
+    /// them at one moment.
     pub fn to_vec(&self) -> Vec<u8> {
         self.input().bytes.to_vec()
     }

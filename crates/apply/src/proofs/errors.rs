@@ -92,7 +92,7 @@ fn judge(
         ApplyStatus::Staged if matches!(lasting, Lasting::Once) && found != *after => {
             return Err("litter".into());
         }
-        ApplyStatus::Clean if litter => return Err("litter that no status tells".into()),
+        ApplyStatus::Clean if litter => return Err("litter that no status reports".into()),
         _ => {}
     }
     let again = || -> crate::Result<()> {
@@ -211,7 +211,7 @@ fn a_journal_gives_no_rights() {
     assert_eq!(snapshot(&tree), before);
 }
 
-/// The system tells of what could not be written once, and not again when all is synced at the end.
+/// The system reports a failed write once, and not again when all is synced at the end.
 #[test]
 fn an_error_of_a_sync_while_staging_is_not_lost() {
     let dir = testing::fast_tempdir();

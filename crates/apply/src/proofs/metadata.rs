@@ -1,5 +1,5 @@
-//! A file system that does not take all metadata: the rest is restored, and what is not is told. And nobody gets
-//! more for a moment than the end allows.
+//! A file system that does not take all metadata: the rest is restored, and what is missing is reported. At no moment
+//! does anybody have more rights than at the end.
 
 use std::fs::{self, Permissions};
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
@@ -63,11 +63,11 @@ fn what_is_not_taken_is_told_and_all_else_is_restored() {
     for (call, times) in [(Call::Time, true), (Call::Mode, false)] {
         let tree = case.copy_of_old();
         let unkept = on(&case, &tree, call, Errno::PERM, false).unwrap().unkept;
-        let (told, not) = match times {
+        let (reported, not) = match times {
             true => (&unkept.times, &unkept.modes),
             false => (&unkept.modes, &unkept.times),
         };
-        assert!(told.count > 0 && not.count == 0, "{unkept:?}");
+        assert!(reported.count > 0 && not.count == 0, "{unkept:?}");
         assert_eq!(fs::read(tree.join("new/inner/file")).unwrap(), b"new");
     }
 }

@@ -96,14 +96,14 @@ impl Trial {
             }
         }
         let back = Arc::new(Disk::new(state.clone()));
-        abort_on(Arc::clone(&back) as _, Path::new("/")).map_err(told("undone"))?;
+        abort_on(Arc::clone(&back) as _, Path::new("/")).map_err(failed_to_be("undone"))?;
         let tree = back.live().tree(b"");
         if tree != self.old && (journal || tree != self.new) {
             return Err(format!("undone to another tree: {}", difference(&tree, &self.old)));
         }
         let disk = Arc::new(Disk::new(state));
         if let Err(error) = self.apply(variant(Arc::clone(&disk)), recover) {
-            return Err(told("finished")(error));
+            return Err(failed_to_be("finished")(error));
         }
         let tree = disk.live().tree(b"");
         if tree != self.new {
@@ -205,7 +205,7 @@ impl Trial {
     }
 }
 
-fn told(what: &str) -> impl Fn(crate::Error) -> String {
+fn failed_to_be(what: &str) -> impl Fn(crate::Error) -> String {
     move |error| {
         let source = std::error::Error::source(&error).map(ToString::to_string);
         format!("not to be {what}: {error} ({source:?})")

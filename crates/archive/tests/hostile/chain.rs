@@ -14,7 +14,7 @@ use crate::forge::{BlockRow, Head, Row, TarMember, pack, wrap};
 /// Of a chain, in bytes.
 const LIMIT: usize = 1_000_000;
 
-/// Where a chain has come to. The trees that it names are made up, but for the first, unless somebody asks for more.
+/// A chain that grows. The tree ids that it names are made up, but for the first.
 pub(crate) struct Chain {
     at: TreeId,
     parts: Vec<Part>,

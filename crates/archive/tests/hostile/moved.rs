@@ -214,7 +214,7 @@ fn moves_that_lie_to_a_lookup() {
     });
 }
 
-/// How much moved, and what, only the tree before it tells. Until then it costs nothing.
+/// Only the tree before it shows what moved, and how much. Until then it costs nothing.
 #[test]
 fn moves_that_only_the_tree_before_refutes() {
     let meter = Meter::alone();

@@ -34,7 +34,7 @@ pub(crate) const CASES: &[Case] = &[
     case(
         "two bodies swapped",
         |f| {
-            // Of one length, so that nothing but the digest tells.
+            // Of one length, so that only the digest shows it.
             f.frames[CREATED].body = b"CREATED".to_vec();
         },
         "created has another content",

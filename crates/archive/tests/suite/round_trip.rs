@@ -146,7 +146,7 @@ fn only_stored_contents_of_this_diff_open() {
 }
 
 /// One file of a large archive costs the frames it lies in, and opening costs the ends.
-/// Of a stream contents come in path order; those that nobody asks for are passed over, and looked at all
+/// Of a stream contents come in path order; those that nobody asks for are skipped, and looked at all
 /// the same.
 #[test]
 fn a_stream_gives_each_content_once() {

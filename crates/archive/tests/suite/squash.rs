@@ -132,7 +132,7 @@ fn deltas_that_lie() {
                 found[2] += 1;
             }
         }
-        // Against the base, which is not at hand: an error now, or when it is patched.
+        // Against the base, which is not there: an error now, or when it is patched.
         drop(bytes(&changes, "a"));
     }
     let [harmless, noticed, refused] = found;
@@ -308,7 +308,7 @@ fn increments_alone_do_not_say_what_moved() {
     assert!(collapsed(&error));
     assert_eq!(
         chain(error),
-        "part 2: diff.index cannot be used: diff 2 moves d as a whole, and what is in there is told by an index of the tree \
+        "part 2: diff.index cannot be used: diff 2 moves d as a whole. To know what is in it, give an index of the tree \
          that the first starts from, or by all diffs before it, back to a full one"
     );
     // By itself each is what it is, and where nothing moves nothing is missing.

@@ -60,7 +60,7 @@ impl<'a, C: Clone> Merge<'a, C> {
         }
         let come = outcomes.iter().filter(|(_, outcome)| outcome.new.is_some());
         let come: Vec<RelPath> = come.map(|(path, _)| path.clone()).collect();
-        // No directory that moves lies in another, nor does one come to lie in another.
+        // No directory that moves lies in another one that moves, before or after.
         for tree in moved.iter().filter_map(Change::moved_tree) {
             let from = gone.binary_search_by(|(path, _)| path.cmp(tree.from)).ok();
             let excluded = from.and_then(|at| gone.get(at)).is_some_and(|(_, excluded)| *excluded);
@@ -104,7 +104,7 @@ impl<'a, C: Clone> Merge<'a, C> {
     }
 
     /// Checks that the tree is one after a run: what it put at the paths `come` lies in directories, and nothing is left of
-    /// those that are `gone`. A merge from nothing knows every path, so this can be told. Without the check, a path could
+    /// those that are `gone`. A merge from nothing knows every path, so it can check this. Without the check, a path could
     /// lie in no directory, and a later run could make that directory. Reading the whole chain would then find the path. A
     /// look-up of the directory would not.
     fn check_tree(&self, come: &[RelPath], gone: &[(RelPath, bool)]) -> Result<(), Error> {

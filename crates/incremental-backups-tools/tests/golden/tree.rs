@@ -1,4 +1,4 @@
-//! The trees that the golden files are of: the same on every machine, whoever runs the tests.
+//! The trees that the golden files are of: the same on every machine and for every user.
 //! Their indexes are made by hand, since a scan would see the owners and inodes of the day.
 
 use std::fs;

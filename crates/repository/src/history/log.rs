@@ -84,7 +84,7 @@ fn look_up(archive: &Archive, asked: &mut BTreeSet<RelPath>) -> Result<Vec<Chang
         let mut found: BTreeMap<RelPath, Change> =
             found.into_iter().map(|change| (change.path.clone(), change)).collect();
         if asked.iter().any(|path| went_unseen(path, &found)) {
-            // Where it went, only a look at all changes tells.
+            // Only a look at all changes shows where it went.
             let all = archive.load()?.into_diff().into_changes();
             let all = all.into_iter().filter(|change| asked.iter().any(|it| is_from(change, it)));
             found.extend(all.map(|change| (change.path.clone(), change)));

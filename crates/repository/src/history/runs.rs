@@ -29,7 +29,7 @@ impl Run {
 
 /// Where runs come from.
 pub(super) trait Runs {
-    /// The run of the archive `name`, by which one comes to the snapshot `at`, or that is wanted again.
+    /// The run of the archive `name`, which leads to the snapshot `at`.
     fn get(&mut self, name: &ArchiveName, snapshots: &Snapshots, at: SnapshotId) -> Result<Run>;
 }
 

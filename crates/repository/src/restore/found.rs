@@ -27,8 +27,7 @@ pub(super) struct Found {
 struct Unseen {
     path: RelPath,
     detail: String,
-    /// What stands for it where it is in the way; `None` for a directory, which has a record, and what is in
-    /// it none.
+    /// A record of it, for where it is in the way. `None` for a directory, which has one, and for what is in that.
     record: Option<Arc<Record>>,
 }
 
@@ -67,7 +66,7 @@ impl Found {
         self.index.records().is_empty() && self.unseen.is_empty()
     }
 
-    /// What stands for things that cannot be read.
+    /// Records of what cannot be read.
     pub(super) fn unread(&self) -> impl Iterator<Item = &Arc<Record>> {
         self.unseen.iter().filter_map(|unseen| unseen.record.as_ref())
     }
@@ -192,7 +191,7 @@ impl Unseen {
     }
 }
 
-/// What stands for a file, or a socket, whose content is not known; `None` for a directory.
+/// A record of a file or a socket whose content is not known; `None` for a directory.
 fn unread(path: &RelPath, stat: &Stat) -> Option<Arc<Record>> {
     if FileType::from_raw_mode(stat.st_mode) == FileType::Directory {
         return None;

@@ -131,9 +131,9 @@ fn apply_plan(data: &DiffData, dest: &Path, options: &ApplyOptions) -> Result<Ap
 /// What [`restore`] applies to the directory `dest`, [beside](ApplyOptions::beside) what it leaves alone;
 /// one that is not there counts as empty. Changes nothing that is there.
 ///
-/// Compared is what would be set, as far as the file system of `dest` holds it: times that it rounds, modes that
-/// it does not have, are no differences. Where that cannot be told by looking, the metadata is set on a file of its own in
-/// `dest`, which goes again.
+/// What would be set is compared as far as the file system of `dest` holds it: times that it rounds, and modes that it does
+/// not have, are no differences. Where looking does not show that, the metadata is set on a file made for it in `dest`, which
+/// is removed again.
 ///
 /// What cannot be read, and what no backup has, such as a socket, matters only where something is to be restored: there
 /// it is something else, and replaced if that is allowed. What cannot be read and looks by length, time and mode as what is to

@@ -60,8 +60,8 @@ pub trait Store: Send + Sync {
     fn delete(&self, name: &str) -> io::Result<()>;
 
     /// Keeps others from changing the store until what is returned is dropped, and clears away what
-    /// those left who were killed. Whoever puts or deletes holds it; whoever reads need not. A store
-    /// that cannot keep others out has the caller see to it: it keeps this default, which does nothing.
+    /// killed ones left. It is held while files are put or deleted, not while they are read. A store that cannot keep
+    /// others out keeps this default, which does nothing: then the caller must.
     ///
     /// # Errors
     /// [`WouldBlock`](io::ErrorKind::WouldBlock) when another has it.

@@ -379,7 +379,7 @@ mod tests {
         bytes
     }
 
-    const BASE: &[u8] = b"the old data, of which not a byte is at hand when deltas are composed";
+    const BASE: &[u8] = b"the old data, of which not a byte is there when deltas are composed";
 
     proptest! {
         #![proptest_config(ProptestConfig { cases: 2000, ..ProptestConfig::default() })]

@@ -57,7 +57,7 @@ pub fn patch_sealed(
 ) -> Result<(Patched, Option<Seal>)> {
     let mut commands = CommandReader::sealed(delta, max_len)?;
     let patched = match run(&mut base, &mut commands, out) {
-        // Either the base is wrong or the delta is damaged. The seal tells which, if it can be read.
+        // Either the base is wrong or the delta is damaged. The seal shows which, if it can be read.
         Err(error @ Error::Delta { fault: DeltaFault::OutOfBase { .. }, .. }) => {
             match commands.skip_to_seal() {
                 Ok(Some(seal)) => seal.check_base(base)?,
