@@ -1,14 +1,30 @@
 # The native half. Users see the modules beside this.
-from typing import Any, Callable, List, Optional, Tuple
+from typing import Any, Callable, List, Optional, Tuple, final
+
+__all__ = [
+    "Archive",
+    "Cancel",
+    "Diff",
+    "Dir",
+    "Index",
+    "Repository",
+    "Tree",
+    "delta",
+    "digest",
+    "patch",
+    "signature",
+]
 
 _Raw = Callable[[str, int, int, Optional[int], str, Optional[float], str], Any]
 _Watch = Optional[Tuple[Optional[_Raw], Optional["Cancel"]]]
 _Record = dict[str, Any]
 
+@final
 class Cancel:
     def __new__(cls) -> Cancel: ...
     def cancel(self) -> None: ...
 
+@final
 class Dir:
     def __new__(cls, directory: str, rules: _Record) -> Dir: ...
     def walk(self) -> List[tuple[str, bool]]: ...
@@ -19,6 +35,7 @@ class Dir:
     def size(self) -> int: ...
     def hash(self, watch: _Watch = None) -> str: ...
 
+@final
 class Index:
     @staticmethod
     def empty() -> Index: ...
@@ -39,6 +56,7 @@ class Index:
     def problems(self) -> List[_Record]: ...
     def __len__(self) -> int: ...
 
+@final
 class Diff:
     @staticmethod
     def between(old: Index, new: Index) -> Diff: ...
@@ -47,6 +65,7 @@ class Diff:
     def apply_to(self, index: Index) -> Index: ...
     def __len__(self) -> int: ...
 
+@final
 class Archive:
     @staticmethod
     def create(
@@ -64,6 +83,7 @@ class Archive:
     def size(self) -> int: ...
     def apply(self, dest: str, diff: Optional[Diff], how: dict[str, bool], watch: _Watch = None) -> _Record: ...
 
+@final
 class Repository:
     @staticmethod
     def create(place: str) -> Repository: ...
@@ -81,6 +101,7 @@ class Repository:
     def tree(self, at: Optional[str]) -> Tree: ...
     def history(self, pattern: Optional[str], of: Optional[str]) -> List[_Record]: ...
 
+@final
 class Tree:
     @property
     def snapshot(self) -> str: ...

@@ -2,7 +2,7 @@
 
 import os
 import pickle
-import re
+import runpy
 import shutil
 import tarfile
 from hashlib import sha256
@@ -18,26 +18,24 @@ from incremental_backups_tools import (
     Dir,
     DirIndex,
     IndexData,
+    Repository,
     UsageError,
     apply_diff,
 )
 
 
-def test_the_original_example_runs_unchanged(tmp_path: Path, mydir: Path) -> None:
-    """It is in README.md as the original has it. Only its home directory is another here."""
-    readme = (Path(__file__).parent.parent / "README.md").read_text()
-    found = re.search(r"```python\n(from incremental_backups_tools import DirIndex.*?)```", readme, re.S)
-    assert found is not None
-    example = found[1].replace("/home/thomas", str(tmp_path))
-    changed = "# Make some changes in the directory"
-    assert changed in example
-    copy = tmp_path / "copy"
-    shutil.copytree(mydir, copy)
-    names = {"change": change, "mydir": mydir}
-    exec(example.replace(changed, "change(mydir)"), names)
-    # Onto the tree that has the changes already, and onto the initial one.
-    apply_diff(copy, names["diff_index"], names["diff_archive"])  # type: ignore[arg-type]
-    assert Dir(copy).hash() == Dir(mydir).hash()
+EXAMPLES = Path(__file__).parent.parent / "examples"
+
+
+def test_the_original_example_runs_unchanged() -> None:
+    runpy.run_path(str(EXAMPLES / "original.py"), run_name="__main__")
+
+
+def test_the_nightly_example(tmp_path: Path, mydir: Path) -> None:
+    pytest.importorskip("tqdm")
+    nightly = runpy.run_path(str(EXAMPLES / "nightly.py"))["main"]
+    assert nightly(str(mydir), str(tmp_path / "store")) == nightly(str(mydir), str(tmp_path / "store")) == 0
+    assert len(Repository(tmp_path / "store").snapshots) == 1
 
 
 def test_the_index_has_files_and_subdirs(mydir: Path) -> None:
