@@ -328,6 +328,7 @@ impl Repository {
                 allow_emptied: how.allow_emptied,
                 origin: Some(Origin::of(&dir.0, how.name.as_deref())?),
                 tags: how.tags,
+                time: None,
                 archive: ArchiveOptions {
                     format: how.zstd.map(|zstd| if zstd { Format::Zstd } else { Format::Gzip }),
                     level: how.level,

@@ -215,6 +215,13 @@ pub enum Error {
     Cancelled,
 }
 
+impl Error {
+    /// Whether the work ended because the caller [cancelled](rsync_core::Progress::cancel) it.
+    pub fn is_cancelled(&self) -> bool {
+        matches!(self, Error::Cancelled | Error::Archived(archive::Error::Cancelled))
+    }
+}
+
 /// The crate's result.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
 

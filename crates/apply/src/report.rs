@@ -1,5 +1,6 @@
 //! What applying is asked for, and what it says it did. Knows no file.
 
+use std::fmt;
 use std::sync::Arc;
 
 use diffindex::{Content, DiffIndex};
@@ -101,6 +102,26 @@ pub struct Applied {
     pub unkept: Unkept,
     /// What was skipped, in path order ([`Obstacle::Skip`], [`skip_damaged`](ApplyOptions::skip_damaged)). The other numbers do not count it.
     pub unapplied: Vec<Unapplied>,
+}
+
+/// How many paths: `3 created, 1 deleted`. Numbers that are 0 are left out; of nothing at all, `nothing to do`.
+impl fmt::Display for Applied {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let counts = [
+            (self.created, "created"),
+            (self.updated, "updated"),
+            (self.metadata, "with other metadata"),
+            (self.deleted, "deleted"),
+            (self.unchanged, "as they should be already"),
+            (self.unapplied.len() as u64, "skipped"),
+        ];
+        let mut between = "";
+        for (count, what) in counts.into_iter().filter(|(count, _)| *count > 0) {
+            write!(f, "{between}{count} {what}")?;
+            between = ", ";
+        }
+        if between.is_empty() { f.write_str("nothing to do") } else { Ok(()) }
+    }
 }
 
 /// What applying a diff would do.

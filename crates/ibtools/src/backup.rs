@@ -37,6 +37,7 @@ pub(crate) fn run(args: &BackupArgs, console: &mut Console) -> Result<Answer> {
             allow_emptied: args.allow_emptied,
             origin: Some(sources.origin.clone()),
             tags: args.tag.clone(),
+            time: None,
             scan: ScanOptions { progress: progress.clone(), ..scan::options(&args.scan) },
             archive: ArchiveOptions {
                 format: args.zstd.then_some(Format::Zstd),

@@ -3,13 +3,16 @@
 use std::collections::HashSet;
 use std::fmt::Debug;
 use std::fs;
+use std::io::ErrorKind;
 use std::path::Path;
+use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use incremental_backups_tools::{
-    Archive, Change, Class, Content, DiffData, DiffIndex, DiffStream, Digest, Dir, DirIndex,
-    DirOptions, Entry, Node, ProblemKind, Progress, ReadAt, RelPath, Signature, SignatureOptions,
-    Snapshot, Time, TreeId, Xattr, dirindex::Xattrs,
+    ApplyOptions, Archive, ArchiveOptions, BackupOptions, Change, Class, Content, DiffData,
+    DiffIndex, DiffStream, Digest, Dir, DirIndex, DirOptions, DirStore, Entry, Node, ProblemKind,
+    Progress, ReadAt, RelPath, Repository, RestoreOptions, ScanOptions, Signature,
+    SignatureOptions, Snapshot, Store, Time, TreeId, Xattr, dirindex::Xattrs,
 };
 
 type Tested = Result<(), Box<dyn std::error::Error>>;
@@ -119,5 +122,53 @@ fn signatures_state_their_length() -> Tested {
             assert_eq!(signature.encoded_len(), bytes.len() as u64, "{options:?} {len}");
         }
     }
+    Ok(())
+}
+
+/// Promise: a store is one behind any pointer, its errors name it, and an error can become the system's.
+#[test]
+fn stores_behind_pointers() -> Tested {
+    let temporary = tempfile::tempdir()?;
+    let at = |name: &str| temporary.path().join(name);
+    fs::create_dir(at("dir"))?;
+    fs::write(at("dir/file"), "content")?;
+    let dir = Dir::new(at("dir"))?;
+    let store: Arc<dyn Store> = Arc::new(DirStore::create(at("store"))?);
+    let time = UNIX_EPOCH + Duration::from_secs(1_800_000_000);
+    let options = BackupOptions { time: Some(time.try_into()?), ..Default::default() };
+    let report = Repository::create_in(Arc::clone(&store))?.backup(&dir, &options)?;
+    assert_eq!(SystemTime::from(report.snapshot), time);
+    let boxed: Box<dyn Store> = Box::new(store);
+    assert_eq!(Repository::open_in(boxed)?.snapshots()?.latest(), Some(report.snapshot));
+
+    let error = DirStore::open(at("none")).unwrap_err();
+    assert!(error.to_string().contains("none") && !error.is_cancelled());
+    assert_eq!(std::io::Error::from(error).kind(), ErrorKind::NotFound);
+    Ok(())
+}
+
+/// Promise: the error says that the work was cancelled, wherever it was.
+#[test]
+fn cancelling_is_an_error_of_its_own() -> Tested {
+    let temporary = tempfile::tempdir()?;
+    let at = |name: &str| temporary.path().join(name);
+    fs::create_dir(at("dir"))?;
+    fs::write(at("dir/file"), "content")?;
+    let (dir, repository) = (Dir::new(at("dir"))?, Repository::create(at("store"))?);
+    let progress = Arc::new(Progress::new());
+    progress.cancel();
+    let scan = ScanOptions { progress: Some(Arc::clone(&progress)), ..Default::default() };
+    let options = BackupOptions { scan, ..Default::default() };
+    assert!(repository.backup(&dir, &options).unwrap_err().is_cancelled());
+    let archive = ArchiveOptions { progress: Some(Arc::clone(&progress)), ..Default::default() };
+    let options = BackupOptions { archive, ..Default::default() };
+    assert!(repository.backup(&dir, &options).unwrap_err().is_cancelled());
+    let snapshot = repository.backup(&dir, &BackupOptions::default())?.snapshot;
+    let apply = ApplyOptions { progress: Some(progress), ..Default::default() };
+    let options = RestoreOptions { apply, ..Default::default() };
+    fs::create_dir(at("back"))?;
+    assert!(repository.restore(snapshot, at("back"), &options).unwrap_err().is_cancelled());
+    let applied = repository.restore(snapshot, at("back"), &RestoreOptions::default())?.applied;
+    assert_eq!(applied.to_string(), "1 created");
     Ok(())
 }

@@ -49,8 +49,16 @@ pub struct BackupOptions {
     pub origin: Option<Origin>,
     /// What the snapshot is marked with, such as `before-update`. A tag has no comma. They are noted with the origin.
     pub tags: Vec<String>,
+    /// When the backup is made. `None`: now, by the system's clock. For who tries out what rules keep.
+    pub time: Option<SnapshotId>,
     /// How the archive is written; always without signatures, which the store's index has.
     pub archive: ArchiveOptions,
+}
+
+impl BackupOptions {
+    fn now(&self) -> SnapshotId {
+        self.time.unwrap_or_else(SnapshotId::now)
+    }
 }
 
 /// What a backup did.
@@ -126,7 +134,7 @@ fn back_up(dir: &Dir, store: &dyn Store, options: &BackupOptions) -> Result<Back
     let mut files = store::list(store)?;
     let snapshots = Snapshots::of(&files);
     let before = snapshots.latest().and_then(|newest| snapshots.clock(newest));
-    let clock_behind = before.filter(|before| *before > SnapshotId::now());
+    let clock_behind = before.filter(|before| *before > options.now());
     let mut unusable = Vec::new();
     let newest = newest(store, snapshots.clone(), &mut unusable)?;
     if let (Some(given), Some(before)) =
@@ -152,7 +160,7 @@ fn back_up(dir: &Dir, store: &dyn Store, options: &BackupOptions) -> Result<Back
     };
     clear_indexes(store, &mut files)?;
     let unchanged = newest.as_ref().filter(|_| made.is_none()).map(|newest| newest.snapshot);
-    note_unchanged(store, unchanged, &mut files)?;
+    note_unchanged(store, unchanged, options.now(), &mut files)?;
     let now = Snapshots::of(&files);
     let size_of = |name: Option<Name>| {
         let name = name.map(|name| name.to_string());
@@ -208,9 +216,9 @@ impl Work<'_> {
         let began = Instant::now();
         let unchanged =
             |index: &DirIndex| newest.is_some_and(|newest| newest.tree == index.tree_id());
-        let started = Cell::new(SnapshotId::now());
+        let started = Cell::new(options.now());
         let scan = |again: Option<&DirIndex>| {
-            started.set(SnapshotId::now());
+            started.set(options.now());
             if let Some(progress) = &options.scan.progress {
                 let before =
                     indexes.newest().map(|index| Total::Items(index.records().len() as u64));
@@ -343,14 +351,15 @@ fn put_index(
     Ok(snapshot)
 }
 
-/// Notes that the tree of `snapshot` was found again, with nothing changed, and deletes the notes before that. `None` when
-/// there is a new snapshot, of which they say nothing.
+/// Notes that the tree of `snapshot` was found again at `time`, with nothing changed, and deletes the notes before that.
+/// `None` when there is a new snapshot, of which they say nothing.
 fn note_unchanged(
     store: &dyn Store,
     snapshot: Option<SnapshotId>,
+    time: SnapshotId,
     files: &mut Vec<Stored>,
 ) -> Result<()> {
-    let note = snapshot.map(|snapshot| Name::Unchanged { snapshot, time: SnapshotId::now() });
+    let note = snapshot.map(|snapshot| Name::Unchanged { snapshot, time });
     let is_note = |file: &&Stored| matches!(Name::parse(&file.name), Some(Name::Unchanged { .. }));
     let mut older: Vec<String> =
         files.iter().filter(is_note).map(|file| file.name.clone()).collect();

@@ -251,10 +251,30 @@ fn instead(found: &Contents) -> String {
 }
 
 impl Error {
+    /// Whether the work ended because the caller [cancelled](rsync_core::Progress::cancel) it.
+    pub fn is_cancelled(&self) -> bool {
+        match self {
+            Error::Archived(archive::Error::Cancelled) => true,
+            Error::Index(dirindex::Error::Cancelled) => true,
+            Error::Apply(error) => error.is_cancelled(),
+            _ => false,
+        }
+    }
+
     /// Whether it came of what is in archives, or of reading them: then
     /// [`skip_damaged`](apply::ApplyOptions::skip_damaged) restores what is not damaged.
     pub fn is_of_archives(&self) -> bool {
         crate::chains::is_of_archives(self)
+    }
+}
+
+/// Around this error. The kind is that of the failed system call, if one is the cause.
+impl From<Error> for io::Error {
+    fn from(error: Error) -> io::Error {
+        let causes = std::iter::successors(std::error::Error::source(&error), |it| it.source());
+        let kind = causes.filter_map(|it| it.downcast_ref::<io::Error>()).last();
+        let kind = kind.map_or(io::ErrorKind::Other, io::Error::kind);
+        io::Error::new(kind, error)
     }
 }
 

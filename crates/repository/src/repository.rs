@@ -28,8 +28,7 @@ impl Repository<DirStore> {
     /// [`Error::Store`] when it cannot be made, or is no directory.
     pub fn create(path: impl Into<PathBuf>) -> Result<Repository<DirStore>> {
         let path = path.into();
-        let store = DirStore::create(&path);
-        let store = store.map_err(|source| failed("make the store", &shown(&path), source))?;
+        let store = DirStore::create(&path)?;
         match contents(&store)? {
             Contents::Nothing | Contents::Archives { other: None } => Repository::create_in(store),
             Contents::Store => Err(Error::IsStore { place: Some(path) }),
@@ -66,10 +65,10 @@ impl Repository<DirStore> {
 /// What is in the directory at `path`.
 fn opened(path: &Path) -> Result<(Repository<DirStore>, Contents)> {
     let store = match DirStore::open(path) {
-        Err(error) if error.kind() == ErrorKind::NotFound => {
+        Err(Error::Store { source, .. }) if source.kind() == ErrorKind::NotFound => {
             return Err(Error::NoStore { place: Some(path.into()), found: Contents::Missing });
         }
-        other => other.map_err(|source| failed("open", &shown(path), source))?,
+        other => other?,
     };
     let found = contents(&store)?;
     Ok((Repository { store }, found))

@@ -12,7 +12,8 @@ use rustix::io::Errno;
 use tempfile::NamedTempFile;
 
 use super::lock::Lock;
-use super::{Name, Put, Store, Stored};
+use super::{Name, Put, Store, Stored, failed};
+use crate::error::{Result, shown};
 
 /// What a file is called while it is written, with six letters after it.
 const UNFINISHED: &str = ".ibtools-put-";
@@ -38,26 +39,29 @@ impl DirStore {
     /// The store in the directory at `path`.
     ///
     /// # Errors
-    /// When that is no directory.
-    pub fn open(path: impl Into<PathBuf>) -> io::Result<DirStore> {
+    /// [`Error::Store`](crate::Error::Store) when that is no directory.
+    pub fn open(path: impl Into<PathBuf>) -> Result<DirStore> {
         let path = path.into();
-        match fs::metadata(&path)?.is_dir() {
-            true => Ok(DirStore { path }),
-            false => Err(Errno::NOTDIR.into()),
-        }
+        let problem = match fs::metadata(&path) {
+            Ok(metadata) if metadata.is_dir() => return Ok(DirStore { path }),
+            Ok(_) => Errno::NOTDIR.into(),
+            Err(error) => error,
+        };
+        Err(failed("open", &shown(&path), problem))
     }
 
     /// The store in the directory at `path`, which is made if it is not there, for its owner alone.
     ///
     /// # Errors
-    /// When it cannot be made, or is no directory.
-    pub fn create(path: impl Into<PathBuf>) -> io::Result<DirStore> {
+    /// [`Error::Store`](crate::Error::Store) when it cannot be made, or is no directory.
+    pub fn create(path: impl Into<PathBuf>) -> Result<DirStore> {
         let path = path.into();
-        match DirBuilder::new().mode(DIR_MODE).create(&path) {
-            Ok(()) => sync_dir(parent(&path))?,
-            Err(error) if error.kind() == ErrorKind::AlreadyExists => {}
-            Err(error) => return Err(error),
-        }
+        let made = match DirBuilder::new().mode(DIR_MODE).create(&path) {
+            Ok(()) => sync_dir(parent(&path)),
+            Err(error) if error.kind() == ErrorKind::AlreadyExists => Ok(()),
+            Err(error) => Err(error),
+        };
+        made.map_err(|error| failed("make the store", &shown(&path), error))?;
         DirStore::open(path)
     }
 
@@ -224,8 +228,8 @@ mod tests {
         file.commit()
     }
 
-    fn kind<T>(result: io::Result<T>) -> ErrorKind {
-        result.err().expect("an error").kind()
+    fn kind<T>(result: std::result::Result<T, impl Into<io::Error>>) -> ErrorKind {
+        result.err().expect("an error").into().kind()
     }
 
     #[test]

@@ -2,6 +2,7 @@
 //! nothing of how archives are made or what becomes of them.
 
 use std::io::{self, ErrorKind, Write};
+use std::sync::Arc;
 
 use archive::{Archive, ReadAt};
 use dirindex::{DirIndex, FileId};
@@ -76,31 +77,38 @@ pub trait Store: Send + Sync {
     }
 }
 
-impl<T: Store + ?Sized> Store for &T {
-    fn list(&self) -> io::Result<Vec<Stored>> {
-        (**self).list()
-    }
+/// A store behind a pointer is a store.
+macro_rules! behind {
+    ($($pointer:ty),*) => {$(
+        impl<T: Store + ?Sized> Store for $pointer {
+            fn list(&self) -> io::Result<Vec<Stored>> {
+                (**self).list()
+            }
 
-    fn open(&self, name: &str) -> io::Result<Box<dyn ReadAt>> {
-        (**self).open(name)
-    }
+            fn open(&self, name: &str) -> io::Result<Box<dyn ReadAt>> {
+                (**self).open(name)
+            }
 
-    fn put(&self, name: &str) -> io::Result<Box<dyn Put + '_>> {
-        (**self).put(name)
-    }
+            fn put(&self, name: &str) -> io::Result<Box<dyn Put + '_>> {
+                (**self).put(name)
+            }
 
-    fn delete(&self, name: &str) -> io::Result<()> {
-        (**self).delete(name)
-    }
+            fn delete(&self, name: &str) -> io::Result<()> {
+                (**self).delete(name)
+            }
 
-    fn lock(&self) -> io::Result<Box<dyn Send + '_>> {
-        (**self).lock()
-    }
+            fn lock(&self) -> io::Result<Box<dyn Send + '_>> {
+                (**self).lock()
+            }
 
-    fn directory(&self) -> Option<FileId> {
-        (**self).directory()
-    }
+            fn directory(&self) -> Option<FileId> {
+                (**self).directory()
+            }
+        }
+    )*};
 }
+
+behind!(&T, Box<T>, Arc<T>);
 
 /// A file on its way into a [`Store`]. Dropped before it is committed, it leaves nothing.
 pub trait Put: Write {

@@ -2,7 +2,7 @@
 
 use std::fmt;
 use std::str::FromStr;
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use archive::Format;
 use jiff::Timestamp;
@@ -30,6 +30,23 @@ impl SnapshotId {
 }
 
 /// The id.
+impl From<SnapshotId> for SystemTime {
+    fn from(id: SnapshotId) -> SystemTime {
+        UNIX_EPOCH + Duration::from_secs(id.0.unsigned_abs())
+    }
+}
+
+/// The id of a moment, to the second before it. An error outside the years 1970 to 9999.
+impl TryFrom<SystemTime> for SnapshotId {
+    type Error = InvalidSnapshotId;
+
+    fn try_from(time: SystemTime) -> Result<SnapshotId, InvalidSnapshotId> {
+        let since = time.duration_since(UNIX_EPOCH).map_err(|_| InvalidSnapshotId)?;
+        let secs = i64::try_from(since.as_secs()).ok();
+        secs.and_then(SnapshotId::from_secs).ok_or(InvalidSnapshotId)
+    }
+}
+
 impl fmt::Display for SnapshotId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let time = Timestamp::from_second(self.0).unwrap_or_default();
