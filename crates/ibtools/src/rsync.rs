@@ -6,7 +6,7 @@ use std::io::{self, BufReader, Read, Seek, Write};
 use std::path::Path;
 
 use anyhow::{Context, Result, bail};
-use incremental_backups_tools::rsync_core::{self, DeltaStats, FileBytes, Patched, StrongHash};
+use incremental_backups_tools::rsync_core::{self, DeltaStats, FileBytes, Patched};
 use incremental_backups_tools::{Signature, SignatureOptions};
 use indicatif::{HumanBytes, HumanCount};
 
@@ -27,18 +27,12 @@ pub(crate) fn signature(args: &SignatureArgs, console: &mut Console) -> Result<A
         .write(|out| Ok(signature.write_to(out)?))
         .with_context(|| format!("cannot write the signature to {}", shown(&args.sig)))?;
     let shape = signature.shape();
-    let strong = match shape.strong {
-        StrongHash::Blake3 => "blake3",
-        StrongHash::Sha256 => "sha256",
-        StrongHash::Blake2b => "blake2b",
-        StrongHash::Md4 => "md4",
-    };
     let mut document = object([
         ("size", signature.file_len().into()),
         ("blake3", signature.digest().map(|digest| digest.to_string()).into()),
         ("block_size", shape.block_len.into()),
         ("blocks", signature.block_count().into()),
-        ("hash", strong.into()),
+        ("hash", shape.strong.to_string().into()),
         ("hash_bytes", shape.strong_len.into()),
     ]);
     put_file(&mut document, "signature", &args.sig);

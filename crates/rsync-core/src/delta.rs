@@ -26,9 +26,8 @@ use crate::blake3_tree::{self, SUBTREE_LEN};
 use crate::file_bytes::Input;
 use crate::matching::{Match, Part, join::Joiner, matcher::Matcher, scan::scan};
 use crate::progress::advance;
-use crate::{Digest, Error, Progress, Result, Signature};
+use crate::{Digest, Error, Progress, Result, Signature, parallel};
 use blake3::hazmat::ChainingValue;
-use rayon::prelude::*;
 use seal::SealingWriter;
 use std::io::Write;
 use writer::LiteralSource;
@@ -167,11 +166,8 @@ pub(crate) fn compute(
         Ok((blake3_tree::merge_to(subtrees, SUBTREE_LEN, subtree_len), scanned))
     };
     let count = new.len().div_ceil(task_len);
-    let results: Vec<_> = if count < 2 {
-        (0..count).map(run_task).collect::<Result<_>>()?
-    } else {
-        (0..count).into_par_iter().map(run_task).collect::<Result<_>>()?
-    };
+    let results = parallel::map((0..count).collect(), run_task);
+    let results = results.into_iter().collect::<Result<Vec<_>>>()?;
     let mut joiner = Joiner::new(&matcher);
     let mut subtrees = Vec::with_capacity(new.len().div_ceil(subtree_len));
     for (index, (values, scanned)) in results.into_iter().enumerate() {
@@ -256,7 +252,7 @@ impl Tally {
     }
 }
 
-#[cfg(test)]
+#[cfg(all(test, feature = "sha2", feature = "librsync"))]
 mod tests {
     use super::stream::stream;
     use super::*;

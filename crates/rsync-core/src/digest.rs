@@ -1,6 +1,7 @@
 //! The digest of a whole content, BLAKE3, and its text form. Must not know blocks or deltas.
 
 use crate::file_bytes::Input;
+use crate::parallel;
 use std::{fmt, str::FromStr};
 
 /// Data of this many bytes or more is hashed by several threads.
@@ -14,7 +15,7 @@ const RELEASE_STEP: usize = 32 << 20;
 pub struct Digest(pub [u8; 32]);
 
 impl Digest {
-    /// The digest of `data`. Large data is hashed on rayon's threads.
+    /// The digest of `data`. Large data is hashed by several threads.
     pub fn of(data: &[u8]) -> Digest {
         Digest::of_input(Input::from(data))
     }
@@ -26,7 +27,7 @@ impl Digest {
         } else {
             let mut at = 0;
             for step in input.bytes.chunks(RELEASE_STEP) {
-                hasher.update_rayon(step);
+                parallel::hash(&mut hasher, step);
                 input.release(at..at + step.len());
                 at += step.len();
             }

@@ -9,14 +9,21 @@
 //! or one page. So this module uses the reported length only if the file ends there.
 
 mod input;
+#[cfg(feature = "mmap")]
 mod map;
+#[cfg(not(feature = "mmap"))]
+mod no_map;
+#[cfg(feature = "mmap")]
 mod sigbus;
 
 pub(crate) use input::Input;
 
 use crate::error::During;
 use crate::{Delta, Digest, Error, Progress, Result, Signature, SignatureOptions, delta};
+#[cfg(feature = "mmap")]
 use map::FileMap;
+#[cfg(not(feature = "mmap"))]
+use no_map::FileMap;
 use std::borrow::Borrow;
 use std::fs::{File, Metadata};
 use std::io::{self, Write};

@@ -50,9 +50,21 @@
 //! | a file, mapped or read | [`FileBytes::signature`] | [`FileBytes::delta`] |
 //! | a stream, with bounded memory | [`Signature::of_reader`] | [`delta_sealed`] |
 //!
-//! All use rayon's threads. Run them inside a `rayon::ThreadPool` to choose how many. [`Signature::write_to`]
+//! All use rayon's threads, with the feature `parallel`. Run them inside a `rayon::ThreadPool` to choose how many. [`Signature::write_to`]
 //! and [`Signature::read_from`] use this crate's format and librsync's. Deltas are in librsync's format, with
 //! a [`Seal`] that librsync ignores: `rdiff` applies our deltas, and we apply rdiff's.
+//!
+//! # Features
+//!
+//! | feature | without it |
+//! |---|---|
+//! | `parallel` | the caller's thread does all the work, and rayon is not needed |
+//! | `mmap` | large files are read into memory, and there is no handler for SIGBUS |
+//! | `sha2` | no signatures of pyrsync's |
+//! | `librsync` | no signatures of librsync's; deltas are in its format all the same |
+//! | `serde` (off by default) | [`Digest`] is no serde type |
+//!
+//! Results are the same with any of them. Without default features, BLAKE3 and a hash table are all that is needed.
 //!
 //! # Promised
 //!
@@ -84,6 +96,7 @@ mod digest;
 mod error;
 mod file_bytes;
 mod matching;
+mod parallel;
 mod progress;
 mod signature;
 mod weak_sum;

@@ -13,8 +13,7 @@ use crate::blake3_tree::{self, SUBTREE_LEN};
 use crate::error::During;
 use crate::file_bytes::Input;
 use crate::progress::advance;
-use crate::{Digest, Error, FileBytes, Progress, Result};
-use rayon::prelude::*;
+use crate::{Digest, Error, FileBytes, Progress, Result, parallel};
 use std::fs::File;
 use std::io::Read;
 use std::ops::Range;
@@ -112,12 +111,8 @@ impl Signature {
             input.release(range);
             Ok(blake3_tree::merge_to(values, subtree, merged))
         };
-        let values: Vec<_> = if tasks.len() < 2 {
-            tasks.into_iter().map(run_task).collect::<Result<_>>()?
-        } else {
-            tasks.into_par_iter().map(run_task).collect::<Result<_>>()?
-        };
-        let values = values.concat();
+        let values = parallel::map(tasks, run_task);
+        let values = values.into_iter().collect::<Result<Vec<_>>>()?.concat();
         let digest = blake3_tree::digest(data, values.iter().copied());
         if shape.in_tree() && block_len > TASK_LEN {
             shape.pack_strong(&blake3_tree::merge_to(values, TASK_LEN, block_len), &mut packed);
@@ -165,8 +160,8 @@ impl Signature {
                 hasher.update(&buffer);
                 pack_blocks(&shape, &buffer, offset, out);
             } else {
-                rayon::join(
-                    || hasher.update_rayon(&buffer),
+                parallel::beside(
+                    || parallel::hash(&mut hasher, &buffer),
                     || pack_blocks_parallel(&shape, &buffer, offset, out),
                 );
             }
@@ -259,8 +254,8 @@ fn pack_blocks(shape: &Shape, data: &[u8], offset: u64, out: &mut [u8]) {
 fn pack_blocks_parallel(shape: &Shape, data: &[u8], offset: u64, out: &mut [u8]) {
     let blocks = (4 * SUBTREE_LEN / shape.block_len as usize).max(1);
     let len = blocks * shape.block_len as usize;
-    data.par_chunks(len)
-        .zip(out.par_chunks_mut(blocks * shape.bytes_per_block()))
-        .enumerate()
-        .for_each(|(i, (data, out))| pack_blocks(shape, data, offset + (i * len) as u64, out));
+    let tasks = data.chunks(len).zip(out.chunks_mut(blocks * shape.bytes_per_block()));
+    parallel::map(tasks.enumerate().collect(), |(i, (data, out))| {
+        pack_blocks(shape, data, offset + (i * len) as u64, out);
+    });
 }

@@ -6,8 +6,7 @@ use super::writer::CommandWriter;
 use super::{DeltaStats, TASK_LEN, Tally, command};
 use crate::error::During;
 use crate::matching::{Match, Part, join::Joiner, matcher::Matcher, scan::scan};
-use crate::{Result, Signature};
-use rayon::prelude::*;
+use crate::{Result, Signature, parallel};
 use std::io::{Read, Write};
 
 /// Bytes that are scanned at a time: many tasks.
@@ -67,9 +66,9 @@ pub(crate) fn stream(
             hasher.update(fresh);
             vec![scan(&matcher, part, 0..scanning, &[])]
         } else {
-            let tasks = (0..scanning.div_ceil(task_len)).into_par_iter();
-            let scanned = tasks.map(|index| scan(&matcher, part, range(index), &[]));
-            rayon::join(|| hasher.update_rayon(fresh), || scanned.collect()).1
+            let tasks = (0..scanning.div_ceil(task_len)).collect();
+            let scan = |index| scan(&matcher, part, range(index), &[]);
+            parallel::beside(|| parallel::hash(&mut hasher, fresh), || parallel::map(tasks, scan))
         };
         for (index, scanned) in results.into_iter().enumerate() {
             joiner.add(scanned, part, range(index));

@@ -5,9 +5,8 @@ use super::command::{self, CommandBytes};
 use crate::error::During;
 use crate::file_bytes::Input;
 use crate::matching::Match;
-use crate::{Digest, Error, Result, blake3_tree};
+use crate::{Digest, Error, Result, blake3_tree, parallel};
 use blake3::hazmat::ChainingValue;
-use rayon::prelude::*;
 use std::io::Write;
 
 /// About how many bytes are copied and verified at a time, while the batch before is written.
@@ -68,10 +67,7 @@ impl LiteralSource<'_> {
                 break;
             }
             let mut verified = Ok(());
-            rayon::in_place_scope(|scope| {
-                scope.spawn(|_| verified = next_batch(&mut next));
-                writer.write(&ready)
-            })?;
+            parallel::beside(|| verified = next_batch(&mut next), || writer.write(&ready))?;
             verified?;
             std::mem::swap(&mut ready, &mut next);
         }
@@ -96,10 +92,11 @@ impl LiteralSource<'_> {
             };
             if same { Ok(()) } else { Err(Error::Changed) }
         };
+        let mut tasks = batch.bytes.chunks_mut(subtree_len).zip(&batch.numbers);
         if batch.numbers.len() < most {
-            batch.bytes.chunks_mut(subtree_len).zip(&batch.numbers).try_for_each(verify)?;
+            tasks.try_for_each(verify)?;
         } else {
-            batch.bytes.par_chunks_mut(subtree_len).zip(&batch.numbers).try_for_each(verify)?;
+            parallel::map(tasks.collect(), verify).into_iter().collect::<Result<()>>()?;
         }
         if let (Some(&first), Some(&last)) = (batch.numbers.first(), batch.numbers.last()) {
             self.new.release(first * subtree_len..new.len().min((last + 1) * subtree_len));

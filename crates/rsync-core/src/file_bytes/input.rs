@@ -5,7 +5,7 @@
 //! computation goes through its input from front to back. It says which part it has finished, and large maps
 //! release those pages.
 
-use super::map::FileMap;
+use super::FileMap;
 use std::ops::Range;
 
 /// Only inputs of this many bytes or more release pages. For shorter ones the system calls cost more than

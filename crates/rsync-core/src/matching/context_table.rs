@@ -1,8 +1,8 @@
 //! Look-up of contexts: at which offsets of a signature's blocks each context lies. Owns the anchors of the
 //! blocks; must not know data.
 
+use crate::parallel;
 use crate::weak_sum::anchor::{Anchor, Anchoring};
-use rayon::slice::ParallelSliceMut;
 use std::ops::RangeInclusive;
 
 /// About how many bits the filter has for each context. So few keep it in the second-level cache as long as
@@ -35,7 +35,7 @@ impl ContextTable {
                 Anchor::None => some_unanchored = true,
             }
         }
-        entries.par_sort_unstable();
+        parallel::sort(&mut entries);
         entries.dedup();
         let bits_for =
             |groups: u64| groups.next_power_of_two().ilog2().min(Anchoring::CONTEXT_BITS);

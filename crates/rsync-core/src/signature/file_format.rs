@@ -5,7 +5,7 @@
 
 use super::{Shape, Signature, StrongHash, WeakSum};
 use crate::error::During;
-use crate::{Digest, Error, Result};
+use crate::{Digest, Error, Result, parallel};
 use std::io::{Read, Write};
 
 const MAGIC: [u8; 8] = *b"\x89RSYSIG\n";
@@ -15,10 +15,14 @@ const HEADER_LEN: usize = 56;
 const LIBRSYNC_HEADER_LEN: usize = 12;
 
 /// librsync's magic numbers.
-static LIBRSYNC: [(u32, WeakSum, StrongHash); 4] = [
+static LIBRSYNC: &[(u32, WeakSum, StrongHash)] = &[
+    #[cfg(feature = "librsync")]
     (0x7273_0136, WeakSum::Rollsum, StrongHash::Md4),
+    #[cfg(feature = "librsync")]
     (0x7273_0137, WeakSum::Rollsum, StrongHash::Blake2b),
+    #[cfg(feature = "librsync")]
     (0x7273_0146, WeakSum::RabinKarp, StrongHash::Md4),
+    #[cfg(feature = "librsync")]
     (0x7273_0147, WeakSum::RabinKarp, StrongHash::Blake2b),
 ];
 
@@ -62,7 +66,7 @@ impl Signature {
     /// [`Error::Io`]; [`Error::Signature`] if this crate's format is needed and the file's digest is not
     /// known.
     pub fn write_to(&self, mut out: impl Write) -> Result<()> {
-        let Shape { block_len, strong, strong_len, .. } = self.shape();
+        let Shape { block_len, weak, strong_len, .. } = self.shape();
         let librsync = self.librsync_format();
         let mut header = Vec::with_capacity(HEADER_LEN);
         if let Some((magic, _, _)) = librsync {
@@ -74,7 +78,7 @@ impl Signature {
                 return fault(0, SignatureFault::NoDigest);
             };
             header.extend_from_slice(&MAGIC);
-            let sums = u8::from(strong == StrongHash::Sha256);
+            let sums = u8::from(weak == WeakSum::Rsync);
             header.extend_from_slice(&[VERSION, sums, sums, strong_len]);
             header.extend_from_slice(&block_len.to_le_bytes());
             header.extend_from_slice(&self.file_len().to_le_bytes());
@@ -142,6 +146,7 @@ fn read_own(mut input: impl Read, mut header: Vec<u8>) -> Result<Signature> {
     };
     let (weak, strong) = match (weak, strong) {
         (0, 0) => (WeakSum::Anchor, StrongHash::Blake3),
+        #[cfg(feature = "sha2")]
         (1, 1) => (WeakSum::Rsync, StrongHash::Sha256),
         _ => return fault(9, SignatureFault::Shape),
     };
@@ -202,5 +207,8 @@ fn read_to(input: &mut impl Read, len: usize, out: &mut Vec<u8>) -> Result<()> {
 }
 
 fn checksum(header: &[u8], packed: &[u8]) -> Digest {
-    blake3::Hasher::new().update(header).update_rayon(packed).finalize().into()
+    let mut hasher = blake3::Hasher::new();
+    hasher.update(header);
+    parallel::hash(&mut hasher, packed);
+    hasher.finalize().into()
 }

@@ -5,6 +5,7 @@ use crate::blake3_tree::{self, MIN_SUBTREE_LEN};
 use crate::weak_sum::anchor::Anchoring;
 use crate::weak_sum::rolling::{RabinKarp, Rolling, RollingSum, Rollsum};
 use crate::{Error, Result};
+use std::fmt;
 
 /// The longest block, 16 MiB. It bounds the memory of a streaming delta.
 pub const MAX_BLOCK_LEN: u32 = 16 << 20;
@@ -18,16 +19,20 @@ pub const MAX_BLOCK_LEN: u32 = 16 << 20;
 /// may rebuild something else than the new data. Use MD4 only for old programs, and check the result's
 /// digest.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[non_exhaustive]
 pub enum StrongHash {
     /// The BLAKE3 chaining value of the block as a subtree of the file's tree. It depends on the block's
     /// place in the file. For a file of one block it is the file's digest. So one pass over a file gives the
     /// strong hashes and the digest.
     Blake3,
-    /// SHA-256.
+    /// SHA-256. With the feature `sha2`.
+    #[cfg(feature = "sha2")]
     Sha256,
-    /// BLAKE2b with a 32-byte output, librsync's default.
+    /// BLAKE2b with a 32-byte output, librsync's default. With the feature `librsync`.
+    #[cfg(feature = "librsync")]
     Blake2b,
-    /// MD4, librsync's old default.
+    /// MD4, librsync's old default. With the feature `librsync`.
+    #[cfg(feature = "librsync")]
     Md4,
 }
 
@@ -49,7 +54,47 @@ pub enum WeakSum {
 impl StrongHash {
     /// Bytes of the whole hash.
     pub fn max_len(self) -> u8 {
-        if self == StrongHash::Md4 { 16 } else { 32 }
+        match self {
+            #[cfg(feature = "librsync")]
+            StrongHash::Md4 => 16,
+            _ => 32,
+        }
+    }
+
+    /// Whether some format has it beside this weak sum.
+    fn goes_with(self, weak: WeakSum) -> bool {
+        match self {
+            StrongHash::Blake3 => weak == WeakSum::Anchor,
+            #[cfg(feature = "sha2")]
+            StrongHash::Sha256 => weak == WeakSum::Rsync,
+            #[cfg(feature = "librsync")]
+            StrongHash::Blake2b | StrongHash::Md4 => weak.is_librsync(),
+        }
+    }
+}
+
+impl fmt::Display for StrongHash {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(match self {
+            StrongHash::Blake3 => "blake3",
+            #[cfg(feature = "sha2")]
+            StrongHash::Sha256 => "sha256",
+            #[cfg(feature = "librsync")]
+            StrongHash::Blake2b => "blake2b",
+            #[cfg(feature = "librsync")]
+            StrongHash::Md4 => "md4",
+        })
+    }
+}
+
+impl fmt::Display for WeakSum {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(match self {
+            WeakSum::Anchor => "anchor",
+            WeakSum::Rsync => "rsync",
+            WeakSum::Rollsum => "rollsum",
+            WeakSum::RabinKarp => "rabinkarp",
+        })
     }
 }
 
@@ -94,6 +139,7 @@ impl Default for SignatureOptions {
 
 impl SignatureOptions {
     /// pyrsync's shape: 4096-byte blocks, SHA-256 in full.
+    #[cfg(feature = "sha2")]
     pub fn pyrsync() -> Self {
         SignatureOptions {
             block_len: Some(4096),
@@ -103,6 +149,7 @@ impl SignatureOptions {
         }
     }
     /// What `rdiff signature` writes by default: RabinKarp, BLAKE2b in full, rdiff's block length.
+    #[cfg(feature = "librsync")]
     pub fn rdiff_blake2() -> Self {
         SignatureOptions {
             block_len: None,
@@ -112,6 +159,7 @@ impl SignatureOptions {
         }
     }
     /// What `rdiff -H md4 signature` writes: RabinKarp, MD4 in full, rdiff's block length.
+    #[cfg(feature = "librsync")]
     pub fn rdiff_md4() -> Self {
         SignatureOptions {
             block_len: None,
@@ -194,18 +242,12 @@ impl Shape {
     /// two from 1024 on; if the strong length is 0 or over the hash's length; if no format combines the weak
     /// sum and the strong hash.
     pub fn validate(&self) -> Result<()> {
-        use StrongHash::*;
-        use WeakSum::*;
-        let together = match self.weak {
-            Anchor => self.strong == Blake3,
-            Rsync => self.strong == Sha256,
-            Rollsum | RabinKarp => matches!(self.strong, Blake2b | Md4),
-        };
+        let together = self.strong.goes_with(self.weak);
         let subtree =
             self.block_len.is_power_of_two() && self.block_len as usize >= MIN_SUBTREE_LEN;
         if self.block_len == 0 || self.block_len > MAX_BLOCK_LEN {
             Err(Error::Options("the block length must be 1 byte to 16 MiB"))
-        } else if self.weak == Anchor && !subtree {
+        } else if self.weak == WeakSum::Anchor && !subtree {
             Err(Error::Options(
                 "with BLAKE3 the block length must be a power of two, at least 1 KiB",
             ))
@@ -248,17 +290,19 @@ impl Shape {
     /// The strong hash of a block, in the first bytes of the result. The block begins at `offset` of its file
     /// and is not the whole file.
     pub(crate) fn strong_of(&self, block: &[u8], offset: u64) -> [u8; 32] {
-        use blake2::Digest as _;
-        use sha2::Digest as _;
         match self.strong {
             StrongHash::Blake3 => blake3_tree::chaining_value(block, offset),
-            StrongHash::Sha256 => sha2::Sha256::digest(block).into(),
+            #[cfg(feature = "sha2")]
+            StrongHash::Sha256 => <sha2::Sha256 as sha2::Digest>::digest(block).into(),
+            #[cfg(feature = "librsync")]
             StrongHash::Blake2b => {
-                blake2::Blake2b::<blake2::digest::consts::U32>::digest(block).into()
+                use blake2::{Blake2b, Digest, digest::consts::U32};
+                Blake2b::<U32>::digest(block).into()
             }
+            #[cfg(feature = "librsync")]
             StrongHash::Md4 => {
                 let mut out = [0; 32];
-                out[..16].copy_from_slice(&md4::Md4::digest(block));
+                out[..16].copy_from_slice(&<md4::Md4 as md4::Digest>::digest(block));
                 out
             }
         }
@@ -306,7 +350,7 @@ impl Shape {
     }
 }
 
-#[cfg(test)]
+#[cfg(all(test, feature = "sha2", feature = "librsync"))]
 mod tests {
     use super::*;
 
