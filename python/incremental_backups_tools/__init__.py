@@ -21,6 +21,7 @@ otherwise.
 """
 
 from . import rsync
+from ._dir import Dir
 from ._errors import (
     BusyError,
     Cancelled,
@@ -46,7 +47,7 @@ from ._records import (
     Version,
 )
 from ._repository import Repository
-from ._tree import DiffData, DiffIndex, DiffIndexData, Dir, DirIndex, IndexData, apply_diff
+from ._tree import DiffData, DiffIndex, DiffIndexData, DirIndex, IndexData, apply_diff
 
 __all__ = [
     "Applied",

@@ -8,6 +8,7 @@ from datetime import datetime, timezone
 from typing import Any, List, Optional, Sequence, Union
 
 from . import _native
+from ._dir import AnyDir, Dir, as_dir
 from ._errors import MissingError, StoreError, UsageError
 from ._progress import OnProgress, text, watch
 from ._records import (
@@ -24,7 +25,7 @@ from ._records import (
     snapshot,
     version,
 )
-from ._tree import AnyDir, Dir, applying, as_dir
+from ._tree import applying
 
 At = Union[None, str, datetime, Snapshot]
 """Which snapshot: its id or the beginning of that, a time, or one of :attr:`Repository.snapshots`. At a time it is the last

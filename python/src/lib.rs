@@ -4,12 +4,15 @@
 //! The Python half, beside this, has the names, defaults and documentation that users see. What passes between the two
 //! are text, numbers, bytes, lists and dictionaries. A path is text as Python's `os.fsdecode` makes it.
 
+mod archive;
 mod convert;
 mod errors;
+mod reports;
 mod repository;
 mod rsync;
 mod stream;
 mod tree;
+mod trees;
 mod work;
 
 use pyo3::prelude::*;
@@ -18,11 +21,15 @@ use pyo3::prelude::*;
 #[pymodule]
 mod _native {
     #[pymodule_export]
-    use crate::repository::{Repository, Tree};
+    use crate::archive::Archive;
+    #[pymodule_export]
+    use crate::repository::Repository;
     #[pymodule_export]
     use crate::rsync::{delta, digest, patch, signature};
     #[pymodule_export]
-    use crate::tree::{Archive, Diff, Dir, Index};
+    use crate::tree::{Diff, Dir, Index};
+    #[pymodule_export]
+    use crate::trees::Tree;
     #[pymodule_export]
     use crate::work::Cancel;
 }

@@ -9,7 +9,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use incremental_backups_tools::{Progress, Total};
-use pyo3::exceptions::{PyKeyboardInterrupt, PyRuntimeError};
+use pyo3::exceptions::PyRuntimeError;
 use pyo3::prelude::*;
 use rayon::{ThreadPool, ThreadPoolBuilder};
 
@@ -88,7 +88,7 @@ pub(crate) fn run<T: Send, E: Into<Failure> + Send>(
             Ok(done)
         }
         Some(Err(error)) => Err(raised(py, error.into())),
-        None => Err(PyKeyboardInterrupt::new_err("the work was ended")),
+        None => Err(PyRuntimeError::new_err("the work ended without a result")),
     }
 }
 

@@ -132,6 +132,7 @@ def test_errors_say_what_and_where(tmp_path: Path, mydir: Path, store: Repositor
     fails("within", ibt.UsageError, store.prune, keep_within="soon")
     fails("pattern", ibt.UsageError, ibt.Dir, mydir, always_exclude=["[a"])
     fails("other-origin", ibt.ConflictError, store.backup, tmp_path)
+    fails("store-inside", ibt.UsageError, store.restore, tmp_path, delete=True)
     write(tmp_path / "occupied", {"file1": "mine"})
     occupied = fails("occupied", ibt.ConflictError, store.restore, tmp_path / "occupied")
     assert occupied.path == "file1" and read(tmp_path / "occupied") == {"file1": b"mine"}

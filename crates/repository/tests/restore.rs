@@ -11,7 +11,9 @@ use archive::{Archive, DiffData};
 use diffindex::DiffIndex;
 use dirindex::{Dir, DirIndex};
 use proptest::prelude::*;
-use repository::{Error, Known, RestoreOptions, restore, verify_archives};
+use repository::{
+    BackupOptions, Error, Known, Repository, RestoreOptions, restore, verify_archives,
+};
 use testing::edits::{Edit, NAMES, edits, perform};
 use testing::{Seen, Snapshot, copy_tree, fast_tempdir, index, snapshot};
 
@@ -45,6 +47,31 @@ fn among(snapshot: &Snapshot, wanted: &Snapshot) -> Snapshot {
 fn quick() -> RestoreOptions {
     let apply = ApplyOptions { sync: false, ..ApplyOptions::default() };
     RestoreOptions { apply, ..RestoreOptions::default() }
+}
+
+/// Nothing that is backed up is lost by a restore: what is not in the snapshot goes, but never the store itself.
+#[test]
+fn a_store_is_not_removed_by_a_restore_around_it() {
+    let temp = fast_tempdir();
+    let [tree, dest] = ["tree", "dest"].map(|name| temp.path().join(name));
+    fs::create_dir(&tree).unwrap();
+    fs::write(tree.join("file"), "content").unwrap();
+    fs::create_dir(&dest).unwrap();
+    let store = dest.join("store");
+    let repository = Repository::create(&store).unwrap();
+    let snapshot =
+        repository.backup(&Dir::new(&tree).unwrap(), &BackupOptions::default()).unwrap().snapshot;
+    let delete = RestoreOptions { delete: true, overwrite: true, ..quick() };
+    for (dest, at) in [(&dest, "store"), (&store, ".")] {
+        match repository.restore(snapshot, dest, &delete) {
+            Err(Error::StoreInside { path }) => assert_eq!(path, at),
+            other => panic!("{other:?}"),
+        }
+    }
+    assert!(repository.verify(None).unwrap().is_sound());
+    // Beside it, it may be restored.
+    repository.restore(snapshot, &dest, &quick()).unwrap();
+    assert_eq!(fs::read(dest.join("file")).unwrap(), b"content");
 }
 
 proptest! {

@@ -7,13 +7,13 @@ use std::sync::Arc;
 
 use apply::{UNREAD, alike};
 use dirindex::{
-    Beneath, Dir, DirIndex, DirOptions, Entry, Meta, Node, Problem, ProblemKind, Record, RelPath,
-    ScanOptions, Time, Xattrs,
+    Beneath, Dir, DirIndex, DirOptions, Entry, FileId, Meta, Node, Problem, ProblemKind, Record,
+    RelPath, ScanOptions, Time, Xattrs,
 };
 use rustix::fs::{FileType, OFlags, Stat, fstat};
 
 use super::RestoreOptions;
-use crate::error::Result;
+use crate::error::{Error, Result};
 
 /// What is in a directory.
 pub(super) struct Found {
@@ -33,12 +33,16 @@ struct Unseen {
 
 impl Found {
     /// Looks at the directory `dest`; one that is not there has nothing in it. What lies on another file
-    /// system in it is not looked at.
-    pub(super) fn of(dest: &Path, options: &RestoreOptions) -> Result<Found> {
+    /// system in it is not looked at. The directory `barred` must not be in it.
+    pub(super) fn of(
+        dest: &Path,
+        options: &RestoreOptions,
+        barred: Option<FileId>,
+    ) -> Result<Found> {
         let only = options.paths.clone();
         let rules = DirOptions { only, one_file_system: true, ..DirOptions::everything() };
-        let scan =
-            ScanOptions { progress: options.apply.progress.clone(), ..ScanOptions::default() };
+        let progress = options.apply.progress.clone();
+        let scan = ScanOptions { progress, barred, ..ScanOptions::default() };
         let dir = match Dir::with_options(dest, &rules) {
             Err(dirindex::Error::Io { source, .. }) if source.kind() == ErrorKind::NotFound => {
                 let (index, unseen) = (DirIndex::empty(), Vec::new());
@@ -46,7 +50,13 @@ impl Found {
             }
             dir => dir?,
         };
-        let index = DirIndex::scan_with(&dir, None, &scan)?;
+        if barred.is_some() && barred == fstat(dir.root()).ok().map(|root| FileId::from(&root)) {
+            return Err(Error::StoreInside { path: ".".into() });
+        }
+        let index = DirIndex::scan_with(&dir, None, &scan).map_err(|error| match error {
+            dirindex::Error::Barred { path } => Error::StoreInside { path: path.to_string() },
+            other => other.into(),
+        })?;
         let unreadable = index.problems().iter().filter(|problem| {
             matches!(problem.kind, ProblemKind::Unreadable | ProblemKind::Unsupported)
         });

@@ -12,7 +12,7 @@ use std::sync::Arc;
 use apply::{Applied, ApplyOptions, alike, apply_with, recover_with};
 use archive::{Archive, DiffData, Snapshot};
 use diffindex::Change;
-use dirindex::{DirIndex, Meta, Node, Record, RelPath};
+use dirindex::{DirIndex, FileId, Meta, Node, Record, RelPath};
 
 use self::found::Found;
 pub use self::known::Known;
@@ -77,7 +77,8 @@ impl<S: Store> Repository<S> {
     /// is left.
     ///
     /// # Errors
-    /// As [`plan_restore`] and [`with_archives`](Repository::with_archives), and what `carry_out` returns.
+    /// As [`plan_restore`] and [`with_archives`](Repository::with_archives), and what `carry_out` returns;
+    /// [`Error::StoreInside`] when the store is in `dest`, and what the backup does not have is to be removed there.
     pub fn restore_by<T>(
         &self,
         snapshot: SnapshotId,
@@ -91,10 +92,13 @@ impl<S: Store> Repository<S> {
         let stored = Known::new(
             names.map(|name| Box::new(move || store::open_archive(store, &name).ok()) as _),
         );
+        // What is removed there must not be the backups.
+        let barred = if options.delete { store.directory() } else { None };
         let mut by = |skip_damaged: bool| {
             let apply = ApplyOptions { skip_damaged, ..options.apply.clone() };
             chains::try_chains(store, &listed, snapshot, |archives| {
-                let plan = plan(archives, dest.as_ref(), options, &[&options.known, &stored])?;
+                let known = [&options.known, &stored];
+                let plan = plan(archives, dest.as_ref(), options, &known, barred)?;
                 carry_out(&plan, &apply)
             })
         };
@@ -148,7 +152,7 @@ pub fn plan_restore(
     dest: impl AsRef<Path>,
     options: &RestoreOptions,
 ) -> Result<DiffData> {
-    plan(archives, dest.as_ref(), options, &[&options.known])
+    plan(archives, dest.as_ref(), options, &[&options.known], None)
 }
 
 /// [`plan_restore`], with all that is known.
@@ -157,6 +161,7 @@ fn plan(
     dest: &Path,
     options: &RestoreOptions,
     known: &[&Known<'_>],
+    barred: Option<FileId>,
 ) -> Result<DiffData> {
     if let Some(first) = archives.first().filter(|first| !first.is_full()) {
         return Err(Error::NoFull { archive: first.path().to_path_buf() });
@@ -167,7 +172,7 @@ fn plan(
         [] => snapshot,
         paths => snapshot.select(paths)?,
     };
-    let found = Found::of(dest, options)?;
+    let found = Found::of(dest, options, barred)?;
     let left_out = snapshot.left_out();
     // Where nothing is, nothing is asked of it.
     let nothing = DirIndex::empty();
