@@ -15,6 +15,7 @@ mod fuzz;
 mod history;
 mod ignore;
 mod indexes;
+mod package;
 mod process;
 mod random;
 mod table;
@@ -46,7 +47,9 @@ usage: cargo xtask bench backup [TREE.tar.xz] [--runs N]
        cargo xtask ignore [PAIRS [SEED]]
            random exclude files and paths beside `git check-ignore`: 100,000 pairs, a new seed
        cargo xtask fuzz TARGET [SECONDS]
-           run a fuzz target of fuzz/ on the stable toolchain";
+           run a fuzz target of fuzz/ on the stable toolchain
+       cargo xtask package
+           pack each crate as it would be published, and build it from its package alone";
 
 fn main() -> ExitCode {
     let args: Vec<String> = std::env::args().skip(1).collect();
@@ -63,6 +66,7 @@ fn main() -> ExitCode {
         ["bare", root] => bare::run(root),
         ["open", ref files @ ..] => indexes::open(files),
         ["parts", file] => indexes::parts(file),
+        ["package"] => package::run(),
         ["random"] => random::run(1),
         ["random", rounds] => match rounds.parse() {
             Ok(rounds) => random::run(rounds),

@@ -76,3 +76,8 @@ pub use crate::space::Space;
 pub use crate::trial::alike;
 pub use crate::unfinished::{abort, apply_status, recover, recover_with};
 pub use crate::unkept::{Loss, Losses, Unkept};
+
+/// The example of the README, compiled.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;

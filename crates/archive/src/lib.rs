@@ -107,3 +107,8 @@ pub use length::length_of;
 pub use live::{Amended, Packed};
 pub use snapshot::{Snapshot, SnapshotReader};
 pub use walk::SnapshotTree;
+
+/// The example of the README, compiled.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;

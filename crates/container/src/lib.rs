@@ -43,3 +43,8 @@ const MAGIC: [u8; 4] = *b"\x89IBT";
 const VERSION: u32 = 1;
 const ROW_LEN: usize = 56;
 const FOOTER_LEN: usize = 48;
+
+/// The example of the README, compiled.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;

@@ -49,3 +49,8 @@ pub use diff::DiffIndex;
 pub use encoded::{BLOCK, Encoded, Signatures, read_block};
 pub use error::Error;
 pub use merge::{Contents, Merge, Merged};
+
+/// The example of the README, compiled.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;

@@ -118,3 +118,8 @@ pub use time::{Time, TimeOutOfRange};
 pub use tree::{Child, directory_hash, tree_hashes};
 pub use tree_id::TreeId;
 pub use xattrs::{Xattr, XattrIter, Xattrs};
+
+/// The example of the README, compiled.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;

@@ -63,3 +63,8 @@ pub use restore::{Known, RestoreOptions, RestoreReport, plan_restore, restore};
 pub use store::{DirStore, Keep, SnapshotId, Snapshots, Store};
 pub use trees::Trees;
 pub use verify::{Restorable, Verified, VerifiedStore, verify_archives};
+
+/// The example of the README, compiled.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;

@@ -114,3 +114,8 @@ pub use signature::{
     block_len_for,
 };
 pub use weak_sum::rolling::RollingSum;
+
+/// The example of the README, compiled.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;
