@@ -21,6 +21,12 @@ pub trait ReadAt: Send + Sync {
     /// [`UnexpectedEof`](io::ErrorKind::UnexpectedEof) when there are not so many, and whatever
     /// else the implementation has.
     fn read_exact_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<()>;
+
+    /// Told by a reader whose check failed: what was read is not what was written. Says whether the bytes, and their number,
+    /// are the right ones from now on, so that reading again helps. By default it does not.
+    fn heal(&self) -> bool {
+        false
+    }
 }
 
 impl ReadAt for File {
@@ -64,6 +70,10 @@ impl<T: ReadAt + ?Sized> ReadAt for &T {
     fn read_exact_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<()> {
         (**self).read_exact_at(buffer, offset)
     }
+
+    fn heal(&self) -> bool {
+        (**self).heal()
+    }
 }
 
 impl<T: ReadAt + ?Sized> ReadAt for Box<T> {
@@ -74,6 +84,10 @@ impl<T: ReadAt + ?Sized> ReadAt for Box<T> {
     fn read_exact_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<()> {
         (**self).read_exact_at(buffer, offset)
     }
+
+    fn heal(&self) -> bool {
+        (**self).heal()
+    }
 }
 
 impl<T: ReadAt + ?Sized> ReadAt for Arc<T> {
@@ -83,6 +97,10 @@ impl<T: ReadAt + ?Sized> ReadAt for Arc<T> {
 
     fn read_exact_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<()> {
         (**self).read_exact_at(buffer, offset)
+    }
+
+    fn heal(&self) -> bool {
+        (**self).heal()
     }
 }
 

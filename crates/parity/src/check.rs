@@ -1,0 +1,230 @@
+//! [`Parity`]: a parity file that was opened, and [`Check`]: what is damaged. Knows no code.
+
+use std::io;
+
+use container::ReadAt;
+use rayon::prelude::*;
+
+use crate::error::{Error, Result};
+use crate::files::{is_loss, read_shard};
+use crate::layout::{self, FOOTER_LEN, HEADER_LEN, Hash, Layout, MAGIC, Member, Place};
+use crate::protect::hash_of;
+
+/// A parity, of which the block at one of its ends was read.
+pub struct Parity {
+    pub(crate) source: Box<dyn ReadAt>,
+    pub(crate) layout: Layout,
+    /// Whether both ends are there, and the file is as long as they say.
+    is_framed: bool,
+}
+
+/// What is damaged of files and their parity.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Check {
+    /// The numbers of the files' shards that are lost, in order.
+    pub(crate) lost: Vec<usize>,
+    /// The numbers of the recovery shards that are there, in order.
+    pub(crate) sound_recovery: Vec<usize>,
+    /// For each file whether all of it is as it was, its length too.
+    files: Vec<bool>,
+    shards: usize,
+    is_parity_sound: bool,
+}
+
+impl Check {
+    /// Whether all files and the parity are as they were.
+    pub fn is_sound(&self) -> bool {
+        self.are_files_sound() && self.is_parity_sound
+    }
+
+    /// Whether all files are as they were.
+    pub fn are_files_sound(&self) -> bool {
+        self.files.iter().all(|sound| *sound)
+    }
+
+    /// Whether the parity is as it was.
+    pub fn is_parity_sound(&self) -> bool {
+        self.is_parity_sound
+    }
+
+    /// Whether that file is as it was.
+    pub fn is_file_sound(&self, number: usize) -> bool {
+        self.files.get(number).is_some_and(|sound| *sound)
+    }
+
+    /// Whether what is damaged can be made again.
+    pub fn is_mendable(&self) -> bool {
+        self.lost.len() <= self.sound_recovery.len()
+    }
+
+    /// How many shards of the files are damaged.
+    pub fn lost(&self) -> usize {
+        self.lost.len()
+    }
+
+    /// How many shards the files have.
+    pub fn shards(&self) -> usize {
+        self.shards
+    }
+
+    /// How many may be damaged.
+    pub fn mendable(&self) -> usize {
+        self.sound_recovery.len()
+    }
+}
+
+impl Parity {
+    /// Opens a parity file: reads the block at its start or, if that is damaged, the one at its end.
+    ///
+    /// # Errors
+    /// [`Error::Unreadable`], [`Error::Version`], [`Error::Io`].
+    pub fn open(source: impl ReadAt + 'static) -> Result<Parity> {
+        let source: Box<dyn ReadAt> = Box::new(source);
+        let size = source.size().map_err(Error::io("read the parity"))?;
+        let head = head(&*source, size);
+        let tail = tail(&*source, size);
+        let (layout, other) = match (head, tail) {
+            (Ok(head), tail) => (head, tail),
+            (Err(error), Ok(tail)) => (tail, Err(error)),
+            (Err(error), Err(_)) => return Err(error),
+        };
+        let recovery = layout.recovery() as u64 * layout.shard_len;
+        let len = 2 * layout.block_len() as u64 + recovery + FOOTER_LEN as u64;
+        let is_framed = other.is_ok_and(|other| other == layout) && len == size;
+        Ok(Parity { source, layout, is_framed })
+    }
+
+    /// The files that it was made of.
+    pub fn members(&self) -> &[Member] {
+        &self.layout.members
+    }
+
+    /// How many shards may be damaged, at most.
+    pub fn recovery(&self) -> usize {
+        self.layout.recovery()
+    }
+
+    /// Reads all of the files, each of which may be missing, and of the parity, and tells what is not as it was. What cannot
+    /// be read is lost.
+    ///
+    /// # Errors
+    /// [`Error::Io`] for a failure that says nothing of the file, such as too many open files. [`Error::Other`] when not
+    /// a single shard of the files is as it was, and they are there.
+    pub fn check(&self, files: &[Option<&dyn ReadAt>]) -> Result<Check> {
+        let Layout { members, shard_len, shards, .. } = &self.layout;
+        let file = |number: usize| files.get(number).copied().flatten();
+        let mut sizes = Vec::with_capacity(members.len());
+        for number in 0..members.len() {
+            sizes.push(file(number).map(ReadAt::size).transpose().map_err(Error::io("read"))?);
+        }
+        let places: Vec<Place> = self.layout.places().collect();
+        let is_sound = |place: &Place, hash: &Hash| -> Result<bool> {
+            let Some(source) = file(place.file) else { return Ok(false) };
+            // Nothing beyond the end is read, whatever length the parity says.
+            let end = place.offset + place.len;
+            if sizes.get(place.file).copied().flatten().is_none_or(|size| size < end) {
+                return Ok(false);
+            }
+            is_as_it_was(place.len, hash, |buffer, from| read_shard(source, place, buffer, from))
+        };
+        let (of_files, of_recovery) = self.layout.hashes.split_at(*shards);
+        let sound = places.par_iter().zip(of_files);
+        let sound = sound.map(|(place, hash)| is_sound(place, hash));
+        let sound = sound.collect::<Result<Vec<bool>>>()?;
+        let sound_recovery = of_recovery.par_iter().enumerate().map(|(number, hash)| {
+            let start = self.recovery_at(number);
+            is_as_it_was(*shard_len, hash, |buffer, from| {
+                self.source.read_exact_at(buffer, start + from)
+            })
+        });
+        let sound_recovery = numbers(&sound_recovery.collect::<Result<Vec<bool>>>()?, true);
+        if files.iter().any(Option::is_some) && *shards > 0 && !sound.contains(&true) {
+            return Err(Error::Other);
+        }
+        let as_long = |number: usize, member: &Member| {
+            sizes.get(number).copied().flatten() == Some(member.len)
+        };
+        let mut of_file: Vec<bool> =
+            members.iter().enumerate().map(|(number, member)| as_long(number, member)).collect();
+        for (place, sound) in places.iter().zip(&sound) {
+            if let Some(of_file) = of_file.get_mut(place.file) {
+                *of_file &= sound;
+            }
+        }
+        Ok(Check {
+            lost: numbers(&sound, false),
+            is_parity_sound: self.is_framed && sound_recovery.len() == self.recovery(),
+            sound_recovery,
+            files: of_file,
+            shards: *shards,
+        })
+    }
+
+    /// Where a recovery shard lies.
+    pub(crate) fn recovery_at(&self, number: usize) -> u64 {
+        self.layout.block_len() as u64 + number as u64 * self.layout.shard_len
+    }
+}
+
+impl std::fmt::Debug for Parity {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Parity").field("members", &self.members()).finish_non_exhaustive()
+    }
+}
+
+/// Whether a shard of `len` bytes has its hash. One that cannot be read has not.
+fn is_as_it_was(
+    len: u64,
+    hash: &Hash,
+    read: impl Fn(&mut [u8], u64) -> io::Result<()>,
+) -> Result<bool> {
+    match hash_of(len, read) {
+        Ok(found) => Ok(found == *hash),
+        Err(error) if is_loss(&error) => Ok(false),
+        Err(error) => Err(Error::io("read")(error)),
+    }
+}
+
+/// The places at which `all` is `wanted`.
+fn numbers(all: &[bool], wanted: bool) -> Vec<usize> {
+    all.iter().enumerate().filter(|(_, it)| **it == wanted).map(|(number, _)| number).collect()
+}
+
+fn head(source: &dyn ReadAt, size: u64) -> Result<Layout> {
+    let mut header = [0; HEADER_LEN];
+    read(source, size, &mut header, 0)?;
+    block(source, size, 0, Layout::len_of(&header)?)
+}
+
+fn tail(source: &dyn ReadAt, size: u64) -> Result<Layout> {
+    let mut footer = [0; FOOTER_LEN];
+    let at = size.saturating_sub(FOOTER_LEN as u64);
+    read(source, size, &mut footer, at)?;
+    let [a, b, c, d, magic @ ..] = footer;
+    if magic != MAGIC {
+        return Err(layout::unreadable("it does not end as one"));
+    }
+    let len = layout::checked_len(u32::from_le_bytes([a, b, c, d]) as usize)?;
+    let at = at.checked_sub(len as u64).ok_or_else(|| layout::unreadable("it is too short"))?;
+    block(source, size, at, len)
+}
+
+/// The block of `len` bytes at `at`. No memory is taken for what is not there.
+fn block(source: &dyn ReadAt, size: u64, at: u64, len: usize) -> Result<Layout> {
+    if size.saturating_sub(at) < len as u64 {
+        return Err(layout::unreadable("it is cut short"));
+    }
+    let mut block = vec![0; len];
+    read(source, size, &mut block, at)?;
+    Layout::decode(&block)
+}
+
+fn read(source: &dyn ReadAt, size: u64, buffer: &mut [u8], at: u64) -> Result<()> {
+    if size.saturating_sub(at) < buffer.len() as u64 {
+        return Err(layout::unreadable("it is cut short"));
+    }
+    source.read_exact_at(buffer, at).map_err(|error| match is_loss(&error) {
+        true => layout::unreadable("it cannot be read"),
+        false => Error::io("read the parity")(error),
+    })
+}

@@ -1,0 +1,123 @@
+//! The code: recovery shards from shards, and lost shards from those that are left. Knows columns of bytes, no files.
+//!
+//! Bytes of a shard depend only on the same 64 bytes of the other shards. So any column of all shards, some multiple of 64 bytes
+//! wide, is computed by itself: that bounds memory, and gives each thread work that stays in its cache.
+
+use std::ops::Range;
+
+use rayon::prelude::*;
+use reed_solomon_simd::Error as CodeError;
+use reed_solomon_simd::engine::DefaultEngine;
+use reed_solomon_simd::rate::{HighRateDecoder, HighRateEncoder, RateDecoder, RateEncoder};
+
+use crate::error::Result;
+use crate::layout::Layout;
+
+/// A column of all shards has no more bytes than this, if it can.
+const MAX_COLUMN_LEN: u64 = 128 << 20;
+/// What one thread computes at once has about so many bytes: they fit in its cache.
+const LANE_LEN: usize = 4 << 20;
+/// A lane is no narrower: what is done once for each would show.
+const MIN_LANE_WIDTH: usize = 256;
+/// The bytes of a shard that belong together.
+const UNIT: usize = 64;
+
+/// How many shards there are of each kind.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Counts {
+    pub(crate) shards: usize,
+    pub(crate) recovery: usize,
+}
+
+impl Counts {
+    pub(crate) fn of(layout: &Layout) -> Counts {
+        Counts { shards: layout.shards, recovery: layout.recovery() }
+    }
+
+    fn lanes(self, width: usize) -> Vec<Range<usize>> {
+        let rows = (self.shards + self.recovery.next_power_of_two()).max(1);
+        let lane = (LANE_LEN / rows / UNIT * UNIT).max(MIN_LANE_WIDTH);
+        (0..width).step_by(lane).map(|from| from..(from + lane).min(width)).collect()
+    }
+}
+
+/// The columns of shards of which so many `rows` are held at once.
+pub(crate) fn columns(shard_len: u64, rows: usize) -> impl Iterator<Item = Range<u64>> {
+    let unit = UNIT as u64;
+    let width =
+        (MAX_COLUMN_LEN / rows.max(1) as u64 / unit * unit).clamp(unit, shard_len.max(unit));
+    // Where several are needed, each reads whole pages of the files.
+    let width = if width > 4096 { width / 4096 * 4096 } else { width };
+    (0..shard_len).step_by(width as usize).map(move |from| from..(from + width).min(shard_len))
+}
+
+/// The recovery shards of a column: `column` has a row of `width` bytes for each shard, and so has the result.
+pub(crate) fn encode(counts: Counts, column: &[u8], width: usize) -> Result<Vec<u8>> {
+    let Counts { shards, recovery } = counts;
+    let new = |width| HighRateEncoder::new(shards, recovery, width, DefaultEngine::new(), None);
+    let lanes = counts.lanes(width).into_par_iter().map_init(
+        || new(UNIT),
+        |encoder, lane| {
+            let encoder = encoder.as_mut().map_err(|error| *error)?;
+            encoder.reset(shards, recovery, lane.len())?;
+            for row in column.chunks_exact(width) {
+                encoder.add_original_shard(row.get(lane.clone()).unwrap_or_default())?;
+            }
+            let made = encoder.encode()?;
+            Ok((lane, made.recovery_iter().flatten().copied().collect::<Vec<u8>>()))
+        },
+    );
+    let lanes = lanes.collect::<Result<Vec<_>, CodeError>>()?;
+    Ok(joined(lanes, recovery, width))
+}
+
+/// What is known of a column: the rows that are there, each with its number, and which are wanted.
+pub(crate) struct Known<'a> {
+    /// Rows of `width` bytes: of `shards`, then of `recovery`.
+    pub(crate) column: &'a [u8],
+    /// The numbers of shards that are there.
+    pub(crate) shards: &'a [usize],
+    /// The numbers of recovery shards that are there: as many as are lost, or more.
+    pub(crate) recovery: &'a [usize],
+    /// The numbers of the shards that are not, in order.
+    pub(crate) lost: &'a [usize],
+}
+
+/// The lost shards of a column, one row each.
+pub(crate) fn decode(counts: Counts, known: &Known<'_>, width: usize) -> Result<Vec<u8>> {
+    let Counts { shards, recovery } = counts;
+    let new = |width| HighRateDecoder::new(shards, recovery, width, DefaultEngine::new(), None);
+    let lanes = counts.lanes(width).into_par_iter().map_init(
+        || new(UNIT),
+        |decoder, lane| {
+            let decoder = decoder.as_mut().map_err(|error| *error)?;
+            decoder.reset(shards, recovery, lane.len())?;
+            let mut rows = known.column.chunks_exact(width);
+            for (&number, row) in known.shards.iter().zip(&mut rows) {
+                decoder.add_original_shard(number, row.get(lane.clone()).unwrap_or_default())?;
+            }
+            for (&number, row) in known.recovery.iter().zip(&mut rows) {
+                decoder.add_recovery_shard(number, row.get(lane.clone()).unwrap_or_default())?;
+            }
+            let made = decoder.decode()?;
+            let lost = known.lost.iter().filter_map(|&number| made.restored_original(number));
+            Ok((lane, lost.flatten().copied().collect::<Vec<u8>>()))
+        },
+    );
+    let lanes = lanes.collect::<Result<Vec<_>, CodeError>>()?;
+    Ok(joined(lanes, known.lost.len(), width))
+}
+
+/// Rows of which each lane has a part.
+fn joined(lanes: Vec<(Range<usize>, Vec<u8>)>, rows: usize, width: usize) -> Vec<u8> {
+    let mut column = vec![0; rows * width];
+    for (lane, part) in lanes {
+        let parts = part.chunks_exact(lane.len());
+        for (row, part) in column.chunks_exact_mut(width).zip(parts) {
+            if let Some(to) = row.get_mut(lane.clone()) {
+                to.copy_from_slice(part);
+            }
+        }
+    }
+    column
+}

@@ -1,0 +1,93 @@
+//! [`Healing`]: a file that mends itself in memory. Knows nothing of where file and parity are kept.
+
+use std::io;
+use std::sync::OnceLock;
+
+use container::ReadAt;
+
+use crate::check::Parity;
+use crate::error::{Error, Result};
+use crate::mend::Mended;
+
+/// What became of a file whose reader said that its bytes are wrong.
+#[derive(Debug)]
+pub enum Healed {
+    /// So many of its shards were mended in memory, or it was cut to its length.
+    Mended {
+        /// How many were.
+        shards: usize,
+    },
+    /// Its parity does not mend it.
+    Not(Error),
+}
+
+/// Opens the parity of a file, if it has one.
+type Open = Box<dyn Fn() -> io::Result<Option<Box<dyn ReadAt>>> + Send + Sync>;
+/// Is told of what became of the file.
+type Tell = Box<dyn Fn(&Healed) + Send + Sync>;
+
+/// A file, and the way to its parity. It reads the file as it is until a reader [says](ReadAt::heal) that what it read is wrong. Then the
+/// parity is opened, the whole file checked against it, and what is lost is made again and read from then on. Nothing is
+/// written to the file.
+pub struct Healing<S> {
+    file: S,
+    open: Open,
+    tell: Tell,
+    mended: OnceLock<Option<Mended>>,
+}
+
+impl<S: ReadAt> Healing<S> {
+    /// The file `file`, whose parity `open` opens. `tell` is told, once, when it was needed.
+    pub fn new(
+        file: S,
+        open: impl Fn() -> io::Result<Option<Box<dyn ReadAt>>> + Send + Sync + 'static,
+        tell: impl Fn(&Healed) + Send + Sync + 'static,
+    ) -> Healing<S> {
+        Healing { file, open: Box::new(open), tell: Box::new(tell), mended: OnceLock::new() }
+    }
+
+    fn mend(&self) -> Option<Mended> {
+        let parity = match (self.open)() {
+            Ok(None) => return None,
+            Ok(Some(parity)) => Parity::open(parity),
+            Err(error) => Err(Error::io("open the parity")(error)),
+        };
+        let mended = parity.and_then(|parity| mended(&parity, &self.file)).transpose()?;
+        let (healed, mended) = match mended {
+            Ok(mended) => (Healed::Mended { shards: mended.shards() }, Some(mended)),
+            Err(error) => (Healed::Not(error), None),
+        };
+        (self.tell)(&healed);
+        mended
+    }
+}
+
+/// What was lost of `file`; `None` when it is as it was, so that its reader has another reason.
+fn mended(parity: &Parity, file: &dyn ReadAt) -> Result<Option<Mended>> {
+    let files = [Some(file)];
+    let check = parity.check(&files)?;
+    match check.are_files_sound() {
+        true => Ok(None),
+        false => parity.mend(&files, &check).map(Some),
+    }
+}
+
+impl<S: ReadAt> ReadAt for Healing<S> {
+    fn size(&self) -> io::Result<u64> {
+        match self.mended.get() {
+            Some(Some(mended)) => Ok(mended.len(0)),
+            _ => self.file.size(),
+        }
+    }
+
+    fn read_exact_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<()> {
+        match self.mended.get() {
+            Some(Some(mended)) => mended.read(0, Some(&self.file), buffer, offset),
+            _ => self.file.read_exact_at(buffer, offset),
+        }
+    }
+
+    fn heal(&self) -> bool {
+        self.mended.get_or_init(|| self.mend()).is_some()
+    }
+}

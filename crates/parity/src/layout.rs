@@ -1,0 +1,261 @@
+//! [`Layout`]: how files are cut into shards, and the block that says so at both ends of a parity file. Knows no code and
+//! reads no file.
+
+use crate::error::{Error, Result};
+
+/// What a parity file begins with: our magic, its kind, its version.
+pub(crate) const MAGIC: [u8; 8] = *b"\x89IBTPRTY";
+const VERSION: u32 = 1;
+/// Magic, version, length of the block, how many files, shards and recovery shards, length of a shard.
+pub(crate) const HEADER_LEN: usize = 36;
+/// The length of the block before it, and the magic again.
+pub(crate) const FOOTER_LEN: usize = 12;
+/// The digest at the end of a block.
+const DIGEST_LEN: usize = 32;
+/// How much of a shard's BLAKE3 is kept.
+pub(crate) const HASH_LEN: usize = 16;
+/// The most shards that the files have. The code takes 65,536, with those that are computed rounded up to a power of two.
+pub(crate) const MAX_SHARDS: usize = 32_767;
+/// The most recovery shards.
+pub(crate) const MAX_RECOVERY: usize = 32_768;
+/// A block has no more bytes than this.
+pub(crate) const MAX_BLOCK_LEN: usize = 16 << 20;
+const MAX_NAME_LEN: usize = 255;
+/// Shards are no shorter and, while there are not too many, no longer.
+const SHARD_LENS: (u64, u64) = (2 << 10, 64 << 10);
+/// Files up to the longest of these shards' have at least half so many shards.
+const AIM: u64 = 1024;
+/// Shards are a multiple of this long, as the code wants them.
+const UNIT: u64 = 64;
+/// No shard is longer: with it, no file has more than 2^55 bytes, and nothing overflows.
+const MAX_SHARD_LEN: u64 = 1 << 40;
+
+/// The hash that tells whether a shard is as it was.
+pub(crate) type Hash = [u8; HASH_LEN];
+
+/// How much can be lost and still be mended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Redundancy {
+    /// So many percent of the files, from 1 to 100.
+    Share(u32),
+    /// The largest of the files, whole.
+    LargestFile,
+}
+
+impl Redundancy {
+    /// A share in percent.
+    ///
+    /// # Errors
+    /// [`Error::Share`].
+    pub fn percent(percent: u32) -> Result<Redundancy> {
+        match percent {
+            1..=100 => Ok(Redundancy::Share(percent)),
+            _ => Err(Error::Share { percent }),
+        }
+    }
+}
+
+/// A file that a parity was made of.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Member {
+    /// What it is called; nothing where it is the file beside the parity.
+    pub name: String,
+    /// How many bytes it has.
+    pub len: u64,
+}
+
+/// What a parity file says of itself.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Layout {
+    pub(crate) members: Vec<Member>,
+    pub(crate) shard_len: u64,
+    /// One of each shard of the files, in order, then one of each recovery shard.
+    pub(crate) hashes: Vec<Hash>,
+    /// How many of these are of the files.
+    pub(crate) shards: usize,
+}
+
+/// Where a shard lies: in which file, from where on, and how many bytes of it are there. Zeros follow them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Place {
+    pub(crate) file: usize,
+    pub(crate) offset: u64,
+    pub(crate) len: u64,
+}
+
+impl Layout {
+    /// How files of these names and lengths are cut; without hashes yet.
+    pub(crate) fn plan(members: Vec<Member>, redundancy: Redundancy) -> Result<Layout> {
+        let too_many = Error::TooMany { most: MAX_SHARDS };
+        let fits = |member: &Member| member.name.len() <= MAX_NAME_LEN;
+        if members.len() > MAX_SHARDS || !members.iter().all(fits) {
+            return Err(too_many);
+        }
+        let whole = members.iter().fold(0, |len: u64, member| len.saturating_add(member.len));
+        let aim = whole.div_ceil(AIM).checked_next_power_of_two().unwrap_or(MAX_SHARD_LEN);
+        let mut shard_len = aim.clamp(SHARD_LENS.0, SHARD_LENS.1);
+        let shards = |len: u64| members.iter().map(|it| it.len.div_ceil(len)).sum::<u64>();
+        while shards(shard_len) > MAX_SHARDS as u64 {
+            shard_len *= 2;
+            if shard_len > MAX_SHARD_LEN {
+                return Err(too_many);
+            }
+        }
+        let count = shards(shard_len) as usize;
+        let recovery = match redundancy {
+            _ if count == 0 => 0,
+            // One more, since a burst seldom begins where a shard does.
+            Redundancy::Share(percent) => (count * percent as usize).div_ceil(100) + 1,
+            Redundancy::LargestFile => {
+                let lens = members.iter().map(|member| member.len.div_ceil(shard_len));
+                lens.max().unwrap_or_default() as usize
+            }
+        };
+        let hashes = vec![Hash::default(); count + recovery];
+        Ok(Layout { members, shard_len, hashes, shards: count })
+    }
+
+    /// How many recovery shards there are.
+    pub(crate) fn recovery(&self) -> usize {
+        self.hashes.len() - self.shards
+    }
+
+    /// Where each shard of the files lies, in order.
+    pub(crate) fn places(&self) -> impl Iterator<Item = Place> {
+        let shard_len = self.shard_len;
+        self.members.iter().enumerate().flat_map(move |(file, member)| {
+            let shards = 0..member.len.div_ceil(shard_len);
+            shards.map(move |number| {
+                let offset = number * shard_len;
+                Place { file, offset, len: shard_len.min(member.len - offset) }
+            })
+        })
+    }
+
+    /// The number of the first shard of a file.
+    pub(crate) fn first_shard(&self, file: usize) -> usize {
+        let before = self.members.iter().take(file);
+        before.map(|member| member.len.div_ceil(self.shard_len) as usize).sum()
+    }
+
+    /// How many bytes the block has.
+    pub(crate) fn block_len(&self) -> usize {
+        let members = self.members.iter().map(|member| 10 + member.name.len());
+        HEADER_LEN + members.sum::<usize>() + self.hashes.len() * HASH_LEN + DIGEST_LEN
+    }
+
+    /// The block.
+    pub(crate) fn encode(&self) -> Vec<u8> {
+        let mut block = Vec::with_capacity(self.block_len());
+        block.extend(MAGIC);
+        block.extend(VERSION.to_le_bytes());
+        let counts = [self.block_len(), self.members.len(), self.shards, self.recovery()];
+        counts.iter().for_each(|&count| block.extend((count as u32).to_le_bytes()));
+        block.extend(self.shard_len.to_le_bytes());
+        for member in &self.members {
+            block.extend(member.len.to_le_bytes());
+            block.extend((member.name.len() as u16).to_le_bytes());
+            block.extend(member.name.as_bytes());
+        }
+        self.hashes.iter().for_each(|hash| block.extend(hash));
+        block.extend(blake3::hash(&block).as_bytes());
+        block
+    }
+
+    /// What follows the block at the end of the file.
+    pub(crate) fn footer(&self) -> [u8; FOOTER_LEN] {
+        let mut footer = [0; FOOTER_LEN];
+        let (len, magic) = footer.split_at_mut(4);
+        len.copy_from_slice(&(self.block_len() as u32).to_le_bytes());
+        magic.copy_from_slice(&MAGIC);
+        footer
+    }
+
+    /// How long the block is that begins with `header`.
+    pub(crate) fn len_of(header: &[u8]) -> Result<usize> {
+        let mut bytes = Bytes(header);
+        if bytes.take(8)? != MAGIC {
+            return Err(unreadable("it does not begin as one"));
+        }
+        match bytes.u32()? {
+            VERSION => checked_len(bytes.u32()? as usize),
+            version => Err(Error::Version { version }),
+        }
+    }
+
+    /// Reads a block.
+    pub(crate) fn decode(block: &[u8]) -> Result<Layout> {
+        if Layout::len_of(block)? != block.len() {
+            return Err(unreadable("its block has another length than it says"));
+        }
+        let (said, digest) = block.split_at(block.len() - DIGEST_LEN);
+        if blake3::hash(said).as_bytes() != digest {
+            return Err(unreadable("its block does not match its digest"));
+        }
+        let mut bytes = Bytes(said);
+        bytes.take(16)?;
+        let [files, shards, recovery] = [bytes.u32()?, bytes.u32()?, bytes.u32()?];
+        let [files, shards, recovery] = [files as usize, shards as usize, recovery as usize];
+        let shard_len = bytes.u64()?;
+        let fits = shards <= MAX_SHARDS && recovery <= MAX_RECOVERY && files <= MAX_SHARDS;
+        let sound_len = shard_len % UNIT == 0 && (UNIT..=MAX_SHARD_LEN).contains(&shard_len);
+        if !fits || !sound_len || (shards == 0) != (recovery == 0) {
+            return Err(unreadable("it names numbers that no parity has"));
+        }
+        let mut members = Vec::new();
+        for _ in 0..files {
+            let len = bytes.u64()?;
+            let name = bytes.u16()?;
+            let name = String::from_utf8(bytes.take(usize::from(name))?.to_vec());
+            let name = name.map_err(|_| unreadable("a name in it is no text"))?;
+            members.push(Member { name, len });
+        }
+        let counted = members.iter().map(|member| member.len.div_ceil(shard_len));
+        let counted = counted.fold(0, u64::saturating_add);
+        if counted != shards as u64 || bytes.0.len() != (shards + recovery) * HASH_LEN {
+            return Err(unreadable("its numbers do not agree"));
+        }
+        let hashes = bytes.0.chunks_exact(HASH_LEN).filter_map(|hash| hash.try_into().ok());
+        Ok(Layout { members, shard_len, hashes: hashes.collect(), shards })
+    }
+}
+
+/// A length that a block may have.
+pub(crate) fn checked_len(len: usize) -> Result<usize> {
+    match (HEADER_LEN + DIGEST_LEN..=MAX_BLOCK_LEN).contains(&len) {
+        true => Ok(len),
+        false => Err(unreadable("it says a length that no block has")),
+    }
+}
+
+pub(crate) fn unreadable(problem: impl Into<String>) -> Error {
+    Error::Unreadable { problem: problem.into() }
+}
+
+/// Bytes that are taken from the front.
+struct Bytes<'a>(&'a [u8]);
+
+impl<'a> Bytes<'a> {
+    fn take(&mut self, len: usize) -> Result<&'a [u8]> {
+        let (taken, rest) =
+            self.0.split_at_checked(len).ok_or_else(|| unreadable("it ends too soon"))?;
+        self.0 = rest;
+        Ok(taken)
+    }
+
+    fn array<const LEN: usize>(&mut self) -> Result<[u8; LEN]> {
+        self.take(LEN)?.try_into().map_err(|_| unreadable("it ends too soon"))
+    }
+
+    fn u16(&mut self) -> Result<u16> {
+        Ok(u16::from_le_bytes(self.array()?))
+    }
+
+    fn u32(&mut self) -> Result<u32> {
+        Ok(u32::from_le_bytes(self.array()?))
+    }
+
+    fn u64(&mut self) -> Result<u64> {
+        Ok(u64::from_le_bytes(self.array()?))
+    }
+}

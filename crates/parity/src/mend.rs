@@ -1,0 +1,198 @@
+//! [`Mended`]: the shards that were lost, made again, and the files as they were. Knows nothing of where files are kept.
+
+use std::io::{self, Write};
+
+use container::ReadAt;
+use rayon::prelude::*;
+
+use crate::check::{Check, Parity};
+use crate::code::{self, Counts, Known};
+use crate::error::{Error, Result};
+use crate::files::read_shard;
+use crate::layout::{Layout, Place};
+use crate::protect::{PIECE_LEN, hash_of};
+use crate::scratch::Scratch;
+
+/// What was lost of files, made again. Up to 256 MiB of it are in memory, more is in a temporary file.
+pub struct Mended {
+    layout: Layout,
+    /// The numbers of the lost shards, in order.
+    lost: Vec<usize>,
+    /// These, one after the other.
+    made: Scratch,
+}
+
+impl Parity {
+    /// Makes again what a [check](Parity::check) of these files found lost. Reads all that is left, once.
+    ///
+    /// # Errors
+    /// [`Error::Beyond`] when more is lost than can be made again, [`Error::Changed`] when files or parity are not as they
+    /// were checked, [`Error::Io`].
+    pub fn mend(&self, files: &[Option<&dyn ReadAt>], check: &Check) -> Result<Mended> {
+        let (layout, lost) = (&self.layout, &check.lost);
+        let (counts, shard_len) = (Counts::of(layout), layout.shard_len);
+        if !check.is_mendable() {
+            return Err(Error::Beyond {
+                lost: lost.len(),
+                shards: counts.shards,
+                mendable: check.mendable(),
+            });
+        }
+        let made = Scratch::new(lost.len() as u64 * shard_len);
+        let mut made = made.map_err(Error::io("make a temporary file"))?;
+        let places: Vec<Place> = layout.places().collect();
+        let is_left = |number: &usize| lost.binary_search(number).is_err();
+        let left: Vec<usize> = (0..counts.shards).filter(is_left).collect();
+        let recovery = check.sound_recovery.get(..lost.len()).unwrap_or_default();
+        let rows: Vec<Row> = left
+            .iter()
+            .filter_map(|&number| places.get(number).copied().map(Row::Shard))
+            .chain(recovery.iter().map(|&number| Row::Recovery(number)))
+            .collect();
+        let read = |row: &Row, buffer: &mut [u8], from: u64| match *row {
+            Row::Shard(place) => {
+                let source = files.get(place.file).copied().flatten();
+                read_shard(source.ok_or(io::ErrorKind::NotFound)?, &place, buffer, from)
+            }
+            Row::Recovery(number) => {
+                self.source.read_exact_at(buffer, self.recovery_at(number) + from)
+            }
+        };
+        let mut column = Vec::new();
+        for span in code::columns(shard_len, rows.len()).filter(|_| !lost.is_empty()) {
+            let width = (span.end - span.start) as usize;
+            column.resize(rows.len() * width, 0);
+            let filled = column.par_chunks_exact_mut(width).zip(&rows);
+            let filled = filled.try_for_each(|(buffer, row)| read(row, buffer, span.start));
+            filled.map_err(Error::io("read what is left"))?;
+            let known = Known { column: &column, shards: &left, recovery, lost };
+            let mended = code::decode(counts, &known, width)?;
+            for (number, row) in mended.chunks_exact(width).enumerate() {
+                let put = made.write_at(row, number as u64 * shard_len + span.start);
+                put.map_err(Error::io("keep what was mended in a temporary file"))?;
+            }
+        }
+        let mended = Mended { layout: layout.clone(), lost: lost.clone(), made };
+        let is_right = |(number, shard): (usize, &usize)| {
+            let start = number as u64 * shard_len;
+            let read = |buffer: &mut [u8], from| mended.made.read_exact_at(buffer, start + from);
+            let len = places.get(*shard).map_or(0, |place| place.len);
+            let hash = hash_of(len, read).map_err(Error::io("read a temporary file"))?;
+            match layout.hashes.get(*shard) {
+                Some(expected) if *expected == hash => Ok(()),
+                _ => Err(Error::Changed),
+            }
+        };
+        mended.lost.par_iter().enumerate().try_for_each(is_right)?;
+        Ok(mended)
+    }
+}
+
+/// Where a row of a column comes from.
+enum Row {
+    Shard(Place),
+    Recovery(usize),
+}
+
+impl Mended {
+    /// How many shards were made again.
+    pub fn shards(&self) -> usize {
+        self.lost.len()
+    }
+
+    /// A file as it was, of which `damaged` has what is left.
+    pub fn file<'a>(&'a self, number: usize, damaged: Option<&'a dyn ReadAt>) -> MendedFile<'a> {
+        MendedFile { mended: self, number, damaged }
+    }
+
+    /// How long a file is.
+    pub(crate) fn len(&self, number: usize) -> u64 {
+        self.layout.members.get(number).map_or(0, |member| member.len)
+    }
+
+    /// [`ReadAt::read_exact_at`] of a file.
+    pub(crate) fn read(
+        &self,
+        number: usize,
+        damaged: Option<&dyn ReadAt>,
+        mut buffer: &mut [u8],
+        mut offset: u64,
+    ) -> io::Result<()> {
+        let (len, shard_len) = (self.len(number), self.layout.shard_len);
+        if len.saturating_sub(offset) < buffer.len() as u64 {
+            return Err(io::ErrorKind::UnexpectedEof.into());
+        }
+        let first = self.layout.first_shard(number);
+        while !buffer.is_empty() {
+            let (shard, within) = (offset / shard_len, offset % shard_len);
+            let here = (shard_len - within).min(buffer.len() as u64) as usize;
+            let (now, later) = buffer.split_at_mut(here);
+            match self.lost.binary_search(&(first + shard as usize)) {
+                Ok(at) => self.made.read_exact_at(now, at as u64 * shard_len + within)?,
+                Err(_) => {
+                    let damaged = damaged.ok_or(io::ErrorKind::NotFound)?;
+                    damaged.read_exact_at(now, offset)?;
+                }
+            }
+            (buffer, offset) = (later, offset + here as u64);
+        }
+        Ok(())
+    }
+
+    /// Writes a file as it was to `out`, and compares each of its shards with its hash meanwhile: only when this returns
+    /// without an error is what was written right.
+    ///
+    /// # Errors
+    /// [`Error::Changed`], [`Error::Io`].
+    pub fn write(
+        &self,
+        number: usize,
+        damaged: Option<&dyn ReadAt>,
+        out: &mut dyn Write,
+    ) -> Result<()> {
+        let (len, shard_len) = (self.len(number), self.layout.shard_len);
+        let hashes = self.layout.hashes.iter().skip(self.layout.first_shard(number));
+        let shards = len.div_ceil(shard_len);
+        let mut piece = Vec::new();
+        for (shard, expected) in (0..shards).zip(hashes) {
+            let mut hasher = blake3::Hasher::new();
+            let mut at = shard * shard_len;
+            let end = len.min(at + shard_len);
+            while at < end {
+                piece.resize((end - at).min(PIECE_LEN) as usize, 0);
+                let read = self.read(number, damaged, &mut piece, at);
+                read.map_err(Error::io("read what is left"))?;
+                out.write_all(&piece).map_err(Error::io("write what was mended"))?;
+                hasher.update(&piece);
+                at += piece.len() as u64;
+            }
+            if hasher.finalize().as_bytes().get(..expected.len()) != Some(expected) {
+                return Err(Error::Changed);
+            }
+        }
+        Ok(())
+    }
+}
+
+/// A file as it was: what is left of it, with what was lost in its place.
+pub struct MendedFile<'a> {
+    mended: &'a Mended,
+    number: usize,
+    damaged: Option<&'a dyn ReadAt>,
+}
+
+impl ReadAt for MendedFile<'_> {
+    fn size(&self) -> io::Result<u64> {
+        Ok(self.mended.len(self.number))
+    }
+
+    fn read_exact_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<()> {
+        self.mended.read(self.number, self.damaged, buffer, offset)
+    }
+}
+
+impl std::fmt::Debug for Mended {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Mended").field("shards", &self.shards()).finish_non_exhaustive()
+    }
+}
