@@ -48,7 +48,8 @@ impl Archive {
         open::open_file(path.as_ref())
     }
 
-    /// Opens the archive that `source` holds. `name` is what messages call it.
+    /// Opens the archive that `source` holds. `name` is what messages call it. A source that can
+    /// [heal](ReadAt::heal) is read again where it is damaged.
     ///
     /// # Errors
     /// As [`open`](Archive::open).
@@ -56,7 +57,11 @@ impl Archive {
         source: impl ReadAt + 'static,
         name: impl Into<PathBuf>,
     ) -> Result<Archive, Error> {
-        open::open(Box::new(source), name.into(), 0)
+        let (source, name) = (Arc::new(source), name.into());
+        match open::open(Box::new(Arc::clone(&source)), name.clone(), 0) {
+            Err(_) if source.heal() => open::open(Box::new(source), name, 0),
+            opened => opened,
+        }
     }
 
     /// Opens the archive in the open `file`, from its start. Zeros may follow it, as where it was copied from something longer.
@@ -112,6 +117,15 @@ impl Archive {
     /// Whether this is a full backup: its diff starts from nothing.
     pub fn is_full(&self) -> bool {
         self.base() == DirIndex::empty().tree_id()
+    }
+
+    /// Compares every stored byte with the hashes that the archive has of them, and unpacks nothing: whether it is as it was
+    /// written.
+    ///
+    /// # Errors
+    /// [`Error::Io`], [`Error::Damaged`].
+    pub fn check_stored(&self) -> Result<(), Error> {
+        self.0.stream.check_frames()
     }
 
     /// The archive with its whole diff, which is read now.

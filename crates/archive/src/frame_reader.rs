@@ -5,6 +5,8 @@ use std::io;
 use std::ops::Range;
 use std::path::PathBuf;
 
+use rayon::prelude::*;
+
 use crate::error::shown;
 use crate::frames::{Check, FRAME_LEN, Frame, MAX_STORED_LEN, check_of};
 use crate::table::TABLE;
@@ -21,6 +23,8 @@ pub(crate) struct TarStream {
     /// What each frame is recognised by.
     checks: Vec<Check>,
 }
+
+const NO_MATCH: &str = "its bytes do not match TABLE's hash";
 
 /// One place, in the archive and in the stream.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -54,6 +58,21 @@ impl TarStream {
             stream.starts.push(at);
         }
         Ok(stream)
+    }
+
+    /// Compares each frame with what it is recognised by, and unpacks none.
+    pub(crate) fn check_frames(&self) -> Result<(), Error> {
+        let frames = self.starts.par_windows(2).zip(&self.checks).enumerate();
+        frames.try_for_each(|(number, (place, check))| {
+            let [start, end] = place else { return Ok(()) };
+            let mut packed = vec![0; (end.stored - start.stored) as usize];
+            let read = self.source.read_exact_at(&mut packed, start.stored);
+            read.map_err(|error| Error::io("read", &self.path, error))?;
+            match check_of(&packed) == *check {
+                true => Ok(()),
+                false => Err(self.damaged(&format!("frame {number}"), start.stored, NO_MATCH)),
+            }
+        })
     }
 
     /// Where the last frame ends.
@@ -290,6 +309,17 @@ impl<'a> FrameReader<'a> {
     }
 
     fn load(&mut self, number: usize, start: Place, end: Place) -> Result<(), Error> {
+        let loaded = self.load_as_it_is(number, start, end);
+        match loaded.is_err() && self.stream.source.heal() {
+            false => loaded,
+            true => {
+                self.packed.clear();
+                self.load_as_it_is(number, start, end)
+            }
+        }
+    }
+
+    fn load_as_it_is(&mut self, number: usize, start: Place, end: Place) -> Result<(), Error> {
         let (stored, len) = ((end.stored - start.stored) as usize, end.stream - start.stream);
         let stream = self.stream;
         let packed_end = self.packed_at + self.packed.len() as u64;
@@ -305,8 +335,7 @@ impl<'a> FrameReader<'a> {
         let from = (start.stored - self.packed_at) as usize;
         let packed = self.packed.get(from..from + stored).unwrap_or_default();
         if stream.checks.get(number) != Some(&check_of(packed)) {
-            let problem = "its bytes do not match TABLE's hash";
-            return Err(stream.damaged("", start.stored, problem));
+            return Err(stream.damaged("", start.stored, NO_MATCH));
         }
         match stream.format.unpack(packed, len as usize, &mut self.unpacked) {
             Ok(used) if used == stored && self.unpacked.len() as u64 == len => Ok(()),

@@ -4,6 +4,7 @@ use std::borrow::Cow;
 use std::fmt;
 use std::fs::File;
 use std::io;
+use std::sync::Arc;
 
 use rayon::prelude::*;
 use rsync_core::Digest;
@@ -36,7 +37,7 @@ pub struct Sections {
 /// What is taken from a file is read, not mapped: it is unpacked or copied anyway.
 enum Backing {
     Memory(Vec<u8>),
-    Source(Box<dyn ReadAt>),
+    Source(Arc<Box<dyn ReadAt>>),
 }
 
 impl fmt::Debug for Backing {
@@ -90,7 +91,8 @@ impl Sections {
         Sections::from_source(Box::new(file), kind)
     }
 
-    /// [`open`](Sections::open) of anything that can be read at any place.
+    /// [`open`](Sections::open) of anything that can be read at any place, and that may [heal](ReadAt::heal) where it is
+    /// damaged.
     ///
     /// # Errors
     /// As [`open`](Sections::open).
@@ -98,10 +100,18 @@ impl Sections {
         source: Box<dyn ReadAt>,
         kind: impl Into<FileKind>,
     ) -> Result<Sections, SectionError> {
+        let (source, kind) = (Arc::new(source), kind.into());
+        match Sections::from_shared(Arc::clone(&source), kind) {
+            Err(_) if source.heal() => Sections::from_shared(source, kind),
+            opened => opened,
+        }
+    }
+
+    fn from_shared(source: Arc<Box<dyn ReadAt>>, kind: FileKind) -> Result<Sections, SectionError> {
         let len = source.size().map_err(SectionError::Read)?;
         let most = max_held(len);
         let len = usize::try_from(len).map_err(io::Error::other).map_err(SectionError::Read)?;
-        Sections::parse(Backing::Source(source), len, kind.into(), most)
+        Sections::parse(Backing::Source(source), len, kind, most)
     }
 
     /// Opens the container that `bytes` are.
@@ -198,10 +208,20 @@ impl Sections {
     /// [`SectionError::Damaged`], also when there is no such section.
     pub fn raw(&self, number: usize) -> Result<Vec<u8>, SectionError> {
         let row = self.row(number)?;
-        let stored = self.bytes.read(row.offset, row.seal.stored_len as usize)?;
-        if Digest::of(&stored) != row.digest {
-            return Err(damaged(row.offset, format!("section {number} does not match its hash")));
-        }
+        let read = || {
+            let stored = self.bytes.read(row.offset, row.seal.stored_len as usize)?;
+            match Digest::of(&stored) == row.digest {
+                true => Ok(stored),
+                false => {
+                    let problem = format!("section {number} does not match its hash");
+                    Err(damaged(row.offset, problem))
+                }
+            }
+        };
+        let stored = match (read(), &self.bytes) {
+            (Err(_), Backing::Source(source)) if source.heal() => read()?,
+            (read, _) => read?,
+        };
         let named = |problem| damaged(row.offset, format!("section {number}: {problem}"));
         row.seal.unpack(stored.into_owned()).map_err(named)
     }

@@ -7,7 +7,7 @@ use rayon::prelude::*;
 
 use crate::error::{Error, Result};
 use crate::files::{is_loss, read_shard};
-use crate::layout::{self, FOOTER_LEN, HEADER_LEN, Hash, Layout, MAGIC, Member, Place};
+use crate::layout::{self, FOOTER_LEN, HEADER_LEN, Hash, Layout, MAGIC, Member, Place, Redundancy};
 use crate::protect::hash_of;
 
 /// A parity, of which the block at one of its ends was read.
@@ -97,6 +97,25 @@ impl Parity {
     /// The files that it was made of.
     pub fn members(&self) -> &[Member] {
         &self.layout.members
+    }
+
+    /// Whether it is what [`protect`](crate::protect) makes of files of these lengths, its bytes not considered.
+    pub fn is_made_so(&self, lens: &[u64], redundancy: Redundancy) -> bool {
+        let members = self.members().iter().zip(lens);
+        let members = members.map(|(member, len)| Member { len: *len, ..member.clone() });
+        let planned = Layout::plan(members.collect(), redundancy);
+        let shape =
+            |layout: &Layout| (layout.members.clone(), layout.shard_len, layout.hashes.len());
+        self.is_framed
+            && lens.len() == self.members().len()
+            && planned.is_ok_and(|planned| shape(&planned) == shape(&self.layout))
+    }
+
+    /// How many percent of its file it makes again: at least what was asked for when it was made, and as many shards.
+    pub fn percent(&self) -> u32 {
+        let (shards, recovery) = (self.layout.shards, self.layout.recovery());
+        let fits = |percent: &u32| (shards * *percent as usize).div_ceil(100) < recovery;
+        (1..=100).rev().find(fits).unwrap_or(1)
     }
 
     /// How many shards may be damaged, at most.

@@ -43,5 +43,7 @@ pub(crate) fn read_shard(
 pub(crate) fn is_loss(error: &io::Error) -> bool {
     /// The system's number for an input or output error, on every Unix.
     const EIO: i32 = 5;
-    error.kind() == ErrorKind::UnexpectedEof || error.raw_os_error() == Some(EIO)
+    // What lies between, such as a cipher, may refuse damaged bytes.
+    let kinds = [ErrorKind::UnexpectedEof, ErrorKind::InvalidData];
+    kinds.contains(&error.kind()) || error.raw_os_error() == Some(EIO)
 }

@@ -1,7 +1,7 @@
 //! [`Healing`]: a file that mends itself in memory. Knows nothing of where file and parity are kept.
 
 use std::io;
-use std::sync::OnceLock;
+use std::sync::{Arc, OnceLock};
 
 use container::ReadAt;
 
@@ -21,37 +21,31 @@ pub enum Healed {
     Not(Error),
 }
 
-/// Opens the parity of a file, if it has one.
-type Open = Box<dyn Fn() -> io::Result<Option<Box<dyn ReadAt>>> + Send + Sync>;
 /// Is told of what became of the file.
 type Tell = Box<dyn Fn(&Healed) + Send + Sync>;
 
-/// A file, and the way to its parity. It reads the file as it is until a reader [says](ReadAt::heal) that what it read is wrong. Then the
-/// parity is opened, the whole file checked against it, and what is lost is made again and read from then on. Nothing is
+/// A file, and its parity. It reads the file as it is until a reader [says](ReadAt::heal) that what it read is wrong. Then the
+/// parity is read, the whole file checked against it, and what is lost is made again and read from then on. Nothing is
 /// written to the file.
 pub struct Healing<S> {
     file: S,
-    open: Open,
+    parity: Arc<dyn ReadAt>,
     tell: Tell,
     mended: OnceLock<Option<Mended>>,
 }
 
 impl<S: ReadAt> Healing<S> {
-    /// The file `file`, whose parity `open` opens. `tell` is told, once, when it was needed.
+    /// The file `file`, and what is in its parity. `tell` is told, once, when that was needed.
     pub fn new(
         file: S,
-        open: impl Fn() -> io::Result<Option<Box<dyn ReadAt>>> + Send + Sync + 'static,
+        parity: Arc<dyn ReadAt>,
         tell: impl Fn(&Healed) + Send + Sync + 'static,
     ) -> Healing<S> {
-        Healing { file, open: Box::new(open), tell: Box::new(tell), mended: OnceLock::new() }
+        Healing { file, parity, tell: Box::new(tell), mended: OnceLock::new() }
     }
 
     fn mend(&self) -> Option<Mended> {
-        let parity = match (self.open)() {
-            Ok(None) => return None,
-            Ok(Some(parity)) => Parity::open(parity),
-            Err(error) => Err(Error::io("open the parity")(error)),
-        };
+        let parity = Parity::open(Arc::clone(&self.parity));
         let mended = parity.and_then(|parity| mended(&parity, &self.file)).transpose()?;
         let (healed, mended) = match mended {
             Ok(mended) => (Healed::Mended { shards: mended.shards() }, Some(mended)),

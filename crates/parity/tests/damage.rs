@@ -1,6 +1,6 @@
 //! What is damaged is mended byte for byte within the share, and said beyond it.
 
-#![allow(clippy::unwrap_used, clippy::ptr_arg, reason = "a test")]
+#![allow(clippy::unwrap_used, clippy::ptr_arg, clippy::panic, reason = "a test")]
 
 use std::sync::{Arc, Mutex};
 
@@ -218,8 +218,7 @@ fn a_file_heals_in_memory() {
         move |healed: &Healed| told.lock().unwrap().push(format!("{healed:?}"))
     };
     let beside = parity.clone();
-    let open = move || Ok(Some(Box::new(beside.clone()) as Box<dyn ReadAt>));
-    let healing = Healing::new(damaged.clone(), open, tell);
+    let healing = Healing::new(damaged, Arc::new(beside), tell);
     assert_eq!(healing.size().unwrap(), 99_000);
     assert!(healing.heal() && healing.heal());
     assert_eq!(healing.size().unwrap(), 100_000);
@@ -228,11 +227,11 @@ fn a_file_heals_in_memory() {
     assert_eq!(whole, file);
     assert_eq!(*told.lock().unwrap(), ["Mended { shards: 2 }"]);
 
-    // Without parity, with a sound file, and beyond the share, nothing changes.
-    assert!(!Healing::new(damaged, || Ok(None), |_| panic!("nothing to tell")).heal());
-    let open = move || Ok(Some(Box::new(parity.clone()) as Box<dyn ReadAt>));
-    assert!(!Healing::new(file.clone(), open.clone(), |_| panic!("nothing to tell")).heal());
-    let healing = Healing::new(file[..50_000].to_vec(), open, |healed| {
+    // With a sound file, and beyond the share, nothing changes.
+    let parity: Arc<dyn ReadAt> = Arc::new(parity);
+    let nothing = |_: &Healed| panic!("nothing to tell");
+    assert!(!Healing::new(file.clone(), Arc::clone(&parity), nothing).heal());
+    let healing = Healing::new(file[..50_000].to_vec(), parity, |healed| {
         assert!(matches!(healed, Healed::Not(Error::Beyond { .. })), "{healed:?}");
     });
     assert!(!healing.heal());

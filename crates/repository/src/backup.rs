@@ -22,6 +22,7 @@ use crate::chains::with_limit;
 use crate::error::{Error, Result};
 use crate::origin::{self, Origin};
 use crate::pack::pack;
+use crate::protect;
 use crate::store::{
     self, ArchiveName, Name, NewFile, SnapshotId, Snapshots, Store, Stored, failed,
 };
@@ -51,6 +52,9 @@ pub struct BackupOptions {
     pub tags: Vec<String>,
     /// When the backup is made. `None`: now, by the system's clock. For who tries out what rules keep.
     pub time: Option<SnapshotId>,
+    /// How many percent of each archive and index its parity makes again, from 1 to 100. The store remembers it. `None`: as it
+    /// remembers.
+    pub parity: Option<u32>,
     /// How the archive is written; always without signatures, which the store's index has.
     pub archive: ArchiveOptions,
 }
@@ -92,6 +96,8 @@ pub struct Made {
     pub archive_bytes: u64,
     /// How many bytes the index beside it has.
     pub index_bytes: u64,
+    /// How many bytes the parity of both has.
+    pub parity_bytes: u64,
     /// What the archive brings: all there is, or what has changed.
     pub diff: DiffIndex,
 }
@@ -161,6 +167,8 @@ fn back_up(dir: &Dir, store: &dyn Store, options: &BackupOptions) -> Result<Back
     clear_indexes(store, &mut files)?;
     let unchanged = newest.as_ref().filter(|_| made.is_none()).map(|newest| newest.snapshot);
     note_unchanged(store, unchanged, options.now(), &mut files)?;
+    let new = made.as_ref().map(|(archive, _)| *archive);
+    let parity_bytes = protect::after_backup(store, &mut files, options.parity, new)?;
     let now = Snapshots::of(&files);
     let size_of = |name: Option<Name>| {
         let name = name.map(|name| name.to_string());
@@ -172,6 +180,7 @@ fn back_up(dir: &Dir, store: &dyn Store, options: &BackupOptions) -> Result<Back
         archive,
         archive_bytes: size_of(Some(Name::Archive(archive))),
         index_bytes: size_of(now.indexes().last().copied().map(Name::Index)),
+        parity_bytes,
         diff,
     });
     Ok(BackupReport {
@@ -384,9 +393,10 @@ fn clear_indexes(store: &dyn Store, files: &mut Vec<Stored>) -> Result<()> {
     let snapshots = Snapshots::of(files);
     let Some((_, older)) = snapshots.indexes().split_last() else { return Ok(()) };
     for &snapshot in older {
-        let name = Name::Index(snapshot).to_string();
-        store.delete(&name).map_err(|source| failed("delete", &name, source))?;
-        files.retain(|file| file.name != name);
+        let name = Name::Index(snapshot);
+        store::delete(store, name)?;
+        let gone = [Some(name), name.parity()].map(|name| name.map(|name| name.to_string()));
+        files.retain(|file| !gone.contains(&Some(file.name.clone())));
     }
     Ok(())
 }

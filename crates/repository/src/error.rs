@@ -101,6 +101,16 @@ pub enum Error {
         /// Where; `.` for the root of the tree.
         path: String,
     },
+    /// The parity of a file cannot be made, read or used.
+    #[error("cannot {operation} {name}")]
+    Parity {
+        /// What was tried, to read after "cannot".
+        operation: &'static str,
+        /// On which file of the store.
+        name: String,
+        /// Why.
+        source: parity::Error,
+    },
     /// Another process is changing the store.
     #[error("another backup or prune is at work in the store")]
     Busy,

@@ -17,6 +17,7 @@ use crate::Repository;
 use crate::chains::with_limit;
 use crate::error::{Error, Result};
 use crate::origin;
+use crate::protect;
 use crate::store::{self, ArchiveName, Keep, SnapshotId, Snapshots, Store, StoredArchive};
 
 /// How a store is pruned.
@@ -165,7 +166,8 @@ fn thin_out(
     choose: impl FnOnce(&Snapshots) -> Result<Wanted>,
 ) -> Result<PruneReport> {
     let _lock = if options.dry_run { None } else { Some(store::lock(store)?) };
-    let snapshots = store::snapshots(store)?;
+    let files = store::list(store)?;
+    let (snapshots, across) = (Snapshots::of(&files), protect::across_in(&files));
     let wanted = choose(&snapshots)?;
     let restorable: BTreeSet<SnapshotId> = snapshots.restorable().collect();
     let goes = restorable.difference(&wanted.kept).chain(&wanted.lost);
@@ -175,9 +177,13 @@ fn thin_out(
     let plan = Plan::new(&snapshots, wanted, options.archive.format);
     let kept = plan.kept.iter().copied().collect();
     let before = snapshots.bytes();
-    let work = Work::new(store, plan, before, &options.archive);
+    let was_across = !across.is_empty();
+    let work = Work::new(store, plan, before, &options.archive, across);
     let done = if options.dry_run { work.estimate() } else { work.carry_out() };
     let Done { squashed, deleted, waiting, room_wanted, bytes } = done.map_err(with_limit)?;
+    if !options.dry_run {
+        protect::after_prune(store, was_across && !deleted.is_empty())?;
+    }
     Ok(PruneReport {
         removed: goes.into_iter().filter(|snapshot| !waiting.contains(snapshot)).collect(),
         lost,

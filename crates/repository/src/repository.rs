@@ -1,14 +1,17 @@
 //! [`Repository`]: a store, and what can be asked of it. Each verb is with what it does.
 
-use std::io::ErrorKind;
+use std::io::{self, ErrorKind};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
-use archive::Archive;
-use dirindex::DirIndex;
+use archive::{Archive, ReadAt};
+use dirindex::{DirIndex, FileId};
+use parity::Healed;
 
 use crate::error::{Error, Result, shown};
 use crate::store::{
-    self, ArchiveName, Contents, DirStore, SnapshotId, Snapshots, Store, failed, marker,
+    self, ArchiveName, Contents, DirStore, Put, SnapshotId, Snapshots, Store, Stored, Witness,
+    failed, marker,
 };
 
 /// The backups of a tree in a [`Store`], such as a directory ([`DirStore`]).
@@ -16,7 +19,7 @@ use crate::store::{
 /// It holds no more than the store: each operation lists that anew, since other processes may change it.
 #[derive(Debug, Clone)]
 pub struct Repository<S> {
-    store: S,
+    store: Witnessed<S>,
 }
 
 impl Repository<DirStore> {
@@ -71,7 +74,7 @@ fn opened(path: &Path) -> Result<(Repository<DirStore>, Contents)> {
         other => other?,
     };
     let found = contents(&store)?;
-    Ok((Repository { store }, found))
+    Ok((Repository::new(store), found))
 }
 
 /// What is in a directory. What makes it no store may be a directory itself, which no store lists.
@@ -89,7 +92,17 @@ fn contents(store: &DirStore) -> Result<Contents> {
 impl<S: Store> Repository<S> {
     /// The repository in `store`, whatever is in it: whether it was [made](Repository::create_in) on purpose is not asked.
     pub fn new(store: S) -> Repository<S> {
-        Repository { store }
+        Repository { store: Witnessed { store, witness: None } }
+    }
+
+    /// Has `witness` told of each file that is found damaged while it is read, and whether its parity mends it in memory. A
+    /// mended one is read as if it were sound: nothing else says so.
+    pub fn witnessed_by(
+        mut self,
+        witness: impl Fn(&str, &Healed) + Send + Sync + 'static,
+    ) -> Repository<S> {
+        self.store.witness = Some(Witnesses(Arc::new(witness)));
+        self
     }
 
     /// Makes `store` one: puts the marker into it, the file that says so.
@@ -104,7 +117,7 @@ impl<S: Store> Repository<S> {
             found => return Err(Error::NoStore { place: None, found }),
         }
         drop(lock);
-        Ok(Repository { store })
+        Ok(Repository::new(store))
     }
 
     /// The repository in `store`, which was [made](Repository::create_in) one.
@@ -113,7 +126,7 @@ impl<S: Store> Repository<S> {
     /// [`Error::NoStore`], [`Error::Marker`], [`Error::Store`].
     pub fn open_in(store: S) -> Result<Repository<S>> {
         match marker::contents(&store)? {
-            Contents::Store => Ok(Repository { store }),
+            Contents::Store => Ok(Repository::new(store)),
             found => Err(Error::NoStore { place: None, found }),
         }
     }
@@ -153,5 +166,56 @@ impl<S: Store> Repository<S> {
                 opened => return opened.map(Some),
             }
         }
+    }
+}
+
+/// A store, and who is told of damage in it.
+#[derive(Debug, Clone)]
+struct Witnessed<S> {
+    store: S,
+    witness: Option<Witnesses>,
+}
+
+#[derive(Clone)]
+struct Witnesses(Witness);
+
+impl std::fmt::Debug for Witnesses {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Witness")
+    }
+}
+
+impl<S: Store> Store for Witnessed<S> {
+    fn list(&self) -> io::Result<Vec<Stored>> {
+        self.store.list()
+    }
+
+    fn open(&self, name: &str) -> io::Result<Box<dyn ReadAt>> {
+        self.store.open(name)
+    }
+
+    fn put(&self, name: &str) -> io::Result<Box<dyn Put + '_>> {
+        self.store.put(name)
+    }
+
+    fn replace(&self, name: &str) -> io::Result<Box<dyn Put + '_>> {
+        self.store.replace(name)
+    }
+
+    fn delete(&self, name: &str) -> io::Result<()> {
+        self.store.delete(name)
+    }
+
+    fn lock(&self) -> io::Result<Box<dyn Send + '_>> {
+        self.store.lock()
+    }
+
+    fn witness(&self) -> Option<Witness> {
+        let own = self.witness.as_ref().map(|witness| Arc::clone(&witness.0));
+        own.or_else(|| self.store.witness())
+    }
+
+    fn directory(&self) -> Option<FileId> {
+        self.store.directory()
     }
 }

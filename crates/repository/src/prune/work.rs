@@ -14,7 +14,7 @@ use rsync_core::Total;
 use super::{Edge, Plan, Squashed};
 use crate::chains::{is_damage, is_full};
 use crate::error::{Error, Result};
-use crate::store::{self, ArchiveName, Name, SnapshotId, Store, StoredArchive, failed};
+use crate::store::{self, ArchiveName, Name, SnapshotId, Store, StoredArchive};
 
 /// So many pairs of archives are tried to be joined when there is little room, those of the fewest bytes.
 const PAIRS_TRIED: usize = 8;
@@ -26,6 +26,8 @@ pub(super) struct Work<'a> {
     options: &'a ArchiveOptions,
     /// The edges that are yet to be made, by their numbers.
     to_make: BTreeSet<usize>,
+    /// The parities over several archives, which are of others once one of these is deleted.
+    across: Vec<Name>,
     done: Done,
 }
 
@@ -46,10 +48,11 @@ impl<'a> Work<'a> {
         plan: Plan,
         bytes: u64,
         options: &'a ArchiveOptions,
+        across: Vec<Name>,
     ) -> Work<'a> {
         let edges = plan.edges.iter().enumerate();
         let to_make = edges.filter(|(_, edge)| edge.is_new()).map(|(number, _)| number).collect();
-        Work { store, plan, options, to_make, done: Done { bytes, ..Done::default() } }
+        Work { store, plan, options, to_make, across, done: Done { bytes, ..Done::default() } }
     }
 
     /// What [`carry_out`](Work::carry_out) would do where there is room, and about how many bytes the store would have then.
@@ -193,7 +196,8 @@ impl<'a> Work<'a> {
         let verified = before.and_then(|before| self.verify(name, before));
         // What is not fit to take the place of others must not be taken for an archive.
         let verified = unsound(name.to, name, verified.map(|(size, _)| size));
-        let size = verified.inspect_err(|_| drop(self.store.delete(&name.to_string())))?;
+        let delete = |_: &Error| drop(store::delete(self.store, Name::Archive(name)));
+        let size = verified.inspect_err(delete)?;
         self.done.bytes += size;
         Ok(size)
     }
@@ -303,9 +307,11 @@ impl<'a> Work<'a> {
         let (stay, go): (Vec<_>, Vec<_>) =
             candidates.into_iter().partition(|archive| needed.contains(&archive.name));
         self.plan.deleted = stay;
+        for name in self.across.drain(..).filter(|_| !go.is_empty()) {
+            store::delete(self.store, name)?;
+        }
         for archive in &go {
-            let name = archive.name.to_string();
-            self.store.delete(&name).map_err(|source| failed("delete", &name, source))?;
+            store::delete(self.store, Name::Archive(archive.name))?;
             self.done.bytes = self.done.bytes.saturating_sub(archive.size);
             self.done.deleted.push(*archive);
         }

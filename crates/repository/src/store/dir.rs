@@ -85,6 +85,18 @@ impl DirStore {
         fs::read_dir(&self.path)?.map(name).collect()
     }
 
+    /// Begins a file that gets the name `name`, in the place of another if it `replaces` one.
+    fn begin(&self, name: &str, replaces: bool) -> io::Result<Box<dyn Put + '_>> {
+        let place = self.place(name)?;
+        let file = tempfile::Builder::new()
+            .prefix(UNFINISHED)
+            .rand_bytes(6)
+            .permissions(Permissions::from_mode(FILE_MODE))
+            .tempfile_in(&self.path)?;
+        let out = BufWriter::with_capacity(BUFFER_LEN, Streamed::new(file));
+        Ok(Box::new(NewFile { out, place, replaces, dir: &self.path }))
+    }
+
     /// Removes what interrupted puts left. Only under the lock: nobody else is putting.
     fn clear_unfinished(&self) -> io::Result<()> {
         for entry in fs::read_dir(&self.path)? {
@@ -127,23 +139,21 @@ impl Store for DirStore {
     }
 
     fn put(&self, name: &str) -> io::Result<Box<dyn Put + '_>> {
-        let place = self.place(name)?;
-        if fs::symlink_metadata(&place).is_ok() {
+        if fs::symlink_metadata(self.place(name)?).is_ok() {
             return Err(ErrorKind::AlreadyExists.into());
         }
-        let file = tempfile::Builder::new()
-            .prefix(UNFINISHED)
-            .rand_bytes(6)
-            .permissions(Permissions::from_mode(FILE_MODE))
-            .tempfile_in(&self.path)?;
-        let out = BufWriter::with_capacity(BUFFER_LEN, Streamed::new(file));
-        Ok(Box::new(NewFile { out, place, dir: &self.path }))
+        self.begin(name, false)
+    }
+
+    fn replace(&self, name: &str) -> io::Result<Box<dyn Put + '_>> {
+        self.begin(name, true)
     }
 
     fn delete(&self, name: &str) -> io::Result<()> {
         match fs::remove_file(self.place(name)?) {
-            Err(error) if error.kind() != ErrorKind::NotFound => Err(error),
-            _ => sync_dir(&self.path),
+            Err(error) if error.kind() == ErrorKind::NotFound => Ok(()),
+            Err(error) => Err(error),
+            Ok(()) => sync_dir(&self.path),
         }
     }
 
@@ -167,6 +177,7 @@ pub(super) fn is_unfinished(name: &str) -> bool {
 struct NewFile<'a> {
     out: BufWriter<Streamed<NamedTempFile>>,
     place: PathBuf,
+    replaces: bool,
     dir: &'a Path,
 }
 
@@ -182,9 +193,13 @@ impl Write for NewFile<'_> {
 
 impl Put for NewFile<'_> {
     fn commit(self: Box<Self>) -> io::Result<()> {
-        let NewFile { out, place, dir } = *self;
+        let NewFile { out, place, replaces, dir } = *self;
         let file = out.into_inner().map_err(io::IntoInnerError::into_error)?.into_inner();
         file.as_file().sync_all()?;
+        if replaces {
+            file.persist(&place).map_err(|error| error.error)?;
+            return sync_dir(dir);
+        }
         // Whoever puts holds the lock, which is what keeps others out where a rename cannot.
         rename_new(file.path(), &place)?;
         // The name that it had is nobody's any more.

@@ -78,16 +78,50 @@ pub(crate) fn write(store: &dyn Store) -> Result<()> {
     out.commit().map_err(failed)
 }
 
-/// Checks that a marker is one that this program knows.
-fn check(file: &dyn ReadAt) -> Result<()> {
+/// What a setting of `store` says; `None` where it has none, or no marker.
+pub(crate) fn setting(store: &dyn Store, key: &str) -> Result<Option<String>> {
+    match store.open(MARKER) {
+        Ok(file) => Ok(value(&read(&*file)?, key).map(str::to_owned)),
+        Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(failed("read", MARKER, error)),
+    }
+}
+
+/// Has the marker of `store` say `key = value`, and all else that it says. Where there is no marker there is no store, and
+/// nothing to remember.
+pub(crate) fn set(store: &dyn Store, key: &str, value: &str) -> Result<()> {
+    let text = match store.open(MARKER) {
+        Ok(file) => String::from_utf8_lossy(&read(&*file)?).into_owned(),
+        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(()),
+        Err(error) => return Err(failed("read", MARKER, error)),
+    };
+    let of_key = |line: &&str| line.split_once('=').is_some_and(|(other, _)| other.trim() == key);
+    let mut lines: Vec<String> =
+        text.lines().filter(|line| !of_key(line)).map(str::to_owned).collect();
+    lines.push(format!("{key} = {value}\n"));
+    let failed = |source| failed("replace", MARKER, source);
+    let mut out = store.replace(MARKER).map_err(failed)?;
+    out.write_all(lines.join("\n").as_bytes()).map_err(failed)?;
+    out.commit().map_err(failed)
+}
+
+/// The bytes of a marker.
+fn read(file: &dyn ReadAt) -> Result<Vec<u8>> {
     let failed = |source| failed("read", MARKER, source);
     let len = file.size().map_err(failed)?;
     if len > MAX_LEN {
         return Err(Error::Marker { detail: format!("it has {len} bytes") });
     }
     let mut bytes = vec![0; usize::try_from(len).unwrap_or_default()];
-    file.read_exact_at(&mut bytes, 0).map_err(failed)?;
-    match format(&bytes) {
+    match bytes.is_empty() {
+        true => Ok(bytes),
+        false => file.read_exact_at(&mut bytes, 0).map_err(failed).map(|()| bytes),
+    }
+}
+
+/// Checks that a marker is one that this program knows.
+fn check(file: &dyn ReadAt) -> Result<()> {
+    match format(&read(file)?) {
         Some(FORMAT) => Ok(()),
         Some(later) if later > FORMAT => Err(Error::Marker {
             detail: format!(
@@ -100,15 +134,20 @@ fn check(file: &dyn ReadAt) -> Result<()> {
     }
 }
 
-/// The format that a marker names: lines of `key = value`, comments, and blanks.
+/// The format that a marker names.
 fn format(bytes: &[u8]) -> Option<u64> {
+    value(bytes, "format")?.parse().ok()
+}
+
+/// The one value that `key` has: a marker is lines of `key = value`, comments, and blanks.
+fn value<'a>(bytes: &'a [u8], key: &str) -> Option<&'a str> {
     let text = std::str::from_utf8(bytes).ok()?;
     let mut values = text.lines().filter_map(|line| {
-        let (key, value) = line.split_once('=')?;
-        (key.trim() == "format").then(|| value.trim())
+        let (other, value) = line.split_once('=')?;
+        (other.trim() == key).then(|| value.trim())
     });
     let (value, more) = (values.next()?, values.next());
-    if more.is_some() { None } else { value.parse().ok() }
+    if more.is_some() { None } else { Some(value) }
 }
 
 #[cfg(test)]

@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use archive::{Archive, ReadAt};
 use dirindex::{DirIndex, FileId};
+use parity::{Healed, Healing};
 
 use crate::error::{Error, Result};
 
@@ -54,6 +55,15 @@ pub trait Store: Send + Sync {
     /// out by the commit, and whatever else the implementation has.
     fn put(&self, name: &str) -> io::Result<Box<dyn Put + '_>>;
 
+    /// Begins a file that takes the place of another, or is new, when it is [committed](Put::commit): until then the other is
+    /// there. A store that cannot do that, as by default, keeps its settings, and its damaged files.
+    ///
+    /// # Errors
+    /// As the implementation has them.
+    fn replace(&self, _name: &str) -> io::Result<Box<dyn Put + '_>> {
+        Err(io::ErrorKind::Unsupported.into())
+    }
+
     /// Deletes a file for good. One that is not there is no error.
     ///
     /// # Errors
@@ -68,6 +78,11 @@ pub trait Store: Send + Sync {
     /// [`WouldBlock`](io::ErrorKind::WouldBlock) when another has it.
     fn lock(&self) -> io::Result<Box<dyn Send + '_>> {
         Ok(Box::new(()))
+    }
+
+    /// Who is told of a file that was found damaged while it was read, and of what its parity did.
+    fn witness(&self) -> Option<Witness> {
+        None
     }
 
     /// The directory that the files are in, for a store that is one: a tree that has it in it is
@@ -93,8 +108,16 @@ macro_rules! behind {
                 (**self).put(name)
             }
 
+            fn replace(&self, name: &str) -> io::Result<Box<dyn Put + '_>> {
+                (**self).replace(name)
+            }
+
             fn delete(&self, name: &str) -> io::Result<()> {
                 (**self).delete(name)
+            }
+
+            fn witness(&self) -> Option<Witness> {
+                (**self).witness()
             }
 
             fn lock(&self) -> io::Result<Box<dyn Send + '_>> {
@@ -109,6 +132,9 @@ macro_rules! behind {
 }
 
 behind!(&T, Box<T>, Arc<T>);
+
+/// Is told the name of a file that was found damaged while it was read, and what its parity did.
+pub type Witness = Arc<dyn Fn(&str, &Healed) + Send + Sync>;
 
 /// A file on its way into a [`Store`]. Dropped before it is committed, it leaves nothing.
 pub trait Put: Write {
@@ -142,6 +168,12 @@ pub(crate) fn snapshots(store: &dyn Store) -> Result<Snapshots> {
 
 /// Opens an archive of `store` by its table.
 pub(crate) fn open_archive(store: &dyn Store, name: &ArchiveName) -> Result<Archive> {
+    let source = open_healing(store, Name::Archive(*name))?;
+    Ok(Archive::from_source(source, name.to_string())?)
+}
+
+/// Opens an archive of `store` to be looked at as it is: its damage shows, whatever its parity could do.
+pub(crate) fn open_archive_as_it_is(store: &dyn Store, name: &ArchiveName) -> Result<Archive> {
     let name = name.to_string();
     let source = store.open(&name).map_err(|source| failed("open", &name, source))?;
     Ok(Archive::from_source(source, name)?)
@@ -149,9 +181,40 @@ pub(crate) fn open_archive(store: &dyn Store, name: &ArchiveName) -> Result<Arch
 
 /// Opens the index of a snapshot in `store`.
 pub(crate) fn open_index(store: &dyn Store, snapshot: SnapshotId) -> Result<DirIndex> {
+    Ok(DirIndex::from_source(open_healing(store, Name::Index(snapshot))?)?)
+}
+
+/// [`open_archive_as_it_is`], of an index.
+pub(crate) fn open_index_as_it_is(store: &dyn Store, snapshot: SnapshotId) -> Result<DirIndex> {
     let name = Name::Index(snapshot).to_string();
     let source = store.open(&name).map_err(|source| failed("open", &name, source))?;
     Ok(DirIndex::from_source(source)?)
+}
+
+/// Opens a file of `store` that heals in memory if it has a parity.
+fn open_healing(store: &dyn Store, name: Name) -> Result<Box<dyn ReadAt>> {
+    let text = name.to_string();
+    let file = store.open(&text).map_err(|source| failed("open", &text, source))?;
+    let parity = name.parity().map(|parity| store.open(&parity.to_string()));
+    // A parity that cannot be opened mends nothing, as if there were none.
+    let Some(Ok(parity)) = parity else { return Ok(file) };
+    let witness = store.witness();
+    let tell = move |healed: &Healed| {
+        if let Some(witness) = &witness {
+            witness(&text, healed);
+        }
+    };
+    Ok(Box::new(Healing::new(file, Arc::from(parity), tell)))
+}
+
+/// Deletes a file of `store`, and its parity before it: an archive without parity is sound, a parity without its archive
+/// is of no use.
+pub(crate) fn delete(store: &dyn Store, name: Name) -> Result<()> {
+    let parity = name.parity();
+    for name in parity.iter().chain([&name]).map(Name::to_string) {
+        store.delete(&name).map_err(|source| failed("delete", &name, source))?;
+    }
+    Ok(())
 }
 
 /// Puts what `write` writes under `name`.
@@ -176,6 +239,13 @@ impl<'a> NewFile<'a> {
     pub(crate) fn begin(store: &'a dyn Store, name: Name) -> Result<NewFile<'a>> {
         let name = name.to_string();
         let out = store.put(&name).map_err(|source| failed("put", &name, source))?;
+        Ok(NewFile { name, out, len: 0 })
+    }
+
+    /// One that takes the place of another, if there is one.
+    pub(crate) fn replace(store: &'a dyn Store, name: Name) -> Result<NewFile<'a>> {
+        let name = name.to_string();
+        let out = store.replace(&name).map_err(|source| failed("replace", &name, source))?;
         Ok(NewFile { name, out, len: 0 })
     }
 

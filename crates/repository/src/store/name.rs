@@ -90,7 +90,8 @@ pub struct ArchiveName {
 /// The name of a file of a store: `20261122T161858Z-full.tgz`,
 /// `20261123T161858Z-since-20261122T161858Z.tgz` (or `.tar.zst`), `20261123T161858Z.index`. Where the clock said another time
 /// than the id, the time stands before the rest: `20261123T161858Z-at-20261120T070000Z-full.tgz`. A backup that found nothing
-/// changed leaves `20261123T161858Z-unchanged-20261124T030000Z.seen`.
+/// changed leaves `20261123T161858Z-unchanged-20261124T030000Z.seen`. The parity of a file is called as it, with `.parity` at the
+/// end; one over all archives up to a snapshot `20261123T161858Z-across.parity`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Name {
     /// An archive.
@@ -104,11 +105,23 @@ pub enum Name {
         /// When the tree was seen again.
         time: SnapshotId,
     },
+    /// The parity of an archive.
+    ArchiveParity(ArchiveName),
+    /// The parity of an index.
+    IndexParity(SnapshotId),
+    /// One parity over the archives up to this snapshot.
+    Across(SnapshotId),
 }
 
 impl Name {
     /// What the name says; `None` for one that is not ours.
     pub fn parse(name: &str) -> Option<Name> {
+        if let Some(of) = name.strip_suffix(".parity") {
+            return match (of.strip_suffix("-across"), Name::parse(of)) {
+                (Some(snapshot), _) => Some(Name::Across(snapshot.parse().ok()?)),
+                (None, of) => of?.parity(),
+            };
+        }
         let (stem, ending) = name.split_once('.')?;
         let format = match ending {
             "index" => return Some(Name::Index(stem.parse().ok()?)),
@@ -136,6 +149,24 @@ impl Name {
         };
         Some(Name::Archive(ArchiveName { to, since, clock, format }))
     }
+
+    /// The name of its parity; `None` for what has none.
+    pub fn parity(self) -> Option<Name> {
+        match self {
+            Name::Archive(name) => Some(Name::ArchiveParity(name)),
+            Name::Index(snapshot) => Some(Name::IndexParity(snapshot)),
+            _ => None,
+        }
+    }
+
+    /// The name of what this is the parity of, if that is one file.
+    pub fn protected(self) -> Option<Name> {
+        match self {
+            Name::ArchiveParity(name) => Some(Name::Archive(name)),
+            Name::IndexParity(snapshot) => Some(Name::Index(snapshot)),
+            _ => None,
+        }
+    }
 }
 
 impl fmt::Display for Name {
@@ -144,6 +175,9 @@ impl fmt::Display for Name {
             Name::Archive(name) => name.fmt(f),
             Name::Index(snapshot) => write!(f, "{snapshot}.index"),
             Name::Unchanged { snapshot, time } => write!(f, "{snapshot}-unchanged-{time}.seen"),
+            Name::ArchiveParity(name) => write!(f, "{name}.parity"),
+            Name::IndexParity(snapshot) => write!(f, "{snapshot}.index.parity"),
+            Name::Across(snapshot) => write!(f, "{snapshot}-across.parity"),
         }
     }
 }
@@ -181,11 +215,16 @@ mod tests {
             prop_assert_eq!(Name::parse(&Name::Index(to).to_string()), Some(Name::Index(to)));
             let seen = Name::Unchanged { snapshot: to, time: since };
             prop_assert_eq!(Name::parse(&seen.to_string()), Some(seen));
+            for name in [Name::Across(to), Name::IndexParity(since)] {
+                prop_assert_eq!(Name::parse(&name.to_string()), Some(name));
+            }
             let format = if zstd { Format::Zstd } else { Format::Gzip };
             let since = (!full).then_some(since);
             let name = Name::Archive(ArchiveName { to, since, clock, format });
             let sound = since.is_none_or(|since| since < to) && clock != Some(to);
             prop_assert_eq!(Name::parse(&name.to_string()), sound.then_some(name));
+            let parity = name.parity().unwrap();
+            prop_assert_eq!(Name::parse(&parity.to_string()), sound.then_some(parity));
         }
 
         /// In the order of time, as text too.
@@ -196,7 +235,7 @@ mod tests {
 
         /// Whatever is taken for a name is written just so.
         #[test]
-        fn there_is_one_way_to_write_a_name(text in "[0-9TZ]{15,17}(-at-[0-9TZ]{16})?(-full|-since-[0-9TZ]{16}|-unchanged-[0-9TZ]{16})?\\.(tgz|tar.zst|index|seen)") {
+        fn there_is_one_way_to_write_a_name(text in "[0-9TZ]{15,17}(-at-[0-9TZ]{16})?(-full|-since-[0-9TZ]{16}|-unchanged-[0-9TZ]{16}|-across)?(\\.(tgz|tar.zst|index|seen))?(\\.parity)?") {
             if let Some(name) = Name::parse(&text) {
                 prop_assert_eq!(name.to_string(), text);
             }
@@ -232,6 +271,10 @@ mod tests {
             "20261123T161858Z-full.tar",
             "20261123T161858Z-full.tgz.bak",
             "20261123T161858Z-full.tar.gz",
+            "20261123T161858Z.parity",
+            "20261123T161858Z-full.tgz.parity.parity",
+            "20261123T161858Z-across.tgz.parity",
+            "-across.parity",
             "20261123T161858Z-full.index",
             " 20261123T161858Z-full.tgz",
             "2026-11-23T16:18:58Z-full.tgz",

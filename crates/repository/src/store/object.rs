@@ -71,10 +71,14 @@ impl Store for ObjectStoreAdapter {
         match self.size(&at) {
             Ok(_) => Err(ErrorKind::AlreadyExists.into()),
             Err(error) if error.kind() == ErrorKind::NotFound => {
-                Ok(Box::new(Upload { store: self, at, part: Vec::new(), parts: None }))
+                Ok(Box::new(Upload::new(self, at, PutMode::Create)))
             }
             Err(error) => Err(error),
         }
+    }
+
+    fn replace(&self, name: &str) -> io::Result<Box<dyn Put + '_>> {
+        Ok(Box::new(Upload::new(self, self.place(name), PutMode::Overwrite)))
     }
 
     fn delete(&self, name: &str) -> io::Result<()> {
@@ -118,13 +122,18 @@ impl ReadAt for Object {
 struct Upload<'a> {
     store: &'a ObjectStoreAdapter,
     at: Path,
+    mode: PutMode,
     /// What has not been sent yet: less than a part.
     part: Vec<u8>,
     /// Those that have been sent, once there is one.
     parts: Option<Box<dyn MultipartUpload>>,
 }
 
-impl Upload<'_> {
+impl<'a> Upload<'a> {
+    fn new(store: &'a ObjectStoreAdapter, at: Path, mode: PutMode) -> Upload<'a> {
+        Upload { store, at, mode, part: Vec::new(), parts: None }
+    }
+
     fn send_part(&mut self) -> io::Result<()> {
         let ObjectStoreAdapter { store, runtime, .. } = self.store;
         let parts = match &mut self.parts {
@@ -155,7 +164,7 @@ impl Put for Upload<'_> {
     fn commit(mut self: Box<Self>) -> io::Result<()> {
         let ObjectStoreAdapter { store, runtime, .. } = self.store;
         if self.parts.is_none() {
-            let options = PutOptions { mode: PutMode::Create, ..PutOptions::default() };
+            let options = PutOptions { mode: self.mode.clone(), ..PutOptions::default() };
             let part = std::mem::take(&mut self.part);
             let put = store.put_opts(&self.at, part.into(), options);
             return runtime.block_on(put).map(drop).map_err(as_io);

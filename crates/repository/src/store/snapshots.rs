@@ -137,7 +137,9 @@ impl Graph {
                 Some(Name::Archive(name)) => archives.push(StoredArchive { name, size: *size }),
                 Some(Name::Index(snapshot)) => indexes.push(snapshot),
                 Some(Name::Unchanged { snapshot, time }) => seen.push((snapshot, time)),
-                None => continue,
+                Some(Name::ArchiveParity(_) | Name::IndexParity(_) | Name::Across(_)) | None => {
+                    continue;
+                }
             }
             bytes += size;
         }

@@ -14,7 +14,7 @@ use self::reached::{Reached, Start};
 use self::step::{Found, State};
 use crate::error::{Error, Result};
 use crate::store::{self, ArchiveName, SnapshotId, Snapshots, Store, StoredArchive};
-use crate::{Repository, chains};
+use crate::{ParityReport, Repository, chains, heal};
 
 /// What verifying an archive found.
 #[derive(Debug)]
@@ -61,6 +61,8 @@ pub struct VerifiedStore {
     pub indexes: Vec<(SnapshotId, Error)>,
     /// Snapshots of which there is an index and no archive.
     pub missing: Vec<SnapshotId>,
+    /// What the parity of files says of them, and what is wrong with it.
+    pub parity: ParityReport,
 }
 
 impl VerifiedStore {
@@ -68,6 +70,7 @@ impl VerifiedStore {
     pub fn is_sound(&self) -> bool {
         self.indexes.is_empty()
             && self.missing.is_empty()
+            && self.parity.is_sound()
             && self.archives.iter().all(|(_, verified)| verified.problems.is_empty())
             && self.snapshots.iter().all(|(_, restorable)| *restorable == Restorable::Whole)
     }
@@ -136,7 +139,7 @@ fn verify_listed(
     for (number, &stored) in snapshots.archives().iter().enumerate() {
         let (to, since) = (stored.name.to, stored.name.since);
         let mut before = None;
-        let mut verified = match store::open_archive(store, &stored.name) {
+        let mut verified = match store::open_archive_as_it_is(store, &stored.name) {
             Ok(archive) => {
                 let is_last = since.is_some_and(|since| last_use.get(&since) == Some(&number));
                 let base = since.and_then(|since| reached.start(since, archive.base(), is_last));
@@ -194,6 +197,7 @@ fn verify_listed(
             .filter(|snapshot| !snapshots.all().any(|it| it == **snapshot));
         found.missing.extend(missing);
     }
+    found.parity = heal::examine(store, None)?;
     Ok(found)
 }
 
@@ -229,7 +233,7 @@ fn restorable(state: Option<&State>) -> Restorable {
 /// Reads every byte of the index of a snapshot, which has to be of the tree that archives lead to there.
 /// Gives its id.
 fn index_id(store: &dyn Store, snapshot: SnapshotId, expected: Option<TreeId>) -> Result<TreeId> {
-    let index = store::open_index(store, snapshot)?;
+    let index = store::open_index_as_it_is(store, snapshot)?;
     index.check_signatures()?;
     match expected {
         Some(expected) if expected != index.tree_id() => {

@@ -1,0 +1,241 @@
+//! [`protect`](Repository::protect): parity beside each archive and index of a store, and one over all archives of a chain. Knows
+//! what is protected when; the bytes are the crate `parity`'s.
+
+use archive::ReadAt;
+use parity::{File, Parity, Redundancy};
+
+use crate::Repository;
+use crate::error::{Error, Result};
+use crate::store::{self, ArchiveName, Name, NewFile, Snapshots, Store, Stored, failed, marker};
+
+/// The setting of a store: how many percent of each file its parity makes again.
+const SETTING: &str = "parity";
+/// The share where nobody says one.
+const DEFAULT_PERCENT: u32 = 5;
+
+/// What protecting a store did.
+#[derive(Debug, Default)]
+#[non_exhaustive]
+pub struct ProtectReport {
+    /// How many percent of each file its parity makes again; `None` when one parity was made over all archives.
+    pub percent: Option<u32>,
+    /// Each parity that was made.
+    pub made: Vec<Kept>,
+    /// How many files had such a parity before.
+    pub kept: usize,
+    /// What is damaged, and has no new parity: that would be of damaged bytes.
+    pub damaged: Vec<(Name, Error)>,
+}
+
+/// A parity that was made.
+#[derive(Debug, Clone, Copy)]
+pub struct Kept {
+    /// Its name.
+    pub name: Name,
+    /// How many bytes it protects.
+    pub bytes: u64,
+    /// How many bytes it has.
+    pub parity_bytes: u64,
+}
+
+impl<S: Store> Repository<S> {
+    /// Has each archive and index have a parity that makes `percent` of it again, from now on: the store remembers the share.
+    /// `None` is the share that it remembers, or 5. What is damaged is not protected.
+    ///
+    /// # Errors
+    /// [`Error::Busy`], [`Error::Store`], [`Error::Parity`].
+    pub fn protect(&self, percent: Option<u32>) -> Result<ProtectReport> {
+        let _lock = store::lock(self.store())?;
+        let percent = match percent {
+            Some(percent) => remember(self.store(), percent)?,
+            None => match remembered(self.store())? {
+                Some(percent) => percent,
+                None => remember(self.store(), DEFAULT_PERCENT)?,
+            },
+        };
+        let mut files = store::list(self.store())?;
+        let mut report = ProtectReport { percent: Some(percent), ..ProtectReport::default() };
+        protect_all(self.store(), &mut files, percent, None, &mut report)?;
+        Ok(report)
+    }
+
+    /// Makes one parity over the archives that lead to the newest snapshot, as large as the largest of them: any one of them
+    /// can be lost as a whole. It takes the place of an earlier one. An archive that is damaged is an error.
+    ///
+    /// # Errors
+    /// [`Error::Empty`], [`Error::NoChain`], [`Error::Archived`], [`Error::Busy`], [`Error::Store`], [`Error::Parity`].
+    pub fn protect_across(&self) -> Result<ProtectReport> {
+        let _lock = store::lock(self.store())?;
+        let files = store::list(self.store())?;
+        let made = across(self.store(), &files)?;
+        Ok(ProtectReport { made: vec![made], ..ProtectReport::default() })
+    }
+}
+
+/// The share that `store` remembers.
+fn remembered(store: &dyn Store) -> Result<Option<u32>> {
+    let Some(value) = marker::setting(store, SETTING)? else { return Ok(None) };
+    match value.parse().ok().filter(|percent| Redundancy::percent(*percent).is_ok()) {
+        Some(percent) => Ok(Some(percent)),
+        None => Err(Error::Marker {
+            detail: format!("it says `{SETTING} = {value}`, and a share is from 1 to 100 percent"),
+        }),
+    }
+}
+
+/// Has `store` remember a share.
+fn remember(store: &dyn Store, percent: u32) -> Result<u32> {
+    let checked = Redundancy::percent(percent);
+    checked.map_err(|source| Error::Parity {
+        operation: "protect",
+        name: "the store".to_owned(),
+        source,
+    })?;
+    if remembered(store).ok().flatten() != Some(percent) {
+        marker::set(store, SETTING, &percent.to_string())?;
+    }
+    Ok(percent)
+}
+
+/// Protects what a backup made, and what has no parity, if the store is to have that. Gives how many bytes the parity of the
+/// archive `new` and of the index has.
+pub(crate) fn after_backup(
+    store: &dyn Store,
+    files: &mut Vec<Stored>,
+    percent: Option<u32>,
+    new: Option<ArchiveName>,
+) -> Result<u64> {
+    let percent = match percent {
+        Some(percent) => Some(remember(store, percent)?),
+        None => remembered(store)?,
+    };
+    let Some(percent) = percent else { return Ok(0) };
+    let mut report = ProtectReport::default();
+    protect_all(store, files, percent, new, &mut report)?;
+    let ours = report.made.iter().filter(|made| match made.name {
+        Name::ArchiveParity(name) => Some(name) == new,
+        _ => true,
+    });
+    Ok(ours.map(|made| made.parity_bytes).sum())
+}
+
+/// Protects what has no parity after a prune, if the store has parity; makes the one over all archives anew if there `was`
+/// one.
+pub(crate) fn after_prune(store: &dyn Store, was_across: bool) -> Result<()> {
+    let mut files = store::list(store)?;
+    if let Some(percent) = remembered(store)? {
+        protect_all(store, &mut files, percent, None, &mut ProtectReport::default())?;
+    }
+    if was_across {
+        across(store, &files)?;
+    }
+    Ok(())
+}
+
+/// Has each archive and index in `files` have a parity of this share. The archive `new` was just written: it is not checked.
+fn protect_all(
+    store: &dyn Store,
+    files: &mut Vec<Stored>,
+    percent: u32,
+    new: Option<ArchiveName>,
+    report: &mut ProtectReport,
+) -> Result<()> {
+    let share = Redundancy::percent(percent);
+    let share = share.map_err(of_parity("protect", "the store"))?;
+    let mut made = Vec::new();
+    for file in files.iter() {
+        let Some(name) = Name::parse(&file.name) else { continue };
+        let Some(parity) = name.parity() else { continue };
+        let is_there = files.iter().any(|other| other.name == parity.to_string());
+        if is_there && is_made_so(store, parity, file.size, share) {
+            report.kept += 1;
+            continue;
+        }
+        let source = store.open(&file.name).map_err(|error| failed("open", &file.name, error))?;
+        if new.map(Name::Archive) != Some(name)
+            && let Err(error) = check(store, name)
+        {
+            report.damaged.push((name, error));
+            continue;
+        }
+        let kept = put(store, parity, is_there, &[File::alone(&source)], share)?;
+        report.made.push(kept);
+        made.push(Stored { name: parity.to_string(), size: kept.parity_bytes });
+    }
+    files.retain(|file| made.iter().all(|made| made.name != file.name));
+    files.append(&mut made);
+    Ok(())
+}
+
+/// Whether there is a parity that was made so. It is not compared with its file.
+fn is_made_so(store: &dyn Store, parity: Name, len: u64, share: Redundancy) -> bool {
+    let opened = store.open(&parity.to_string()).map(Parity::open);
+    matches!(opened, Ok(Ok(parity)) if parity.is_made_so(&[len], share))
+}
+
+/// That a file is as it was written.
+fn check(store: &dyn Store, name: Name) -> Result<()> {
+    match name {
+        Name::Archive(name) => Ok(store::open_archive_as_it_is(store, &name)?.check_stored()?),
+        Name::Index(snapshot) => {
+            Ok(store::open_index_as_it_is(store, snapshot)?.check_signatures()?)
+        }
+        _ => Ok(()),
+    }
+}
+
+/// Makes the parity `name` of `files`.
+pub(crate) fn put(
+    store: &dyn Store,
+    name: Name,
+    replaces: bool,
+    files: &[File<'_>],
+    redundancy: Redundancy,
+) -> Result<Kept> {
+    let mut out = match replaces {
+        true => NewFile::replace(store, name)?,
+        false => NewFile::begin(store, name)?,
+    };
+    let made = parity::protect(files, redundancy, &mut out);
+    let made = made.map_err(of_parity("make", &name.to_string()))?;
+    out.commit()?;
+    Ok(Kept { name, bytes: made.bytes, parity_bytes: made.parity_bytes })
+}
+
+/// Makes one parity over the archives that lead to the newest snapshot in `files`, and deletes those that were there.
+fn across(store: &dyn Store, files: &[Stored]) -> Result<Kept> {
+    let snapshots = Snapshots::of(files);
+    let newest = snapshots.latest().ok_or(Error::Empty)?;
+    let chain = snapshots.chain_to(newest).ok_or(Error::NoChain { snapshot: newest })?;
+    let mut sources: Vec<(String, Box<dyn ReadAt>)> = Vec::new();
+    for archive in &chain {
+        let name = archive.name.to_string();
+        check(store, Name::Archive(archive.name))?;
+        let source = store.open(&name).map_err(|source| failed("open", &name, source))?;
+        sources.push((name, source));
+    }
+    let members: Vec<File<'_>> =
+        sources.iter().map(|(name, source)| File { name, source }).collect();
+    let name = Name::Across(newest);
+    let older = across_in(files);
+    let kept = put(store, name, older.contains(&name), &members, Redundancy::LargestFile)?;
+    for older in older.into_iter().filter(|older| *older != name) {
+        store::delete(store, older)?;
+    }
+    Ok(kept)
+}
+
+/// The parities over several archives in `files`.
+pub(crate) fn across_in(files: &[Stored]) -> Vec<Name> {
+    let names = files.iter().filter_map(|file| Name::parse(&file.name));
+    names.filter(|name| matches!(name, Name::Across(_))).collect()
+}
+
+/// Says of a failure of parity which file it is of.
+pub(crate) fn of_parity(
+    operation: &'static str,
+    name: &str,
+) -> impl FnOnce(parity::Error) -> Error {
+    let name = name.to_owned();
+    move |source| Error::Parity { operation, name, source }
+}

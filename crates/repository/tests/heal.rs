@@ -1,0 +1,231 @@
+//! A store with parity mends itself: in memory while it is read, and for good by `heal`.
+#![allow(clippy::unwrap_used, clippy::panic, reason = "a test")]
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex};
+
+use dirindex::Dir;
+use repository::store::Keep;
+use repository::{
+    BackupOptions, DirStore, ParityFound, PruneOptions, Repository, RestoreOptions, SnapshotId,
+};
+use testing::{Snapshot, fast_tempdir, snapshot};
+
+/// A tree of several snapshots in a store, and what it was at each.
+struct World {
+    temp: tempfile::TempDir,
+    repository: Repository<DirStore>,
+    history: Vec<(SnapshotId, Snapshot)>,
+}
+
+impl World {
+    fn new(parity: Option<u32>) -> World {
+        let temp = fast_tempdir();
+        let tree = temp.path().join("tree");
+        fs::create_dir(&tree).unwrap();
+        let repository = Repository::create(temp.path().join("store")).unwrap();
+        let mut world = World { temp, repository, history: Vec::new() };
+        for night in 0..3_u8 {
+            let mut bytes = vec![0; 90_000];
+            fastrand::Rng::with_seed(night.into()).fill(&mut bytes);
+            fs::write(tree.join(format!("file {night}")), bytes).unwrap();
+            world.back_up(parity.filter(|_| night == 0));
+        }
+        world
+    }
+
+    fn back_up(&mut self, parity: Option<u32>) {
+        let tree = self.temp.path().join("tree");
+        let options = BackupOptions { parity, ..BackupOptions::default() };
+        let done = self.repository.backup(&Dir::new(&tree).unwrap(), &options).unwrap();
+        self.history.push((done.snapshot, snapshot(&tree)));
+    }
+
+    fn store(&self) -> PathBuf {
+        self.temp.path().join("store")
+    }
+
+    /// The names in the store that end so.
+    fn names(&self, end: &str) -> Vec<String> {
+        let names = fs::read_dir(self.store()).unwrap();
+        let names = names.map(|entry| entry.unwrap().file_name().into_string().unwrap());
+        let mut names: Vec<String> = names.filter(|name| name.ends_with(end)).collect();
+        names.sort();
+        names
+    }
+
+    /// That every snapshot comes back.
+    fn check(&self) {
+        for (id, tree) in &self.history {
+            let dest = fast_tempdir();
+            let report =
+                self.repository.restore(*id, dest.path(), &RestoreOptions::default()).unwrap();
+            assert!(report.skipped.is_empty());
+            assert!(snapshot(dest.path()) == *tree, "{id}");
+        }
+    }
+}
+
+fn damage(path: &Path, from: usize, len: usize) {
+    let mut bytes = fs::read(path).unwrap();
+    bytes[from..from + len].iter_mut().for_each(|byte| *byte ^= 0x55);
+    fs::write(path, bytes).unwrap();
+}
+
+/// Promise: each archive and the index of a store with parity has one; the store remembers; a backup keeps it so.
+#[test]
+fn a_store_remembers_its_parity() {
+    let world = World::new(Some(7));
+    assert_eq!(world.names(".tgz.parity").len(), 3);
+    assert_eq!(world.names(".index.parity").len(), 1);
+    let marker = fs::read_to_string(world.store().join("store.toml")).unwrap();
+    assert!(marker.contains("format = 1\n") && marker.ends_with("parity = 7\n"), "{marker}");
+    let found = world.repository.verify(None).unwrap();
+    assert!(found.is_sound() && found.parity.parities == 4 && found.parity.found.is_empty());
+    assert!(World::new(None).names(".parity").is_empty());
+}
+
+/// Promise: what is damaged within the share is restored, with a word; nothing is written. `heal` mends it byte for byte.
+#[test]
+fn damage_is_healed_in_memory_and_for_good() {
+    let mut world = World::new(Some(10));
+    let told = Arc::new(Mutex::new(Vec::new()));
+    let witness = Arc::clone(&told);
+    world.repository =
+        world.repository.witnessed_by(move |name, _| witness.lock().unwrap().push(name.to_owned()));
+    let archives = world.names(".tgz");
+    let whole: Vec<Vec<u8>> =
+        archives.iter().map(|name| fs::read(world.store().join(name)).unwrap()).collect();
+    // A content, the table at the end, and a lost end.
+    damage(&world.store().join(&archives[0]), 40_000, 4_000);
+    let last = whole[1].len() - 20;
+    damage(&world.store().join(&archives[1]), last, 10);
+    fs::write(world.store().join(&archives[2]), &whole[2][..whole[2].len() - 3_000]).unwrap();
+    let index = world.store().join(&world.names(".index")[0]);
+    let indexed = fs::read(&index).unwrap();
+    damage(&index, 100, 50);
+
+    world.check();
+    world.back_up(None);
+    let mut named = std::mem::take(&mut *told.lock().unwrap());
+    named.sort();
+    named.dedup();
+    assert_eq!(named[..3], archives[..], "each is said");
+    assert_eq!(named.len(), 4, "and the index");
+    assert_ne!(fs::read(world.store().join(&archives[0])).unwrap(), whole[0], "nothing is written");
+
+    let found = world.repository.verify(None).unwrap();
+    assert!(!found.is_sound() && found.archives.iter().any(|(_, it)| !it.problems.is_empty()));
+    assert!(
+        found
+            .parity
+            .found
+            .iter()
+            .any(|(_, found)| matches!(found, ParityFound::Damaged { mended: false, .. }))
+    );
+    let healed = world.repository.heal().unwrap();
+    assert!(healed.is_sound() && healed.found.len() >= 3, "{healed:?}");
+    for (name, whole) in archives.iter().zip(&whole) {
+        assert!(fs::read(world.store().join(name)).unwrap() == *whole, "{name}");
+    }
+    if index.exists() {
+        assert!(fs::read(&index).unwrap() == indexed);
+    }
+    assert!(world.repository.verify(None).unwrap().is_sound());
+    world.check();
+}
+
+/// Promise: beyond the share there is an error, and nothing is written. A damaged parity is made anew, one without its file is
+/// said and does no harm.
+#[test]
+fn what_cannot_be_mended_stays_as_it_is() {
+    let world = World::new(Some(5));
+    let archives = world.names(".tgz");
+    let first = world.store().join(&archives[0]);
+    damage(&first, 10_000, 30_000);
+    let damaged = fs::read(&first).unwrap();
+    let parity = world.store().join(format!("{}.parity", archives[1]));
+    let whole = fs::read(&parity).unwrap();
+    damage(&parity, 0, 3_000);
+    let stray = world.store().join("20200101T000000Z-full.tgz.parity");
+    fs::copy(world.store().join(format!("{}.parity", archives[2])), &stray).unwrap();
+    let healed = world.repository.heal().unwrap();
+    assert!(!healed.is_sound());
+    let kinds: Vec<&ParityFound> = healed.found.iter().map(|(_, found)| found).collect();
+    assert!(
+        matches!(
+            kinds[..],
+            [
+                ParityFound::Alone,
+                ParityFound::Beyond(_),
+                ParityFound::ParityDamaged { mended: true }
+            ]
+        ),
+        "{kinds:?}"
+    );
+    assert!(fs::read(&first).unwrap() == damaged && fs::read(&parity).unwrap() == whole);
+    assert!(stray.exists());
+    let names = fs::read_dir(world.store()).unwrap().count();
+    assert!(
+        world
+            .repository
+            .restore(world.history[0].0, fast_tempdir().path(), &RestoreOptions::default())
+            .is_err()
+    );
+    assert_eq!(fs::read_dir(world.store()).unwrap().count(), names);
+}
+
+/// Promise: pruning takes the parity of an archive with it, and gives the new archive one.
+#[test]
+fn prune_keeps_parity_true() {
+    let mut world = World::new(Some(5));
+    world.repository.protect_across().unwrap();
+    let keep = Keep { last: 1, ..Keep::default() };
+    world.repository.prune(&PruneOptions { keep, ..PruneOptions::default() }).unwrap();
+    world.history.drain(..2);
+    let archives = world.names(".tgz");
+    assert_eq!(archives.len(), 1);
+    assert_eq!(world.names(".tgz.parity"), [format!("{}.parity", archives[0])]);
+    assert_eq!(world.names("-across.parity").len(), 1);
+    assert!(world.repository.verify(None).unwrap().is_sound());
+    world.check();
+}
+
+/// Promise: by one parity over the archives of a chain, any one of them that is lost comes back byte for byte.
+#[test]
+fn a_lost_archive_is_made_again() {
+    let world = World::new(None);
+    let report = world.repository.protect_across().unwrap();
+    assert_eq!(report.made.len(), 1);
+    for name in world.names(".tgz") {
+        let path = world.store().join(name);
+        let whole = fs::read(&path).unwrap();
+        fs::remove_file(&path).unwrap();
+        assert!(!world.repository.verify(None).unwrap().is_sound());
+        let healed = world.repository.heal().unwrap();
+        assert!(
+            matches!(healed.found[..], [(_, ParityFound::Lost { mended: true })]),
+            "{healed:?}"
+        );
+        assert!(fs::read(&path).unwrap() == whole);
+    }
+    world.check();
+}
+
+/// Promise: `protect` makes parity of a store that had none, changes the share, and never vouches for damaged bytes.
+#[test]
+fn what_is_damaged_is_not_protected() {
+    let world = World::new(None);
+    let archives = world.names(".tgz");
+    damage(&world.store().join(&archives[1]), 30_000, 1);
+    let report = world.repository.protect(None).unwrap();
+    assert_eq!((report.percent, report.made.len(), report.damaged.len()), (Some(5), 3, 1));
+    assert!(!world.store().join(format!("{}.parity", archives[1])).exists());
+    damage(&world.store().join(&archives[1]), 30_000, 1);
+    let report = world.repository.protect(None).unwrap();
+    assert_eq!((report.made.len(), report.kept), (1, 3));
+    let report = world.repository.protect(Some(20)).unwrap();
+    assert_eq!((report.made.len(), report.kept), (3, 1), "20% of one shard are as 5%");
+    assert!(world.repository.verify(None).unwrap().is_sound());
+}
