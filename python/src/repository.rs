@@ -108,6 +108,8 @@ impl Repository {
                 origin: Some(Origin::of(&dir.0, how.name.as_deref())?),
                 tags: how.tags,
                 time: None,
+                // As the store remembers.
+                parity: None,
                 archive: ArchiveOptions {
                     format: how.zstd.map(|zstd| if zstd { Format::Zstd } else { Format::Gzip }),
                     level: how.level,

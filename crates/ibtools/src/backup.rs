@@ -38,6 +38,7 @@ pub(crate) fn run(args: &BackupArgs, console: &mut Console) -> Result<Answer> {
             origin: Some(sources.origin.clone()),
             tags: args.tag.clone(),
             time: None,
+            parity: args.parity,
             scan: ScanOptions { progress: progress.clone(), ..scan::options(&args.scan) },
             archive: ArchiveOptions {
                 format: args.zstd.then_some(Format::Zstd),
@@ -68,7 +69,7 @@ fn open(args: &BackupArgs) -> Result<Repository<DirStore>> {
         Err(Error::NoStore { .. }) if args.init => Repository::create(path),
         opened => opened,
     };
-    store.map_err(|error| match error {
+    store.map(crate::protect::witnessed).map_err(|error| match error {
         Error::NoStore { found: Contents::Other(_), .. } => anyhow!(
             "{error}. A backup reads the first directory and writes to the second: are they swapped? Else name \
              another directory for the store"
@@ -152,12 +153,17 @@ fn say(args: &BackupArgs, report: &BackupReport, console: &mut Console) -> Resul
         ("archive", name.clone().into()),
         ("archive_bytes", made.archive_bytes.into()),
         ("index_bytes", made.index_bytes.into()),
+        ("parity_bytes", made.parity_bytes.into()),
         ("full", made.archive.since.is_none().into()),
         ("base", made.diff.base().to_string().into()),
         ("totals", totals.json()),
     ]));
     console.document(document)?;
     let [archive, index] = [made.archive_bytes, made.index_bytes].map(HumanBytes);
-    console.line(format_args!("{name} ({archive}, index {index}): {totals}{remarks}"))?;
+    let parity = match made.parity_bytes {
+        0 => String::new(),
+        bytes => format!(", parity {}", HumanBytes(bytes)),
+    };
+    console.line(format_args!("{name} ({archive}, index {index}{parity}): {totals}{remarks}"))?;
     console.line(total)
 }

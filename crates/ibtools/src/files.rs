@@ -192,7 +192,7 @@ impl<'a> Input<'a> {
         let name = if is_dash(self.path) { Path::new(STDIN) } else { self.path };
         match self.kept {
             Some(kept) => Archive::from_file(kept, name),
-            None => Archive::open(name),
+            None => crate::protect::open_archive(name),
         }
     }
 

@@ -26,6 +26,7 @@ mod output;
 mod paths;
 mod pattern;
 mod progress;
+mod protect;
 mod prune;
 mod restore;
 mod rsync;
@@ -104,6 +105,7 @@ fn verb(args: &Args, hooks: &Hooks) -> Result<Answer> {
         Verb::Restore(args) => restore::run(args, &mut console),
         Verb::Squash(args) => squash::run(args, &mut console),
         Verb::Verify(args) => verify::run(args, &mut console),
+        Verb::Protect(args) => protect::run(args, &mut console),
         Verb::Prune(args) => prune::run(args, &mut console),
         Verb::Forget(args) => prune::forget(args, &mut console),
         Verb::Show(args) => show::run(args, &mut console),

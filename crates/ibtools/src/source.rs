@@ -15,6 +15,7 @@ use serde_json::Value;
 use crate::console::{Console, in_words, shown};
 use crate::files::{self, check_local};
 use crate::json::{Object, put_file};
+use crate::protect::witnessed;
 
 /// Archives of which the first is a full backup, as far as the command line says.
 pub(crate) struct Source {
@@ -32,13 +33,13 @@ enum Kind {
 /// The store in a directory, to be changed.
 pub(crate) fn open_dir(path: &Path) -> Result<Repository<DirStore>> {
     check_local(path)?;
-    Repository::open(path).map_err(|error| no_store(error, path))
+    Repository::open(path).map(witnessed).map_err(|error| no_store(error, path))
 }
 
 /// The store in a directory, or archives of one.
 pub(crate) fn open_to_read(path: &Path) -> Result<Repository<DirStore>> {
     check_local(path)?;
-    Repository::open_to_read(path).map_err(|error| no_store(error, path))
+    Repository::open_to_read(path).map(witnessed).map_err(|error| no_store(error, path))
 }
 
 /// Why `path` is no store, or cannot be made one, and what to do.

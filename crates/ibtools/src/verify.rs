@@ -20,6 +20,7 @@ use crate::args::VerifyArgs;
 use crate::console::{Console, in_words, number_of, shown};
 use crate::files::{Input, Kind};
 use crate::json::{Object, object, put_bytes, put_file, put_path};
+use crate::protect;
 use crate::source::open_store;
 
 /// How many lost paths a line of text names; JSON has them all.
@@ -27,13 +28,24 @@ const NAMED: usize = 8;
 
 /// `ibtools verify`
 pub(crate) fn run(args: &VerifyArgs, console: &mut Console) -> Result<Answer> {
+    let healed = if args.heal { protect::heal(&args.sources, console)? } else { Vec::new() };
     let (mut document, sound) = match args.sources.as_slice() {
         [path] if path.is_dir() => store(path, console)?,
         _ if args.against.is_some() => {
             bail!("--against compares a directory with a store, and none is given")
         }
-        paths => files(paths, console)?,
+        paths => {
+            // What is healed need be none of ours.
+            let is_ours =
+                |path: &&PathBuf| !args.heal || Input::open(path).is_ok_and(|it| it.kind().is_ok());
+            let ours: Vec<PathBuf> = paths.iter().filter(is_ours).cloned().collect();
+            files(&ours, console)?
+        }
     };
+    let sound = sound && healed.iter().all(|healed| healed.is_sound);
+    if args.heal {
+        document.insert("healed".into(), protect::json(&healed));
+    }
     let mut answer = if sound { Answer::Yes } else { Answer::No };
     if let ([store], Some(dir)) = (args.sources.as_slice(), &args.against) {
         let (compared, same) = against::run(store, dir, args.repair, console)?;
@@ -62,6 +74,9 @@ fn store(path: &Path, console: &mut Console) -> Result<(Object, bool)> {
     for (snapshot, error) in indexes {
         let error = in_words(error);
         console.line(format_args!("{snapshot}.index: {error}; the next backup makes it again"))?;
+    }
+    for (name, found) in &found.parity.found {
+        console.line(format_args!("{name}: {}", protect::words(found)))?;
     }
     for snapshot in missing {
         console.line(format_args!(
@@ -104,6 +119,8 @@ fn store(path: &Path, console: &mut Console) -> Result<(Object, bool)> {
         ("snapshots", snapshots.collect()),
         ("indexes", indexes.collect()),
         ("missing", missing.collect()),
+        ("parities", found.parity.parities.into()),
+        ("parity", protect::found_json(&found.parity.found)),
     ]);
     put_file(&mut document, "store", path);
     Ok((document, found.is_sound()))

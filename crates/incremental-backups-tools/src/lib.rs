@@ -116,6 +116,7 @@ pub use archive;
 pub use container;
 pub use diffindex;
 pub use dirindex;
+pub use parity;
 pub use repository;
 pub use rsync_core;
 
@@ -126,9 +127,10 @@ pub use ::apply::{
 };
 pub use repository::{
     BackupOptions, BackupReport, Came, DirStore, Error, History, Keep, Known, Made, Origin,
-    PruneOptions, PruneReport, Repaired, Repository, Restorable, RestoreOptions, RestoreReport,
-    Result, Skipped, SnapshotId, SnapshotInfo, Snapshots, Squashed, Store, Trees, Unusable,
-    Verified, VerifiedStore, Version, Went, pack, plan_restore, restore, store, verify_archives,
+    ParityFound, ParityReport, ProtectReport, PruneOptions, PruneReport, Repaired, Repository,
+    Restorable, RestoreOptions, RestoreReport, Result, Skipped, SnapshotId, SnapshotInfo,
+    Snapshots, Squashed, Store, Trees, Unusable, Verified, VerifiedStore, Version, Went, pack,
+    plan_restore, restore, store, verify_archives,
 };
 
 pub use archive::{Archive, ArchiveOptions, DiffData, DiffStream, Format, Snapshot, SnapshotTree};

@@ -140,6 +140,16 @@ const EXAMPLES: &[(&str, [(&str, &str); 2])] = &[
         ],
     ),
     (
+        "protect",
+        [
+            (
+                "Parity for a store, now and after each backup: a tenth of each file may be damaged",
+                "ibtools protect /mnt/disk/photos --parity 10%",
+            ),
+            ("Parity beside any file", "ibtools protect disk.img"),
+        ],
+    ),
+    (
         "prune",
         [
             (
@@ -279,6 +289,8 @@ const OTHER_NAMES: &[(&[&str], &str, &str)] = &[
         "verify",
         "finds what is damaged; the next `backup` makes a lost index again",
     ),
+    (&["par2", "parity"], "protect", "puts parity beside files, by which damage is mended"),
+    (&["mend", "heal"], "verify", "mends what is damaged by its parity, with --heal"),
     (&["delete", "remove", "rm"], "forget", "removes one snapshot"),
     (
         &["forget", "delete", "remove", "rm", "expire", "gc", "cleanup"],

@@ -116,6 +116,8 @@ pub(crate) enum Verb {
     Mount(MountArgs),
     /// Check every byte of a store, of archives or of indexes, without restoring anything
     Verify(VerifyArgs),
+    /// Put parity beside archives, indexes or any files, by which damage is mended
+    Protect(ProtectArgs),
     /// Remove snapshots from a store by rule, squashing what the others depend on
     Prune(PruneArgs),
     /// Remove single snapshots from a store, squashing what the others depend on

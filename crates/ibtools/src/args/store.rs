@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use super::tree::{How, Scan};
 use incremental_backups_tools::store::Within;
 
-use super::values::{count, name, ratio, tag};
+use super::values::{count, name, percent, ratio, tag};
 
 #[derive(Debug, clap::Args)]
 pub(crate) struct InitArgs {
@@ -54,6 +54,9 @@ pub(crate) struct BackupArgs {
     /// one, or one that could not be read
     #[arg(long)]
     pub(crate) strict: bool,
+    /// Have N percent of each archive and index be made again when it is damaged: parity beside it. The store remembers it
+    #[arg(long, value_name = "N", value_parser = percent)]
+    pub(crate) parity: Option<u32>,
     /// Back up even if over nine in ten entries of the last backup are gone, as when a disk is not mounted
     #[arg(long)]
     pub(crate) allow_emptied: bool,
@@ -102,6 +105,22 @@ pub(crate) struct VerifyArgs {
     /// Take back from the store what is corrupt in the directory
     #[arg(long, requires = "against")]
     pub(crate) repair: bool,
+    /// First mend what is damaged by its parity, if it has one (see `protect`)
+    #[arg(long)]
+    pub(crate) heal: bool,
+}
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct ProtectArgs {
+    /// A store, or files of any kind
+    #[arg(required = true, value_name = "STORE|FILE")]
+    pub(crate) sources: Vec<PathBuf>,
+    /// How many percent of each file can be made again [default: what the store remembers, or 5]
+    #[arg(long, value_name = "N", value_parser = percent, conflicts_with = "across")]
+    pub(crate) parity: Option<u32>,
+    /// Of a store: one parity over the archives of the newest snapshot, so that any one of them can be lost
+    #[arg(long)]
+    pub(crate) across: bool,
 }
 
 #[derive(Debug, clap::Args)]

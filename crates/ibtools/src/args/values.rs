@@ -36,6 +36,14 @@ pub(super) fn count(text: &str) -> Result<usize, String> {
     text.parse().map_err(|_| "a whole number is wanted, 0 or more".to_owned())
 }
 
+/// `5` or `5%`
+pub(super) fn percent(text: &str) -> Result<u32, String> {
+    let number = text.strip_suffix('%').unwrap_or(text).parse().ok();
+    number
+        .filter(|percent| (1..=100).contains(percent))
+        .ok_or_else(|| "a share is from 1 to 100 percent".into())
+}
+
 /// A number over 0.
 pub(super) fn ratio(text: &str) -> Result<f64, String> {
     let ratio: Option<f64> = text.parse().ok();
