@@ -333,7 +333,8 @@ impl<'a> Tree<'a> {
 /// Why `file`, which `path` was, cannot be read. Whether it is a file at all is asked only now: most are
 /// small, and each call of the system counts. What anything else gives is not what was indexed.
 pub(crate) fn unread(dir: &Dir, path: &RelPath, file: &File, error: io::Error) -> Error {
-    let is_file = file.metadata().is_ok_and(|metadata| metadata.is_file());
+    // Where that cannot be known, it is taken for a file that cannot be read.
+    let is_file = file.metadata().map_or(true, |metadata| metadata.is_file());
     match error.kind() {
         ErrorKind::UnexpectedEof => Error::Changed { path: path.clone() },
         _ if !is_file => Error::Changed { path: path.clone() },
@@ -342,7 +343,12 @@ pub(crate) fn unread(dir: &Dir, path: &RelPath, file: &File, error: io::Error) -
 }
 
 /// A failure with one file, unless it would be one with any.
-fn failed(dir: &Dir, operation: &'static str, path: &RelPath, source: io::Error) -> Error {
+pub(crate) fn failed(
+    dir: &Dir,
+    operation: &'static str,
+    path: &RelPath,
+    source: io::Error,
+) -> Error {
     match Errno::from_io_error(&source) {
         Some(Errno::MFILE | Errno::NFILE | Errno::NOMEM) => {
             Error::io(operation, dir.path().join(path.as_path()), source)

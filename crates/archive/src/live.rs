@@ -14,7 +14,7 @@ use dirindex::{
 };
 use rsync_core::{Digest, FileBytes, Signature, SignatureOptions};
 
-use crate::create::{PIECE_LEN, Tree, unread};
+use crate::create::{PIECE_LEN, Tree, failed, unread};
 use crate::slot::Slot;
 use crate::writer::{self, Contents, RUN_LEN};
 use crate::{Archive, ArchiveOptions, DiffData, Error, Format, open};
@@ -199,7 +199,9 @@ impl Live<'_> {
             }
         }
         let Some(file) = tree.find(path)? else { return self.amend(path, None) };
-        let Ok(state) = FileState::of(&file) else { return self.amend(path, None) };
+        let state = FileState::of(&file);
+        let state = state.map_err(|error| failed(tree.dir, "look at", path, error))?;
+        let Some(state) = state else { return self.amend(path, None) };
         if len <= RUN_LEN && state.len() > MAX_GROWN {
             return Err(Error::Changed { path: path.clone() });
         }
@@ -219,7 +221,7 @@ impl Live<'_> {
             },
             None => self.long(tree, path, (&file, state.len()), out)?,
         };
-        let held_still = FileState::of(&file).is_ok_and(|now| now == state);
+        let held_still = FileState::of(&file).is_ok_and(|now| now == Some(state));
         self.amend(path, Some(StoredFile { len, digest, signature, state, held_still }))
     }
 

@@ -2,7 +2,7 @@
 //! a tree is changed.
 
 use std::path::Path;
-use std::sync::OnceLock;
+use std::sync::{Arc, OnceLock};
 
 use diffindex::{Content, DiffIndex, Merge, New};
 use dirindex::{DirIndex, EntryRef, Node, Record, RelPath, TreeId};
@@ -180,10 +180,25 @@ impl Snapshot {
     /// # Errors
     /// [`Error::Diff`].
     pub fn diff_from(&self, current: &DirIndex) -> Result<DiffData, Error> {
+        self.diff_beside(current, &[])
+    }
+
+    /// [`diff_from`](Snapshot::diff_from), where the directories `kept` stay as `current` has them, though they are not in
+    /// this tree: for those with something in them that the diff must not touch.
+    ///
+    /// # Errors
+    /// [`Error::Diff`], also where `kept` cannot stand beside this tree.
+    pub fn diff_beside(&self, current: &DirIndex, kept: &[Arc<Record>]) -> Result<DiffData, Error> {
         if current.records().is_empty() {
             return DiffData::of_merge(&self.merge, self.archives.clone().into());
         }
-        let diff = DiffIndex::between(current, self.tree()?);
+        let tree = self.tree()?;
+        let diff = if kept.is_empty() {
+            DiffIndex::between(current, tree)
+        } else {
+            let both = DirIndex::from_records(tree.records().iter().chain(kept).cloned());
+            DiffIndex::between(current, &both.map_err(|source| self.unusable(source.into()))?)
+        };
         let (mut changes, mut contents) = (diff.changes().to_vec(), Vec::new());
         for (number, change) in changes.iter_mut().enumerate() {
             // There is nothing to make a delta of: the contents here are whole.

@@ -7,10 +7,10 @@ use std::io;
 use std::sync::Arc;
 
 use rsync_core::{Digest, Signature};
-use rustix::fs::Stat;
+use rustix::fs::{FileType, Stat, fstat};
 
 use crate::assemble::{index_of, keep};
-use crate::read::{same_state, settled, stat_of_file};
+use crate::read::{same_state, settled};
 use crate::scan::{meta, now};
 use crate::stored::Pool;
 use crate::unchanged::fingerprint;
@@ -32,13 +32,15 @@ impl PartialEq for FileState {
 }
 
 impl FileState {
-    /// The state of `file` now.
+    /// The state of `file` now; `None` when it is no regular file.
     ///
     /// # Errors
-    /// Those of `fstat`, and when it is no regular file.
-    pub fn of(file: &File) -> io::Result<FileState> {
+    /// Those of `fstat`.
+    pub fn of(file: &File) -> io::Result<Option<FileState>> {
         let at = now();
-        Ok(FileState { stat: stat_of_file(file)?, at })
+        let stat = fstat(file)?;
+        let is_file = FileType::from_raw_mode(stat.st_mode) == FileType::RegularFile;
+        Ok(is_file.then_some(FileState { stat, at }))
     }
 
     /// The file's length.

@@ -42,6 +42,20 @@ fn what_has_nothing_to_do_with_a_restore_does_not_stop_it() {
     place.ibtools("restore store dest --delete").good();
     assert!(!place.path("dest/own").exists() && place.path("dest/socket").exists());
 
+    // Of a directory that the snapshot does not have, only what is spared stays, and the directory around it.
+    for number in 0..20 {
+        place.write(&format!("dest/extra/deep/{number}"), number.to_string());
+    }
+    place.write("dest/extra/file", "goes");
+    place.write("dest/extra/.exclude", "kept");
+    place.write("dest/extra/kept", "by a rule");
+    UnixListener::bind(place.path("dest/extra/deep/socket")).unwrap();
+    place.ibtools("restore store dest --delete").good();
+    let extra = place.snapshot("dest/extra");
+    let names: Vec<String> = extra.keys().map(|name| name.display().to_string()).collect();
+    assert_eq!(names, ["deep", "deep/socket", "kept"]);
+    place.ibtools("restore store dest --delete").good();
+
     // A directory that somebody else keeps closed.
     fs::create_dir_all(place.path("other/lost+found/in")).unwrap();
     place.write("other/lost+found/file", "not mine");

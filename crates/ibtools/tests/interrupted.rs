@@ -98,3 +98,36 @@ fn a_killed_backup_loses_nothing_and_is_made_by_the_same_command() {
 fn a_killed_prune_loses_nothing_that_is_kept() {
     sweep("prune store --keep-last 1", |known| known.keys().next_back().into_iter().collect(), 8);
 }
+
+/// Promise: exit 0 and no warning mean that all is backed up. A file whose state cannot be asked for while it is stored was
+/// taken for one that is gone.
+#[test]
+fn a_call_that_fails_loses_no_file_without_a_word() {
+    let place = Place::new();
+    let lines = |changed: &str| (0..3000).map(|n| format!("{n}\n")).collect::<String>() + changed;
+    place.write("tree/edited", lines("old"));
+    place.ibtools("backup --init tree before").good();
+    place.write("tree/edited", lines("new"));
+    place.write("tree/added", lines("added"));
+    let now = place.snapshot("tree");
+    for call in ["fstat", "statx", "newfstatat"] {
+        for when in 1..60 {
+            for name in ["store", "copy"] {
+                drop(std::fs::remove_dir_all(place.path(name)));
+            }
+            place.other("cp", "-a before store").unwrap().good();
+            let inject =
+                format!("-f -o trace -e trace={call} -e inject={call}:error=EIO:when={when}");
+            let backup = format!("{IBTOOLS} --threads 1 backup tree store");
+            let Some(ran) = place.other("strace", &format!("{inject} {backup}")) else { return };
+            let trace = std::fs::read_to_string(place.path("trace")).unwrap();
+            if !trace.contains("INJECTED") {
+                break;
+            }
+            if ran.code == Some(0) && !ran.err.contains("cannot be read") {
+                place.ibtools("restore store copy").good();
+                assert!(place.snapshot("copy") == now, "{call} {when}: {}{}", ran.out, ran.err);
+            }
+        }
+    }
+}

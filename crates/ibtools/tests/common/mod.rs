@@ -13,7 +13,7 @@ use std::fs::{self, Permissions};
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink};
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::process::{Command, Output, Stdio};
 
 pub(crate) const IBTOOLS: &str = env!("CARGO_BIN_EXE_ibtools");
 
@@ -53,11 +53,16 @@ pub(crate) fn run(command: &mut Command) -> Run {
 }
 
 fn run_with(command: &mut Command, stdin: impl Into<Stdio>) -> Run {
-    let output = command.stdin(stdin).output().unwrap();
-    Run {
-        code: output.status.code(),
-        out: String::from_utf8(output.stdout).unwrap(),
-        err: String::from_utf8(output.stderr).unwrap(),
+    Run::of(command.stdin(stdin).output().unwrap())
+}
+
+impl Run {
+    fn of(output: Output) -> Run {
+        Run {
+            code: output.status.code(),
+            out: String::from_utf8(output.stdout).unwrap(),
+            err: String::from_utf8(output.stderr).unwrap(),
+        }
     }
 }
 
@@ -110,7 +115,7 @@ impl Place {
         let mut command = Command::new(program);
         command.args(args.split_whitespace()).current_dir(self.0.path());
         match command.stdin(Stdio::null()).output() {
-            Ok(_) => Some(run(&mut command)),
+            Ok(output) => Some(Run::of(output)),
             Err(_) => {
                 skipped(program);
                 None

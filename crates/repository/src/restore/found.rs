@@ -141,7 +141,7 @@ impl Found {
         let spared = self.spared(state, left_out);
         let found = self.index.records().iter().filter(|record| {
             let path = &record.entry.path;
-            state.get(path).is_some() || !spared.spares(path, state)
+            state.get(path).is_some() || spared.of(path, state) == Standing::Goes
         });
         let found: Vec<&Arc<Record>> = found.collect();
         if found.len() != state.records().len() {
@@ -170,10 +170,27 @@ pub(super) struct Spared {
     around: HashSet<RelPath>,
 }
 
+/// What a restore that removes does with a path that the target does not have.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Standing {
+    /// It is removed.
+    Goes,
+    /// It stays, since something in it is spared.
+    Around,
+    /// It stays.
+    Spared,
+}
+
 impl Spared {
-    /// Whether `path`, which the target does not have, stays.
-    pub(super) fn spares(&self, path: &RelPath, target: &DirIndex) -> bool {
-        self.around.contains(path) || self.is_itself(path, target)
+    /// What becomes of `path`, which the target does not have.
+    pub(super) fn of(&self, path: &RelPath, target: &DirIndex) -> Standing {
+        if self.is_itself(path, target) {
+            Standing::Spared
+        } else if self.around.contains(path) {
+            Standing::Around
+        } else {
+            Standing::Goes
+        }
     }
 
     fn is_itself(&self, path: &RelPath, target: &DirIndex) -> bool {

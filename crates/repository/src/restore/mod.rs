@@ -14,7 +14,7 @@ use archive::{Archive, DiffData, Snapshot};
 use diffindex::Change;
 use dirindex::{DirIndex, FileId, Meta, Node, Record, RelPath};
 
-use self::found::Found;
+use self::found::{Found, Standing};
 pub use self::known::Known;
 use crate::Repository;
 use crate::chains::{self, Skipped};
@@ -181,7 +181,8 @@ fn plan(
         let (delete, replace) = (known || options.delete, known || options.overwrite);
         let paths = &options.paths;
         let wanted = Wanted { target, paths, left_out, delete, replace, dest, options };
-        Result::Ok(snapshot.diff_from(&wanted.concerns(&found)?)?)
+        let (concerned, kept) = wanted.concerns(&found)?;
+        Result::Ok(snapshot.diff_beside(&concerned, &kept)?)
     };
     // An empty directory is a copy of no snapshot.
     let is_known = !found.is_empty() && known.iter().any(|known| known.has(found.index.tree_id()));
@@ -228,9 +229,10 @@ struct Wanted<'a> {
 
 impl Wanted<'_> {
     /// The part of `found` that is to become the target: what the target has something to say of, what
-    /// is in the way of that, and what is to be removed. All else is left alone.
-    fn concerns(&self, found: &Found) -> Result<DirIndex> {
-        let mut records: Vec<Arc<Record>> = Vec::new();
+    /// is in the way of that, and what is to be removed. All else is left alone. And the directories in it that the target does
+    /// not have, and that stay for what is spared in them.
+    fn concerns(&self, found: &Found) -> Result<(DirIndex, Vec<Arc<Record>>)> {
+        let (mut records, mut kept): (Vec<Arc<Record>>, Vec<Arc<Record>>) = Default::default();
         let mut in_the_way: Option<&RelPath> = None;
         let spared = self.delete.then(|| found.spared(self.target, self.left_out));
         let spared = spared.as_ref();
@@ -242,11 +244,18 @@ impl Wanted<'_> {
             let path = &record.entry.path;
             let doomed = in_the_way.is_some_and(|dir| path.is_below(dir));
             let target = self.target.record(path);
-            let goes = self.delete && self.selects(path);
-            let goes =
-                goes && target.is_none() && !spared.is_some_and(|it| it.spares(path, self.target));
-            if target.is_none() && !doomed && !goes {
+            let extra = target.is_none() && !doomed;
+            if extra && !self.selects(path) {
                 continue;
+            }
+            match spared.map(|spared| spared.of(path, self.target)) {
+                Some(Standing::Goes) => {}
+                // Only what is beside it goes.
+                Some(Standing::Around) if extra && is_dir(record) => {
+                    kept.push(Arc::clone(record));
+                }
+                _ if extra => continue,
+                _ => {}
             }
             if found.hides(path) && (doomed || self.has_below(path)) {
                 let detail = found.detail(path);
@@ -265,7 +274,7 @@ impl Wanted<'_> {
         }
         name_files(&mut records, &found.index);
         self.let_be(&mut records);
-        Ok(DirIndex::from_records(records)?)
+        Ok((DirIndex::from_records(records)?, kept))
     }
 
     /// Takes for the target what has only other metadata than it, and would have the same as now if it were restored.
