@@ -38,7 +38,7 @@ usage: cargo xtask bench backup [TREE.tar.xz] [--runs N]
        cargo xtask bench year [--tree DIR] [--days N] [--tools NAME,...]
            a year of daily backups of a source tree that changes, beside restic, borg and duplicity:
            each day's run, what is stored, restores, pruning
-       cargo xtask crash [model] [calls] [store] [power] [full] [chains] [costs]
+       cargo xtask crash [model] [calls] [store] [power] [full] [chains] [costs] [heal]
            the long sweeps of docs/reliability.md: a simulated disk, killed and failing commands,
            power cuts under ext4 and XFS (as root), full disks (as root), damaged stores; all of them if
            none is named

@@ -1,10 +1,12 @@
 //! `cargo xtask crash`: the long sweeps behind `docs/reliability.md`. They kill the built program at
 //! its system calls, fail the calls, cut the power under real file systems, and fill disks; then look
 //! at what is left, run the same command again and look again. One damages stores, and holds verifying against
-//! restoring. One reads chains that are made to cost much. Totals go to standard output.
+//! restoring. One reads chains that are made to cost much, one mends
+//! damaged files by their parity. Totals go to standard output.
 
 mod calls;
 mod full;
+mod heal;
 mod jobs;
 mod mounted;
 mod power;
@@ -19,7 +21,7 @@ use anyhow::{Context, Result, bail};
 
 /// Runs the sweeps that `words` name, or all.
 pub(crate) fn run(words: &[&str]) -> Result<()> {
-    let all = ["model", "calls", "store", "power", "full", "chains", "costs"];
+    let all = ["model", "calls", "store", "power", "full", "chains", "costs", "heal"];
     let words = if words.is_empty() { &all[..] } else { words };
     if let Some(unknown) = words.iter().find(|word| !all.contains(word)) {
         bail!("there is no sweep {unknown}: there are {}", all.join(", "));
@@ -34,7 +36,8 @@ pub(crate) fn run(words: &[&str]) -> Result<()> {
             "power" => power::run(&program)?,
             "full" => full::run(&program)?,
             "chains" => chains()?,
-            _ => costs()?,
+            "costs" => costs()?,
+            _ => heal::run(&program)?,
         };
     }
     if bad > 0 {

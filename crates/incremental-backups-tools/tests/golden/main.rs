@@ -15,6 +15,7 @@ use std::os::unix::fs::{FileTypeExt, MetadataExt};
 use std::path::{Path, PathBuf};
 
 use incremental_backups_tools::container::Sections;
+use incremental_backups_tools::parity::{File, Parity, Redundancy, protect};
 use incremental_backups_tools::rsync_core::{Delta, patch};
 use incremental_backups_tools::{
     DiffData, DiffIndex, Digest, Dir, DirIndex, Node, RelPath, Signature, SignatureOptions,
@@ -22,11 +23,12 @@ use incremental_backups_tools::{
 };
 
 /// Everything in `testdata/v1`.
-const FILES: [&str; 8] = [
+const FILES: [&str; 9] = [
     "change.diff",
     "change.tar.zst",
     "change.tgz",
     "file.delta",
+    "file.parity",
     "file.rdiff-blake2.sig",
     "file.sig",
     "full.tgz",
@@ -65,6 +67,10 @@ fn written_now(name: &str) -> Vec<u8> {
             let signature = signature(SignatureOptions::default());
             let delta = Delta::compute(&signature, &new, None).unwrap();
             delta.write_to(&new, &mut out).unwrap();
+        }
+        "file.parity" => {
+            let redundancy = Redundancy::percent(20).unwrap();
+            protect(&[File::alone(&old)], redundancy, &mut out).unwrap();
         }
         _ => panic!("how is {name} made?"),
     }
@@ -265,6 +271,20 @@ fn signatures_and_deltas_are_read_and_written_as_before() {
     for name in ["file.sig", "file.rdiff-blake2.sig", "file.delta"] {
         assert_eq!(written_now(name), golden(name), "{name}");
     }
+}
+
+#[test]
+fn a_parity_is_read_and_written_as_before() {
+    let old = tree::edited(1);
+    assert!(written_now("file.parity") == golden("file.parity"));
+    let mut damaged = old.clone();
+    damaged[100] ^= 1;
+    let parity = Parity::open(golden("file.parity")).unwrap();
+    let check = parity.check(&[Some(&damaged)]).unwrap();
+    let mut mended = Vec::new();
+    let shards = parity.mend(&[Some(&damaged)], &check).unwrap();
+    shards.write(0, Some(&damaged), &mut mended).unwrap();
+    assert!(mended == old);
 }
 
 #[test]

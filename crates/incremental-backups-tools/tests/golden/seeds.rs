@@ -6,6 +6,7 @@ use std::path::Path;
 use std::process::Command;
 
 use incremental_backups_tools::container::{Section, Sections, Writer};
+use incremental_backups_tools::parity::{File, Redundancy, protect};
 use incremental_backups_tools::rsync_core::{Delta, StrongHash, WeakSum};
 use incremental_backups_tools::{
     Content, DiffData, DiffIndex, Digest, DirIndex, Entry, Meta, Node, Problem, ProblemKind,
@@ -49,6 +50,14 @@ fn seeds() {
     archives();
     applies();
     deltas();
+    parities();
+}
+
+fn parities() {
+    let mut seed = Vec::new();
+    let redundancy = Redundancy::percent(20).unwrap();
+    protect(&[File::alone(&vec![7; 5000])], redundancy, &mut seed).unwrap();
+    write("parity", "small", &seed);
 }
 
 fn paths() {
