@@ -77,7 +77,8 @@ impl<S: Store> Repository<S> {
     /// [`Error::Busy`], [`Error::Store`] when the store fails, also for lack of room, and [`Error::TooManyOpen`].
     pub fn heal(&self) -> Result<ParityReport> {
         let _lock = store::lock(self.store())?;
-        examine(self.store(), Some(Heal))
+        let files = store::list(self.store())?;
+        examine(self.store(), &files, Some(Heal))
     }
 }
 
@@ -85,9 +86,13 @@ impl<S: Store> Repository<S> {
 #[derive(Clone, Copy)]
 pub(crate) struct Heal;
 
-/// Compares the files of `store` with their parities, and mends them if it is to.
-pub(crate) fn examine(store: &dyn Store, heal: Option<Heal>) -> Result<ParityReport> {
-    let mut files = store::list(store)?;
+/// Compares `files`, all that `store` has, with their parities, and mends them if it is to.
+pub(crate) fn examine(
+    store: &dyn Store,
+    files: &[Stored],
+    heal: Option<Heal>,
+) -> Result<ParityReport> {
+    let mut files = files.to_vec();
     files.sort_unstable();
     let names: BTreeSet<String> = files.iter().map(|file| file.name.clone()).collect();
     let mut report = ParityReport::default();

@@ -122,8 +122,12 @@ pub(crate) fn after_backup(
 /// Protects what has no parity after a prune, if the store has parity; makes the one over all archives anew if there `was`
 /// one.
 pub(crate) fn after_prune(store: &dyn Store, was_across: bool) -> Result<()> {
+    let percent = remembered(store)?;
+    if percent.is_none() && !was_across {
+        return Ok(());
+    }
     let mut files = store::list(store)?;
-    if let Some(percent) = remembered(store)? {
+    if let Some(percent) = percent {
         protect_all(store, &mut files, percent, None, &mut ProtectReport::default())?;
     }
     if was_across {

@@ -309,7 +309,7 @@ fn increments_alone_do_not_say_what_moved() {
     assert_eq!(
         chain(error),
         "part 2: diff.index cannot be used: diff 2 moves d as a whole. To know what is in it, give an index of the tree \
-         that the first starts from, or by all diffs before it, back to a full one"
+         that the first diff starts from, or all diffs before it, back to a full one"
     );
     // By itself each is what it is, and where nothing moves nothing is missing.
     for part in &parts {

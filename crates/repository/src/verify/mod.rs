@@ -13,7 +13,7 @@ use rsync_core::{Progress, Total};
 use self::reached::{Reached, Start};
 use self::step::{Found, State};
 use crate::error::{Error, Result};
-use crate::store::{self, ArchiveName, SnapshotId, Snapshots, Store, StoredArchive};
+use crate::store::{self, ArchiveName, SnapshotId, Snapshots, Store, Stored, StoredArchive};
 use crate::{ParityReport, Repository, chains, heal};
 
 /// What verifying an archive found.
@@ -107,16 +107,19 @@ impl<S: Store> Repository<S> {
     /// [`Error::Store`] when it cannot be listed, [`Error::TooManyOpen`], and [`archive::Error::Cancelled`]. What is wrong
     /// with what is in it is found.
     pub fn verify(&self, progress: Option<&Progress>) -> Result<VerifiedStore> {
-        let mut snapshots = self.snapshots()?;
+        let mut files = store::list(self.store())?;
         for _ in 0..MOST_LISTED {
-            let found = verify_listed(self.store(), &snapshots, progress)?;
-            let now = if found.is_sound() { None } else { Some(self.snapshots()?) };
-            match now {
-                Some(now) if !now.is_same(&snapshots) => snapshots = now,
-                _ => return Ok(found),
+            let found = verify_listed(self.store(), &files, progress)?;
+            if found.is_sound() {
+                return Ok(found);
             }
+            let now = store::list(self.store())?;
+            if Snapshots::of(&now).is_same(&Snapshots::of(&files)) {
+                return Ok(found);
+            }
+            files = now;
         }
-        verify_listed(self.store(), &snapshots, progress)
+        verify_listed(self.store(), &files, progress)
     }
 }
 
@@ -126,9 +129,10 @@ const MOST_LISTED: usize = 3;
 /// Verifies what a store was found to have.
 fn verify_listed(
     store: &dyn Store,
-    snapshots: &Snapshots,
+    files: &[Stored],
     progress: Option<&Progress>,
 ) -> Result<VerifiedStore> {
+    let snapshots = &Snapshots::of(files);
     let mut found = VerifiedStore::default();
     let mut reached = Reached::default();
     let mut ids: BTreeMap<SnapshotId, TreeId> = BTreeMap::new();
@@ -197,7 +201,7 @@ fn verify_listed(
             .filter(|snapshot| !snapshots.all().any(|it| it == **snapshot));
         found.missing.extend(missing);
     }
-    found.parity = heal::examine(store, None)?;
+    found.parity = heal::examine(store, files, None)?;
     Ok(found)
 }
 
