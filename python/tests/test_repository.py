@@ -205,7 +205,12 @@ def test_ctrl_c_ends_a_backup_and_nothing_is_lost(mydir: Path, store: Repository
     store.backup(mydir)
     (mydir / "large").write_bytes(os.urandom(80 << 20))
     ran = subprocess.run(
-        [sys.executable, "-c", INTERRUPTED, store.path, str(mydir)], capture_output=True, text=True, timeout=100
+        [sys.executable, "-c", INTERRUPTED, store.path, str(mydir)],
+        capture_output=True,
+        text=True,
+        timeout=100,
+        # Not where the package lies without what is compiled.
+        cwd=mydir.parent,
     )
     assert ran.stdout.split() == ["interrupted", "1", "True", "True"], ran
 

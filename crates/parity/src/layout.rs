@@ -27,6 +27,8 @@ const SHARD_LENS: (u64, u64) = (2 << 10, 64 << 10);
 const AIM: u64 = 1024;
 /// Shards are a multiple of this long, as the code wants them.
 const UNIT: u64 = 64;
+/// About so many shards a short file has at least, if it is not shorter than that many units.
+const LEAST_SHARDS: u64 = 16;
 /// No shard is longer: with it, no file has more than 2^55 bytes, and nothing overflows.
 const MAX_SHARD_LEN: u64 = 1 << 40;
 
@@ -93,7 +95,9 @@ impl Layout {
         }
         let whole = members.iter().fold(0, |len: u64, member| len.saturating_add(member.len));
         let aim = whole.div_ceil(AIM).checked_next_power_of_two().unwrap_or(MAX_SHARD_LEN);
-        let mut shard_len = aim.clamp(SHARD_LENS.0, SHARD_LENS.1);
+        // A short file has some shards too: where the only one is damaged, nothing shows whose parity it is.
+        let least = (whole / LEAST_SHARDS).next_power_of_two().clamp(UNIT, SHARD_LENS.0);
+        let mut shard_len = aim.clamp(least, SHARD_LENS.1);
         let shards = |len: u64| members.iter().map(|it| it.len.div_ceil(len)).sum::<u64>();
         while shards(shard_len) > MAX_SHARDS as u64 {
             shard_len *= 2;

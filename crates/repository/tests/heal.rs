@@ -226,6 +226,6 @@ fn what_is_damaged_is_not_protected() {
     let report = world.repository.protect(None).unwrap();
     assert_eq!((report.made.len(), report.kept), (1, 3));
     let report = world.repository.protect(Some(20)).unwrap();
-    assert_eq!((report.made.len(), report.kept), (3, 1), "20% of one shard are as 5%");
+    assert_eq!((report.made.len(), report.kept), (4, 0), "each anew, for another share");
     assert!(world.repository.verify(None).unwrap().is_sound());
 }

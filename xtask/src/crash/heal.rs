@@ -14,9 +14,6 @@ use crate::process::output;
 /// Sizes of the stored file, and how many cases there are of each.
 const CASES: [(usize, usize); 4] =
     [(8_000, 40_000), (60_000, 40_000), (300_000, 30_000), (2_000_000, 5_000)];
-/// The shortest shard. Files of these sizes have no other.
-const SHARD_LEN: usize = 2048;
-
 /// What is done to a file.
 #[derive(Debug, Clone, Copy)]
 enum Damage {
@@ -79,8 +76,12 @@ fn store(program: &Path, home: &Path, len: usize, random: &mut Rng) -> Result<Ve
 }
 
 fn sweep(file: &Vec<u8>, parity: &[u8], cases: usize, random: &mut Rng) -> Result<usize> {
-    let recovery = Parity::open(parity.to_vec())?.recovery();
-    let shards = file.len().div_ceil(SHARD_LEN);
+    let opened = Parity::open(parity.to_vec())?;
+    let recovery = opened.recovery();
+    // A shard's length is a power of two.
+    let shards = opened.check(&[Some(file)])?.shards();
+    let shard_len = file.len().div_ceil(shards).next_power_of_two();
+    ensure!(shards == file.len().div_ceil(shard_len) && shards > 1, "{shards} shards");
     let mut bad = 0;
     for case in 0..cases {
         let damage = match case.checked_sub(shards) {
@@ -99,26 +100,26 @@ fn sweep(file: &Vec<u8>, parity: &[u8], cases: usize, random: &mut Rng) -> Resul
         let (mut damaged, mut beside) = (file.clone(), parity.to_vec());
         let mut flip = |damaged: &mut Vec<u8>, count| {
             for shard in random.choose_multiple(0..shards, count) {
-                let last = file.len().min((shard + 1) * SHARD_LEN);
-                damaged[random.usize(shard * SHARD_LEN..last)] ^= 1 << random.u8(..8);
+                let last = file.len().min((shard + 1) * shard_len);
+                damaged[random.usize(shard * shard_len..last)] ^= 1 << random.u8(..8);
             }
         };
         match damage {
-            Damage::Shard(number) => damaged[number * SHARD_LEN] ^= 1,
+            Damage::Shard(number) => damaged[number * shard_len] ^= 1,
             Damage::Flips => flip(&mut damaged, most),
             Damage::Beyond if recovery < shards => flip(&mut damaged, recovery + 1),
             Damage::Beyond => continue,
             Damage::Burst | Damage::ParityHead => {
                 // It may begin in the middle of a shard.
-                let len = ((most - 1) * SHARD_LEN + 1).min(file.len());
+                let len = ((most - 1) * shard_len + 1).min(file.len());
                 let from = random.usize(..=file.len() - len);
                 random.fill(&mut damaged[from..from + len]);
                 if matches!(damage, Damage::ParityHead) {
                     beside[..random.usize(1..=512)].fill(0);
                 }
             }
-            Damage::Head => random.fill(&mut damaged[..random_len(most, file, case)]),
-            Damage::Tail => damaged.truncate(file.len() - random_len(most, file, case)),
+            Damage::Head => random.fill(&mut damaged[..random_len(most * shard_len, file, case)]),
+            Damage::Tail => damaged.truncate(file.len() - random_len(most * shard_len, file, case)),
         }
         let mended = mend(&damaged, beside);
         let is_right = match (damage, &mended) {
@@ -130,15 +131,15 @@ fn sweep(file: &Vec<u8>, parity: &[u8], cases: usize, random: &mut Rng) -> Resul
         };
         if !is_right {
             bad += 1;
-            println!("BAD {damage:?}: {:?}", mended.map(|mended| mended.len()));
+            println!("BAD {damage:?}: {:?}", mended.map_err(|error| error.to_string()));
         }
     }
     Ok(bad)
 }
 
-/// A length up to what `most` shards have, another one for each case.
+/// A length of 1 to `most`, another one for each case.
 fn random_len(most: usize, file: &[u8], case: usize) -> usize {
-    (case * 37 % (most * SHARD_LEN) + 1).min(file.len() - 1)
+    (case * 37 % most + 1).min(file.len() - 1)
 }
 
 #[allow(clippy::ptr_arg, reason = "a vector can be read at any place, a slice cannot")]
