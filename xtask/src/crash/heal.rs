@@ -119,7 +119,11 @@ fn sweep(file: &Vec<u8>, parity: &[u8], cases: usize, random: &mut Rng) -> Resul
                 }
             }
             Damage::Head => random.fill(&mut damaged[..random_len(most * shard_len, file, case)]),
-            Damage::Tail => damaged.truncate(file.len() - random_len(most * shard_len, file, case)),
+            // The last shard may be shorter than the others.
+            Damage::Tail => {
+                let most = (most - 1) * shard_len + 1;
+                damaged.truncate(file.len() - random_len(most, file, case));
+            }
         }
         let mended = mend(&damaged, beside);
         let is_right = match (damage, &mended) {
