@@ -77,6 +77,9 @@ fn store(program: &Path, home: &Path, len: usize, random: &mut Rng) -> Result<Ve
 
 fn sweep(file: &Vec<u8>, parity: &[u8], cases: usize, random: &mut Rng) -> Result<usize> {
     let opened = Parity::open(parity.to_vec())?;
+    // The head, by `docs/format.md`.
+    let block_len = parity.get(12..16).context("no parity")?.try_into()?;
+    let block_len = u32::from_le_bytes(block_len) as usize;
     let recovery = opened.recovery();
     // A shard's length is a power of two.
     let shards = opened.check(&[Some(file)])?.shards();
@@ -115,7 +118,7 @@ fn sweep(file: &Vec<u8>, parity: &[u8], cases: usize, random: &mut Rng) -> Resul
                 let from = random.usize(..=file.len() - len);
                 random.fill(&mut damaged[from..from + len]);
                 if matches!(damage, Damage::ParityHead) {
-                    beside[..random.usize(1..=512)].fill(0);
+                    beside[..random.usize(1..=block_len)].fill(0);
                 }
             }
             Damage::Head => random.fill(&mut damaged[..random_len(most * shard_len, file, case)]),
