@@ -36,7 +36,7 @@ impl Cancel {
     }
 }
 
-/// Who is told of progress, and who may stop the work: Python's `watch` argument, a function, a [`Cancel`], or both.
+/// What is called with progress, and what may stop the work: Python's `watch` argument, a function, a [`Cancel`], or both.
 #[derive(FromPyObject)]
 pub(crate) struct Watch<'py>(Option<Bound<'py, PyAny>>, Option<Bound<'py, Cancel>>);
 

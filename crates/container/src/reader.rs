@@ -37,7 +37,7 @@ pub struct Sections {
 /// What is taken from a file is read, not mapped: it is unpacked or copied anyway.
 enum Backing {
     Memory(Vec<u8>),
-    Source(Arc<Box<dyn ReadAt>>),
+    Source(Arc<dyn ReadAt>),
 }
 
 impl fmt::Debug for Backing {
@@ -100,14 +100,14 @@ impl Sections {
         source: Box<dyn ReadAt>,
         kind: impl Into<FileKind>,
     ) -> Result<Sections, SectionError> {
-        let (source, kind) = (Arc::new(source), kind.into());
+        let (source, kind): (Arc<dyn ReadAt>, FileKind) = (Arc::from(source), kind.into());
         match Sections::from_shared(Arc::clone(&source), kind) {
             Err(_) if source.heal() => Sections::from_shared(source, kind),
             opened => opened,
         }
     }
 
-    fn from_shared(source: Arc<Box<dyn ReadAt>>, kind: FileKind) -> Result<Sections, SectionError> {
+    fn from_shared(source: Arc<dyn ReadAt>, kind: FileKind) -> Result<Sections, SectionError> {
         let len = source.size().map_err(SectionError::Read)?;
         let most = max_held(len);
         let len = usize::try_from(len).map_err(io::Error::other).map_err(SectionError::Read)?;

@@ -22,8 +22,8 @@ pub trait ReadAt: Send + Sync {
     /// else the implementation has.
     fn read_exact_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<()>;
 
-    /// Told by a reader whose check failed: what was read is not what was written. Says whether the bytes, and their number,
-    /// are the right ones from now on, so that reading again helps. By default it does not.
+    /// A reader calls it when its check fails: what was read is not what was written. Gives whether the bytes, and their
+    /// number, are right from now on, so that reading again helps. By default false.
     fn heal(&self) -> bool {
         false
     }

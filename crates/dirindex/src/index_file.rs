@@ -47,8 +47,8 @@ impl DirIndex {
         self.to_new_file(path)?.put().map_err(|error| error.in_file(path))
     }
 
-    /// Writes the index to a new file beside `path`, which has still to be [put](NewFile::put) there: for
-    /// who has something else to finish before there may be such an index.
+    /// Writes the index to a new file beside `path`, which has still to be [put](NewFile::put) there:
+    /// for a caller that must finish something else first.
     ///
     /// # Errors
     /// As [`to_file`](DirIndex::to_file).

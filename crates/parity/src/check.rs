@@ -123,7 +123,7 @@ impl Parity {
         self.layout.recovery()
     }
 
-    /// Reads all of the files, each of which may be missing, and of the parity, and tells what is not as it was. What cannot
+    /// Reads all of the files, each of which may be missing, and of the parity, and finds what is not as it was. What cannot
     /// be read is lost.
     ///
     /// # Errors

@@ -21,7 +21,7 @@ pub enum Healed {
     Not(Error),
 }
 
-/// Is told of what became of the file.
+/// Called with what became of the file.
 type Tell = Box<dyn Fn(&Healed) + Send + Sync>;
 
 /// A file, and its parity. It reads the file as it is until a reader [says](ReadAt::heal) that what it read is wrong. Then the
@@ -35,7 +35,7 @@ pub struct Healing<S> {
 }
 
 impl<S: ReadAt> Healing<S> {
-    /// The file `file`, and what is in its parity. `tell` is told, once, when that was needed.
+    /// `file`, and its parity. `tell` is called once, when the parity was needed.
     pub fn new(
         file: S,
         parity: Arc<dyn ReadAt>,

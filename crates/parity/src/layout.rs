@@ -32,7 +32,7 @@ const LEAST_SHARDS: u64 = 16;
 /// No shard is longer: with it, no file has more than 2^55 bytes, and nothing overflows.
 const MAX_SHARD_LEN: u64 = 1 << 40;
 
-/// The hash that tells whether a shard is as it was.
+/// The hash that shows whether a shard is as it was.
 pub(crate) type Hash = [u8; HASH_LEN];
 
 /// How much can be lost and still be mended.

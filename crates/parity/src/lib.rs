@@ -3,10 +3,10 @@
 //!
 //! A file is cut into shards of equal length, and some more shards are computed from all of them (Reed-Solomon, over
 //! 2^16 elements). Any shards may be lost, up to the number of those: a burst, a torn page, bad sectors, single bits, the
-//! head, the tail. A hash of each shard tells which are lost. `docs/format.md` has the bytes.
+//! head, the tail. A hash of each shard shows which are lost. `docs/format.md` has the bytes.
 //!
 //! - [`protect`] writes the parity of a file, or one parity of several.
-//! - [`Parity::open`] reads it; [`Parity::check`] tells what is damaged; [`Parity::mend`] gives the right bytes.
+//! - [`Parity::open`] reads it; [`Parity::check`] finds what is damaged; [`Parity::mend`] gives the right bytes.
 //! - [`Healing`] is a file that mends itself, in memory, when a reader says that its bytes are wrong.
 //!
 //! The hashes have no key: they prove damage, not origin.

@@ -50,7 +50,7 @@ proptest! {
         let from = at.index(len - burst + 1);
         let mut damaged = file.clone();
         damaged[from..from + burst].iter_mut().for_each(|byte| *byte = !*byte);
-        // Nothing tells who it was of where nothing of it is left.
+        // Where nothing of a file is left, nothing shows whose parity it is.
         match mended(&damaged, &parity) {
             Err(Error::Other) => prop_assert!(percent > 50 || len < 2 * 2048),
             other => prop_assert_eq!(other.unwrap(), file),
@@ -129,7 +129,7 @@ proptest! {
             parity[at] = random.u8(..);
         }
         if sealed {
-            // Numbers that the digest vouches for.
+            // Numbers under a right digest.
             let digest = blake3::hash(&parity[..block - 32]);
             parity[block - 32..block].copy_from_slice(digest.as_bytes());
             parity.truncate(block + 9000);

@@ -161,12 +161,7 @@ fn one(
 ) -> Result<Option<ParityFound>> {
     let of_name = of.to_string();
     let file = if there { open(store, &of_name)? } else { None };
-    let parity = match open_parity(store, name) {
-        Ok(Some(parity)) => parity,
-        Ok(None) => return Ok(None),
-        // Without both ends it is made anew, if its file is sound: that its own hashes say.
-        Err(error) => return Err(error),
-    };
+    let Some(parity) = open_parity(store, name)? else { return Ok(None) };
     let files = [file.as_deref()];
     let check = match parity.check(&files) {
         Err(parity::Error::Other) => return Ok(Some(ParityFound::Other)),
@@ -187,11 +182,7 @@ fn one(
         if let Some(mended) = &mended {
             write(store, of, mended, 0, files.first().copied().flatten())?;
         }
-        let mended = mended.is_some();
-        found = Some(match file {
-            None => ParityFound::Lost { mended },
-            Some(_) => ParityFound::Damaged { lost: check.lost(), shards: check.shards(), mended },
-        });
+        found = Some(damage(file.is_some(), &check, mended.is_some()));
     }
     if !check.is_parity_sound() {
         let mended = heal.is_some();
@@ -202,6 +193,14 @@ fn one(
         found = found.or(Some(ParityFound::ParityDamaged { mended }));
     }
     Ok(found)
+}
+
+/// What is wrong with a file of these, which is there or lost as a whole.
+fn damage(is_there: bool, check: &Check, mended: bool) -> ParityFound {
+    match is_there {
+        false => ParityFound::Lost { mended },
+        true => ParityFound::Damaged { lost: check.lost(), shards: check.shards(), mended },
+    }
 }
 
 /// What was lost, made again if it is to be. An error where it cannot be.
@@ -267,16 +266,7 @@ fn across(store: &dyn Store, name: Name, heal: Option<Heal>) -> Result<Vec<(Name
             if let Some(mended) = &mended {
                 write(store, archive, mended, number, file)?;
             }
-            let mended = mended.is_some();
-            found.push((
-                archive,
-                match file {
-                    None => ParityFound::Lost { mended },
-                    Some(_) => {
-                        ParityFound::Damaged { lost: check.lost(), shards: check.shards(), mended }
-                    }
-                },
-            ));
+            found.push((archive, damage(file.is_some(), &check, mended.is_some())));
         }
     }
     if !check.is_parity_sound() {

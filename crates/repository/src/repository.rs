@@ -95,7 +95,7 @@ impl<S: Store> Repository<S> {
         Repository { store: Witnessed { store, witness: None } }
     }
 
-    /// Has `witness` told of each file that is found damaged while it is read, and whether its parity mends it in memory. A
+    /// Calls `witness` for each file that is found damaged while it is read, with what its parity did. A
     /// mended one is read as if it were sound: nothing else says so.
     pub fn witnessed_by(
         mut self,
@@ -169,7 +169,7 @@ impl<S: Store> Repository<S> {
     }
 }
 
-/// A store, and who is told of damage in it.
+/// A store, and what is called when a file in it is found damaged.
 #[derive(Debug, Clone)]
 struct Witnessed<S> {
     store: S,

@@ -213,7 +213,7 @@ fn a_lost_archive_is_made_again() {
     world.check();
 }
 
-/// Promise: `protect` makes parity of a store that had none, changes the share, and never vouches for damaged bytes.
+/// Promise: `protect` makes parity of a store that had none, changes the share, and protects no damaged bytes.
 #[test]
 fn what_is_damaged_is_not_protected() {
     let world = World::new(None);

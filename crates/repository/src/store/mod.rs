@@ -80,7 +80,7 @@ pub trait Store: Send + Sync {
         Ok(Box::new(()))
     }
 
-    /// Who is told of a file that was found damaged while it was read, and of what its parity did.
+    /// What is called when a file is found damaged while it is read.
     fn witness(&self) -> Option<Witness> {
         None
     }
@@ -133,7 +133,7 @@ macro_rules! behind {
 
 behind!(&T, Box<T>, Arc<T>);
 
-/// Is told the name of a file that was found damaged while it was read, and what its parity did.
+/// Called with the name of a file that was found damaged while it was read, and with what its parity did.
 pub type Witness = Arc<dyn Fn(&str, &Healed) + Send + Sync>;
 
 /// A file on its way into a [`Store`]. Dropped before it is committed, it leaves nothing.
