@@ -34,7 +34,7 @@ pub(crate) fn run(args: &RestoreArgs, console: &mut Console) -> Result<Answer> {
         apply: ApplyOptions { beside: true, ..options(&args.how) },
         ..RestoreOptions::default()
     };
-    if !args.dry_run && args.dest.exists() {
+    if !args.dry_run && args.dest.try_exists().with_context(failed)? {
         recover_with(&args.dest, &options.apply).with_context(failed)?;
     }
     let mut looking = Some(console.ticker("looking", None));
@@ -91,7 +91,8 @@ fn preview(
     data: &DiffData,
     options: &ApplyOptions,
 ) -> Result<Option<Applied>, Error> {
-    match args.dest.exists() {
+    // Where it cannot be looked at, the preview says why.
+    match args.dest.try_exists().unwrap_or(true) {
         true => Ok(Some(preview_diff(&args.dest, data.diff(), options)?.applied)),
         false => Ok(None),
     }

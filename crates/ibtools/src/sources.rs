@@ -31,7 +31,8 @@ impl Sources {
         let rules = scan::rules(&args.scan)?;
         match (&args.stdin_name, args.sources.as_slice()) {
             (Some(name), _) => of_stdin(name, args),
-            (None, [dir]) if dir.is_dir() || !dir.exists() => {
+            // What cannot be looked at is taken for a directory: opening it says why it cannot be read.
+            (None, [dir]) if !is_other_than_a_directory(dir) => {
                 let opened = Dir::with_options(dir, &rules)?;
                 scan::warn_of_missing(&opened, &rules.only);
                 named(opened, shown(dir), args)
@@ -53,6 +54,11 @@ impl Sources {
             }
         }
     }
+}
+
+/// Whether `path` is known to be there, and to be no directory.
+fn is_other_than_a_directory(path: &Path) -> bool {
+    path.metadata().is_ok_and(|there| !there.is_dir())
 }
 
 fn named(dir: Dir, shown: String, args: &BackupArgs) -> Result<Sources> {
