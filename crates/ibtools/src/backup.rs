@@ -4,8 +4,9 @@ use std::sync::Arc;
 
 use anyhow::{Context, Result, anyhow};
 use incremental_backups_tools::store::{Contents, Name};
+use incremental_backups_tools::stores::{self, Address, AnyStore};
 use incremental_backups_tools::{
-    ArchiveOptions, BackupOptions, BackupReport, DirStore, Error, Format, ProblemKind, Repository,
+    ArchiveOptions, BackupOptions, BackupReport, Error, Format, ProblemKind, Repository,
     ScanOptions, SnapshotId,
 };
 use indicatif::HumanBytes;
@@ -14,7 +15,6 @@ use crate::Answer;
 use crate::args::BackupArgs;
 use crate::changes::Totals;
 use crate::console::{Console, number_of, shown};
-use crate::files::check_local;
 use crate::index::remarks;
 use crate::json::{self, object, put_file};
 use crate::scan;
@@ -62,11 +62,11 @@ pub(crate) fn run(args: &BackupArgs, console: &mut Console) -> Result<Answer> {
 }
 
 /// The store, which is made first if it is to be and there is none.
-fn open(args: &BackupArgs) -> Result<Repository<DirStore>> {
+fn open(args: &BackupArgs) -> Result<Repository<AnyStore>> {
     let path = &args.store;
-    check_local(path)?;
-    let store = match Repository::open(path) {
-        Err(Error::NoStore { .. }) if args.init => Repository::create(path),
+    let address = Address::parse(path)?;
+    let store = match stores::open(&address) {
+        Err(Error::NoStore { .. }) if args.init => stores::create(&address),
         opened => opened,
     };
     store.map(crate::protect::witnessed).map_err(|error| match error {

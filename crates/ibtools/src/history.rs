@@ -4,9 +4,9 @@ use std::collections::BTreeMap;
 use std::path::Path;
 
 use anyhow::{Context, Result, bail};
+use incremental_backups_tools::stores::AnyStore;
 use incremental_backups_tools::{
-    Came, Content, DirStore, History, Node, RelPath, Repository, Skipped, SnapshotId, Version,
-    Went, dirindex,
+    Came, Content, History, Node, RelPath, Repository, Skipped, SnapshotId, Version, Went, dirindex,
 };
 use indicatif::HumanBytes;
 use serde_json::Value;
@@ -73,7 +73,7 @@ pub(crate) fn find(args: &FindArgs, console: &mut Console) -> Result<Answer> {
     Ok(if found.is_empty() { Answer::No } else { Answer::Yes })
 }
 
-fn pattern(args: &FindArgs, store: &Repository<DirStore>) -> Result<Pattern> {
+fn pattern(args: &FindArgs, store: &Repository<AnyStore>) -> Result<Pattern> {
     let is_absolute = Path::new(&args.pattern).is_absolute();
     let newest = if is_absolute { store.snapshots()?.restorable().next_back() } else { None };
     let origin = newest.map(|newest| store.origin(newest)).transpose()?.flatten();

@@ -1,20 +1,19 @@
 //! The verb `init`: a new store.
 
 use anyhow::{Context, Result};
-use incremental_backups_tools::Repository;
+use incremental_backups_tools::stores::{self, Address};
 
 use crate::Answer;
 use crate::args::InitArgs;
 use crate::console::{Console, is_dash, number_of, shown};
-use crate::files::check_local;
 use crate::json::{object, put_file};
 use crate::source::no_store;
 
 /// `ibtools init`
 pub(crate) fn run(args: &InitArgs, console: &mut Console) -> Result<Answer> {
-    check_local(&args.store)?;
     anyhow::ensure!(!is_dash(&args.store), "a store cannot be standard output: name a directory");
-    let store = Repository::create(&args.store).map_err(|error| no_store(error, &args.store))?;
+    let store = stores::create(&Address::parse(&args.store)?);
+    let store = store.map_err(|error| no_store(error, &args.store))?;
     let snapshots =
         store.snapshots().with_context(|| format!("cannot list {}", shown(&args.store)))?;
     let count = snapshots.all().count();

@@ -17,7 +17,7 @@ use crate::Answer;
 use crate::args::ProtectArgs;
 use crate::console::{self, Console, in_words, number_of, shown};
 use crate::json::{object, put_file};
-use crate::source::open_dir;
+use crate::source::{names_store, open_dir};
 
 /// The share where nobody says one.
 const DEFAULT_PERCENT: u32 = 5;
@@ -25,7 +25,7 @@ const DEFAULT_PERCENT: u32 = 5;
 /// `ibtools protect`
 pub(crate) fn run(args: &ProtectArgs, console: &mut Console) -> Result<Answer> {
     match args.sources.as_slice() {
-        [store] if store.is_dir() => protect_store(store, args, console),
+        [store] if names_store(store) => protect_store(store, args, console),
         _ if args.across => bail!("--across is of a store, and none is given"),
         files => protect_files(files, args.parity.unwrap_or(DEFAULT_PERCENT), console),
     }
@@ -164,7 +164,7 @@ pub(crate) struct Outcome {
 /// Mends the files of a store, or single files, by their parity, and says so.
 pub(crate) fn heal(sources: &[PathBuf], console: &mut Console) -> Result<Vec<Outcome>> {
     let outcomes = match sources {
-        [store] if store.is_dir() => {
+        [store] if names_store(store) => {
             let healed = open_dir(store)?.heal();
             let healed = healed.with_context(|| format!("cannot heal {}", shown(store)))?;
             let outcome = |(name, found): &(Name, ParityFound)| Outcome {

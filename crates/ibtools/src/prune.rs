@@ -5,9 +5,10 @@ use std::sync::Arc;
 
 use anyhow::{Context, Result, anyhow};
 use incremental_backups_tools::store::StoredArchive;
+use incremental_backups_tools::stores::AnyStore;
 use incremental_backups_tools::{
-    ArchiveOptions, DirStore, Error, Keep, PruneOptions, PruneReport, Repository, Result as Done,
-    SnapshotId, Squashed,
+    ArchiveOptions, Error, Keep, PruneOptions, PruneReport, Repository, Result as Done, SnapshotId,
+    Squashed,
 };
 use indicatif::HumanBytes;
 use serde_json::Value;
@@ -58,7 +59,7 @@ fn thin_out(
     path: &Path,
     options: PruneOptions,
     console: &mut Console,
-    work: impl FnOnce(&Repository<DirStore>, &PruneOptions) -> Done<PruneReport>,
+    work: impl FnOnce(&Repository<AnyStore>, &PruneOptions) -> Done<PruneReport>,
 ) -> Result<Answer> {
     let store = open_dir(path)?;
     let dry_run = options.dry_run;

@@ -157,6 +157,7 @@ pub(crate) fn check_store(dir: &Dir, store: &Path) -> Result<()> {
     if is_dash(store) {
         bail!("a store cannot be standard output: name a directory");
     }
+    let Some(store) = &crate::source::local(store) else { return Ok(()) };
     link::place_of(store).map_or(Ok(()), |place| check_outside(dir, store, &place, true))
 }
 

@@ -15,11 +15,11 @@ use crate::files::{Input, Kind};
 use crate::index::{self, problems};
 use crate::json::{self, object, put_file};
 use crate::scan;
-use crate::source::open_store;
+use crate::source::{names_store, open_store};
 
 /// `ibtools show`
 pub(crate) fn run(args: &ShowArgs, console: &mut Console) -> Result<Answer> {
-    if args.file.is_dir() {
+    if names_store(&args.file) {
         return show_store(args, console);
     }
     let input = Input::open(&args.file)?;

@@ -6,14 +6,15 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, anyhow, bail};
 use incremental_backups_tools::store::Contents;
+use incremental_backups_tools::stores::{self, Address, AnyStore};
 use incremental_backups_tools::{
-    ApplyOptions, Archive, DiffData, DirStore, Error, Known, Origin, Repository, RestoreOptions,
-    Skipped, SnapshotId, Snapshots, TreeId, plan_restore,
+    ApplyOptions, Archive, DiffData, Error, Known, Origin, Repository, RestoreOptions, Skipped,
+    SnapshotId, Snapshots, TreeId, plan_restore,
 };
 use serde_json::Value;
 
 use crate::console::{Console, in_words, shown};
-use crate::files::{self, check_local};
+use crate::files;
 use crate::json::{Object, put_file};
 use crate::protect::witnessed;
 
@@ -27,25 +28,46 @@ enum Kind {
     /// These.
     Archives(Vec<Archive>),
     /// Those that lead to a snapshot.
-    Store(Repository<DirStore>, SnapshotId),
+    Store(Repository<AnyStore>, SnapshotId),
 }
 
-/// The store in a directory, to be changed.
-pub(crate) fn open_dir(path: &Path) -> Result<Repository<DirStore>> {
-    check_local(path)?;
-    Repository::open(path).map(witnessed).map_err(|error| no_store(error, path))
+/// The store called `name`, to be changed.
+pub(crate) fn open_dir(name: &Path) -> Result<Repository<AnyStore>> {
+    let opened = stores::open(&Address::parse(name)?);
+    opened.map(witnessed).map_err(|error| no_store(error, name))
 }
 
-/// The store in a directory, or archives of one.
-pub(crate) fn open_to_read(path: &Path) -> Result<Repository<DirStore>> {
-    check_local(path)?;
-    Repository::open_to_read(path).map(witnessed).map_err(|error| no_store(error, path))
+/// The store called `name`, or archives of one.
+pub(crate) fn open_to_read(name: &Path) -> Result<Repository<AnyStore>> {
+    let opened = stores::open_to_read(&Address::parse(name)?);
+    opened.map(witnessed).map_err(|error| no_store(error, name))
+}
+
+/// Whether it is called as a store is, and not as a file: a directory, or a place on another machine.
+pub(crate) fn names_store(name: &Path) -> bool {
+    match Address::parse(name) {
+        Ok(Address::Local(path)) => path.is_dir(),
+        // What is wrong with it, who opens it says.
+        _ => true,
+    }
+}
+
+/// The directory of this machine that a store called `name` is in, if it is in one.
+pub(crate) fn local(name: &Path) -> Option<PathBuf> {
+    match Address::parse(name) {
+        Ok(Address::Local(path)) => Some(path),
+        _ => None,
+    }
 }
 
 /// Why `path` is no store, or cannot be made one, and what to do.
 pub(crate) fn no_store(error: Error, path: &Path) -> anyhow::Error {
+    let is_local = local(path).is_some();
     let path = shown(path);
     let advice = match &error {
+        Error::NoStore { found: Contents::Nothing, .. } if !is_local => {
+            format!("Make a store with `ibtools init {path}`")
+        }
         Error::NoStore { found: Contents::Missing | Contents::Nothing, .. } => {
             format!("Mount its disk, or make a store with `ibtools init {path}`")
         }
@@ -59,8 +81,8 @@ pub(crate) fn no_store(error: Error, path: &Path) -> anyhow::Error {
     anyhow!("{error}. {advice}")
 }
 
-/// The store in a directory, and what can be restored from it.
-pub(crate) fn open_store(path: &Path) -> Result<(Repository<DirStore>, Snapshots)> {
+/// The store called so, and what can be restored from it.
+pub(crate) fn open_store(path: &Path) -> Result<(Repository<AnyStore>, Snapshots)> {
     let store = open_to_read(path)?;
     let snapshots = store.snapshots();
     Ok((store, snapshots.with_context(|| format!("cannot open the store {}", shown(path)))?))
@@ -71,7 +93,7 @@ impl Source {
     /// one that `at` says, or the last.
     pub(crate) fn open(named: &[PathBuf], at: Option<&str>) -> Result<Source> {
         match (named, at) {
-            ([store], _) if store.is_dir() => Source::of_store(store, at),
+            ([store], _) if names_store(store) => Source::of_store(store, at),
             (_, Some(_)) => bail!("--at asks for a snapshot of a store, and no store is given"),
             _ => {
                 let archives = named.iter().map(|path| files::open_archive(path));
@@ -171,7 +193,7 @@ impl Source {
     /// Whether any of it is in the directory.
     pub(crate) fn lies_in(&self, dir: &Path) -> bool {
         let Ok(dir) = dir.canonicalize() else { return false };
-        let mut places = self.named.iter().filter_map(|path| path.canonicalize().ok());
+        let mut places = self.named.iter().filter_map(|path| local(path)?.canonicalize().ok());
         places.any(|place| place.starts_with(&dir))
     }
 

@@ -21,7 +21,7 @@ use crate::console::{Console, in_words, number_of, shown};
 use crate::files::{Input, Kind};
 use crate::json::{Object, object, put_bytes, put_file, put_path};
 use crate::protect;
-use crate::source::open_store;
+use crate::source::{names_store, open_store};
 
 /// How many lost paths a line of text names; JSON has them all.
 const NAMED: usize = 8;
@@ -30,7 +30,7 @@ const NAMED: usize = 8;
 pub(crate) fn run(args: &VerifyArgs, console: &mut Console) -> Result<Answer> {
     let healed = if args.heal { protect::heal(&args.sources, console)? } else { Vec::new() };
     let (mut document, sound) = match args.sources.as_slice() {
-        [path] if path.is_dir() => store(path, console)?,
+        [path] if names_store(path) => store(path, console)?,
         _ if args.against.is_some() => {
             bail!("--against compares a directory with a store, and none is given")
         }

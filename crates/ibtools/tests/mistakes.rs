@@ -52,8 +52,7 @@ fn an_empty_directory_is_no_store() {
     let place = Place::new();
     plant(&place);
     fs::create_dir_all(place.path("mnt/lost+found")).unwrap();
-    let said =
-        ["there is no store at mnt: the directory is empty", "Mount its disk", "ibtools init mnt"];
+    let said = ["there is no store at mnt: it is empty", "Mount its disk", "ibtools init mnt"];
     for verb in ["backup tree", "verify", "show", "prune --keep-last 1", "restore copy"] {
         let command = match verb {
             "restore copy" => "restore mnt copy".to_owned(),
@@ -124,16 +123,25 @@ fn a_marker_that_cannot_be_used_says_why() {
 
 /// What other programs take for a place on another machine is no directory of that name.
 #[test]
-fn names_of_places_on_other_machines_are_refused() {
+fn names_of_places_on_other_machines_are_no_directories() {
     let place = Place::new();
     plant(&place);
-    let said = ["looks like a place on another machine", "mount it"];
-    for name in ["s3:bucket", "s3://bucket/dir", "me@host:dir", "sftp://host/dir", "C:/backups"] {
+    for (name, said) in [
+        ("s3:bucket", "s3://BUCKET/PREFIX"),
+        ("b2:bucket", "s3://BUCKET/PREFIX"),
+        ("http://host/bucket", "AWS_ENDPOINT_URL=http://host"),
+        ("sftp://host", "names no directory"),
+        ("C:/backups", "drive of Windows"),
+    ] {
         for command in ["init NAME", "backup --init tree NAME", "restore NAME copy", "verify NAME"]
         {
+            let said = ["is no address of a store", said];
             place.ibtools(&command.replace("NAME", name)).bad(&said);
         }
     }
+    // An archive is a file of this machine.
+    let said = ["looks like a place on another machine", "mount it"];
+    place.ibtools("apply tree me@host:archive.tgz").bad(&said);
     assert_eq!(names(&place, "."), ["tree"]);
     place.ibtools("backup --init tree ./me@host:dir").good();
     place.ibtools("backup tree me@host:dir").good();

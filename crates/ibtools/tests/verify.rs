@@ -70,7 +70,7 @@ fn any_point_comes_back_and_a_copy_goes_from_one_to_another() {
     place.ibtools(&format!("restore {FULL} new --at 2026-01-01")).bad(&["--at"]);
     assert!(!place.path("new").exists());
     fs::create_dir(place.path("empty")).unwrap();
-    place.ibtools("restore empty new").bad(&["there is no store at empty: the directory is empty"]);
+    place.ibtools("restore empty new").bad(&["there is no store at empty: it is empty"]);
 }
 
 #[test]

@@ -104,12 +104,12 @@
 //!
 //! This crate re-exports them: [`rsync_core`] (signatures, deltas, patches), [`container`] (the checked file that the others
 //! are written in), [`dirindex`] (a tree and its index), [`diffindex`] (what changed), [`archive`] (the files that hold it),
-//! [`apply`](mod@apply) (changing a tree), [`repository`] (stores). [`Error`] is the last one's; what applying gives is
+//! [`apply`](mod@apply) (changing a tree), [`repository`] (stores), [`stores`] (where they may be). [`Error`] is the last one's; what applying gives is
 //! [`apply::Error`].
 //!
 //! # Features
 //!
-//! `object_store`, off by default: `store::ObjectStoreAdapter`, for stores in S3 and its like.
+//! `clouds`, off by default: stores in S3 and its like, Google Cloud and Azure, by their [`address`](stores::Address).
 
 pub use ::apply;
 pub use archive;
@@ -119,6 +119,7 @@ pub use dirindex;
 pub use parity;
 pub use repository;
 pub use rsync_core;
+pub use stores;
 
 pub use ::apply::{
     Aborted, Applied, AppliedChain, ApplyOptions, ApplyStatus, Loss, Losses, Obstacle, Preview,

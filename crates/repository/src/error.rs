@@ -255,7 +255,7 @@ fn instead(found: &Contents) -> String {
         Contents::Other(other) => {
             format!("it has other files, such as {}", escape(other.as_bytes()))
         }
-        Contents::Nothing => "the directory is empty".to_owned(),
+        Contents::Nothing => "it is empty".to_owned(),
         Contents::Missing => "there is no such directory".to_owned(),
     }
 }

@@ -131,6 +131,24 @@ impl<S: Store> Repository<S> {
         }
     }
 
+    /// [`open_in`](Repository::open_in), or archives of a store that somebody copied there: enough to
+    /// [restore](Repository::restore), [verify](Repository::verify) and look.
+    ///
+    /// # Errors
+    /// As [`open_in`](Repository::open_in).
+    pub fn open_in_to_read(store: S) -> Result<Repository<S>> {
+        match marker::contents(&store)? {
+            Contents::Store | Contents::Archives { .. } => Ok(Repository::new(store)),
+            found => Err(Error::NoStore { place: None, found }),
+        }
+    }
+
+    /// The same repository, in what `wrap` makes of its store.
+    pub fn map_store<T: Store>(self, wrap: impl FnOnce(S) -> T) -> Repository<T> {
+        let Witnessed { store, witness } = self.store;
+        Repository { store: Witnessed { store: wrap(store), witness } }
+    }
+
     pub(crate) fn store(&self) -> &dyn Store {
         &self.store
     }

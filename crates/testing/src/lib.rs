@@ -11,6 +11,8 @@
 
 pub mod edits;
 pub mod needs;
+pub mod proxy;
+pub mod servers;
 mod trees;
 
 pub use trees::*;

@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use clap::error::{ContextKind, ContextValue, ErrorKind};
 use clap::parser::ValueSource;
 use clap::{Arg, ArgMatches, Command, FromArgMatches};
+use incremental_backups_tools::stores::Address;
 
 use super::help::{command, meant};
 use super::profile::{Hooks, Profile};
@@ -56,7 +57,9 @@ pub(crate) fn parse(typed: &[OsString]) -> Result<(Args, Hooks), Unparsed> {
 fn changes_meant(typed: &[OsString]) -> Option<Unparsed> {
     let [_, verb, store, ..] = typed else { return None };
     let store = Path::new(store);
-    let is_store = *verb == "diff" && incremental_backups_tools::Repository::open(store).is_ok();
+    let elsewhere = !matches!(Address::parse(store), Ok(Address::Local(_)));
+    let is_store = *verb == "diff"
+        && (elsewhere || incremental_backups_tools::Repository::open(store).is_ok());
     is_store.then(|| {
         let store = shown(store);
         Unparsed::Wrong(format!(
@@ -115,7 +118,10 @@ fn has_store(command: &Command, matches: &ArgMatches) -> bool {
     let mut words = matches.get_raw(id).into_iter().flatten();
     words.next().is_some_and(|first| {
         let first = Path::new(first);
-        first.is_file() || incremental_backups_tools::Repository::open_to_read(first).is_ok()
+        let elsewhere = !matches!(Address::parse(first), Ok(Address::Local(_)));
+        elsewhere
+            || first.is_file()
+            || incremental_backups_tools::Repository::open_to_read(first).is_ok()
     })
 }
 

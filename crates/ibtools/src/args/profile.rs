@@ -6,6 +6,7 @@ use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 
 use clap::{Arg, ArgAction, Command, error::ErrorKind};
+use incremental_backups_tools::stores::Address;
 use serde::Deserialize;
 use toml::Spanned;
 
@@ -89,6 +90,12 @@ impl Profile {
             let start = path.span().start;
             absolute(path.into_inner()).map_err(|error| format!("{}: {error}", at(start)))
         };
+        // Other than a directory, a place on another machine is one wherever it is written.
+        let store = |store: Spanned<PathBuf>| match Address::parse(store.get_ref()) {
+            Ok(Address::Local(_)) => path(store),
+            Ok(_) => Ok(store.into_inner()),
+            Err(error) => Err(format!("{}: {error}", at(store.span().start))),
+        };
         let mut defaults = Vec::new();
         let Text { backup, prune, restore, verify, .. } = &parsed;
         for (verb, settings) in
@@ -105,7 +112,7 @@ impl Profile {
             }
         }
         Ok(Profile {
-            store: parsed.store.map(path).transpose()?,
+            store: parsed.store.map(store).transpose()?,
             sources: parsed.sources.into_iter().map(path).collect::<Result<_, _>>()?,
             hooks: parsed.hooks,
             defaults,

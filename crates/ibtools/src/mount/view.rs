@@ -8,9 +8,8 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use fuser::{Errno, FileAttr, FileType, INodeNo};
 use incremental_backups_tools::dirindex::EntryRef;
-use incremental_backups_tools::{
-    DirStore, Error, Node, SnapshotId, SnapshotTree, Snapshots, Time, Trees,
-};
+use incremental_backups_tools::stores::AnyStore;
+use incremental_backups_tools::{Error, Node, SnapshotId, SnapshotTree, Snapshots, Time, Trees};
 
 use super::Event;
 use super::attributes;
@@ -25,7 +24,7 @@ const LONG: Duration = Duration::from_secs(24 * 60 * 60);
 
 /// What is seen in the mounted directory.
 pub(super) struct View {
-    trees: Trees<DirStore>,
+    trees: Trees<AnyStore>,
     inodes: Inodes,
     /// Who says what could not be read.
     events: Sender<Event>,
@@ -50,7 +49,7 @@ pub(super) struct Row {
 const AFTER_DOTS: u64 = 2;
 
 impl View {
-    pub(super) fn new(trees: Trees<DirStore>, events: Sender<Event>) -> View {
+    pub(super) fn new(trees: Trees<AnyStore>, events: Sender<Event>) -> View {
         View { trees, inodes: Inodes::default(), events }
     }
 

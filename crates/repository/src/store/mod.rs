@@ -16,8 +16,6 @@ mod keep;
 mod lock;
 pub(crate) mod marker;
 mod name;
-#[cfg(feature = "object_store")]
-mod object;
 mod snapshots;
 mod times;
 
@@ -25,8 +23,6 @@ pub use dir::DirStore;
 pub use keep::{InvalidWithin, Keep, Within};
 pub use marker::Contents;
 pub use name::{ArchiveName, InvalidSnapshotId, Name, SnapshotId};
-#[cfg(feature = "object_store")]
-pub use object::ObjectStoreAdapter;
 pub use snapshots::{AtError, Snapshots, StoredArchive};
 
 /// A place that keeps files by name: a directory ([`DirStore`]), or anything else that has these five

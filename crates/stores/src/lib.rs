@@ -1,0 +1,24 @@
+//! Where a store of backups may be: a directory, a cloud, another machine. It knows how objects are reached and kept at hand; it must
+//! not know what they have in them.
+//!
+//! An [`Address`] is what a user writes. [`create`], [`open`] and [`open_to_read`] make a [`Repository`](repository::Repository) of
+//! it. What is not on this machine is a [`RemoteStore`].
+//!
+//! ```
+//! # let temporary = tempfile::tempdir()?;
+//! # let word = temporary.path().join("store").into_os_string();
+//! let address = stores::Address::parse(&word)?;
+//! let repository = stores::create(&address)?;
+//! assert_eq!(repository.snapshots()?.all().count(), 0);
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
+
+mod address;
+#[cfg(feature = "clouds")]
+mod clouds;
+mod open;
+mod remote;
+
+pub use address::{Address, Cloud, InvalidAddress};
+pub use open::{AnyStore, create, open, open_to_read};
+pub use remote::RemoteStore;

@@ -1,0 +1,141 @@
+//! [`Upload`]: a file on its way to where objects are. Knows nothing of how they get there.
+
+use std::fs::File;
+use std::io::{self, ErrorKind, Write};
+
+use container::ReadAt;
+use repository::store::Put;
+
+use super::{FIRST_LEN, How, Inner, Object, Parts};
+
+/// A file on its way. What is no longer than a part goes at once, when it is committed.
+pub(super) struct Upload<'a> {
+    inner: &'a Inner,
+    name: String,
+    how: How,
+    /// What has not been sent yet: less than a part.
+    part: Vec<u8>,
+    /// Those that have been sent, once there is one.
+    parts: Option<Box<dyn Parts + 'a>>,
+    /// What they had, to be read again; `None` when there is no room for it.
+    spool: Option<File>,
+    len: u64,
+}
+
+impl<'a> Upload<'a> {
+    pub(super) fn new(inner: &'a Inner, name: &str, how: How) -> Upload<'a> {
+        Upload { inner, name: name.into(), how, part: Vec::new(), parts: None, spool: None, len: 0 }
+    }
+
+    fn send(&mut self) -> io::Result<()> {
+        let part = std::mem::take(&mut self.part);
+        let parts = match &mut self.parts {
+            Some(parts) => parts,
+            none => {
+                self.spool = tempfile::tempfile().ok();
+                none.insert(self.inner.transport.upload(&self.name, self.how.clone())?)
+            }
+        };
+        if self.spool.as_mut().is_some_and(|spool| spool.write_all(&part).is_err()) {
+            self.spool = None;
+        }
+        self.len += part.len() as u64;
+        parts.send(part)
+    }
+
+    /// Whether what has been put is there, though the answer was that the name is taken: the answer to an earlier try was lost.
+    fn is_there(&self, bytes: &[u8]) -> io::Result<Option<Object>> {
+        let (object, first) = self.inner.transport.look(&self.name, FIRST_LEN)?;
+        if object.size != bytes.len() as u64 {
+            return Ok(None);
+        }
+        let rest = match first.len() as u64 == object.size {
+            true => Vec::new(),
+            false => self.inner.transport.get(&object, first.len() as u64..object.size)?,
+        };
+        Ok(([first, rest].concat() == bytes).then_some(object))
+    }
+}
+
+impl Write for Upload<'_> {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        let room = self.inner.transport.part_len().saturating_sub(self.part.len());
+        let taken = bytes.get(..room).unwrap_or(bytes);
+        self.part.extend_from_slice(taken);
+        if self.part.len() == self.inner.transport.part_len() {
+            self.send()?;
+        }
+        Ok(taken.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+impl Put for Upload<'_> {
+    fn commit(mut self: Box<Self>) -> io::Result<()> {
+        let inner = self.inner;
+        let object = if self.parts.is_none() {
+            let part = std::mem::take(&mut self.part);
+            match inner.transport.put(&self.name, part.clone(), self.how.clone()) {
+                Err(error) if error.kind() == ErrorKind::AlreadyExists => {
+                    self.is_there(&part)?.ok_or(error)?
+                }
+                done => done?,
+            }
+        } else {
+            if !self.part.is_empty() {
+                self.send()?;
+            }
+            // Parts cannot be put on a condition.
+            if self.how == How::New {
+                match inner.transport.look(&self.name, 1) {
+                    Err(error) if error.kind() == ErrorKind::NotFound => {}
+                    Ok(_) => return Err(ErrorKind::AlreadyExists.into()),
+                    Err(error) => return Err(error),
+                }
+            }
+            let Some(parts) = self.parts.take() else { return Ok(()) };
+            match parts.finish() {
+                Ok(object) => object,
+                // It may be done, and the answer be lost.
+                Err(error) => match inner.transport.look(&self.name, 1) {
+                    Ok((object, _)) if object.size == self.len && self.how == How::New => object,
+                    _ => return Err(error),
+                },
+            }
+        };
+        inner.remember(object);
+        Ok(())
+    }
+
+    fn written(&mut self) -> io::Result<Option<Box<dyn ReadAt>>> {
+        let Some(spool) = &self.spool else {
+            let none_sent = self.parts.is_none();
+            return Ok(none_sent.then(|| Box::new(self.part.clone()) as Box<dyn ReadAt>));
+        };
+        let mut spool = spool.try_clone()?;
+        // What is sent later is written after it.
+        spool.write_all(&self.part)?;
+        let len = self.len + self.part.len() as u64;
+        io::Seek::seek(&mut spool, io::SeekFrom::Start(self.len))?;
+        Ok(Some(Box::new(Spooled { spool, len })))
+    }
+}
+
+/// What was written to an upload.
+struct Spooled {
+    spool: File,
+    len: u64,
+}
+
+impl ReadAt for Spooled {
+    fn size(&self) -> io::Result<u64> {
+        Ok(self.len)
+    }
+
+    fn read_exact_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<()> {
+        self.spool.read_exact_at(buffer, offset)
+    }
+}

