@@ -142,3 +142,22 @@ fn keys_come_from_a_profile_too() {
     run(command.env("AWS_PROFILE", "backups")).good();
     assert!(!world.proxy.take().0.is_empty());
 }
+
+/// What each verb asks of the server. A verb that asks more than it did has to say why.
+#[test]
+fn requests_are_few() {
+    let Some(world) = World::backed_up() else { return };
+    for night in 0..3 {
+        world.place.write("tree/dir1/ten", noise(100 + night, 10_000));
+        world.ibtools("backup tree STORE").good();
+    }
+    world.place.write("tree/dir1/ten", noise(98, 10_000));
+    let mut table = Vec::new();
+    for verb in ["backup tree STORE", "backup tree STORE", "snapshots STORE", "ls STORE -r", "find STORE ten", "restore STORE part --path dir1/ten", "restore STORE all", "verify STORE", "prune STORE --keep-last 2"] {
+        let asked = world.asked(verb);
+        let (up, down) = asked.iter().fold((0, 0), |(up, down), it| (up + it.up, down + it.down - if it.is_list() { it.down } else { 0 }));
+        eprintln!("{verb}: {} requests, {up} up, {down} down", asked.len());
+        for it in &asked { eprintln!("    {} {} {:?} {} {} {}", it.method, it.target, it.range, it.status, it.up, it.down); }
+        table.push((verb, asked.len(), up, down));
+    }
+}

@@ -76,7 +76,8 @@ fn any_range_reads_the_same() {
         let file = store.open("a").unwrap();
         for _ in 0..50 {
             let from = random.usize(..bytes.len());
-            let len = random.usize(1..=(bytes.len() - from).min(1 << random.usize(1..19)));
+            let most = 1 << random.usize(1..19);
+            let len = random.usize(1..=(bytes.len() - from).min(most));
             let mut read = vec![0; len];
             file.read_exact_at(&mut read, from as u64).unwrap();
             assert!(read == bytes[from..from + len], "{len} bytes from {from}");
@@ -108,8 +109,7 @@ fn backups_go_in_and_come_out() {
         }
         known.iter().for_each(|(id, tree)| check(*id, tree.clone()));
         let keep = Keep { last: 2, ..Keep::default() };
-        let report =
-            repository.prune(&PruneOptions { keep, ..PruneOptions::default() }).unwrap();
+        let report = repository.prune(&PruneOptions { keep, ..PruneOptions::default() }).unwrap();
         known.retain(|(id, _)| report.kept.contains(id));
         assert_eq!((known.len(), report.squashed.len()), (2, 1));
         known.iter().for_each(|(id, tree)| check(*id, tree.clone()));
