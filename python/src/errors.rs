@@ -196,7 +196,7 @@ fn of_repository(error: &repository::Error, facts: &mut Facts) -> bool {
             place.as_ref().map(|place| facts.at(place));
         }
         Marker { .. } => drop(facts.is(STORE, "marker")),
-        Busy => drop(facts.is(BUSY, "busy")),
+        Busy | Locked { .. } => drop(facts.is(BUSY, "busy")),
         TooManyOpen { .. } => drop(facts.is(SYSTEM, "too-many-open")),
         Store { name, .. } => drop(facts.at(name)),
         OtherOrigin { .. } => drop(facts.is(CONFLICT, "other-origin")),

@@ -18,7 +18,7 @@ use crate::console::{Console, number_of, shown};
 use crate::index::remarks;
 use crate::json::{self, object, put_file};
 use crate::scan;
-use crate::source::no_store;
+use crate::source::{no_store, reached};
 use crate::sources::Sources;
 
 /// `ibtools backup`
@@ -65,8 +65,8 @@ pub(crate) fn run(args: &BackupArgs, console: &mut Console) -> Result<Answer> {
 fn open(args: &BackupArgs) -> Result<Repository<AnyStore>> {
     let path = &args.store;
     let address = Address::parse(path)?;
-    let store = match stores::open(&address) {
-        Err(Error::NoStore { .. }) if args.init => stores::create(&address),
+    let store = match stores::open(&address, &reached()) {
+        Err(Error::NoStore { .. }) if args.init => stores::create(&address, &reached()),
         opened => opened,
     };
     store.map(crate::protect::witnessed).map_err(|error| match error {

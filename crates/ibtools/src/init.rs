@@ -7,12 +7,12 @@ use crate::Answer;
 use crate::args::InitArgs;
 use crate::console::{Console, is_dash, number_of, shown};
 use crate::json::{object, put_file};
-use crate::source::no_store;
+use crate::source::{no_store, reached};
 
 /// `ibtools init`
 pub(crate) fn run(args: &InitArgs, console: &mut Console) -> Result<Answer> {
     anyhow::ensure!(!is_dash(&args.store), "a store cannot be standard output: name a directory");
-    let store = stores::create(&Address::parse(&args.store)?);
+    let store = stores::create(&Address::parse(&args.store)?, &reached());
     let store = store.map_err(|error| no_store(error, &args.store))?;
     let snapshots =
         store.snapshots().with_context(|| format!("cannot list {}", shown(&args.store)))?;

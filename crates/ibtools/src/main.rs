@@ -77,6 +77,7 @@ fn main() -> ExitCode {
 }
 
 fn run(args: &Args, hooks: &Hooks) -> Result<Answer> {
+    source::limit(args.global.limit_upload, args.global.limit_download);
     threads::with(args.global.threads.map(usize::from), || verb(args, hooks))?
 }
 

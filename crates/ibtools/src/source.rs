@@ -3,6 +3,7 @@
 
 use std::fmt;
 use std::path::{Path, PathBuf};
+use std::sync::{Arc, OnceLock};
 
 use anyhow::{Context, Result, anyhow, bail};
 use incremental_backups_tools::store::Contents;
@@ -31,15 +32,35 @@ enum Kind {
     Store(Repository<AnyStore>, SnapshotId),
 }
 
+/// The limits on what goes to a store elsewhere and comes from there, in bytes a second.
+static LIMITS: OnceLock<(Option<u64>, Option<u64>)> = OnceLock::new();
+
+/// Sets the limits, once.
+pub(crate) fn limit(upload: Option<u64>, download: Option<u64>) {
+    let _ = LIMITS.set((upload, download));
+}
+
+/// How a store elsewhere is reached.
+pub(crate) fn reached() -> stores::Options {
+    let (limit_upload, limit_download) = LIMITS.get().copied().unwrap_or_default();
+    let tell = Arc::new(|text: &str| crate::console::complain(&format!("warning: {text}")));
+    stores::Options { limit_upload, limit_download, tell, ..stores::Options::default() }
+}
+
+/// [`reached`], with nothing taken from what was kept at hand: it is to be known what is there.
+fn reached_anew() -> stores::Options {
+    stores::Options { cache: None, ..reached() }
+}
+
 /// The store called `name`, to be changed.
 pub(crate) fn open_dir(name: &Path) -> Result<Repository<AnyStore>> {
-    let opened = stores::open(&Address::parse(name)?);
+    let opened = stores::open(&Address::parse(name)?, &reached_anew());
     opened.map(witnessed).map_err(|error| no_store(error, name))
 }
 
 /// The store called `name`, or archives of one.
 pub(crate) fn open_to_read(name: &Path) -> Result<Repository<AnyStore>> {
-    let opened = stores::open_to_read(&Address::parse(name)?);
+    let opened = stores::open_to_read(&Address::parse(name)?, &reached());
     opened.map(witnessed).map_err(|error| no_store(error, name))
 }
 
@@ -86,6 +107,14 @@ pub(crate) fn open_store(path: &Path) -> Result<(Repository<AnyStore>, Snapshots
     let store = open_to_read(path)?;
     let snapshots = store.snapshots();
     Ok((store, snapshots.with_context(|| format!("cannot open the store {}", shown(path)))?))
+}
+
+/// [`open_store`], of what is there and not at hand, to be verified.
+pub(crate) fn open_store_anew(name: &Path) -> Result<(Repository<AnyStore>, Snapshots)> {
+    let opened = stores::open_to_read(&Address::parse(name)?, &reached_anew());
+    let store = opened.map(witnessed).map_err(|error| no_store(error, name))?;
+    let snapshots = store.snapshots();
+    Ok((store, snapshots.with_context(|| format!("cannot open the store {}", shown(name)))?))
 }
 
 impl Source {

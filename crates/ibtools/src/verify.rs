@@ -21,7 +21,7 @@ use crate::console::{Console, in_words, number_of, shown};
 use crate::files::{Input, Kind};
 use crate::json::{Object, object, put_bytes, put_file, put_path};
 use crate::protect;
-use crate::source::{names_store, open_store};
+use crate::source::{names_store, open_store_anew};
 
 /// How many lost paths a line of text names; JSON has them all.
 const NAMED: usize = 8;
@@ -60,7 +60,7 @@ pub(crate) fn run(args: &VerifyArgs, console: &mut Console) -> Result<Answer> {
 
 /// Verifies a store. Says what was found; whether nothing is wrong.
 fn store(path: &Path, console: &mut Console) -> Result<(Object, bool)> {
-    let (store, snapshots) = open_store(path)?;
+    let (store, snapshots) = open_store_anew(path)?;
     let bytes = snapshots.archives().iter().map(|stored| stored.size).sum();
     let found = {
         let ticker = console.ticker("verifying", Some(bytes));

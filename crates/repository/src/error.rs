@@ -114,6 +114,12 @@ pub enum Error {
     /// Another process is changing the store.
     #[error("another backup or prune is at work in the store")]
     Busy,
+    /// Another process is changing the store, and it is known which.
+    #[error("the store is locked")]
+    Locked {
+        /// Who has the lock, and what to do.
+        source: io::Error,
+    },
     /// An archive cannot be read or made, or does not go with the others.
     #[error(transparent)]
     Archived(#[from] archive::Error),

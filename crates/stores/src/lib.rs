@@ -8,7 +8,7 @@
 //! # let temporary = tempfile::tempdir()?;
 //! # let word = temporary.path().join("store").into_os_string();
 //! let address = stores::Address::parse(&word)?;
-//! let repository = stores::create(&address)?;
+//! let repository = stores::create(&address, &stores::Options::default())?;
 //! assert_eq!(repository.snapshots()?.all().count(), 0);
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
@@ -20,5 +20,5 @@ mod open;
 mod remote;
 
 pub use address::{Address, Cloud, InvalidAddress};
-pub use open::{AnyStore, create, open, open_to_read};
+pub use open::{AnyStore, Options, create, open, open_to_read};
 pub use remote::RemoteStore;

@@ -7,6 +7,36 @@ use std::sync::Arc;
 use repository::{Error, Repository, Result, Store};
 
 use crate::Address;
+use crate::remote::cache_of_user;
+
+/// How a store elsewhere is reached. It means nothing to a directory of this machine.
+#[derive(Clone)]
+pub struct Options {
+    /// Where what was read is kept for the next time; `None`: nowhere. By default the user's cache, `$XDG_CACHE_HOME/ibtools`. It
+    /// can be deleted at any time.
+    pub cache: Option<PathBuf>,
+    /// No more bytes a second go there than this, on the average.
+    pub limit_upload: Option<u64>,
+    /// No more come from there.
+    pub limit_download: Option<u64>,
+    /// Called with what a user has to know: that a lock was left behind and taken over, or that a server cannot keep two clients apart.
+    pub tell: Arc<dyn Fn(&str) + Send + Sync>,
+}
+
+impl Default for Options {
+    fn default() -> Options {
+        let (limit_upload, limit_download) = (None, None);
+        Options { cache: cache_of_user(), limit_upload, limit_download, tell: Arc::new(|_| {}) }
+    }
+}
+
+impl std::fmt::Debug for Options {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let Options { cache, limit_upload, limit_download, .. } = self;
+        let limits = (limit_upload, limit_download);
+        f.debug_struct("Options").field("cache", cache).field("limits", &limits).finish()
+    }
+}
 
 /// A store, wherever it is.
 pub type AnyStore = Arc<dyn Store>;
@@ -15,12 +45,11 @@ pub type AnyStore = Arc<dyn Store>;
 ///
 /// # Errors
 /// As [`Repository::create`], and when it cannot be reached.
-pub fn create(address: &Address) -> Result<Repository<AnyStore>> {
+pub fn create(address: &Address, options: &Options) -> Result<Repository<AnyStore>> {
     match address {
         Address::Local(path) => Ok(Repository::create(path)?.map_store(any)),
-        elsewhere => {
-            Repository::create_in(connect(elsewhere)?).map_err(|error| at(error, elsewhere))
-        }
+        elsewhere => Repository::create_in(connect(elsewhere, options)?)
+            .map_err(|error| at(error, elsewhere)),
     }
 }
 
@@ -28,10 +57,12 @@ pub fn create(address: &Address) -> Result<Repository<AnyStore>> {
 ///
 /// # Errors
 /// As [`Repository::open`], and when it cannot be reached.
-pub fn open(address: &Address) -> Result<Repository<AnyStore>> {
+pub fn open(address: &Address, options: &Options) -> Result<Repository<AnyStore>> {
     match address {
         Address::Local(path) => Ok(Repository::open(path)?.map_store(any)),
-        elsewhere => Repository::open_in(connect(elsewhere)?).map_err(|error| at(error, elsewhere)),
+        elsewhere => {
+            Repository::open_in(connect(elsewhere, options)?).map_err(|error| at(error, elsewhere))
+        }
     }
 }
 
@@ -39,11 +70,11 @@ pub fn open(address: &Address) -> Result<Repository<AnyStore>> {
 ///
 /// # Errors
 /// As [`open`].
-pub fn open_to_read(address: &Address) -> Result<Repository<AnyStore>> {
+pub fn open_to_read(address: &Address, options: &Options) -> Result<Repository<AnyStore>> {
     match address {
         Address::Local(path) => Ok(Repository::open_to_read(path)?.map_store(any)),
         elsewhere => {
-            let opened = Repository::open_in_to_read(connect(elsewhere)?);
+            let opened = Repository::open_in_to_read(connect(elsewhere, options)?);
             opened.map_err(|error| at(error, elsewhere))
         }
     }
@@ -54,11 +85,11 @@ fn any(store: impl Store + 'static) -> AnyStore {
 }
 
 /// What is at an address elsewhere, whatever it is. No request is made.
-fn connect(address: &Address) -> Result<AnyStore> {
+fn connect(address: &Address, options: &Options) -> Result<AnyStore> {
     let connected: io::Result<AnyStore> = match address {
         #[cfg(feature = "clouds")]
         Address::Cloud { cloud, bucket, prefix } => {
-            crate::clouds::connect(*cloud, bucket, prefix).map(any)
+            crate::clouds::connect((*cloud, bucket, prefix), options).map(any)
         }
         _ => Err(io::Error::new(
             ErrorKind::Unsupported,

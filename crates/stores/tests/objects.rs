@@ -12,13 +12,18 @@ use repository::store::{Name, Stored};
 use repository::{
     BackupOptions, Keep, PruneOptions, Repository, RestoreOptions, SnapshotId, Store,
 };
-use stores::RemoteStore;
+use stores::{Options, RemoteStore};
 use testing::{fast_tempdir, noise, snapshot, write};
+
+fn in_memory(prefix: &str) -> RemoteStore {
+    let options = Options { cache: None, ..Options::default() };
+    RemoteStore::of_objects(Arc::new(InMemory::new()), prefix, "memory", &options).unwrap()
+}
 
 /// One with a prefix, and one without.
 fn each(test: impl Fn(&RemoteStore)) {
     for prefix in ["", "backups/photos"] {
-        test(&RemoteStore::of_objects(Arc::new(InMemory::new()), prefix).unwrap());
+        test(&in_memory(prefix));
     }
 }
 
@@ -66,7 +71,7 @@ fn files_come_whole_and_go_whole() {
 /// Any range of an object reads as what was put, whatever was read before.
 #[test]
 fn any_range_reads_the_same() {
-    let store = RemoteStore::of_objects(Arc::new(InMemory::new()), "").unwrap();
+    let store = in_memory("");
     let bytes = noise(3, 300_001);
     let mut put = store.put("a").unwrap();
     put.write_all(&bytes).unwrap();

@@ -40,6 +40,8 @@ pub enum Fault {
     Lie,
     /// Half of the answer's body comes, then the connection ends.
     Cut,
+    /// The server is not asked, and the client hears that it is done.
+    Pretend,
     /// A listing names everything twice.
     Twice,
     /// A listing is the one before.
@@ -134,6 +136,7 @@ fn pass(client: &TcpStream, server: SocketAddr, state: &Mutex<State>) -> io::Res
     let early = match fault {
         Fault::Refuse => Some(None),
         Fault::Answer(status) => Some(Some(status)),
+        Fault::Pretend => Some(Some(200)),
         _ => None,
     };
     if let Some(answer) = early {
@@ -249,7 +252,7 @@ fn say(mut client: &TcpStream, status: u16) -> io::Result<()> {
     let length = text.len();
     write!(
         client,
-        "HTTP/1.1 {status} Fault\r\nContent-Length: {length}\r\nConnection: close\r\n\r\n{text}"
+        "HTTP/1.1 {status} Fault\r\nETag: \"0\"\r\nContent-Length: {length}\r\nConnection: close\r\n\r\n{text}"
     )
 }
 

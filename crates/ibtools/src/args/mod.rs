@@ -75,6 +75,12 @@ pub(crate) struct Global {
     #[arg(env = "IBTOOLS_THREADS", hide_env_values = true)]
     #[arg(value_parser = clap::value_parser!(u16).range(1..=1024))]
     pub(crate) threads: Option<u16>,
+    /// Send no more bytes a second to a store elsewhere, on the average, such as 500K or 2M
+    #[arg(long, global = true, help_heading = GLOBAL, value_name = "RATE", value_parser = values::rate)]
+    pub(crate) limit_upload: Option<u64>,
+    /// Fetch no more bytes a second from a store elsewhere, on the average
+    #[arg(long, global = true, help_heading = GLOBAL, value_name = "RATE", value_parser = values::rate)]
+    pub(crate) limit_download: Option<u64>,
 }
 
 /// How progress is shown. (The variants have no help of their own: with it, clap writes all options in its long form.)

@@ -14,6 +14,14 @@ pub(super) fn large_size(text: &str) -> Result<u64, String> {
     number.checked_mul(unit).ok_or_else(|| "too large".to_owned())
 }
 
+/// A number of bytes in each second.
+pub(super) fn rate(text: &str) -> Result<u64, String> {
+    match large_size(text)? {
+        0 => Err("nothing would ever arrive".to_owned()),
+        rate => Ok(rate),
+    }
+}
+
 /// A name that a line has room for.
 pub(super) fn name(text: &str) -> Result<String, String> {
     match text.is_empty() || text.len() > 255 {

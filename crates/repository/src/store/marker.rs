@@ -20,7 +20,7 @@ const FORMAT: u64 = 1;
 const MAX_LEN: u64 = 64 << 10;
 
 /// Files that say nothing of what a place is. The last one is that of a new file system.
-const NEUTRAL: [&str; 3] = ["lock", "lock.owner", "lost+found"];
+const NEUTRAL: [&str; 4] = ["lock", "lock.clock", "lock.owner", "lost+found"];
 
 /// What is in a place where backups are to be.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -71,7 +71,7 @@ pub trait Store: Send + Sync {
     /// others out keeps this default, which does nothing: then the caller must.
     ///
     /// # Errors
-    /// [`WouldBlock`](io::ErrorKind::WouldBlock) when another has it.
+    /// [`WouldBlock`](io::ErrorKind::WouldBlock) when another has it, which may say who.
     fn lock(&self) -> io::Result<Box<dyn Send + '_>> {
         Ok(Box::new(()))
     }
@@ -283,6 +283,7 @@ impl Write for NewFile<'_> {
 /// [`Store::lock`], with a word for a store that is in use.
 pub(crate) fn lock(store: &dyn Store) -> Result<Box<dyn Send + '_>> {
     store.lock().map_err(|source| match source.kind() {
+        ErrorKind::WouldBlock if source.get_ref().is_some() => Error::Locked { source },
         ErrorKind::WouldBlock => Error::Busy,
         _ => failed("lock", "the store", source),
     })

@@ -10,6 +10,7 @@ use object_store::gcp::{GoogleCloudStorageBuilder, GoogleConfigKey};
 use object_store::{BackoffConfig, ClientConfigKey, ClientOptions, RetryConfig};
 
 use super::profile::profile;
+use crate::Options;
 use crate::address::Cloud;
 use crate::remote::RemoteStore;
 
@@ -17,14 +18,22 @@ use crate::remote::RemoteStore;
 const TIMEOUT: Duration = Duration::from_secs(15 * 60);
 
 /// The store in `bucket` of `cloud`, below `prefix`. No request is made.
-pub(crate) fn connect(cloud: Cloud, bucket: &str, prefix: &str) -> io::Result<RemoteStore> {
+pub(crate) fn connect(
+    (cloud, bucket, prefix): (Cloud, &str, &str),
+    options: &Options,
+) -> io::Result<RemoteStore> {
+    // Another server has other objects under the same names.
+    let server =
+        ["AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL", "AWS_ENDPOINT", "AZURE_STORAGE_ACCOUNT_NAME"];
+    let server = server.into_iter().find_map(env).unwrap_or_default();
+    let name = format!("{cloud:?} {server} {bucket} {prefix}");
     // The one that is there already, if a program has another, is as good.
     drop(rustls::crypto::ring::default_provider().install_default());
     let wrong = |error: object_store::Error| io::Error::new(ErrorKind::InvalidInput, error);
     match cloud {
         Cloud::S3 => {
             let store = s3(&env)?.with_bucket_name(bucket).build().map_err(wrong)?;
-            RemoteStore::of_objects(Arc::new(store), prefix)
+            RemoteStore::of_objects(Arc::new(store), prefix, &name, options)
         }
         Cloud::Google => {
             let mut builder = GoogleCloudStorageBuilder::new();
@@ -36,7 +45,7 @@ pub(crate) fn connect(cloud: Cloud, bucket: &str, prefix: &str) -> io::Result<Re
             let http = env("GOOGLE_BASE_URL").is_some_and(|url| is_http(&url));
             let builder = builder.with_retry(retry()).with_client_options(client(http));
             let store = builder.with_bucket_name(bucket).build().map_err(wrong)?;
-            RemoteStore::of_objects(Arc::new(store), prefix)
+            RemoteStore::of_objects(Arc::new(store), prefix, &name, options)
         }
         Cloud::Azure => {
             let mut builder = MicrosoftAzureBuilder::new();
@@ -55,7 +64,7 @@ pub(crate) fn connect(cloud: Cloud, bucket: &str, prefix: &str) -> io::Result<Re
             let http = endpoint.is_some_and(|url| is_http(&url));
             let builder = builder.with_retry(retry()).with_client_options(client(http));
             let store = builder.with_container_name(bucket).build().map_err(wrong)?;
-            RemoteStore::of_objects(Arc::new(store), prefix)
+            RemoteStore::of_objects(Arc::new(store), prefix, &name, options)
         }
     }
 }

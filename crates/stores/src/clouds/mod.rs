@@ -13,11 +13,13 @@ use object_store::multipart::{MultipartStore, PartId};
 use object_store::path::Path;
 use object_store::{
     GetOptions, GetRange, ObjectMeta, ObjectStore, ObjectStoreExt, PutMode, PutOptions, PutResult,
+    UpdateVersion,
 };
 use tokio::runtime::{Builder, Runtime};
 use tokio::task::JoinHandle;
 
 pub(crate) use self::connect::connect;
+use crate::Options;
 use crate::remote::{How, Object, Parts, RemoteStore, Transport};
 
 /// Larger files go up in parts of this length. S3 takes 10,000 parts: files of 320 GiB.
@@ -30,18 +32,21 @@ const PATIENCE: Duration = Duration::from_secs(120);
 impl RemoteStore {
     /// The store of the objects of `objects` right below `prefix`, for who has set up a store of the crate `object_store` by himself.
     /// The threads that make its requests are this crate's; everything here waits for them, so it must not be called from
-    /// asynchronous code, but from a thread that may wait.
+    /// asynchronous code, but from a thread that may wait. `name` is what the cache knows the store by.
     ///
     /// # Errors
     /// When the system gives no threads.
     pub fn of_objects<T: ObjectStore + MultipartStore>(
         objects: Arc<T>,
         prefix: &str,
+        name: &str,
+        options: &Options,
     ) -> io::Result<RemoteStore> {
         let prefix = Path::from(prefix);
         let parts = Arc::clone(&objects) as Arc<dyn MultipartStore>;
         let runtime = runtime()?;
-        Ok(RemoteStore::new(Box::new(Objects { objects, parts, prefix, runtime })))
+        let objects = Objects { objects, parts, prefix, runtime };
+        Ok(RemoteStore::new(Arc::new(objects), name, options))
     }
 }
 
@@ -144,6 +149,10 @@ impl Transport for Objects {
         let mode = match how {
             How::New => PutMode::Create,
             How::Replace => PutMode::Overwrite,
+            How::Instead(was) => {
+                let e_tag = Some(was.tag).filter(|tag| !tag.is_empty());
+                PutMode::Update(UpdateVersion { e_tag, version: was.version })
+            }
         };
         let bytes = object_store::PutPayload::from(bytes);
         let put = || {
@@ -164,12 +173,16 @@ impl Transport for Objects {
         Ok(put_object(name, size, put_once?))
     }
 
-    fn upload(&self, name: &str, how: How) -> io::Result<Box<dyn Parts + '_>> {
+    fn upload(&self, name: &str) -> io::Result<Box<dyn Parts + '_>> {
         let place = self.place(name);
         let id = self.wait(|| self.parts.create_multipart(&place))?;
         let name = name.to_owned();
-        drop(how);
         Ok(Box::new(Multipart { to: self, name, place, id, sent: Vec::new(), size: 0, open: true }))
+    }
+
+    fn abort(&self, name: &str, id: &str) -> io::Result<()> {
+        let (place, id) = (self.place(name), id.to_owned());
+        self.wait(|| self.parts.abort_multipart(&place, &id))
     }
 
     fn delete(&self, name: &str) -> io::Result<()> {
@@ -188,12 +201,13 @@ impl Transport for Objects {
 fn object(name: &str, meta: &ObjectMeta) -> Object {
     let tag = meta.e_tag.clone().unwrap_or_default();
     let modified = meta.last_modified.timestamp_millis();
-    Object { name: name.to_owned(), size: meta.size, tag, modified }
+    let version = meta.version.clone();
+    Object { name: name.to_owned(), size: meta.size, tag, version, modified }
 }
 
 fn put_object(name: &str, size: u64, put: PutResult) -> Object {
     let tag = put.e_tag.unwrap_or_default();
-    Object { name: name.to_owned(), size, tag, modified: 0 }
+    Object { name: name.to_owned(), size, tag, version: put.version, modified: 0 }
 }
 
 /// An object on its way in parts.
@@ -209,6 +223,10 @@ struct Multipart<'a> {
 }
 
 impl Parts for Multipart<'_> {
+    fn id(&self) -> &str {
+        &self.id
+    }
+
     fn send(&mut self, part: Vec<u8>) -> io::Result<()> {
         let number = self.sent.len();
         self.size += part.len() as u64;
@@ -277,6 +295,9 @@ fn as_io(error: object_store::Error) -> io::Error {
         E::NotImplemented { .. } | E::NotSupported { .. } => ErrorKind::Unsupported,
         E::InvalidPath { .. } | E::UnknownConfigurationKey { .. } => ErrorKind::InvalidInput,
         _ if said.starts_with("NoSuchBucket") => ErrorKind::InvalidInput,
+        _ if REFUSALS.iter().any(|refusal| said.starts_with(refusal)) => {
+            ErrorKind::PermissionDenied
+        }
         _ => ErrorKind::Other,
     };
     let advice = match kind {
@@ -286,6 +307,10 @@ fn as_io(error: object_store::Error) -> io::Error {
     };
     io::Error::new(kind, format!("{said}{advice}"))
 }
+
+/// What a server says of keys.
+const REFUSALS: [&str; 5] =
+    ["AccessDenied", "ExpiredToken", "InvalidAccessKeyId", "InvalidToken", "SignatureDoesNotMatch"];
 
 /// What the server said, or what became of the way to it, in short: what `object_store` says has it several times.
 fn said(error: &dyn std::error::Error) -> String {

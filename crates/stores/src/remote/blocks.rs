@@ -23,15 +23,26 @@ struct Held {
 
 /// An object, as it was.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub(super) struct Key([u8; 16]);
+pub(super) struct Key(pub(super) [u8; 16]);
 
 impl Key {
     pub(super) fn of(object: &Object) -> Key {
+        // Some servers have the tag in quotes in one answer, and without in another.
         let Object { name, size, tag, .. } = object;
+        let tag = tag.trim_matches('"');
         let hash = blake3::hash(format!("{name}\n{size}\n{tag}").as_bytes());
         let mut key = [0; 16];
         key.copy_from_slice(hash.as_bytes().split_at(16).0);
         Key(key)
+    }
+
+    pub(super) fn hex(self) -> String {
+        self.0.iter().map(|byte| format!("{byte:02x}")).collect()
+    }
+
+    pub(super) fn from_hex(hex: &str) -> Option<Key> {
+        let number = u128::from_str_radix(hex, 16).ok().filter(|_| hex.len() == 32)?;
+        Some(Key(number.to_be_bytes()))
     }
 }
 
@@ -52,11 +63,13 @@ impl Blocks {
         }
     }
 
-    /// Forgets an object.
-    pub(super) fn forget(&self, key: Key) {
+    /// Forgets an object. Whether any of it was here.
+    pub(super) fn forget(&self, key: Key) -> bool {
         let mut held = locked(&self.0);
+        let before = held.order.len();
         held.blocks.retain(|(of, _), _| *of != key);
         held.order.retain(|(of, _)| *of != key);
+        held.order.len() < before
     }
 }
 

@@ -2,7 +2,7 @@
 
 use std::io::{self, ErrorKind};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use container::ReadAt;
 
@@ -20,12 +20,21 @@ pub(super) struct RemoteFile {
     /// The block after the last one that was fetched, and how many were fetched ahead.
     next: AtomicU64,
     ahead: AtomicU64,
+    /// Whether what was at hand was thrown away once.
+    is_anew: AtomicBool,
 }
 
 impl RemoteFile {
     pub(super) fn new(inner: Arc<Inner>, object: Object) -> RemoteFile {
         let key = Key::of(&object);
-        RemoteFile { inner, object, key, next: AtomicU64::new(u64::MAX), ahead: AtomicU64::new(0) }
+        RemoteFile {
+            inner,
+            object,
+            key,
+            next: AtomicU64::new(u64::MAX),
+            ahead: AtomicU64::new(0),
+            is_anew: AtomicBool::new(false),
+        }
     }
 
     /// How many blocks the object has.
@@ -45,11 +54,16 @@ impl RemoteFile {
         self.next.store(to, Ordering::Relaxed);
         let range = from * BLOCK_LEN..(to * BLOCK_LEN).min(self.object.size);
         let wanted = range.end - range.start;
-        let bytes = self.inner.transport.get(&self.object, range)?;
+        let got = self.inner.transport.get(&self.object, range);
+        if got.as_ref().is_err_and(|error| error.kind() == ErrorKind::NotFound) {
+            // What was listed is there no more: it has to be listed anew.
+            self.inner.known().at = None;
+        }
+        let bytes = got?;
         if bytes.len() as u64 != wanted {
             return Err(ErrorKind::UnexpectedEof.into());
         }
-        self.inner.blocks.keep(&self.object, from, &bytes);
+        self.inner.keep(&self.object, from, &bytes);
         Ok(bytes)
     }
 }
@@ -84,13 +98,17 @@ impl ReadAt for RemoteFile {
                 block += 1;
                 continue;
             }
-            let is_missing =
-                |block: &u64| self.inner.block(&self.object, self.key, *block).is_none();
+            let is_missing = |block: &u64| !self.inner.has_block(self.key, *block);
             let run = (block + 1..last).take_while(is_missing).count() as u64 + 1;
             let bytes = self.fetch(block, block + run)?;
             copy(block, &bytes);
             block += run;
         }
         Ok(())
+    }
+
+    /// What is at hand may have come damaged over the line: it is fetched anew, once.
+    fn heal(&self) -> bool {
+        !self.is_anew.swap(true, Ordering::Relaxed) && self.inner.forget(self.key)
     }
 }

@@ -6,7 +6,15 @@ use std::io::{self, ErrorKind, Write};
 use container::ReadAt;
 use repository::store::Put;
 
-use super::{FIRST_LEN, How, Inner, Object, Parts};
+use repository::store::Name;
+
+use super::blocks::{BLOCK_LEN, Key};
+use super::{FIRST_LEN, How, Inner, Object, Parts, locked};
+
+/// Of a file that is not kept as a whole its end is: the tables that a reader begins with. 1 MiB.
+const END_LEN: u64 = 1 << 20;
+/// An index is what the next backup starts from, so it is kept as a whole, up to this.
+const MOST_WHOLE: u64 = 256 << 20;
 
 /// A file on its way. What is no longer than a part goes at once, when it is committed.
 pub(super) struct Upload<'a> {
@@ -33,7 +41,12 @@ impl<'a> Upload<'a> {
             Some(parts) => parts,
             none => {
                 self.spool = tempfile::tempfile().ok();
-                none.insert(self.inner.transport.upload(&self.name, self.how.clone())?)
+                let parts = none.insert(self.inner.transport.upload(&self.name)?);
+                let lease = locked(&self.inner.lease).clone();
+                if let Some(lease) = lease {
+                    lease.note(&self.name, parts.id())?;
+                }
+                parts
             }
         };
         if self.spool.as_mut().is_some_and(|spool| spool.write_all(&part).is_err()) {
@@ -41,6 +54,36 @@ impl<'a> Upload<'a> {
         }
         self.len += part.len() as u64;
         parts.send(part)
+    }
+
+    /// Keeps what the next reader needs of what was put: all of an index, the first block and the end of another file.
+    fn keep(&self, object: &Object, whole: &[u8]) {
+        let Some(cache) = &self.inner.cache else { return };
+        let (key, size) = (Key::of(object), object.size);
+        let is_index = matches!(Name::parse(&self.name), Some(Name::Index(_)));
+        let read = |from: u64, to: u64| {
+            let mut bytes = vec![0; (to - from) as usize];
+            match &self.spool {
+                _ if whole.len() as u64 == size => {
+                    bytes.copy_from_slice(whole.get(from as usize..to as usize)?);
+                }
+                Some(spool) => spool.read_exact_at(&mut bytes, from).ok()?,
+                None => return None,
+            }
+            Some(bytes)
+        };
+        let keep = |from: u64, to: u64| {
+            if let Some(bytes) = read(from, to) {
+                cache.keep(key, from / BLOCK_LEN, &bytes);
+            }
+        };
+        match is_index && size <= MOST_WHOLE || size <= END_LEN {
+            true => keep(0, size),
+            false => {
+                keep(0, BLOCK_LEN);
+                keep((size - END_LEN) / BLOCK_LEN * BLOCK_LEN, size);
+            }
+        }
     }
 
     /// Whether what has been put is there, though the answer was that the name is taken: the answer to an earlier try was lost.
@@ -76,8 +119,10 @@ impl Write for Upload<'_> {
 impl Put for Upload<'_> {
     fn commit(mut self: Box<Self>) -> io::Result<()> {
         let inner = self.inner;
+        inner.check_lease()?;
+        let mut part = Vec::new();
         let object = if self.parts.is_none() {
-            let part = std::mem::take(&mut self.part);
+            part = std::mem::take(&mut self.part);
             match inner.transport.put(&self.name, part.clone(), self.how.clone()) {
                 Err(error) if error.kind() == ErrorKind::AlreadyExists => {
                     self.is_there(&part)?.ok_or(error)?
@@ -96,6 +141,7 @@ impl Put for Upload<'_> {
                     Err(error) => return Err(error),
                 }
             }
+            inner.check_lease()?;
             let Some(parts) = self.parts.take() else { return Ok(()) };
             match parts.finish() {
                 Ok(object) => object,
@@ -106,6 +152,7 @@ impl Put for Upload<'_> {
                 },
             }
         };
+        self.keep(&object, &part);
         inner.remember(object);
         Ok(())
     }

@@ -1,0 +1,240 @@
+//! Stores in S3 when the way there fails, clients die, or two come at once: nothing is lost, and a re-run ends right.
+#![cfg(feature = "clouds")]
+#![allow(clippy::unwrap_used, clippy::panic, reason = "a test")]
+
+mod common;
+#[path = "remote/world.rs"]
+mod world;
+
+use std::process::{Command, Stdio};
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::{Arc, Mutex};
+
+use common::run;
+use testing::noise;
+use testing::proxy::{Exchange, Fault, Proxy};
+use testing::servers::shared_seaweedfs;
+use world::World;
+
+const FAULTS: [Fault; 8] = [
+    Fault::Refuse,
+    Fault::Answer(503),
+    Fault::Mute,
+    Fault::Lie,
+    Fault::Cut,
+    Fault::Twice,
+    Fault::Stale,
+    Fault::Answer(403),
+];
+
+/// Has `fault` come over the request `number`, and over the `more` after it.
+fn at(number: usize, more: usize, fault: Fault) -> impl FnMut(&Exchange) -> Fault + Send {
+    let mut seen = 0;
+    move |_| {
+        seen += 1;
+        if (number..=number + more).contains(&seen) { fault } else { Fault::None }
+    }
+}
+
+/// Every fault at every request of a backup and of a prune: whatever the command says, all snapshots that were reported are whole
+/// after it, and the same command ends right when it is run again.
+#[test]
+fn faults_lose_nothing() {
+    let Some(world) = World::new() else { return };
+    let place = &world.place;
+    place.write("tree/big", noise(1, 300_000));
+    place.write("tree/changing", "first");
+    world.ibtools("init STORE").good();
+    world.ibtools("backup tree STORE").good();
+    let (mut faults, mut failed, mut night) = (0, 0, 0);
+    for fault in FAULTS {
+        for (verb, requests) in [("backup tree STORE", 8), ("prune STORE --keep-last 3", 12)] {
+            for number in 1..=requests {
+                night += 1;
+                place.write("tree/changing", format!("night {night}"));
+                if verb.starts_with("prune") {
+                    world.ibtools("backup tree STORE").good();
+                }
+                let known = snapshots(&world);
+                world.proxy.take();
+                world.proxy.rule(at(number, 0, fault));
+                let done = world.ibtools(verb);
+                faults += world.proxy.take().1;
+                failed += usize::from(done.code != Some(0));
+                let again = world.ibtools(verb);
+                assert_eq!(
+                    again.code,
+                    Some(0),
+                    "{fault:?} at {number} of {verb}: {} {}",
+                    done.err,
+                    again.err
+                );
+                if verb.starts_with("backup") {
+                    let now = snapshots(&world);
+                    assert!(known.iter().all(|id| now.contains(id)), "{fault:?} at {number}: lost");
+                    assert!(now.len() > known.len(), "{fault:?} at {number}: nothing new");
+                }
+                if number % 4 == 0 {
+                    let verified = world.ibtools("verify STORE");
+                    assert_eq!(
+                        verified.code,
+                        Some(0),
+                        "{fault:?} at {number} of {verb}: {}",
+                        verified.out
+                    );
+                    world.ibtools("restore STORE back --delete").good();
+                    assert_eq!(
+                        place.snapshot("back"),
+                        place.snapshot("tree"),
+                        "{fault:?} at {number}"
+                    );
+                }
+            }
+        }
+    }
+    println!("{faults} faults, {failed} commands failed, 0 snapshots lost");
+    assert!(faults > 100, "{faults}");
+}
+
+fn snapshots(world: &World) -> Vec<String> {
+    let list = world.ibtools("snapshots STORE --json").json();
+    let id = |it: &serde_json::Value| it["snapshot"].as_str().unwrap().to_owned();
+    list["snapshots"].as_array().unwrap().iter().map(id).collect()
+}
+
+/// A server that is busy for a while is asked again, and nobody notices.
+#[test]
+fn a_storm_passes() {
+    let Some(world) = World::new() else { return };
+    world.place.write("tree/a", "a");
+    world.ibtools("init STORE").good();
+    for number in [1, 4, 6] {
+        world.place.write("tree/a", format!("{number}"));
+        world.proxy.rule(at(number, 3, Fault::Answer(503)));
+        world.ibtools("backup tree STORE").good();
+        assert_eq!(world.proxy.take().1, 4);
+    }
+}
+
+/// Killed at any request, a backup leaves every snapshot as it was. The next one sees that its process has ended, says so, and goes on.
+#[test]
+fn a_killed_client_is_in_nobodys_way() {
+    let Some(world) = World::new() else { return };
+    world.place.write("tree/a", "a");
+    world.ibtools("init STORE").good();
+    let mut told = 0;
+    for number in 1..=8 {
+        world.place.write("tree/a", format!("{number}"));
+        let pid = Arc::new(AtomicU32::new(0));
+        let (victim, mut seen) = (Arc::clone(&pid), 0);
+        world.proxy.rule(move |_| {
+            seen += 1;
+            if seen == number {
+                kill(victim.load(Ordering::Relaxed));
+            }
+            Fault::None
+        });
+        let mut child = world.command("backup tree STORE");
+        let mut child = child.stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
+        pid.store(child.id(), Ordering::Relaxed);
+        child.wait().unwrap();
+        world.proxy.take();
+        let again = world.ibtools("backup tree STORE");
+        assert_eq!(again.code, Some(0), "{number}: {}", again.err);
+        told += usize::from(again.err.contains("has ended without saying so"));
+        world.ibtools("verify STORE").good();
+    }
+    assert!(told >= 4, "the lock was left {told} times");
+}
+
+/// The process is told apart from its number only after it was begun, which is before it asks anything.
+fn kill(pid: u32) {
+    let killed = Command::new("kill").args(["-9", &pid.to_string()]).status().unwrap();
+    assert!(killed.success());
+}
+
+/// Of two clients at once, the second is told who is at work, and changes nothing. Another store in the bucket does not wait.
+#[test]
+fn the_second_client_is_told_who_is_at_work() {
+    let Some(world) = World::new() else { return };
+    world.place.write("tree/a", "a");
+    world.ibtools("init STORE").good();
+    world.ibtools("init STORE-other").good();
+    let other_way = Proxy::before(shared_seaweedfs().unwrap().address);
+    let second = |args: &str| {
+        let mut command = world.command(args);
+        command.env("AWS_ENDPOINT_URL", other_way.url());
+        command
+    };
+    let commands = Mutex::new(vec![
+        second("backup tree STORE"),
+        second("prune STORE --keep-last 1"),
+        second("backup tree STORE-other"),
+    ]);
+    let said = Arc::new(Mutex::new(Vec::new()));
+    let says = Arc::clone(&said);
+    world.proxy.rule(move |request| {
+        if request.method == "PUT" && request.target.ends_with(".index") {
+            for command in commands.lock().unwrap().iter_mut() {
+                says.lock().unwrap().push(run(command));
+            }
+        }
+        Fault::None
+    });
+    world.ibtools("backup tree STORE").good();
+    world.proxy.take();
+    let said = said.lock().unwrap();
+    for refused in &said[..2] {
+        assert_eq!(refused.code, Some(2));
+        for word in ["process ", " is changing the store", "its lock ends in"] {
+            assert!(refused.err.contains(word), "{}", refused.err);
+        }
+    }
+    assert_eq!((said.len(), said[2].code), (3, Some(0)));
+    world.ibtools("verify STORE").good();
+}
+
+/// A server that puts what it was told not to put cannot lock: that is noticed and said.
+#[test]
+fn a_server_without_conditions_is_noticed() {
+    let Some(world) = World::new() else { return };
+    world.place.write("tree/a", "a");
+    world.ibtools("init STORE").good();
+    let mut locks = 0;
+    world.proxy.rule(move |request| {
+        locks += usize::from(request.method == "PUT" && request.target.ends_with("/lock"));
+        let is_probe = locks == 2 && request.method == "PUT";
+        if is_probe { Fault::Pretend } else { Fault::None }
+    });
+    let done = world.ibtools("backup tree STORE");
+    assert_eq!(done.code, Some(0), "{}", done.err);
+    assert!(done.err.contains("does not keep two clients apart"), "{}", done.err);
+}
+
+/// An upload in parts whose client is killed is taken back by the next client: its parts would be paid for without end.
+#[test]
+fn parts_of_the_killed_are_taken_back() {
+    let Some(world) = World::new() else { return };
+    world.place.write("tree/big", noise(1, 40 << 20));
+    world.ibtools("init STORE").good();
+    let pid = Arc::new(AtomicU32::new(0));
+    let victim = Arc::clone(&pid);
+    world.proxy.rule(move |request| {
+        if request.target.contains("partNumber=2") {
+            kill(victim.load(Ordering::Relaxed));
+        }
+        Fault::None
+    });
+    let mut child = world.command("backup tree STORE");
+    let mut child = child.stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
+    pid.store(child.id(), Ordering::Relaxed);
+    child.wait().unwrap();
+    world.proxy.take();
+    let again = world.ibtools("backup tree STORE");
+    assert_eq!(again.code, Some(0), "{}", again.err);
+    let (asked, _) = world.proxy.take();
+    let taken_back = |it: &&Exchange| it.method == "DELETE" && it.target.contains("uploadId=");
+    assert_eq!(asked.iter().filter(taken_back).map(|it| it.status).collect::<Vec<_>>(), [204]);
+    world.ibtools("restore STORE back").good();
+    assert_eq!(world.place.snapshot("back"), world.place.snapshot("tree"));
+}
