@@ -13,7 +13,7 @@ const LIMIT: u64 = 1 << 16;
 
 fn patched(base: &[u8], delta: &[u8]) -> Option<Vec<u8>> {
     let mut out = Vec::new();
-    patch(Cursor::new(base), delta, &mut out, LIMIT).ok().map(|_| out)
+    patch(Cursor::new(base), delta, &mut out, LIMIT, None).ok().map(|_| out)
 }
 
 /// `start`, which is made of the first `first` of `bodies`, and all the others after it.

@@ -23,18 +23,18 @@ fuzz_target!(|bytes: &[u8]| {
     let block_len = Some(if weak == WeakSum::Anchor { 1024 << (len % 3) } else { len });
     let (base, new) = (input.part(), input.0);
     let options = SignatureOptions { block_len, weak, strong, strong_len: 16 };
-    let signature = Signature::of_slice(base, &options).expect("a possible shape");
-    let by_reader = Signature::of_reader(base, None, &options).expect("a slice can be read");
+    let signature = Signature::of_slice(base, &options, None).expect("a possible shape");
+    let by_reader = Signature::of_reader(base, None, &options, None).expect("a slice can be read");
     assert_eq!(by_reader, signature);
     let computed = Delta::compute(&signature, new, None).expect("nobody cancels");
     let mut whole = Vec::new();
-    computed.write_to(new, &mut whole).expect("a vector takes all");
+    computed.write_to(new, &mut whole, None).expect("a vector takes all");
     assert_eq!(whole.len() as u64, computed.encoded_len());
     let mut streamed = Vec::new();
-    delta(&signature, new, &mut streamed).expect("a slice can be read");
+    delta(&signature, new, &mut streamed, None).expect("a slice can be read");
     for delta in [whole, streamed] {
         let mut out = Vec::new();
-        let patched = patch(Cursor::new(base), &delta[..], &mut out, new.len() as u64);
+        let patched = patch(Cursor::new(base), &delta[..], &mut out, new.len() as u64, None);
         assert_eq!(patched.expect("our own delta").digest, Digest::of(new));
         assert_eq!(out, new);
     }

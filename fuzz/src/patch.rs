@@ -52,6 +52,6 @@ fuzz_target!(|bytes: &[u8]| {
     let (base, commands) = (input.part(), input.0);
     let delta = [&[0x72, 0x73, 0x02, 0x36], commands].concat();
     let mut out = Vec::new();
-    let ours = patch(Cursor::new(base), &delta[..], &mut out, LIMIT as u64).is_ok();
+    let ours = patch(Cursor::new(base), &delta[..], &mut out, LIMIT as u64, None).is_ok();
     assert_eq!(ours.then_some(out), naive(base, &delta));
 });

@@ -15,7 +15,7 @@ use pyo3::pybacked::PyBackedBytes;
 use pyo3::types::PyBytes;
 
 use crate::errors::Failure;
-use crate::stream::{File, Watched};
+use crate::stream::File;
 use crate::work::{Watch, run};
 
 /// So much of a file object is asked for at a time.
@@ -152,15 +152,13 @@ pub(crate) fn signature<'py>(
         };
         let options = SignatureOptions { block_len: block_size.or(options.block_len), ..options };
         let signature = match old.open()? {
-            Opened::Bytes(old) => Signature::of_slice_with(&old, &options, Some(progress))?,
+            Opened::Bytes(old) => Signature::of_slice(&old, &options, Some(progress))?,
             Opened::Whole(old) => {
                 let signature = old.signature(&options, Some(progress))?;
                 old.check()?;
                 signature
             }
-            Opened::Stream(inner) => {
-                Signature::of_reader(Watched { inner, progress }, None, &options)?
-            }
+            Opened::Stream(inner) => Signature::of_reader(inner, None, &options, Some(progress))?,
         };
         put(output, |out| Ok(signature.write_to(out)?))
     })
@@ -189,17 +187,17 @@ pub(crate) fn delta<'py>(
         match new.open()? {
             Opened::Bytes(new) => {
                 let delta = Delta::compute(&signature, &new, Some(progress))?;
-                put(output, |out| Ok(delta.write_sealed(&new, out)?))
+                put(output, |out| Ok(delta.write_sealed(&new, out, None)?))
             }
             Opened::Whole(new) => {
                 let delta = new.delta(&signature, Some(progress))?;
                 put(output, |out| {
-                    new.write_sealed(&delta, out)?;
+                    new.write_sealed(&delta, out, None)?;
                     Ok(new.check()?)
                 })
             }
             Opened::Stream(inner) => put(output, |out| {
-                delta_sealed(&signature, Watched { inner, progress }, out)?;
+                delta_sealed(&signature, inner, out, Some(progress))?;
                 Ok(())
             }),
         }
@@ -220,9 +218,9 @@ pub(crate) fn patch<'py>(
 ) -> PyResult<Option<Bound<'py, PyBytes>>> {
     bytes(py, watch, |progress| {
         let (old, delta) = (old.base()?, delta.stream()?);
-        put(output, |inner| {
-            let out = Watched { inner, progress };
-            let (_, seal) = patch_sealed(old, delta, out, max_size.unwrap_or(u64::MAX))?;
+        put(output, |out| {
+            let max_size = max_size.unwrap_or(u64::MAX);
+            let (_, seal) = patch_sealed(old, delta, out, max_size, Some(progress))?;
             match seal.is_some() || unchecked {
                 true => Ok(()),
                 false => Err(Failure::damaged(
@@ -248,7 +246,7 @@ pub(crate) fn digest(py: Python<'_>, data: Input, watch: Option<Watch<'_>>) -> P
         }
         Opened::Stream(inner) => {
             let options = SignatureOptions::default();
-            let signature = Signature::of_reader(Watched { inner, progress }, None, &options)?;
+            let signature = Signature::of_reader(inner, None, &options, Some(progress))?;
             signature.digest().ok_or_else(|| rsync_core::Error::Changed.into())
         }
     })?;

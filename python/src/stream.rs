@@ -1,8 +1,7 @@
-//! Python's file objects, and work that is cancelled, as readers and writers. Knows nothing of what is read or written.
+//! Python's file objects as readers and writers. Knows nothing of what is read or written.
 
 use std::io::{self, Read, Seek, SeekFrom, Write};
 
-use incremental_backups_tools::Progress;
 use pyo3::prelude::*;
 use pyo3::pybacked::PyBackedBytes;
 
@@ -56,41 +55,5 @@ impl Write for File {
 
     fn flush(&mut self) -> io::Result<()> {
         Ok(())
-    }
-}
-
-/// A reader or writer that counts, and stops when the work is cancelled.
-pub(crate) struct Watched<'a, T> {
-    pub(crate) inner: T,
-    pub(crate) progress: &'a Progress,
-}
-
-impl<T> Watched<'_, T> {
-    fn check(&self) -> io::Result<()> {
-        self.progress.check().map_err(|cancelled| {
-            io::Error::other(incremental_backups_tools::rsync_core::Error::Cancelled(cancelled))
-        })
-    }
-}
-
-impl<T: Read> Read for Watched<'_, T> {
-    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        self.check()?;
-        let read = self.inner.read(buffer)?;
-        self.progress.add_bytes(read as u64);
-        Ok(read)
-    }
-}
-
-impl<T: Write> Write for Watched<'_, T> {
-    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        self.check()?;
-        let written = self.inner.write(bytes)?;
-        self.progress.add_bytes(written as u64);
-        Ok(written)
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        self.inner.flush()
     }
 }

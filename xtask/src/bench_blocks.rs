@@ -37,11 +37,11 @@ fn table(old: &Path, new: &Path) -> Result<()> {
         let options = SignatureOptions { block_len: Some(block_len), ..Default::default() };
         let [mut signatures, mut deltas, mut compressed] = [0; 3];
         for (old, new) in &pairs {
-            let signature = Signature::of_slice(&fs::read(old)?, &options)?;
+            let signature = Signature::of_slice(&fs::read(old)?, &options, None)?;
             let new = fs::read(new)?;
             let delta = Delta::compute(&signature, &new, None)?;
             let mut out = zstd::Encoder::new(Counted(0), 3)?;
-            delta.write_to(&new, &mut out)?;
+            delta.write_to(&new, &mut out, None)?;
             signatures += signature.packed().len() as u64;
             deltas += delta.encoded_len();
             compressed += out.finish()?.0;

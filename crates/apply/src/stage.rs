@@ -300,7 +300,7 @@ impl Work<'_> {
             Content::Delta { base, .. } => {
                 let base = open_base(&mut worker.bases, base)?;
                 let delta = worker.contents.open(change)?;
-                let patched = patch(base, delta, &mut out, declared.0).map_err(|source| {
+                let patched = patch(base, delta, &mut out, declared.0, None).map_err(|source| {
                     Error::Bytes { operation: "patch", path: path.clone(), source }
                 })?;
                 (patched.len, patched.digest)

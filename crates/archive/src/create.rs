@@ -275,7 +275,7 @@ impl<'a> Tree<'a> {
             return Err(changed());
         }
         out.begin(delta.encoded_len())?;
-        new.write_delta(&delta, out).map_err(|error| match error {
+        new.write_delta(&delta, out, None).map_err(|error| match error {
             rsync_core::Error::Io { source, .. } => Error::Write(source),
             other => failed(other),
         })?;

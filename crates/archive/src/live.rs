@@ -242,7 +242,7 @@ impl Live<'_> {
         let mut bytes = Vec::new();
         let read = file.take(len).read_to_end(&mut bytes);
         read.map_err(|error| unread(tree.dir, path, file, error))?;
-        let signature = Signature::of_slice(&bytes, self.signature);
+        let signature = Signature::of_slice(&bytes, self.signature, None);
         let signature = signature.map_err(|source| Error::Delta { path: path.clone(), source })?;
         let (len, digest) = (bytes.len() as u64, Digest::of(&bytes));
         if !bytes.is_empty() {
@@ -266,7 +266,7 @@ impl Live<'_> {
         }
         out.begin(len)?;
         let mut tee = Tee { input: file.take(len), out, tree, failed: None };
-        let signature = Signature::of_reader(&mut tee, Some(len), self.signature);
+        let signature = Signature::of_reader(&mut tee, Some(len), self.signature, None);
         if let Some(error) = tee.failed {
             return Err(error);
         }
@@ -302,7 +302,7 @@ impl Live<'_> {
         }
         let delta = bytes.delta(&old, tree.progress).map_err(failed)?;
         out.begin(delta.encoded_len())?;
-        bytes.write_delta(&delta, out).map_err(|error| match error {
+        bytes.write_delta(&delta, out, None).map_err(|error| match error {
             rsync_core::Error::Io { source, .. } => Error::Write(source),
             other => failed(other),
         })?;

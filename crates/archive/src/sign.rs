@@ -50,7 +50,7 @@ impl DiffData {
             let Some(change) = self.change(composition).filter(unsigned) else { continue };
             let body = reader.open(change)?;
             let len = body.remaining();
-            let signature = Signature::of_reader(body, Some(len), options)
+            let signature = Signature::of_reader(body, Some(len), options, None)
                 .map_err(|source| Error::Sign { path: change.path.clone(), source })?;
             if let Some(digest) = signature.digest() {
                 self.check_digest(change, digest)?;

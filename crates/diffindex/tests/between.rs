@@ -28,7 +28,7 @@ fn record(at: &str, node: Node, mode: u32) -> Record {
 fn file(at: &str, content: &str) -> Record {
     let node = Node::File { len: content.len() as u64, digest: Digest::of(content.as_bytes()) };
     let options = SignatureOptions::default();
-    let signature = Signature::of_slice(content.as_bytes(), &options).unwrap();
+    let signature = Signature::of_slice(content.as_bytes(), &options, None).unwrap();
     let signature = (!content.is_empty()).then(|| StoredSignature::new(signature));
     Record { signature, ..record(at, node, 0o644) }
 }

@@ -24,7 +24,7 @@ fn record(at: &str, node: Node) -> Record {
 fn index(files: &[(&str, &str)]) -> DirIndex {
     let record = |(at, content): &(&str, &str)| {
         let options = SignatureOptions::default();
-        let signature = Signature::of_slice(content.as_bytes(), &options).unwrap();
+        let signature = Signature::of_slice(content.as_bytes(), &options, None).unwrap();
         let signature = (!content.is_empty()).then(|| StoredSignature::new(signature));
         Record { signature, ..record(at, node(content)) }
     };

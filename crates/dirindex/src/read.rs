@@ -8,7 +8,7 @@ use std::os::unix::fs::FileExt;
 use std::thread::sleep;
 use std::time::Duration;
 
-use rsync_core::{FileBytes, Progress, Signature};
+use rsync_core::{FileBytes, Signature};
 use rustix::fs::{FileType, OFlags, SeekFrom, Stat, fstat, seek};
 use rustix::io::Errno;
 use rustix::time::{ClockId, clock_gettime};
@@ -171,8 +171,8 @@ fn signature_of(
     len: Option<u64>,
     options: &ScanOptions,
 ) -> io::Result<Signature> {
-    let input = Counted { input, progress: options.progress.as_deref() };
-    Signature::of_reader(input, len, &options.signature).map_err(|error| match error {
+    let progress = options.progress.as_deref();
+    Signature::of_reader(input, len, &options.signature, progress).map_err(|error| match error {
         rsync_core::Error::Io { source, .. } => source,
         other => io::Error::other(other),
     })
@@ -206,8 +206,7 @@ fn sign(
         if filled != len {
             return Ok(Signed::Odd);
         }
-        progress.inspect(|progress| progress.add_bytes(len as u64));
-        Signature::of_slice(buffer.get(..len).unwrap_or_default(), &options.signature)
+        Signature::of_slice(buffer.get(..len).unwrap_or_default(), &options.signature, progress)
     } else if file.read_at(&mut [0; 2], len - 1)? != 1 {
         return Ok(Signed::Odd);
     } else if options.maps && !is_sparse(stat) {
@@ -216,8 +215,8 @@ fn sign(
             bytes.check().map(|()| signature)
         })
     } else {
-        let input = Counted { input: Sparse { file, at: 0, data: 0, hole: 0, len }, progress };
-        Signature::of_reader(input, Some(len), &options.signature)
+        let input = Sparse { file, at: 0, data: 0, hole: 0, len };
+        Signature::of_reader(input, Some(len), &options.signature, progress)
     };
     match signed {
         Ok(signature) if signature.file_len() == len => Ok(Signed::Whole(signature)),
@@ -281,23 +280,6 @@ impl Read for Sparse<'_> {
             self.file.read_at(out, self.at)?
         };
         self.at += n as u64;
-        Ok(n)
-    }
-}
-
-/// Counts what is read, and stops when the caller asks for it.
-struct Counted<'a, R> {
-    input: R,
-    progress: Option<&'a Progress>,
-}
-
-impl<R: Read> Read for Counted<'_, R> {
-    fn read(&mut self, out: &mut [u8]) -> io::Result<usize> {
-        let n = self.input.read(out)?;
-        if let Some(progress) = self.progress {
-            progress.check().map_err(io::Error::other)?;
-            progress.add_bytes(n as u64);
-        }
         Ok(n)
     }
 }

@@ -258,9 +258,9 @@ fn a_signature_of_an_index_makes_a_sealed_delta() {
     let (mut sent, mut delta, mut rebuilt) = (Vec::new(), Vec::new(), Vec::new());
     signature.write_to(&mut sent).unwrap();
     let signature = Signature::read_from(sent.as_slice()).unwrap();
-    delta_sealed(&signature, &b"contents1 and more"[..], &mut delta).unwrap();
+    delta_sealed(&signature, &b"contents1 and more"[..], &mut delta, None).unwrap();
     let old = Cursor::new(b"contents1");
-    let (_, seal) = patch_sealed(old, delta.as_slice(), &mut rebuilt, 100).unwrap();
+    let (_, seal) = patch_sealed(old, delta.as_slice(), &mut rebuilt, 100, None).unwrap();
     assert!(seal.is_some());
     assert_eq!(rebuilt, b"contents1 and more");
 }

@@ -226,7 +226,7 @@ fn rot_is_told_with_the_bytes_it_is_in() {
     for at in [0, 3000, 5000, 9999] {
         sound[at] ^= 1;
     }
-    let signature = Signature::of_slice(&sound, &ScanOptions::default().signature).unwrap();
+    let signature = Signature::of_slice(&sound, &ScanOptions::default().signature, None).unwrap();
     let mut record = now.record(&path("file")).unwrap().clone();
     record.entry.node = Node::File { len: 10_000, digest: Digest::of(&sound) };
     record.signature = Some(StoredSignature::new(signature));

@@ -7,13 +7,13 @@ use std::path::Path;
 
 use anyhow::{Context, Result, bail};
 use incremental_backups_tools::rsync_core::{self, DeltaStats, FileBytes, Patched};
-use incremental_backups_tools::{Signature, SignatureOptions};
+use incremental_backups_tools::{Progress, Signature, SignatureOptions};
 use indicatif::{HumanBytes, HumanCount};
 
 use crate::Answer;
 use crate::args::{DeltaArgs, Hash, PatchArgs, SignatureArgs};
 use crate::console::{Console, is_dash, shown};
-use crate::files::{Counted, Opened};
+use crate::files::Opened;
 use crate::json::{object, put_file};
 use crate::output::Output;
 
@@ -62,7 +62,10 @@ fn signature_of(path: &Path, options: &SignatureOptions, console: &Console) -> R
             bytes.check()?;
             Ok(signature)
         }
-        other => Ok(Signature::of_reader(other.stream(), None, options)?),
+        other => {
+            let ticker = console.ticker("reading", None);
+            Ok(Signature::of_reader(other.stream(), None, options, Some(ticker.progress()))?)
+        }
     }
 }
 
@@ -111,16 +114,19 @@ fn write_delta(
     let file = match Opened::open(&args.new)? {
         Opened::Whole(file) => file,
         other => {
-            let new = other.stream();
-            return output.write(|out| Ok(rsync_core::delta_sealed(signature, new, out)?));
+            let (new, ticker) = (other.stream(), console.ticker("comparing", None));
+            return output.write(|out| {
+                Ok(rsync_core::delta_sealed(signature, new, out, Some(ticker.progress()))?)
+            });
         }
     };
     let bytes = FileBytes::open(&file)?;
     let ticker = console.ticker("comparing", Some(bytes.len() as u64));
     let delta = bytes.delta(signature, Some(ticker.progress()))?;
     drop(ticker);
+    let ticker = console.ticker("writing", Some(delta.encoded_len()));
     output.write(|out| {
-        bytes.write_sealed(&delta, out)?;
+        bytes.write_sealed(&delta, out, Some(ticker.progress()))?;
         bytes.check()?;
         Ok(delta.stats())
     })
@@ -152,24 +158,26 @@ fn write_patched(args: &PatchArgs, output: &Output, console: &Console) -> Result
     if !output.is_stream() {
         let ticker = console.ticker("writing", None);
         let delta = delta.stream();
-        return output
-            .write(|out| make(&old, delta, Counted { out, progress: ticker.progress() }, args));
+        return output.write(|out| make(&old, delta, out, args, ticker.progress()));
     }
     let mut delta = delta.seekable(&args.delta)?;
     {
         let ticker = console.ticker("checking", None);
-        let out = Counted { out: &mut io::sink(), progress: ticker.progress() };
-        make(&old, BufReader::new(&delta), out, args)?;
+        make(&old, BufReader::new(&delta), io::sink(), args, ticker.progress())?;
     }
     delta.rewind().context("cannot read the delta again")?;
     let ticker = console.ticker("writing", None);
-    output.write(|out| {
-        make(&old, BufReader::new(&delta), Counted { out, progress: ticker.progress() }, args)
-    })
+    output.write(|out| make(&old, BufReader::new(&delta), out, args, ticker.progress()))
 }
 
-fn make(old: &File, delta: impl Read, out: impl Write, args: &PatchArgs) -> Result<Patched> {
-    let (patched, seal) = rsync_core::patch_sealed(old, delta, out, u64::MAX)?;
+fn make(
+    old: &File,
+    delta: impl Read,
+    out: impl Write,
+    args: &PatchArgs,
+    progress: &Progress,
+) -> Result<Patched> {
+    let (patched, seal) = rsync_core::patch_sealed(old, delta, out, u64::MAX, Some(progress))?;
     if seal.is_none() && !args.unchecked {
         bail!(
             "the delta has no seal, as one of rdiff's has none: whether it is whole, and made for this old file, \

@@ -116,7 +116,7 @@ fn signatures_state_their_length() -> Tested {
         SignatureOptions::rdiff_md4(),
     ] {
         for len in [0, 1, 100_000] {
-            let signature = Signature::of_slice(&vec![7; len], &options)?;
+            let signature = Signature::of_slice(&vec![7; len], &options, None)?;
             let mut bytes = Vec::new();
             signature.write_to(&mut bytes)?;
             assert_eq!(signature.encoded_len(), bytes.len() as u64, "{options:?} {len}");

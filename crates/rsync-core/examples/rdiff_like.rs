@@ -27,7 +27,7 @@ fn main() -> Result<(), Box<dyn Error>> {
             let base =
                 if rdiff { SignatureOptions::rdiff_blake2() } else { SignatureOptions::default() };
             let options = SignatureOptions { block_len: block_len.parse().ok(), ..base };
-            let signature = Signature::of_file(&File::open(old)?, &options)?;
+            let signature = Signature::of_file(&File::open(old)?, &options, None)?;
             signature.write_to(File::create(sig)?)?;
             signature.file_len()
         }
@@ -36,19 +36,20 @@ fn main() -> Result<(), Box<dyn Error>> {
             let file = File::open(new)?;
             let bytes = FileBytes::open(&file)?;
             let computed = bytes.delta(&signature, None)?;
-            bytes.write_delta(&computed, File::create(delta)?)?;
+            bytes.write_delta(&computed, File::create(delta)?, None)?;
             bytes.check()?;
             eprintln!("{:?}", computed.stats());
             computed.new_len()
         }
         ["stream", sig, new, delta] => {
             let signature = Signature::read_from(BufReader::new(File::open(sig)?))?;
-            let stats = rsync_core::delta(&signature, File::open(new)?, File::create(delta)?)?;
+            let stats =
+                rsync_core::delta(&signature, File::open(new)?, File::create(delta)?, None)?;
             eprintln!("{stats:?}");
             stats.new_len
         }
         ["patch", old, delta, new] => {
-            patch(File::open(old)?, File::open(delta)?, File::create(new)?, u64::MAX)?.len
+            patch(File::open(old)?, File::open(delta)?, File::create(new)?, u64::MAX, None)?.len
         }
         ["make", "random", len, file] => make_random(len.parse()?, file)?,
         ["make", "edited", old, file] => make_edited(old, file)?,

@@ -111,13 +111,23 @@ impl Delta {
     ///
     /// # Errors
     /// Those of [`write_to`](Self::write_to).
-    pub fn write_sealed(&self, new: &[u8], out: impl Write) -> Result<()> {
-        self.write_sealed_from(Input::from(new), out)
+    pub fn write_sealed(
+        &self,
+        new: &[u8],
+        out: impl Write,
+        progress: Option<&Progress>,
+    ) -> Result<()> {
+        self.write_sealed_from(Input::from(new), out, progress)
     }
 
-    pub(crate) fn write_sealed_from(&self, new: Input<'_>, out: impl Write) -> Result<()> {
+    pub(crate) fn write_sealed_from(
+        &self,
+        new: Input<'_>,
+        out: impl Write,
+        progress: Option<&Progress>,
+    ) -> Result<()> {
         let mut out = SealingWriter::new(out);
-        self.write_from(new, &mut out)?;
+        self.write_from(new, &mut out, progress)?;
         out.seal(Seal::new(self.base, &self.stats))
     }
 
@@ -126,21 +136,32 @@ impl Delta {
     ///
     /// Every literal byte is copied out of `new`, verified in the copy against the hashes behind
     /// [`new_digest`](Self::new_digest), and written from the copy. If `new` changed (a mapped file), the
-    /// stream stops; it never has wrong bytes.
+    /// stream stops; it never has wrong bytes. Counts the bytes of the stream in `progress`: in all
+    /// [`encoded_len`](Self::encoded_len).
     ///
     /// # Errors
-    /// [`Error::Changed`] if `new` is not the data that the delta was computed from; [`Error::Io`].
-    pub fn write_to(&self, new: &[u8], out: impl Write) -> Result<()> {
-        self.write_from(Input::from(new), out)
+    /// [`Error::Changed`] if `new` is not the data that the delta was computed from; [`Error::Io`],
+    /// [`Error::Cancelled`].
+    pub fn write_to(&self, new: &[u8], out: impl Write, progress: Option<&Progress>) -> Result<()> {
+        self.write_from(Input::from(new), out, progress)
     }
 
-    pub(crate) fn write_from(&self, new: Input<'_>, out: impl Write) -> Result<()> {
+    pub(crate) fn write_from(
+        &self,
+        new: Input<'_>,
+        out: impl Write,
+        progress: Option<&Progress>,
+    ) -> Result<()> {
         if new.bytes.len() as u64 != self.stats.new_len {
             return Err(Error::Changed);
         }
         let digest = self.stats.new_digest;
         let Delta { subtrees, subtree_len, .. } = self;
-        LiteralSource { new, subtrees, subtree_len: *subtree_len, digest }.write(&self.copies, out)
+        LiteralSource { new, subtrees, subtree_len: *subtree_len, digest }.write(
+            &self.copies,
+            out,
+            progress,
+        )
     }
 }
 
@@ -303,19 +324,19 @@ mod tests {
         for at in [5, 7 * SUBTREE_LEN, 8 * SUBTREE_LEN - 1, 20 * SUBTREE_LEN, old.len() - 1] {
             new[at] ^= 1;
         }
-        let signature = Signature::of_slice(&old, &SignatureOptions::default()).unwrap();
+        let signature = Signature::of_slice(&old, &SignatureOptions::default(), None).unwrap();
         let want = compute(&signature, Input::from(new.as_slice()), None, TASK_LEN).unwrap();
         for subtree_len in [2 * SUBTREE_LEN, 8 * SUBTREE_LEN, 16 * SUBTREE_LEN] {
             let values = blake3_tree::chaining_values(&new, 0, SUBTREE_LEN);
             let subtrees = blake3_tree::merge_to(values, SUBTREE_LEN, subtree_len);
             let delta = Delta { subtrees, subtree_len, ..want.clone() };
             let mut bytes = [Vec::new(), Vec::new()];
-            want.write_to(&new, &mut bytes[0]).unwrap();
-            delta.write_to(&new, &mut bytes[1]).unwrap();
+            want.write_to(&new, &mut bytes[0], None).unwrap();
+            delta.write_to(&new, &mut bytes[1], None).unwrap();
             assert_eq!(bytes[0], bytes[1]);
             let mut torn = new.clone();
             torn[20 * SUBTREE_LEN] ^= 1;
-            assert!(matches!(delta.write_to(&torn, Vec::new()), Err(Error::Changed)));
+            assert!(matches!(delta.write_to(&torn, Vec::new(), None), Err(Error::Changed)));
         }
     }
 
@@ -327,18 +348,18 @@ mod tests {
         fn cuts_do_not_show(old in content(), insert in content(), at in any::<prop::sample::Index>(), options in options()) {
             let at = at.index(old.len() + 1);
             let new = [&old[..at], &insert, &old[at..]].concat();
-            let signature = Signature::of_slice(&old, &options).unwrap();
+            let signature = Signature::of_slice(&old, &options, None).unwrap();
             let whole = compute(&signature, Input::from(new.as_slice()), None, TASK_LEN).unwrap();
             let cut = compute(&signature, Input::from(new.as_slice()), None, SUBTREE_LEN).unwrap();
             prop_assert_eq!(whole.new_digest(), Digest::of(&new));
             prop_assert_eq!(cut.new_digest(), whole.new_digest());
             let mut streams = [Vec::new(), Vec::new()];
-            cut.write_to(&new, &mut streams[0]).unwrap();
-            let stats = stream(&signature, new.as_slice(), &mut streams[1], SUBTREE_LEN).unwrap();
+            cut.write_to(&new, &mut streams[0], None).unwrap();
+            let stats = stream(&signature, new.as_slice(), &mut streams[1], None, SUBTREE_LEN).unwrap();
             prop_assert_eq!(stats.new_digest, whole.new_digest());
             for delta in streams {
                 let mut out = Vec::new();
-                patch(Cursor::new(&old), delta.as_slice(), &mut out, new.len() as u64).unwrap();
+                patch(Cursor::new(&old), delta.as_slice(), &mut out, new.len() as u64, None).unwrap();
                 prop_assert_eq!(&out, &new);
             }
         }

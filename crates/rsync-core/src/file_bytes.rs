@@ -9,29 +9,44 @@
 //! or one page. So this module uses the reported length only if the file ends there.
 
 mod input;
-#[cfg(feature = "mmap")]
+#[cfg(all(feature = "mmap", target_os = "linux"))]
 mod map;
-#[cfg(not(feature = "mmap"))]
+#[cfg(not(all(feature = "mmap", target_os = "linux")))]
 mod no_map;
-#[cfg(feature = "mmap")]
+mod platform;
+#[cfg(all(feature = "mmap", target_os = "linux"))]
 mod sigbus;
 
 pub(crate) use input::Input;
 
 use crate::error::During;
 use crate::{Delta, Digest, Error, Progress, Result, Signature, SignatureOptions, delta};
-#[cfg(feature = "mmap")]
+#[cfg(all(feature = "mmap", target_os = "linux"))]
 use map::FileMap;
-#[cfg(not(feature = "mmap"))]
+#[cfg(not(all(feature = "mmap", target_os = "linux")))]
 use no_map::FileMap;
+use platform::{StatFingerprint, read_at};
 use std::borrow::Borrow;
-use std::fs::{File, Metadata};
+use std::fs::File;
 use std::io::{self, Write};
-use std::os::unix::fs::{FileExt, MetadataExt};
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 
 /// Files of this many bytes or more are mapped. Shorter files are read: that costs less than building page
 /// tables.
 pub const MAP_FROM: u64 = 1 << 20;
+
+/// Whether large files may be mapped.
+static MAPPING: AtomicBool = AtomicBool::new(true);
+
+/// Turns the mapping of files on or off for the whole process. It is on at first, with the feature `mmap` on
+/// Linux; elsewhere this does nothing. Without it, [`FileBytes::open`] reads a large file into memory.
+///
+/// The first map installs a handler for SIGBUS in the process, which stays: a program that has a handler of its own for
+/// SIGBUS, and cannot have ours in front of it, turns the mapping off before it opens a file. Maps that are
+/// open stay.
+pub fn map_files(on: bool) {
+    MAPPING.store(on, Relaxed);
+}
 
 /// Limit in bytes for a file that does not end where `stat` says: an endless file must not fill the memory.
 const READ_LIMIT: usize = 1 << 30;
@@ -115,7 +130,7 @@ impl<F> FileBytes<F> {
     /// The signature of the bytes. Counts bytes in `progress`.
     ///
     /// # Errors
-    /// Those of [`Signature::of_slice_with`].
+    /// Those of [`Signature::of_slice`].
     pub fn signature(
         &self,
         options: &SignatureOptions,
@@ -136,16 +151,26 @@ impl<F> FileBytes<F> {
     ///
     /// # Errors
     /// Those of [`Delta::write_to`].
-    pub fn write_delta(&self, delta: &Delta, out: impl Write) -> Result<()> {
-        delta.write_from(self.input(), out)
+    pub fn write_delta(
+        &self,
+        delta: &Delta,
+        out: impl Write,
+        progress: Option<&Progress>,
+    ) -> Result<()> {
+        delta.write_from(self.input(), out, progress)
     }
 
     /// Writes such a delta and its seal. See [`Delta::write_sealed`].
     ///
     /// # Errors
     /// Those of [`Delta::write_sealed`].
-    pub fn write_sealed(&self, delta: &Delta, out: impl Write) -> Result<()> {
-        delta.write_sealed_from(self.input(), out)
+    pub fn write_sealed(
+        &self,
+        delta: &Delta,
+        out: impl Write,
+        progress: Option<&Progress>,
+    ) -> Result<()> {
+        delta.write_sealed_from(self.input(), out, progress)
     }
 
     /// A copy of the bytes, which does not change any more. [`check`](FileBytes::check) says whether the file had all of
@@ -180,7 +205,8 @@ fn map_or_read(file: &File, stat_len: u64) -> Result<Content> {
     if !ends_at(file, stat_len).during("read the file")? {
         return read_all(file, 0, READ_LIMIT).during("read the file").map(Content::Read);
     }
-    match FileMap::new(file, len).during("map the file")? {
+    let map = if MAPPING.load(Relaxed) { FileMap::new(file, len) } else { Ok(None) };
+    match map.during("map the file")? {
         Some(map) => Ok(Content::Mapped(map)),
         None => read_all(file, len, READ_LIMIT.max(len)).during("read the file").map(Content::Read),
     }
@@ -189,15 +215,6 @@ fn map_or_read(file: &File, stat_len: u64) -> Result<Content> {
 /// Whether the file has a byte before `len` and none after it. `len` is not 0.
 fn ends_at(file: &File, len: u64) -> io::Result<bool> {
     Ok(read_at(file, &mut [0; 2], len - 1)? == 1)
-}
-
-fn read_at(file: &File, out: &mut [u8], at: u64) -> io::Result<usize> {
-    loop {
-        match file.read_at(out, at) {
-            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-            other => return other,
-        }
-    }
 }
 
 /// Reads to the end of the file, at most a little over `limit` bytes. Most files have `expected` bytes. The
@@ -222,22 +239,4 @@ fn read_all(file: &File, expected: usize, limit: usize) -> io::Result<Vec<u8>> {
     }
     bytes.truncate(filled);
     Ok(bytes)
-}
-
-/// The stat fields that change when the content changes.
-#[derive(Debug, PartialEq, Eq)]
-struct StatFingerprint {
-    len: u64,
-    mtime: (i64, i64),
-    ctime: (i64, i64),
-}
-
-impl StatFingerprint {
-    fn of(metadata: &Metadata) -> StatFingerprint {
-        StatFingerprint {
-            len: metadata.len(),
-            mtime: (metadata.mtime(), metadata.mtime_nsec()),
-            ctime: (metadata.ctime(), metadata.ctime_nsec()),
-        }
-    }
 }

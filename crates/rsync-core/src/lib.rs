@@ -27,15 +27,15 @@
 //! let old = b"a line that stays\n".repeat(500);
 //! let new = [b"a new first line\n".as_slice(), &old].concat();
 //!
-//! let signature = Signature::of_slice(&old, &SignatureOptions::default())?;
+//! let signature = Signature::of_slice(&old, &SignatureOptions::default(), None)?;
 //! let delta = Delta::compute(&signature, &new, None)?;
 //! let mut stream = Vec::new();
-//! delta.write_sealed(&new, &mut stream)?;
+//! delta.write_sealed(&new, &mut stream, None)?;
 //! assert!(stream.len() < 200);
 //!
 //! let mut rebuilt = Vec::new();
 //! let (patched, seal) =
-//!     patch_sealed(Cursor::new(&old), stream.as_slice(), &mut rebuilt, delta.new_len())?;
+//!     patch_sealed(Cursor::new(&old), stream.as_slice(), &mut rebuilt, delta.new_len(), None)?;
 //! assert!(seal.is_some());
 //! assert_eq!(rebuilt, new);
 //! assert_eq!(patched.digest, Digest::of(&new));
@@ -59,12 +59,31 @@
 //! | feature | without it |
 //! |---|---|
 //! | `parallel` | the caller's thread does all the work, and rayon is not needed |
-//! | `mmap` | large files are read into memory, and there is no handler for SIGBUS |
 //! | `sha2` | no signatures of pyrsync's |
 //! | `librsync` | no signatures of librsync's; deltas are in its format all the same |
+//! | `mmap` (off by default) | large files are read into memory, and there is no handler for SIGBUS |
 //! | `serde` (off by default) | [`Digest`] is no serde type |
 //!
 //! Results are the same with any of them. Without default features, BLAKE3 and a hash table are all that is needed.
+//!
+//! # Mapped files, and SIGBUS
+//!
+//! With `mmap`, on Linux, [`FileBytes`] maps files of [`MAP_FROM`] bytes or more. If another process truncates such a file, the kernel
+//! answers the next read of a lost page with SIGBUS, which would kill the process. So the first map installs a handler for SIGBUS, for
+//! the whole process and for good. It puts a page of zeros in the place of a lost page of our maps, and
+//! [`FileBytes::check`] reports the loss. Every other SIGBUS goes to the handler that was there before. This is why the
+//! feature is off unless it is asked for; `dirindex` and what stands on it ask for it. [`map_files`] turns
+//! mapping off at run time, for a program that wants no handler though another crate asked for the feature.
+//!
+//! # Progress
+//!
+//! Whatever reads or writes contents takes an `Option<&`[`Progress`]`>` as its last argument. It counts the bytes in it, and stops
+//! with [`Error::Cancelled`] soon after [`Progress::cancel`], within a few MiB.
+//!
+//! # Systems
+//!
+//! Linux, macOS and Windows, 32 and 64 bits. Windows has no time of a file that every change moves: there
+//! [`FileBytes::check`] compares length and time of the last write.
 //!
 //! # Promised
 //!
@@ -107,7 +126,7 @@ pub use delta::{
 };
 pub use digest::{Digest, ParseDigestError};
 pub use error::{Error, Result};
-pub use file_bytes::{FileBytes, MAP_FROM};
+pub use file_bytes::{FileBytes, MAP_FROM, map_files};
 pub use progress::{Cancelled, Progress, Stage, Total};
 pub use signature::{
     Block, MAX_BLOCK_LEN, Shape, Signature, SignatureFault, SignatureOptions, StrongHash, WeakSum,

@@ -52,19 +52,11 @@ impl Block<'_> {
 }
 
 impl Signature {
-    /// The signature of `data`. Large data is processed on rayon's threads.
-    ///
-    /// # Errors
-    /// [`Error::Options`].
-    pub fn of_slice(data: &[u8], options: &SignatureOptions) -> Result<Signature> {
-        Signature::of_slice_with(data, options, None)
-    }
-
-    /// The same as [`of_slice`](Self::of_slice). Counts bytes in `progress`.
+    /// The signature of `data`. Large data is processed on rayon's threads. Counts its bytes in `progress`.
     ///
     /// # Errors
     /// [`Error::Options`], [`Error::Cancelled`].
-    pub fn of_slice_with(
+    pub fn of_slice(
         data: &[u8],
         options: &SignatureOptions,
         progress: Option<&Progress>,
@@ -130,14 +122,15 @@ impl Signature {
     }
 
     /// The signature of a stream. Holds a few MiB of it, or two blocks. `len_hint` only chooses the block
-    /// length.
+    /// length. Counts the bytes of the stream in `progress`.
     ///
     /// # Errors
-    /// [`Error::Options`], [`Error::Io`].
+    /// [`Error::Options`], [`Error::Io`], [`Error::Cancelled`].
     pub fn of_reader(
         mut input: impl Read,
         len_hint: Option<u64>,
         options: &SignatureOptions,
+        progress: Option<&Progress>,
     ) -> Result<Signature> {
         let shape = options.shape(len_hint)?;
         let block_len = shape.block_len as usize;
@@ -151,6 +144,7 @@ impl Signature {
             if buffer.is_empty() {
                 break;
             }
+            advance(progress, buffer.len())?;
             let offset = file_len;
             file_len += buffer.len() as u64;
             let old_len = packed.len();
@@ -172,14 +166,18 @@ impl Signature {
         Ok(Signature::with_digest(shape, file_len, hasher.finalize().into(), packed))
     }
 
-    /// The signature of an open regular file, from its start. Large files are mapped, small ones are read.
+    /// The signature of an open regular file, from its start. Counts its bytes in `progress`.
     ///
     /// # Errors
     /// [`Error::Changed`] if length, mtime or ctime changed meanwhile, or a truncation removed a mapped page;
-    /// [`Error::Options`], [`Error::Io`].
-    pub fn of_file(file: &File, options: &SignatureOptions) -> Result<Signature> {
+    /// [`Error::Options`], [`Error::Io`], [`Error::Cancelled`].
+    pub fn of_file(
+        file: &File,
+        options: &SignatureOptions,
+        progress: Option<&Progress>,
+    ) -> Result<Signature> {
         let bytes = FileBytes::open(file)?;
-        let signature = bytes.signature(options, None)?;
+        let signature = bytes.signature(options, progress)?;
         bytes.check()?;
         Ok(signature)
     }

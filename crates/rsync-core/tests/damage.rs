@@ -13,7 +13,7 @@ use std::io::Cursor;
 fn signature_file(options: &SignatureOptions) -> Vec<u8> {
     let data: Vec<u8> = (0..5000u32).map(|i| ((i * i) >> 5) as u8).collect();
     let mut file = Vec::new();
-    Signature::of_slice(&data, options).unwrap().write_to(&mut file).unwrap();
+    Signature::of_slice(&data, options, None).unwrap().write_to(&mut file).unwrap();
     file
 }
 
@@ -133,7 +133,7 @@ const BASE: &[u8] = b"0123456789";
 fn run(commands: &[u8]) -> Result<(Vec<u8>, Patched)> {
     let bytes = [&[0x72, 0x73, 0x02, 0x36], commands].concat();
     let mut out = Vec::new();
-    let patched = patch(Cursor::new(BASE), bytes.as_slice(), &mut out, 100)?;
+    let patched = patch(Cursor::new(BASE), bytes.as_slice(), &mut out, 100, None)?;
     Ok((out, patched))
 }
 
@@ -229,7 +229,7 @@ fn wrong_magic() {
         &[0x72, 0x73, 0x01, 0x36, 0],
         &[0; 5],
     ] {
-        let error = patch(Cursor::new(BASE), bytes, Vec::new(), 100).unwrap_err();
+        let error = patch(Cursor::new(BASE), bytes, Vec::new(), 100, None).unwrap_err();
         let wanted = if bytes.len() < 4 { DeltaFault::Truncated } else { DeltaFault::Magic };
         assert!(matches!(error, Error::Delta { offset: 0, fault } if fault == wanted), "{error}");
     }
@@ -257,10 +257,11 @@ fn damaged_deltas() {
     let base: Vec<u8> = (0..3000u32).map(|i| ((i * i) >> 3) as u8).collect();
     let new = [&base[1000..2500], b"some new text", &base[..700]].concat();
     let options = SignatureOptions { block_len: Some(64), ..SignatureOptions::pyrsync() };
-    let delta = Delta::compute(&Signature::of_slice(&base, &options).unwrap(), &new, None).unwrap();
+    let delta =
+        Delta::compute(&Signature::of_slice(&base, &options, None).unwrap(), &new, None).unwrap();
     let mut bytes = Vec::new();
-    delta.write_to(&new, &mut bytes).unwrap();
-    let apply = |bytes: &[u8]| patch(Cursor::new(&base), bytes, Vec::new(), 10_000);
+    delta.write_to(&new, &mut bytes, None).unwrap();
+    let apply = |bytes: &[u8]| patch(Cursor::new(&base), bytes, Vec::new(), 10_000, None);
     for len in 0..bytes.len() {
         assert!(
             matches!(apply(&bytes[..len]), Err(Error::Delta { fault: DeltaFault::Truncated, .. })),

@@ -102,14 +102,14 @@ fn rdiff_and_we_read_and_write_the_same() {
                 run("rdiff", &args.iter().map(String::as_str).collect::<Vec<_>>());
                 let theirs = fs::read(&sig_file).unwrap();
                 let mut ours = Vec::new();
-                Signature::of_slice(&old, &options).unwrap().write_to(&mut ours).unwrap();
+                Signature::of_slice(&old, &options, None).unwrap().write_to(&mut ours).unwrap();
                 assert_eq!(ours, theirs, "signature: {name}");
 
                 // Our delta from their signature, applied by both.
                 let signature = Signature::read_from(theirs.as_slice()).unwrap();
                 let delta = Delta::compute(&signature, &new, None).unwrap();
                 let mut bytes = Vec::new();
-                delta.write_to(&new, &mut bytes).unwrap();
+                delta.write_to(&new, &mut bytes, None).unwrap();
                 fs::write(&delta_file, &bytes).unwrap();
                 run("rdiff", &["-f", "patch", text(&old_file), text(&delta_file), text(&out_file)]);
                 assert!(fs::read(&out_file).unwrap() == new, "rdiff applied our delta: {name}");
@@ -121,7 +121,7 @@ fn rdiff_and_we_read_and_write_the_same() {
                 let mut out = Vec::new();
                 let base = fs::File::open(&old_file).unwrap();
                 let patched =
-                    patch(base, their_delta.as_slice(), &mut out, new.len() as u64).unwrap();
+                    patch(base, their_delta.as_slice(), &mut out, new.len() as u64, None).unwrap();
                 assert!(
                     out == new && patched.digest == delta.new_digest(),
                     "we applied rdiff's delta: {name}"
@@ -147,9 +147,9 @@ fn rdiff_applies_deltas_of_our_own_signatures() {
     for len in [0, 1, 1023, 1024, 1025, 50_021, 2_500_000] {
         let old = noise(len, 3);
         let new = edited(&old);
-        let signature = Signature::of_slice(&old, &SignatureOptions::default()).unwrap();
+        let signature = Signature::of_slice(&old, &SignatureOptions::default(), None).unwrap();
         let mut bytes = Vec::new();
-        Delta::compute(&signature, &new, None).unwrap().write_to(&new, &mut bytes).unwrap();
+        Delta::compute(&signature, &new, None).unwrap().write_to(&new, &mut bytes, None).unwrap();
         fs::write(path("old"), &old).unwrap();
         fs::write(path("delta"), &bytes).unwrap();
         run(
@@ -174,7 +174,7 @@ fn digest_is_what_b3sum_prints() {
         let wanted: Digest = printed.trim().parse().unwrap();
         assert_eq!(Digest::of(&data), wanted);
         let file = fs::File::open(&path).unwrap();
-        let signature = Signature::of_file(&file, &SignatureOptions::default()).unwrap();
+        let signature = Signature::of_file(&file, &SignatureOptions::default(), None).unwrap();
         assert_eq!(signature.digest(), Some(wanted));
         assert_eq!(Delta::compute(&signature, &data, None).unwrap().new_digest(), wanted);
     }

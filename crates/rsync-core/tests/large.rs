@@ -8,7 +8,7 @@
 
 use rsync_core::*;
 use std::fs::File;
-use std::io::{Cursor, Write};
+use std::io::{self, Cursor, Write};
 
 /// Bytes that look random. They are the same in every run.
 fn noise(len: usize, mut state: u64) -> Vec<u8> {
@@ -41,14 +41,14 @@ fn with_threads<T: Send>(threads: usize, work: impl FnOnce() -> T + Send) -> T {
 fn delta_bytes(signature: &Signature, new: &[u8]) -> (Vec<u8>, DeltaStats) {
     let delta = Delta::compute(signature, new, None).unwrap();
     let mut bytes = Vec::new();
-    delta.write_to(new, &mut bytes).unwrap();
+    delta.write_to(new, &mut bytes, None).unwrap();
     assert_eq!(bytes.len() as u64, delta.encoded_len());
     (bytes, delta.stats())
 }
 
 fn patched(base: &[u8], delta: &[u8]) -> Vec<u8> {
     let mut out = Vec::new();
-    patch(Cursor::new(base), delta, &mut out, u64::MAX).unwrap();
+    patch(Cursor::new(base), delta, &mut out, u64::MAX, None).unwrap();
     out
 }
 
@@ -69,10 +69,10 @@ fn same_bytes_for_any_thread_count() {
             .into_iter()
             .map(|threads| {
                 with_threads(threads, || {
-                    let signature = Signature::of_slice(&old, &options).unwrap();
+                    let signature = Signature::of_slice(&old, &options, None).unwrap();
                     let (bytes, stats) = delta_bytes(&signature, &new);
                     let mut streamed = Vec::new();
-                    delta(&signature, new.as_slice(), &mut streamed).unwrap();
+                    delta(&signature, new.as_slice(), &mut streamed, None).unwrap();
                     (signature, bytes, stats, streamed)
                 })
             })
@@ -102,10 +102,10 @@ fn slice_reader_and_file_agree() {
             rolling(16 << 10),
             SignatureOptions::rdiff_md4(),
         ] {
-            let of_slice = Signature::of_slice(&data, &options).unwrap();
-            assert_eq!(Signature::of_file(&file, &options).unwrap(), of_slice, "{len}");
+            let of_slice = Signature::of_slice(&data, &options, None).unwrap();
+            assert_eq!(Signature::of_file(&file, &options, None).unwrap(), of_slice, "{len}");
             assert_eq!(
-                Signature::of_reader(data.as_slice(), Some(len as u64), &options).unwrap(),
+                Signature::of_reader(data.as_slice(), Some(len as u64), &options, None).unwrap(),
                 of_slice,
                 "{len}"
             );
@@ -123,7 +123,7 @@ fn identical_data_is_one_copy() {
         for options in
             [blocks(4096), blocks(1 << 20), rolling(3000), SignatureOptions::rdiff_blake2()]
         {
-            let signature = Signature::of_slice(&data, &options).unwrap();
+            let signature = Signature::of_slice(&data, &options, None).unwrap();
             let (bytes, stats) = delta_bytes(&signature, &data);
             assert_eq!((stats.commands, stats.literal), (1, 0), "{options:?}");
             assert_eq!(patched(&data, &bytes), data);
@@ -139,7 +139,7 @@ fn moved_data_is_one_copy() {
         let old = [noise(1 << 20, 15), repeated, noise(1 << 20, 16)].concat();
         let new = [b"seven b".as_slice(), &old].concat();
         for options in [blocks(4096), rolling(4096)] {
-            let signature = Signature::of_slice(&old, &options).unwrap();
+            let signature = Signature::of_slice(&old, &options, None).unwrap();
             let (bytes, stats) = delta_bytes(&signature, &new);
             assert_eq!((stats.commands, stats.literal), (2, 7), "{options:?}");
             assert_eq!(patched(&old, &bytes), new);
@@ -153,7 +153,7 @@ fn appended_data_copies_the_whole_base() {
     for len in [5, 1000, 4096, 100_001, 3_000_001] {
         let old = noise(len, 6);
         let new = [old.clone(), noise(50, 7)].concat();
-        let signature = Signature::of_slice(&old, &SignatureOptions::default()).unwrap();
+        let signature = Signature::of_slice(&old, &SignatureOptions::default(), None).unwrap();
         assert_eq!(Delta::compute(&signature, &new, None).unwrap().stats().literal, 50, "{len}");
     }
 }
@@ -163,10 +163,10 @@ fn appended_data_copies_the_whole_base() {
 fn streams_longer_than_a_batch() {
     let old = noise(40 << 20, 8);
     let new = [&old[1 << 20..], &noise(3 << 20, 9), &old[..20 << 20], b"end"].concat();
-    let signature = Signature::of_slice(&old, &blocks(4096)).unwrap();
+    let signature = Signature::of_slice(&old, &blocks(4096), None).unwrap();
     let (bytes, stats) = delta_bytes(&signature, &new);
     let mut streamed = Vec::new();
-    let stream_stats = delta(&signature, new.as_slice(), &mut streamed).unwrap();
+    let stream_stats = delta(&signature, new.as_slice(), &mut streamed, None).unwrap();
     assert_eq!(stream_stats.literal, stats.literal);
     assert!(streamed.len() <= bytes.len() + 64);
     assert_eq!(patched(&old, &streamed), new);
@@ -179,29 +179,54 @@ fn write_to_notices_changed_literals() {
     let old = noise(300_000, 10);
     let mut new = edited(&old);
     new.extend_from_slice(&noise(40_000, 11));
-    let signature = Signature::of_slice(&old, &SignatureOptions::default()).unwrap();
+    let signature = Signature::of_slice(&old, &SignatureOptions::default(), None).unwrap();
     let delta = Delta::compute(&signature, &new, None).unwrap();
     let last = new.len() - 1;
     new[last] ^= 1;
-    assert!(matches!(delta.write_to(&new, Vec::new()), Err(Error::Changed)));
+    assert!(matches!(delta.write_to(&new, Vec::new(), None), Err(Error::Changed)));
     new[last] ^= 1;
-    delta.write_to(&new, Vec::new()).unwrap();
+    delta.write_to(&new, Vec::new(), None).unwrap();
     new.pop();
-    assert!(matches!(delta.write_to(&new, Vec::new()), Err(Error::Changed)));
+    assert!(matches!(delta.write_to(&new, Vec::new(), None), Err(Error::Changed)));
 }
 
-/// Promise: the counters are exact after the work, and a cancelled operation stops with an error.
+/// Promise: whatever reads or writes contents takes a [`Progress`], whose counter is exact after the work, and stops with
+/// [`Error::Cancelled`] when it is asked to.
 #[test]
 fn progress_counts_and_cancels() {
-    let data = noise(3_000_000, 12);
-    let progress = Progress::default();
-    let signature =
-        Signature::of_slice_with(&data, &SignatureOptions::default(), Some(&progress)).unwrap();
-    assert_eq!(progress.bytes(), 3_000_000);
-    Delta::compute(&signature, &data, Some(&progress)).unwrap();
-    assert_eq!(progress.bytes(), 6_000_000);
-    progress.cancel();
-    assert!(matches!(Delta::compute(&signature, &data, Some(&progress)), Err(Error::Cancelled(_))));
+    let (data, options) = (noise(3_000_000, 12), SignatureOptions::default());
+    let (new, len) = (noise(2_000_000, 13), 2_000_000);
+    let signature = Signature::of_slice(&data, &options, None).unwrap();
+    let delta = Delta::compute(&signature, &new, None).unwrap();
+    let (mut bare, mut sealed) = (Vec::new(), Vec::new());
+    delta.write_to(&new, &mut bare, None).unwrap();
+    delta.write_sealed(&new, &mut sealed, None).unwrap();
+    let file = tempfile::tempfile().unwrap();
+    (&file).write_all(&data).unwrap();
+    let bytes = FileBytes::open(&file).unwrap();
+
+    type Work<'a> = Box<dyn Fn(Option<&Progress>) -> Result<()> + 'a>;
+    let old = || Cursor::new(&data);
+    let works: Vec<(Work<'_>, u64)> = vec![
+        (Box::new(|to| Signature::of_slice(&data, &options, to).map(drop)), 3_000_000),
+        (Box::new(|to| Signature::of_reader(&data[..], None, &options, to).map(drop)), 3_000_000),
+        (Box::new(|to| Signature::of_file(&file, &options, to).map(drop)), 3_000_000),
+        (Box::new(|to| bytes.signature(&options, to).map(drop)), 3_000_000),
+        (Box::new(|to| Delta::compute(&signature, &new, to).map(drop)), len),
+        (Box::new(|to| rsync_core::delta(&signature, &new[..], io::sink(), to).map(drop)), len),
+        (Box::new(|to| delta_sealed(&signature, &new[..], io::sink(), to).map(drop)), len),
+        (Box::new(|to| delta.write_to(&new, io::sink(), to)), delta.encoded_len()),
+        (Box::new(|to| delta.write_sealed(&new, io::sink(), to)), delta.encoded_len()),
+        (Box::new(|to| patch(old(), &bare[..], io::sink(), len, to).map(drop)), len),
+        (Box::new(|to| patch_sealed(old(), &sealed[..], io::sink(), len, to).map(drop)), len),
+    ];
+    for (number, (work, expected)) in works.into_iter().enumerate() {
+        let progress = Progress::new();
+        work(Some(&progress)).unwrap();
+        assert_eq!(progress.bytes(), expected, "{number}");
+        progress.cancel();
+        assert!(matches!(work(Some(&progress)), Err(Error::Cancelled(_))), "{number}");
+    }
 }
 
 /// Promise: matching computes at most a few strong hashes for each block length of data, for any input.
@@ -236,7 +261,7 @@ fn strong_hashes_are_bounded() {
         (&near, &decoys),
     ];
     for (i, (old, new)) in cases.into_iter().enumerate() {
-        let signature = Signature::of_slice(old, &rolling(block_len as u32)).unwrap();
+        let signature = Signature::of_slice(old, &rolling(block_len as u32), None).unwrap();
         let (bytes, stats) = delta_bytes(&signature, new);
         let windows = new.len() as u64 / block_len as u64;
         assert!(
@@ -262,7 +287,7 @@ fn strong_hashes_of_long_blocks_are_bounded() {
     };
     let old = threes(&mut (0..LEN / BLOCK).map(|i| i * BLOCK + 1000 * i));
     let new = threes(&mut (0..LEN - 3).step_by(1009));
-    let signature = Signature::of_slice(&old, &rolling(BLOCK as u32)).unwrap();
+    let signature = Signature::of_slice(&old, &rolling(BLOCK as u32), None).unwrap();
     let (bytes, stats) = delta_bytes(&signature, &new);
     let windows = (LEN / BLOCK) as u64;
     assert!(stats.strong_hashes <= 3 * windows, "{stats:?}");
@@ -304,7 +329,7 @@ fn strong_hashes_of_anchored_blocks_are_bounded() {
         (decoys(0), [vec![1; 77], decoys(150)].concat()),
     ];
     for (i, (old, new)) in cases.into_iter().enumerate() {
-        let signature = Signature::of_slice(&old, &blocks(BLOCK as u32)).unwrap();
+        let signature = Signature::of_slice(&old, &blocks(BLOCK as u32), None).unwrap();
         let (bytes, stats) = delta_bytes(&signature, &new);
         let windows = new.len().div_ceil(BLOCK) as u64;
         assert!(stats.strong_hashes <= 3 * windows + 200, "case {i}: {stats:?}");
@@ -313,6 +338,7 @@ fn strong_hashes_of_anchored_blocks_are_bounded() {
 }
 
 /// Promise: truncation of a file while it is mapped and read is an error, not a deadly signal.
+#[cfg(feature = "mmap")]
 #[test]
 fn truncation_while_mapped_is_an_error() {
     let path = tempfile::NamedTempFile::new().unwrap().into_temp_path();
@@ -347,7 +373,7 @@ fn large_maps_are_gone_through_in_little_memory() {
     for (at, byte) in old.iter_mut().step_by(4096).enumerate() {
         *byte = at as u8 ^ (at >> 8) as u8;
     }
-    let signature = Signature::of_slice(&old, &SignatureOptions::default()).unwrap();
+    let signature = Signature::of_slice(&old, &SignatureOptions::default(), None).unwrap();
     let digest = Digest::of(&old);
     let mut file = tempfile::tempfile().unwrap();
     std::io::Write::write_all(&mut file, &old).unwrap();
@@ -366,9 +392,9 @@ fn large_maps_are_gone_through_in_little_memory() {
         assert_eq!((delta.stats().copied, delta.new_digest()), (LEN as u64, digest));
         within("a delta of all copies");
     }
-    let nothing = Signature::of_slice(b"", &SignatureOptions::default()).unwrap();
+    let nothing = Signature::of_slice(b"", &SignatureOptions::default(), None).unwrap();
     let delta = bytes.delta(&nothing, None).unwrap();
-    bytes.write_delta(&delta, std::io::sink()).unwrap();
+    bytes.write_delta(&delta, std::io::sink(), None).unwrap();
     within("a delta of all literals");
     bytes.check().unwrap();
 }
@@ -433,6 +459,6 @@ fn a_file_is_read_to_its_end_whatever_its_length_is_said_to_be() {
     assert_eq!(bytes.to_vec(), content);
     assert_eq!(bytes.digest(), Digest::of(&content));
     bytes.check().unwrap();
-    let signature = Signature::of_file(&file, &SignatureOptions::default()).unwrap();
+    let signature = Signature::of_file(&file, &SignatureOptions::default(), None).unwrap();
     assert_eq!(signature.file_len(), content.len() as u64);
 }

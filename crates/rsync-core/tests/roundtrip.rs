@@ -147,14 +147,14 @@ fn large_pair() -> impl Strategy<Value = (Vec<u8>, Vec<u8>)> {
 
 fn written(delta: &Delta, new: &[u8]) -> Vec<u8> {
     let mut out = Vec::new();
-    delta.write_to(new, &mut out).unwrap();
+    delta.write_to(new, &mut out, None).unwrap();
     assert_eq!(out.len() as u64, delta.encoded_len());
     out
 }
 
 fn patched(base: &[u8], delta: &[u8], max_len: u64) -> Vec<u8> {
     let mut out = Vec::new();
-    let result = patch(Cursor::new(base), delta, &mut out, max_len).unwrap();
+    let result = patch(Cursor::new(base), delta, &mut out, max_len, None).unwrap();
     assert_eq!(result, Patched { len: out.len() as u64, digest: Digest::of(&out) });
     out
 }
@@ -187,7 +187,7 @@ proptest! {
     /// Promise: a delta applied to its base gives the new data. The stream form writes the same bytes.
     #[test]
     fn patch_of_delta_is_new((old, new) in pair(), options in options()) {
-        let signature = Signature::of_slice(&old, &options).unwrap();
+        let signature = Signature::of_slice(&old, &options, None).unwrap();
         let delta = Delta::compute(&signature, &new, None).unwrap();
         let stats = delta.stats();
         prop_assert_eq!(stats.copied + stats.literal, new.len() as u64);
@@ -196,7 +196,7 @@ proptest! {
         prop_assert_eq!(&patched(&old, &bytes, new.len() as u64), &new);
 
         let mut streamed = Vec::new();
-        let stream_stats = rsync_core::delta(&signature, new.as_slice(), &mut streamed).unwrap();
+        let stream_stats = rsync_core::delta(&signature, new.as_slice(), &mut streamed, None).unwrap();
         let uncounted = |stats| DeltaStats { strong_hashes: 0, ..stats };
         prop_assert_eq!(uncounted(stream_stats), uncounted(stats));
         prop_assert_eq!(streamed, bytes);
@@ -206,7 +206,7 @@ proptest! {
     #[test]
     fn finds_what_a_naive_matcher_finds((old, new) in pair(), block_len in 12u32..70) {
         let options = SignatureOptions { block_len: Some(block_len), ..SignatureOptions::pyrsync() };
-        let signature = Signature::of_slice(&old, &options).unwrap();
+        let signature = Signature::of_slice(&old, &options, None).unwrap();
         let stats = Delta::compute(&signature, &new, None).unwrap().stats();
         prop_assert!(stats.literal <= naive_literals(&old, &new, block_len as usize) as u64, "{:?}", stats);
     }
@@ -214,8 +214,8 @@ proptest! {
     /// Promise: anchors miss no block either.
     #[test]
     fn anchors_find_what_a_naive_matcher_finds((old, new) in large_pair(), block_len in prop::sample::select(vec![1024, 2048])) {
-        let signature = Signature::of_slice(&old, &anchors(block_len)).unwrap();
-        let by_reader = Signature::of_reader(old.as_slice(), None, &anchors(block_len)).unwrap();
+        let signature = Signature::of_slice(&old, &anchors(block_len), None).unwrap();
+        let by_reader = Signature::of_reader(old.as_slice(), None, &anchors(block_len), None).unwrap();
         prop_assert_eq!(&by_reader, &signature);
         let delta = Delta::compute(&signature, &new, None).unwrap();
         let stats = delta.stats();
@@ -229,8 +229,8 @@ proptest! {
     /// Promise: slice and reader give the same signature, and it survives storage.
     #[test]
     fn signature_of_slice_and_reader_agree(data in content(), options in options()) {
-        let of_slice = Signature::of_slice(&data, &options).unwrap();
-        let of_reader = Signature::of_reader(data.as_slice(), None, &options).unwrap();
+        let of_slice = Signature::of_slice(&data, &options, None).unwrap();
+        let of_reader = Signature::of_reader(data.as_slice(), None, &options, None).unwrap();
         prop_assert_eq!(&of_slice, &of_reader);
         prop_assert_eq!(of_slice.digest(), Some(Digest::of(&data)));
         let block_len = of_slice.shape().block_len as usize;
@@ -254,7 +254,7 @@ proptest! {
     fn signature_read_from_librsyncs_format_still_works((old, new) in pair(), block_len in 8u32..70) {
         let options = SignatureOptions { block_len: Some(block_len), ..SignatureOptions::rdiff_blake2() };
         let mut file = Vec::new();
-        Signature::of_slice(&old, &options).unwrap().write_to(&mut file).unwrap();
+        Signature::of_slice(&old, &options, None).unwrap().write_to(&mut file).unwrap();
         let signature = Signature::read_from(file.as_slice()).unwrap();
         let delta = Delta::compute(&signature, &new, None).unwrap();
         prop_assert!(delta.stats().literal <= naive_literals(&old, &new, block_len as usize) as u64);

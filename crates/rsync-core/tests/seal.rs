@@ -28,18 +28,18 @@ fn files() -> (Vec<u8>, Vec<u8>) {
 }
 
 fn sealed(old: &[u8], new: &[u8], options: &SignatureOptions) -> Vec<u8> {
-    let signature = Signature::of_slice(old, options).unwrap();
+    let signature = Signature::of_slice(old, options, None).unwrap();
     let mut bytes = Vec::new();
-    Delta::compute(&signature, new, None).unwrap().write_sealed(new, &mut bytes).unwrap();
+    Delta::compute(&signature, new, None).unwrap().write_sealed(new, &mut bytes, None).unwrap();
     let mut streamed = Vec::new();
-    delta_sealed(&signature, new, &mut streamed).unwrap();
+    delta_sealed(&signature, new, &mut streamed, None).unwrap();
     assert_eq!(bytes, streamed);
     bytes
 }
 
 fn patched(old: &[u8], delta: &[u8]) -> Result<(Vec<u8>, Patched, Option<Seal>)> {
     let mut out = Vec::new();
-    let (patched, seal) = patch_sealed(Cursor::new(old), delta, &mut out, 1 << 20)?;
+    let (patched, seal) = patch_sealed(Cursor::new(old), delta, &mut out, 1 << 20, None)?;
     Ok((out, patched, seal))
 }
 
@@ -52,9 +52,9 @@ fn options() -> SignatureOptions {
 fn a_sealed_delta_is_a_bare_one_with_a_seal_behind_it() {
     let (old, new) = files();
     let file = sealed(&old, &new, &options());
-    let signature = Signature::of_slice(&old, &options()).unwrap();
+    let signature = Signature::of_slice(&old, &options(), None).unwrap();
     let mut bare = Vec::new();
-    delta(&signature, new.as_slice(), &mut bare).unwrap();
+    delta(&signature, new.as_slice(), &mut bare, None).unwrap();
     assert_eq!(file[..file.len() - SEAL_LEN], bare);
     let (out, found, seal) = patched(&old, &file).unwrap();
     let seal = seal.unwrap();
@@ -65,7 +65,7 @@ fn a_sealed_delta_is_a_bare_one_with_a_seal_behind_it() {
     // A bare delta is applied, and the result says that there is no seal.
     assert_eq!(patched(&old, &bare).unwrap().2, None);
     // Where only bare deltas are allowed, as in archives, a seal is a fault.
-    let strict = patch(Cursor::new(&old), file.as_slice(), Vec::new(), 1 << 20);
+    let strict = patch(Cursor::new(&old), file.as_slice(), Vec::new(), 1 << 20, None);
     assert!(matches!(strict, Err(Error::Delta { fault: DeltaFault::Trailing, .. })));
 }
 
@@ -123,11 +123,11 @@ fn a_damaged_signature_of_librsync_gives_no_wrong_file() {
     let (old, new) = files();
     let options = SignatureOptions { block_len: Some(512), ..SignatureOptions::rdiff_blake2() };
     let mut bytes = Vec::new();
-    Signature::of_slice(&old, &options).unwrap().write_to(&mut bytes).unwrap();
+    Signature::of_slice(&old, &options, None).unwrap().write_to(&mut bytes).unwrap();
     let make = |bytes: &[u8]| {
         let mut file = Vec::new();
         let signature = Signature::read_from(bytes).ok()?;
-        delta_sealed(&signature, new.as_slice(), &mut file).ok()?;
+        delta_sealed(&signature, new.as_slice(), &mut file, None).ok()?;
         Some(file)
     };
     let sound = make(&bytes).unwrap();

@@ -27,7 +27,8 @@ fn pyrsync_signatures() {
         ("inside dir2", 431817741, None),
     ];
     for (text, weak, strong) in goldens {
-        let signature = Signature::of_slice(text.as_bytes(), &SignatureOptions::pyrsync()).unwrap();
+        let signature =
+            Signature::of_slice(text.as_bytes(), &SignatureOptions::pyrsync(), None).unwrap();
         let blocks: Vec<Block<'_>> = signature.blocks().collect();
         assert_eq!(blocks.len(), 1);
         assert_eq!(blocks[0].pyrsync_weak(), weak, "{text}");
@@ -36,6 +37,6 @@ fn pyrsync_signatures() {
             assert_eq!(hex, strong);
         }
     }
-    let empty = Signature::of_slice(b"", &SignatureOptions::pyrsync()).unwrap();
+    let empty = Signature::of_slice(b"", &SignatureOptions::pyrsync(), None).unwrap();
     assert_eq!((empty.block_count(), empty.blocks().count()), (0, 0));
 }

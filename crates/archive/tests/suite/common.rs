@@ -232,7 +232,7 @@ fn read_each(
         if let Content::Delta { base, .. } = content {
             let base = File::open(old.join(base.as_path())).unwrap();
             let mut new = Vec::new();
-            rsync_core::patch(base, Cursor::new(bytes), &mut new, 1 << 30)
+            rsync_core::patch(base, Cursor::new(bytes), &mut new, 1 << 30, None)
                 .map_err(|error| error.to_string())?;
             bytes = new;
         }

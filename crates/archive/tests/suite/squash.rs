@@ -52,7 +52,7 @@ fn a_file_edited_and_moved_each_day() {
     let (new, delta) = (edited(&[1000, 30_000, 70_000]), bytes(&changes, "c").unwrap());
     let mut patched = Vec::new();
     let old = std::io::Cursor::new(edited(&[]));
-    rsync_core::patch(old, &*delta, &mut patched, new.len() as u64).unwrap();
+    rsync_core::patch(old, &*delta, &mut patched, new.len() as u64, None).unwrap();
     assert!(patched == new);
     let stored = |part: &DiffData, at| bytes(part, at).unwrap().len();
     let apart = stored(&parts[1], "a") + stored(&parts[2], "b") + stored(&parts[4], "c");
@@ -279,7 +279,7 @@ fn a_large_file_of_scattered_pieces() {
     let changes = DiffData::squash(&parts[1..]).unwrap();
     let (delta, mut patched) = (bytes(&changes, "large").unwrap(), Vec::new());
     let old = std::io::Cursor::new(noise(1, 10 << 20));
-    rsync_core::patch(old, &*delta, &mut patched, file.len() as u64).unwrap();
+    rsync_core::patch(old, &*delta, &mut patched, file.len() as u64, None).unwrap();
     assert!(patched == file);
 }
 
@@ -353,7 +353,7 @@ fn with_the_tree_before_increments_can_be_squashed() {
     let delta = bytes(&edits, "f/edited").unwrap();
     let (new, mut patched) = (edited(&[1000, 50_000]), Vec::new());
     let old = std::io::Cursor::new(edited(&[]));
-    rsync_core::patch(old, &*delta, &mut patched, new.len() as u64).unwrap();
+    rsync_core::patch(old, &*delta, &mut patched, new.len() as u64, None).unwrap();
     assert!(patched == new);
 
     // The directory moved twice is one that moved once.

@@ -52,7 +52,7 @@ fn golden(name: &str) -> Vec<u8> {
 /// The file as it is written today.
 fn written_now(name: &str) -> Vec<u8> {
     let (old, new) = (tree::edited(1), tree::edited(2));
-    let signature = |options| Signature::of_slice(&old, &options).unwrap();
+    let signature = |options| Signature::of_slice(&old, &options, None).unwrap();
     let mut out = Vec::new();
     match name {
         "tree.index" => tree::wide_index(1).write_to(&mut out).unwrap(),
@@ -66,7 +66,7 @@ fn written_now(name: &str) -> Vec<u8> {
         "file.delta" => {
             let signature = signature(SignatureOptions::default());
             let delta = Delta::compute(&signature, &new, None).unwrap();
-            delta.write_to(&new, &mut out).unwrap();
+            delta.write_to(&new, &mut out, None).unwrap();
         }
         "file.parity" => {
             let redundancy = Redundancy::percent(20).unwrap();
@@ -259,14 +259,14 @@ fn signatures_and_deltas_are_read_and_written_as_before() {
         ("file.rdiff-blake2.sig", SignatureOptions::rdiff_blake2()),
     ] {
         let signature = Signature::read_from(&golden(name)[..]).unwrap();
-        let expected = Signature::of_slice(&old, &options).unwrap();
+        let expected = Signature::of_slice(&old, &options, None).unwrap();
         assert!(signature.blocks().eq(expected.blocks()), "{name}");
         assert_eq!(signature.shape(), expected.shape(), "{name}");
     }
     let signature = Signature::read_from(&golden("file.sig")[..]).unwrap();
     assert_eq!(signature.digest(), Some(Digest::of(&old)));
     let mut out = Vec::new();
-    patch(Cursor::new(&old), &golden("file.delta")[..], &mut out, new.len() as u64).unwrap();
+    patch(Cursor::new(&old), &golden("file.delta")[..], &mut out, new.len() as u64, None).unwrap();
     assert_eq!(out, new);
     for name in ["file.sig", "file.rdiff-blake2.sig", "file.delta"] {
         assert_eq!(written_now(name), golden(name), "{name}");

@@ -230,7 +230,7 @@ fn deltas() {
         let name = format!("{weak:?}-{strong:?}");
         let block_len = Some(if weak == WeakSum::Anchor { 1024 } else { 64 });
         let options = SignatureOptions { block_len, weak, strong, strong_len: 16 };
-        let signature = Signature::of_slice(base, &options).unwrap();
+        let signature = Signature::of_slice(base, &options, None).unwrap();
         let mut bytes = Vec::new();
         signature.write_to(&mut bytes).unwrap();
         write("signature", &name, &bytes);
@@ -239,7 +239,7 @@ fn deltas() {
         write("delta", &name, [vec![number as u8, 63], part(base), new.to_vec()].concat());
         let delta = Delta::compute(&signature, new, None).unwrap();
         let mut bytes = Vec::new();
-        delta.write_to(new, &mut bytes).unwrap();
+        delta.write_to(new, &mut bytes, None).unwrap();
         write("patch", &name, [part(base), bytes[4..].to_vec()].concat());
         let again = part(&bytes[4..]);
         write("compose", &name, [part(base), again.clone(), again].concat());

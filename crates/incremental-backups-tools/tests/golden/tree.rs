@@ -99,7 +99,8 @@ fn records(generation: u8) -> Vec<Record> {
         let node = Node::File { len: content.len() as u64, digest: Digest::of(&content) };
         let mut record = record(&path, node, 0o644, mtime);
         if !content.is_empty() {
-            let signature = Signature::of_slice(&content, &SignatureOptions::default()).unwrap();
+            let signature =
+                Signature::of_slice(&content, &SignatureOptions::default(), None).unwrap();
             record.signature = Some(StoredSignature::new(signature));
         }
         records.push(record);

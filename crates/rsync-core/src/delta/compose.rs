@@ -40,7 +40,7 @@ pub const MAX_SEGMENTS: usize = 1 << 23;
 /// }
 /// assert_eq!(both, b"rs\x026\x01b\x45\x00\x04\x03xyz\x00");
 /// let mut new = Vec::new();
-/// patch(Cursor::new(b"0123456"), both.as_slice(), &mut new, 100)?;
+/// patch(Cursor::new(b"0123456"), both.as_slice(), &mut new, 100, None)?;
 /// assert_eq!(new, b"b0123xyz");
 /// # Ok::<(), rsync_core::Error>(())
 /// ```
@@ -355,7 +355,7 @@ mod tests {
 
     fn patched(base: &[u8], delta: &[u8], max_len: u64) -> Result<Vec<u8>> {
         let mut out = Vec::new();
-        patch(Cursor::new(base), delta, &mut out, max_len).map(|_| out)
+        patch(Cursor::new(base), delta, &mut out, max_len, None).map(|_| out)
     }
 
     fn bytes(segments: Segments, bodies: &[&[u8]]) -> Vec<u8> {

@@ -4,7 +4,8 @@ use super::command::Command;
 use super::reader::{CommandReader, DeltaFault};
 use super::seal::Seal;
 use crate::error::During;
-use crate::{Digest, Error, Result};
+use crate::progress::advance;
+use crate::{Digest, Error, Progress, Result};
 use std::io::{self, Read, Seek, SeekFrom, Write};
 
 /// Output is hashed and written in batches of this many bytes. So they stay in a processor's own cache from
@@ -22,20 +23,22 @@ pub struct Patched {
 }
 
 /// Applies the bare stream `delta` to `base` and writes the result to `out`: at most `max_len` bytes.
+/// Counts the bytes of the result in `progress`.
 ///
 /// Returns the length and digest of the result. The caller must compare them with the expected ones: a bare
 /// stream does not name its base and has no checksum. ([`patch_sealed`] is for deltas that do and have.)
 ///
 /// # Errors
 /// [`Error::Delta`] with the offset of the command in `delta`. The result of the commands before it has been
-/// written. [`Error::Changed`] if `base` ends before its measured length. [`Error::Io`].
+/// written. [`Error::Changed`] if `base` ends before its measured length. [`Error::Io`], [`Error::Cancelled`].
 pub fn patch(
     mut base: impl Read + Seek,
     delta: impl Read,
     out: impl Write,
     max_len: u64,
+    progress: Option<&Progress>,
 ) -> Result<Patched> {
-    run(&mut base, &mut CommandReader::new(delta, max_len)?, out)
+    run(&mut base, &mut CommandReader::new(delta, max_len)?, out, progress)
 }
 
 /// Applies the delta file `delta` to `base` and writes the result to `out`: at most `max_len` bytes. Also
@@ -54,9 +57,10 @@ pub fn patch_sealed(
     delta: impl Read,
     out: impl Write,
     max_len: u64,
+    progress: Option<&Progress>,
 ) -> Result<(Patched, Option<Seal>)> {
     let mut commands = CommandReader::sealed(delta, max_len)?;
-    let patched = match run(&mut base, &mut commands, out) {
+    let patched = match run(&mut base, &mut commands, out, progress) {
         // Either the base is wrong or the delta is damaged. The seal shows which, if it can be read.
         Err(error @ Error::Delta { fault: DeltaFault::OutOfBase { .. }, .. }) => {
             match commands.skip_to_seal() {
@@ -80,10 +84,12 @@ fn run<D: Read>(
     base: &mut (impl Read + Seek),
     commands: &mut CommandReader<D>,
     out: impl Write,
+    progress: Option<&Progress>,
 ) -> Result<Patched> {
     let base_len = base.seek(SeekFrom::End(0)).during("measure the base")?;
     let mut out = HashedOutput {
         out,
+        progress,
         batch: vec![0; BATCH_LEN].into(),
         filled: 0,
         hasher: blake3::Hasher::new(),
@@ -115,8 +121,9 @@ fn run<D: Read>(
 }
 
 /// Hashes the output and writes it, in batches.
-struct HashedOutput<O: Write> {
+struct HashedOutput<'a, O: Write> {
     out: O,
+    progress: Option<&'a Progress>,
     batch: Box<[u8]>,
     /// How many bytes of the batch are not yet written.
     filled: usize,
@@ -124,7 +131,7 @@ struct HashedOutput<O: Write> {
     len: u64,
 }
 
-impl<O: Write> HashedOutput<O> {
+impl<O: Write> HashedOutput<'_, O> {
     /// Takes `len` bytes from `input`, or fewer if it ends. Returns how many.
     fn take_from(
         &mut self,
@@ -153,6 +160,7 @@ impl<O: Write> HashedOutput<O> {
     }
 
     fn flush(&mut self) -> Result<()> {
+        advance(self.progress, self.filled)?;
         let bytes = &self.batch[..self.filled];
         self.hasher.update(bytes);
         self.out.write_all(bytes).during("write the output")?;

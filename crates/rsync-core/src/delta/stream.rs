@@ -6,7 +6,8 @@ use super::writer::CommandWriter;
 use super::{DeltaStats, TASK_LEN, Tally, command};
 use crate::error::During;
 use crate::matching::{Match, Part, join::Joiner, matcher::Matcher, scan::scan};
-use crate::{Result, Signature, parallel};
+use crate::progress::advance;
+use crate::{Progress, Result, Signature, parallel};
 use std::io::{Read, Write};
 
 /// Bytes that are scanned at a time: many tasks.
@@ -16,22 +17,32 @@ const BATCH_LEN: usize = 16 << 20;
 /// MiB of it; more with blocks over 4 MiB.
 ///
 /// The stream is the same as that of [`Delta`](crate::Delta), except that the end of a batch may cut a
-/// literal in two.
+/// literal in two. Counts the bytes of the new data in `progress`.
 ///
 /// # Errors
-/// [`Error::Io`](crate::Error::Io).
-pub fn delta(signature: &Signature, new: impl Read, out: impl Write) -> Result<DeltaStats> {
-    stream(signature, new, out, BATCH_LEN)
+/// [`Error::Io`](crate::Error::Io), [`Error::Cancelled`](crate::Error::Cancelled).
+pub fn delta(
+    signature: &Signature,
+    new: impl Read,
+    out: impl Write,
+    progress: Option<&Progress>,
+) -> Result<DeltaStats> {
+    stream(signature, new, out, progress, BATCH_LEN)
 }
 
 /// [`delta()`] with a [`Seal`] at the end. Such a delta checks itself: [`patch_sealed`](crate::patch_sealed)
 /// reads the seal, and `rdiff patch` ignores it.
 ///
 /// # Errors
-/// [`Error::Io`](crate::Error::Io).
-pub fn delta_sealed(signature: &Signature, new: impl Read, out: impl Write) -> Result<DeltaStats> {
+/// Those of [`delta()`].
+pub fn delta_sealed(
+    signature: &Signature,
+    new: impl Read,
+    out: impl Write,
+    progress: Option<&Progress>,
+) -> Result<DeltaStats> {
     let mut out = SealingWriter::new(out);
-    let stats = delta(signature, new, &mut out)?;
+    let stats = delta(signature, new, &mut out, progress)?;
     out.seal(Seal::new(seal::base_of(signature), &stats))?;
     Ok(stats)
 }
@@ -41,6 +52,7 @@ pub(crate) fn stream(
     signature: &Signature,
     mut new: impl Read,
     out: impl Write,
+    progress: Option<&Progress>,
     batch: usize,
 ) -> Result<DeltaStats> {
     let matcher = Matcher::new(signature);
@@ -48,7 +60,7 @@ pub(crate) fn stream(
     let task_len = TASK_LEN.min(batch);
     let mut joiner = Joiner::new(&matcher);
     let mut hasher = blake3::Hasher::new();
-    let out = CommandWriter::begin(out)?;
+    let out = CommandWriter::begin(out, None)?;
     let mut writer = StreamWriter { out, tally: Tally::default(), at: 0 };
     let (mut buffer, mut offset) = (Vec::new(), 0u64);
     loop {
@@ -60,6 +72,7 @@ pub(crate) fn stream(
         let last = buffer.len() < wanted;
         let scanning = if last { buffer.len() } else { batch };
         let fresh = &buffer[held..];
+        advance(progress, fresh.len())?;
         let part = Part { bytes: &buffer, offset };
         let range = |index: usize| index * task_len..scanning.min((index + 1) * task_len);
         let results: Vec<_> = if buffer.len() <= task_len {
@@ -96,14 +109,14 @@ pub(crate) fn stream(
 }
 
 /// Writes commands as soon as they are final.
-struct StreamWriter<O: Write> {
-    out: CommandWriter<O>,
+struct StreamWriter<'a, O: Write> {
+    out: CommandWriter<'a, O>,
     tally: Tally,
     /// How far the new data is written.
     at: u64,
 }
 
-impl<O: Write> StreamWriter<O> {
+impl<O: Write> StreamWriter<'_, O> {
     /// Writes everything up to `end` as a literal. `buffer` begins at `offset` of the new data.
     fn literal(&mut self, end: u64, buffer: &[u8], offset: u64) -> Result<()> {
         let Some(len) = end.checked_sub(self.at).filter(|&len| len > 0) else {

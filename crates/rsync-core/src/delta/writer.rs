@@ -5,7 +5,8 @@ use super::command::{self, CommandBytes};
 use crate::error::During;
 use crate::file_bytes::Input;
 use crate::matching::Match;
-use crate::{Digest, Error, Result, blake3_tree, parallel};
+use crate::progress::advance;
+use crate::{Digest, Error, Progress, Result, blake3_tree, parallel};
 use blake3::hazmat::ChainingValue;
 use std::io::Write;
 
@@ -36,7 +37,12 @@ struct Batch {
 impl LiteralSource<'_> {
     /// Writes the delta that has these `copies`. Every literal byte is copied, verified in the copy, and
     /// written from it.
-    pub(crate) fn write(&self, copies: &[Match], out: impl Write) -> Result<()> {
+    pub(crate) fn write(
+        &self,
+        copies: &[Match],
+        out: impl Write,
+        progress: Option<&Progress>,
+    ) -> Result<()> {
         let subtree_len = self.subtree_len;
         let most = (BATCH_LEN / subtree_len).max(MIN_BATCH);
         let mut needed = gaps(copies, self.new.bytes.len() as u64).flat_map(|(from, to)| {
@@ -52,7 +58,7 @@ impl LiteralSource<'_> {
             self.copy_and_verify(batch, most)
         };
         let mut writer = DeltaWriter {
-            out: CommandWriter::begin(out)?,
+            out: CommandWriter::begin(out, progress)?,
             copies,
             subtree_len,
             at: 0,
@@ -114,7 +120,7 @@ fn gaps(copies: &[Match], end: u64) -> impl Iterator<Item = (u64, u64)> {
 
 /// The state of a delta that is being written.
 struct DeltaWriter<'a, O: Write> {
-    out: CommandWriter<O>,
+    out: CommandWriter<'a, O>,
     /// Copies that are not yet written.
     copies: &'a [Match],
     /// Bytes of a subtree.
@@ -170,16 +176,18 @@ impl<O: Write> DeltaWriter<'_, O> {
 }
 
 /// Writes the bytes of a delta stream, in few large writes.
-pub(crate) struct CommandWriter<O: Write> {
+pub(crate) struct CommandWriter<'a, O: Write> {
     out: O,
+    /// Counts the bytes that are written.
+    progress: Option<&'a Progress>,
     buffer: Vec<u8>,
 }
 
 const BUFFER_LEN: usize = 64 << 10;
 
-impl<O: Write> CommandWriter<O> {
-    pub(crate) fn begin(out: O) -> Result<Self> {
-        let mut writer = CommandWriter { out, buffer: Vec::with_capacity(BUFFER_LEN) };
+impl<'a, O: Write> CommandWriter<'a, O> {
+    pub(crate) fn begin(out: O, progress: Option<&'a Progress>) -> Result<Self> {
+        let mut writer = CommandWriter { out, progress, buffer: Vec::with_capacity(BUFFER_LEN) };
         writer.write(&command::MAGIC)?;
         Ok(writer)
     }
@@ -190,10 +198,10 @@ impl<O: Write> CommandWriter<O> {
 
     pub(crate) fn write(&mut self, bytes: &[u8]) -> Result<()> {
         if self.buffer.len() + bytes.len() > BUFFER_LEN {
-            self.out.write_all(&self.buffer).during("write the delta")?;
-            self.buffer.clear();
+            self.flush()?;
         }
         if bytes.len() >= BUFFER_LEN {
+            advance(self.progress, bytes.len())?;
             return self.out.write_all(bytes).during("write the delta");
         }
         self.buffer.extend_from_slice(bytes);
@@ -202,6 +210,13 @@ impl<O: Write> CommandWriter<O> {
 
     pub(crate) fn end(mut self) -> Result<()> {
         self.write(&[command::END])?;
-        self.out.write_all(&self.buffer).during("write the delta")
+        self.flush()
+    }
+
+    fn flush(&mut self) -> Result<()> {
+        advance(self.progress, self.buffer.len())?;
+        self.out.write_all(&self.buffer).during("write the delta")?;
+        self.buffer.clear();
+        Ok(())
     }
 }
