@@ -2,13 +2,13 @@
 //! neither how the changes were found nor where contents are stored.
 
 use std::collections::HashSet;
-use std::io::{BufWriter, Write};
+use std::io::Write;
 use std::path::Path;
 use std::sync::Arc;
 
-use container::{SectionError, max_held};
+use container::max_held;
 use dirindex::stored::StoredSignature;
-use dirindex::{DirIndex, PathSlice, Record, RelPath, TreeId, replace_file};
+use dirindex::{DirIndex, PathSlice, Record, RelPath, TreeId};
 
 use crate::check::{check, holder, unusable};
 use crate::{Change, Class, Content, Entry, Error, New, Signatures, collapse};
@@ -318,16 +318,17 @@ impl DiffIndex {
         Ok(DiffIndex::from_bytes_in_blocks(bytes, most)?.0)
     }
 
-    /// Writes the diff to `path`, in one step.
+    /// Writes the diff to `path`, in one step. With the feature `scan`.
     ///
     /// # Errors
     /// [`Error::File`], around what went wrong.
+    #[cfg(feature = "scan")]
     pub fn to_file(&self, path: impl AsRef<Path>) -> Result<(), Error> {
         let path = path.as_ref();
-        replace_file(path, |file| {
-            let mut out = BufWriter::new(file);
+        dirindex::replace_file(path, |file| {
+            let mut out = std::io::BufWriter::new(file);
             self.write_to(&mut out, Signatures::All)?;
-            out.flush().map_err(|error| SectionError::Write(error).into())
+            out.flush().map_err(|error| container::SectionError::Write(error).into())
         })
         .map_err(|error: Error| error.in_file(path))
     }

@@ -5,7 +5,8 @@
 //! of one (which is how a move is seen). Its two ends are named by tree ids, so diffs form chains that
 //! can be checked: old index + diff = new index.
 //!
-//! ```
+#![cfg_attr(feature = "scan", doc = "```")]
+#![cfg_attr(not(feature = "scan"), doc = "```ignore")]
 //! use diffindex::DiffIndex;
 //! use dirindex::{Dir, DirIndex, RelPath};
 //!
@@ -29,6 +30,9 @@
 //! Comparing is pure and cannot fail. The bytes depend on the two trees alone: nothing of when, where
 //! or with how many threads they were scanned. A reader of a diff takes any bytes; damage, and what no
 //! two trees can differ by, are errors.
+//!
+//! The feature `scan`, on by default, is for what touches the disk: [`DiffIndex::to_file`], and scans in `dirindex`. It needs Unix.
+//! Without it this crate is for any system.
 
 mod amend;
 mod between;
@@ -51,6 +55,6 @@ pub use error::Error;
 pub use merge::{Contents, Merge, Merged};
 
 /// The example of the README, compiled.
-#[cfg(doctest)]
+#[cfg(all(doctest, feature = "scan"))]
 #[doc = include_str!("../README.md")]
 struct Readme;

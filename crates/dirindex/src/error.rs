@@ -1,7 +1,6 @@
 //! The one error type of the crate: which operation, on what, and why. Knows no wording of callers.
 
 use std::io;
-use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
 use container::SectionError;
@@ -87,6 +86,7 @@ pub enum Error {
 }
 
 /// The system's words for an error, without the number that the standard library adds to them.
+#[cfg(feature = "scan")]
 pub(crate) fn words(error: &io::Error) -> String {
     let text = error.to_string();
     text.split_once(" (os error ").map_or(text.as_str(), |(words, _)| words).to_owned()
@@ -109,5 +109,5 @@ impl Error {
 
 /// A path as a terminal may show it.
 fn shown(path: &Path) -> String {
-    escape(path.as_os_str().as_bytes())
+    escape(path.as_os_str().as_encoded_bytes())
 }

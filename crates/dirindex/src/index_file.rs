@@ -1,7 +1,7 @@
 //! The file of a [`DirIndex`], as `docs/format.md` has it: writing and opening. Must not know what the index is for.
 
 use std::fs::File;
-use std::io::{BufWriter, Write};
+use std::io::Write;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -11,7 +11,7 @@ use serde::Serialize;
 
 use crate::stored::{self, ShapeCode, SignatureReader, StoredSignature};
 use crate::tree::sections_at_once;
-use crate::{DirIndex, Entry, Error, NewFile, Problem, Record, RelPath, StatFingerprint};
+use crate::{DirIndex, Entry, Error, Problem, Record, RelPath, StatFingerprint};
 
 const FILE_KIND: FileKind = FileKind {
     letters: *b"INDX",
@@ -37,31 +37,6 @@ pub(crate) const ROWS_PER_SECTION: usize = 4096;
 type Row<E> = (E, Option<ShapeCode>);
 
 impl DirIndex {
-    /// Writes the index to `path`: a new file is written beside it, synced, and put in its place,
-    /// so that an interruption leaves the old file or the new one.
-    ///
-    /// # Errors
-    /// [`Error::File`], around what went wrong.
-    pub fn to_file(&self, path: impl AsRef<Path>) -> Result<(), Error> {
-        let path = path.as_ref();
-        self.to_new_file(path)?.put().map_err(|error| error.in_file(path))
-    }
-
-    /// Writes the index to a new file beside `path`, which has still to be [put](NewFile::put) there:
-    /// for a caller that must finish something else first.
-    ///
-    /// # Errors
-    /// As [`to_file`](DirIndex::to_file).
-    pub fn to_new_file(&self, path: impl AsRef<Path>) -> Result<NewFile, Error> {
-        let path = path.as_ref();
-        let write = || {
-            let mut out = BufWriter::with_capacity(1 << 20, NewFile::beside(path)?);
-            self.write_to(&mut out)?;
-            out.into_inner().map_err(|error| SectionError::Write(error.into()).into())
-        };
-        write().map_err(|error: Error| error.in_file(path))
-    }
-
     /// Writes the index to `out`.
     ///
     /// # Errors

@@ -7,7 +7,8 @@
 //! file the block signature from which deltas are made later, without the old data. [`RelPath`] is
 //! the only type that may be joined to a root.
 //!
-//! ```
+#![cfg_attr(feature = "scan", doc = "```")]
+#![cfg_attr(not(feature = "scan"), doc = "```ignore")]
 //! use dirindex::{Dir, DirIndex, RelPath};
 //!
 //! let tree = tempfile::tempdir()?;
@@ -57,62 +58,41 @@
 //! devices are names of one another (each is an entry by itself, as only contents can be lost by that);
 //! holes of sparse files (their content reads as zeros; a scan does not read them).
 //!
+//! The feature `scan`, on by default, is for what touches the disk: [`Dir`], scans and [`DirIndex::to_file`]. It needs Unix.
+//! Without it, indexes are read from bytes and compared, on any system, and neither rustix nor tempfile is needed.
+//!
 //! The file's bytes are written down in `docs/format.md`. A reader of one takes any bytes: damage is
 //! an error that says where.
 
-mod amend;
-mod assemble;
-mod beneath;
-mod busy;
 mod bytes;
-mod dir;
+#[cfg(feature = "scan")]
+mod disk;
 mod entry;
 mod error;
 mod escape;
-mod exclude;
-mod file_id;
 mod fingerprint;
 mod index;
 mod index_file;
-mod newfile;
-mod owner;
 mod path;
-mod pattern;
-pub mod place;
-mod pool;
 mod problem;
-mod read;
 mod reserved;
-mod rules;
-mod scan;
 pub mod stored;
 mod subtrees;
 mod time;
 mod tree;
 mod tree_id;
-mod unchanged;
-mod walk;
-mod xattr;
 mod xattrs;
 
-pub use amend::{Amendment, FileState, StoredFile};
-pub use beneath::{Beneath, Neighbours};
-pub use busy::{mapped_for_writing, open_for_writing};
-pub use dir::{Dir, DirOptions};
+#[cfg(feature = "scan")]
+pub use disk::*;
 pub use entry::{Entry, EntryRef, Meta, Node};
 pub use error::Error;
 pub use escape::{escape, escape_controls, is_hidden};
-pub use exclude::{Patterns, UnusableLines};
-pub use file_id::FileId;
 pub use fingerprint::StatFingerprint;
 pub use index::{DirIndex, Record, content_hash};
-pub use newfile::{NewFile, Streamed, replace_file};
-pub use owner::{Readers, take_after};
 pub use path::{InvalidPath, MAX_NAME_LEN, MAX_PATH_LEN, PathSlice, RelPath};
-pub use pool::{PooledFile, is_exhaustion};
 pub use problem::{Problem, ProblemKind};
-pub use reserved::{STAGE_DIR, UNFINISHED_MARK, is_stage_name, marks_by};
-pub use scan::ScanOptions;
+pub use reserved::{STAGE_DIR, UNFINISHED_MARK, is_stage_name};
 pub use subtrees::Subtrees;
 pub use time::{Time, TimeOutOfRange};
 pub use tree::{Child, directory_hash, tree_hashes};
@@ -120,6 +100,6 @@ pub use tree_id::TreeId;
 pub use xattrs::{Xattr, XattrIter, Xattrs};
 
 /// The example of the README, compiled.
-#[cfg(doctest)]
+#[cfg(all(doctest, feature = "scan"))]
 #[doc = include_str!("../README.md")]
 struct Readme;

@@ -2,9 +2,12 @@
 //! their order, never a file system.
 
 use std::cmp::Ordering;
+#[cfg(unix)]
 use std::ffi::OsStr;
 use std::fmt;
+#[cfg(unix)]
 use std::os::unix::ffi::OsStrExt;
+#[cfg(unix)]
 use std::path::Path;
 use std::str::FromStr;
 use std::sync::Arc;
@@ -85,7 +88,8 @@ impl RelPath {
         &self.0
     }
 
-    /// The path as the platform's type, to be joined to a root.
+    /// The path as the platform's type, to be joined to a root. On Unix, whose names are bytes.
+    #[cfg(unix)]
     pub fn as_path(&self) -> &Path {
         Path::new(OsStr::from_bytes(&self.0))
     }
@@ -165,6 +169,7 @@ impl TryFrom<&str> for RelPath {
 }
 
 /// Byte for byte: `./a` and `a/` are refused.
+#[cfg(unix)]
 impl TryFrom<&Path> for RelPath {
     type Error = InvalidPath;
 
@@ -173,6 +178,7 @@ impl TryFrom<&Path> for RelPath {
     }
 }
 
+#[cfg(unix)]
 impl AsRef<Path> for RelPath {
     fn as_ref(&self) -> &Path {
         self.as_path()

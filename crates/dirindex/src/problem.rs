@@ -21,6 +21,7 @@ pub struct Problem {
 }
 
 impl Problem {
+    #[cfg(feature = "scan")]
     pub(crate) fn new(path: RelPath, kind: ProblemKind, detail: String) -> Problem {
         Problem { path, kind, detail, ranges: Vec::new() }
     }

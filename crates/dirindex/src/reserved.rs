@@ -2,12 +2,6 @@
 //! that changes trees takes them from here. They are no options of a scan, so that no caller of
 //! [`scan`](crate::DirIndex::scan) can forget them.
 
-use std::io;
-use std::os::fd::BorrowedFd;
-
-use rustix::fs::{AtFlags, FileType, Mode, OFlags, RawDir, Stat, fstat, openat, statat};
-use rustix::process::geteuid;
-
 /// The directory inside a tree's root where changes of that tree are staged. No [`RelPath`](crate::RelPath) has it as a
 /// name, at any depth. So nothing can index, write or delete it, and no archive can bring one.
 pub const STAGE_DIR: &str = ".ibtools-apply";
@@ -31,37 +25,3 @@ pub fn is_stage_name(name: &[u8]) -> bool {
 /// The file in a stage that is there as long as the tree around the stage may be half old, half new. Such a tree is not
 /// scanned.
 pub const UNFINISHED_MARK: &str = "journal";
-
-/// Whether a mark in the directory `stage` counts, which lies in a directory of the user `owner`: only that of the owner, of
-/// root or of this process. What somebody else put there, where many may write, says nothing of the tree.
-pub fn marks_by(stage: &Stat, owner: u32) -> bool {
-    FileType::from_raw_mode(stage.st_mode) == FileType::Directory
-        && [0, owner, geteuid().as_raw()].contains(&stage.st_uid)
-}
-
-/// Whether there is a mark that counts in the directory `fd`.
-pub(crate) fn holds_unfinished(fd: BorrowedFd<'_>) -> io::Result<bool> {
-    let look = |name: &[u8]| statat(fd, name, AtFlags::SYMLINK_NOFOLLOW);
-    let (dir, user) = (fstat(fd)?, geteuid().as_raw());
-    let is_unfinished = |name: &[u8]| {
-        look(name).is_ok_and(|stage| marks_by(&stage, dir.st_uid))
-            && look(&[name, b"/", UNFINISHED_MARK.as_bytes()].concat()).is_ok()
-    };
-    let (shared, first) =
-        (dir.st_uid != user || dir.st_mode & 0o022 != 0, is_unfinished(STAGE_DIR.as_bytes()));
-    if first || !shared {
-        return Ok(first);
-    }
-    // Somebody else may have taken that name. The directory is opened anew, since reading names moves the position.
-    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
-    let dir = openat(fd, c".", flags, Mode::empty())?;
-    let mut buffer = Vec::with_capacity(crate::walk::NAMES_LEN);
-    let mut entries = RawDir::new(&dir, buffer.spare_capacity_mut());
-    while let Some(entry) = entries.next() {
-        let name = entry?.file_name().to_bytes().to_vec();
-        if is_stage_name(&name) && is_unfinished(&name) {
-            return Ok(true);
-        }
-    }
-    Ok(false)
-}

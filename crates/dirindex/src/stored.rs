@@ -47,8 +47,10 @@ struct Chunks {
 /// Where signatures that are made together are kept together in memory, which for small ones takes
 /// half of what each by itself would.
 #[derive(Debug, Default)]
+#[cfg(feature = "scan")]
 pub(crate) struct Pool(Option<Arc<Stream>>);
 
+#[cfg(feature = "scan")]
 impl Pool {
     pub(crate) fn keep(&mut self, signature: Signature) -> StoredSignature {
         let (shape, file_len) = (signature.shape(), signature.file_len());

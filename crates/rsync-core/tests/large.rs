@@ -338,7 +338,7 @@ fn strong_hashes_of_anchored_blocks_are_bounded() {
 }
 
 /// Promise: truncation of a file while it is mapped and read is an error, not a deadly signal.
-#[cfg(feature = "mmap")]
+#[cfg(all(feature = "mmap", target_os = "linux"))]
 #[test]
 fn truncation_while_mapped_is_an_error() {
     let path = tempfile::NamedTempFile::new().unwrap().into_temp_path();
@@ -407,6 +407,7 @@ fn mapped_file_pages() -> usize {
 }
 
 /// Promise: a directory is an error.
+#[cfg(unix)]
 #[test]
 fn only_regular_files() {
     let dir = tempfile::tempdir().unwrap();

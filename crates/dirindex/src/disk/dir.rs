@@ -7,8 +7,8 @@ use std::path::{Path, PathBuf};
 use rsync_core::Digest;
 use rustix::fs::FileType;
 
-use crate::rules::{self, Rules};
-use crate::walk::{Found, walk};
+use super::rules::{self, Rules};
+use super::walk::{Found, walk};
 use crate::{Beneath, DirIndex, Error, Problem, ProblemKind, RelPath, ScanOptions};
 
 /// What of a directory counts.

@@ -13,7 +13,7 @@ use rustix::fs::{FileType, OFlags, SeekFrom, Stat, fstat, seek};
 use rustix::io::Errno;
 use rustix::time::{ClockId, clock_gettime};
 
-use crate::xattr::{self, Attributes};
+use super::xattr::{self, Attributes};
 use crate::{FileId, ScanOptions, Time};
 
 /// `O_NONBLOCK` so that a fifo put in a file's place cannot hold up the scan.

@@ -6,8 +6,8 @@ use std::sync::Arc;
 
 use rayon::prelude::*;
 
+use super::xattr::Attributes;
 use crate::tree::check;
-use crate::xattr::Attributes;
 use crate::{DirIndex, Entry, Error, Node, Problem, ProblemKind, Record, RelPath, Subtrees};
 
 /// The index of what was found, which is in path order.
@@ -189,7 +189,7 @@ fn drop_orphans(records: &mut Vec<Arc<Record>>) -> Result<(), Error> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::walk::unreadable;
+    use crate::disk::walk::unreadable;
     use crate::{Meta, Time};
     use std::io;
 

@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 use rustix::fs::{Advice, fadvise};
 use tempfile::NamedTempFile;
 
-use crate::place::{parent, sync_dir};
+use super::place::{parent, sync_dir};
 use crate::{Error, Readers, take_after};
 
 /// A new file, written from front to back beside the place it is for. Dropped, it leaves nothing.

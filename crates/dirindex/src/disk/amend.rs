@@ -9,11 +9,11 @@ use std::sync::Arc;
 use rsync_core::{Digest, Signature};
 use rustix::fs::{FileType, Stat, fstat};
 
-use crate::assemble::{index_of, keep};
-use crate::read::{same_state, settled};
-use crate::scan::{meta, now};
+use super::assemble::{index_of, keep};
+use super::read::{same_state, settled};
+use super::scan::{meta, now};
+use super::unchanged::fingerprint;
 use crate::stored::Pool;
-use crate::unchanged::fingerprint;
 use crate::{DirIndex, Entry, Error, Meta, Node, Problem, ProblemKind, Record, RelPath, Time};
 
 /// The state of an open file, as the system reports it: length, times, inode, mode and owner. Two are equal when no change
@@ -46,7 +46,7 @@ impl FileState {
     /// The file's length.
     #[allow(clippy::len_without_is_empty, reason = "a state is not a collection")]
     pub fn len(&self) -> u64 {
-        crate::read::len(&self.stat)
+        super::read::len(&self.stat)
     }
 
     /// Whether the file is still as `record` has it. Always false where the record has no fingerprint.

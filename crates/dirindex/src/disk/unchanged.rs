@@ -6,8 +6,8 @@ use std::sync::Arc;
 use rsync_core::{Signature, SignatureOptions};
 use rustix::fs::Stat;
 
-use crate::busy;
-use crate::read::{self, Content};
+use super::busy;
+use super::read::{self, Content};
 use crate::{Node, Record, StatFingerprint, Time};
 
 /// Whether a file with this `stat` need not be read: `record` was made of it, and has the signature that is `wanted`.

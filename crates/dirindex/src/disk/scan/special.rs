@@ -6,9 +6,9 @@ use std::os::fd::BorrowedFd;
 use rustix::fs::{AtFlags, FileType, major, minor, statat};
 
 use super::{Scan, Taken, meta};
-use crate::read;
-use crate::walk::Found;
-use crate::xattr::{self, Attributes};
+use crate::disk::read;
+use crate::disk::walk::Found;
+use crate::disk::xattr::{self, Attributes};
 use crate::{Entry, Node, Problem, ProblemKind, Record, RelPath, Xattrs};
 
 impl Scan<'_> {

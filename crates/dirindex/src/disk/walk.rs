@@ -10,10 +10,10 @@ use rayon::Scope;
 use rustix::fs::{AtFlags, FileType, RawDir, Stat, readlinkat, statat};
 use rustix::io::Errno;
 
+use super::exclude::{Excludes, Verdict};
+use super::unfinished::holds_unfinished;
+use super::xattr::{self, Attributes};
 use crate::error::words;
-use crate::exclude::{Excludes, Verdict};
-use crate::reserved::holds_unfinished;
-use crate::xattr::{self, Attributes};
 use crate::{Dir, Error, Problem, ProblemKind, RelPath, is_stage_name};
 
 /// Names of one directory that a task deals with; what has more is dealt with by several.

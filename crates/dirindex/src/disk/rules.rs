@@ -12,9 +12,9 @@ use std::path::{Path, PathBuf};
 use rustix::fs::{AtFlags, FileType, Mode, OFlags, Stat, fstat, openat, statat};
 use rustix::io::Errno;
 
+use super::exclude::{Excludes, MAX_IN_FORCE, Verdict};
+use super::pattern::Pattern;
 use crate::error::words;
-use crate::exclude::{Excludes, MAX_IN_FORCE, Verdict};
-use crate::pattern::Pattern;
 use crate::{
     Beneath, DirOptions, Error, PathSlice, Patterns, Problem, ProblemKind, RelPath, UnusableLines,
     escape,

@@ -13,12 +13,12 @@ use rayon::prelude::*;
 use rsync_core::{Progress, Shape, SignatureOptions};
 use rustix::fs::{AtFlags, FileType, Mode, Stat, openat, statat};
 
-use crate::assemble::{in_path_order, index_of, keep_unreadable, put_xattrs};
-use crate::read::{self, Content, LARGE, READ};
-use crate::reserved;
+use super::assemble::{in_path_order, index_of, keep_unreadable, put_xattrs};
+use super::read::{self, Content, LARGE, READ};
+use super::unchanged::{self, differing, fingerprint, forget_mapped, has_bit_rot};
+use super::unfinished::holds_unfinished;
+use super::walk::{Found, Walk, unreadable, walk};
 use crate::stored::{self, Pool};
-use crate::unchanged::{self, differing, fingerprint, forget_mapped, has_bit_rot};
-use crate::walk::{Found, Walk, unreadable, walk};
 use crate::{
     Dir, DirIndex, Entry, Error, FileId, Meta, Node, Problem, ProblemKind, Record, RelPath, Time,
     Xattrs,
@@ -135,7 +135,7 @@ impl DirIndex {
 /// Refuses a tree that an interrupted apply left half old, half new.
 fn refuse_unfinished(dir: &Dir) -> Result<(), Error> {
     // What cannot be read here cannot be scanned either, which says why.
-    match reserved::holds_unfinished(dir.root().as_fd()) {
+    match holds_unfinished(dir.root().as_fd()) {
         Ok(true) => Err(Error::Unfinished { root: dir.path().to_path_buf() }),
         _ => Ok(()),
     }

@@ -4,8 +4,8 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use super::pattern::{Pattern, Steps};
 use crate::RelPath;
-use crate::pattern::{Pattern, Steps};
 
 /// How many bytes the exclude files of a tree that are in force in one directory may have together,
 pub(crate) const MAX_IN_FORCE: usize = 256 << 10;
