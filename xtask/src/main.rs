@@ -16,6 +16,7 @@ mod history;
 mod ignore;
 mod indexes;
 mod package;
+mod portable;
 mod process;
 mod random;
 mod table;
@@ -48,6 +49,9 @@ usage: cargo xtask bench backup [TREE.tar.xz] [--runs N]
            random exclude files and paths beside `git check-ignore`: 100,000 pairs, a new seed
        cargo xtask fuzz TARGET [SECONDS]
            run a fuzz target of fuzz/ on the stable toolchain
+       cargo xtask portable [RUST_SRC]
+           the tests of rsync-core, container, dirindex and diffindex for Windows (under wine) and for 32 bits.
+           RUST_SRC is the source of the standard library; else Debian's package is fetched
        cargo xtask package
            pack each crate as it would be published, and build it from its package alone";
 
@@ -67,6 +71,8 @@ fn main() -> ExitCode {
         ["open", ref files @ ..] => indexes::open(files),
         ["parts", file] => indexes::parts(file),
         ["package"] => package::run(),
+        ["portable"] => portable::run(None),
+        ["portable", source] => portable::run(Some(source)),
         ["random"] => random::run(1),
         ["random", rounds] => match rounds.parse() {
             Ok(rounds) => random::run(rounds),

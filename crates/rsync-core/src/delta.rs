@@ -304,12 +304,14 @@ mod tests {
     #[test]
     fn subtrees_are_few_and_at_most_a_task_long() {
         for (len, want) in [
-            (0, SUBTREE_LEN),
+            (0u64, SUBTREE_LEN),
             (4 << 30, SUBTREE_LEN),
             ((4 << 30) + 1, 2 * SUBTREE_LEN),
             (20 << 30, 8 * SUBTREE_LEN),
             (1 << 40, TASK_LEN),
         ] {
+            // Longer than the memory of this system's processes can be.
+            let Ok(len) = usize::try_from(len) else { continue };
             assert_eq!(subtree_len(len, TASK_LEN), want);
         }
     }
