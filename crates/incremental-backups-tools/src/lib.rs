@@ -109,7 +109,8 @@
 //!
 //! # Features
 //!
-//! `clouds`, off by default: stores in S3 and its like, Google Cloud and Azure, by their [`address`](stores::Address).
+//! `clouds` and `sftp`, off by default: stores in S3 and its like, Google Cloud and Azure, and in directories of other machines,
+//! by their [`address`](stores::Address).
 
 pub use ::apply;
 pub use archive;

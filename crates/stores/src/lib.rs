@@ -18,6 +18,10 @@ mod address;
 mod clouds;
 mod open;
 mod remote;
+#[cfg(any(feature = "clouds", feature = "sftp"))]
+mod runtime;
+#[cfg(feature = "sftp")]
+mod sftp;
 
 pub use address::{Address, Cloud, InvalidAddress};
 pub use open::{AnyStore, Options, create, open, open_to_read};

@@ -91,6 +91,10 @@ fn connect(address: &Address, options: &Options) -> Result<AnyStore> {
         Address::Cloud { cloud, bucket, prefix } => {
             crate::clouds::connect((*cloud, bucket, prefix), options).map(any)
         }
+        #[cfg(feature = "sftp")]
+        Address::Sftp { user, host, port, dir } => {
+            crate::sftp::connect((user.as_deref(), host, *port, dir), options).map(any)
+        }
         _ => Err(io::Error::new(
             ErrorKind::Unsupported,
             "this program was built without such stores",

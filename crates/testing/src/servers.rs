@@ -1,5 +1,6 @@
 //! Servers on the loopback for tests, begun by them and ended with them. Knows how they are begun, not what they are for.
 
+use std::fs;
 use std::io::{BufRead, BufReader};
 use std::net::{SocketAddr, TcpListener};
 use std::path::{Path, PathBuf};
@@ -73,6 +74,45 @@ pub fn seaweedfs() -> Option<Server> {
         command.env("AWS_ACCESS_KEY_ID", KEY).env("AWS_SECRET_ACCESS_KEY", SECRET);
     });
     Some(server)
+}
+
+/// Debian's sshd with its own SFTP server and keys of its own; `None`, said loudly, where it is not installed. With it comes the
+/// command that reaches it: `ssh` with settings of its own.
+pub fn sshd() -> Option<(Server, String)> {
+    let sshd = Path::new("/usr/sbin/sshd");
+    if !sshd.is_file() {
+        needs::missing("sshd (openssh-server)");
+        return None;
+    }
+    let dir = tempfile::tempdir().unwrap();
+    let path = |name: &str| dir.path().join(name).display().to_string();
+    for key in ["host", "user"] {
+        let mut keygen = Command::new("ssh-keygen");
+        keygen.args(["-q", "-t", "ed25519", "-N", "", "-f", &path(key)]);
+        assert!(keygen.status().unwrap().success());
+    }
+    // Where sshd separates its privileges; another may have made it.
+    drop(fs::create_dir("/run/sshd"));
+    let port = free_ports(1)[0];
+    let config = format!(
+        "Port {port}\nListenAddress 127.0.0.1\nHostKey {}\nAuthorizedKeysFile {}\nStrictModes no\nUsePAM no\n\
+         PermitRootLogin yes\nPidFile none\nSubsystem sftp internal-sftp\nMaxStartups 100\n",
+        path("host"),
+        path("user.pub")
+    );
+    fs::write(path("sshd_config"), config).unwrap();
+    let client = format!(
+        "Host *\nHostName 127.0.0.1\nPort {port}\nIdentityFile {}\nIdentitiesOnly yes\n\
+         StrictHostKeyChecking no\nUserKnownHostsFile /dev/null\nLogLevel ERROR\n",
+        path("user")
+    );
+    fs::write(path("ssh_config"), client).unwrap();
+    let (command, reaches) = (
+        format!("exec {} -D -e -f {}", sshd.display(), path("sshd_config")),
+        format!("ssh -F {}", path("ssh_config")),
+    );
+    let address = SocketAddr::from(([127, 0, 0, 1], port));
+    Some((begin(&command, dir, address, "Server listening", |_| {}), reaches))
 }
 
 /// A program that `.ci/run` has put into `target/servers`, or that is installed.

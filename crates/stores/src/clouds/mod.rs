@@ -6,7 +6,7 @@ mod profile;
 use std::future::Future;
 use std::io::{self, ErrorKind};
 use std::ops::Range;
-use std::sync::{Arc, OnceLock};
+use std::sync::Arc;
 use std::time::Duration;
 
 use object_store::multipart::{MultipartStore, PartId};
@@ -15,12 +15,13 @@ use object_store::{
     GetOptions, GetRange, ObjectMeta, ObjectStore, ObjectStoreExt, PutMode, PutOptions, PutResult,
     UpdateVersion,
 };
-use tokio::runtime::{Builder, Runtime};
+use tokio::runtime::Runtime;
 use tokio::task::JoinHandle;
 
 pub(crate) use self::connect::connect;
 use crate::Options;
 use crate::remote::{How, Object, Parts, RemoteStore, Transport};
+use crate::runtime::runtime;
 
 /// Larger files go up in parts of this length. S3 takes 10,000 parts: files of 320 GiB.
 const PART_LEN: usize = 32 << 20;
@@ -48,17 +49,6 @@ impl RemoteStore {
         let objects = Objects { objects, parts, prefix, runtime };
         Ok(RemoteStore::new(Arc::new(objects), name, options))
     }
-}
-
-/// The threads that make requests.
-fn runtime() -> io::Result<&'static Runtime> {
-    static RUNTIME: OnceLock<Runtime> = OnceLock::new();
-    if let Some(runtime) = RUNTIME.get() {
-        return Ok(runtime);
-    }
-    let mut builder = Builder::new_multi_thread();
-    let made = builder.worker_threads(2).thread_name("store").enable_all().build()?;
-    Ok(RUNTIME.get_or_init(|| made))
 }
 
 /// Objects right below a prefix.

@@ -81,6 +81,11 @@ pub(crate) trait Transport: Send + Sync {
 
     /// How long a part is.
     fn part_len(&self) -> usize;
+
+    /// Clears away what killed ones left, under the lock: nobody else is putting.
+    fn tidy(&self) -> io::Result<()> {
+        Ok(())
+    }
 }
 
 /// An object on its way in parts. Dropped, it is taken back.
@@ -267,6 +272,7 @@ impl Store for RemoteStore {
         let tell = &*self.inner.tell;
         let lease = lease::take(&self.inner.transport, tell)?;
         *locked(&self.inner.lease) = Some(Arc::clone(lease.shared()));
+        self.inner.transport.tidy()?;
         // What was listed before may have changed.
         self.inner.known().at = None;
         Ok(Box::new(Held { inner: &self.inner, _lease: lease }))

@@ -88,6 +88,10 @@ impl Transport for Paced {
         self.inner.delete(name)
     }
 
+    fn tidy(&self) -> io::Result<()> {
+        self.inner.tidy()
+    }
+
     fn part_len(&self) -> usize {
         match self.up.rate {
             Some(_) => self.inner.part_len().min(PART_LEN),
