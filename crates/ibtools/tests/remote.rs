@@ -144,3 +144,29 @@ fn requests_are_few() {
         }
     }
 }
+
+/// One small file out of a store with many costs a few requests, and its frame and the blocks of the tables that lead to it.
+#[test]
+fn one_file_out_of_many() {
+    let Some(world) = World::new() else { return };
+    let content = noise(7, 4_000_000);
+    for file in 0..8000usize {
+        let from = file * 450;
+        world
+            .place
+            .write(&format!("tree/dir{}/file{file}", file % 90), &content[from..from + 2000]);
+    }
+    world.place.write("tree/dir7/ten", noise(99, 10_000));
+    world.ibtools("init STORE").good();
+    world.ibtools("backup tree STORE").good();
+    std::fs::remove_dir_all(world.place.path("cache")).unwrap();
+    let asked = world.asked("restore STORE part --path dir7/ten");
+    let bytes: u64 = asked.iter().map(|it| it.down).sum();
+    let list: Vec<String> = asked
+        .iter()
+        .map(|it| format!("{} {} {:?} {}", it.method, it.target, it.range, it.down))
+        .collect();
+    println!("one file of 8000: {} requests, {bytes} bytes: {list:#?}", asked.len());
+    assert!(asked.len() <= 10, "{list:#?}");
+    assert_eq!(std::fs::read(world.place.path("part/dir7/ten")).unwrap(), noise(99, 10_000));
+}

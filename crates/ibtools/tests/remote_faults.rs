@@ -16,7 +16,8 @@ use testing::proxy::{Exchange, Fault, Proxy};
 use testing::servers::shared_seaweedfs;
 use world::World;
 
-const FAULTS: [Fault; 8] = [
+const FAULTS: [Fault; 9] = [
+    Fault::Slow,
     Fault::Refuse,
     Fault::Answer(503),
     Fault::Mute,

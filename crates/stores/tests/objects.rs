@@ -90,6 +90,46 @@ fn any_range_reads_the_same() {
     }
 }
 
+/// What is at hand is never taken for what is there: another content under the same name and of the same length is read anew.
+#[test]
+fn the_cache_is_never_wrong() {
+    let (objects, cache) = (Arc::new(InMemory::new()), fast_tempdir());
+    let options = Options { cache: Some(cache.path().into()), ..Options::default() };
+    let store = || RemoteStore::of_objects(Arc::clone(&objects), "", "memory", &options).unwrap();
+    let mut seeds = 0..;
+    let mut put = |store: &RemoteStore| {
+        let bytes = noise(seeds.next().unwrap(), 50_000);
+        let mut put = store.replace("a").unwrap();
+        put.write_all(&bytes).unwrap();
+        put.commit().unwrap();
+        bytes
+    };
+    let read = |store: &RemoteStore| {
+        let mut bytes = vec![0; 50_000];
+        store.open("a").unwrap().read_exact_at(&mut bytes, 0).unwrap();
+        bytes
+    };
+    for _ in 0..5 {
+        let put_last = put(&store());
+        // From the cache, and with half of its files cut.
+        assert!(read(&store()) == put_last);
+        for dir in fs::read_dir(cache.path()).unwrap() {
+            for file in fs::read_dir(dir.unwrap().path()).into_iter().flatten().step_by(2) {
+                fs::write(file.unwrap().path(), b"IBTCACHE").unwrap();
+            }
+        }
+        assert!(read(&store()) == put_last);
+    }
+    // It is read from the cache indeed: what is listed is not fetched again.
+    let store = store();
+    let put_last = put(&store);
+    let file = store.open("a").unwrap();
+    store.list().unwrap();
+    let mut bytes = vec![0; 50_000];
+    file.read_exact_at(&mut bytes, 0).unwrap();
+    assert!(bytes == put_last);
+}
+
 #[test]
 fn backups_go_in_and_come_out() {
     each(|store| {

@@ -38,6 +38,8 @@ pub enum Fault {
     Mute,
     /// The server does it, and the client hears that it failed.
     Lie,
+    /// The answer comes in small pieces.
+    Slow,
     /// Half of the answer's body comes, then the connection ends.
     Cut,
     /// The server is not asked, and the client hears that it is done.
@@ -197,7 +199,13 @@ fn pass(client: &TcpStream, server: SocketAddr, state: &Mutex<State>) -> io::Res
         client.write_all(&body[..body.len() / 2])?;
         return client.shutdown(Shutdown::Both);
     }
-    client.write_all(&body)
+    let piece = if fault == Fault::Slow { 100 } else { body.len().max(1) };
+    for piece in body.chunks(piece) {
+        client.write_all(piece)?;
+        client.flush()?;
+        std::thread::yield_now();
+    }
+    Ok(())
 }
 
 /// The lines of a head, the length that it says the body has, and whether that comes in chunks. `None` at the end of the stream.
