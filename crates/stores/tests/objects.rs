@@ -35,6 +35,8 @@ fn files_come_whole_and_go_whole() {
         for len in [5, (32 << 20) + 5, 32 << 20, 0] {
             let bytes = noise(1, len);
             let mut put = store.put("a").unwrap();
+            // Who wants to read again asks before, as a backup does.
+            assert!(put.written().unwrap().is_some());
             put.write_all(&bytes).unwrap();
             let written = put.written().unwrap().unwrap();
             assert_eq!(written.size().unwrap(), len as u64, "it can be read again");

@@ -54,6 +54,11 @@ impl Cache {
         Ok(Cache { dir, runs: Mutex::new(runs) })
     }
 
+    /// A file without a name, on the same disk.
+    pub(super) fn spool(&self) -> io::Result<File> {
+        tempfile::tempfile_in(&self.dir)
+    }
+
     fn place(&self, key: Key, run: Run) -> PathBuf {
         self.dir.join(format!("{}-{}-{}", key.hex(), run.first, run.blocks))
     }

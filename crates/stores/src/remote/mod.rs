@@ -274,7 +274,7 @@ impl Store for RemoteStore {
         *locked(&self.inner.lease) = Some(Arc::clone(lease.shared()));
         self.inner.transport.tidy()?;
         // What was listed before may have changed.
-        self.inner.known().at = None;
+        *self.inner.known() = Known::default();
         Ok(Box::new(Held { inner: &self.inner, _lease: lease }))
     }
 }

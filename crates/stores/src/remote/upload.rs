@@ -15,6 +15,8 @@ use super::{FIRST_LEN, How, Inner, Object, Parts, locked};
 const END_LEN: u64 = 1 << 20;
 /// An index is what the next backup starts from, so it is kept as a whole, up to this.
 const MOST_WHOLE: u64 = 256 << 20;
+/// It is kept in runs of this length.
+const RUN_LEN: u64 = 4 << 20;
 
 /// A file on its way. What is no longer than a part goes at once, when it is committed.
 pub(super) struct Upload<'a> {
@@ -25,14 +27,18 @@ pub(super) struct Upload<'a> {
     part: Vec<u8>,
     /// Those that have been sent, once there is one.
     parts: Option<Box<dyn Parts + 'a>>,
-    /// What they had, to be read again; `None` when there is no room for it.
+    /// Whether what is sent is to be read again: somebody asked for it before the first part went.
+    is_reread: bool,
+    /// What they had, for that; `None` when there is no room for it.
     spool: Option<File>,
     len: u64,
 }
 
 impl<'a> Upload<'a> {
     pub(super) fn new(inner: &'a Inner, name: &str, how: How) -> Upload<'a> {
-        Upload { inner, name: name.into(), how, part: Vec::new(), parts: None, spool: None, len: 0 }
+        let is_reread = is_index(name);
+        let (part, parts, spool) = (Vec::new(), None, None);
+        Upload { inner, name: name.into(), how, part, parts, is_reread, spool, len: 0 }
     }
 
     fn send(&mut self) -> io::Result<()> {
@@ -40,7 +46,14 @@ impl<'a> Upload<'a> {
         let parts = match &mut self.parts {
             Some(parts) => parts,
             none => {
-                self.spool = tempfile::tempfile().ok();
+                if self.is_reread {
+                    // A temporary directory is in memory on many machines.
+                    self.spool = match &self.inner.cache {
+                        Some(cache) => cache.spool(),
+                        None => tempfile::tempfile(),
+                    }
+                    .ok();
+                }
                 let parts = none.insert(self.inner.transport.upload(&self.name)?);
                 let lease = locked(&self.inner.lease).clone();
                 if let Some(lease) = lease {
@@ -60,7 +73,6 @@ impl<'a> Upload<'a> {
     fn keep(&self, object: &Object, whole: &[u8]) {
         let Some(cache) = &self.inner.cache else { return };
         let (key, size) = (Key::of(object), object.size);
-        let is_index = matches!(Name::parse(&self.name), Some(Name::Index(_)));
         let read = |from: u64, to: u64| {
             let mut bytes = vec![0; (to - from) as usize];
             match &self.spool {
@@ -77,8 +89,12 @@ impl<'a> Upload<'a> {
                 cache.keep(key, from / BLOCK_LEN, &bytes);
             }
         };
-        match is_index && size <= MOST_WHOLE || size <= END_LEN {
-            true => keep(0, size),
+        match is_index(&self.name) && size <= MOST_WHOLE || size <= END_LEN {
+            true => {
+                for from in (0..size).step_by(RUN_LEN as usize) {
+                    keep(from, size.min(from + RUN_LEN));
+                }
+            }
             false => {
                 keep(0, BLOCK_LEN);
                 keep((size - END_LEN) / BLOCK_LEN * BLOCK_LEN, size);
@@ -158,6 +174,7 @@ impl Put for Upload<'_> {
     }
 
     fn written(&mut self) -> io::Result<Option<Box<dyn ReadAt>>> {
+        self.is_reread = true;
         let Some(spool) = &self.spool else {
             let none_sent = self.parts.is_none();
             return Ok(none_sent.then(|| Box::new(self.part.clone()) as Box<dyn ReadAt>));
@@ -169,6 +186,10 @@ impl Put for Upload<'_> {
         io::Seek::seek(&mut spool, io::SeekFrom::Start(self.len))?;
         Ok(Some(Box::new(Spooled { spool, len })))
     }
+}
+
+fn is_index(name: &str) -> bool {
+    matches!(Name::parse(name), Some(Name::Index(_)))
 }
 
 /// What was written to an upload.
