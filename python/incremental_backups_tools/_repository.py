@@ -39,9 +39,10 @@ def _all_of(path: StrPath) -> Dir:
 
 
 class Repository:
-    """A store of snapshots of one tree, in a directory.
+    """A store of snapshots of one tree.
 
-    :param place: the directory.
+    :param place: a directory, or where else the store is: ``s3://bucket/prefix``, ``gs://``, ``az://``,
+        ``sftp://user@host/dir``, ``user@host:dir``. Keys and servers are those of the usual environment variables and files.
     :param create: make the store if there is none.
 
     >>> import os, tempfile
@@ -66,18 +67,18 @@ class Repository:
     """
 
     def __init__(self, place: StrPath, *, create: bool = False) -> None:
-        self.path = _local(text(place))
+        self.path = text(place)
         try:
             self._native = _native.Repository.open(self.path)
-        except StoreError:
-            if not create:
+        except StoreError as error:
+            if not create or error.kind != "no-store":
                 raise
             self._native = _native.Repository.create(self.path)
 
     @classmethod
     def create(cls, place: StrPath) -> Repository:
         """Makes a store. One that is there already is an error."""
-        _native.Repository.create(_local(text(place)))
+        _native.Repository.create(text(place))
         return cls(place)
 
     def __repr__(self) -> str:
@@ -334,15 +335,3 @@ def _at(at: At) -> Optional[str]:
             raise UsageError(f"{at.isoformat()} has no time zone: give it one, such as at.astimezone()")
         return at.astimezone(timezone.utc).strftime("%Y-%m-%dT%H:%M:%SZ")
     return at
-
-
-def _local(place: str) -> str:
-    scheme, colon, _ = place.partition("://")
-    if colon and scheme.isalnum():
-        error = StoreError(
-            f"{place} is on another machine, and stores are kept in directories of this one alone: mount it, and name the "
-            "directory there"
-        )
-        error.kind, error.path = "no-store", place
-        raise error
-    return place

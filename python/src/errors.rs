@@ -7,6 +7,7 @@ use std::io;
 use std::iter;
 
 use incremental_backups_tools::store::AtError;
+use incremental_backups_tools::stores::InvalidAddress;
 use incremental_backups_tools::{RelPath, rsync_core};
 use incremental_backups_tools::{apply, archive, container, diffindex, dirindex, repository};
 use pyo3::prelude::*;
@@ -171,6 +172,7 @@ fn by_type(error: &(dyn StdError + 'static), facts: &mut Facts) -> bool {
         container::SectionError => of_sections,
         io::Error => of_system,
         AtError => of_at,
+        InvalidAddress => of_address,
     }
     true
 }
@@ -339,6 +341,11 @@ fn of_system(error: &io::Error, facts: &mut Facts) -> bool {
     }
     facts.is(SYSTEM, "system");
     facts.errno = facts.errno.or(error.raw_os_error());
+    true
+}
+
+fn of_address(_: &InvalidAddress, facts: &mut Facts) -> bool {
+    facts.is(USAGE, "address");
     true
 }
 

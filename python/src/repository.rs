@@ -7,11 +7,13 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use incremental_backups_tools::dirindex::Patterns;
 use incremental_backups_tools::store::AtError;
+use incremental_backups_tools::stores::{self, Address, AnyStore};
 use incremental_backups_tools::{
-    self as ibt, ApplyOptions, ArchiveOptions, BackupOptions, DirStore, Error, Format, Keep,
-    Origin, PruneOptions, RestoreOptions, ScanOptions, SnapshotId, Trees, apply_with, in_made_dir,
+    self as ibt, ApplyOptions, ArchiveOptions, BackupOptions, Error, Format, Keep, Origin,
+    PruneOptions, RestoreOptions, ScanOptions, SnapshotId, Trees, apply_with, in_made_dir,
     recover_with,
 };
+use pyo3::exceptions::PyUserWarning;
 use pyo3::prelude::*;
 
 use crate::archive::{Applying, PyApplied};
@@ -22,38 +24,52 @@ use crate::tree::Dir;
 use crate::trees::Tree;
 use crate::work::{Watch, quick, run};
 
-/// A store of snapshots in a directory.
+/// A store of snapshots, wherever it is.
 #[pyclass(frozen, module = "incremental_backups_tools._native")]
 pub(crate) struct Repository {
-    repository: ibt::Repository<DirStore>,
-    /// Made when it is asked for, once in each process: its threads are in the one that made it.
-    trees: Mutex<Option<(u32, Arc<Trees<DirStore>>)>>,
+    address: Address,
+    opened: Mutex<Opened>,
 }
 
-impl From<ibt::Repository<DirStore>> for Repository {
-    fn from(repository: ibt::Repository<DirStore>) -> Repository {
-        Repository { repository, trees: Mutex::default() }
-    }
+/// What belongs to one process: a store elsewhere and trees have threads, and those of a process that was forked are not in it.
+struct Opened {
+    process: u32,
+    repository: Arc<ibt::Repository<AnyStore>>,
+    /// Made when they are asked for.
+    trees: Option<Arc<Trees<AnyStore>>>,
 }
 
 impl Repository {
-    fn trees(&self) -> Arc<Trees<DirStore>> {
-        let mut trees = self.trees.lock().unwrap_or_else(PoisonError::into_inner);
-        match &*trees {
-            Some((process, trees)) if *process == process::id() => Arc::clone(trees),
-            _ => {
-                let new = Arc::new(Trees::new(self.repository.clone(), |_, _| ()));
-                let old = trees.replace((process::id(), Arc::clone(&new)));
-                // Of a process that was forked: it waits for threads that are not here.
-                std::mem::forget(old);
-                new
-            }
+    fn new(address: Address, repository: ibt::Repository<AnyStore>) -> Repository {
+        Repository { address, opened: Mutex::new(Opened::new(repository)) }
+    }
+
+    /// Does something with what this process has.
+    fn with_opened<T>(&self, work: impl FnOnce(&mut Opened) -> T) -> Result<T, Failure> {
+        let mut opened = self.opened.lock().unwrap_or_else(PoisonError::into_inner);
+        if opened.process != process::id() {
+            let new = Opened::new(stores::open(&self.address, &options())?);
+            // What the process before had waits for threads that are not here.
+            std::mem::forget(std::mem::replace(&mut *opened, new));
         }
+        Ok(work(&mut opened))
+    }
+
+    fn repository(&self) -> Result<Arc<ibt::Repository<AnyStore>>, Failure> {
+        self.with_opened(|opened| Arc::clone(&opened.repository))
+    }
+
+    fn trees(&self) -> Result<Arc<Trees<AnyStore>>, Failure> {
+        self.with_opened(|opened| {
+            let repository = &opened.repository;
+            let new = || Arc::new(Trees::new(ibt::Repository::clone(repository), |_, _| ()));
+            Arc::clone(opened.trees.get_or_insert_with(new))
+        })
     }
 
     /// The snapshot that `at` names, or the latest.
     fn snapshot(&self, at: Option<&str>) -> Result<SnapshotId, Failure> {
-        let snapshots = self.repository.snapshots()?;
+        let snapshots = self.repository()?.snapshots()?;
         match at {
             Some(at) => Ok(snapshots.resolve(at)?),
             None => Ok(snapshots.latest().ok_or(AtError::Nothing)?),
@@ -64,17 +80,25 @@ impl Repository {
 #[pymethods]
 impl Repository {
     #[staticmethod]
-    fn create(py: Python<'_>, place: PathBuf) -> PyResult<Repository> {
-        Ok(quick(py, || ibt::Repository::create(place))?.into())
+    fn create(py: Python<'_>, place: OsString) -> PyResult<Repository> {
+        quick(py, || {
+            let address = Address::parse(place)?;
+            let repository = stores::create(&address, &options())?;
+            Ok::<_, Failure>(Repository::new(address, repository))
+        })
     }
 
     #[staticmethod]
-    fn open(py: Python<'_>, place: PathBuf) -> PyResult<Repository> {
-        Ok(quick(py, || ibt::Repository::open(place))?.into())
+    fn open(py: Python<'_>, place: OsString) -> PyResult<Repository> {
+        quick(py, || {
+            let address = Address::parse(place)?;
+            let repository = stores::open(&address, &options())?;
+            Ok::<_, Failure>(Repository::new(address, repository))
+        })
     }
 
     fn list(&self, py: Python<'_>) -> PyResult<Vec<Snapshot>> {
-        let list = quick(py, || self.repository.list())?;
+        let list = quick(py, || Ok::<_, Failure>(self.repository()?.list()?))?;
         Ok(list.into_iter().map(Snapshot::from).collect())
     }
 
@@ -117,7 +141,7 @@ impl Repository {
                     ..ArchiveOptions::default()
                 },
             };
-            Ok::<_, Failure>(self.repository.backup(&dir.0, &options)?)
+            Ok::<_, Failure>(self.repository()?.backup(&dir.0, &options)?)
         })?;
         Ok(report.into())
     }
@@ -149,10 +173,11 @@ impl Repository {
             if dest.exists() {
                 recover_with(&dest, &options.apply)?;
             }
-            let restored = self.repository.restore_by(snapshot, &dest, &options, |plan, apply| {
-                let apply = || Ok::<_, Error>(apply_with(&dest, plan, apply)?);
-                in_made_dir(&dest, plan.diff().top_mode(), apply)
-            });
+            let restored =
+                self.repository()?.restore_by(snapshot, &dest, &options, |plan, apply| {
+                    let apply = || Ok::<_, Error>(apply_with(&dest, plan, apply)?);
+                    in_made_dir(&dest, plan.diff().top_mode(), apply)
+                });
             let (applied, skipped) = restored?;
             Ok::<_, Failure>((snapshot, applied, skipped))
         })?;
@@ -162,7 +187,8 @@ impl Repository {
 
     #[pyo3(signature = (watch=None))]
     fn verify(&self, py: Python<'_>, watch: Option<Watch<'_>>) -> PyResult<Verified> {
-        Ok(run(py, watch, |progress| self.repository.verify(Some(progress)))?.into())
+        Ok(run(py, watch, |progress| Ok::<_, Failure>(self.repository()?.verify(Some(progress))?))?
+            .into())
     }
 
     #[pyo3(signature = (rules, watch=None))]
@@ -187,7 +213,7 @@ impl Repository {
                 ignore_clock: rules.ignore_clock,
                 archive: archive_options(progress),
             };
-            Ok::<_, Failure>(self.repository.prune(&options)?)
+            Ok::<_, Failure>(self.repository()?.prune(&options)?)
         })?;
         Ok(report.into())
     }
@@ -201,12 +227,12 @@ impl Repository {
         watch: Option<Watch<'_>>,
     ) -> PyResult<Pruned> {
         let report = run(py, watch, |progress| {
-            let all = self.repository.snapshots()?;
+            let all = self.repository()?.snapshots()?;
             let forgotten =
                 snapshots.iter().map(|id| all.by_id(id)).collect::<Result<Vec<_>, _>>()?;
             let archive = archive_options(progress);
             let options = PruneOptions { dry_run, archive, ..PruneOptions::default() };
-            Ok::<_, Failure>(self.repository.forget(&forgotten, &options)?)
+            Ok::<_, Failure>(self.repository()?.forget(&forgotten, &options)?)
         })?;
         Ok(report.into())
     }
@@ -215,7 +241,7 @@ impl Repository {
     fn tree(&self, py: Python<'_>, at: Option<String>) -> PyResult<Tree> {
         quick(py, || {
             let snapshot = self.snapshot(at.as_deref())?;
-            let trees = self.trees();
+            let trees = self.trees()?;
             let tree = trees.tree(snapshot)?;
             Ok::<_, Failure>(Tree { snapshot, trees, tree })
         })
@@ -236,9 +262,9 @@ impl Repository {
                     return Err(Failure::usage("pattern", text));
                 }
                 let wanted = |path: &ibt::RelPath| patterns.verdict(path, true) == Some(true);
-                Ok(self.repository.history(wanted)?)
+                Ok(self.repository()?.history(wanted)?)
             }
-            (None, of) => Ok(self.repository.history_of(&path(of.unwrap_or_default())?)?),
+            (None, of) => Ok(self.repository()?.history_of(&path(of.unwrap_or_default())?)?),
         })?;
         Ok(history.versions.iter().map(PyVersion::from).collect())
     }
@@ -246,4 +272,23 @@ impl Repository {
 
 fn archive_options(progress: &Arc<ibt::Progress>) -> ArchiveOptions {
     ArchiveOptions { progress: Some(Arc::clone(progress)), ..ArchiveOptions::default() }
+}
+
+impl Opened {
+    fn new(repository: ibt::Repository<AnyStore>) -> Opened {
+        Opened { process: process::id(), repository: Arc::new(repository), trees: None }
+    }
+}
+
+/// How stores elsewhere are reached. What a user has to know is a warning of Python's.
+fn options() -> stores::Options {
+    let warn = |text: &str| {
+        Python::attach(|py| {
+            let text = std::ffi::CString::new(text).unwrap_or_default();
+            let category = py.get_type::<PyUserWarning>();
+            // Where warnings are errors, the work goes on all the same: it is not wrong.
+            drop(PyErr::warn(py, &category, &text, 1));
+        });
+    };
+    stores::Options { tell: Arc::new(warn), ..stores::Options::default() }
 }

@@ -4,7 +4,8 @@ use std::ffi::OsString;
 use std::sync::Arc;
 
 use incremental_backups_tools::dirindex::EntryRef;
-use incremental_backups_tools::{DirStore, SnapshotId, SnapshotTree, Trees};
+use incremental_backups_tools::stores::AnyStore;
+use incremental_backups_tools::{SnapshotId, SnapshotTree, Trees};
 use pyo3::prelude::*;
 use pyo3::types::PyBytes;
 
@@ -16,7 +17,7 @@ use crate::work::quick;
 #[pyclass(frozen, module = "incremental_backups_tools._native")]
 pub(crate) struct Tree {
     pub(crate) snapshot: SnapshotId,
-    pub(crate) trees: Arc<Trees<DirStore>>,
+    pub(crate) trees: Arc<Trees<AnyStore>>,
     pub(crate) tree: Arc<SnapshotTree>,
 }
 

@@ -118,7 +118,7 @@ def test_errors_say_what_and_where(tmp_path: Path, mydir: Path, store: Repositor
         return caught.value
 
     fails("no-store", ibt.StoreError, Repository, tmp_path / "none")
-    fails("no-store", ibt.StoreError, Repository, "s3://bucket/store", create=True)
+    fails("address", ibt.UsageError, Repository, "s3:bucket/store", create=True)
     fails("is-store", ibt.StoreError, Repository.create, store.path)
     fails("no-snapshot", ibt.MissingError, store.restore, tmp_path / "back")
     error = fails("system", FileNotFoundError, store.backup, tmp_path / "no such directory")
