@@ -17,6 +17,10 @@ mod address;
 #[cfg(feature = "clouds")]
 mod clouds;
 mod open;
+#[cfg_attr(
+    not(any(feature = "clouds", feature = "sftp")),
+    allow(dead_code, reason = "nothing reaches objects then")
+)]
 mod remote;
 #[cfg(any(feature = "clouds", feature = "sftp"))]
 mod runtime;
