@@ -366,9 +366,13 @@ mod tests {
     fn paths_come_from_what_programs_have_and_join_to_a_root() {
         let path: RelPath = "a/b".parse().unwrap();
         assert_eq!(RelPath::try_from("a/b"), Ok(path.clone()));
-        assert_eq!(RelPath::try_from(Path::new("a/b")), Ok(path.clone()));
-        assert!(RelPath::try_from(Path::new("/a")).is_err() && "a/".parse::<RelPath>().is_err());
-        assert_eq!(Path::new("/root").join(&path), Path::new("/root/a/b"));
+        assert!("a/".parse::<RelPath>().is_err());
+        #[cfg(unix)]
+        {
+            assert_eq!(RelPath::try_from(Path::new("a/b")), Ok(path.clone()));
+            assert!(RelPath::try_from(Path::new("/a")).is_err());
+            assert_eq!(Path::new("/root").join(&path), Path::new("/root/a/b"));
+        }
         assert_eq!(path.join("c"), RelPath::new("a/b/c"));
         assert_eq!(path.join(b"c"), path.join("c"));
     }
