@@ -158,7 +158,7 @@ mod tests {
     use super::*;
 
     fn data(len: usize) -> Vec<u8> {
-        (0..len).map(|i| ((i * i) >> 7) as u8).collect()
+        (0..len as u64).map(|i| ((i * i) >> 7) as u8).collect()
     }
 
     /// Promise: digests are those of BLAKE3, for any length and any length of the subtrees.
