@@ -7,6 +7,7 @@ mod bench_backup;
 mod bench_blocks;
 mod bench_core;
 mod bench_levels;
+mod bench_parity;
 mod bench_tree;
 mod bench_year;
 mod crash;
@@ -33,6 +34,9 @@ usage: cargo xtask bench backup [TREE.tar.xz] [--runs N]
            signature and delta sizes of pairs of files or directories for each block length
        cargo xtask bench levels [TREE.tar.xz]
            time and size of compressing an archive's members, by library and level
+       cargo xtask bench parity --tree DIR [--turbo PROGRAM] [--runs N]
+           making, checking and mending by parity, beside par2cmdline and par2cmdline-turbo, and what
+           it adds to a backup
        cargo xtask bench tree [TREE.tar.xz] [--runs N]
            scanning a source tree, beside find, b3sum, tar, restic and dar; of trees of up
            to 10^6 files; of trees that are wide, deep or sparse
@@ -63,6 +67,7 @@ fn main() -> ExitCode {
         ["bench", "blocks", ref rest @ ..] => bench_blocks::run_all(rest),
         ["bench", "core", ref rest @ ..] => bench_core::run_all(rest),
         ["bench", "levels", ref rest @ ..] => bench_levels::run_all(rest),
+        ["bench", "parity", ref rest @ ..] => bench_parity::run_all(rest),
         ["crash", ref rest @ ..] => crash::run(rest),
         ["bench", "tree", ref rest @ ..] => bench_tree::run_all(rest),
         ["bench", "year", ref rest @ ..] => bench_year::run_all(rest),

@@ -4,11 +4,12 @@
 use std::cell::Cell;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::File;
-use std::io::Read;
+use std::io::{self, Read};
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use container::read_healed;
 use diffindex::{BLOCK, Change, read_block};
 use dirindex::{DirIndex, PathSlice, RelPath, TreeId};
 
@@ -45,7 +46,19 @@ impl Archive {
     /// # Errors
     /// [`Error::Io`], [`Error::Damaged`].
     pub fn open(path: impl AsRef<Path>) -> Result<Archive, Error> {
-        open::open_file(path.as_ref())
+        open::open_file(path.as_ref(), Arc::new(open::plainly))
+    }
+
+    /// [`open`](Archive::open), where `by` opens each regular file: the one at `path` and, of volumes, those that are read of the
+    /// others. What it gives may [heal](ReadAt::heal), and is then read again where it is damaged.
+    ///
+    /// # Errors
+    /// As [`open`](Archive::open).
+    pub fn open_by(
+        path: impl AsRef<Path>,
+        by: impl Fn(&Path) -> io::Result<Box<dyn ReadAt>> + Send + Sync + 'static,
+    ) -> Result<Archive, Error> {
+        open::open_file(path.as_ref(), Arc::new(by))
     }
 
     /// Opens the archive that `source` holds. `name` is what messages call it. A source that can
@@ -58,10 +71,7 @@ impl Archive {
         name: impl Into<PathBuf>,
     ) -> Result<Archive, Error> {
         let (source, name) = (Arc::new(source), name.into());
-        match open::open(Box::new(Arc::clone(&source)), name.clone(), 0) {
-            Err(_) if source.heal() => open::open(Box::new(source), name, 0),
-            opened => opened,
-        }
+        read_healed(&source, || open::open(Box::new(Arc::clone(&source)), name.clone(), 0))
     }
 
     /// Opens the archive in the open `file`, from its start. Zeros may follow it, as where it was copied from something longer.

@@ -5,6 +5,7 @@ use std::io;
 use std::ops::Range;
 use std::path::PathBuf;
 
+use container::read_healed;
 use rayon::prelude::*;
 
 use crate::error::shown;
@@ -309,14 +310,12 @@ impl<'a> FrameReader<'a> {
     }
 
     fn load(&mut self, number: usize, start: Place, end: Place) -> Result<(), Error> {
-        let loaded = self.load_as_it_is(number, start, end);
-        match loaded.is_err() && self.stream.source.heal() {
-            false => loaded,
-            true => {
-                self.packed.clear();
-                self.load_as_it_is(number, start, end)
-            }
-        }
+        let stream = self.stream;
+        read_healed(&*stream.source, || {
+            let loaded = self.load_as_it_is(number, start, end);
+            // What was read ahead may be damaged too.
+            loaded.inspect_err(|_| self.packed.clear())
+        })
     }
 
     fn load_as_it_is(&mut self, number: usize, start: Place, end: Place) -> Result<(), Error> {

@@ -7,7 +7,7 @@ use std::os::unix::fs::FileTypeExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use container::{Seal, max_held, too_much};
+use container::{Seal, max_held, read_healed, too_much};
 use diffindex::DiffIndex;
 use dirindex::PooledFile;
 
@@ -38,8 +38,16 @@ pub(crate) fn max_diff_len(archive_len: u64) -> u64 {
     archive_len.saturating_mul(64).saturating_add(64 << 20)
 }
 
-/// Opens the archive in the file at `path`, or in the volumes of which that is the last.
-pub(crate) fn open_file(path: &Path) -> Result<Archive, Error> {
+/// Opens a file.
+pub(crate) type By = Arc<dyn Fn(&Path) -> io::Result<Box<dyn ReadAt>> + Send + Sync>;
+
+/// Opens a file to be read as it is.
+pub(crate) fn plainly(path: &Path) -> io::Result<Box<dyn ReadAt>> {
+    Ok(Box::new(PooledFile::open(path)?))
+}
+
+/// Opens the archive in the file at `path`, or in the volumes of which that is the last. Regular files are opened `by` that.
+pub(crate) fn open_file(path: &Path, by: By) -> Result<Archive, Error> {
     let file = File::open(path).map_err(|error| Error::io("open", path, error))?;
     let kind = file.metadata().map_err(|error| Error::io("read", path, error))?.file_type();
     if !kind.is_file() && !kind.is_block_device() {
@@ -48,27 +56,28 @@ pub(crate) fn open_file(path: &Path) -> Result<Archive, Error> {
     if let Some(len) = length::shorter(&file, path)? {
         return open(Box::new(First { source: file, len }), path.to_owned(), 0);
     }
-    let size = file.size().map_err(|error| Error::io("read", path, error))?;
-    let tail_at = size.saturating_sub(MAX_TRAILER_LEN as u64);
     // What is no regular file cannot be opened again.
-    let source: Box<dyn ReadAt> = match file.metadata().is_ok_and(|it| it.is_file()) {
-        true => {
-            Box::new(PooledFile::new(file, path).map_err(|error| Error::io("open", path, error))?)
-        }
-        false => Box::new(file),
+    let source: Arc<dyn ReadAt> = match kind.is_file() {
+        true => by(path).map_err(|error| Error::io("open", path, error))?.into(),
+        false => Arc::new(file),
     };
-    let tail = End { source: &*source, path, size, from: 0 }.bytes(tail_at, size)?;
-    match Trailer::find(&tail) {
-        // A table that lies before this file: the others have what precedes it.
-        Some((_, trailer, _)) if trailer.table_offset > size => {
-            let volumes = Arc::new(Volumes::new(source, path, trailer.table_offset));
-            let source = Box::new(Arc::clone(&volumes));
-            let archive = open(source, path.to_owned(), trailer.table_offset)?;
-            volumes.set_ends(archive.0.volume_ends());
-            Ok(archive)
+    read_healed(&source, || {
+        let size = source.size().map_err(|error| Error::io("read", path, error))?;
+        let tail_at = size.saturating_sub(MAX_TRAILER_LEN as u64);
+        let tail = End { source: &*source, path, size, from: 0 }.bytes(tail_at, size)?;
+        match Trailer::find(&tail) {
+            // A table that lies before this file: the others have what precedes it.
+            Some((_, trailer, _)) if trailer.table_offset > size => {
+                let last = (Arc::clone(&source), path, trailer.table_offset);
+                let volumes = Arc::new(Volumes::new(last, Arc::clone(&by)));
+                let source = Box::new(Arc::clone(&volumes));
+                let archive = open(source, path.to_owned(), trailer.table_offset)?;
+                volumes.set_ends(archive.0.volume_ends());
+                Ok(archive)
+            }
+            _ => open(Box::new(Arc::clone(&source)), path.to_owned(), 0),
         }
-        _ => open(source, path.to_owned(), 0),
-    }
+    })
 }
 
 /// Keeps what comes out of `stream` in a file without a name, and opens the archive in that.

@@ -11,9 +11,10 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use dirindex::place::{parent, sync_dir};
-use dirindex::{PooledFile, Readers, Streamed, is_exhaustion, take_after};
+use dirindex::{Readers, Streamed, is_exhaustion, take_after};
 use tempfile::{NamedTempFile, TempPath};
 
+use crate::open::By;
 use crate::{Error, ReadAt};
 
 /// No volume is limited to less, so that what is not cut fits.
@@ -182,18 +183,22 @@ pub(crate) fn ends(
 
 /// The volumes as one archive. Only the last one has to be there until something of another is read.
 pub(crate) struct Volumes {
-    last: Box<dyn ReadAt>,
+    last: Arc<dyn ReadAt>,
     last_path: PathBuf,
     last_at: u64,
+    by: By,
     ends: OnceLock<Vec<u64>>,
-    open: Mutex<HashMap<usize, Arc<PooledFile>>>,
+    open: Mutex<HashMap<usize, Arc<dyn ReadAt>>>,
 }
 
 impl Volumes {
-    /// The volumes of which `last`, at `last_path`, is the last, and begins at `last_at`.
-    pub(crate) fn new(last: Box<dyn ReadAt>, last_path: &Path, last_at: u64) -> Volumes {
+    /// The volumes of which the last, its path, and where it begins are given. The others are opened `by` that.
+    pub(crate) fn new(
+        (last, last_path, last_at): (Arc<dyn ReadAt>, &Path, u64),
+        by: By,
+    ) -> Volumes {
         let (last_path, open) = (last_path.to_path_buf(), Mutex::default());
-        Volumes { last, last_path, last_at, ends: OnceLock::new(), open }
+        Volumes { last, last_path, last_at, by, ends: OnceLock::new(), open }
     }
 
     /// Tells where each volume ends, which the last one says.
@@ -201,7 +206,7 @@ impl Volumes {
         self.ends.get_or_init(|| ends);
     }
 
-    fn volume(&self, number: usize) -> io::Result<Arc<PooledFile>> {
+    fn volume(&self, number: usize) -> io::Result<Arc<dyn ReadAt>> {
         let mut open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(file) = open.get(&number) {
             return Ok(Arc::clone(file));
@@ -214,7 +219,7 @@ impl Volumes {
             let name = dirindex::escape(path.as_os_str().as_bytes());
             io::Error::new(error.kind(), format!("volume {name}: {error}"))
         };
-        let file = Arc::new(PooledFile::open(&path).map_err(named)?);
+        let file: Arc<dyn ReadAt> = (self.by)(&path).map_err(named)?.into();
         open.insert(number, Arc::clone(&file));
         Ok(file)
     }
@@ -241,6 +246,13 @@ impl ReadAt for Volumes {
             (buffer, offset) = (later, end);
         }
         Ok(())
+    }
+
+    /// Which of those that are open is damaged, nobody knows: each looks.
+    fn heal(&self) -> bool {
+        let open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
+        let open: Vec<Arc<dyn ReadAt>> = open.values().map(Arc::clone).collect();
+        open.iter().chain([&self.last]).fold(false, |healed, volume| volume.heal() || healed)
     }
 }
 

@@ -30,7 +30,7 @@ pub use error::SectionError;
 pub use held::{FileKind, List, max_held, too_much};
 pub use reader::Sections;
 pub use section::{Packing, Seal, Section, cut, cut_at, encode_all};
-pub use source::ReadAt;
+pub use source::{ReadAt, read_healed};
 pub use writer::{Writer, container_len};
 
 /// The most one section may hold before compression.

@@ -13,7 +13,7 @@ use serde::de::DeserializeOwned;
 use crate::error::damaged;
 use crate::{
     FOOTER_LEN, FileKind, HEADER_LEN, MAGIC, MAX_SECTION_LEN, Packing, ROW_LEN, ReadAt, Seal,
-    SectionError, VERSION, codec, max_held, too_much,
+    SectionError, VERSION, codec, max_held, read_healed, too_much,
 };
 
 #[derive(Debug, Clone)]
@@ -101,10 +101,7 @@ impl Sections {
         kind: impl Into<FileKind>,
     ) -> Result<Sections, SectionError> {
         let (source, kind): (Arc<dyn ReadAt>, FileKind) = (Arc::from(source), kind.into());
-        match Sections::from_shared(Arc::clone(&source), kind) {
-            Err(_) if source.heal() => Sections::from_shared(source, kind),
-            opened => opened,
-        }
+        read_healed(&source, || Sections::from_shared(Arc::clone(&source), kind))
     }
 
     fn from_shared(source: Arc<dyn ReadAt>, kind: FileKind) -> Result<Sections, SectionError> {
@@ -218,9 +215,9 @@ impl Sections {
                 }
             }
         };
-        let stored = match (read(), &self.bytes) {
-            (Err(_), Backing::Source(source)) if source.heal() => read()?,
-            (read, _) => read?,
+        let stored = match &self.bytes {
+            Backing::Source(source) => read_healed(source, read)?,
+            Backing::Memory(_) => read()?,
         };
         let named = |problem| damaged(row.offset, format!("section {number}: {problem}"));
         row.seal.unpack(stored.into_owned()).map_err(named)

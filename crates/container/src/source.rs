@@ -32,6 +32,20 @@ pub trait ReadAt: Send + Sync {
     }
 }
 
+/// What `read` gives of `source`; where that is an error and the source [heals](ReadAt::heal), what it gives then.
+///
+/// # Errors
+/// Those of `read`.
+pub fn read_healed<T, E>(
+    source: &(impl ReadAt + ?Sized),
+    mut read: impl FnMut() -> Result<T, E>,
+) -> Result<T, E> {
+    match read() {
+        Err(_) if source.heal() => read(),
+        result => result,
+    }
+}
+
 impl ReadAt for File {
     fn size(&self) -> io::Result<u64> {
         Ok(self.metadata()?.len())

@@ -58,7 +58,8 @@ pub(crate) fn run(args: &BackupArgs, console: &mut Console) -> Result<Answer> {
         matches!(kind, Unreadable | Unstable | Changing | Attributes)
     };
     let missed = report.index.problems().iter().any(|problem| missed(problem.kind));
-    Ok(if args.strict && missed { Answer::No } else { Answer::Yes })
+    let is_whole = report.unprotected.is_none() && !(args.strict && missed);
+    Ok(if is_whole { Answer::Yes } else { Answer::No })
 }
 
 /// The store, which is made first if it is to be and there is none.
@@ -115,12 +116,18 @@ fn warn(report: &BackupReport, console: &Console) {
             }
         }
     }
+    if let Some(error) = &report.unprotected {
+        let error = crate::console::in_words(error);
+        console.warn(format_args!(
+            "the snapshot is there, and not all of its parity: {error}. The next backup makes it, or `ibtools protect`"
+        ));
+    }
     scan::warn_of_problems(&report.index, console);
 }
 
 fn say(args: &BackupArgs, report: &BackupReport, console: &mut Console) -> Result<()> {
-    let BackupReport { snapshot, made, index, snapshots, store_bytes, unusable, clock_behind } =
-        report;
+    let BackupReport { snapshot, made, index, snapshots, store_bytes, unusable, .. } = report;
+    let unprotected = report.unprotected.as_ref().map(|error| crate::console::in_words(error));
     let mut document = object([
         ("snapshot", snapshot.to_string().into()),
         ("changed", made.is_some().into()),
@@ -128,7 +135,8 @@ fn say(args: &BackupArgs, report: &BackupReport, console: &mut Console) -> Resul
         ("snapshots", (*snapshots).into()),
         ("store_bytes", (*store_bytes).into()),
         ("problems", json::problems(index.problems())),
-        ("clock_behind", clock_behind.map(|time| time.to_string()).into()),
+        ("clock_behind", report.clock_behind.map(|time| time.to_string()).into()),
+        ("unprotected", unprotected.into()),
         ("unusable", unusable.iter().map(|file| file.name.to_string()).collect()),
     ]);
     put_file(&mut document, "store", &args.store);

@@ -1,12 +1,10 @@
 //! The verb `protect`, and what heals by its work: `verify --heal`, and files that are mended in memory while they are read.
 
 use std::ffi::OsString;
-use std::fs;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 
 use anyhow::{Context, Result, bail, ensure};
-use incremental_backups_tools::dirindex::PooledFile;
+use incremental_backups_tools::dirindex::{NewFile, PooledFile};
 use incremental_backups_tools::parity::{self, Healed, Healing, Parity, Redundancy};
 use incremental_backups_tools::store::{Name, Store};
 use incremental_backups_tools::{Archive, ParityFound, ReadAt, Repository, archive};
@@ -19,15 +17,12 @@ use crate::console::{self, Console, in_words, number_of, shown};
 use crate::json::{object, put_file};
 use crate::source::{names_store, open_dir};
 
-/// The share where nobody says one.
-const DEFAULT_PERCENT: u32 = 5;
-
 /// `ibtools protect`
 pub(crate) fn run(args: &ProtectArgs, console: &mut Console) -> Result<Answer> {
     match args.sources.as_slice() {
         [store] if names_store(store) => protect_store(store, args, console),
         _ if args.across => bail!("--across is of a store, and none is given"),
-        files => protect_files(files, args.parity.unwrap_or(DEFAULT_PERCENT), console),
+        files => protect_files(files, args.parity.unwrap_or(Redundancy::DEFAULT_PERCENT), console),
     }
 }
 
@@ -110,16 +105,10 @@ fn beside(path: &Path) -> PathBuf {
 }
 
 /// Puts what `write` writes in the place of `place`, when it is whole. It takes after what it replaces.
-fn put<T>(place: &Path, write: impl FnOnce(&mut dyn std::io::Write) -> Result<T>) -> Result<T> {
-    let dir = place.parent().filter(|dir| !dir.as_os_str().is_empty()).unwrap_or(Path::new("."));
-    let mut file = tempfile::Builder::new().prefix(".ibtools-").tempfile_in(dir)?;
+fn put<T>(place: &Path, write: impl FnOnce(&mut NewFile) -> Result<T>) -> Result<T> {
+    let mut file = NewFile::beside(place)?;
     let written = write(&mut file)?;
-    if let Ok(there) = fs::metadata(place) {
-        file.as_file().set_permissions(there.permissions())?;
-    }
-    file.as_file().sync_all()?;
-    file.persist(place)?;
-    fs::File::open(dir)?.sync_all()?;
+    file.put()?;
     Ok(written)
 }
 
@@ -141,17 +130,14 @@ fn warn(name: &str, healed: &Healed) {
     console::complain(&format!("warning: {text}"));
 }
 
-/// Opens an archive, which heals in memory if there is a parity beside it.
+/// Opens an archive of which each file heals in memory if there is a parity beside it.
 pub(crate) fn open_archive(path: &Path) -> Result<Archive, archive::Error> {
-    let parity = PooledFile::open(beside(path));
-    let (Ok(parity), Ok(file)) = (parity, PooledFile::open(path)) else {
-        return Archive::open(path);
-    };
-    let parity: Arc<dyn ReadAt> = Arc::new(parity);
-    let name = shown(path).to_string();
-    let healing = Healing::new(file, parity, move |healed| warn(&name, healed));
-    // One of volumes is opened with the others.
-    Archive::from_source(healing, path).or_else(|_| Archive::open(path))
+    Archive::open_by(path, |path| {
+        let (parity, name) = (beside(path), shown(path).to_string());
+        let parity = move || Ok(Box::new(PooledFile::open(&parity)?) as Box<dyn ReadAt>);
+        let healing = Healing::new(PooledFile::open(path)?, parity, move |it| warn(&name, it));
+        Ok(Box::new(healing))
+    })
 }
 
 /// What became of a file that was to be healed.
@@ -250,7 +236,7 @@ pub(crate) fn words(found: &ParityFound) -> String {
         }
         ParityFound::Alone => "there is a parity of it, and no such file: remove that".to_owned(),
         ParityFound::Other => {
-            "the parity is of something else: remove it, and `ibtools protect` makes a new one"
+            "no shard is as its parity has it: that is the parity of another file, and to be removed, or all of it is damaged"
                 .to_owned()
         }
         ParityFound::Unreadable(error) => {

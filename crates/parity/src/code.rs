@@ -13,8 +13,10 @@ use reed_solomon_simd::rate::{HighRateDecoder, HighRateEncoder, RateDecoder, Rat
 use crate::error::Result;
 use crate::layout::Layout;
 
-/// A column of all shards has no more bytes than this, if it can.
-const MAX_COLUMN_LEN: u64 = 128 << 20;
+/// A column of all shards has about so many bytes: more of them cost new memory, and save no time.
+const COLUMN_LEN: u64 = 64 << 20;
+/// A column is no narrower, if shards are not: each reads whole pages of the files.
+const MIN_COLUMN_WIDTH: u64 = 4096;
 /// What one thread computes at once has about so many bytes: they fit in its cache.
 const LANE_LEN: usize = 4 << 20;
 /// A lane is no narrower: what is done once for each would show.
@@ -43,11 +45,8 @@ impl Counts {
 
 /// The columns of shards of which so many `rows` are held at once.
 pub(crate) fn columns(shard_len: u64, rows: usize) -> impl Iterator<Item = Range<u64>> {
-    let unit = UNIT as u64;
-    let width =
-        (MAX_COLUMN_LEN / rows.max(1) as u64 / unit * unit).clamp(unit, shard_len.max(unit));
-    // Where several are needed, each reads whole pages of the files.
-    let width = if width > 4096 { width / 4096 * 4096 } else { width };
+    let pages = COLUMN_LEN / rows.max(1) as u64 / MIN_COLUMN_WIDTH;
+    let width = pages.max(1) * MIN_COLUMN_WIDTH;
     (0..shard_len).step_by(width as usize).map(move |from| from..(from + width).min(shard_len))
 }
 
@@ -64,7 +63,7 @@ pub(crate) fn encode(counts: Counts, column: &[u8], width: usize) -> Result<Vec<
                 encoder.add_original_shard(row.get(lane.clone()).unwrap_or_default())?;
             }
             let made = encoder.encode()?;
-            Ok((lane, made.recovery_iter().flatten().copied().collect::<Vec<u8>>()))
+            Ok((lane, in_a_row(made.recovery_iter())))
         },
     );
     let lanes = lanes.collect::<Result<Vec<_>, CodeError>>()?;
@@ -101,11 +100,18 @@ pub(crate) fn decode(counts: Counts, known: &Known<'_>, width: usize) -> Result<
             }
             let made = decoder.decode()?;
             let lost = known.lost.iter().filter_map(|&number| made.restored_original(number));
-            Ok((lane, lost.flatten().copied().collect::<Vec<u8>>()))
+            Ok((lane, in_a_row(lost)))
         },
     );
     let lanes = lanes.collect::<Result<Vec<_>, CodeError>>()?;
     Ok(joined(lanes, known.lost.len(), width))
+}
+
+/// Parts of rows, one after the other.
+fn in_a_row<'a>(parts: impl Iterator<Item = &'a [u8]>) -> Vec<u8> {
+    let mut all = Vec::new();
+    parts.for_each(|part| all.extend_from_slice(part));
+    all
 }
 
 /// Rows of which each lane has a part.

@@ -41,7 +41,9 @@ pub enum Error {
         version: u32,
     },
     /// None of the files' bytes are those that the parity was made of.
-    #[error("it is the parity of something else")]
+    #[error(
+        "no shard of it is as its parity has it: that is the parity of another file, or all of the file is damaged"
+    )]
     Other,
     /// More is lost than the parity can make again.
     #[error("{lost} of {shards} shards are damaged, and the parity mends at most {mendable}")]

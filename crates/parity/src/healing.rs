@@ -1,7 +1,8 @@
 //! [`Healing`]: a file that mends itself in memory. Knows nothing of where file and parity are kept.
 
 use std::io;
-use std::sync::{Arc, OnceLock};
+use std::io::ErrorKind;
+use std::sync::OnceLock;
 
 use container::ReadAt;
 
@@ -24,28 +25,36 @@ pub enum Healed {
 /// Called with what became of the file.
 type Tell = Box<dyn Fn(&Healed) + Send + Sync>;
 
-/// A file, and its parity. It reads the file as it is until a reader [says](ReadAt::heal) that what it read is wrong. Then the
-/// parity is read, the whole file checked against it, and what is lost is made again and read from then on. Nothing is
+/// Opens the parity of a file.
+type Open = Box<dyn Fn() -> io::Result<Box<dyn ReadAt>> + Send + Sync>;
+
+/// A file that may have a parity. It reads the file as it is until a reader [says](ReadAt::heal) that what it read is wrong. Then
+/// the parity is opened, the whole file checked against it, and what is lost is made again and read from then on. Nothing is
 /// written to the file.
 pub struct Healing<S> {
     file: S,
-    parity: Arc<dyn ReadAt>,
+    parity: Open,
     tell: Tell,
     mended: OnceLock<Option<Mended>>,
 }
 
 impl<S: ReadAt> Healing<S> {
-    /// `file`, and its parity. `tell` is called once, when the parity was needed.
+    /// `file`, and what opens its parity: [`NotFound`](ErrorKind::NotFound) where there is none. It is asked once, when
+    /// something is wrong, and then `tell` is called with what became of it.
     pub fn new(
         file: S,
-        parity: Arc<dyn ReadAt>,
+        parity: impl Fn() -> io::Result<Box<dyn ReadAt>> + Send + Sync + 'static,
         tell: impl Fn(&Healed) + Send + Sync + 'static,
     ) -> Healing<S> {
-        Healing { file, parity, tell: Box::new(tell), mended: OnceLock::new() }
+        Healing { file, parity: Box::new(parity), tell: Box::new(tell), mended: OnceLock::new() }
     }
 
     fn mend(&self) -> Option<Mended> {
-        let parity = Parity::open(Arc::clone(&self.parity));
+        let parity = match (self.parity)() {
+            Err(error) if error.kind() == ErrorKind::NotFound => return None,
+            opened => opened.map_err(Error::io("open the parity")),
+        };
+        let parity = parity.and_then(Parity::open);
         let mended = parity.and_then(|parity| mended(&parity, &self.file)).transpose()?;
         let (healed, mended) = match mended {
             Ok(mended) => (Healed::Mended { shards: mended.shards() }, Some(mended)),

@@ -45,6 +45,9 @@ pub enum Redundancy {
 }
 
 impl Redundancy {
+    /// The share where nobody says one.
+    pub const DEFAULT_PERCENT: u32 = 5;
+
     /// A share in percent.
     ///
     /// # Errors

@@ -9,9 +9,12 @@ use crate::check::{Check, Parity};
 use crate::code::{self, Counts, Known};
 use crate::error::{Error, Result};
 use crate::files::read_shard;
-use crate::layout::{Layout, Place};
-use crate::protect::{PIECE_LEN, hash_of};
+use crate::layout::{Hash, Layout, Place};
+use crate::protect::hash_of;
 use crate::scratch::Scratch;
+
+/// So many bytes of shards are read at once, on all threads, and then written.
+const HELD_LEN: u64 = 16 << 20;
 
 /// What was lost of files, made again. Up to 256 MiB of it are in memory, more is in a temporary file.
 pub struct Mended {
@@ -150,27 +153,45 @@ impl Mended {
         damaged: Option<&dyn ReadAt>,
         out: &mut dyn Write,
     ) -> Result<()> {
-        let (len, shard_len) = (self.len(number), self.layout.shard_len);
-        let hashes = self.layout.hashes.iter().skip(self.layout.first_shard(number));
-        let shards = len.div_ceil(shard_len);
-        let mut piece = Vec::new();
-        for (shard, expected) in (0..shards).zip(hashes) {
-            let mut hasher = blake3::Hasher::new();
-            let mut at = shard * shard_len;
-            let end = len.min(at + shard_len);
-            while at < end {
-                piece.resize((end - at).min(PIECE_LEN) as usize, 0);
-                let read = self.read(number, damaged, &mut piece, at);
-                read.map_err(Error::io("read what is left"))?;
-                out.write_all(&piece).map_err(Error::io("write what was mended"))?;
-                hasher.update(&piece);
-                at += piece.len() as u64;
-            }
-            if hasher.finalize().as_bytes().get(..expected.len()) != Some(expected) {
-                return Err(Error::Changed);
+        let places = self.layout.places().zip(&self.layout.hashes);
+        let places: Vec<_> = places.filter(|(place, _)| place.file == number).collect();
+        let mut put =
+            |bytes: &[u8]| out.write_all(bytes).map_err(Error::io("write what was mended"));
+        // One that is too long to be held is written while it is read.
+        let held = (HELD_LEN / self.layout.shard_len) as usize;
+        for places in places.chunks(held.max(1)) {
+            match places {
+                [(place, expected)] if held == 0 => {
+                    self.read_checked(place, damaged, expected, &mut put)?;
+                }
+                _ => {
+                    let shards = places.par_iter().map(|(place, expected)| {
+                        let mut shard = Vec::with_capacity(place.len as usize);
+                        let keep = |bytes: &[u8]| Ok(shard.extend_from_slice(bytes));
+                        self.read_checked(place, damaged, expected, keep)?;
+                        Ok(shard)
+                    });
+                    shards.collect::<Result<Vec<_>>>()?.iter().try_for_each(|shard| put(shard))?;
+                }
             }
         }
         Ok(())
+    }
+
+    /// Reads a shard of a file, gives `keep` its bytes, and compares them with their hash.
+    fn read_checked(
+        &self,
+        place: &Place,
+        damaged: Option<&dyn ReadAt>,
+        expected: &Hash,
+        mut keep: impl FnMut(&[u8]) -> Result<()>,
+    ) -> Result<()> {
+        let hash = hash_of(place.len, |piece: &mut [u8], from| {
+            let read = self.read(place.file, damaged, piece, place.offset + from);
+            read.map_err(Error::io("read what is left"))?;
+            keep(piece)
+        })?;
+        if hash == *expected { Ok(()) } else { Err(Error::Changed) }
     }
 }
 

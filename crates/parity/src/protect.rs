@@ -11,7 +11,7 @@ use crate::layout::{HASH_LEN, Hash, Layout, Member, Place, Redundancy};
 use crate::scratch::Scratch;
 
 /// A shard is read and hashed in pieces of this length.
-pub(crate) const PIECE_LEN: u64 = 256 << 10;
+const PIECE_LEN: u64 = 256 << 10;
 
 /// What a parity was made of.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -29,7 +29,7 @@ pub struct Protected {
 }
 
 /// Writes the parity of `files` to `out`. The files are read twice, on all of rayon's threads, and must not change. Some
-/// 200 MiB of memory are used, and where the parity has more than 256 MiB a temporary file as long as it.
+/// 100 MiB of memory are used, up to 200 for files of over 1 GiB, and where the parity has more than 256 MiB a temporary file as long as it.
 ///
 /// # Errors
 /// [`Error::TooMany`], [`Error::Io`] when a file cannot be read, or not be written to.
@@ -99,7 +99,7 @@ pub fn protect(
 /// The hash of a shard of `len` bytes, of which `read` fills a buffer from a place in it on.
 pub(crate) fn hash_of<E>(
     len: u64,
-    read: impl Fn(&mut [u8], u64) -> Result<(), E>,
+    mut read: impl FnMut(&mut [u8], u64) -> Result<(), E>,
 ) -> Result<Hash, E> {
     let mut hasher = blake3::Hasher::new();
     let mut piece = vec![0; PIECE_LEN.min(len) as usize];

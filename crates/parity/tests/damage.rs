@@ -2,6 +2,7 @@
 
 #![allow(clippy::unwrap_used, clippy::ptr_arg, clippy::panic, reason = "a test")]
 
+use std::io;
 use std::sync::{Arc, Mutex};
 
 use container::ReadAt;
@@ -218,7 +219,7 @@ fn a_file_heals_in_memory() {
         move |healed: &Healed| told.lock().unwrap().push(format!("{healed:?}"))
     };
     let beside = parity.clone();
-    let healing = Healing::new(damaged, Arc::new(beside), tell);
+    let healing = Healing::new(damaged, opens(beside), tell);
     assert_eq!(healing.size().unwrap(), 99_000);
     assert!(healing.heal() && healing.heal());
     assert_eq!(healing.size().unwrap(), 100_000);
@@ -228,13 +229,42 @@ fn a_file_heals_in_memory() {
     assert_eq!(*told.lock().unwrap(), ["Mended { shards: 2 }"]);
 
     // With a sound file, and beyond the share, nothing changes.
-    let parity: Arc<dyn ReadAt> = Arc::new(parity);
     let nothing = |_: &Healed| panic!("nothing to tell");
-    assert!(!Healing::new(file.clone(), Arc::clone(&parity), nothing).heal());
-    let healing = Healing::new(file[..50_000].to_vec(), parity, |healed| {
+    assert!(!Healing::new(file.clone(), opens(parity.clone()), nothing).heal());
+    let none = || Err(io::ErrorKind::NotFound.into());
+    assert!(!Healing::new(file[..50_000].to_vec(), none, nothing).heal());
+    let healing = Healing::new(file[..50_000].to_vec(), opens(parity), |healed| {
         assert!(matches!(healed, Healed::Not(Error::Beyond { .. })), "{healed:?}");
     });
     assert!(!healing.heal());
+}
+
+/// Opens a parity that is in memory.
+fn opens(parity: Vec<u8>) -> impl Fn() -> io::Result<Box<dyn ReadAt>> {
+    move || Ok(Box::new(parity.clone()))
+}
+
+/// Promise: a file of one shard is made again when it is lost. When it has other bytes, nothing shows whether they are damage or
+/// somebody's: it stays.
+#[test]
+fn a_file_of_one_shard_is_made_again_and_never_overwritten() {
+    for len in [1, 63, 64] {
+        let file = bytes(len, 8);
+        let beside = protected(&file, 5);
+        let parity = Parity::open(beside.clone()).unwrap();
+        let made = parity.mend(&[None], &parity.check(&[None]).unwrap()).unwrap();
+        let mut right = Vec::new();
+        made.write(0, None, &mut right).unwrap();
+        assert_eq!(right, file);
+        let mut damaged = file.clone();
+        damaged[0] ^= 1;
+        assert!(matches!(mended(&damaged, &beside), Err(Error::Other)), "{len}");
+    }
+    // From two on, the other one shows it.
+    let file = bytes(65, 8);
+    let mut damaged = file.clone();
+    damaged[0] ^= 1;
+    assert_eq!(mended(&damaged, &protected(&file, 5)).unwrap(), file);
 }
 
 /// Promise: the same files give the same parity, whatever the number of threads, and its cost is bounded.

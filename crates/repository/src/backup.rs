@@ -82,6 +82,8 @@ pub struct BackupReport {
     /// What the clock said when the newest snapshot there was made, if that is later than what it says now. One of both is
     /// wrong.
     pub clock_behind: Option<SnapshotId>,
+    /// Why parity that the store is to have could not be made. The snapshot is there all the same, and the next backup makes it.
+    pub unprotected: Option<Error>,
     /// What in the store could not be used, though it should have been: archives that are damaged,
     /// indexes that are damaged or missing.
     pub unusable: Vec<Unusable>,
@@ -136,6 +138,7 @@ fn back_up(dir: &Dir, store: &dyn Store, options: &BackupOptions) -> Result<Back
     if root.is_some() && root == store.directory() {
         return Err(Error::StoreInside { path: ".".into() });
     }
+    let percent = protect::share_of(store, options.parity)?;
     // Under the lock nobody else changes the store: what is put and deleted here is noted in this list.
     let mut files = store::list(store)?;
     let snapshots = Snapshots::of(&files);
@@ -168,7 +171,13 @@ fn back_up(dir: &Dir, store: &dyn Store, options: &BackupOptions) -> Result<Back
     let unchanged = newest.as_ref().filter(|_| made.is_none()).map(|newest| newest.snapshot);
     note_unchanged(store, unchanged, options.now(), &mut files)?;
     let new = made.as_ref().map(|(archive, _)| *archive);
-    let parity_bytes = protect::after_backup(store, &mut files, options.parity, new)?;
+    // The snapshot is there, whatever comes of this.
+    let protected =
+        percent.map_or(Ok(0), |percent| protect::after_backup(store, &mut files, percent, new));
+    let (parity_bytes, unprotected) = match protected {
+        Ok(bytes) => (bytes, None),
+        Err(error) => (0, Some(error)),
+    };
     let now = Snapshots::of(&files);
     let size_of = |name: Option<Name>| {
         let name = name.map(|name| name.to_string());
@@ -190,6 +199,7 @@ fn back_up(dir: &Dir, store: &dyn Store, options: &BackupOptions) -> Result<Back
         snapshots: now.all().count(),
         store_bytes: now.bytes(),
         clock_behind,
+        unprotected,
         unusable,
     })
 }
@@ -394,7 +404,7 @@ fn clear_indexes(store: &dyn Store, files: &mut Vec<Stored>) -> Result<()> {
     let Some((_, older)) = snapshots.indexes().split_last() else { return Ok(()) };
     for &snapshot in older {
         let name = Name::Index(snapshot);
-        store::delete(store, name)?;
+        store::delete_with_parity(store, name, files)?;
         let gone = [Some(name), name.parity()].map(|name| name.map(|name| name.to_string()));
         files.retain(|file| !gone.contains(&Some(file.name.clone())));
     }

@@ -1,17 +1,19 @@
 //! [`protect`](Repository::protect): parity beside each archive and index of a store, and one over all archives of a chain. Knows
 //! what is protected when; the bytes are the crate `parity`'s.
 
+use std::collections::BTreeSet;
+
 use archive::ReadAt;
 use parity::{File, Parity, Redundancy};
 
 use crate::Repository;
 use crate::error::{Error, Result};
-use crate::store::{self, ArchiveName, Name, NewFile, Snapshots, Store, Stored, failed, marker};
+use crate::store::{
+    self, ArchiveName, Name, NewFile, SnapshotId, Snapshots, Store, Stored, failed, marker,
+};
 
 /// The setting of a store: how many percent of each file its parity makes again.
 const SETTING: &str = "parity";
-/// The share where nobody says one.
-const DEFAULT_PERCENT: u32 = 5;
 
 /// What protecting a store did.
 #[derive(Debug, Default)]
@@ -50,12 +52,12 @@ impl<S: Store> Repository<S> {
             Some(percent) => remember(self.store(), percent)?,
             None => match remembered(self.store())? {
                 Some(percent) => percent,
-                None => remember(self.store(), DEFAULT_PERCENT)?,
+                None => remember(self.store(), Redundancy::DEFAULT_PERCENT)?,
             },
         };
         let mut files = store::list(self.store())?;
         let mut report = ProtectReport { percent: Some(percent), ..ProtectReport::default() };
-        protect_all(self.store(), &mut files, percent, None, &mut report)?;
+        protect_all(self.store(), &mut files, percent, Which::Other, &mut report)?;
         Ok(report)
     }
 
@@ -97,21 +99,24 @@ fn remember(store: &dyn Store, percent: u32) -> Result<u32> {
     Ok(percent)
 }
 
-/// Protects what a backup made, and what has no parity, if the store is to have that. Gives how many bytes the parity of the
-/// archive `new` and of the index has.
+/// The share of parity that a backup gives `store`, which remembers one that is `given`. `None`: there is to be none.
+pub(crate) fn share_of(store: &dyn Store, given: Option<u32>) -> Result<Option<u32>> {
+    match given {
+        Some(percent) => remember(store, percent).map(Some),
+        None => remembered(store),
+    }
+}
+
+/// Protects what a backup made, and what has no parity. Gives how many bytes the parity of the archive `new` and of the index
+/// has.
 pub(crate) fn after_backup(
     store: &dyn Store,
     files: &mut Vec<Stored>,
-    percent: Option<u32>,
+    percent: u32,
     new: Option<ArchiveName>,
 ) -> Result<u64> {
-    let percent = match percent {
-        Some(percent) => Some(remember(store, percent)?),
-        None => remembered(store)?,
-    };
-    let Some(percent) = percent else { return Ok(0) };
     let mut report = ProtectReport::default();
-    protect_all(store, files, percent, new, &mut report)?;
+    protect_all(store, files, percent, Which::Missing { new }, &mut report)?;
     let ours = report.made.iter().filter(|made| match made.name {
         Name::ArchiveParity(name) => Some(name) == new,
         _ => true,
@@ -120,7 +125,7 @@ pub(crate) fn after_backup(
 }
 
 /// Protects what has no parity after a prune, if the store has parity; makes the one over all archives anew if there `was`
-/// one.
+/// one, and it is not there.
 pub(crate) fn after_prune(store: &dyn Store, was_across: bool) -> Result<()> {
     let percent = remembered(store)?;
     if percent.is_none() && !was_across {
@@ -128,37 +133,50 @@ pub(crate) fn after_prune(store: &dyn Store, was_across: bool) -> Result<()> {
     }
     let mut files = store::list(store)?;
     if let Some(percent) = percent {
-        protect_all(store, &mut files, percent, None, &mut ProtectReport::default())?;
+        let which = Which::Missing { new: None };
+        protect_all(store, &mut files, percent, which, &mut ProtectReport::default())?;
     }
-    if was_across {
+    if was_across && across_in(&files).is_empty() {
         across(store, &files)?;
     }
     Ok(())
 }
 
-/// Has each archive and index in `files` have a parity of this share. The archive `new` was just written: it is not checked.
+/// Which files get a parity.
+#[derive(Clone, Copy)]
+enum Which {
+    /// Those that have none. The archive `new` was just written: it is not checked.
+    Missing { new: Option<ArchiveName> },
+    /// Those whose parity was not made so, too: each is opened.
+    Other,
+}
+
+/// Has the archives and indexes in `files` have a parity of this share.
 fn protect_all(
     store: &dyn Store,
     files: &mut Vec<Stored>,
     percent: u32,
-    new: Option<ArchiveName>,
+    which: Which,
     report: &mut ProtectReport,
 ) -> Result<()> {
     let share = Redundancy::percent(percent);
     let share = share.map_err(of_parity("protect", "the store"))?;
+    let there: BTreeSet<String> = files.iter().map(|file| file.name.clone()).collect();
     let mut made = Vec::new();
     for file in files.iter() {
         let Some(name) = Name::parse(&file.name) else { continue };
         let Some(parity) = name.parity() else { continue };
-        let is_there = files.iter().any(|other| other.name == parity.to_string());
-        if is_there && is_made_so(store, parity, file.size, share) {
+        let is_there = there.contains(&parity.to_string());
+        let (is_kept, is_new) = match which {
+            Which::Missing { new } => (is_there, new.map(Name::Archive) == Some(name)),
+            Which::Other => (is_there && is_made_so(store, parity, file.size, share), false),
+        };
+        if is_kept {
             report.kept += 1;
             continue;
         }
         let source = store.open(&file.name).map_err(|error| failed("open", &file.name, error))?;
-        if new.map(Name::Archive) != Some(name)
-            && let Err(error) = check(store, name)
-        {
+        if !is_new && let Err(error) = check(store, name) {
             report.damaged.push((name, error));
             continue;
         }
@@ -211,20 +229,30 @@ fn across(store: &dyn Store, files: &[Stored]) -> Result<Kept> {
     let snapshots = Snapshots::of(files);
     let newest = snapshots.latest().ok_or(Error::Empty)?;
     let chain = snapshots.chain_to(newest).ok_or(Error::NoChain { snapshot: newest })?;
+    let chain: Vec<ArchiveName> = chain.iter().map(|archive| archive.name).collect();
+    across_chain(store, newest, &chain, &across_in(files))
+}
+
+/// Makes one parity over the archives `chain`, which lead to the snapshot `newest`. It takes the place of the `older` ones.
+pub(crate) fn across_chain(
+    store: &dyn Store,
+    newest: SnapshotId,
+    chain: &[ArchiveName],
+    older: &[Name],
+) -> Result<Kept> {
     let mut sources: Vec<(String, Box<dyn ReadAt>)> = Vec::new();
-    for archive in &chain {
-        let name = archive.name.to_string();
-        check(store, Name::Archive(archive.name))?;
+    for archive in chain {
+        let name = archive.to_string();
+        check(store, Name::Archive(*archive))?;
         let source = store.open(&name).map_err(|source| failed("open", &name, source))?;
         sources.push((name, source));
     }
     let members: Vec<File<'_>> =
         sources.iter().map(|(name, source)| File { name, source }).collect();
     let name = Name::Across(newest);
-    let older = across_in(files);
     let kept = put(store, name, older.contains(&name), &members, Redundancy::LargestFile)?;
-    for older in older.into_iter().filter(|older| *older != name) {
-        store::delete(store, older)?;
+    for older in older.iter().filter(|older| **older != name) {
+        store::delete(store, *older)?;
     }
     Ok(kept)
 }

@@ -167,7 +167,7 @@ fn thin_out(
 ) -> Result<PruneReport> {
     let _lock = if options.dry_run { None } else { Some(store::lock(store)?) };
     let files = store::list(store)?;
-    let (snapshots, across) = (Snapshots::of(&files), protect::across_in(&files));
+    let snapshots = Snapshots::of(&files);
     let wanted = choose(&snapshots)?;
     let restorable: BTreeSet<SnapshotId> = snapshots.restorable().collect();
     let goes = restorable.difference(&wanted.kept).chain(&wanted.lost);
@@ -177,12 +177,11 @@ fn thin_out(
     let plan = Plan::new(&snapshots, wanted, options.archive.format);
     let kept = plan.kept.iter().copied().collect();
     let before = snapshots.bytes();
-    let was_across = !across.is_empty();
-    let work = Work::new(store, plan, before, &options.archive, across);
+    let work = Work::new(store, plan, before, &options.archive, &files);
     let done = if options.dry_run { work.estimate() } else { work.carry_out() };
     let Done { squashed, deleted, waiting, room_wanted, bytes } = done.map_err(with_limit)?;
     if !options.dry_run {
-        protect::after_prune(store, was_across && !deleted.is_empty())?;
+        protect::after_prune(store, !protect::across_in(&files).is_empty())?;
     }
     Ok(PruneReport {
         removed: goes.into_iter().filter(|snapshot| !waiting.contains(snapshot)).collect(),

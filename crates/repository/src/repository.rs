@@ -10,8 +10,8 @@ use parity::Healed;
 
 use crate::error::{Error, Result, shown};
 use crate::store::{
-    self, ArchiveName, Contents, DirStore, Put, SnapshotId, Snapshots, Store, Stored, Witness,
-    failed, marker,
+    self, ArchiveName, Contents, DirStore, Opener, Put, SnapshotId, Snapshots, Store, Stored,
+    Witness, failed, marker,
 };
 
 /// The backups of a tree in a [`Store`], such as a directory ([`DirStore`]).
@@ -204,36 +204,10 @@ impl std::fmt::Debug for Witnesses {
 }
 
 impl<S: Store> Store for Witnessed<S> {
-    fn list(&self) -> io::Result<Vec<Stored>> {
-        self.store.list()
-    }
-
-    fn open(&self, name: &str) -> io::Result<Box<dyn ReadAt>> {
-        self.store.open(name)
-    }
-
-    fn put(&self, name: &str) -> io::Result<Box<dyn Put + '_>> {
-        self.store.put(name)
-    }
-
-    fn replace(&self, name: &str) -> io::Result<Box<dyn Put + '_>> {
-        self.store.replace(name)
-    }
-
-    fn delete(&self, name: &str) -> io::Result<()> {
-        self.store.delete(name)
-    }
-
-    fn lock(&self) -> io::Result<Box<dyn Send + '_>> {
-        self.store.lock()
-    }
+    store::leave_to!(self => self.store);
 
     fn witness(&self) -> Option<Witness> {
         let own = self.witness.as_ref().map(|witness| Arc::clone(&witness.0));
         own.or_else(|| self.store.witness())
-    }
-
-    fn directory(&self) -> Option<FileId> {
-        self.store.directory()
     }
 }

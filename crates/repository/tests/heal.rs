@@ -1,10 +1,13 @@
 //! A store with parity mends itself: in memory while it is read, and for good by `heal`.
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test")]
 
+mod common;
+
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 
+use common::Failing;
 use dirindex::Dir;
 use repository::store::Keep;
 use repository::{
@@ -190,6 +193,63 @@ fn prune_keeps_parity_true() {
     assert_eq!(world.names("-across.parity").len(), 1);
     assert!(world.repository.verify(None).unwrap().is_sound());
     world.check();
+}
+
+/// Promise: while a store with a parity over its chain is pruned, there is one at each moment, over what is there then.
+#[test]
+fn a_prune_that_dies_leaves_a_parity_over_the_chain() {
+    let keep = Keep { last: 1, ..Keep::default() };
+    let options = PruneOptions { keep, ..PruneOptions::default() };
+    for after in [false, true] {
+        for at in 0.. {
+            let world = World::new(None);
+            world.repository.protect_across().unwrap();
+            let store = DirStore::open(world.store()).unwrap();
+            let failing = Failing::new(&store, at, after);
+            let done = Repository::new(&failing).prune(&options).is_ok();
+            assert_eq!(world.names("-across.parity").len(), 1, "failed at {at}");
+            let found = world.repository.verify(None).unwrap();
+            assert!(found.parity.is_sound(), "failed at {at}: {:?}", found.parity);
+            if done {
+                assert!(at > 10, "only {at} calls");
+                break;
+            }
+        }
+    }
+}
+
+/// Promise: a snapshot is there, and reported, though its parity could not be made; the next backup makes it.
+#[test]
+fn a_backup_is_there_though_its_parity_is_not() {
+    let mut world = World::new(Some(5));
+    let parity = world.store().join(world.names(".tgz.parity").remove(0));
+    fs::remove_file(&parity).unwrap();
+    fs::create_dir(&parity).unwrap();
+    let tree = world.temp.path().join("tree");
+    fs::write(tree.join("later"), "later").unwrap();
+    let options = BackupOptions::default();
+    let done = world.repository.backup(&Dir::new(&tree).unwrap(), &options).unwrap();
+    assert!(done.made.is_some());
+    let error = done.unprotected.unwrap().to_string();
+    assert!(error.contains(".tgz.parity"), "{error}");
+    world.history.push((done.snapshot, snapshot(&tree)));
+    world.check();
+    fs::remove_dir(&parity).unwrap();
+    let done = world.repository.backup(&Dir::new(&tree).unwrap(), &options).unwrap();
+    assert!(done.unprotected.is_none() && done.made.is_none());
+    assert_eq!(world.names(".tgz.parity").len(), 4);
+    assert!(world.repository.verify(None).unwrap().is_sound());
+}
+
+/// Promise: a share that there is not is refused before anything is put.
+#[test]
+fn a_wrong_share_makes_no_snapshot() {
+    let world = World::new(None);
+    let tree = world.temp.path().join("tree");
+    fs::write(tree.join("later"), "later").unwrap();
+    let options = BackupOptions { parity: Some(101), ..BackupOptions::default() };
+    assert!(world.repository.backup(&Dir::new(&tree).unwrap(), &options).is_err());
+    assert_eq!(world.names(".tgz").len(), 3);
 }
 
 /// Promise: by one parity over the archives of a chain, any one of them that is lost comes back byte for byte.

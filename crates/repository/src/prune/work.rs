@@ -14,7 +14,8 @@ use rsync_core::Total;
 use super::{Edge, Plan, Squashed};
 use crate::chains::{is_damage, is_full};
 use crate::error::{Error, Result};
-use crate::store::{self, ArchiveName, Name, SnapshotId, Store, StoredArchive};
+use crate::protect;
+use crate::store::{self, ArchiveName, Name, SnapshotId, Store, Stored, StoredArchive};
 
 /// So many pairs of archives are tried to be joined when there is little room, those of the fewest bytes.
 const PAIRS_TRIED: usize = 8;
@@ -26,6 +27,8 @@ pub(super) struct Work<'a> {
     options: &'a ArchiveOptions,
     /// The edges that are yet to be made, by their numbers.
     to_make: BTreeSet<usize>,
+    /// What is in the store besides what is made.
+    files: &'a [Stored],
     /// The parities over several archives, which are of others once one of these is deleted.
     across: Vec<Name>,
     done: Done,
@@ -48,11 +51,12 @@ impl<'a> Work<'a> {
         plan: Plan,
         bytes: u64,
         options: &'a ArchiveOptions,
-        across: Vec<Name>,
+        files: &'a [Stored],
     ) -> Work<'a> {
         let edges = plan.edges.iter().enumerate();
         let to_make = edges.filter(|(_, edge)| edge.is_new()).map(|(number, _)| number).collect();
-        Work { store, plan, options, to_make, across, done: Done { bytes, ..Done::default() } }
+        let (across, done) = (protect::across_in(files), Done { bytes, ..Done::default() });
+        Work { store, plan, options, to_make, files, across, done }
     }
 
     /// What [`carry_out`](Work::carry_out) would do where there is room, and about how many bytes the store would have then.
@@ -307,15 +311,32 @@ impl<'a> Work<'a> {
         let (stay, go): (Vec<_>, Vec<_>) =
             candidates.into_iter().partition(|archive| needed.contains(&archive.name));
         self.plan.deleted = stay;
-        for name in self.across.drain(..).filter(|_| !go.is_empty()) {
-            store::delete(self.store, name)?;
+        if !go.is_empty() {
+            self.renew_across()?;
         }
         for archive in &go {
-            store::delete(self.store, Name::Archive(archive.name))?;
+            store::delete_with_parity(self.store, Name::Archive(archive.name), self.files)?;
             self.done.bytes = self.done.bytes.saturating_sub(archive.size);
             self.done.deleted.push(*archive);
         }
         Ok(!go.is_empty())
+    }
+
+    /// Has the parity over several archives, if there is one, be over those that stay, before others go: at no moment is there
+    /// none. Where room is short, or it cannot be made, there is none until the end.
+    fn renew_across(&mut self) -> Result<()> {
+        let newest = self.plan.kept.last().copied().filter(|_| !self.across.is_empty());
+        let Some(newest) = newest else { return Ok(()) };
+        let chain = self.chain_to(Some(newest));
+        let is_made = self.to_make.is_empty()
+            && protect::across_chain(self.store, newest, &chain, &self.across).is_ok();
+        for name in std::mem::take(&mut self.across) {
+            match is_made && name == Name::Across(newest) {
+                true => self.across.push(name),
+                false => store::delete(self.store, name)?,
+            }
+        }
+        Ok(())
     }
 
     /// Puts one archive in the place of two that follow one another, among those of which one could not be made. Whether

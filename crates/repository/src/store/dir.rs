@@ -12,7 +12,7 @@ use rustix::io::Errno;
 use tempfile::NamedTempFile;
 
 use super::lock::Lock;
-use super::{Name, Put, Store, Stored, failed};
+use super::{Name, Opener, Put, Store, Stored, failed};
 use crate::error::{Result, shown};
 
 /// What a file is called while it is written, with six letters after it.
@@ -136,6 +136,11 @@ impl Store for DirStore {
 
     fn open(&self, name: &str) -> io::Result<Box<dyn ReadAt>> {
         Ok(Box::new(PooledFile::open(self.place(name)?)?))
+    }
+
+    fn opener(&self, name: &str) -> Opener {
+        let (store, name) = (self.clone(), name.to_owned());
+        Box::new(move || store.open(&name))
     }
 
     fn put(&self, name: &str) -> io::Result<Box<dyn Put + '_>> {

@@ -44,6 +44,15 @@ pub trait Store: Send + Sync {
     /// implementation has.
     fn open(&self, name: &str) -> io::Result<Box<dyn ReadAt>>;
 
+    /// What opens a file later, if it is needed, though the store is not at hand then. By default it is opened now.
+    fn opener(&self, name: &str) -> Opener {
+        let opened = self.open(name).map(Arc::<dyn ReadAt>::from);
+        Box::new(move || match &opened {
+            Ok(file) => Ok(Box::new(Arc::clone(file))),
+            Err(error) => Err(error.kind().into()),
+        })
+    }
+
     /// Begins a new file, which is there only once it is [committed](Put::commit).
     ///
     /// # Errors
@@ -88,40 +97,55 @@ pub trait Store: Send + Sync {
     }
 }
 
+/// Opens one file of a [`Store`].
+pub type Opener = Box<dyn Fn() -> io::Result<Box<dyn ReadAt>> + Send + Sync>;
+
+/// What a store does that leaves it to another: all but [`witness`](Store::witness).
+macro_rules! leave_to {
+    ($self:ident => $inner:expr) => {
+        fn list(&$self) -> io::Result<Vec<Stored>> {
+            $inner.list()
+        }
+
+        fn open(&$self, name: &str) -> io::Result<Box<dyn ReadAt>> {
+            $inner.open(name)
+        }
+
+        fn opener(&$self, name: &str) -> Opener {
+            $inner.opener(name)
+        }
+
+        fn put(&$self, name: &str) -> io::Result<Box<dyn Put + '_>> {
+            $inner.put(name)
+        }
+
+        fn replace(&$self, name: &str) -> io::Result<Box<dyn Put + '_>> {
+            $inner.replace(name)
+        }
+
+        fn delete(&$self, name: &str) -> io::Result<()> {
+            $inner.delete(name)
+        }
+
+        fn lock(&$self) -> io::Result<Box<dyn Send + '_>> {
+            $inner.lock()
+        }
+
+        fn directory(&$self) -> Option<FileId> {
+            $inner.directory()
+        }
+    };
+}
+pub(crate) use leave_to;
+
 /// A store behind a pointer is a store.
 macro_rules! behind {
     ($($pointer:ty),*) => {$(
         impl<T: Store + ?Sized> Store for $pointer {
-            fn list(&self) -> io::Result<Vec<Stored>> {
-                (**self).list()
-            }
-
-            fn open(&self, name: &str) -> io::Result<Box<dyn ReadAt>> {
-                (**self).open(name)
-            }
-
-            fn put(&self, name: &str) -> io::Result<Box<dyn Put + '_>> {
-                (**self).put(name)
-            }
-
-            fn replace(&self, name: &str) -> io::Result<Box<dyn Put + '_>> {
-                (**self).replace(name)
-            }
-
-            fn delete(&self, name: &str) -> io::Result<()> {
-                (**self).delete(name)
-            }
+            leave_to!(self => (**self));
 
             fn witness(&self) -> Option<Witness> {
                 (**self).witness()
-            }
-
-            fn lock(&self) -> io::Result<Box<dyn Send + '_>> {
-                (**self).lock()
-            }
-
-            fn directory(&self) -> Option<FileId> {
-                (**self).directory()
             }
         }
     )*};
@@ -191,26 +215,30 @@ pub(crate) fn open_index_as_it_is(store: &dyn Store, snapshot: SnapshotId) -> Re
 fn open_healing(store: &dyn Store, name: Name) -> Result<Box<dyn ReadAt>> {
     let text = name.to_string();
     let file = store.open(&text).map_err(|source| failed("open", &text, source))?;
-    let parity = name.parity().map(|parity| store.open(&parity.to_string()));
-    // A parity that cannot be opened mends nothing, as if there were none.
-    let Some(Ok(parity)) = parity else { return Ok(file) };
-    let witness = store.witness();
+    let Some(parity) = name.parity() else { return Ok(file) };
+    let (parity, witness) = (store.opener(&parity.to_string()), store.witness());
     let tell = move |healed: &Healed| {
         if let Some(witness) = &witness {
             witness(&text, healed);
         }
     };
-    Ok(Box::new(Healing::new(file, Arc::from(parity), tell)))
+    Ok(Box::new(Healing::new(file, parity, tell)))
 }
 
-/// Deletes a file of `store`, and its parity before it: an archive without parity is sound, a parity without its archive
-/// is of no use.
+/// Deletes a file of `store`.
 pub(crate) fn delete(store: &dyn Store, name: Name) -> Result<()> {
-    let parity = name.parity();
-    for name in parity.iter().chain([&name]).map(Name::to_string) {
-        store.delete(&name).map_err(|source| failed("delete", &name, source))?;
+    let name = name.to_string();
+    store.delete(&name).map_err(|source| failed("delete", &name, source))
+}
+
+/// Deletes a file of `store`, and before it the parity that it has among `files`: an archive without parity is sound, a parity
+/// without its archive is of no use.
+pub(crate) fn delete_with_parity(store: &dyn Store, name: Name, files: &[Stored]) -> Result<()> {
+    let is_there = |parity: &Name| files.iter().any(|file| file.name == parity.to_string());
+    if let Some(parity) = name.parity().filter(is_there) {
+        delete(store, parity)?;
     }
-    Ok(())
+    delete(store, name)
 }
 
 /// Puts what `write` writes under `name`.

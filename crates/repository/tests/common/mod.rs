@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use apply::{ApplyOptions, apply_with};
 use archive::ReadAt;
-use repository::store::{Put, Stored};
+use repository::store::{Opener, Put, Stored};
 use repository::{DirStore, Repository, SnapshotId, Store};
 
 use testing::{Snapshot, fast_tempdir, snapshot};
@@ -69,15 +69,20 @@ impl Store for Failing<'_> {
     }
 
     fn open(&self, name: &str) -> io::Result<Box<dyn ReadAt>> {
-        // Whether there is parity is only asked. A file that cannot be opened then is taken for none.
-        if name.ends_with(".parity") {
-            return self.inner.open(name);
-        }
         self.call(|| self.inner.open(name))
+    }
+
+    fn opener(&self, name: &str) -> Opener {
+        self.inner.opener(name)
     }
 
     fn put(&self, name: &str) -> io::Result<Box<dyn Put + '_>> {
         let put = self.call(|| self.inner.put(name))?;
+        Ok(Box::new(FailingPut { store: self, put }))
+    }
+
+    fn replace(&self, name: &str) -> io::Result<Box<dyn Put + '_>> {
+        let put = self.call(|| self.inner.replace(name))?;
         Ok(Box::new(FailingPut { store: self, put }))
     }
 

@@ -14,7 +14,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use container::ReadAt;
-use repository::store::{Put, Store, Stored};
+use repository::store::{Opener, Put, Store, Stored};
 
 use self::blocks::{Blocks, Key};
 use self::cache::Cache;
@@ -244,6 +244,11 @@ impl Store for RemoteStore {
         }
         let object = inner.find(name).map_err(|_| ErrorKind::NotFound)?;
         Ok(Box::new(RemoteFile::new(inner, object)))
+    }
+
+    fn opener(&self, name: &str) -> Opener {
+        let (store, name) = (self.clone(), name.to_owned());
+        Box::new(move || store.open(&name))
     }
 
     fn put(&self, name: &str) -> io::Result<Box<dyn Put + '_>> {
