@@ -25,6 +25,7 @@ mod mount;
 mod output;
 mod paths;
 mod pattern;
+mod places;
 mod progress;
 mod protect;
 mod prune;

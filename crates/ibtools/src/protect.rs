@@ -15,13 +15,19 @@ use crate::Answer;
 use crate::args::ProtectArgs;
 use crate::console::{self, Console, in_words, number_of, shown};
 use crate::json::{object, put_file};
+use crate::places;
 use crate::source::{names_store, open_dir};
 
 /// `ibtools protect`
 pub(crate) fn run(args: &ProtectArgs, console: &mut Console) -> Result<Answer> {
+    if let Some(output) = &args.output {
+        return places::protect(&args.sources, output, console);
+    }
     match args.sources.as_slice() {
         [store] if names_store(store) => protect_store(store, args, console),
-        _ if args.across => bail!("--across is of a store, and none is given"),
+        _ if args.across => bail!(
+            "--across is of a store; for several places say with -o where to write the parity"
+        ),
         files => protect_files(files, args.parity.unwrap_or(Redundancy::DEFAULT_PERCENT), console),
     }
 }
@@ -105,7 +111,7 @@ fn beside(path: &Path) -> PathBuf {
 }
 
 /// Puts what `write` writes in the place of `place`, when it is whole. It takes after what it replaces.
-fn put<T>(place: &Path, write: impl FnOnce(&mut NewFile) -> Result<T>) -> Result<T> {
+pub(crate) fn put<T>(place: &Path, write: impl FnOnce(&mut NewFile) -> Result<T>) -> Result<T> {
     let mut file = NewFile::beside(place)?;
     let written = write(&mut file)?;
     file.put()?;

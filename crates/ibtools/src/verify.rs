@@ -20,6 +20,7 @@ use crate::args::VerifyArgs;
 use crate::console::{Console, in_words, number_of, shown};
 use crate::files::{Input, Kind};
 use crate::json::{Object, object, put_bytes, put_file, put_path};
+use crate::places;
 use crate::protect;
 use crate::source::{names_store, open_store_anew};
 
@@ -28,6 +29,9 @@ const NAMED: usize = 8;
 
 /// `ibtools verify`
 pub(crate) fn run(args: &VerifyArgs, console: &mut Console) -> Result<Answer> {
+    if let Some(by) = &args.by {
+        return places::verify(&args.sources, by, args.heal, console);
+    }
     let healed = if args.heal { protect::heal(&args.sources, console)? } else { Vec::new() };
     let (mut document, sound) = match args.sources.as_slice() {
         [path] if names_store(path) => store(path, console)?,

@@ -50,6 +50,99 @@ fn a_damaged_store_is_mended() {
     assert_eq!(fs::read(&archive).unwrap(), whole);
 }
 
+/// Promise: a snapshot whose parity cannot be made is there; a warning says so, and the exit code is 1.
+#[test]
+fn a_backup_without_its_parity_says_so() {
+    let place = Place::new();
+    fs::create_dir(place.path("tree")).unwrap();
+    fs::write(place.path("tree/file"), bytes(20_000, 1)).unwrap();
+    place.ibtools("backup tree store --init --parity 5").good();
+    let names = fs::read_dir(place.path("store")).unwrap().map(|it| it.unwrap().path());
+    let parity = names.filter(|it| it.to_str().unwrap().ends_with(".tgz.parity")).next().unwrap();
+    fs::remove_file(&parity).unwrap();
+    fs::create_dir(&parity).unwrap();
+    fs::write(place.path("tree/later"), "later").unwrap();
+    let done = place.ibtools("backup tree store");
+    assert_eq!(done.code, Some(1));
+    assert!(done.err.contains("the snapshot is there, and not all of its parity"), "{}", done.err);
+    place.ibtools("restore store back").good();
+    assert!(place.path("back/later").exists());
+}
+
+/// Promise: each volume of an archive has a parity of its own, by which it is read and mended; the last one too, which has the
+/// table.
+#[test]
+fn volumes_are_mended() {
+    let place = Place::new();
+    fs::create_dir(place.path("tree")).unwrap();
+    for number in 0..5 {
+        fs::write(place.path("tree").join(format!("{number}")), bytes(1_500_000, number)).unwrap();
+    }
+    place.ibtools("diff tree -o a.tgz --volume-size 2M").good();
+    let volumes = ["a.001.tgz", "a.002.tgz", "a.003.tgz", "a.004.tgz", "a.005.tgz"];
+    let volumes: Vec<&str> = volumes.into_iter().filter(|it| place.path(it).exists()).collect();
+    assert!(volumes.len() > 3, "{volumes:?}");
+    let last = volumes[volumes.len() - 1];
+    place.ibtools(&format!("protect {}", volumes.join(" "))).good();
+    for damaged in [volumes[0], volumes[1], last] {
+        let path = place.path(damaged);
+        let whole = fs::read(&path).unwrap();
+        damage(&path, whole.len() / 2, 1);
+        let restored = place.ibtools(&format!("restore {last} {damaged}.back"));
+        assert_eq!(restored.code, Some(0), "{}", restored.err);
+        assert_eq!(restored.err.matches("mended in memory").count(), 1, "{}", restored.err);
+        let back = fs::read(place.path(&format!("{damaged}.back")).join("4")).unwrap();
+        assert!(back == bytes(1_500_000, 4));
+        let healed = place.ibtools(&format!("verify --heal {}", volumes.join(" ")));
+        assert_eq!(healed.code, Some(0), "{} {}", healed.out, healed.err);
+        assert!(fs::read(&path).unwrap() == whole);
+    }
+}
+
+/// Promise: of two stores of the same size and one parity in a third place any place may be lost: 1.5 times the bytes.
+#[test]
+fn two_of_three_places_are_enough() {
+    let place = Place::new();
+    for (name, seed) in [("a", 1), ("b", 2)] {
+        fs::create_dir(place.path(name)).unwrap();
+        for night in 0..3 {
+            fs::write(place.path(name).join(format!("{night}")), bytes(90_000, seed + night))
+                .unwrap();
+            place.ibtools(&format!("backup {name} {name}.store --init")).good();
+        }
+    }
+    place.ibtools("protect --across a.store b.store -o set.parity").good();
+    let archives = |name: &str| -> Vec<(std::path::PathBuf, Vec<u8>)> {
+        let files = fs::read_dir(place.path(name)).unwrap().map(|it| it.unwrap().path());
+        let archives = files.filter(|path| path.to_str().unwrap().ends_with(".tgz"));
+        archives.map(|path| (path.clone(), fs::read(path).unwrap())).collect()
+    };
+    let all = [archives("a.store"), archives("b.store")];
+    let stored: usize = all.iter().flatten().map(|(_, bytes)| bytes.len()).sum();
+    let parity = fs::metadata(place.path("set.parity")).unwrap().len() as usize;
+    assert!((stored + parity) as f64 <= stored as f64 * 1.53, "{parity} of {stored}");
+    place.ibtools("verify --by set.parity a.store b.store").good();
+    for (store, lost) in ["a.store", "b.store"].iter().zip(&all) {
+        fs::remove_dir_all(place.path(store)).unwrap();
+        fs::create_dir(place.path(store)).unwrap();
+        let found = place.ibtools("verify --by set.parity a.store b.store");
+        assert_eq!(found.code, Some(1));
+        assert!(found.out.contains("with --heal"), "{}", found.out);
+        place.ibtools("verify --heal --by set.parity a.store b.store").good();
+        for (path, bytes) in lost {
+            assert!(fs::read(path).unwrap() == *bytes);
+        }
+        place.ibtools(&format!("restore {store} {store}.back")).good();
+    }
+    // Both lost is too much, and in another order they are other places.
+    for (path, _) in all.iter().flatten() {
+        fs::remove_file(path).unwrap();
+    }
+    place.ibtools("verify --heal --by set.parity a.store b.store").bad(&["shards are damaged"]);
+    assert!(archives("a.store").is_empty());
+    place.ibtools("verify --heal --by set.parity a.store").bad(&["name all of them"]);
+}
+
 /// Promise: any file can be protected and mended; beyond its share it stays as it is, with exit code 1.
 #[test]
 fn any_file_is_protected_and_mended() {

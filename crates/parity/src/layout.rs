@@ -42,6 +42,13 @@ pub enum Redundancy {
     Share(u32),
     /// The largest of the files, whole.
     LargestFile,
+    /// Files, whole: as many at most, with so many bytes together.
+    Files {
+        /// How many.
+        count: usize,
+        /// How many bytes.
+        bytes: u64,
+    },
 }
 
 impl Redundancy {
@@ -113,6 +120,11 @@ impl Layout {
             _ if count == 0 => 0,
             // One more, since a burst seldom begins where a shard does.
             Redundancy::Share(percent) => (count * percent as usize).div_ceil(100) + 1,
+            // The last shard of each may be a short one.
+            Redundancy::Files { count: files, bytes } => {
+                let whole = usize::try_from(bytes / shard_len).unwrap_or(count);
+                whole.saturating_add(files).min(count)
+            }
             Redundancy::LargestFile => {
                 let lens = members.iter().map(|member| member.len.div_ceil(shard_len));
                 lens.max().unwrap_or_default() as usize

@@ -108,6 +108,10 @@ pub(crate) struct VerifyArgs {
     /// First mend what is damaged by its parity, if it has one (see `protect`)
     #[arg(long)]
     pub(crate) heal: bool,
+    /// Compare places with the parity that `protect --across -o` made over them, in the same order. With --heal a lost one is made
+    /// again: name an empty directory for it
+    #[arg(long, value_name = "PARITY", conflicts_with = "against")]
+    pub(crate) by: Option<PathBuf>,
 }
 
 #[derive(Debug, clap::Args)]
@@ -118,9 +122,13 @@ pub(crate) struct ProtectArgs {
     /// How many percent of each file can be made again [default: what the store remembers, or 5]
     #[arg(long, value_name = "N", value_parser = percent, conflicts_with = "across")]
     pub(crate) parity: Option<u32>,
-    /// Of a store: one parity over the archives of the newest snapshot, so that any one of them can be lost
+    /// Of a store: one parity over the archives of the newest snapshot, so that any one of them can be lost. With -o: one over
+    /// several places, such as stores, so that any one place can be lost
     #[arg(long)]
     pub(crate) across: bool,
+    /// Where to write the parity over several places: to another place than these
+    #[arg(short, long, value_name = "PARITY", requires = "across")]
+    pub(crate) output: Option<PathBuf>,
 }
 
 #[derive(Debug, clap::Args)]
