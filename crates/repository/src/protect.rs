@@ -57,7 +57,7 @@ impl<S: Store> Repository<S> {
         };
         let mut files = store::list(self.store())?;
         let mut report = ProtectReport { percent: Some(percent), ..ProtectReport::default() };
-        protect_all(self.store(), &mut files, percent, Which::Other, &mut report)?;
+        protect_all(self.store(), &mut files, percent, Which::All, &mut report)?;
         Ok(report)
     }
 
@@ -147,8 +147,8 @@ pub(crate) fn after_prune(store: &dyn Store, was_across: bool) -> Result<()> {
 enum Which {
     /// Those that have none. The archive `new` was just written: it is not checked.
     Missing { new: Option<ArchiveName> },
-    /// Those whose parity was not made so, too: each is opened.
-    Other,
+    /// All but those whose parity was made so: each is opened.
+    All,
 }
 
 /// Has the archives and indexes in `files` have a parity of this share.
@@ -169,7 +169,7 @@ fn protect_all(
         let is_there = there.contains(&parity.to_string());
         let (is_kept, is_new) = match which {
             Which::Missing { new } => (is_there, new.map(Name::Archive) == Some(name)),
-            Which::Other => (is_there && is_made_so(store, parity, file.size, share), false),
+            Which::All => (is_there && is_made_so(store, parity, file.size, share), false),
         };
         if is_kept {
             report.kept += 1;

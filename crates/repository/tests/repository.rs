@@ -7,13 +7,13 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use archive::ReadAt;
 use dirindex::Dir;
-use repository::store::{Contents, Put, Stored};
+use repository::store::{Contents, Opener, Put, Stored};
 use repository::{
     BackupOptions, DirStore, Error, Keep, PruneOptions, Repository, RestoreOptions, Store,
 };
 use testing::{assert_same, fast_tempdir, noise, write};
 
-/// Counts how often it is listed.
+/// Counts how often it is listed. Nobody opens a parity: it has none.
 struct Counting {
     inner: DirStore,
     listed: AtomicUsize,
@@ -26,7 +26,12 @@ impl Store for Counting {
     }
 
     fn open(&self, name: &str) -> io::Result<Box<dyn ReadAt>> {
+        assert!(!name.ends_with(".parity"), "the list has no parity");
         self.inner.open(name)
+    }
+
+    fn opener(&self, _name: &str) -> Opener {
+        Box::new(|| panic!("a parity is opened, and nothing is damaged"))
     }
 
     fn put(&self, name: &str) -> io::Result<Box<dyn Put + '_>> {
