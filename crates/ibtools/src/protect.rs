@@ -151,6 +151,8 @@ pub(crate) struct Outcome {
     name: String,
     says: String,
     pub(crate) is_sound: bool,
+    /// Whether its parity shows that it is as it was.
+    pub(crate) is_proved: bool,
 }
 
 /// Mends the files of a store, or single files, by their parity, and says so.
@@ -164,6 +166,7 @@ pub(crate) fn heal(sources: &[PathBuf], console: &mut Console) -> Result<Vec<Out
                 says: words(found),
                 // What is not mended, the verifying after this says.
                 is_sound: true,
+                is_proved: false,
             };
             healed.found.iter().map(outcome).collect()
         }
@@ -180,11 +183,14 @@ pub(crate) fn heal(sources: &[PathBuf], console: &mut Console) -> Result<Vec<Out
 
 fn heal_file(path: &Path) -> Result<Outcome> {
     let place = beside(path);
-    let outcome =
-        |says: String, is_sound| Outcome { name: shown(path).to_string(), says, is_sound };
+    let outcome = |says: String, is_sound| {
+        let name = shown(path).to_string();
+        Outcome { name, says, is_sound, is_proved: is_sound }
+    };
     let source = match PooledFile::open(&place) {
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
-            return Ok(outcome("it has no parity".to_owned(), true));
+            let sound = outcome("it has no parity".to_owned(), true);
+            return Ok(Outcome { is_proved: false, ..sound });
         }
         opened => opened.with_context(|| format!("cannot open {}", shown(&place)))?,
     };

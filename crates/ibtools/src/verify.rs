@@ -39,10 +39,17 @@ pub(crate) fn run(args: &VerifyArgs, console: &mut Console) -> Result<Answer> {
             bail!("--against compares a directory with a store, and none is given")
         }
         paths => {
-            // What is healed need be none of ours.
-            let is_ours =
-                |path: &&PathBuf| !args.heal || Input::open(path).is_ok_and(|it| it.kind().is_ok());
-            let ours: Vec<PathBuf> = paths.iter().filter(is_ours).cloned().collect();
+            // What is healed need be none of ours, or a volume that is no archive by itself.
+            let is_ours = |(number, path): &(usize, &PathBuf)| {
+                let is_proved = healed.get(*number).is_some_and(|healed| healed.is_proved);
+                let ours = |input: Input<'_>| match input.kind() {
+                    Ok(Kind::Archive) if is_proved => input.into_archive().is_ok(),
+                    kind => kind.is_ok(),
+                };
+                !args.heal || Input::open(path).is_ok_and(ours)
+            };
+            let ours = paths.iter().enumerate().filter(is_ours);
+            let ours: Vec<PathBuf> = ours.map(|(_, path)| path.clone()).collect();
             files(&ours, console)?
         }
     };

@@ -147,10 +147,6 @@ const EXAMPLES: &[(&str, [(&str, &str); 2])] = &[
                 "ibtools protect /mnt/disk/photos --parity 10%",
             ),
             ("Parity beside any file", "ibtools protect disk.img"),
-            (
-                "Two stores on two disks, and on a third disk what brings back either",
-                "ibtools protect --across /mnt/a/photos /mnt/b/mail -o /mnt/c/both.parity",
-            ),
         ],
     ),
     (
