@@ -252,7 +252,7 @@ impl ReadAt for Volumes {
     fn heal(&self) -> bool {
         let open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
         let open: Vec<Arc<dyn ReadAt>> = open.values().map(Arc::clone).collect();
-        open.iter().chain([&self.last]).fold(false, |healed, volume| volume.heal() || healed)
+        open.iter().chain([&self.last]).filter(|volume| volume.heal()).count() > 0
     }
 }
 

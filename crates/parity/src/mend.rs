@@ -167,7 +167,10 @@ impl Mended {
                 _ => {
                     let shards = places.par_iter().map(|(place, expected)| {
                         let mut shard = Vec::with_capacity(place.len as usize);
-                        let keep = |bytes: &[u8]| Ok(shard.extend_from_slice(bytes));
+                        let keep = |bytes: &[u8]| {
+                            shard.extend_from_slice(bytes);
+                            Ok(())
+                        };
                         self.read_checked(place, damaged, expected, keep)?;
                         Ok(shard)
                     });
