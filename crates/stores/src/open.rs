@@ -48,8 +48,7 @@ pub type AnyStore = Arc<dyn Store>;
 pub fn create(address: &Address, options: &Options) -> Result<Repository<AnyStore>> {
     match address {
         Address::Local(path) => Ok(Repository::create(path)?.map_store(any)),
-        elsewhere => Repository::create_in(connect(elsewhere, options)?)
-            .map_err(|error| at(error, elsewhere)),
+        elsewhere => reach(elsewhere, options, Repository::create_in),
     }
 }
 
@@ -60,9 +59,7 @@ pub fn create(address: &Address, options: &Options) -> Result<Repository<AnyStor
 pub fn open(address: &Address, options: &Options) -> Result<Repository<AnyStore>> {
     match address {
         Address::Local(path) => Ok(Repository::open(path)?.map_store(any)),
-        elsewhere => {
-            Repository::open_in(connect(elsewhere, options)?).map_err(|error| at(error, elsewhere))
-        }
+        elsewhere => reach(elsewhere, options, Repository::open_in),
     }
 }
 
@@ -73,11 +70,17 @@ pub fn open(address: &Address, options: &Options) -> Result<Repository<AnyStore>
 pub fn open_to_read(address: &Address, options: &Options) -> Result<Repository<AnyStore>> {
     match address {
         Address::Local(path) => Ok(Repository::open_to_read(path)?.map_store(any)),
-        elsewhere => {
-            let opened = Repository::open_in_to_read(connect(elsewhere, options)?);
-            opened.map_err(|error| at(error, elsewhere))
-        }
+        elsewhere => reach(elsewhere, options, Repository::open_in_to_read),
     }
+}
+
+/// What `open` makes of the store at an address elsewhere. Its errors name the address.
+fn reach(
+    address: &Address,
+    options: &Options,
+    open: impl FnOnce(AnyStore) -> Result<Repository<AnyStore>>,
+) -> Result<Repository<AnyStore>> {
+    open(connect(address, options)?).map_err(|error| at(error, address))
 }
 
 fn any(store: impl Store + 'static) -> AnyStore {

@@ -31,7 +31,8 @@ const ON_THE_WAY: usize = 2;
 const PATIENCE: Duration = Duration::from_secs(120);
 
 impl RemoteStore {
-    /// The store of the objects of `objects` right below `prefix`, for who has set up a store of the crate `object_store` by himself.
+    /// The store of the objects right below `prefix` in `objects`, for a program that sets up its own store of the crate
+    /// `object_store`.
     /// The threads that make its requests are this crate's; everything here waits for them, so it must not be called from
     /// asynchronous code, but from a thread that may wait. `name` is what the cache knows the store by.
     ///

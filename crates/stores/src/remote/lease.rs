@@ -43,7 +43,7 @@ struct State {
 /// Takes the lock. Says by `tell` what a user has to know.
 ///
 /// # Errors
-/// [`WouldBlock`](ErrorKind::WouldBlock), with who has it.
+/// [`WouldBlock`](ErrorKind::WouldBlock) when another client has the lock. The message names it.
 pub(super) fn take(transport: &Arc<dyn Transport>, tell: &dyn Fn(&str)) -> io::Result<Lease> {
     let text = own();
     let asked = Instant::now();
