@@ -120,8 +120,8 @@ def block_of(parity):
 def main(path, parity_path, mended_path):
     parity = open(parity_path, "rb").read()
     block = block_of(parity)
-    files, count, recovery, size = struct.unpack_from("<IIIQ", block, 16)
-    at, members = 36, []
+    files, count, recovery, groups, size = struct.unpack_from("<IIIIQ", block, 16)
+    at, members = 40, []
     for _ in range(files):
         length, name = struct.unpack_from("<QH", block, at)
         members.append((length, block[at + 10 : at + 10 + name].decode()))
@@ -137,15 +137,26 @@ def main(path, parity_path, mended_path):
             expected = min(size, length - start)
             shard = data[start : start + size]
             right = len(shard) == expected and blake3(shard)[:16] == hashes[len(shards)]
-            shards.append((elements(shard.ljust(size, b"\0")) if right else None, expected))
+            shards.append([elements(shard.ljust(size, b"\0")) if right else None, expected])
     if wanted is None:
         sys.exit("the parity is not of this file")
     rows = [parity[len(block) + n * size :][:size] for n in range(recovery)]
     sound = [n for n in range(recovery) if blake3(rows[n])[:16] == hashes[count + n]]
-    lost = [n for n in range(count) if shards[n][0] is None]
+    for group in range(groups):  # Shard number n is in group n modulo groups, and the others of it come before or after it.
+        solve(shards[group::groups], [n // groups for n in sound if n % groups == group],
+              rows[group::groups], hashes[group:count:groups])
+    first, length = wanted
+    own = shards[first : first + -(-length // size)]
+    with open(mended_path, "wb") as out:
+        out.write(b"".join(to_bytes(row)[:there] for row, there in own))
+
+
+def solve(shards, sound, rows, hashes):
+    """Makes again what is lost of a group."""
+    lost = [n for n, shard in enumerate(shards) if shard[0] is None]
     if len(lost) > len(sound):
-        sys.exit(f"{len(lost)} of {count} shards are damaged, and the parity mends at most {len(sound)}")
-    factor = generator(recovery, count) if lost else None
+        sys.exit(f"{len(lost)} of {len(shards)} shards are damaged, and the parity mends at most {len(sound)}")
+    factor = generator(len(rows), len(shards)) if lost else None
     # One equation for each lost shard: what is known goes to the right side.
     equations = []
     for row in sound[: len(lost)]:
@@ -165,13 +176,9 @@ def main(path, parity_path, mended_path):
                 equations[other] = tuple([a ^ times(by, b) for a, b in zip(mine, pivots)]
                                          for mine, pivots in zip(equations[other], (left, right)))
     for n, (_, solved) in zip(lost, equations):
-        shards[n] = solved, shards[n][1]
+        shards[n][0] = solved
         if blake3(to_bytes(solved)[: shards[n][1]])[:16] != hashes[n]:
             sys.exit("the mended bytes are not those that were protected")
-    first, length = wanted
-    own = shards[first : first + -(-length // size)]
-    with open(mended_path, "wb") as out:
-        out.write(b"".join(to_bytes(row)[:there] for row, there in own))
 
 
 if __name__ == "__main__":

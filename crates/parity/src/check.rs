@@ -29,6 +29,8 @@ pub struct Check {
     files: Vec<bool>,
     shards: usize,
     is_parity_sound: bool,
+    /// The group that has lost more than it can be given: how many, of how many, and how many could be.
+    pub(crate) beyond: Option<[usize; 3]>,
 }
 
 impl Check {
@@ -54,7 +56,7 @@ impl Check {
 
     /// Whether what is damaged can be made again.
     pub fn is_mendable(&self) -> bool {
-        self.lost.len() <= self.sound_recovery.len()
+        self.beyond.is_none()
     }
 
     /// How many shards of the files are damaged.
@@ -65,11 +67,6 @@ impl Check {
     /// How many shards the files have.
     pub fn shards(&self) -> usize {
         self.shards
-    }
-
-    /// How many may be damaged.
-    pub fn mendable(&self) -> usize {
-        self.sound_recovery.len()
     }
 }
 
@@ -104,8 +101,9 @@ impl Parity {
         let members = self.members().iter().zip(lens);
         let members = members.map(|(member, len)| Member { len: *len, ..member.clone() });
         let planned = Layout::plan(members.collect(), redundancy);
-        let shape =
-            |layout: &Layout| (layout.members.clone(), layout.shard_len, layout.hashes.len());
+        let shape = |layout: &Layout| {
+            (layout.members.clone(), layout.shard_len, layout.hashes.len(), layout.groups)
+        };
         self.is_framed
             && lens.len() == self.members().len()
             && planned.is_ok_and(|planned| shape(&planned) == shape(&self.layout))
@@ -113,8 +111,9 @@ impl Parity {
 
     /// How many percent of its file it makes again: at least what was asked for when it was made, and as many shards.
     pub fn percent(&self) -> u32 {
-        let (shards, recovery) = (self.layout.shards, self.layout.recovery());
-        let fits = |percent: &u32| (shards * *percent as usize).div_ceil(100) < recovery;
+        let rows = self.layout.shards.div_ceil(self.layout.groups);
+        let recovery = self.layout.recovery_each();
+        let fits = |percent: &u32| (rows * *percent as usize).div_ceil(100) < recovery;
         (1..=100).rev().find(fits).unwrap_or(1)
     }
 
@@ -170,13 +169,29 @@ impl Parity {
                 *of_file &= sound;
             }
         }
+        let lost = numbers(&sound, false);
         Ok(Check {
-            lost: numbers(&sound, false),
+            beyond: self.beyond(&lost, &sound_recovery),
+            lost,
             is_parity_sound: self.is_framed && sound_recovery.len() == self.recovery(),
             sound_recovery,
             files: of_file,
             shards: *shards,
         })
+    }
+
+    /// [`Check::beyond`], when these are lost, and those recovery shards there.
+    fn beyond(&self, lost: &[usize], sound_recovery: &[usize]) -> Option<[usize; 3]> {
+        let groups = self.layout.groups;
+        let mut counts = vec![(0, 0); groups];
+        for number in lost {
+            counts.get_mut(number % groups)?.0 += 1;
+        }
+        for number in sound_recovery {
+            counts.get_mut(number % groups)?.1 += 1;
+        }
+        let beyond = counts.iter().enumerate().find(|(_, (lost, there))| lost > there);
+        beyond.map(|(group, (lost, there))| [*lost, self.layout.shards_of(group).count(), *there])
     }
 
     /// Where a recovery shard lies.

@@ -7,24 +7,26 @@ use std::ops::Range;
 
 use rayon::prelude::*;
 use reed_solomon_simd::Error as CodeError;
-use reed_solomon_simd::engine::DefaultEngine;
+use reed_solomon_simd::engine::{DefaultEngine, Engine, Naive};
 use reed_solomon_simd::rate::{HighRateDecoder, HighRateEncoder, RateDecoder, RateEncoder};
 
 use crate::error::Result;
-use crate::layout::Layout;
+use crate::layout::{GROUP_LEN, Layout};
 
 /// A column of all shards has about so many bytes: more of them cost new memory, and save no time.
-const COLUMN_LEN: u64 = 64 << 20;
+const COLUMN_LEN: u64 = 32 << 20;
+/// Up to so many bytes are computed without the fast engine's tables, of 8 MiB: making these takes longer.
+const FEW: usize = 2 << 20;
 /// A column is no narrower, if shards are not: each reads whole pages of the files.
 const MIN_COLUMN_WIDTH: u64 = 4096;
 /// What one thread computes at once has about so many bytes: they fit in its cache.
-const LANE_LEN: usize = 4 << 20;
+const LANE_LEN: usize = 2 << 20;
 /// A lane is no narrower: what is done once for each would show.
 const MIN_LANE_WIDTH: usize = 256;
 /// The bytes of a shard that belong together.
 const UNIT: usize = 64;
 
-/// How many shards there are of each kind.
+/// How many shards there are of each kind in a group.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Counts {
     pub(crate) shards: usize,
@@ -32,8 +34,8 @@ pub(crate) struct Counts {
 }
 
 impl Counts {
-    pub(crate) fn of(layout: &Layout) -> Counts {
-        Counts { shards: layout.shards, recovery: layout.recovery() }
+    pub(crate) fn of(layout: &Layout, group: usize) -> Counts {
+        Counts { shards: layout.shards_of(group).count(), recovery: layout.recovery_each() }
     }
 
     fn lanes(self, width: usize) -> Vec<Range<usize>> {
@@ -43,18 +45,32 @@ impl Counts {
     }
 }
 
-/// The columns of shards of which so many `rows` are held at once.
-pub(crate) fn columns(shard_len: u64, rows: usize) -> impl Iterator<Item = Range<u64>> {
-    let pages = COLUMN_LEN / rows.max(1) as u64 / MIN_COLUMN_WIDTH;
-    let width = pages.max(1) * MIN_COLUMN_WIDTH;
+/// The columns of a group's shards of which so many `rows` are held at once.
+pub(crate) fn columns(layout: &Layout, rows: usize) -> impl Iterator<Item = Range<u64>> {
+    let held = if layout.groups == 1 { COLUMN_LEN } else { GROUP_LEN };
+    let pages = held / rows.max(1) as u64 / MIN_COLUMN_WIDTH;
+    let (width, shard_len) = (pages.max(1) * MIN_COLUMN_WIDTH, layout.shard_len);
     (0..shard_len).step_by(width as usize).map(move |from| from..(from + width).min(shard_len))
 }
 
 /// The recovery shards of a column: `column` has a row of `width` bytes for each shard, and so has the result.
 pub(crate) fn encode(counts: Counts, column: &[u8], width: usize) -> Result<Vec<u8>> {
+    match column.len() <= FEW {
+        true => encode_by(Naive::new, counts, column, width),
+        false => encode_by(DefaultEngine::new, counts, column, width),
+    }
+}
+
+fn encode_by<E: Engine + Send>(
+    engine: impl Fn() -> E + Sync,
+    counts: Counts,
+    column: &[u8],
+    width: usize,
+) -> Result<Vec<u8>> {
     let Counts { shards, recovery } = counts;
-    let new = |width| HighRateEncoder::new(shards, recovery, width, DefaultEngine::new(), None);
-    let lanes = counts.lanes(width).into_par_iter().map_init(
+    let new = |width| HighRateEncoder::new(shards, recovery, width, engine(), None);
+    let lanes = counts.lanes(width);
+    let lanes = lanes.par_iter().cloned().with_min_len(each(lanes.len())).map_init(
         || new(UNIT),
         |encoder, lane| {
             let encoder = encoder.as_mut().map_err(|error| *error)?;
@@ -86,7 +102,8 @@ pub(crate) struct Known<'a> {
 pub(crate) fn decode(counts: Counts, known: &Known<'_>, width: usize) -> Result<Vec<u8>> {
     let Counts { shards, recovery } = counts;
     let new = |width| HighRateDecoder::new(shards, recovery, width, DefaultEngine::new(), None);
-    let lanes = counts.lanes(width).into_par_iter().map_init(
+    let lanes = counts.lanes(width);
+    let lanes = lanes.par_iter().cloned().with_min_len(each(lanes.len())).map_init(
         || new(UNIT),
         |decoder, lane| {
             let decoder = decoder.as_mut().map_err(|error| *error)?;
@@ -105,6 +122,11 @@ pub(crate) fn decode(counts: Counts, known: &Known<'_>, width: usize) -> Result<
     );
     let lanes = lanes.collect::<Result<Vec<_>, CodeError>>()?;
     Ok(joined(lanes, known.lost.len(), width))
+}
+
+/// How many of so many lanes a thread has at least: what it works in is new memory, which takes its time.
+fn each(lanes: usize) -> usize {
+    lanes.div_ceil(rayon::current_num_threads())
 }
 
 /// Parts of rows, one after the other.

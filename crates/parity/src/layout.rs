@@ -6,23 +6,29 @@ use crate::error::{Error, Result};
 /// What a parity file begins with: our magic, its kind, its version.
 pub(crate) const MAGIC: [u8; 8] = *b"\x89IBTPRTY";
 const VERSION: u32 = 1;
-/// Magic, version, length of the block, how many files, shards and recovery shards, length of a shard.
-pub(crate) const HEADER_LEN: usize = 36;
+/// Magic, version, length of the block, how many files, shards, recovery shards and groups, length of a shard.
+pub(crate) const HEADER_LEN: usize = 40;
 /// The length of the block before it, and the magic again.
 pub(crate) const FOOTER_LEN: usize = 12;
 /// The digest at the end of a block.
 const DIGEST_LEN: usize = 32;
 /// How much of a shard's BLAKE3 is kept.
 pub(crate) const HASH_LEN: usize = 16;
-/// The most shards that the files have. The code takes 65,536, with those that are computed rounded up to a power of two.
+/// The most shards of a group, and the most files. The code takes 65,536, with those that are computed rounded up to a power of two.
 pub(crate) const MAX_SHARDS: usize = 32_767;
-/// The most recovery shards.
+/// The most recovery shards of a group.
 pub(crate) const MAX_RECOVERY: usize = 32_768;
+/// The most shards of all groups.
+const MAX_ALL_SHARDS: u64 = 1 << 18;
 /// A block has no more bytes than this.
 pub(crate) const MAX_BLOCK_LEN: usize = 16 << 20;
 const MAX_NAME_LEN: usize = 255;
-/// Shards are no shorter and, while there are not too many, no longer.
+/// Shards are no shorter and, while one group takes them, no longer.
 const SHARD_LENS: (u64, u64) = (2 << 10, 64 << 10);
+/// Of several groups each has about so many bytes: they are in memory together.
+pub(crate) const GROUP_LEN: u64 = 128 << 20;
+/// Shards as long as this are read from a hard disk in nearly the time that it takes to read all in a row. No more are needed.
+const GROUPED_SHARD_LEN: u64 = 1 << 20;
 /// Files up to the longest of these shards' have at least half so many shards.
 const AIM: u64 = 1024;
 /// Shards are a multiple of this long, as the code wants them.
@@ -85,6 +91,8 @@ pub(crate) struct Layout {
     pub(crate) hashes: Vec<Hash>,
     /// How many of these are of the files.
     pub(crate) shards: usize,
+    /// How many groups they are in, of both kinds: number n is in group n modulo this.
+    pub(crate) groups: usize,
 }
 
 /// Where a shard lies: in which file, from where on, and how many bytes of it are there. Zeros follow them.
@@ -109,34 +117,50 @@ impl Layout {
         let least = (whole / LEAST_SHARDS).next_power_of_two().clamp(UNIT, SHARD_LENS.0);
         let mut shard_len = aim.clamp(least, SHARD_LENS.1);
         let shards = |len: u64| members.iter().map(|it| it.len.div_ceil(len)).sum::<u64>();
-        while shards(shard_len) > MAX_SHARDS as u64 {
+        let is_one_group = shards(shard_len) <= MAX_SHARDS as u64;
+        let most = |len| if len < GROUPED_SHARD_LEN { MAX_SHARDS as u64 } else { MAX_ALL_SHARDS };
+        while shards(shard_len) > most(shard_len) {
             shard_len *= 2;
             if shard_len > MAX_SHARD_LEN {
                 return Err(too_many);
             }
         }
         let count = shards(shard_len) as usize;
+        let rows = (GROUP_LEN / shard_len).max(GROUP_LEN / GROUPED_SHARD_LEN) as usize;
+        let groups = if is_one_group { 1 } else { count.div_ceil(rows) };
+        let rows = count.div_ceil(groups);
+        // What lies in a row is in one group after the other, so of it each has as many, or one more.
         let recovery = match redundancy {
             _ if count == 0 => 0,
             // One more, since a burst seldom begins where a shard does.
-            Redundancy::Share(percent) => (count * percent as usize).div_ceil(100) + 1,
+            Redundancy::Share(percent) => (rows * percent as usize).div_ceil(100) + 1,
             // The last shard of each may be a short one.
             Redundancy::Files { count: files, bytes } => {
                 let whole = usize::try_from(bytes / shard_len).unwrap_or(count);
-                whole.saturating_add(files).min(count)
+                whole.saturating_add(files).div_ceil(groups).min(rows)
             }
             Redundancy::LargestFile => {
                 let lens = members.iter().map(|member| member.len.div_ceil(shard_len));
-                lens.max().unwrap_or_default() as usize
+                (lens.max().unwrap_or_default() as usize).div_ceil(groups)
             }
         };
-        let hashes = vec![Hash::default(); count + recovery];
-        Ok(Layout { members, shard_len, hashes, shards: count })
+        let hashes = vec![Hash::default(); count + recovery * groups];
+        Ok(Layout { members, shard_len, hashes, shards: count, groups })
     }
 
     /// How many recovery shards there are.
     pub(crate) fn recovery(&self) -> usize {
         self.hashes.len() - self.shards
+    }
+
+    /// The numbers of the shards of a group, in order.
+    pub(crate) fn shards_of(&self, group: usize) -> impl Iterator<Item = usize> {
+        (group..self.shards).step_by(self.groups)
+    }
+
+    /// How many recovery shards each group has.
+    pub(crate) fn recovery_each(&self) -> usize {
+        self.recovery() / self.groups
     }
 
     /// Where each shard of the files lies, in order.
@@ -169,7 +193,8 @@ impl Layout {
         block.extend(MAGIC);
         block.extend(VERSION.to_le_bytes());
         let counts = [self.block_len(), self.members.len(), self.shards, self.recovery()];
-        counts.iter().for_each(|&count| block.extend((count as u32).to_le_bytes()));
+        let counts = counts.into_iter().chain([self.groups]);
+        counts.for_each(|count| block.extend((count as u32).to_le_bytes()));
         block.extend(self.shard_len.to_le_bytes());
         for member in &self.members {
             block.extend(member.len.to_le_bytes());
@@ -213,10 +238,14 @@ impl Layout {
         }
         let mut bytes = Bytes(said);
         bytes.take(16)?;
-        let [files, shards, recovery] = [bytes.u32()?, bytes.u32()?, bytes.u32()?];
-        let [files, shards, recovery] = [files as usize, shards as usize, recovery as usize];
+        let mut count = || Ok::<_, Error>(bytes.u32()? as usize);
+        let [files, shards, recovery, groups] = [count()?, count()?, count()?, count()?];
         let shard_len = bytes.u64()?;
-        let fits = shards <= MAX_SHARDS && recovery <= MAX_RECOVERY && files <= MAX_SHARDS;
+        let sound_groups = (1..=shards.max(1)).contains(&groups) && recovery.is_multiple_of(groups);
+        let fits = files <= MAX_SHARDS
+            && sound_groups
+            && shards.div_ceil(groups) <= MAX_SHARDS
+            && recovery / groups <= MAX_RECOVERY;
         let sound_len = shard_len % UNIT == 0 && (UNIT..=MAX_SHARD_LEN).contains(&shard_len);
         if !fits || !sound_len || (shards == 0) != (recovery == 0) {
             return Err(unreadable("it names numbers that no parity has"));
@@ -231,11 +260,12 @@ impl Layout {
         }
         let counted = members.iter().map(|member| member.len.div_ceil(shard_len));
         let counted = counted.fold(0, u64::saturating_add);
-        if counted != shards as u64 || bytes.0.len() != (shards + recovery) * HASH_LEN {
+        let hashes_len = (shards as u64 + recovery as u64) * HASH_LEN as u64;
+        if counted != shards as u64 || bytes.0.len() as u64 != hashes_len {
             return Err(unreadable("its numbers do not agree"));
         }
         let hashes = bytes.0.chunks_exact(HASH_LEN).filter_map(|hash| hash.try_into().ok());
-        Ok(Layout { members, shard_len, hashes: hashes.collect(), shards })
+        Ok(Layout { members, shard_len, hashes: hashes.collect(), shards, groups })
     }
 }
 
@@ -276,5 +306,40 @@ impl<'a> Bytes<'a> {
 
     fn u64(&mut self) -> Result<u64> {
         Ok(u64::from_le_bytes(self.array()?))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn plan(len: u64, percent: u32) -> Layout {
+        Layout::plan(vec![Member { name: String::new(), len }], Redundancy::Share(percent)).unwrap()
+    }
+
+    /// Promise: a group of a large file fits into memory, is read in long pieces, and stands a burst of the share wherever it lies.
+    #[test]
+    fn large_files_are_cut_into_groups() {
+        for (len, shard_len, groups) in [
+            ((2 << 30) - (64 << 10), 64 << 10, 1),
+            (2 << 30, 128 << 10, 16),
+            (3 << 30, 128 << 10, 24),
+            (15 << 30, 512 << 10, 120),
+            (16 << 30, 1 << 20, 128),
+            (100 << 30, 1 << 20, 800),
+            (256 << 30, 1 << 20, 2048),
+            (1 << 40, 4 << 20, 2048),
+        ] {
+            let layout = plan(len, 5);
+            let shape = (layout.shard_len, layout.groups);
+            let shards = len.div_ceil(layout.shard_len) as usize;
+            assert_eq!((shape, layout.shards), ((shard_len, groups), shards), "{len}");
+            let rows = layout.shards_of(0).count();
+            assert!(groups == 1 || rows as u64 * shard_len.min(1 << 20) <= GROUP_LEN, "{len}");
+            let burst = (len / 20).div_ceil(shard_len) as usize + 1;
+            assert!(burst.div_ceil(groups) <= layout.recovery_each(), "{len}");
+            assert!(Layout::decode(&layout.encode()).is_ok_and(|read| read == layout), "{len}");
+        }
+        assert!(plan(256 << 30, 100).block_len() <= MAX_BLOCK_LEN);
     }
 }

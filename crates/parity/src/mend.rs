@@ -1,6 +1,7 @@
 //! [`Mended`]: the shards that were lost, made again, and the files as they were. Knows nothing of where files are kept.
 
 use std::io::{self, Write};
+use std::num::NonZeroUsize;
 
 use container::ReadAt;
 use rayon::prelude::*;
@@ -10,11 +11,11 @@ use crate::code::{self, Counts, Known};
 use crate::error::{Error, Result};
 use crate::files::read_shard;
 use crate::layout::{Hash, Layout, Place};
-use crate::protect::hash_of;
+use crate::protect::{hash_of, hash_of_bytes};
 use crate::scratch::Scratch;
 
-/// So many bytes of shards are read at once, on all threads, and then written.
-const HELD_LEN: u64 = 16 << 20;
+/// So many bytes of shards are read at once, on all threads, while those before them are written.
+const HELD_LEN: u64 = 8 << 20;
 
 /// What was lost of files, made again. Up to 256 MiB of it are in memory, more is in a temporary file.
 pub struct Mended {
@@ -33,51 +34,19 @@ impl Parity {
     /// were checked, [`Error::Io`].
     pub fn mend(&self, files: &[Option<&dyn ReadAt>], check: &Check) -> Result<Mended> {
         let (layout, lost) = (&self.layout, &check.lost);
-        let (counts, shard_len) = (Counts::of(layout), layout.shard_len);
-        if !check.is_mendable() {
-            return Err(Error::Beyond {
-                lost: lost.len(),
-                shards: counts.shards,
-                mendable: check.mendable(),
-            });
+        if let Some([lost, shards, mendable]) = check.beyond {
+            return Err(Error::Beyond { lost, shards, mendable });
         }
-        let made = Scratch::new(lost.len() as u64 * shard_len);
+        let made = Scratch::new(lost.len() as u64 * layout.shard_len);
         let mut made = made.map_err(Error::io("make a temporary file"))?;
         let places: Vec<Place> = layout.places().collect();
-        let is_left = |number: &usize| lost.binary_search(number).is_err();
-        let left: Vec<usize> = (0..counts.shards).filter(is_left).collect();
-        let recovery = check.sound_recovery.get(..lost.len()).unwrap_or_default();
-        let rows: Vec<Row> = left
-            .iter()
-            .filter_map(|&number| places.get(number).copied().map(Row::Shard))
-            .chain(recovery.iter().map(|&number| Row::Recovery(number)))
-            .collect();
-        let read = |row: &Row, buffer: &mut [u8], from: u64| match *row {
-            Row::Shard(place) => {
-                let source = files.get(place.file).copied().flatten();
-                read_shard(source.ok_or(io::ErrorKind::NotFound)?, &place, buffer, from)
-            }
-            Row::Recovery(number) => {
-                self.source.read_exact_at(buffer, self.recovery_at(number) + from)
-            }
-        };
         let mut column = Vec::new();
-        for span in code::columns(shard_len, rows.len()).filter(|_| !lost.is_empty()) {
-            let width = (span.end - span.start) as usize;
-            column.resize(rows.len() * width, 0);
-            let filled = column.par_chunks_exact_mut(width).zip(&rows);
-            let filled = filled.try_for_each(|(buffer, row)| read(row, buffer, span.start));
-            filled.map_err(Error::io("read what is left"))?;
-            let known = Known { column: &column, shards: &left, recovery, lost };
-            let mended = code::decode(counts, &known, width)?;
-            for (number, row) in mended.chunks_exact(width).enumerate() {
-                let put = made.write_at(row, number as u64 * shard_len + span.start);
-                put.map_err(Error::io("keep what was mended in a temporary file"))?;
-            }
+        for group in 0..layout.groups {
+            self.mend_group(group, (files, &places), check, &mut column, &mut made)?;
         }
         let mended = Mended { layout: layout.clone(), lost: lost.clone(), made };
         let is_right = |(number, shard): (usize, &usize)| {
-            let start = number as u64 * shard_len;
+            let start = number as u64 * layout.shard_len;
             let read = |buffer: &mut [u8], from| mended.made.read_exact_at(buffer, start + from);
             let len = places.get(*shard).map_or(0, |place| place.len);
             let hash = hash_of(len, read).map_err(Error::io("read a temporary file"))?;
@@ -88,6 +57,63 @@ impl Parity {
         };
         mended.lost.par_iter().enumerate().try_for_each(is_right)?;
         Ok(mended)
+    }
+
+    /// Makes again what one group has lost, if it has. `column` is memory to use.
+    fn mend_group(
+        &self,
+        group: usize,
+        (files, places): (&[Option<&dyn ReadAt>], &[Place]),
+        check: &Check,
+        column: &mut Vec<u8>,
+        made: &mut Scratch,
+    ) -> Result<()> {
+        let (layout, groups) = (&self.layout, self.layout.groups);
+        let is_ours = |number: &&usize| **number % groups == group;
+        // Where in what is lost of all groups these are, and which rows of their group.
+        let (kept_at, lost): (Vec<usize>, Vec<usize>) = check
+            .lost
+            .iter()
+            .enumerate()
+            .filter(|(_, number)| is_ours(number))
+            .map(|(at, number)| (at, number / groups))
+            .unzip();
+        if lost.is_empty() {
+            return Ok(());
+        }
+        let counts = Counts::of(layout, group);
+        let is_left = |row: &usize| lost.binary_search(row).is_err();
+        let left: Vec<usize> = (0..counts.shards).filter(is_left).collect();
+        let recovery = check.sound_recovery.iter().filter(is_ours).take(lost.len());
+        let recovery: Vec<usize> = recovery.map(|number| number / groups).collect();
+        let rows: Vec<Row> = left
+            .iter()
+            .filter_map(|row| places.get(row * groups + group).copied().map(Row::Shard))
+            .chain(recovery.iter().map(|row| Row::Recovery(row * groups + group)))
+            .collect();
+        let read = |row: &Row, buffer: &mut [u8], from: u64| match *row {
+            Row::Shard(place) => {
+                let source = files.get(place.file).copied().flatten();
+                read_shard(source.ok_or(io::ErrorKind::NotFound)?, &place, buffer, from)
+            }
+            Row::Recovery(number) => {
+                self.source.read_exact_at(buffer, self.recovery_at(number) + from)
+            }
+        };
+        for span in code::columns(layout, rows.len()) {
+            let width = (span.end - span.start) as usize;
+            column.resize(rows.len() * width, 0);
+            let filled = column.par_chunks_exact_mut(width).zip(&rows);
+            let filled = filled.try_for_each(|(buffer, row)| read(row, buffer, span.start));
+            filled.map_err(Error::io("read what is left"))?;
+            let known = Known { column, shards: &left, recovery: &recovery, lost: &lost };
+            let mended = code::decode(counts, &known, width)?;
+            for (row, at) in mended.chunks_exact(width).zip(&kept_at) {
+                let put = made.write_at(row, *at as u64 * layout.shard_len + span.start);
+                put.map_err(Error::io("keep what was mended in a temporary file"))?;
+            }
+        }
+        Ok(())
     }
 }
 
@@ -157,28 +183,34 @@ impl Mended {
         let places: Vec<_> = places.filter(|(place, _)| place.file == number).collect();
         let mut put =
             |bytes: &[u8]| out.write_all(bytes).map_err(Error::io("write what was mended"));
-        // One that is too long to be held is written while it is read.
-        let held = (HELD_LEN / self.layout.shard_len) as usize;
-        for places in places.chunks(held.max(1)) {
-            match places {
-                [(place, expected)] if held == 0 => {
-                    self.read_checked(place, damaged, expected, &mut put)?;
-                }
-                _ => {
-                    let shards = places.par_iter().map(|(place, expected)| {
-                        let mut shard = Vec::with_capacity(place.len as usize);
-                        let keep = |bytes: &[u8]| {
-                            shard.extend_from_slice(bytes);
-                            Ok(())
-                        };
-                        self.read_checked(place, damaged, expected, keep)?;
-                        Ok(shard)
-                    });
-                    shards.collect::<Result<Vec<_>>>()?.iter().try_for_each(|shard| put(shard))?;
-                }
-            }
+        let shard_len = self.layout.shard_len;
+        let Some(held) = NonZeroUsize::new((HELD_LEN / shard_len) as usize) else {
+            // One that is too long to be held is written while it is read.
+            return places.iter().try_for_each(|(place, expected)| {
+                self.read_checked(place, damaged, expected, &mut put)
+            });
+        };
+        let read = |places: &[(Place, &Hash)], buffer: &mut Vec<u8>| {
+            buffer.resize(places.iter().map(|(place, _)| place.len as usize).sum(), 0);
+            let shards = buffer.par_chunks_mut(shard_len as usize).zip(places);
+            shards.try_for_each(|(shard, (place, expected))| {
+                let read = self.read(place.file, damaged, shard, place.offset);
+                read.map_err(Error::io("read what is left"))?;
+                if hash_of_bytes(shard) == **expected { Ok(()) } else { Err(Error::Changed) }
+            })
+        };
+        // Some are read while those before them are written.
+        let (mut ready, mut next) = (Vec::new(), Vec::new());
+        for places in places.chunks(held.get()) {
+            let (mut was_read, mut was_put) = (Ok(()), Ok(()));
+            rayon::in_place_scope(|scope| {
+                scope.spawn(|_| was_read = read(places, &mut next));
+                was_put = put(&ready);
+            });
+            was_put.and(was_read)?;
+            std::mem::swap(&mut ready, &mut next);
         }
-        Ok(())
+        put(&ready)
     }
 
     /// Reads a shard of a file, gives `keep` its bytes, and compares them with their hash.

@@ -28,8 +28,9 @@ pub struct Protected {
     pub shard_len: u64,
 }
 
-/// Writes the parity of `files` to `out`. The files are read twice, on all of rayon's threads, and must not change. Some
-/// 100 MiB of memory are used, up to 200 for files of over 1 GiB, and where the parity has more than 256 MiB a temporary file as long as it.
+/// Writes the parity of `files` to `out`, on all of rayon's threads. The files must not change. Up to 32 MiB, and from 2 GiB on, they are
+/// read once, else twice. Some 100 MiB of memory are used, up to 200 for files of over 1 GiB, and where the parity has more
+/// than 256 MiB a temporary file as long as it.
 ///
 /// # Errors
 /// [`Error::TooMany`], [`Error::Io`] when a file cannot be read, or not be written to.
@@ -42,30 +43,53 @@ pub fn protect(
         let len = file.source.size().map_err(Error::io("read a file to protect"))?;
         Ok(Member { name: file.name.to_owned(), len })
     });
-    let mut layout = Layout::plan(members.collect::<Result<_>>()?, redundancy)?;
-    let (counts, shard_len) = (Counts::of(&layout), layout.shard_len);
+    put(files, Layout::plan(members.collect::<Result<_>>()?, redundancy)?, out)
+}
+
+/// Writes the parity of files that are cut so.
+fn put(files: &[File<'_>], mut layout: Layout, out: &mut dyn Write) -> Result<Protected> {
+    let (shard_len, groups, recovery) = (layout.shard_len, layout.groups, layout.recovery());
     let places: Vec<Place> = layout.places().collect();
     let read = |place: &Place, buffer: &mut [u8], from: u64| {
         let Some(file) = files.get(place.file) else { return Ok(()) };
         let read = read_shard(file.source, place, buffer, from);
         read.map_err(Error::io("read a file to protect"))
     };
-    let hash = |place: &Place| hash_of(place.len, |buffer, from| read(place, buffer, from));
-    let mut hashes = places.par_iter().map(hash).collect::<Result<Vec<Hash>>>()?;
-
-    let recovery_len = counts.recovery as u64 * shard_len;
+    let recovery_len = recovery as u64 * shard_len;
     let mut made = Scratch::new(recovery_len).map_err(Error::io("make a temporary file"))?;
     let mut column = Vec::new();
-    for span in code::columns(shard_len, counts.shards).filter(|_| counts.shards > 0) {
-        let width = (span.end - span.start) as usize;
-        column.resize(counts.shards * width, 0);
-        let rows = column.par_chunks_exact_mut(width).zip(&places);
-        rows.try_for_each(|(row, place)| read(place, row, span.start))?;
-        let recovery = code::encode(counts, &column, width)?;
-        for (number, row) in recovery.chunks_exact(width).enumerate() {
-            let put = made.write_at(row, number as u64 * shard_len + span.start);
-            put.map_err(Error::io("keep the parity in a temporary file"))?;
+    for group in (0..groups).filter(|_| recovery > 0) {
+        let counts = Counts::of(&layout, group);
+        let places: Vec<Place> = places.iter().skip(group).step_by(groups).copied().collect();
+        // Shards that are held whole are read once, others from front to back before.
+        let is_whole = code::columns(&layout, counts.shards).nth(1).is_none();
+        let mut hashes = Vec::new();
+        if !is_whole {
+            let hash = |place: &Place| hash_of(place.len, |buffer, from| read(place, buffer, from));
+            hashes = places.par_iter().map(hash).collect::<Result<Vec<Hash>>>()?;
         }
+        for span in code::columns(&layout, counts.shards) {
+            let width = (span.end - span.start) as usize;
+            column.resize(counts.shards * width, 0);
+            let rows = column.par_chunks_exact_mut(width).zip(&places);
+            if is_whole {
+                let hash = |(row, place): (&mut [u8], &Place)| {
+                    read(place, row, 0)?;
+                    Ok(hash_of_bytes(row.get(..place.len as usize).unwrap_or_default()))
+                };
+                hashes = rows.map(hash).collect::<Result<_>>()?;
+            } else {
+                rows.try_for_each(|(row, place)| read(place, row, span.start))?;
+            }
+            let recovery = code::encode(counts, &column, width)?;
+            for (row, bytes) in recovery.chunks_exact(width).enumerate() {
+                let at = (row * groups + group) as u64 * shard_len + span.start;
+                let put = made.write_at(bytes, at);
+                put.map_err(Error::io("keep the parity in a temporary file"))?;
+            }
+        }
+        let kept = layout.hashes.iter_mut().skip(group).step_by(groups);
+        kept.zip(hashes).for_each(|(kept, hash)| *kept = hash);
     }
     let reread = |buffer: &mut [u8], at| {
         made.read_exact_at(buffer, at).map_err(Error::io("read a temporary file"))
@@ -74,8 +98,9 @@ pub fn protect(
         let start = number as u64 * shard_len;
         hash_of(shard_len, |buffer, from| reread(buffer, start + from))
     };
-    hashes.extend((0..counts.recovery).into_par_iter().map(hash).collect::<Result<Vec<Hash>>>()?);
-    layout.hashes = hashes;
+    let hashes = (0..recovery).into_par_iter().map(hash).collect::<Result<Vec<Hash>>>()?;
+    let kept = layout.hashes.iter_mut().skip(layout.shards);
+    kept.zip(hashes).for_each(|(kept, hash)| *kept = hash);
 
     let block = layout.encode();
     let mut put = |bytes: &[u8]| out.write_all(bytes).map_err(Error::io("write the parity"));
@@ -92,8 +117,7 @@ pub fn protect(
     put(&layout.footer())?;
     let bytes = layout.members.iter().map(|member| member.len).sum();
     let parity_bytes = 2 * block.len() as u64 + recovery_len + layout.footer().len() as u64;
-    let Counts { shards, recovery } = counts;
-    Ok(Protected { bytes, parity_bytes, shards, recovery, shard_len })
+    Ok(Protected { bytes, parity_bytes, shards: layout.shards, recovery, shard_len })
 }
 
 /// The hash of a shard of `len` bytes, of which `read` fills a buffer from a place in it on.
@@ -113,4 +137,73 @@ pub(crate) fn hash_of<E>(
     let mut hash = [0; HASH_LEN];
     hasher.finalize_xof().fill(&mut hash);
     Ok(hash)
+}
+
+/// The hash of a shard that is in memory.
+pub(crate) fn hash_of_bytes(shard: &[u8]) -> Hash {
+    let mut hash = [0; HASH_LEN];
+    blake3::Hasher::new().update(shard).finalize_xof().fill(&mut hash);
+    hash
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::Parity;
+
+    /// Promise: of several groups, each with its own shards of the file, what a burst and single bits take is made again, by the
+    /// script that knows the format alone too; what one group cannot stand is an error, and nothing is made.
+    #[test]
+    fn groups_mend_each_for_itself() {
+        let mut file = vec![0; 50_000];
+        fastrand::Rng::with_seed(7).fill(&mut file);
+        let mut layout = Layout::plan(
+            vec![Member { name: String::new(), len: file.len() as u64 }],
+            Redundancy::Share(10),
+        )
+        .unwrap();
+        // 25 shards: nine, eight and eight of them in a group.
+        (layout.shard_len, layout.shards, layout.groups) = (2048, 25, 3);
+        layout.hashes = vec![Hash::default(); 25 + 6];
+        let mut parity = Vec::new();
+        let made = put(&[File::alone(&file)], layout, &mut parity).unwrap();
+        assert_eq!((made.shards, made.recovery), (25, 6));
+        let damaged = |shards: &[usize]| {
+            let mut damaged = file.clone();
+            shards.iter().for_each(|shard| damaged[shard * 2048 + 99] ^= 1);
+            damaged
+        };
+        let mended = |damaged: &Vec<u8>| {
+            let parity = Parity::open(parity.clone())?;
+            let check = parity.check(&[Some(damaged)])?;
+            let mut right = Vec::new();
+            let mended = parity.mend(&[Some(damaged)], &check)?;
+            mended.write(0, Some(damaged), &mut right)?;
+            Ok(right)
+        };
+        let (burst, scattered) = ([6, 7, 8, 9, 10, 11], [0, 3, 13, 16, 20, 23]);
+        for lost in [burst, scattered] {
+            assert!(mended(&damaged(&lost)).is_ok_and(|right| right == file), "{lost:?}");
+        }
+        let beyond: Result<Vec<u8>> = mended(&damaged(&[0, 3, 6]));
+        assert!(matches!(beyond, Err(Error::Beyond { lost: 3, shards: 9, mendable: 2 })));
+
+        let dir = tempfile::tempdir().unwrap();
+        let path = |name: &str| dir.path().join(name);
+        std::fs::write(path("file"), damaged(&burst)).unwrap();
+        std::fs::write(path("parity"), &parity).unwrap();
+        let script = concat!(env!("CARGO_MANIFEST_DIR"), "/../../docs/mend.py");
+        let run = std::process::Command::new("python3")
+            .arg(script)
+            .args([path("file"), path("parity"), path("mended")])
+            .output();
+        match run {
+            Ok(output) => {
+                let said = String::from_utf8_lossy(&output.stderr);
+                assert!(output.status.success(), "{said}");
+                assert!(std::fs::read(path("mended")).unwrap() == file);
+            }
+            Err(error) => assert!(std::env::var_os("CI").is_none(), "python3: {error}"),
+        }
+    }
 }

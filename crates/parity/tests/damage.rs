@@ -149,19 +149,22 @@ fn hostile_numbers_are_refused() {
     let file = bytes(20_000, 1);
     let parity = protected(&file, 20);
     let block = u32::from_le_bytes(parity[12..16].try_into().unwrap()) as usize;
-    // Block length, files, shards, recovery shards, shard length, a file's length.
+    // Block length, files, shards, recovery shards, groups, shard length, a file's length.
     for (at, value) in [
         (12, u64::MAX),
         (16, 1 << 31),
         (20, 40_000),
         (24, 60_000),
-        (28, 63),
-        (28, 1 << 50),
         (28, 0),
-        (36, u64::MAX),
+        (28, 2),
+        (28, 1 << 30),
+        (32, 63),
+        (32, 1 << 50),
+        (32, 0),
+        (40, u64::MAX),
     ] {
         let mut bent = parity[..block].to_vec();
-        let width = if at >= 28 { 8 } else { 4 };
+        let width = if at >= 32 { 8 } else { 4 };
         bent[at..at + width].copy_from_slice(&value.to_le_bytes()[..width]);
         let digest = blake3::hash(&bent[..block - 32]);
         bent[block - 32..].copy_from_slice(digest.as_bytes());

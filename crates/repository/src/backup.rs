@@ -7,6 +7,7 @@
 mod base;
 
 use std::cell::Cell;
+use std::collections::BTreeSet;
 use std::io::ErrorKind;
 use std::sync::Arc;
 use std::time::Instant;
@@ -141,6 +142,7 @@ fn back_up(dir: &Dir, store: &dyn Store, options: &BackupOptions) -> Result<Back
     let percent = protect::share_of(store, options.parity)?;
     // Under the lock nobody else changes the store: what is put and deleted here is noted in this list.
     let mut files = store::list(store)?;
+    let there: BTreeSet<String> = files.iter().map(|file| file.name.clone()).collect();
     let snapshots = Snapshots::of(&files);
     let before = snapshots.latest().and_then(|newest| snapshots.clock(newest));
     let clock_behind = before.filter(|before| *before > options.now());
@@ -170,10 +172,9 @@ fn back_up(dir: &Dir, store: &dyn Store, options: &BackupOptions) -> Result<Back
     clear_indexes(store, &mut files)?;
     let unchanged = newest.as_ref().filter(|_| made.is_none()).map(|newest| newest.snapshot);
     note_unchanged(store, unchanged, options.now(), &mut files)?;
-    let new = made.as_ref().map(|(archive, _)| *archive);
     // The snapshot is there, whatever comes of this.
     let protected =
-        percent.map_or(Ok(0), |percent| protect::after_backup(store, &mut files, percent, new));
+        percent.map_or(Ok(0), |percent| protect::after_backup(store, &mut files, percent, &there));
     let (parity_bytes, unprotected) = match protected {
         Ok(bytes) => (bytes, None),
         Err(error) => (0, Some(error)),

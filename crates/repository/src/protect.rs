@@ -107,19 +107,18 @@ pub(crate) fn share_of(store: &dyn Store, given: Option<u32>) -> Result<Option<u
     }
 }
 
-/// Protects what a backup made, and what has no parity. Gives how many bytes the parity of the archive `new` and of the index
-/// has.
+/// Protects what a backup made, and what has no parity. `before` has the names that were there when it began. Gives how many
+/// bytes the parity of what it made has.
 pub(crate) fn after_backup(
     store: &dyn Store,
     files: &mut Vec<Stored>,
     percent: u32,
-    new: Option<ArchiveName>,
+    before: &BTreeSet<String>,
 ) -> Result<u64> {
     let mut report = ProtectReport::default();
-    protect_all(store, files, percent, Which::Missing { new }, &mut report)?;
-    let ours = report.made.iter().filter(|made| match made.name {
-        Name::ArchiveParity(name) => Some(name) == new,
-        _ => true,
+    protect_all(store, files, percent, Which::Missing { before: Some(before) }, &mut report)?;
+    let ours = report.made.iter().filter(|made| {
+        made.name.protected().is_some_and(|name| !before.contains(&name.to_string()))
     });
     Ok(ours.map(|made| made.parity_bytes).sum())
 }
@@ -133,7 +132,7 @@ pub(crate) fn after_prune(store: &dyn Store, was_across: bool) -> Result<()> {
     }
     let mut files = store::list(store)?;
     if let Some(percent) = percent {
-        let which = Which::Missing { new: None };
+        let which = Which::Missing { before: None };
         protect_all(store, &mut files, percent, which, &mut ProtectReport::default())?;
     }
     if was_across && across_in(&files).is_empty() {
@@ -144,9 +143,9 @@ pub(crate) fn after_prune(store: &dyn Store, was_across: bool) -> Result<()> {
 
 /// Which files get a parity.
 #[derive(Clone, Copy)]
-enum Which {
-    /// Those that have none. The archive `new` was just written: it is not checked.
-    Missing { new: Option<ArchiveName> },
+enum Which<'a> {
+    /// Those that have none. What was not there `before` was just written: it is not checked.
+    Missing { before: Option<&'a BTreeSet<String>> },
     /// All but those whose parity was made so: each is opened.
     All,
 }
@@ -156,7 +155,7 @@ fn protect_all(
     store: &dyn Store,
     files: &mut Vec<Stored>,
     percent: u32,
-    which: Which,
+    which: Which<'_>,
     report: &mut ProtectReport,
 ) -> Result<()> {
     let share = Redundancy::percent(percent);
@@ -168,7 +167,9 @@ fn protect_all(
         let Some(parity) = name.parity() else { continue };
         let is_there = there.contains(&parity.to_string());
         let (is_kept, is_new) = match which {
-            Which::Missing { new } => (is_there, new.map(Name::Archive) == Some(name)),
+            Which::Missing { before } => {
+                (is_there, before.is_some_and(|before| !before.contains(&file.name)))
+            }
             Which::All => (is_there && is_made_so(store, parity, file.size, share), false),
         };
         if is_kept {
@@ -220,7 +221,11 @@ pub(crate) fn put(
     };
     let made = parity::protect(files, redundancy, &mut out);
     let made = made.map_err(of_parity("make", &name.to_string()))?;
-    out.commit()?;
+    match name {
+        // One that a power cut takes is missed, and made, by the next backup.
+        Name::ArchiveParity(_) | Name::IndexParity(_) if !replaces => out.commit_soon()?,
+        _ => drop(out.commit()?),
+    }
     Ok(Kept { name, bytes: made.bytes, parity_bytes: made.parity_bytes })
 }
 

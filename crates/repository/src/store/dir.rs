@@ -198,19 +198,29 @@ impl Write for NewFile<'_> {
 
 impl Put for NewFile<'_> {
     fn commit(self: Box<Self>) -> io::Result<()> {
-        let NewFile { out, place, replaces, dir } = *self;
+        let (dir, place, replaces) = (self.dir, self.place.clone(), self.replaces);
+        self.commit_soon()?;
+        sync_dir(dir).inspect_err(|_| {
+            // A name that is not known to last must not be taken for a file.
+            if !replaces {
+                drop(fs::remove_file(&place));
+            }
+        })
+    }
+
+    fn commit_soon(self: Box<Self>) -> io::Result<()> {
+        let NewFile { out, place, replaces, .. } = *self;
         let file = out.into_inner().map_err(io::IntoInnerError::into_error)?.into_inner();
         file.as_file().sync_all()?;
         if replaces {
             file.persist(&place).map_err(|error| error.error)?;
-            return sync_dir(dir);
+            return Ok(());
         }
         // Whoever puts holds the lock, which is what keeps others out where a rename cannot.
         rename_new(file.path(), &place)?;
         // The name that it had is nobody's any more.
         drop(file.into_temp_path().keep());
-        // A name that is not known to last must not be taken for a file.
-        sync_dir(dir).inspect_err(|_| drop(fs::remove_file(&place)))
+        Ok(())
     }
 
     fn written(&mut self) -> io::Result<Option<Box<dyn ReadAt>>> {

@@ -166,6 +166,15 @@ pub trait Put: Write {
     /// the implementation has.
     fn commit(self: Box<Self>) -> io::Result<()>;
 
+    /// [`commit`](Put::commit), for what is made again when it is missing: a power cut may take the file's name, as long as it
+    /// takes the whole file then. By default nothing takes it.
+    ///
+    /// # Errors
+    /// As [`commit`](Put::commit).
+    fn commit_soon(self: Box<Self>) -> io::Result<()> {
+        self.commit()
+    }
+
     /// What was written so far, to be read again; `None` where that cannot be, as by default. A [backup](crate::Repository::backup)
     /// of a tree that changes meanwhile then begins anew.
     ///
@@ -293,6 +302,12 @@ impl<'a> NewFile<'a> {
         let NewFile { name, out, len: size } = self;
         out.commit().map_err(|source| failed("put", &name, source))?;
         Ok(Stored { name, size })
+    }
+
+    /// [`Put::commit_soon`].
+    pub(crate) fn commit_soon(self) -> Result<()> {
+        let NewFile { name, out, .. } = self;
+        out.commit_soon().map_err(|source| failed("put", &name, source))
     }
 }
 
