@@ -209,16 +209,16 @@ impl From<&Version> for PyVersion {
     fn from(version: &Version) -> PyVersion {
         let (came, came_from) = match &version.came {
             Came::Created => ("created", None),
-            Came::Changed => ("changed", None),
             Came::Moved { from } => ("moved", Some(name(from))),
             Came::Copied { from } => ("copied", Some(name(from))),
+            _ => ("changed", None),
         };
         let (went, went_to) = match version.went.as_ref().map(|(_, went)| went) {
             None => (None, None),
-            Some(Went::Changed) => (Some("changed"), None),
             Some(Went::Deleted) => (Some("deleted"), None),
             Some(Went::Excluded) => (Some("excluded"), None),
             Some(Went::Moved { to }) => (Some("moved"), Some(name(to))),
+            Some(_) => (Some("changed"), None),
         };
         PyVersion {
             entry: Entry::of_version(version),

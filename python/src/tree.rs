@@ -281,11 +281,11 @@ impl Counts {
         for change in diff {
             let count = match change.class() {
                 Class::Created => &mut counts.created,
-                Class::Updated => &mut counts.updated,
                 Class::Metadata => &mut counts.metadata,
                 Class::TypeChanged => &mut counts.type_changed,
                 Class::Deleted => &mut counts.deleted,
                 Class::Excluded => &mut counts.excluded,
+                _ => &mut counts.updated,
             };
             *count += 1;
         }

@@ -107,7 +107,7 @@ fn tell(callback: &Option<Bound<'_, PyAny>>, progress: &Progress) -> PyResult<()
     let (total, unit) = match stage.total {
         Some(Total::Bytes(total)) => (Some(total), "bytes"),
         Some(Total::Items(total)) => (Some(total), "items"),
-        None => (None, "bytes"),
+        _ => (None, "bytes"),
     };
     let current = OsString::from_vec(progress.in_hand());
     callback.call1((

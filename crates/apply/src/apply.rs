@@ -5,7 +5,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use archive::{DiffData, DiffStream};
-use diffindex::{Change, DiffIndex, New};
+use diffindex::{Change, DiffIndex, NewEntry};
 use dirindex::Node;
 
 use crate::error::{During, Error, Result, chain};
@@ -226,7 +226,7 @@ fn all_kept(work: &Work<'_>) -> Result<()> {
     let Work { target, stage, unkept, .. } = *work;
     let mut trial = Trial::new(stage, work.policy);
     for task in work.plan.tasks(work.diff) {
-        let Some(New { node, meta, .. }) = &task.change.new else { continue };
+        let Some(NewEntry { node, meta, .. }) = &task.change.new else { continue };
         if task.step != Step::Meta && !(*node == Node::Dir && task.is_unit()) {
             continue;
         }

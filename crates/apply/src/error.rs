@@ -217,6 +217,7 @@ pub enum Error {
 
 impl Error {
     /// Whether the work ended because the caller [cancelled](rsync_core::Progress::cancel) it.
+    #[must_use]
     pub fn is_cancelled(&self) -> bool {
         matches!(self, Error::Cancelled | Error::Archived(archive::Error::Cancelled))
     }

@@ -5,7 +5,7 @@
 use std::io;
 use std::os::fd::AsFd;
 
-use diffindex::{DiffIndex, MovedTree, New};
+use diffindex::{DiffIndex, MovedTree, NewEntry};
 use dirindex::{Node, RelPath};
 use rayon::prelude::*;
 use rsync_core::Progress;
@@ -221,7 +221,12 @@ impl Work<'_> {
         })
     }
 
-    fn set(&self, dirs: &mut Dirs<'_>, path: &RelPath, New { meta, .. }: &New) -> Result<()> {
+    fn set(
+        &self,
+        dirs: &mut Dirs<'_>,
+        path: &RelPath,
+        NewEntry { meta, .. }: &NewEntry,
+    ) -> Result<()> {
         let error = "set the metadata of";
         let dir = dirs.parent(path).during(error, path)?;
         let held = tree::hold(dir.sys, dir, path.name()).during(error, path)?;

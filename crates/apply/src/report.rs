@@ -44,6 +44,7 @@ pub struct ApplyOptions {
 /// What becomes of an apply when something in the tree is in its way: an immutable file, a directory of somebody else, a name
 /// that the file system does not take, a path that is not as the diff expects.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[non_exhaustive]
 pub enum Obstacle {
     /// Nothing is done, or what was done is undone: the tree is as it was. The error names the obstacle.
     #[default]
@@ -171,6 +172,28 @@ pub enum Aborted {
     Cleared,
     /// It rolled an unfinished apply back.
     RolledBack,
+}
+
+impl fmt::Display for ApplyStatus {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(match self {
+            ApplyStatus::Clean => "clean",
+            ApplyStatus::Running => "running",
+            ApplyStatus::Staged => "staged",
+            ApplyStatus::Unfinished { .. } => "unfinished",
+            ApplyStatus::RollingBack { .. } => "rolling back",
+        })
+    }
+}
+
+impl fmt::Display for Aborted {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(match self {
+            Aborted::Nothing => "nothing",
+            Aborted::Cleared => "cleared",
+            Aborted::RolledBack => "rolled back",
+        })
+    }
 }
 
 /// What carrying out `plan` does.

@@ -6,7 +6,7 @@ use std::fs::File;
 use std::io::{self, Read};
 
 use archive::{ContentReader, DiffData, DiffStream};
-use diffindex::{Change, Content, DiffIndex, New};
+use diffindex::{Change, Content, DiffIndex, NewEntry};
 use dirindex::{Meta, Node, RelPath};
 use rayon::prelude::*;
 use rsync_core::{Digest, FileBytes, Progress, patch};
@@ -228,7 +228,7 @@ impl Work<'_> {
         &self,
         worker: &mut Worker<'_, '_>,
         task: &Task<'_>,
-        new: &New,
+        new: &NewEntry,
         is_source: bool,
     ) -> Result<()> {
         let (slot, path) = (slot(task)?, &task.change.path);
@@ -284,7 +284,7 @@ impl Work<'_> {
         &self,
         worker: &mut Worker<'_, '_>,
         change: &Change,
-        new: &New,
+        new: &NewEntry,
         file: &File,
         declared: (u64, Digest),
     ) -> Result<()> {

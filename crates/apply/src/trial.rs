@@ -19,6 +19,7 @@ use crate::unkept::Refused;
 
 /// For each kind with the metadata that it has in the tree at `path` and that is wanted: whether it has what setting that
 /// would give. That is tried on things of our own, where it is not seen at once; what cannot be tried is another.
+#[must_use]
 pub fn alike(path: &Path, privileged: bool, pairs: &[(&Node, &Meta, &Meta)]) -> Vec<bool> {
     let policy = Policy { privileged };
     let seen = pairs.iter().map(|(node, found, wanted)| policy.gives(node, found, wanted));

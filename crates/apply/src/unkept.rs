@@ -47,11 +47,13 @@ pub struct Loss {
 
 impl Unkept {
     /// How many losses there are of all kinds.
+    #[must_use]
     pub fn count(&self) -> u64 {
         self.kinds().iter().map(|losses| losses.count).sum()
     }
 
     /// Whether all was kept.
+    #[must_use]
     pub fn is_empty(&self) -> bool {
         self.count() == 0
     }
@@ -65,6 +67,7 @@ impl Unkept {
     }
 
     /// One of the losses, in words, if there are any.
+    #[must_use]
     pub fn first(&self) -> Option<String> {
         let what = ["attribute", "owner", "mode", "time"];
         let mut kinds = self.kinds().into_iter().zip(what);

@@ -94,37 +94,44 @@ impl Archive {
     }
 
     /// The id of the tree that the archive's diff starts from.
+    #[must_use]
     pub fn base(&self) -> TreeId {
         self.0.layout.head.base
     }
 
     /// The id of the tree that the archive's diff leads to.
+    #[must_use]
     pub fn result(&self) -> TreeId {
         self.0.layout.head.result
     }
 
     /// The labels that the archive's maker gave it.
+    #[must_use]
     pub fn labels(&self) -> &Labels {
         &self.0.labels
     }
 
     /// The archive's file, or whatever it was called when it was opened; of volumes the last one.
+    #[must_use]
     pub fn path(&self) -> &Path {
         self.0.stream.path()
     }
 
     /// How many bytes it is, in all volumes.
+    #[must_use]
     pub fn size(&self) -> u64 {
         self.0.end.end
     }
 
     /// How many bytes of the tar its contents take up, headers and padding included.
+    #[must_use]
     pub fn contents_len(&self) -> u64 {
         let blocks = self.0.layout.blocks.iter();
         blocks.fold(0, |len, block| len + (block.contents.end - block.contents.start))
     }
 
     /// Whether this is a full backup: its diff starts from nothing.
+    #[must_use]
     pub fn is_full(&self) -> bool {
         self.base() == DirIndex::empty().tree_id()
     }
@@ -162,6 +169,7 @@ impl Archive {
     /// above them. Only the last volume is read for it. Changes lie in blocks of 128, and a block's volumes are
     /// named, so there may be one more than is needed. The file that a hard link among them names, and a content
     /// that is stored for another path, can lie in other volumes: [`plan`](Archive::plan) names those.
+    #[must_use]
     pub fn volumes(&self, paths: &[RelPath]) -> Vec<usize> {
         let Opened { stream, layout, .. } = &*self.0;
         let ends = self.0.volume_ends();

@@ -2,6 +2,7 @@
 //! module that knows compression; it knows nothing of tar or of where a frame lies.
 
 use std::cell::RefCell;
+use std::fmt;
 use std::io;
 use std::path::Path;
 
@@ -19,6 +20,15 @@ pub enum Format {
     Gzip,
     /// zstd frames: `.tar.zst`, `.tzst`.
     Zstd,
+}
+
+impl fmt::Display for Format {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(match self {
+            Format::Gzip => "gzip",
+            Format::Zstd => "zstd",
+        })
+    }
 }
 
 /// A gzip member's header as we write it: deflate, no flags, no time, no name, unknown system.
@@ -46,6 +56,7 @@ impl Format {
     }
 
     /// The level used unless another is asked for.
+    #[must_use]
     pub fn default_level(self) -> i32 {
         match self {
             Format::Gzip => 6,

@@ -79,11 +79,13 @@ impl<'r, 'a> StoredContent<'r, 'a> {
 
     /// How many bytes the content has.
     #[allow(clippy::len_without_is_empty, reason = "what has no bytes is not stored")]
+    #[must_use]
     pub fn len(&self) -> u64 {
         self.len
     }
 
     /// How many bytes are still to be read.
+    #[must_use]
     pub fn remaining(&self) -> u64 {
         self.len.saturating_sub(self.at)
     }

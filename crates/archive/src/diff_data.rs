@@ -75,6 +75,7 @@ impl DiffData {
 
     /// The archives that hold the contents, oldest first: one, unless this was
     /// [squashed](DiffData::squash).
+    #[must_use]
     pub fn archives(&self) -> &[Archive] {
         &self.archives
     }
@@ -85,22 +86,26 @@ impl DiffData {
     }
 
     /// What changed, and what each content must be.
+    #[must_use]
     pub fn diff(&self) -> &DiffIndex {
         &self.diff
     }
 
     /// What changed, by itself.
+    #[must_use]
     pub fn into_diff(self) -> DiffIndex {
         self.diff
     }
 
     /// Whether the diff starts from nothing.
+    #[must_use]
     pub fn is_full(&self) -> bool {
         self.diff.is_full()
     }
 
     /// A reader of single contents. One reader opens contents that follow one another without
     /// unpacking anything twice; several readers may work at once.
+    #[must_use]
     pub fn reader(&self) -> ContentReader<'_> {
         ContentReader { data: self, readers: FrameReaders::new(&self.archives) }
     }

@@ -62,6 +62,7 @@ impl<'r> DiffStream<'r> {
     }
 
     /// What changed, and what each content must be.
+    #[must_use]
     pub fn diff(&self) -> &DiffIndex {
         &self.diff
     }

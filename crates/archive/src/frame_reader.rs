@@ -67,7 +67,7 @@ impl TarStream {
         frames.try_for_each(|(number, (place, check))| {
             let [start, end] = place else { return Ok(()) };
             let mut packed = vec![0; (end.stored - start.stored) as usize];
-            let read = self.source.read_exact_at(&mut packed, start.stored);
+            let read = self.source.fill_at(&mut packed, start.stored);
             read.map_err(|error| Error::io("read", &self.path, error))?;
             match check_of(&packed) == *check {
                 true => Ok(()),
@@ -327,7 +327,7 @@ impl<'a> FrameReader<'a> {
             self.packed.clear();
             let mut packed = std::mem::take(&mut self.packed);
             packed.resize((read_end - start.stored) as usize, 0);
-            let read = stream.source.read_exact_at(&mut packed, start.stored);
+            let read = stream.source.fill_at(&mut packed, start.stored);
             read.map_err(|error| Error::io("read", &stream.path, error))?;
             (self.packed, self.packed_at) = (packed, start.stored);
         }

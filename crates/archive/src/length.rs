@@ -64,7 +64,7 @@ pub(crate) fn shorter(file: &File, path: &Path) -> Result<Option<u64>, Error> {
     let Some(at) = metadata.len().checked_sub(tail.len() as u64).filter(|&at| at > 0) else {
         return Ok(None);
     };
-    file.read_exact_at(&mut tail, at).map_err(failed)?;
+    file.fill_at(&mut tail, at).map_err(failed)?;
     if tail.iter().any(|&byte| byte != 0) {
         return Ok(None);
     }
@@ -96,9 +96,9 @@ impl<S: ReadAt> ReadAt for First<S> {
         Ok(self.len)
     }
 
-    fn read_exact_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<()> {
+    fn fill_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<()> {
         let end = offset.checked_add(buffer.len() as u64).filter(|&end| end <= self.len);
         end.ok_or(io::ErrorKind::UnexpectedEof)?;
-        self.source.read_exact_at(buffer, offset)
+        self.source.fill_at(buffer, offset)
     }
 }

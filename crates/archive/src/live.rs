@@ -34,6 +34,7 @@ struct Live<'a> {
 
 /// What became of packing a live tree.
 #[derive(Debug)]
+#[must_use = "what was amended has to be written again"]
 pub enum Packed {
     /// The archive is written. It leads to the tree that was scanned. There is another index of that where a file was
     /// looked at again.
@@ -52,16 +53,19 @@ pub struct Amended {
 
 impl Amended {
     /// The index of the tree that the archive leads to.
+    #[must_use]
     pub fn index(&self) -> &DirIndex {
         &self.index
     }
 
     /// What the archive brings.
+    #[must_use]
     pub fn diff(&self) -> &DiffIndex {
         &self.contents.diff
     }
 
     /// [`index`](Amended::index) and [`diff`](Amended::diff).
+    #[must_use]
     pub fn into_parts(self) -> (DirIndex, DiffIndex) {
         (self.index, self.contents.diff)
     }

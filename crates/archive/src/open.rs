@@ -198,7 +198,7 @@ impl End<'_> {
             // To ask a store for no bytes is an error in some.
             return Ok(bytes);
         }
-        let read = self.source.read_exact_at(&mut bytes, from);
+        let read = self.source.fill_at(&mut bytes, from);
         read.map_err(|error: io::Error| Error::io("read", self.path, error))?;
         Ok(bytes)
     }

@@ -4,7 +4,7 @@
 use std::fmt;
 use std::io::{self, Write};
 
-use diffindex::{Change, Content, DiffIndex, New};
+use diffindex::{Change, Content, DiffIndex, NewEntry};
 use dirindex::{Node, RelPath, Time, escape_controls};
 use rayon::prelude::*;
 use rsync_core::Digest;
@@ -58,7 +58,7 @@ fn lines(changes: &[Change]) -> String {
 }
 
 fn line(change: &Change, out: &mut impl fmt::Write) -> fmt::Result {
-    let Some(New { node, meta, content, .. }) = &change.new else {
+    let Some(NewEntry { node, meta, content, .. }) = &change.new else {
         return writeln!(out, "gone\t-\t-\t-\t-\t-\t-\t{}", text(&change.path));
     };
     let (kind, target) = match node {

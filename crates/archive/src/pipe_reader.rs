@@ -328,8 +328,8 @@ impl ReadAt for Rest {
         Ok(self.at + self.bytes.len() as u64)
     }
 
-    fn read_exact_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<()> {
+    fn fill_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<()> {
         let gone = || io::Error::from(io::ErrorKind::UnexpectedEof);
-        self.bytes.read_exact_at(buffer, offset.checked_sub(self.at).ok_or_else(gone)?)
+        self.bytes.fill_at(buffer, offset.checked_sub(self.at).ok_or_else(gone)?)
     }
 }

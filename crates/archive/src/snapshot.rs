@@ -4,7 +4,7 @@
 use std::path::Path;
 use std::sync::{Arc, OnceLock};
 
-use diffindex::{Content, DiffIndex, Merge, New};
+use diffindex::{Content, DiffIndex, Merge, NewEntry};
 use dirindex::{DirIndex, EntryRef, Node, Record, RelPath, TreeId};
 use rsync_core::{Digest, Progress, SignatureOptions};
 
@@ -75,6 +75,7 @@ impl Snapshot {
     }
 
     /// The snapshot of an empty directory, which no archives lead to.
+    #[must_use]
     pub fn empty() -> Snapshot {
         let (archives, limits) = (Vec::new(), Limits::default());
         Snapshot { archives, merge: Merge::from_nothing(), limits, tree: OnceLock::new() }
@@ -202,8 +203,9 @@ impl Snapshot {
         let (mut changes, mut contents) = (diff.changes().to_vec(), Vec::new());
         for (number, change) in changes.iter_mut().enumerate() {
             // There is nothing to make a delta of: the contents here are whole.
-            let Some(New { content: content @ (Content::Whole | Content::Delta { .. }), .. }) =
-                &mut change.new
+            let Some(NewEntry {
+                content: content @ (Content::Whole | Content::Delta { .. }), ..
+            }) = &mut change.new
             else {
                 continue;
             };

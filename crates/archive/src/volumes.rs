@@ -231,10 +231,10 @@ impl ReadAt for Volumes {
         size.ok_or_else(|| io::Error::other("the volumes are longer than any file can be"))
     }
 
-    fn read_exact_at(&self, mut buffer: &mut [u8], mut offset: u64) -> io::Result<()> {
+    fn fill_at(&self, mut buffer: &mut [u8], mut offset: u64) -> io::Result<()> {
         while !buffer.is_empty() {
             if offset >= self.last_at {
-                return ReadAt::read_exact_at(&self.last, buffer, offset - self.last_at);
+                return ReadAt::fill_at(&self.last, buffer, offset - self.last_at);
             }
             let ends = self.ends.get().ok_or(io::ErrorKind::NotFound)?;
             let number = ends.partition_point(|&end| end <= offset);
@@ -242,7 +242,7 @@ impl ReadAt for Volumes {
             let (start, end) = (start.unwrap_or(0), ends.get(number).copied().unwrap_or(u64::MAX));
             let here = usize::try_from(end - offset).unwrap_or(usize::MAX).min(buffer.len());
             let (now, later) = buffer.split_at_mut(here);
-            ReadAt::read_exact_at(&*self.volume(number)?, now, offset - start)?;
+            ReadAt::fill_at(&*self.volume(number)?, now, offset - start)?;
             (buffer, offset) = (later, end);
         }
         Ok(())

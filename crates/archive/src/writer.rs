@@ -116,7 +116,7 @@ pub(crate) fn write_again(
         let (mut at, mut packed) = (*at, Vec::new());
         for frame in frames {
             packed.resize(frame.stored as usize, 0);
-            let read = written.read_exact_at(&mut packed, at);
+            let read = written.fill_at(&mut packed, at);
             let intact = read.map(|()| check_of(&packed) == frame.check);
             if !intact.map_err(Error::Write)? {
                 let problem = "what was written is not what is read back";
@@ -346,7 +346,7 @@ fn table_and_trailer(table: &Table, table_offset: u64, packer: Packer) -> Result
 #[cfg(test)]
 mod tests {
     use super::*;
-    use diffindex::New;
+    use diffindex::NewEntry;
     use dirindex::{Meta, Node, RelPath, Time};
     use rsync_core::Digest;
 
@@ -355,7 +355,7 @@ mod tests {
         let meta = Meta { mode: 0o644, uid: 0, gid: 0, mtime, xattrs: Default::default() };
         let content = if len == 0 { Content::Keep } else { Content::Whole };
         let node = Node::File { len, digest: Digest([0; 32]) };
-        let new = Some(New { node, meta, content, signature: None });
+        let new = Some(NewEntry { node, meta, content, signature: None });
         Change { path: RelPath::new("a").unwrap(), old: None, new, excluded: false }
     }
 

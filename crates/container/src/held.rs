@@ -42,6 +42,7 @@ impl FileKind {
 
 impl List {
     /// What the list in a section takes in memory: its bytes, and room for as many rows as it may have.
+    #[must_use]
     pub fn held(&self, seal: &Seal) -> u64 {
         seal.raw_len.saturating_add(self.rows as u64 * self.row_room as u64)
     }
@@ -49,11 +50,13 @@ impl List {
 
 /// Upper bound on what the sections of a container take in memory, all together, when `len` bytes are stored for them.
 /// Real trees stay below it (`docs/format.md` has the figures); it stops decompression bombs.
+#[must_use]
 pub fn max_held(len: u64) -> u64 {
     len.saturating_mul(128).saturating_add(64 << 20)
 }
 
 /// What is wrong with sections that take `held` bytes in memory, if `most` are allowed.
+#[must_use]
 pub fn too_much(held: u64, most: u64) -> Option<String> {
     (held > most).then(|| {
         format!("it takes {held} bytes in memory, where what is stored for it allows {most}")

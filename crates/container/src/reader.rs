@@ -65,7 +65,7 @@ impl Backing {
                     // To ask a store for no bytes is an error in some.
                     return Ok(Cow::Owned(bytes));
                 }
-                match source.read_exact_at(&mut bytes, offset as u64) {
+                match source.fill_at(&mut bytes, offset as u64) {
                     Ok(()) => Ok(Cow::Owned(bytes)),
                     Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => Err(missing()),
                     Err(error) => Err(SectionError::Read(error)),
@@ -190,6 +190,7 @@ impl Sections {
     }
 
     /// How many sections there are.
+    #[must_use]
     pub fn count(&self) -> usize {
         self.rows.len()
     }
@@ -224,6 +225,7 @@ impl Sections {
     }
 
     /// Where section `number` begins, and what it can be read with apart from the container.
+    #[must_use]
     pub fn place(&self, number: usize) -> Option<(u64, Seal)> {
         self.rows.get(number).map(|row| (row.offset as u64, row.seal))
     }
@@ -266,17 +268,20 @@ impl Sections {
     }
 
     /// An error with what the sections of `kind` say together, at the first of them.
+    #[must_use]
     pub fn damaged(&self, kind: u32, problem: &str) -> SectionError {
         let first = self.rows.iter().find(|row| row.kind == kind);
         damaged(first.map_or(self.len, |row| row.offset), problem)
     }
 
     /// The length of section `number` once unpacked, without reading it; 0 if there is none.
+    #[must_use]
     pub fn raw_len(&self, number: usize) -> usize {
         self.rows.get(number).map_or(0, |row| row.seal.raw_len as usize)
     }
 
     /// The length of section `number` as it is stored; 0 if there is none.
+    #[must_use]
     pub fn stored_len(&self, number: usize) -> usize {
         self.rows.get(number).map_or(0, |row| row.seal.stored_len as usize)
     }

@@ -164,6 +164,7 @@ impl Section {
     }
 
     /// What it can be read with apart from its container.
+    #[must_use]
     pub fn seal(&self) -> Seal {
         self.seal
     }

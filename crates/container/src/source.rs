@@ -23,7 +23,7 @@ pub trait ReadAt: Send + Sync {
     /// # Errors
     /// [`UnexpectedEof`](io::ErrorKind::UnexpectedEof) when there are not so many, and whatever
     /// else the implementation has.
-    fn read_exact_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<()>;
+    fn fill_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<()>;
 
     /// A reader calls it when its check fails: what was read is not what was written. Gives whether the bytes, and their
     /// number, are right from now on, so that reading again helps. By default false.
@@ -52,13 +52,13 @@ impl ReadAt for File {
     }
 
     #[cfg(unix)]
-    fn read_exact_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<()> {
+    fn fill_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<()> {
         FileExt::read_exact_at(self, buffer, offset)
     }
 
     /// This moves the file's position, which nothing here uses.
     #[cfg(windows)]
-    fn read_exact_at(&self, mut buffer: &mut [u8], mut offset: u64) -> io::Result<()> {
+    fn fill_at(&self, mut buffer: &mut [u8], mut offset: u64) -> io::Result<()> {
         while !buffer.is_empty() {
             match self.seek_read(buffer, offset) {
                 Ok(0) => return Err(io::ErrorKind::UnexpectedEof.into()),
@@ -79,7 +79,7 @@ impl ReadAt for [u8] {
         Ok(self.len() as u64)
     }
 
-    fn read_exact_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<()> {
+    fn fill_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<()> {
         let from = usize::try_from(offset).ok().and_then(|offset| self.get(offset..));
         let bytes = from.and_then(|from| from.get(..buffer.len()));
         buffer.copy_from_slice(bytes.ok_or(io::ErrorKind::UnexpectedEof)?);
@@ -92,8 +92,8 @@ impl ReadAt for Vec<u8> {
         self.as_slice().size()
     }
 
-    fn read_exact_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<()> {
-        self.as_slice().read_exact_at(buffer, offset)
+    fn fill_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<()> {
+        self.as_slice().fill_at(buffer, offset)
     }
 }
 
@@ -102,8 +102,8 @@ impl<T: ReadAt + ?Sized> ReadAt for &T {
         (**self).size()
     }
 
-    fn read_exact_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<()> {
-        (**self).read_exact_at(buffer, offset)
+    fn fill_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<()> {
+        (**self).fill_at(buffer, offset)
     }
 
     fn heal(&self) -> bool {
@@ -116,8 +116,8 @@ impl<T: ReadAt + ?Sized> ReadAt for Box<T> {
         (**self).size()
     }
 
-    fn read_exact_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<()> {
-        (**self).read_exact_at(buffer, offset)
+    fn fill_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<()> {
+        (**self).fill_at(buffer, offset)
     }
 
     fn heal(&self) -> bool {
@@ -130,8 +130,8 @@ impl<T: ReadAt + ?Sized> ReadAt for Arc<T> {
         (**self).size()
     }
 
-    fn read_exact_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<()> {
-        (**self).read_exact_at(buffer, offset)
+    fn fill_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<()> {
+        (**self).fill_at(buffer, offset)
     }
 
     fn heal(&self) -> bool {
@@ -153,11 +153,11 @@ mod tests {
         for source in sources {
             let mut buffer = [0; 4];
             assert_eq!(source.size().unwrap(), 10);
-            source.read_exact_at(&mut buffer, 6).unwrap();
+            source.fill_at(&mut buffer, 6).unwrap();
             assert_eq!(&buffer, b"6789");
-            source.read_exact_at(&mut [], 10).unwrap();
+            source.fill_at(&mut [], 10).unwrap();
             for offset in [7, 10, 11, 1 << 40] {
-                let error = source.read_exact_at(&mut buffer, offset).unwrap_err();
+                let error = source.fill_at(&mut buffer, offset).unwrap_err();
                 assert_eq!(error.kind(), io::ErrorKind::UnexpectedEof);
             }
         }

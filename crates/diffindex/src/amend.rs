@@ -5,7 +5,7 @@ use std::collections::HashSet;
 
 use dirindex::{DirIndex, Node, RelPath};
 
-use crate::{Change, Content, DiffIndex, New};
+use crate::{Change, Content, DiffIndex, NewEntry};
 
 impl DiffIndex {
     /// This diff, to the tree of `index` instead. That differs from this diff's result only at `paths`, whose contents
@@ -67,7 +67,7 @@ fn amended(change: &Change, index: &DirIndex, paths: &HashSet<&RelPath>) -> Amen
     }
     let content = if node.is_empty() { Content::Keep } else { new.content.clone() };
     let (meta, signature) = (record.entry.meta.clone(), record.signature.clone());
-    Amended::As(Change { new: Some(New { node, meta, content, signature }), ..change.clone() })
+    Amended::As(Change { new: Some(NewEntry { node, meta, content, signature }), ..change.clone() })
 }
 
 #[cfg(test)]

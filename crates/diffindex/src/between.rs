@@ -8,7 +8,7 @@ use dirindex::{DirIndex, Entry, Node, Record, RelPath};
 use rayon::prelude::*;
 use rsync_core::Digest;
 
-use crate::{Change, Content, DiffIndex, New, resemble};
+use crate::{Change, Content, DiffIndex, NewEntry, resemble};
 
 /// Both sides of one path, at least one of them there.
 #[derive(Clone, Copy)]
@@ -180,7 +180,7 @@ fn change(pair: &Pair<'_>, sources: &Sources<'_>, tree: &DirIndex) -> Change {
     let new = pair.new.map(|new| {
         let content = content(pair, &new.entry, sources);
         let stored = matches!(content, Content::Whole | Content::Delta { .. });
-        New {
+        NewEntry {
             node: new.entry.node.clone(),
             meta: new.entry.meta.clone(),
             content,

@@ -15,7 +15,7 @@ pub struct Change {
     /// What stood there; `None` when nothing did.
     pub old: Option<Node>,
     /// What is to stand there; `None` when nothing is.
-    pub new: Option<New>,
+    pub new: Option<NewEntry>,
     /// When nothing is to stand there: that the source may still have it, and it was left out by a
     /// rule that was not in force, or did not apply, before. A copy loses it all the same.
     pub excluded: bool,
@@ -23,7 +23,7 @@ pub struct Change {
 
 /// What is to stand at a path.
 #[derive(Debug, Clone)]
-pub struct New {
+pub struct NewEntry {
     /// Its kind and content.
     pub node: Node,
     /// Its mode, owner, time, extended attributes.
@@ -37,8 +37,8 @@ pub struct New {
 
 /// Two are equal when they lead to the same content in the same way. Signatures are not compared: they follow from
 /// the contents.
-impl PartialEq for New {
-    fn eq(&self, other: &New) -> bool {
+impl PartialEq for NewEntry {
+    fn eq(&self, other: &NewEntry) -> bool {
         (&self.node, &self.meta, &self.content) == (&other.node, &other.meta, &other.content)
     }
 }
@@ -86,6 +86,7 @@ pub enum Content {
 
 /// The ways in which a path can differ.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[non_exhaustive]
 pub enum Class {
     /// Nothing stood there.
     Created,
@@ -117,6 +118,7 @@ impl fmt::Display for Class {
 
 impl Change {
     /// In which way the path differs.
+    #[must_use]
     pub fn class(&self) -> Class {
         match (&self.old, &self.new) {
             (_, None) if self.excluded => Class::Excluded,
@@ -129,16 +131,19 @@ impl Change {
     }
 
     /// Whether a directory stood there.
+    #[must_use]
     pub fn was_dir(&self) -> bool {
         self.old == Some(Node::Dir)
     }
 
     /// Whether a directory is to stand there.
+    #[must_use]
     pub fn makes_dir(&self) -> bool {
         self.new.as_ref().is_some_and(|new| new.node == Node::Dir)
     }
 
     /// The content to be stored, if any is: [`Content::Whole`] or [`Content::Delta`].
+    #[must_use]
     pub fn stored_content(&self) -> Option<&Content> {
         let content = &self.new.as_ref()?.content;
         matches!(content, Content::Whole | Content::Delta { .. }).then_some(content)

@@ -4,7 +4,7 @@ use std::collections::HashSet;
 
 use dirindex::RelPath;
 
-use crate::{Change, Content, Error, New};
+use crate::{Change, Content, Error, NewEntry};
 
 /// [`DiffIndex::holder`](crate::DiffIndex::holder), among changes in path order.
 pub(crate) fn holder<'a>(changes: &'a [Change], change: &'a Change) -> Option<&'a Change> {
@@ -35,7 +35,7 @@ pub(crate) fn check(changes: &[Change]) -> Result<(), Error> {
         if let Some(rule) = change.broken_rule() {
             return Err(unusable(path, rule));
         }
-        if let Some(New { node, content: Content::Same { .. }, .. }) = &change.new {
+        if let Some(NewEntry { node, content: Content::Same { .. }, .. }) = &change.new {
             let earlier = changes.get(..number).unwrap_or_default();
             let stored = holder(earlier, change).and_then(|holder| holder.new.as_ref());
             if stored.is_none_or(|stored| stored.node != *node) {

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use dirindex::{DirIndex, Entry, Node, Record, RelPath, content_hash};
 use rsync_core::Digest;
 
-use crate::{Change, Content, DiffIndex, Error, New};
+use crate::{Change, Content, DiffIndex, Error, NewEntry};
 
 /// A directory with fewer paths below it is not collapsed: its changes cost little, and such a diff can be squashed and
 /// shown without the old tree.
@@ -29,6 +29,7 @@ pub struct MovedTree<'a> {
 
 impl Change {
     /// The directory that comes here with all that is in it, if that is what the change is.
+    #[must_use]
     pub fn moved_tree(&self) -> Option<MovedTree<'_>> {
         match &self.new.as_ref()?.content {
             Content::Tree { base, hash, entries } => {
@@ -41,11 +42,13 @@ impl Change {
 
 impl MovedTree<'_> {
     /// Where what is at `path` in the old tree, below [`from`](MovedTree::from), is to be.
+    #[must_use]
     pub fn after(&self, path: &RelPath) -> Option<RelPath> {
         self.to.join(path.within(self.from)?.as_bytes()).ok()
     }
 
     /// Where what is to be at `path`, below [`to`](MovedTree::to), is in the old tree.
+    #[must_use]
     pub fn before(&self, path: &RelPath) -> Option<RelPath> {
         self.from.join(path.within(self.to)?.as_bytes()).ok()
     }
@@ -168,7 +171,7 @@ fn arrival(tree: &MovedTree<'_>, entry: &Entry) -> Option<Change> {
         false => Content::Copy { base: tree.from.join(path.as_bytes()).ok()? },
     };
     let node = seen_from_root(node, tree.to)?;
-    let new = New { node, meta: meta.clone(), content, signature: None };
+    let new = NewEntry { node, meta: meta.clone(), content, signature: None };
     let path = tree.to.join(path.as_bytes()).ok()?;
     Some(Change { path, old: None, new: Some(new), excluded: false })
 }

@@ -11,7 +11,7 @@ use dirindex::stored::StoredSignature;
 use dirindex::{DirIndex, PathSlice, Record, RelPath, TreeId};
 
 use crate::check::{check, holder, unusable};
-use crate::{Change, Class, Content, Entry, Error, New, Signatures, collapse};
+use crate::{Change, Class, Content, Entry, Error, NewEntry, Signatures, collapse};
 
 /// What changed between two trees: from the one whose id is [`base`](DiffIndex::base) to the one
 /// whose id is [`result`](DiffIndex::result).
@@ -43,6 +43,7 @@ impl DiffIndex {
     /// one at the same path, becomes a delta against its signature; and only what neither helps is
     /// stored whole. What several new paths have is stored for the first of them alone. A directory that
     /// moved with all that is in it is one change ([`moved_trees`](DiffIndex::moved_trees)).
+    #[must_use]
     pub fn between(old: &DirIndex, new: &DirIndex) -> DiffIndex {
         crate::between::between(old, new)
     }
@@ -67,11 +68,13 @@ impl DiffIndex {
     }
 
     /// The root of the tree that this changes.
+    #[must_use]
     pub fn base(&self) -> TreeId {
         self.base
     }
 
     /// The root of the tree that this leads to.
+    #[must_use]
     pub fn result(&self) -> TreeId {
         self.result
     }
@@ -89,36 +92,43 @@ impl DiffIndex {
 
     /// What stood in the tree that this leads to and is not in the backup, as [`DirIndex::left_out`]
     /// has it: where the tree is brought back over what is there, it stays.
+    #[must_use]
     pub fn left_out(&self) -> &[RelPath] {
         &self.left_out
     }
 
     /// The permission bits of the top directory of the tree that this leads to, if they are known.
+    #[must_use]
     pub fn top_mode(&self) -> Option<u32> {
         self.top_mode
     }
 
     /// Whether this starts from nothing.
+    #[must_use]
     pub fn is_full(&self) -> bool {
         self.base == DirIndex::empty().tree_id()
     }
 
     /// Every change, in path order.
+    #[must_use]
     pub fn changes(&self) -> &[Change] {
         &self.changes
     }
 
     /// [`changes`](DiffIndex::changes), taken over where nobody shares them.
+    #[must_use]
     pub fn into_changes(self) -> Vec<Change> {
         Arc::try_unwrap(self.changes).unwrap_or_else(|shared| shared.to_vec())
     }
 
     /// Whether the two trees are the same.
+    #[must_use]
     pub fn is_empty(&self) -> bool {
         self.changes.is_empty()
     }
 
     /// The change at `path`.
+    #[must_use]
     pub fn get(&self, path: &RelPath) -> Option<&Change> {
         self.position(path).and_then(|at| self.changes.get(at))
     }
@@ -131,6 +141,7 @@ impl DiffIndex {
 
     /// The change with which the content of `change`, one of this diff, is stored: itself, or that of the
     /// path it is the [same](Content::Same) as. `None` when it is not stored.
+    #[must_use]
     pub fn holder<'a>(&'a self, change: &'a Change) -> Option<&'a Change> {
         holder(&self.changes, change)
     }
@@ -248,7 +259,7 @@ impl DiffIndex {
         Ok(index)
     }
 
-    fn record(&self, old: &DirIndex, change: &Change, new: &New) -> Result<Record, Error> {
+    fn record(&self, old: &DirIndex, change: &Change, new: &NewEntry) -> Result<Record, Error> {
         let path = &change.path;
         let base = match &new.content {
             Content::Keep => Some(path),

@@ -17,7 +17,7 @@ use dirindex::{Meta, Node, RelPath};
 use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 
-use crate::{Change, Content, DiffIndex, Error, New};
+use crate::{Change, Content, DiffIndex, Error, NewEntry};
 
 const FILE_KIND: FileKind = FileKind { letters: *b"DIFF", lists: &[BLOCK, PATHS] };
 const ENDS: u32 = 1;
@@ -48,6 +48,7 @@ const ATTRIBUTE_ROOM: u64 = 16;
 
 /// Which signatures are written with a diff.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[non_exhaustive]
 pub enum Signatures {
     /// Those of all contents that the old tree did not have.
     All,
@@ -59,7 +60,7 @@ pub enum Signatures {
 }
 
 impl Signatures {
-    fn keep(self, new: &New) -> Option<&StoredSignature> {
+    fn keep(self, new: &NewEntry) -> Option<&StoredSignature> {
         let wanted = match (self, &new.content) {
             (Signatures::All, _) | (Signatures::OfDeltas, Content::Delta { .. }) => true,
             (Signatures::OfDeltas | Signatures::None, _) => false,
@@ -79,7 +80,7 @@ enum Outcome<N> {
     Excluded,
 }
 
-/// [`New`] as it is encoded; of references when it is written.
+/// [`NewEntry`] as it is encoded; of references when it is written.
 type NewRow<N, M, C> = (N, M, C, Option<ShapeCode>);
 
 /// A diff, where its blocks are, and what it takes in memory.
@@ -147,6 +148,7 @@ impl DiffIndex {
 
 impl<'a> Encoded<'a> {
     /// How many bytes it is.
+    #[must_use]
     pub fn byte_len(&self) -> u64 {
         let blocks = self.blocks.iter().map(|(_, block)| block.seal().stored_len);
         let ends = self.ends.seal().stored_len;
@@ -178,6 +180,7 @@ impl<'a> Encoded<'a> {
     }
 
     /// Where in the bytes the first block of changes begins. The others follow without gaps.
+    #[must_use]
     pub fn blocks_at(&self) -> u64 {
         HEADER_LEN as u64 + self.ends.seal().stored_len
     }
@@ -288,7 +291,7 @@ fn from_sections(sections: Sections, most: u64) -> Result<InBlocks, Error> {
 fn change((path, old, new): RowRead, signature: Option<StoredSignature>) -> Change {
     let excluded = matches!(new, Outcome::Excluded);
     let new = match new {
-        Outcome::New((node, meta, content, _)) => Some(New { node, meta, content, signature }),
+        Outcome::New((node, meta, content, _)) => Some(NewEntry { node, meta, content, signature }),
         Outcome::Gone | Outcome::Excluded => None,
     };
     Change { path, old, new, excluded }
@@ -309,7 +312,7 @@ fn weight(change: &Change) -> usize {
         Content::Same { path } => path.as_bytes().len(),
         Content::Keep | Content::Whole => 0,
     };
-    let new = |new: &New| new.node.weight() + new.meta.weight() + base(&new.content);
+    let new = |new: &NewEntry| new.node.weight() + new.meta.weight() + base(&new.content);
     change.path.as_bytes().len()
         + change.old.as_ref().map_or(0, Node::weight)
         + change.new.as_ref().map_or(0, new)

@@ -47,7 +47,7 @@ mod resemble;
 
 use dirindex::Entry;
 
-pub use change::{Change, Class, Content, New};
+pub use change::{Change, Class, Content, NewEntry};
 pub use collapse::MovedTree;
 pub use diff::DiffIndex;
 pub use encoded::{BLOCK, Encoded, Signatures, read_block};

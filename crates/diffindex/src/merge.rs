@@ -120,12 +120,14 @@ impl<C> Outcome<C> {
 
 impl<C: Clone> Merge<'static, C> {
     /// No runs yet, on the empty tree. Then every path is known.
+    #[must_use]
     pub fn from_nothing() -> Merge<'static, C> {
         let old = DirIndex::empty();
         Merge::new(old.tree_id(), Some(Cow::Owned(old)), Extent::Whole)
     }
 
     /// No runs yet, on a tree of which no more than its id is known.
+    #[must_use]
     pub fn from_unknown(base: TreeId) -> Merge<'static, C> {
         if base == DirIndex::empty().tree_id() {
             return Merge::from_nothing();
@@ -135,6 +137,7 @@ impl<C: Clone> Merge<'static, C> {
 
     /// No runs yet, on the empty tree, where each run is only a part: what it has at some paths, at the paths that their
     /// contents come from, and at the directories above either. Of the others the merge may say what is no longer so.
+    #[must_use]
     pub fn of_parts() -> Merge<'static, C> {
         Merge { extent: Extent::Part, ..Merge::from_nothing() }
     }
@@ -142,6 +145,7 @@ impl<C: Clone> Merge<'static, C> {
 
 impl<'a, C: Clone> Merge<'a, C> {
     /// No runs yet, on the tree of `old`.
+    #[must_use]
     pub fn from_tree(old: &'a DirIndex) -> Merge<'a, C> {
         Merge::new(old.tree_id(), Some(Cow::Borrowed(old)), Extent::Whole)
     }
@@ -153,16 +157,19 @@ impl<'a, C: Clone> Merge<'a, C> {
     }
 
     /// The id of the tree before the first run.
+    #[must_use]
     pub fn base(&self) -> TreeId {
         self.ends.base()
     }
 
     /// The id of the tree that the last run names as its result. [`prove`](Merge::prove) checks that it is.
+    #[must_use]
     pub fn result(&self) -> TreeId {
         self.ends.result()
     }
 
     /// A diff without changes, from the first tree to the last. It has what is known of the last one's top directory.
+    #[must_use]
     pub fn ends(&self) -> &DiffIndex {
         &self.ends
     }

@@ -3,7 +3,7 @@
 
 use std::collections::BTreeMap;
 
-use diffindex::{Change, DiffIndex, Error, Merge, New};
+use diffindex::{Change, DiffIndex, Error, Merge, NewEntry};
 use dirindex::{DirIndex, Entry, Meta, Node, Record, RelPath, Time};
 use proptest::prelude::*;
 use rsync_core::Digest;
@@ -169,7 +169,7 @@ fn another_tree_than_the_run_names_is_refused() {
     let honest = DiffIndex::between(&first, &second);
     let bent = |change: &Change| {
         let mut change = change.clone();
-        if let Some(New { meta, .. }) = &mut change.new {
+        if let Some(NewEntry { meta, .. }) = &mut change.new {
             meta.uid += 1;
         }
         change

@@ -1,7 +1,7 @@
 //! What several new paths have is stored for the first of them: comparing, reading, squashing.
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test")]
 
-use diffindex::{Change, Content, DiffIndex, Merge, New};
+use diffindex::{Change, Content, DiffIndex, Merge, NewEntry};
 use dirindex::stored::StoredSignature;
 use dirindex::{DirIndex, Entry, Meta, Node, Record, RelPath, Time};
 use rsync_core::{Digest, Signature, SignatureOptions};
@@ -76,7 +76,7 @@ fn what_the_old_tree_has_is_copied_and_what_is_updated_alike_is_one_delta() {
 fn what_no_diff_can_say_is_refused() {
     let new = index(&[("a", "one"), ("b", "one"), ("c", "two"), ("e", ""), ("f", "one")]);
     let honest = DiffIndex::between(&DirIndex::empty(), &new);
-    let wrong = |at: &str, lie: &dyn Fn(&mut New)| {
+    let wrong = |at: &str, lie: &dyn Fn(&mut NewEntry)| {
         let mut changes: Vec<Change> = honest.changes().to_vec();
         let change = changes.iter_mut().find(|change| change.path == path(at)).unwrap();
         lie(change.new.as_mut().unwrap());
@@ -99,7 +99,7 @@ fn what_no_diff_can_say_is_refused() {
     for (what, lie) in [
         (
             "that is the same as another",
-            &(|new: &mut New| new.content = same("b")) as &dyn Fn(&mut New),
+            &(|new: &mut NewEntry| new.content = same("b")) as &dyn Fn(&mut NewEntry),
         ),
         ("of another length", &|new| new.node = Node::File { len: 4, digest: Digest::of(b"one") }),
     ] {

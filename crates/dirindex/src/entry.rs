@@ -76,6 +76,7 @@ pub struct Meta {
 
 impl Node {
     /// The content's length, 0 for all but files.
+    #[must_use]
     pub fn len(&self) -> u64 {
         match self {
             Node::File { len, .. } => *len,
@@ -84,16 +85,19 @@ impl Node {
     }
 
     /// Whether there is no content to store: true for all but files of 1 byte or more.
+    #[must_use]
     pub fn is_empty(&self) -> bool {
         self.len() == 0
     }
 
     /// Whether both are of one kind (two files, two links, …), whatever their content.
+    #[must_use]
     pub fn same_kind(&self, other: &Node) -> bool {
         std::mem::discriminant(self) == std::mem::discriminant(other)
     }
 
     /// The kind in a word or two, for messages.
+    #[must_use]
     pub fn kind(&self) -> &'static str {
         match self {
             Node::Dir => "directory",
@@ -107,6 +111,7 @@ impl Node {
     }
 
     /// About how many bytes it is encoded in.
+    #[must_use]
     pub fn weight(&self) -> usize {
         match self {
             Node::Symlink { target } => target.len(),
@@ -116,6 +121,7 @@ impl Node {
     }
 
     /// The first rule of this type's documentation that the value breaks, if any.
+    #[must_use]
     pub fn broken_rule(&self) -> Option<&'static str> {
         match self {
             Node::Symlink { target } if target.is_empty() => Some("a symbolic link without target"),
@@ -140,6 +146,7 @@ pub struct EntryRef<'a> {
 
 impl EntryRef<'_> {
     /// The same, by itself.
+    #[must_use]
     pub fn to_entry(&self) -> Entry {
         let EntryRef { path, node, meta } = *self;
         Entry { path: path.clone(), node: node.clone(), meta: meta.clone() }
@@ -158,6 +165,7 @@ impl Entry {
     }
 
     /// About how many bytes it is encoded in.
+    #[must_use]
     pub fn weight(&self) -> usize {
         self.borrowed().weight()
     }
@@ -165,11 +173,13 @@ impl Entry {
 
 impl Meta {
     /// About how many bytes it is encoded in.
+    #[must_use]
     pub fn weight(&self) -> usize {
         20 + self.xattrs.packed_len()
     }
 
     /// The first rule of this type's documentation that the value breaks, if any.
+    #[must_use]
     pub fn broken_rule(&self) -> Option<&'static str> {
         if self.mode > 0o7777 {
             return Some("mode bits over 07777");

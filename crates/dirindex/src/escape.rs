@@ -39,6 +39,7 @@ fn escape_if(bytes: &[u8], is_hidden: fn(char) -> bool) -> String {
 /// Whether a terminal acts on `c`, or shows nothing of it, so that a text could look like another one: control characters
 /// (C0, DEL, C1), format characters (the marks that turn the direction of writing among them), the separators of lines and
 /// paragraphs, and what Unicode calls ignorable (of no width, fillers, variation selectors, tags).
+#[must_use]
 pub fn is_hidden(c: char) -> bool {
     c.is_control()
         || !c.is_ascii() && HIDDEN.iter().any(|(first, last)| (*first..=*last).contains(&c))

@@ -26,11 +26,13 @@ const SOON: Time = Time { secs: 600, nanos: 0 };
 
 impl StatFingerprint {
     /// `ctime`: time of last change of content or metadata, which programs cannot set.
+    #[must_use]
     pub fn new(ctime: Time, inode: u64) -> StatFingerprint {
         StatFingerprint { secs: ctime.secs, nanos: ctime.nanos & !EARLY, inode }
     }
 
     /// The same of a file that was read when `now` was, or later.
+    #[must_use]
     pub fn read_at(self, now: Time) -> StatFingerprint {
         let due = Time { secs: self.secs.saturating_add(SOON.secs), nanos: self.nanos & !EARLY };
         let early = if due > now { EARLY } else { 0 };
@@ -40,16 +42,19 @@ impl StatFingerprint {
     /// Whether the file was read so soon after its last change that what was stored later through a
     /// memory map (as databases do) would not show in its times. What differs in such a file is taken
     /// for a change, not for rot.
+    #[must_use]
     pub fn is_early(&self) -> bool {
         self.nanos & EARLY != 0
     }
 
     /// The number of the inode.
+    #[must_use]
     pub fn inode(&self) -> u64 {
         self.inode
     }
 
     /// Whether this is of the same file, unchanged, whenever it was read.
+    #[must_use]
     pub fn is_of_same(&self, other: &StatFingerprint) -> bool {
         let known = |fingerprint: &StatFingerprint| {
             (fingerprint.secs, fingerprint.nanos & !EARLY, fingerprint.inode)

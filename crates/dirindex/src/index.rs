@@ -32,6 +32,7 @@ pub struct DirIndex {
 
 impl DirIndex {
     /// The index of a directory with nothing in it: the base of a full backup.
+    #[must_use]
     pub fn empty() -> DirIndex {
         DirIndex {
             records: Vec::new(),
@@ -84,6 +85,7 @@ impl DirIndex {
     }
 
     /// This index for a scan that is to read every file again.
+    #[must_use]
     pub fn without_fingerprints(&self) -> DirIndex {
         let without = |record: &Arc<Record>| {
             let has_one = record.fingerprint.is_some();
@@ -103,6 +105,7 @@ impl DirIndex {
 
     /// The permission bits that the top directory itself had, if the tree was scanned: what is made for the tree
     /// need be no more open. No part of the tree id.
+    #[must_use]
     pub fn top_mode(&self) -> Option<u32> {
         self.top_mode
     }
@@ -110,6 +113,7 @@ impl DirIndex {
     /// What stood in the tree and is not in the index, with all below it, in path order; none lies below another:
     /// what a rule [left out](DirIndex::excluded), and what could not be read. That it is not in a backup does not
     /// mean that it may go.
+    #[must_use]
     pub fn left_out(&self) -> Vec<RelPath> {
         use ProblemKind::{Unreadable, Unstable, Unsupported};
         let problems = self.problems.iter();
@@ -123,26 +127,31 @@ impl DirIndex {
     }
 
     /// The identity of the tree.
+    #[must_use]
     pub fn tree_id(&self) -> TreeId {
         self.tree_id
     }
 
     /// Every record, in path order.
+    #[must_use]
     pub fn records(&self) -> &[Arc<Record>] {
         &self.records
     }
 
     /// How many entries there are.
+    #[must_use]
     pub fn len(&self) -> usize {
         self.records.len()
     }
 
     /// Whether there is nothing in the tree.
+    #[must_use]
     pub fn is_empty(&self) -> bool {
         self.records.is_empty()
     }
 
     /// Every entry, in path order.
+    #[must_use]
     pub fn entries(&self) -> impl ExactSizeIterator<Item = &Entry> {
         self.records.iter().map(|record| &record.entry)
     }
@@ -158,6 +167,7 @@ impl DirIndex {
     }
 
     /// What the index says of `path`.
+    #[must_use]
     pub fn get(&self, path: &RelPath) -> Option<&Entry> {
         self.record(path).map(|record| &record.entry)
     }
@@ -200,6 +210,7 @@ impl DirIndex {
     }
 
     /// What the scan could not take in as it should, in path order.
+    #[must_use]
     pub fn problems(&self) -> &[Problem] {
         &self.problems
     }
@@ -207,11 +218,13 @@ impl DirIndex {
     /// What is in the tree and was left out by a rule, with all below it, in path order: a path that
     /// an older index has and that stands here has not been deleted. A directory may be in the
     /// index itself and only its content be left out. No part of the tree id.
+    #[must_use]
     pub fn excluded(&self) -> &[RelPath] {
         &self.excluded
     }
 
     /// Whether `path` was left out of the scan by a rule, by itself or with a directory above it.
+    #[must_use]
     pub fn is_excluded(&self, path: &RelPath) -> bool {
         let after = self.excluded.partition_point(|excluded| excluded <= path);
         let before = after.checked_sub(1).and_then(|at| self.excluded.get(at));

@@ -84,17 +84,20 @@ impl RelPath {
 
     /// The bytes of the whole path.
     #[inline]
+    #[must_use]
     pub fn as_bytes(&self) -> &[u8] {
         &self.0
     }
 
     /// The path as the platform's type, to be joined to a root. On Unix, whose names are bytes.
     #[cfg(unix)]
+    #[must_use]
     pub fn as_path(&self) -> &Path {
         Path::new(OsStr::from_bytes(&self.0))
     }
 
     /// The last name.
+    #[must_use]
     pub fn name(&self) -> &[u8] {
         match self.0.iter().rposition(|&byte| byte == b'/') {
             Some(slash) => self.0.get(slash + 1..).unwrap_or_default(),
@@ -103,11 +106,13 @@ impl RelPath {
     }
 
     /// The directory this is in, or `None` at the top level.
+    #[must_use]
     pub fn parent(&self) -> Option<RelPath> {
         self.parent_bytes().map(|parent| RelPath(parent.into()))
     }
 
     /// Whether `dir` is its [`parent`](RelPath::parent).
+    #[must_use]
     pub fn is_right_below(&self, dir: &RelPath) -> bool {
         self.parent_bytes() == Some(dir.as_bytes())
     }
@@ -120,6 +125,7 @@ impl RelPath {
 
     /// This path, which lies below `dir`, as it is called from there. `None` when it does not, or may not
     /// be called so.
+    #[must_use]
     pub fn within(&self, dir: &RelPath) -> Option<RelPath> {
         let below = self.0.get(dir.0.len() + 1..).filter(|_| self.is_below(dir))?;
         RelPath::new(below).ok()
@@ -127,6 +133,7 @@ impl RelPath {
 
     /// This path with `to` in place of its beginning `from`, which is the path itself or a directory that it lies in.
     /// It may become a little longer than any path that is read: for a place among the tools' own files.
+    #[must_use]
     pub fn rebased(&self, from: &RelPath, to: &RelPath) -> Option<RelPath> {
         let lies_there = self == from || self.is_below(from);
         let below = self.0.get(from.0.len()..).filter(|_| lies_there)?;
@@ -135,18 +142,21 @@ impl RelPath {
 
     /// The directories that this lies in, the innermost first, as slices of it: of a deep path there are thousands,
     /// and each is nearly as long as the path.
+    #[must_use]
     pub fn ancestors(&self) -> impl DoubleEndedIterator<Item = PathSlice<'_>> {
         let slashes = self.0.iter().enumerate().rev().filter(|(_, byte)| **byte == b'/');
         slashes.map(|(slash, _)| PathSlice(self.0.get(..slash).unwrap_or_default()))
     }
 
     /// The names, from the top down.
+    #[must_use]
     pub fn components(&self) -> impl DoubleEndedIterator<Item = &[u8]> {
         self.0.split(|&byte| byte == b'/')
     }
 
     /// Whether this lies below `dir`, at any depth (a path does not lie below itself).
     #[inline]
+    #[must_use]
     pub fn is_below(&self, dir: &RelPath) -> bool {
         self.0.len() > dir.0.len() && self.0.starts_with(&dir.0) && self.0[dir.0.len()] == b'/'
     }
@@ -191,11 +201,13 @@ pub struct PathSlice<'a>(&'a [u8]);
 
 impl<'a> PathSlice<'a> {
     /// The bytes of the path.
+    #[must_use]
     pub fn as_bytes(self) -> &'a [u8] {
         self.0
     }
 
     /// The path by itself.
+    #[must_use]
     pub fn to_path(self) -> RelPath {
         RelPath(self.0.into())
     }

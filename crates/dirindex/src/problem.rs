@@ -8,6 +8,7 @@ use crate::RelPath;
 
 /// Something a scan could not take into the index as it should.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[non_exhaustive]
 pub struct Problem {
     /// Where.
     pub path: RelPath,
@@ -29,6 +30,7 @@ impl Problem {
 
 /// The kinds of [`Problem`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[non_exhaustive]
 pub enum ProblemKind {
     /// It could not be read. The index has what the previous one had, or nothing.
     Unreadable,

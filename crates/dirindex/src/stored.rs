@@ -114,6 +114,7 @@ pub(crate) fn unsuitable(shape: &Shape) -> Option<&'static str> {
 
 impl StoredSignature {
     /// Keeps `signature` in memory.
+    #[must_use]
     pub fn new(signature: Signature) -> StoredSignature {
         let (shape, file_len) = (signature.shape(), signature.file_len());
         let bytes = Bytes::Memory(Mutex::new(signature.into_packed()));
@@ -121,22 +122,26 @@ impl StoredSignature {
     }
 
     /// How the blocks are cut and hashed.
+    #[must_use]
     pub fn shape(&self) -> Shape {
         self.stream.shape
     }
 
     /// The length of the file it is of.
+    #[must_use]
     pub fn file_len(&self) -> u64 {
         self.file_len
     }
 
     /// The shape as it is encoded in a container.
+    #[must_use]
     pub fn code(&self) -> ShapeCode {
         let Shape { block_len, strong, strong_len, .. } = self.shape();
         ShapeCode { block_len, strong: u8::from(strong == StrongHash::Sha256), strong_len }
     }
 
     /// The packed length in bytes.
+    #[must_use]
     pub fn packed_len(&self) -> u64 {
         packed_len(&self.shape(), self.file_len)
     }
@@ -151,6 +156,7 @@ impl StoredSignature {
     }
 
     /// The packed length of one block.
+    #[must_use]
     pub fn bytes_per_block(&self) -> usize {
         self.shape().bytes_per_block()
     }

@@ -10,6 +10,7 @@ pub struct Subtrees(Vec<RelPath>);
 
 impl Subtrees {
     /// The one of these that `path` is, or lies below.
+    #[must_use]
     pub fn top_of(&self, path: &RelPath) -> Option<&RelPath> {
         // None lies below another, so no other comes between a path and the one that it lies below.
         let before = self.0.partition_point(|top| top <= path).checked_sub(1)?;
@@ -17,11 +18,13 @@ impl Subtrees {
     }
 
     /// Whether `path` is one of these or lies below one.
+    #[must_use]
     pub fn has(&self, path: &RelPath) -> bool {
         self.top_of(path).is_some()
     }
 
     /// Those that lie below no other, in path order.
+    #[must_use]
     pub fn tops(&self) -> &[RelPath] {
         &self.0
     }

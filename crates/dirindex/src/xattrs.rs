@@ -16,11 +16,13 @@ pub struct Xattrs(Option<Arc<Box<[u8]>>>);
 
 impl Xattrs {
     /// Whether there are none.
+    #[must_use]
     pub fn is_empty(&self) -> bool {
         self.0.is_none()
     }
 
     /// How many there are.
+    #[must_use]
     pub fn len(&self) -> usize {
         self.iter().count()
     }
@@ -31,11 +33,13 @@ impl Xattrs {
     }
 
     /// The name and the value of each.
+    #[must_use]
     pub fn iter(&self) -> XattrIter<'_> {
         XattrIter(self.0.as_ref().map_or(&[], |packed| packed))
     }
 
     /// Each by itself.
+    #[must_use]
     pub fn to_vec(&self) -> Vec<Xattr> {
         let own = |(name, value): (&[u8], &[u8])| Xattr { name: name.into(), value: value.into() };
         self.iter().map(own).collect()

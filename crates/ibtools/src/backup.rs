@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use anyhow::{Context, Result, anyhow};
-use incremental_backups_tools::store::{Contents, Name};
+use incremental_backups_tools::store::{Contents, StoredName};
 use incremental_backups_tools::stores::{self, Address, AnyStore};
 use incremental_backups_tools::{
     ArchiveOptions, BackupOptions, BackupReport, Error, Format, ProblemKind, Repository,
@@ -155,7 +155,7 @@ fn say(args: &BackupArgs, report: &BackupReport, console: &mut Console) -> Resul
         console.line(format_args!("nothing changed since {snapshot}{remarks}"))?;
         return console.line(total);
     };
-    let name = Name::Archive(made.archive).to_string();
+    let name = StoredName::Archive(made.archive).to_string();
     let totals = Totals::of(&made.diff);
     document.extend(object([
         ("archive", name.clone().into()),

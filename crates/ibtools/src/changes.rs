@@ -59,11 +59,11 @@ impl Row<'_> {
             _ if matches!(self.from, Some(From::Moved(_))) => ('R', "moved"),
             _ if matches!(self.from, Some(From::Copied(_))) => ('C', "copied"),
             Class::Created => ('A', "created"),
-            Class::Updated => ('M', "updated"),
             Class::Metadata => ('m', "metadata"),
             Class::TypeChanged => ('T', "type_changed"),
             Class::Deleted => ('D', "deleted"),
             Class::Excluded => ('X', "excluded"),
+            _ => ('M', "updated"),
         }
     }
 
@@ -165,11 +165,11 @@ impl Totals {
                 _ if matches!(row.from, Some(From::Moved(_))) => &mut totals.moved,
                 _ if matches!(row.from, Some(From::Copied(_))) => &mut totals.copied,
                 Class::Created => &mut totals.created,
-                Class::Updated => &mut totals.updated,
                 Class::Metadata => &mut totals.metadata,
                 Class::TypeChanged => &mut totals.type_changed,
                 Class::Deleted => &mut totals.deleted,
                 Class::Excluded => &mut totals.excluded,
+                _ => &mut totals.updated,
             };
             *count += 1;
             totals.moved_below = totals.moved_below.saturating_add(row.below());

@@ -82,7 +82,7 @@ fn pattern(args: &FindArgs, store: &Repository<AnyStore>) -> Result<Pattern> {
 
 /// Says which snapshots were not looked at, and why.
 fn warn(history: &History, console: &Console) {
-    for Skipped { archive, error } in &history.skipped {
+    for Skipped { archive, error, .. } in &history.skipped {
         console.warn(format_args!("{archive}: {}", in_words(error)));
     }
     if let (Some(first), Some(last)) = (history.unreachable.first(), history.unreachable.last()) {
@@ -130,7 +130,7 @@ fn events(versions: &[Version]) -> Vec<Event<'_>> {
             Came::Created => (('A', "created"), None),
             Came::Moved { from } => (('R', "moved"), Some(from)),
             Came::Copied { from } => (('C', "copied"), Some(from)),
-            Came::Changed => (change(before, version), None),
+            _ => (change(before, version), None),
         };
         let Version { first: snapshot, path, node, .. } = version;
         let (snapshot, version) = (*snapshot, Some(version));
@@ -145,7 +145,7 @@ fn events(versions: &[Version]) -> Vec<Event<'_>> {
             // The version that follows says so itself.
             Went::Moved { .. } if number + 1 < versions.len() => continue,
             Went::Moved { to } => (('R', "moved"), Some(to)),
-            Went::Changed => continue,
+            _ => continue,
         };
         events.push(Event { snapshot: gone, what, from: None, path, version: None, to, node });
     }
@@ -225,14 +225,13 @@ fn line(version: &Version) -> String {
     let Version { node, meta, len, first, last, came, went, .. } = version;
     let size = len.map(|len| HumanBytes(len).to_string()).unwrap_or_else(|| node.kind().to_owned());
     let came = match came {
-        Came::Moved { from } => format!("  moved from {from}"),
-        Came::Copied { from } => format!("  copied from {from}"),
-        Came::Created | Came::Changed => String::new(),
+        Came::Moved { .. } | Came::Copied { .. } => format!("  {came}"),
+        _ => String::new(),
     };
     let went = match went {
-        Some((_, Went::Moved { to })) => format!("  moved to {to}"),
+        Some((_, went @ Went::Moved { .. })) => format!("  {went}"),
         Some((_, Went::Excluded)) => "  then excluded".to_owned(),
-        Some((_, Went::Changed | Went::Deleted)) | None => String::new(),
+        _ => String::new(),
     };
     let time = date(meta.mtime.secs);
     format!("  {first} to {last}  {size:>10}  {time}{}{came}{went}", target(node))
@@ -245,7 +244,6 @@ fn json(version: &Version) -> Value {
     ]);
     let came = match &version.came {
         Came::Created => "created",
-        Came::Changed => "changed",
         Came::Moved { from } => {
             put_path(&mut object, "from", from);
             "moved"
@@ -254,17 +252,18 @@ fn json(version: &Version) -> Value {
             put_path(&mut object, "from", from);
             "copied"
         }
+        _ => "changed",
     };
     object.insert("came".into(), came.into());
     if let Some((snapshot, went)) = &version.went {
         let went = match went {
-            Went::Changed => "changed",
             Went::Deleted => "deleted",
             Went::Excluded => "excluded",
             Went::Moved { to } => {
                 put_path(&mut object, "to", to);
                 "moved"
             }
+            _ => "changed",
         };
         object.insert("went".into(), went.into());
         object.insert("gone_in".into(), snapshot.to_string().into());

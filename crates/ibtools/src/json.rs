@@ -114,13 +114,13 @@ pub(crate) fn put_content(object: &mut Object, content: &Content) {
 pub(crate) fn problems(problems: &[Problem]) -> Value {
     let problem = |problem: &Problem| {
         let kind = match problem.kind {
-            ProblemKind::Unreadable => "unreadable",
             ProblemKind::Unstable => "unstable",
             ProblemKind::Unsupported => "unsupported",
             ProblemKind::BitRot => "corrupt",
             ProblemKind::Exclude => "exclude",
             ProblemKind::Attributes => "attributes",
             ProblemKind::Changing => "changing",
+            _ => "unreadable",
         };
         let mut object = object([("kind", kind.into()), ("detail", problem.detail.clone().into())]);
         put_path(&mut object, "path", &problem.path);

@@ -8,7 +8,7 @@ use anyhow::{Context, Result, bail, ensure};
 use incremental_backups_tools::ReadAt;
 use incremental_backups_tools::dirindex::PooledFile;
 use incremental_backups_tools::parity::{self, Parity, Redundancy};
-use incremental_backups_tools::store::Name;
+use incremental_backups_tools::store::StoredName;
 use indicatif::HumanBytes;
 use serde_json::Value;
 
@@ -65,8 +65,9 @@ fn files_of(place: &Path) -> Result<Vec<(PathBuf, String)>> {
     let mut files = Vec::new();
     for entry in place.read_dir()? {
         let path = entry?.path();
-        let archive = name_of(&path)
-            .filter(|name| matches!(Name::parse(name), Some(Name::Archive(_))) && path.is_file());
+        let archive = name_of(&path).filter(|name| {
+            matches!(StoredName::parse(name), Some(StoredName::Archive(_))) && path.is_file()
+        });
         files.extend(archive.map(|name| (path, name)));
     }
     files.sort();
@@ -147,7 +148,7 @@ fn part(name: &str, places: &[PathBuf]) -> Result<Part> {
             "it is over the file {name:?}, which is in none of these places: name all of them, in the order in which it was made"
         )
     };
-    let archive = matches!(Name::parse(file), Some(Name::Archive(_)));
+    let archive = matches!(StoredName::parse(file), Some(StoredName::Archive(_)));
     match (place.is_dir(), archive) {
         (true, false) => bail!("{} is a directory, and was the file {file:?}", shown(place)),
         (true, true) => Ok(Part { path: place.join(file), name: name.to_owned() }),

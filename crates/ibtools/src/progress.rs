@@ -209,7 +209,7 @@ impl Reading {
         let (total_bytes, total_items) = match self.stage.total {
             Some(Total::Bytes(total)) => (Some(total), None),
             Some(Total::Items(total)) => (None, Some(total)),
-            None => (None, None),
+            _ => (None, None),
         };
         let mut line = object([
             ("progress", self.stage.doing.into()),

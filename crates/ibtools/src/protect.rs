@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result, bail, ensure};
 use incremental_backups_tools::dirindex::{NewFile, PooledFile};
 use incremental_backups_tools::parity::{self, Healed, Healing, Parity, Redundancy};
-use incremental_backups_tools::store::{Name, Store};
+use incremental_backups_tools::store::{Store, StoredName};
 use incremental_backups_tools::{Archive, ParityFound, ReadAt, Repository, archive};
 use indicatif::HumanBytes;
 use serde_json::Value;
@@ -129,9 +129,7 @@ fn warn(name: &str, healed: &Healed) {
             "{name} is damaged: {} mended in memory; `ibtools verify --heal` mends it for good",
             number_of(*shards, "shard")
         ),
-        Healed::Not(error) => {
-            format!("{name} is damaged, and its parity does not mend it: {error}")
-        }
+        other => format!("{name} is damaged, and its parity does not mend it: {other}"),
     };
     console::complain(&format!("warning: {text}"));
 }
@@ -161,7 +159,7 @@ pub(crate) fn heal(sources: &[PathBuf], console: &mut Console) -> Result<Vec<Out
         [store] if names_store(store) => {
             let healed = open_dir(store)?.heal();
             let healed = healed.with_context(|| format!("cannot heal {}", shown(store)))?;
-            let outcome = |(name, found): &(Name, ParityFound)| Outcome {
+            let outcome = |(name, found): &(StoredName, ParityFound)| Outcome {
                 name: name.to_string(),
                 says: words(found),
                 // What is not mended, the verifying after this says.
@@ -227,39 +225,21 @@ fn heal_file(path: &Path) -> Result<Outcome> {
 
 /// What was found of a file by its parity, in words.
 pub(crate) fn words(found: &ParityFound) -> String {
-    let heal = "`ibtools verify --heal` does";
     match found {
-        ParityFound::Damaged { lost, shards, mended: true } => {
-            format!("mended: {lost} of {shards} shards")
-        }
-        ParityFound::Damaged { lost, shards, mended: false } => {
-            format!("{lost} of {shards} shards are damaged, and parity can mend them: {heal}")
-        }
-        ParityFound::Lost { mended: true } => "it was lost, and is made again".to_owned(),
-        ParityFound::Lost { mended: false } => {
-            format!("it is lost, and parity can make it again: {heal}")
-        }
-        ParityFound::Beyond(error) => error.to_string(),
-        ParityFound::ParityDamaged { mended: true } => {
-            "its parity was damaged and is made anew".to_owned()
-        }
-        ParityFound::ParityDamaged { mended: false } => {
-            format!("its parity is damaged, and can be made anew: {heal}")
-        }
-        ParityFound::Alone => "there is a parity of it, and no such file: remove that".to_owned(),
-        ParityFound::Other => {
-            "no shard is as its parity has it: that is the parity of another file, and to be removed, or all of it is damaged"
-                .to_owned()
+        ParityFound::Damaged { mended: false, .. }
+        | ParityFound::Lost { mended: false }
+        | ParityFound::ParityDamaged { mended: false } => {
+            format!("{found}: `ibtools verify --heal` does")
         }
         ParityFound::Unreadable(error) => {
             format!("{}; `ibtools protect` makes a new one", in_words(error))
         }
-        other => format!("{other:?}"),
+        _ => found.to_string(),
     }
 }
 
 /// The same in JSON.
-pub(crate) fn found_json(found: &[(Name, ParityFound)]) -> Value {
+pub(crate) fn found_json(found: &[(StoredName, ParityFound)]) -> Value {
     let found = found.iter().map(|(name, found)| {
         Value::from(object([("file", name.to_string().into()), ("detail", words(found).into())]))
     });

@@ -89,12 +89,12 @@ fn thin_out(
     document.insert("seconds".into(), console.seconds().into());
     console.document(document)?;
     let PruneReport { kept, removed, squashed, deleted, freed, store_bytes, .. } = &report;
-    for Squashed { name, size, parts } in squashed {
+    for Squashed { name, size, parts, .. } in squashed {
         let size = size.map(|size| format!(" ({})", HumanBytes(size))).unwrap_or_default();
         let (count, bytes) = (parts.len(), HumanBytes(parts.iter().map(|part| part.size).sum()));
         console.line(format_args!("+ {name}{size}, from {count} archives ({bytes})"))?;
     }
-    for StoredArchive { name, size } in deleted {
+    for StoredArchive { name, size, .. } in deleted {
         console.line(format_args!("- {name} ({})", HumanBytes(*size)))?;
     }
     let (kept, removed) = (number_of(kept.len(), "snapshot"), number_of(removed.len(), "snapshot"));
@@ -145,7 +145,7 @@ fn document(path: &Path, dry_run: bool, report: &PruneReport) -> crate::json::Ob
     let names = |archives: &[StoredArchive]| -> Value {
         archives.iter().map(|archive| archive.name.to_string()).collect()
     };
-    let squashed = squashed.iter().map(|Squashed { name, size, parts }| {
+    let squashed = squashed.iter().map(|Squashed { name, size, parts, .. }| {
         Value::from(object([
             ("archive", name.to_string().into()),
             ("archive_bytes", (*size).into()),

@@ -106,7 +106,7 @@ pub(crate) fn for_good<T>(value: T) -> ManuallyDrop<T> {
 
 /// Warns of what the scan could not take in as it should.
 pub(crate) fn warn_of_problems(index: &DirIndex, console: &Console) {
-    for Problem { path, kind, detail, ranges } in index.problems() {
+    for Problem { path, kind, detail, ranges, .. } in index.problems() {
         match kind {
             ProblemKind::Unreadable => {
                 console.warn(format_args!("{path} cannot be read: {detail}"))
@@ -114,14 +114,13 @@ pub(crate) fn warn_of_problems(index: &DirIndex, console: &Console) {
             ProblemKind::Unstable => console.warn(format_args!("{path} is unstable: {detail}")),
             // A socket is there each night, and nothing is to be done about it: the summary counts it.
             ProblemKind::Unsupported => {}
-            ProblemKind::Attributes => console.warn(format_args!("{path}: {detail}")),
             ProblemKind::Changing => console.warn(format_args!(
                 "{path} changed while it was stored: it is kept as it was read"
             )),
             ProblemKind::BitRot => {
                 console.warn(format_args!("{path} is corrupt: {detail}: {}", bytes(ranges)));
             }
-            ProblemKind::Exclude => console.warn(format_args!("{path}: {detail}")),
+            _ => console.warn(format_args!("{path}: {detail}")),
         }
     }
 }

@@ -41,7 +41,7 @@ fn show_store(args: &ShowArgs, console: &mut Console) -> Result<Answer> {
     let (_, snapshots) = open_store(&args.file)?;
     let bytes = snapshots.bytes();
     let rows = || {
-        snapshots.archives().iter().map(|&StoredArchive { name, size }| {
+        snapshots.archives().iter().map(|&StoredArchive { name, size, .. }| {
             (name, size, snapshots.chain_to(name.to).is_some())
         })
     };

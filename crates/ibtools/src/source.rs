@@ -191,7 +191,7 @@ impl Source {
             Err(error) => (Err(error), Vec::new()),
         };
         if let Kind::Store(_, snapshot) = &self.kind {
-            for Skipped { archive, error } in &skipped {
+            for Skipped { archive, error, .. } in &skipped {
                 let error = in_words(error);
                 console.warn(format_args!(
                     "{archive}: {error}; another chain to {snapshot} was tried"

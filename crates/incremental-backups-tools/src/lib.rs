@@ -128,7 +128,7 @@ pub use ::apply::{
     apply_with, in_made_dir, preview_diff, recover, recover_with,
 };
 pub use repository::{
-    BackupOptions, BackupReport, Came, DirStore, Error, History, Keep, Known, Made, Origin,
+    BackupOptions, BackupReport, Came, DirStore, Error, History, Keep, Known, NewArchive, Origin,
     ParityFound, ParityReport, ProtectReport, PruneOptions, PruneReport, Repaired, Repository,
     Restorable, RestoreOptions, RestoreReport, Result, Skipped, SnapshotId, SnapshotInfo,
     Snapshots, Squashed, Store, Trees, Unusable, Verified, VerifiedStore, Version, Went, pack,
@@ -137,7 +137,7 @@ pub use repository::{
 
 pub use archive::{Archive, ArchiveOptions, DiffData, DiffStream, Format, Snapshot, SnapshotTree};
 pub use container::ReadAt;
-pub use diffindex::{Change, Class, Content, DiffIndex, MovedTree, New};
+pub use diffindex::{Change, Class, Content, DiffIndex, MovedTree, NewEntry};
 pub use dirindex::{
     Dir, DirIndex, DirOptions, Entry, Meta, Node, Problem, ProblemKind, RelPath, ScanOptions, Time,
     TreeId, Xattr,

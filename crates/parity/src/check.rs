@@ -20,6 +20,7 @@ pub struct Parity {
 
 /// What is damaged of files and their parity.
 #[derive(Debug, Clone, PartialEq, Eq)]
+#[must_use = "it says what is damaged"]
 pub struct Check {
     /// The numbers of the files' shards that are lost, in order.
     pub(crate) lost: Vec<usize>,
@@ -35,36 +36,43 @@ pub struct Check {
 
 impl Check {
     /// Whether all files and the parity are as they were.
+    #[must_use]
     pub fn is_sound(&self) -> bool {
         self.are_files_sound() && self.is_parity_sound
     }
 
     /// Whether all files are as they were.
+    #[must_use]
     pub fn are_files_sound(&self) -> bool {
         self.files.iter().all(|sound| *sound)
     }
 
     /// Whether the parity is as it was.
+    #[must_use]
     pub fn is_parity_sound(&self) -> bool {
         self.is_parity_sound
     }
 
     /// Whether that file is as it was.
+    #[must_use]
     pub fn is_file_sound(&self, number: usize) -> bool {
         self.files.get(number).is_some_and(|sound| *sound)
     }
 
     /// Whether what is damaged can be made again.
+    #[must_use]
     pub fn is_mendable(&self) -> bool {
         self.beyond.is_none()
     }
 
     /// How many shards of the files are damaged.
+    #[must_use]
     pub fn lost(&self) -> usize {
         self.lost.len()
     }
 
     /// How many shards the files have.
+    #[must_use]
     pub fn shards(&self) -> usize {
         self.shards
     }
@@ -92,11 +100,13 @@ impl Parity {
     }
 
     /// The files that it was made of.
+    #[must_use]
     pub fn members(&self) -> &[Member] {
         &self.layout.members
     }
 
     /// Whether it is what [`protect`](crate::protect) makes of files of these lengths, its bytes not considered.
+    #[must_use]
     pub fn is_made_so(&self, lens: &[u64], redundancy: Redundancy) -> bool {
         let members = self.members().iter().zip(lens);
         let members = members.map(|(member, len)| Member { len: *len, ..member.clone() });
@@ -110,6 +120,7 @@ impl Parity {
     }
 
     /// How many percent of its file it makes again: at least what was asked for when it was made, and as many shards.
+    #[must_use]
     pub fn percent(&self) -> u32 {
         let rows = self.layout.shards.div_ceil(self.layout.groups);
         let recovery = self.layout.recovery_each();
@@ -118,6 +129,7 @@ impl Parity {
     }
 
     /// How many shards may be damaged, at most.
+    #[must_use]
     pub fn recovery(&self) -> usize {
         self.layout.recovery()
     }
@@ -151,9 +163,7 @@ impl Parity {
         let sound = sound.collect::<Result<Vec<bool>>>()?;
         let sound_recovery = of_recovery.par_iter().enumerate().map(|(number, hash)| {
             let start = self.recovery_at(number);
-            is_as_it_was(*shard_len, hash, |buffer, from| {
-                self.source.read_exact_at(buffer, start + from)
-            })
+            is_as_it_was(*shard_len, hash, |buffer, from| self.source.fill_at(buffer, start + from))
         });
         let sound_recovery = numbers(&sound_recovery.collect::<Result<Vec<bool>>>()?, true);
         if files.iter().any(Option::is_some) && *shards > 0 && !sound.contains(&true) {
@@ -257,7 +267,7 @@ fn read(source: &dyn ReadAt, size: u64, buffer: &mut [u8], at: u64) -> Result<()
     if size.saturating_sub(at) < buffer.len() as u64 {
         return Err(layout::unreadable("it is cut short"));
     }
-    source.read_exact_at(buffer, at).map_err(|error| match is_loss(&error) {
+    source.fill_at(buffer, at).map_err(|error| match is_loss(&error) {
         true => layout::unreadable("it cannot be read"),
         false => Error::io("read the parity")(error),
     })

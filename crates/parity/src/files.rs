@@ -34,7 +34,7 @@ pub(crate) fn read_shard(
     padding.fill(0);
     match bytes.is_empty() {
         true => Ok(()),
-        false => source.read_exact_at(bytes, place.offset + from),
+        false => source.fill_at(bytes, place.offset + from),
     }
 }
 

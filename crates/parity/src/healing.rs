@@ -1,5 +1,6 @@
 //! [`Healing`]: a file that mends itself in memory. Knows nothing of where file and parity are kept.
 
+use std::fmt;
 use std::io;
 use std::io::ErrorKind;
 use std::sync::OnceLock;
@@ -12,6 +13,7 @@ use crate::mend::Mended;
 
 /// What became of a file whose reader said that its bytes are wrong.
 #[derive(Debug)]
+#[non_exhaustive]
 pub enum Healed {
     /// So many of its shards were mended in memory, or it was cut to its length.
     Mended {
@@ -20,6 +22,15 @@ pub enum Healed {
     },
     /// Its parity does not mend it.
     Not(Error),
+}
+
+impl fmt::Display for Healed {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Healed::Mended { shards } => write!(f, "{shards} shards mended in memory"),
+            Healed::Not(error) => error.fmt(f),
+        }
+    }
 }
 
 /// Called with what became of the file.
@@ -83,10 +94,10 @@ impl<S: ReadAt> ReadAt for Healing<S> {
         }
     }
 
-    fn read_exact_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<()> {
+    fn fill_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<()> {
         match self.mended.get() {
             Some(Some(mended)) => mended.read(0, Some(&self.file), buffer, offset),
-            _ => self.file.read_exact_at(buffer, offset),
+            _ => self.file.fill_at(buffer, offset),
         }
     }
 

@@ -1,6 +1,8 @@
 //! [`Layout`]: how files are cut into shards, and the block that says so at both ends of a parity file. Knows no code and
 //! reads no file.
 
+use std::fmt;
+
 use crate::error::{Error, Result};
 
 /// What a parity file begins with: our magic, its kind, its version.
@@ -43,6 +45,7 @@ pub(crate) type Hash = [u8; HASH_LEN];
 
 /// How much can be lost and still be mended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum Redundancy {
     /// So many percent of the files, from 1 to 100.
     Share(u32),
@@ -55,6 +58,16 @@ pub enum Redundancy {
         /// How many bytes.
         bytes: u64,
     },
+}
+
+impl fmt::Display for Redundancy {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Redundancy::Share(percent) => write!(f, "{percent} %"),
+            Redundancy::LargestFile => f.pad("the largest file"),
+            Redundancy::Files { count, bytes } => write!(f, "{count} files of {bytes} bytes"),
+        }
+    }
 }
 
 impl Redundancy {
@@ -75,6 +88,7 @@ impl Redundancy {
 
 /// A file that a parity was made of.
 #[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Member {
     /// What it is called; nothing where it is the file beside the parity.
     pub name: String,

@@ -48,3 +48,8 @@ pub use healing::{Healed, Healing};
 pub use layout::{Member, Redundancy};
 pub use mend::{Mended, MendedFile};
 pub use protect::{Protected, protect};
+
+/// The example of the README, compiled.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;

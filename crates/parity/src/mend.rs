@@ -47,7 +47,7 @@ impl Parity {
         let mended = Mended { layout: layout.clone(), lost: lost.clone(), made };
         let is_right = |(number, shard): (usize, &usize)| {
             let start = number as u64 * layout.shard_len;
-            let read = |buffer: &mut [u8], from| mended.made.read_exact_at(buffer, start + from);
+            let read = |buffer: &mut [u8], from| mended.made.fill_at(buffer, start + from);
             let len = places.get(*shard).map_or(0, |place| place.len);
             let hash = hash_of(len, read).map_err(Error::io("read a temporary file"))?;
             match layout.hashes.get(*shard) {
@@ -96,9 +96,7 @@ impl Parity {
                 let source = files.get(place.file).copied().flatten();
                 read_shard(source.ok_or(io::ErrorKind::NotFound)?, &place, buffer, from)
             }
-            Row::Recovery(number) => {
-                self.source.read_exact_at(buffer, self.recovery_at(number) + from)
-            }
+            Row::Recovery(number) => self.source.fill_at(buffer, self.recovery_at(number) + from),
         };
         for span in code::columns(layout, rows.len()) {
             let width = (span.end - span.start) as usize;
@@ -125,11 +123,13 @@ enum Row {
 
 impl Mended {
     /// How many shards were made again.
+    #[must_use]
     pub fn shards(&self) -> usize {
         self.lost.len()
     }
 
     /// A file as it was, of which `damaged` has what is left.
+    #[must_use]
     pub fn file<'a>(&'a self, number: usize, damaged: Option<&'a dyn ReadAt>) -> MendedFile<'a> {
         MendedFile { mended: self, number, damaged }
     }
@@ -139,7 +139,7 @@ impl Mended {
         self.layout.members.get(number).map_or(0, |member| member.len)
     }
 
-    /// [`ReadAt::read_exact_at`] of a file.
+    /// [`ReadAt::fill_at`] of a file.
     pub(crate) fn read(
         &self,
         number: usize,
@@ -157,10 +157,10 @@ impl Mended {
             let here = (shard_len - within).min(buffer.len() as u64) as usize;
             let (now, later) = buffer.split_at_mut(here);
             match self.lost.binary_search(&(first + shard as usize)) {
-                Ok(at) => self.made.read_exact_at(now, at as u64 * shard_len + within)?,
+                Ok(at) => self.made.fill_at(now, at as u64 * shard_len + within)?,
                 Err(_) => {
                     let damaged = damaged.ok_or(io::ErrorKind::NotFound)?;
-                    damaged.read_exact_at(now, offset)?;
+                    damaged.fill_at(now, offset)?;
                 }
             }
             (buffer, offset) = (later, offset + here as u64);
@@ -242,7 +242,7 @@ impl ReadAt for MendedFile<'_> {
         Ok(self.mended.len(self.number))
     }
 
-    fn read_exact_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<()> {
+    fn fill_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<()> {
         self.mended.read(self.number, self.damaged, buffer, offset)
     }
 }

@@ -15,6 +15,7 @@ const PIECE_LEN: u64 = 256 << 10;
 
 /// What a parity was made of.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Protected {
     /// How many bytes the files have.
     pub bytes: u64,
@@ -92,7 +93,7 @@ fn put(files: &[File<'_>], mut layout: Layout, out: &mut dyn Write) -> Result<Pr
         kept.zip(hashes).for_each(|(kept, hash)| *kept = hash);
     }
     let reread = |buffer: &mut [u8], at| {
-        made.read_exact_at(buffer, at).map_err(Error::io("read a temporary file"))
+        made.fill_at(buffer, at).map_err(Error::io("read a temporary file"))
     };
     let hash = |number: usize| {
         let start = number as u64 * shard_len;

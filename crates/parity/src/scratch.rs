@@ -34,9 +34,9 @@ impl Scratch {
         }
     }
 
-    pub(crate) fn read_exact_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<()> {
+    pub(crate) fn fill_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<()> {
         match self {
-            Scratch::Held(held) => container::ReadAt::read_exact_at(held, buffer, offset),
+            Scratch::Held(held) => container::ReadAt::fill_at(held, buffer, offset),
             Scratch::File(file) => FileExt::read_exact_at(file, buffer, offset),
         }
     }

@@ -227,7 +227,7 @@ fn a_file_heals_in_memory() {
     assert!(healing.heal() && healing.heal());
     assert_eq!(healing.size().unwrap(), 100_000);
     let mut whole = vec![0; 100_000];
-    healing.read_exact_at(&mut whole, 0).unwrap();
+    healing.fill_at(&mut whole, 0).unwrap();
     assert_eq!(whole, file);
     assert_eq!(*told.lock().unwrap(), ["Mended { shards: 2 }"]);
 

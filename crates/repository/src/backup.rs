@@ -25,7 +25,7 @@ use crate::origin::{self, Origin};
 use crate::pack::pack;
 use crate::protect;
 use crate::store::{
-    self, ArchiveName, Name, NewFile, SnapshotId, Snapshots, Store, Stored, failed,
+    self, ArchiveName, NewFile, SnapshotId, Snapshots, Store, Stored, StoredName, failed,
 };
 
 /// How a backup is made.
@@ -68,12 +68,13 @@ impl BackupOptions {
 
 /// What a backup did.
 #[derive(Debug)]
+#[non_exhaustive]
 pub struct BackupReport {
     /// The snapshot that has the tree as it is now: a new one, or the newest one if nothing has
     /// changed since.
     pub snapshot: SnapshotId,
     /// What was put into the store; `None` when nothing has changed.
-    pub made: Option<Made>,
+    pub made: Option<NewArchive>,
     /// The tree as it is now, and what could not be taken in.
     pub index: DirIndex,
     /// How many snapshots the store has now.
@@ -92,7 +93,8 @@ pub struct BackupReport {
 
 /// What a backup put into the store.
 #[derive(Debug)]
-pub struct Made {
+#[non_exhaustive]
+pub struct NewArchive {
     /// The archive.
     pub archive: ArchiveName,
     /// How many bytes it has.
@@ -107,9 +109,10 @@ pub struct Made {
 
 /// A file of the store that cannot be used.
 #[derive(Debug)]
+#[non_exhaustive]
 pub struct Unusable {
     /// Which one.
-    pub name: Name,
+    pub name: StoredName,
     /// Why; `None` when it was not there. Of an index that cannot be made again either: what is wrong
     /// with the archives.
     pub error: Option<Error>,
@@ -164,7 +167,7 @@ fn back_up(dir: &Dir, store: &dyn Store, options: &BackupOptions) -> Result<Back
             // Damage among the signatures of an index shows when they are needed.
             Err(error) if is_index_damage(&error) && !indexes.0.is_empty() => {
                 let (snapshot, _) = indexes.0.remove(0);
-                unusable.push(Unusable { name: Name::Index(snapshot), error: Some(error) });
+                unusable.push(Unusable { name: StoredName::Index(snapshot), error: Some(error) });
             }
             other => break other?,
         }
@@ -180,16 +183,16 @@ fn back_up(dir: &Dir, store: &dyn Store, options: &BackupOptions) -> Result<Back
         Err(error) => (0, Some(error)),
     };
     let now = Snapshots::of(&files);
-    let size_of = |name: Option<Name>| {
+    let size_of = |name: Option<StoredName>| {
         let name = name.map(|name| name.to_string());
         files.iter().find(|file| Some(&file.name) == name.as_ref()).map_or(0, |file| file.size)
     };
     let snapshot =
         made.as_ref().map(|(archive, _)| archive.to).or(newest.map(|newest| newest.snapshot));
-    let made = made.map(|(archive, diff)| Made {
+    let made = made.map(|(archive, diff)| NewArchive {
         archive,
-        archive_bytes: size_of(Some(Name::Archive(archive))),
-        index_bytes: size_of(now.indexes().last().copied().map(Name::Index)),
+        archive_bytes: size_of(Some(StoredName::Archive(archive))),
+        index_bytes: size_of(now.indexes().last().copied().map(StoredName::Index)),
         parity_bytes,
         diff,
     });
@@ -306,7 +309,7 @@ impl Work<'_> {
                 ..options.archive.clone()
             }
         };
-        let begin = || NewFile::begin(store, Name::Archive(name));
+        let begin = || NewFile::begin(store, StoredName::Archive(name));
         let mut file = begin()?;
         if options.refuse_changing || file.written()?.is_none() {
             file.write_by(|out| Ok(DiffData::write(dir, base, diff, out, &how(index))?))?;
@@ -367,7 +370,7 @@ fn put_index(
     seen: SnapshotId,
 ) -> Result<SnapshotId> {
     let snapshot = Snapshots::of(files).next(seen).ok_or(Error::EndOfTime)?;
-    files.push(store::put(store, Name::Index(snapshot), |out| Ok(index.write_to(out)?))?);
+    files.push(store::put(store, StoredName::Index(snapshot), |out| Ok(index.write_to(out)?))?);
     Ok(snapshot)
 }
 
@@ -379,8 +382,10 @@ fn note_unchanged(
     time: SnapshotId,
     files: &mut Vec<Stored>,
 ) -> Result<()> {
-    let note = snapshot.map(|snapshot| Name::Unchanged { snapshot, time });
-    let is_note = |file: &&Stored| matches!(Name::parse(&file.name), Some(Name::Unchanged { .. }));
+    let note = snapshot.map(|snapshot| StoredName::Unchanged { snapshot, time });
+    let is_note = |file: &&Stored| {
+        matches!(StoredName::parse(&file.name), Some(StoredName::Unchanged { .. }))
+    };
     let mut older: Vec<String> =
         files.iter().filter(is_note).map(|file| file.name.clone()).collect();
     if let Some(note) = note {
@@ -404,7 +409,7 @@ fn clear_indexes(store: &dyn Store, files: &mut Vec<Stored>) -> Result<()> {
     let snapshots = Snapshots::of(files);
     let Some((_, older)) = snapshots.indexes().split_last() else { return Ok(()) };
     for &snapshot in older {
-        let name = Name::Index(snapshot);
+        let name = StoredName::Index(snapshot);
         store::delete_with_parity(store, name, files)?;
         let gone = [Some(name), name.parity()].map(|name| name.map(|name| name.to_string()));
         files.retain(|file| !gone.contains(&Some(file.name.clone())));

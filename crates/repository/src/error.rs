@@ -268,6 +268,7 @@ fn instead(found: &Contents) -> String {
 
 impl Error {
     /// Whether the work ended because the caller [cancelled](rsync_core::Progress::cancel) it.
+    #[must_use]
     pub fn is_cancelled(&self) -> bool {
         match self {
             Error::Archived(archive::Error::Cancelled) => true,
@@ -279,6 +280,7 @@ impl Error {
 
     /// Whether it came of what is in archives, or of reading them: then
     /// [`skip_damaged`](apply::ApplyOptions::skip_damaged) restores what is not damaged.
+    #[must_use]
     pub fn is_of_archives(&self) -> bool {
         crate::chains::is_of_archives(self)
     }

@@ -2,6 +2,7 @@
 //! are the crate `parity`'s.
 
 use std::collections::BTreeSet;
+use std::fmt;
 use std::io::ErrorKind;
 
 use archive::ReadAt;
@@ -11,7 +12,7 @@ use crate::Repository;
 use crate::chains::is_exhaustion;
 use crate::error::{Error, Result};
 use crate::protect::{self, of_parity};
-use crate::store::{self, Name, NewFile, Store, Stored, failed};
+use crate::store::{self, NewFile, Store, Stored, StoredName, failed};
 
 /// What the parities of a store say of its files.
 #[derive(Debug, Default)]
@@ -20,11 +21,12 @@ pub struct ParityReport {
     /// How many parities there are.
     pub parities: usize,
     /// What is not as it was, in the order of names.
-    pub found: Vec<(Name, ParityFound)>,
+    pub found: Vec<(StoredName, ParityFound)>,
 }
 
 impl ParityReport {
     /// Whether nothing is damaged, or all that was is mended. A parity that is of nothing in the store is no damage.
+    #[must_use]
     pub fn is_sound(&self) -> bool {
         self.found.iter().all(|(_, found)| match found {
             ParityFound::Damaged { mended, .. }
@@ -69,6 +71,35 @@ pub enum ParityFound {
     Unreadable(Error),
 }
 
+impl fmt::Display for ParityFound {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            ParityFound::Damaged { lost, shards, mended: true } => {
+                write!(f, "mended: {lost} of {shards} shards")
+            }
+            ParityFound::Damaged { lost, shards, mended: false } => {
+                write!(f, "{lost} of {shards} shards are damaged, and parity can mend them")
+            }
+            ParityFound::Lost { mended: true } => f.write_str("it was lost, and is made again"),
+            ParityFound::Lost { mended: false } => {
+                f.write_str("it is lost, and parity can make it again")
+            }
+            ParityFound::Beyond(error) => error.fmt(f),
+            ParityFound::ParityDamaged { mended: true } => {
+                f.write_str("its parity was damaged and is made anew")
+            }
+            ParityFound::ParityDamaged { mended: false } => {
+                f.write_str("its parity is damaged, and can be made anew")
+            }
+            ParityFound::Alone => f.write_str("there is a parity of it, and no such file: remove that"),
+            ParityFound::Other => f.write_str(
+                "no shard is as its parity has it: that is the parity of another file, and to be removed, or all of it is damaged",
+            ),
+            ParityFound::Unreadable(error) => error.fmt(f),
+        }
+    }
+}
+
 impl<S: Store> Repository<S> {
     /// Mends what is damaged in the store by its parity, and makes damaged parity anew. A mended file is written beside the damaged
     /// one, and takes its place when each of its shards has its hash. What cannot be mended stays as it is.
@@ -110,7 +141,7 @@ pub(crate) fn examine(
         match across(store, name, heal) {
             Ok(found) => {
                 // What a file's own parity could not mend, this one may.
-                let again: BTreeSet<Name> = found.iter().map(|(name, _)| *name).collect();
+                let again: BTreeSet<StoredName> = found.iter().map(|(name, _)| *name).collect();
                 report.found.retain(|(name, _)| !again.contains(name));
                 report.found.extend(found);
             }
@@ -121,8 +152,8 @@ pub(crate) fn examine(
 }
 
 /// A parity of one file, and that file.
-fn of_one(file: &Stored) -> Option<(Name, Name)> {
-    let name = Name::parse(&file.name)?;
+fn of_one(file: &Stored) -> Option<(StoredName, StoredName)> {
+    let name = StoredName::parse(&file.name)?;
     Some((name, name.protected()?))
 }
 
@@ -145,7 +176,7 @@ fn open(store: &dyn Store, name: &str) -> Result<Option<Box<dyn ReadAt>>> {
 }
 
 /// Opens a parity.
-fn open_parity(store: &dyn Store, name: Name) -> Result<Option<Parity>> {
+fn open_parity(store: &dyn Store, name: StoredName) -> Result<Option<Parity>> {
     let text = name.to_string();
     let Some(source) = open(store, &text)? else { return Ok(None) };
     Parity::open(source).map(Some).map_err(of_parity("use", &text))
@@ -154,8 +185,8 @@ fn open_parity(store: &dyn Store, name: Name) -> Result<Option<Parity>> {
 /// Compares the file `of` with its parity `name`.
 fn one(
     store: &dyn Store,
-    name: Name,
-    of: Name,
+    name: StoredName,
+    of: StoredName,
     there: bool,
     heal: Option<Heal>,
 ) -> Result<Option<ParityFound>> {
@@ -219,7 +250,7 @@ fn mended(
 /// Puts a mended file in the place of the damaged one.
 fn write(
     store: &dyn Store,
-    name: Name,
+    name: StoredName,
     mended: &Mended,
     number: usize,
     damaged: Option<&dyn ReadAt>,
@@ -232,13 +263,18 @@ fn write(
 }
 
 /// Compares the archives that the parity `name` is over with it.
-fn across(store: &dyn Store, name: Name, heal: Option<Heal>) -> Result<Vec<(Name, ParityFound)>> {
+fn across(
+    store: &dyn Store,
+    name: StoredName,
+    heal: Option<Heal>,
+) -> Result<Vec<(StoredName, ParityFound)>> {
     let text = name.to_string();
     let Some(parity) = open_parity(store, name)? else { return Ok(Vec::new()) };
     let (mut names, mut sources) = (Vec::new(), Vec::new());
     for member in parity.members() {
         // A name that no archive has is nothing to open, and nothing to write.
-        let archive = Name::parse(&member.name).filter(|it| matches!(it, Name::Archive(_)));
+        let archive =
+            StoredName::parse(&member.name).filter(|it| matches!(it, StoredName::Archive(_)));
         let Some(archive) = archive else { return Ok(vec![(name, ParityFound::Other)]) };
         sources.push(open(store, &member.name)?);
         names.push(archive);

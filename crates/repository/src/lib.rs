@@ -52,7 +52,7 @@ mod trees;
 mod verify;
 
 pub use self::repository::Repository;
-pub use backup::{BackupOptions, BackupReport, Made, Unusable};
+pub use backup::{BackupOptions, BackupReport, NewArchive, Unusable};
 pub use chains::Skipped;
 pub use error::{Error, Result};
 pub use heal::{ParityFound, ParityReport};

@@ -11,6 +11,7 @@ use crate::store::{self, SnapshotId, Store};
 
 /// A snapshot in a list.
 #[derive(Debug)]
+#[non_exhaustive]
 pub struct SnapshotInfo {
     /// Its id.
     pub id: SnapshotId,

@@ -41,6 +41,7 @@ impl Origin {
 
     /// Whether this is the tree that was `before`: it stands where that stood, or the user says so, by its name or by
     /// giving one to a tree that has none.
+    #[must_use]
     pub fn is_same(&self, before: &Origin) -> bool {
         let named = match (&self.name, &before.name) {
             (Some(name), Some(before)) => name == before,
@@ -51,6 +52,7 @@ impl Origin {
     }
 
     /// The one that `labels` of an archive tell of.
+    #[must_use]
     pub fn from_labels(labels: &Labels) -> Option<Origin> {
         let label = |name: &str| labels.get(name).cloned();
         Some(Origin { host: label(HOST)?, path: label(PATH)?, name: label(NAME) })
@@ -74,6 +76,7 @@ fn shown(path: &str) -> String {
 
 /// How much a snapshot has, as its backup counted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Size {
     /// How many files. Several names of one file count once.
     pub files: u64,

@@ -9,7 +9,7 @@ use parity::{File, Parity, Redundancy};
 use crate::Repository;
 use crate::error::{Error, Result};
 use crate::store::{
-    self, ArchiveName, Name, NewFile, SnapshotId, Snapshots, Store, Stored, failed, marker,
+    self, ArchiveName, NewFile, SnapshotId, Snapshots, Store, Stored, StoredName, failed, marker,
 };
 
 /// The setting of a store: how many percent of each file its parity makes again.
@@ -26,14 +26,15 @@ pub struct ProtectReport {
     /// How many files had such a parity before.
     pub kept: usize,
     /// What is damaged, and has no new parity: that would be of damaged bytes.
-    pub damaged: Vec<(Name, Error)>,
+    pub damaged: Vec<(StoredName, Error)>,
 }
 
 /// A parity that was made.
 #[derive(Debug, Clone, Copy)]
+#[non_exhaustive]
 pub struct Kept {
     /// Its name.
-    pub name: Name,
+    pub name: StoredName,
     /// How many bytes it protects.
     pub bytes: u64,
     /// How many bytes it has.
@@ -163,7 +164,7 @@ fn protect_all(
     let there: BTreeSet<String> = files.iter().map(|file| file.name.clone()).collect();
     let mut made = Vec::new();
     for file in files.iter() {
-        let Some(name) = Name::parse(&file.name) else { continue };
+        let Some(name) = StoredName::parse(&file.name) else { continue };
         let Some(parity) = name.parity() else { continue };
         let is_there = there.contains(&parity.to_string());
         let (is_kept, is_new) = match which {
@@ -191,16 +192,18 @@ fn protect_all(
 }
 
 /// Whether there is a parity that was made so. It is not compared with its file.
-fn is_made_so(store: &dyn Store, parity: Name, len: u64, share: Redundancy) -> bool {
+fn is_made_so(store: &dyn Store, parity: StoredName, len: u64, share: Redundancy) -> bool {
     let opened = store.open(&parity.to_string()).map(Parity::open);
     matches!(opened, Ok(Ok(parity)) if parity.is_made_so(&[len], share))
 }
 
 /// That a file is as it was written.
-fn check(store: &dyn Store, name: Name) -> Result<()> {
+fn check(store: &dyn Store, name: StoredName) -> Result<()> {
     match name {
-        Name::Archive(name) => Ok(store::open_archive_as_it_is(store, &name)?.check_stored()?),
-        Name::Index(snapshot) => {
+        StoredName::Archive(name) => {
+            Ok(store::open_archive_as_it_is(store, &name)?.check_stored()?)
+        }
+        StoredName::Index(snapshot) => {
             Ok(store::open_index_as_it_is(store, snapshot)?.check_signatures()?)
         }
         _ => Ok(()),
@@ -210,7 +213,7 @@ fn check(store: &dyn Store, name: Name) -> Result<()> {
 /// Makes the parity `name` of `files`.
 pub(crate) fn put(
     store: &dyn Store,
-    name: Name,
+    name: StoredName,
     replaces: bool,
     files: &[File<'_>],
     redundancy: Redundancy,
@@ -223,7 +226,9 @@ pub(crate) fn put(
     let made = made.map_err(of_parity("make", &name.to_string()))?;
     match name {
         // One that a power cut takes is missed, and made, by the next backup.
-        Name::ArchiveParity(_) | Name::IndexParity(_) if !replaces => out.commit_soon()?,
+        StoredName::ArchiveParity(_) | StoredName::IndexParity(_) if !replaces => {
+            out.commit_soon()?
+        }
         _ => drop(out.commit()?),
     }
     Ok(Kept { name, bytes: made.bytes, parity_bytes: made.parity_bytes })
@@ -243,18 +248,18 @@ pub(crate) fn across_chain(
     store: &dyn Store,
     newest: SnapshotId,
     chain: &[ArchiveName],
-    older: &[Name],
+    older: &[StoredName],
 ) -> Result<Kept> {
     let mut sources: Vec<(String, Box<dyn ReadAt>)> = Vec::new();
     for archive in chain {
         let name = archive.to_string();
-        check(store, Name::Archive(*archive))?;
+        check(store, StoredName::Archive(*archive))?;
         let source = store.open(&name).map_err(|source| failed("open", &name, source))?;
         sources.push((name, source));
     }
     let members: Vec<File<'_>> =
         sources.iter().map(|(name, source)| File { name, source }).collect();
-    let name = Name::Across(newest);
+    let name = StoredName::Across(newest);
     let kept = put(store, name, older.contains(&name), &members, Redundancy::LargestFile)?;
     for older in older.iter().filter(|older| **older != name) {
         store::delete(store, *older)?;
@@ -263,9 +268,9 @@ pub(crate) fn across_chain(
 }
 
 /// The parities over several archives in `files`.
-pub(crate) fn across_in(files: &[Stored]) -> Vec<Name> {
-    let names = files.iter().filter_map(|file| Name::parse(&file.name));
-    names.filter(|name| matches!(name, Name::Across(_))).collect()
+pub(crate) fn across_in(files: &[Stored]) -> Vec<StoredName> {
+    let names = files.iter().filter_map(|file| StoredName::parse(&file.name));
+    names.filter(|name| matches!(name, StoredName::Across(_))).collect()
 }
 
 /// Says of a failure of parity which file it is of.

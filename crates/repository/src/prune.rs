@@ -38,6 +38,7 @@ pub struct PruneOptions {
 
 /// What pruning did, or would do.
 #[derive(Debug, Clone)]
+#[non_exhaustive]
 pub struct PruneReport {
     /// The snapshots that are kept, in order.
     pub kept: Vec<SnapshotId>,
@@ -64,6 +65,7 @@ pub struct PruneReport {
 
 /// An archive that is made of several.
 #[derive(Debug, Clone)]
+#[non_exhaustive]
 pub struct Squashed {
     /// Its name.
     pub name: ArchiveName,

@@ -10,8 +10,8 @@ use parity::Healed;
 
 use crate::error::{Error, Result, shown};
 use crate::store::{
-    self, ArchiveName, Contents, DirStore, Opener, Put, SnapshotId, Snapshots, Store, Stored,
-    Witness, failed, marker,
+    self, ArchiveName, Contents, DirStore, Opener, SnapshotId, Snapshots, Store, StoreWriter,
+    Stored, Witness, failed, marker,
 };
 
 /// The backups of a tree in a [`Store`], such as a directory ([`DirStore`]).

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use apply::{Applied, ApplyOptions};
 use archive::{Archive, ArchiveOptions, DiffData};
 use dirindex::Dir;
-use repository::store::{ArchiveName, Name, SnapshotId};
+use repository::store::{ArchiveName, SnapshotId, StoredName};
 use repository::{
     BackupOptions, DirStore, Error, Repository, Restorable, RestoreOptions, Skipped, Store,
 };
@@ -195,14 +195,17 @@ fn a_lost_index_is_made_again_by_another_chain() {
     let chains = Chains::new();
     let short = chains.path(&chains.name(3, 1));
     flip(&short, fs::metadata(&short).unwrap().len() as usize / 2);
-    chains.store.delete(&Name::Index(chains.snapshots[3]).to_string()).unwrap();
+    chains.store.delete(&StoredName::Index(chains.snapshots[3]).to_string()).unwrap();
     let tree = chains.temp.path().join("tree");
     write(tree.join("more"), "more");
     let dir = Dir::new(&tree).unwrap();
     let report = Repository::new(&chains.store).backup(&dir, &BackupOptions::default()).unwrap();
     assert_eq!(report.made.unwrap().archive.since, Some(chains.snapshots[3]));
-    let unusable: Vec<Name> = report.unusable.iter().map(|file| file.name).collect();
-    assert_eq!(unusable, [Name::Archive(chains.name(3, 1)), Name::Index(chains.snapshots[3])]);
+    let unusable: Vec<StoredName> = report.unusable.iter().map(|file| file.name).collect();
+    assert_eq!(
+        unusable,
+        [StoredName::Archive(chains.name(3, 1)), StoredName::Index(chains.snapshots[3])]
+    );
 }
 
 /// What is damaged may matter only to one of those that go on from there, and that need not be the last one.

@@ -12,7 +12,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use archive::ReadAt;
 use common::{Failing, restored};
 use dirindex::{Dir, ProblemKind};
-use repository::store::{Name, Put, Stored};
+use repository::store::{StoreWriter, Stored, StoredName};
 use repository::{BackupOptions, BackupReport, DirStore, Repository, Result, Store};
 use testing::{fast_tempdir, noise, snapshot, write};
 
@@ -32,8 +32,8 @@ impl<F: Fn(usize) + Send + Sync> Store for Meddling<'_, F> {
         self.inner.open(name)
     }
 
-    fn put(&self, name: &str) -> io::Result<Box<dyn Put + '_>> {
-        if matches!(Name::parse(name), Some(Name::Archive(_))) {
+    fn put(&self, name: &str) -> io::Result<Box<dyn StoreWriter + '_>> {
+        if matches!(StoredName::parse(name), Some(StoredName::Archive(_))) {
             (self.meddle)(self.puts.fetch_add(1, Ordering::Relaxed) + 1);
         }
         self.inner.put(name)

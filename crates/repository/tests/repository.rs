@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use archive::ReadAt;
 use dirindex::Dir;
-use repository::store::{Contents, Opener, Put, Stored};
+use repository::store::{Contents, Opener, StoreWriter, Stored};
 use repository::{
     BackupOptions, DirStore, Error, Keep, PruneOptions, Repository, RestoreOptions, Store,
 };
@@ -34,7 +34,7 @@ impl Store for Counting {
         Box::new(|| panic!("a parity is opened, and nothing is damaged"))
     }
 
-    fn put(&self, name: &str) -> io::Result<Box<dyn Put + '_>> {
+    fn put(&self, name: &str) -> io::Result<Box<dyn StoreWriter + '_>> {
         self.inner.put(name)
     }
 

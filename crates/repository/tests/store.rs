@@ -14,7 +14,7 @@ use apply::ApplyOptions;
 use archive::ReadAt;
 use common::{check, restored};
 use dirindex::Dir;
-use repository::store::{ArchiveName, Name, Put, Stored};
+use repository::store::{ArchiveName, StoreWriter, Stored, StoredName};
 use repository::{
     BackupOptions, BackupReport, DirStore, Error, Keep, PruneOptions, PruneReport, Repository,
     RestoreOptions, SnapshotId, Store,
@@ -134,8 +134,8 @@ fn a_backup_builds_on_no_chain_that_cannot_be_opened() {
         let made = report.made.unwrap().archive;
         let sound = damaged.checked_sub(1).map(|before| names[before].to);
         assert_eq!(made.since, sound, "the last one whose archives all open");
-        let unusable: Vec<Name> = report.unusable.iter().map(|file| file.name).collect();
-        assert!(unusable.contains(&Name::Archive(names[damaged])), "{unusable:?}");
+        let unusable: Vec<StoredName> = report.unusable.iter().map(|file| file.name).collect();
+        assert!(unusable.contains(&StoredName::Archive(names[damaged])), "{unusable:?}");
         assert!(restored(&place.store, made.to) == snapshot(&place.tree()));
     }
 }
@@ -143,7 +143,7 @@ fn a_backup_builds_on_no_chain_that_cannot_be_opened() {
 /// Names an archive as a clock would that was at `to` then.
 fn rename(place: &Place, from: ArchiveName, to: ArchiveName) {
     fs::rename(place.path(from), place.path(to)).unwrap();
-    let [from, to] = [from.to, to.to].map(|id| Name::Index(id).to_string());
+    let [from, to] = [from.to, to.to].map(|id| StoredName::Index(id).to_string());
     drop(fs::rename(place.store.path().join(from), place.store.path().join(to)));
 }
 
@@ -222,7 +222,7 @@ impl Store for Changing<'_> {
         self.inner.open(name)
     }
 
-    fn put(&self, name: &str) -> io::Result<Box<dyn Put + '_>> {
+    fn put(&self, name: &str) -> io::Result<Box<dyn StoreWriter + '_>> {
         self.inner.put(name)
     }
 
@@ -343,7 +343,7 @@ impl Small<'_> {
 
 struct SmallPut<'a> {
     store: &'a Small<'a>,
-    put: Box<dyn Put + 'a>,
+    put: Box<dyn StoreWriter + 'a>,
 }
 
 impl Write for SmallPut<'_> {
@@ -361,7 +361,7 @@ impl Write for SmallPut<'_> {
     }
 }
 
-impl Put for SmallPut<'_> {
+impl StoreWriter for SmallPut<'_> {
     fn commit(self: Box<Self>) -> io::Result<()> {
         self.put.commit()
     }
@@ -380,7 +380,7 @@ impl Store for Small<'_> {
         self.inner.open(name)
     }
 
-    fn put(&self, name: &str) -> io::Result<Box<dyn Put + '_>> {
+    fn put(&self, name: &str) -> io::Result<Box<dyn StoreWriter + '_>> {
         Ok(Box::new(SmallPut { store: self, put: self.inner.put(name)? }))
     }
 

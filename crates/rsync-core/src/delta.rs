@@ -41,6 +41,7 @@ const MAX_SUBTREES: usize = 1 << 18;
 
 /// What a delta consists of.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct DeltaStats {
     /// Bytes of the new data.
     pub new_len: u64,
@@ -87,21 +88,25 @@ impl Delta {
     }
 
     /// The exact length of the stream that [`write_to`](Self::write_to) writes.
+    #[must_use]
     pub fn encoded_len(&self) -> u64 {
         self.encoded_len
     }
 
     /// The length of the new data.
+    #[must_use]
     pub fn new_len(&self) -> u64 {
         self.stats.new_len
     }
 
     /// The digest of the new data.
+    #[must_use]
     pub fn new_digest(&self) -> Digest {
         self.stats.new_digest
     }
 
     /// What the delta consists of.
+    #[must_use]
     pub fn stats(&self) -> DeltaStats {
         self.stats
     }

@@ -16,6 +16,7 @@ pub struct Digest(pub [u8; 32]);
 
 impl Digest {
     /// The digest of `data`. Large data is hashed by several threads.
+    #[must_use]
     pub fn of(data: &[u8]) -> Digest {
         Digest::of_input(Input::from(data))
     }

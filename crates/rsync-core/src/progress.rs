@@ -19,6 +19,7 @@ pub struct Progress {
 
 /// A part of the work that is counted by itself.
 #[derive(Debug, Clone, Copy, PartialEq)]
+#[non_exhaustive]
 pub struct Stage {
     /// What is being done, such as `packing`; empty when the worker does not say.
     pub doing: &'static str,
@@ -42,6 +43,7 @@ impl Default for Stage {
 
 /// How much there is to do.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum Total {
     /// So many bytes.
     Bytes(u64),
@@ -51,6 +53,7 @@ pub enum Total {
 
 impl Stage {
     /// How much of the work is done, from 0 to 1. `None` when that is not known. A total may have been guessed too low.
+    #[must_use]
     pub fn fraction(&self) -> Option<f64> {
         let (done, total) = match self.total? {
             Total::Bytes(total) => (self.bytes, total),
@@ -68,6 +71,7 @@ pub struct Cancelled;
 
 impl Progress {
     /// Nothing processed yet.
+    #[must_use]
     pub fn new() -> Progress {
         Progress::default()
     }

@@ -35,6 +35,7 @@ pub struct Signature {
 
 /// One block of a signature.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Block<'a> {
     /// The weak sum: the anchor word; b·2³² | a with [`WeakSum::Rsync`](crate::WeakSum); 32 bits with
     /// librsync's sums.
@@ -46,6 +47,7 @@ pub struct Block<'a> {
 impl Block<'_> {
     /// The weak sum in the form that pyrsync prints, b·2¹⁶ | a. Only for signatures with
     /// [`WeakSum::Rsync`](crate::WeakSum).
+    #[must_use]
     pub fn pyrsync_weak(&self) -> u64 {
         self.weak >> 32 << 16 | self.weak & 0xffff_ffff
     }
@@ -204,27 +206,32 @@ impl Signature {
     }
 
     /// Block length and sums.
+    #[must_use]
     pub fn shape(&self) -> Shape {
         self.shape
     }
 
     /// Bytes of the file. librsync's format does not have this number. For a signature in that format it is
     /// an upper bound: the last block counts as a full one, and [`digest`](Self::digest) is `None`.
+    #[must_use]
     pub fn file_len(&self) -> u64 {
         self.file_len
     }
 
     /// The digest of the file; `None` for a signature in librsync's format, which has no digest.
+    #[must_use]
     pub fn digest(&self) -> Option<Digest> {
         self.digest
     }
 
     /// How many blocks the file has.
+    #[must_use]
     pub fn block_count(&self) -> usize {
         self.packed.len() / self.shape.bytes_per_block()
     }
 
     /// The blocks in order.
+    #[must_use]
     pub fn blocks(&self) -> impl ExactSizeIterator<Item = Block<'_>> {
         self.packed.chunks_exact(self.shape.bytes_per_block()).map(|packed| {
             let (weak, strong) = self.shape.unpack(packed);
@@ -234,11 +241,13 @@ impl Signature {
 
     /// The packed blocks. Each is the weak sum (8 bytes little-endian; librsync's sums: 4 bytes big-endian),
     /// then the kept bytes of the strong hash.
+    #[must_use]
     pub fn packed(&self) -> &[u8] {
         &self.packed
     }
 
     /// The packed blocks, without a copy.
+    #[must_use]
     pub fn into_packed(self) -> Vec<u8> {
         self.packed
     }

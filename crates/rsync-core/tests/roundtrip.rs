@@ -155,7 +155,7 @@ fn written(delta: &Delta, new: &[u8]) -> Vec<u8> {
 fn patched(base: &[u8], delta: &[u8], max_len: u64) -> Vec<u8> {
     let mut out = Vec::new();
     let result = patch(Cursor::new(base), delta, &mut out, max_len, None).unwrap();
-    assert_eq!(result, Patched { len: out.len() as u64, digest: Digest::of(&out) });
+    assert_eq!((result.len, result.digest), (out.len() as u64, Digest::of(&out)));
     out
 }
 
@@ -197,7 +197,10 @@ proptest! {
 
         let mut streamed = Vec::new();
         let stream_stats = rsync_core::delta(&signature, new.as_slice(), &mut streamed, None).unwrap();
-        let uncounted = |stats| DeltaStats { strong_hashes: 0, ..stats };
+        let uncounted = |mut stats: DeltaStats| {
+            stats.strong_hashes = 0;
+            stats
+        };
         prop_assert_eq!(uncounted(stream_stats), uncounted(stats));
         prop_assert_eq!(streamed, bytes);
     }

@@ -28,6 +28,7 @@ use std::path::{Path, PathBuf};
 /// # Ok::<(), stores::InvalidAddress>(())
 /// ```
 #[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum Address {
     /// A directory of this machine.
     Local(PathBuf),
@@ -121,6 +122,7 @@ impl Address {
     }
 
     /// Whether it is on this machine.
+    #[must_use]
     pub fn is_local(&self) -> bool {
         matches!(self, Address::Local(_))
     }

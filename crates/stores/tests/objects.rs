@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use dirindex::Dir;
 use object_store::memory::InMemory;
-use repository::store::{Name, Stored};
+use repository::store::{Stored, StoredName};
 use repository::{
     BackupOptions, Keep, PruneOptions, Repository, RestoreOptions, SnapshotId, Store,
 };
@@ -48,9 +48,9 @@ fn files_come_whole_and_go_whole() {
             assert_eq!(file.size().unwrap(), len as u64);
             let mut end = vec![0; len.min(7)];
             let from = len - end.len();
-            file.read_exact_at(&mut end, from as u64).unwrap();
+            file.fill_at(&mut end, from as u64).unwrap();
             assert_eq!(end, bytes[from..]);
-            let past = file.read_exact_at(&mut [0; 8], from as u64);
+            let past = file.fill_at(&mut [0; 8], from as u64);
             assert_eq!(past.unwrap_err().kind(), ErrorKind::UnexpectedEof);
             store.delete("a").unwrap();
             store.delete("a").unwrap();
@@ -86,7 +86,7 @@ fn any_range_reads_the_same() {
             let most = 1 << random.usize(1..19);
             let len = random.usize(1..=(bytes.len() - from).min(most));
             let mut read = vec![0; len];
-            file.read_exact_at(&mut read, from as u64).unwrap();
+            file.fill_at(&mut read, from as u64).unwrap();
             assert!(read == bytes[from..from + len], "{len} bytes from {from}");
         }
     }
@@ -108,7 +108,7 @@ fn the_cache_is_never_wrong() {
     };
     let read = |store: &RemoteStore| {
         let mut bytes = vec![0; 50_000];
-        store.open("a").unwrap().read_exact_at(&mut bytes, 0).unwrap();
+        store.open("a").unwrap().fill_at(&mut bytes, 0).unwrap();
         bytes
     };
     for _ in 0..5 {
@@ -128,7 +128,7 @@ fn the_cache_is_never_wrong() {
     let file = store.open("a").unwrap();
     store.list().unwrap();
     let mut bytes = vec![0; 50_000];
-    file.read_exact_at(&mut bytes, 0).unwrap();
+    file.fill_at(&mut bytes, 0).unwrap();
     assert!(bytes == put_last);
 }
 
@@ -163,7 +163,7 @@ fn backups_go_in_and_come_out() {
         assert!(repository.verify(None).unwrap().missing.is_empty());
         // The index is lost, and made again.
         for file in store.list().unwrap() {
-            if let Some(Name::Index(_)) = Name::parse(&file.name) {
+            if let Some(StoredName::Index(_)) = StoredName::parse(&file.name) {
                 store.delete(&file.name).unwrap();
             }
         }

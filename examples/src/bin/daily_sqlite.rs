@@ -10,7 +10,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use anyhow::{Context, Result, bail};
 use incremental_backups_tools::archive::ReadAt;
-use incremental_backups_tools::store::{Put, Store, Stored};
+use incremental_backups_tools::store::{Store, StoreWriter, Stored};
 use incremental_backups_tools::{
     BackupOptions, Dir, Keep, PruneOptions, Repository, RestoreOptions, SnapshotId,
 };
@@ -53,7 +53,7 @@ impl Store for Database {
         Ok(Box::new(bytes.ok_or(ErrorKind::NotFound)?))
     }
 
-    fn put(&self, name: &str) -> io::Result<Box<dyn Put + '_>> {
+    fn put(&self, name: &str) -> io::Result<Box<dyn StoreWriter + '_>> {
         Ok(Box::new(New { database: self, name: name.to_owned(), bytes: Vec::new() }))
     }
 
@@ -80,7 +80,7 @@ impl Write for New<'_> {
     }
 }
 
-impl Put for New<'_> {
+impl StoreWriter for New<'_> {
     fn commit(self: Box<Self>) -> io::Result<()> {
         let insert = "INSERT OR IGNORE INTO files VALUES (?1, ?2)";
         let inserted = self.database.connection().execute(insert, params![self.name, self.bytes]);

@@ -1,4 +1,4 @@
-//! A store that keeps everything encrypted: the crate `age` goes in between, as a `Put` where something is
+//! A store that keeps everything encrypted: the crate `age` goes in between, as a `StoreWriter` where something is
 //! written and as a `ReadAt` where it is read, at any place. What that does and does not give is in
 //! `docs/security.md`, and tested below.
 //!
@@ -13,7 +13,7 @@ use age::stream::{StreamReader, StreamWriter};
 use age::x25519::Identity;
 use anyhow::{Context, Result, ensure};
 use incremental_backups_tools::archive::ReadAt;
-use incremental_backups_tools::store::{DirStore, Put, Store, Stored};
+use incremental_backups_tools::store::{DirStore, Store, StoreWriter, Stored};
 use incremental_backups_tools::{BackupOptions, Dir, RelPath, Repository, RestoreOptions};
 
 /// Each file of the store inside, encrypted for `identity`, under its name and `.age`.
@@ -38,7 +38,7 @@ impl<S: Store> Store for Encrypted<S> {
         Ok(Box::new(Decrypted::open(source, &self.identity)?))
     }
 
-    fn put(&self, name: &str) -> io::Result<Box<dyn Put + '_>> {
+    fn put(&self, name: &str) -> io::Result<Box<dyn StoreWriter + '_>> {
         let out = self.inner.put(&format!("{name}{ENDING}"))?;
         let recipient = self.identity.to_public();
         let encryptor = age::Encryptor::with_recipients([&recipient as _].into_iter());
@@ -56,7 +56,7 @@ impl<S: Store> Store for Encrypted<S> {
 }
 
 /// What is encrypted while it is written.
-struct Encrypting<'a>(StreamWriter<Box<dyn Put + 'a>>);
+struct Encrypting<'a>(StreamWriter<Box<dyn StoreWriter + 'a>>);
 
 impl Write for Encrypting<'_> {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
@@ -68,7 +68,7 @@ impl Write for Encrypting<'_> {
     }
 }
 
-impl Put for Encrypting<'_> {
+impl StoreWriter for Encrypting<'_> {
     fn commit(self: Box<Self>) -> io::Result<()> {
         self.0.finish()?.commit()
     }
@@ -99,7 +99,7 @@ impl ReadAt for Decrypted {
         Ok(self.len)
     }
 
-    fn read_exact_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<()> {
+    fn fill_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<()> {
         let mut stream = self.stream.lock().unwrap_or_else(PoisonError::into_inner);
         stream.seek(SeekFrom::Start(offset))?;
         stream.read_exact(buffer)
@@ -116,7 +116,7 @@ impl Read for Cursor {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         let left = self.source.size()?.saturating_sub(self.at);
         let count = buffer.len().min(usize::try_from(left).unwrap_or(usize::MAX));
-        self.source.read_exact_at(&mut buffer[..count], self.at)?;
+        self.source.fill_at(&mut buffer[..count], self.at)?;
         self.at += count as u64;
         Ok(count)
     }
@@ -245,11 +245,11 @@ mod tests {
                 for count in [0, 1, 1000, len - offset] {
                     let count = count.min(len - offset);
                     let mut found = vec![0; count];
-                    source.read_exact_at(&mut found, offset as u64).unwrap();
+                    source.fill_at(&mut found, offset as u64).unwrap();
                     assert!(found == bytes[offset..offset + count], "{len}: {count} at {offset}");
                 }
             }
-            assert!(source.read_exact_at(&mut [0], len as u64).is_err());
+            assert!(source.fill_at(&mut [0], len as u64).is_err());
         }
     }
 

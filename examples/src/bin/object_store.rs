@@ -38,7 +38,7 @@ impl ReadAt for Object {
         Ok(self.len)
     }
 
-    fn read_exact_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<()> {
+    fn fill_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<()> {
         let range = offset..offset + buffer.len() as u64;
         let bytes = block_on(self.store.get_range(&self.at, range)).map_err(io::Error::other)?;
         if bytes.len() != buffer.len() {

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use archive::{Archive, Format};
 use container::{Packing, Seal, Section, Sections, Writer};
-use diffindex::{Change, Content, DiffIndex, New, Signatures};
+use diffindex::{Change, Content, DiffIndex, NewEntry, Signatures};
 use dirindex::{DirIndex, Entry, Record, RelPath, TreeId};
 use rsync_core::Digest;
 use sha2::{Digest as _, Sha256};
@@ -151,7 +151,7 @@ pub(crate) fn open(archive: Vec<u8>) -> Result<Archive, archive::Error> {
 /// The root of what these changes make of nothing, if they are a tree's.
 fn tree(changes: &[Change]) -> TreeId {
     let records = changes.iter().filter_map(|change| {
-        let New { node, meta, .. } = change.new.clone()?;
+        let NewEntry { node, meta, .. } = change.new.clone()?;
         let entry = Entry { path: change.path.clone(), node, meta };
         Some(Arc::new(Record { entry, signature: None, fingerprint: None }))
     });

@@ -6,7 +6,7 @@ use std::io::Read;
 
 use archive::{Archive, Snapshot};
 use container::Section;
-use diffindex::{Change, Content, New};
+use diffindex::{Change, Content, NewEntry};
 use dirindex::stored::StoredSignature;
 use dirindex::{Meta, Node, RelPath, Time, Xattr, content_hash};
 use rsync_core::{Digest, Shape, Signature, StrongHash, WeakSum};
@@ -25,7 +25,7 @@ fn meta(secs: i64) -> Meta {
 }
 
 fn change(at: &RelPath, old: Option<Node>, new: Option<(Node, Content)>) -> Change {
-    let new = new.map(|(node, content)| New { node, meta: meta(1), content, signature: None });
+    let new = new.map(|(node, content)| NewEntry { node, meta: meta(1), content, signature: None });
     Change { path: at.clone(), old, new, excluded: false }
 }
 

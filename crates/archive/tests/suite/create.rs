@@ -5,7 +5,7 @@ use std::os::unix::fs::{PermissionsExt, symlink};
 use std::sync::Arc;
 
 use archive::{ArchiveOptions, DiffData, Error};
-use diffindex::{Change, Content, DiffIndex, New, Signatures};
+use diffindex::{Change, Content, DiffIndex, NewEntry, Signatures};
 use dirindex::{Dir, DirIndex, Meta, Node, RelPath, Time, TreeId, Xattr, Xattrs};
 use rsync_core::Progress;
 
@@ -32,7 +32,7 @@ fn directories(count: u32, below: &str, xattrs: Xattrs) -> DiffIndex {
     let change = |number: u32| {
         let path = RelPath::new(format!("{number:05}{below}")).unwrap();
         let (node, meta) = (Node::Dir, meta.clone());
-        let new = Some(New { node, meta, content: Content::Keep, signature: None });
+        let new = Some(NewEntry { node, meta, content: Content::Keep, signature: None });
         Change { path, old: None, new, excluded: false }
     };
     let changes = (0..count).map(change).collect();

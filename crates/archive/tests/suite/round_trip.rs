@@ -186,10 +186,10 @@ fn little_is_read_for_one_file() {
         fn size(&self) -> std::io::Result<u64> {
             self.0.size()
         }
-        fn read_exact_at(&self, buffer: &mut [u8], offset: u64) -> std::io::Result<()> {
+        fn fill_at(&self, buffer: &mut [u8], offset: u64) -> std::io::Result<()> {
             self.1[0].fetch_add(1, Relaxed);
             self.1[1].fetch_add(buffer.len() as u64, Relaxed);
-            self.0.read_exact_at(buffer, offset)
+            self.0.fill_at(buffer, offset)
         }
     }
     let trees = Trees::new(

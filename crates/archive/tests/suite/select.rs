@@ -65,7 +65,7 @@ impl ReadAt for Watched {
         Ok(self.bytes.len() as u64)
     }
 
-    fn read_exact_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<()> {
+    fn fill_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<()> {
         assert!(!buffer.is_empty(), "nothing is asked for at {offset}");
         let wanted = offset..offset + buffer.len() as u64;
         let has = |range: &Range<u64>| range.start <= wanted.start && wanted.end <= range.end;
@@ -73,7 +73,7 @@ impl ReadAt for Watched {
             return Err(io::Error::other(format!("{wanted:?} was not planned")));
         }
         self.read.lock().unwrap().push(wanted);
-        self.bytes.read_exact_at(buffer, offset)
+        self.bytes.fill_at(buffer, offset)
     }
 }
 
@@ -88,7 +88,7 @@ fn a_lookup_finds_what_the_whole_diff_has() {
             );
             for change in trees.diff.changes() {
                 let found = archive.get(&change.path).unwrap().unwrap();
-                let same = |a: &diffindex::New, b: &diffindex::New| {
+                let same = |a: &diffindex::NewEntry, b: &diffindex::NewEntry| {
                     a.node == b.node && a.meta == b.meta && a.content == b.content
                 };
                 assert_eq!(found.old, change.old);

@@ -11,7 +11,7 @@ use super::{
     Base, Extent, Merge, Origin, Outcome, Standing, Standings, TAKEN, content_of, disagree,
     unusable,
 };
-use crate::{Change, Content, DiffIndex, Error, MovedTree, New, collapse};
+use crate::{Change, Content, DiffIndex, Error, MovedTree, NewEntry, collapse};
 
 impl<'a, C: Clone> Merge<'a, C> {
     /// The merge with one run more. `stored` gives where the content of a change of it lies, by its number and path: of a
@@ -216,7 +216,7 @@ impl<'a, C: Clone> Merge<'a, C> {
     fn origin(
         &self,
         path: &RelPath,
-        new: &New,
+        new: &NewEntry,
         stored: impl FnOnce() -> Vec<C>,
         same: impl FnOnce(&RelPath) -> Option<Arc<Origin<C>>>,
     ) -> Result<Option<Arc<Origin<C>>>, Error> {

@@ -8,7 +8,7 @@ use dirindex::{DirIndex, EntryRef, Node, RelPath};
 use rsync_core::Digest;
 
 use super::{Base, Merge, Origin, Outcome, Standing, TAKEN, content_of, unusable};
-use crate::{Change, Content, DiffIndex, Error, New};
+use crate::{Change, Content, DiffIndex, Error, NewEntry};
 
 /// A diff, and the contents that are stored for it.
 pub type Merged<C> = (DiffIndex, Contents<C>);
@@ -50,12 +50,14 @@ impl<C: Clone> Merge<'_, C> {
     }
 
     /// What stands at `path` in the last tree, of a merge from nothing.
+    #[must_use]
     pub fn get(&self, path: &RelPath) -> Option<EntryRef<'_>> {
         let (path, outcome) = self.paths.get_key_value(path)?;
         entry(path, outcome)
     }
 
     /// What the content at `path` is made of: a whole file, and deltas one on the other. Empty where nothing is stored.
+    #[must_use]
     pub fn contents(&self, path: &RelPath) -> Option<&Arc<[C]>> {
         Some(&self.paths.get(path)?.new.as_ref()?.origin.as_ref()?.contents)
     }
@@ -124,7 +126,7 @@ impl<C: Clone> Merge<'_, C> {
                         }
                     }
                 }
-                New { node, meta, content, signature }
+                NewEntry { node, meta, content, signature }
             });
             let (path, old, excluded) = (path.clone(), old.as_deref().cloned(), *excluded);
             changes.push(Change { path, old, new, excluded });

@@ -45,11 +45,13 @@ impl FileState {
 
     /// The file's length.
     #[allow(clippy::len_without_is_empty, reason = "a state is not a collection")]
+    #[must_use]
     pub fn len(&self) -> u64 {
         super::read::len(&self.stat)
     }
 
     /// Whether the file is still as `record` has it. Always false where the record has no fingerprint.
+    #[must_use]
     pub fn is_of(&self, record: &Record) -> bool {
         let known =
             record.fingerprint.is_some_and(|known| known.is_of_same(&fingerprint(&self.stat)));

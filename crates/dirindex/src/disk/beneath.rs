@@ -123,6 +123,7 @@ pub struct Neighbours<'a> {
 
 impl<'a> Neighbours<'a> {
     /// Files below `root`.
+    #[must_use]
     pub fn new(root: &'a Beneath) -> Neighbours<'a> {
         Neighbours { root, dir: None }
     }

@@ -19,6 +19,7 @@ pub fn mapped_for_writing() -> HashSet<u64> {
 }
 
 /// The inode numbers of files that some process has open for writing. The same is to be said of them.
+#[must_use]
 pub fn open_for_writing() -> HashSet<u64> {
     let mut inodes = HashSet::new();
     for process in processes() {

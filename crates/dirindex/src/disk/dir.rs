@@ -66,6 +66,7 @@ impl Default for DirOptions {
 
 impl DirOptions {
     /// Nothing is left out.
+    #[must_use]
     pub fn everything() -> DirOptions {
         let (exclude_files, default_excludes) = (Vec::new(), Vec::new());
         DirOptions { exclude_files, default_excludes, ..DirOptions::default() }
@@ -108,11 +109,13 @@ impl Dir {
     }
 
     /// The path it was opened by.
+    #[must_use]
     pub fn path(&self) -> &Path {
         &self.path
     }
 
     /// The directory itself, held open.
+    #[must_use]
     pub fn root(&self) -> &Beneath {
         &self.root
     }

@@ -46,6 +46,7 @@ struct Same([Option<(u32, bool)>; 2]);
 
 /// Lines that can match no path. They leave nothing out.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct UnusableLines {
     /// The first of them, counted from 1.
     pub first: u64,
@@ -57,6 +58,7 @@ pub struct UnusableLines {
 
 impl Patterns {
     /// The patterns in the content of an exclude file, one a line, and what is wrong with it.
+    #[must_use]
     pub fn parse(content: &[u8]) -> (Patterns, Option<UnusableLines>) {
         let mut patterns = Patterns::default();
         let mut unusable: Option<UnusableLines> = None;
@@ -95,6 +97,7 @@ impl Patterns {
 
     /// Whether `path`, which lies below the directory of the list, is left out (`true`) or taken back
     /// (`false`) by a pattern. What becomes of the directories above it is not asked.
+    #[must_use]
     pub fn verdict(&self, path: &RelPath, is_dir: bool) -> Option<bool> {
         self.decide(path.as_bytes(), path.name(), is_dir, &mut Steps(u32::MAX))
     }

@@ -41,6 +41,7 @@ impl NewFile {
     }
 
     /// Lets those read it, where no file was before, who may read any new file of this process.
+    #[must_use]
     pub fn for_others(mut self) -> NewFile {
         self.readers = Readers::Umask;
         self
@@ -58,6 +59,7 @@ impl NewFile {
     }
 
     /// The file, to read what was written.
+    #[must_use]
     pub fn as_file(&self) -> &fs::File {
         self.out.as_file().as_file()
     }

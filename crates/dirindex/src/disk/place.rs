@@ -70,6 +70,7 @@ pub fn sync_dir(dir: &Path) -> io::Result<()> {
 }
 
 /// The directory in which `path` is a name.
+#[must_use]
 pub fn parent(path: &Path) -> &Path {
     path.parent().filter(|parent| *parent != Path::new("")).unwrap_or(Path::new("."))
 }

@@ -100,8 +100,8 @@ impl ReadAt for PooledFile {
         Ok(self.state.len)
     }
 
-    fn read_exact_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<()> {
-        ReadAt::read_exact_at(&*self.file()?, buffer, offset)
+    fn fill_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<()> {
+        ReadAt::fill_at(&*self.file()?, buffer, offset)
     }
 }
 
@@ -186,17 +186,17 @@ mod tests {
         for round in 0..2 {
             for (number, file) in files.iter().enumerate() {
                 let mut bytes = [0; 8];
-                file.read_exact_at(&mut bytes, 0).unwrap();
+                file.fill_at(&mut bytes, 0).unwrap();
                 assert_eq!(bytes, format!("{number:08}").as_bytes(), "{round}");
                 assert!(POOL.files().len() <= most());
             }
         }
         // The first was closed. Another of its name, or a longer one, is not it.
         fs::remove_file(path(0)).unwrap();
-        let error = files[0].read_exact_at(&mut [0; 8], 0).unwrap_err();
+        let error = files[0].fill_at(&mut [0; 8], 0).unwrap_err();
         assert_eq!(error.kind(), io::ErrorKind::NotFound);
         fs::write(path(1), "a longer one").unwrap();
-        let error = files[1].read_exact_at(&mut [0; 8], 0).unwrap_err();
+        let error = files[1].fill_at(&mut [0; 8], 0).unwrap_err();
         assert!(error.to_string().contains("changed"), "{error}");
         drop(files);
     }

@@ -10,6 +10,7 @@ use crate::{STAGE_DIR, UNFINISHED_MARK, is_stage_name};
 
 /// Whether a mark in the directory `stage` counts, which lies in a directory of the user `owner`: only that of the owner, of
 /// root or of this process. What somebody else put there, where many may write, says nothing of the tree.
+#[must_use]
 pub fn marks_by(stage: &Stat, owner: u32) -> bool {
     FileType::from_raw_mode(stage.st_mode) == FileType::Directory
         && [0, owner, geteuid().as_raw()].contains(&stage.st_uid)

@@ -9,8 +9,8 @@ use incremental_backups_tools::container::{Section, Sections, Writer};
 use incremental_backups_tools::parity::{File, Redundancy, protect};
 use incremental_backups_tools::rsync_core::{Delta, StrongHash, WeakSum};
 use incremental_backups_tools::{
-    Content, DiffData, DiffIndex, Digest, DirIndex, Entry, Meta, Node, Problem, ProblemKind,
-    RelPath, Signature, SignatureOptions, Time, TreeId,
+    Content, DiffData, DiffIndex, Digest, DirIndex, Entry, Meta, Node, ProblemKind, RelPath,
+    Signature, SignatureOptions, Time, TreeId,
 };
 
 use crate::tree;
@@ -82,12 +82,13 @@ fn indexes() {
     for (name, index) in [("tree", tree::index(1)), ("wide", tree::wide_index(2))] {
         let mut bytes = Vec::new();
         index.write_to(&mut bytes).unwrap();
-        let problem = Problem {
-            path: RelPath::new("rotten").unwrap(),
-            kind: ProblemKind::BitRot,
-            detail: "content changed".to_owned(),
-            ranges: vec![(0, 1024), (4096, 5000)],
-        };
+        // The fields of a `Problem`.
+        let problem = (
+            RelPath::new("rotten").unwrap(),
+            ProblemKind::BitRot,
+            "content changed",
+            vec![(0_u64, 1024_u64), (4096, 5000)],
+        );
         let problems = encoded(&vec![problem]);
         let of = |kind| raw(&bytes, *b"INDX", kind);
         let excluded =

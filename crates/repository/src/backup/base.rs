@@ -9,7 +9,7 @@ use super::{BackupOptions, Unusable};
 use crate::chains::{self, Skipped};
 use crate::error::{Error, Result};
 use crate::origin::Origin;
-use crate::store::{self, Name, SnapshotId, Snapshots, Store, StoredArchive};
+use crate::store::{self, SnapshotId, Snapshots, Store, StoredArchive, StoredName};
 
 /// The snapshot that a backup starts from.
 pub(super) struct Newest {
@@ -42,7 +42,8 @@ pub(super) fn newest(
             Err((fault, error)) => match fault.archive() {
                 Some(archive) if is_damage(&error) => {
                     snapshots = fault.left_of(&snapshots);
-                    unusable.push(Unusable { name: Name::Archive(archive), error: Some(error) });
+                    unusable
+                        .push(Unusable { name: StoredName::Archive(archive), error: Some(error) });
                 }
                 _ => return Err(error),
             },
@@ -74,7 +75,8 @@ impl Indexes {
             match store::open_index(store, snapshot) {
                 Ok(index) => indexes.push((snapshot, Arc::new(index))),
                 Err(error @ Error::Index(_)) => {
-                    unusable.push(Unusable { name: Name::Index(snapshot), error: Some(error) });
+                    unusable
+                        .push(Unusable { name: StoredName::Index(snapshot), error: Some(error) });
                 }
                 Err(error) => return Err(error),
             }
@@ -104,18 +106,18 @@ impl Indexes {
         if let Some(index) = self.of(newest.tree) {
             return Ok(Some(Arc::clone(index)));
         }
-        let name = Name::Index(newest.snapshot);
+        let name = StoredName::Index(newest.snapshot);
         let mut skipped = Vec::new();
         let rebuilt = rebuilt(store, newest, options, &mut skipped);
         for Skipped { archive, error } in skipped {
-            let name = Name::Archive(archive);
+            let name = StoredName::Archive(archive);
             if unusable.iter().all(|file| file.name != name) {
                 unusable.push(Unusable { name, error: Some(error) });
             }
         }
         match rebuilt {
             Ok(index) => {
-                if !unusable.iter().any(|file| matches!(file.name, Name::Index(_))) {
+                if !unusable.iter().any(|file| matches!(file.name, StoredName::Index(_))) {
                     unusable.push(Unusable { name, error: None });
                 }
                 Ok(Some(Arc::new(index)))

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::ops::Bound;
 use std::sync::Arc;
 
-use diffindex::{Change, Content, New};
+use diffindex::{Change, Content, NewEntry};
 use dirindex::{DirIndex, Meta, Node, RelPath, TreeId};
 
 use super::runs::{Run, Runs};
@@ -202,7 +202,7 @@ impl<'w> Fold<'w> {
                         done.excluded.insert(path.clone());
                     }
                 }
-                Some(New { node, meta, content, .. }) => {
+                Some(NewEntry { node, meta, content, .. }) => {
                     let (node, meta, content) = (node.clone(), meta.clone(), content.clone());
                     let base = match &content {
                         Content::Tree { base, .. } => Some(base),

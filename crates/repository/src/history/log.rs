@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use archive::Archive;
-use diffindex::{Change, Content, New};
+use diffindex::{Change, Content, NewEntry};
 use dirindex::{Node, RelPath};
 
 use super::fold::History;
@@ -135,7 +135,7 @@ fn before_of(
         }
     }
     let Some(change) = found.get(path) else { return Ok(before) };
-    let Some(New { node, content, .. }) = &change.new else { return Ok(before) };
+    let Some(NewEntry { node, content, .. }) = &change.new else { return Ok(before) };
     if let Node::HardLink { to } = node {
         before.push(to.clone());
     }

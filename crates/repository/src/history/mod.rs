@@ -5,6 +5,8 @@ mod fold;
 mod log;
 mod runs;
 
+use std::fmt;
+
 use diffindex::Content;
 use dirindex::{Meta, Node, RelPath};
 
@@ -17,6 +19,7 @@ use crate::store::{SnapshotId, Store};
 
 /// What became of some paths, over all snapshots of a store.
 #[derive(Debug, Default)]
+#[non_exhaustive]
 pub struct History {
     /// What stood at the paths, and in which snapshots.
     pub versions: Vec<Version>,
@@ -32,6 +35,7 @@ pub struct History {
 ///
 /// Of a directory the time is that in the first one: it is no other version when only something in it came or went.
 #[derive(Debug, Clone, PartialEq)]
+#[non_exhaustive]
 pub struct Version {
     /// Where.
     pub path: RelPath,
@@ -55,6 +59,7 @@ pub struct Version {
 
 /// How a [`Version`] came.
 #[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum Came {
     /// Nothing stood there before.
     Created,
@@ -74,6 +79,7 @@ pub enum Came {
 
 /// How a [`Version`] went.
 #[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum Went {
     /// Something else stands there, or the same with another content or other metadata.
     Changed,
@@ -86,6 +92,28 @@ pub enum Went {
         /// Where; the first place in path order, of several.
         to: RelPath,
     },
+}
+
+impl fmt::Display for Came {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Came::Created => f.pad("created"),
+            Came::Changed => f.pad("changed"),
+            Came::Moved { from } => write!(f, "moved from {from}"),
+            Came::Copied { from } => write!(f, "copied from {from}"),
+        }
+    }
+}
+
+impl fmt::Display for Went {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Went::Changed => f.pad("changed"),
+            Went::Moved { to } => write!(f, "moved to {to}"),
+            Went::Deleted => f.pad("deleted"),
+            Went::Excluded => f.pad("excluded"),
+        }
+    }
 }
 
 impl<S: Store> Repository<S> {

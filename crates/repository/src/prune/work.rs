@@ -15,7 +15,7 @@ use super::{Edge, Plan, Squashed};
 use crate::chains::{is_damage, is_full};
 use crate::error::{Error, Result};
 use crate::protect;
-use crate::store::{self, ArchiveName, Name, SnapshotId, Store, Stored, StoredArchive};
+use crate::store::{self, ArchiveName, SnapshotId, Store, Stored, StoredArchive, StoredName};
 
 /// So many pairs of archives are tried to be joined when there is little room, those of the fewest bytes.
 const PAIRS_TRIED: usize = 8;
@@ -30,7 +30,7 @@ pub(super) struct Work<'a> {
     /// What is in the store besides what is made.
     files: &'a [Stored],
     /// The parities over several archives, which are of others once one of these is deleted.
-    across: Vec<Name>,
+    across: Vec<StoredName>,
     done: Done,
 }
 
@@ -200,7 +200,7 @@ impl<'a> Work<'a> {
         let verified = before.and_then(|before| self.verify(name, before));
         // What is not fit to take the place of others must not be taken for an archive.
         let verified = unsound(name.to, name, verified.map(|(size, _)| size));
-        let delete = |_: &Error| drop(store::delete(self.store, Name::Archive(name)));
+        let delete = |_: &Error| drop(store::delete(self.store, StoredName::Archive(name)));
         let size = verified.inspect_err(delete)?;
         self.done.bytes += size;
         Ok(size)
@@ -224,8 +224,9 @@ impl<'a> Work<'a> {
             let (made, left) = (self.done.squashed.len() as u64, self.to_make.len() as u64);
             progress.begin_part("squashing", Some(Total::Bytes(total)), made, 1, made + left);
         }
-        let put =
-            store::put(self.store, Name::Archive(name), |out| Ok(data.repack_to(out, &options)?));
+        let put = store::put(self.store, StoredName::Archive(name), |out| {
+            Ok(data.repack_to(out, &options)?)
+        });
         put.map(drop)
     }
 
@@ -315,7 +316,7 @@ impl<'a> Work<'a> {
             self.renew_across()?;
         }
         for archive in &go {
-            store::delete_with_parity(self.store, Name::Archive(archive.name), self.files)?;
+            store::delete_with_parity(self.store, StoredName::Archive(archive.name), self.files)?;
             self.done.bytes = self.done.bytes.saturating_sub(archive.size);
             self.done.deleted.push(*archive);
         }
@@ -331,7 +332,7 @@ impl<'a> Work<'a> {
         let is_made = self.to_make.is_empty()
             && protect::across_chain(self.store, newest, &chain, &self.across).is_ok();
         for name in std::mem::take(&mut self.across) {
-            match is_made && name == Name::Across(newest) {
+            match is_made && name == StoredName::Across(newest) {
                 true => self.across.push(name),
                 false => store::delete(self.store, name)?,
             }

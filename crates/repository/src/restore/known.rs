@@ -23,6 +23,7 @@ pub struct Known<'a> {
 
 impl Known<'static> {
     /// The trees that `archives` lead to, each of which follows an earlier one or is a full backup.
+    #[must_use]
     pub fn of(archives: &[Archive]) -> Known<'static> {
         let archives = archives.iter().cloned();
         Known::new(archives.map(|archive| Box::new(move || Some(archive.clone())) as _))

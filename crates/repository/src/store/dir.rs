@@ -12,7 +12,7 @@ use rustix::io::Errno;
 use tempfile::NamedTempFile;
 
 use super::lock::Lock;
-use super::{Name, Opener, Put, Store, Stored, failed};
+use super::{Opener, Store, StoreWriter, Stored, StoredName, failed};
 use crate::error::{Result, shown};
 
 /// What a file is called while it is written, with six letters after it.
@@ -66,6 +66,7 @@ impl DirStore {
     }
 
     /// The directory.
+    #[must_use]
     pub fn path(&self) -> &Path {
         &self.path
     }
@@ -86,7 +87,7 @@ impl DirStore {
     }
 
     /// Begins a file that gets the name `name`, in the place of another if it `replaces` one.
-    fn begin(&self, name: &str, replaces: bool) -> io::Result<Box<dyn Put + '_>> {
+    fn begin(&self, name: &str, replaces: bool) -> io::Result<Box<dyn StoreWriter + '_>> {
         let place = self.place(name)?;
         let file = tempfile::Builder::new()
             .prefix(UNFINISHED)
@@ -126,7 +127,7 @@ impl Store for DirStore {
                     files.push(Stored { name, size: metadata.len() });
                 }
                 Ok(_) => {}
-                Err(error) if leads_nowhere(&error) || Name::parse(&name).is_none() => {}
+                Err(error) if leads_nowhere(&error) || StoredName::parse(&name).is_none() => {}
                 // A file that is ours and cannot be looked at must not be taken for one that is not there.
                 Err(error) => return Err(error),
             }
@@ -143,14 +144,14 @@ impl Store for DirStore {
         Box::new(move || store.open(&name))
     }
 
-    fn put(&self, name: &str) -> io::Result<Box<dyn Put + '_>> {
+    fn put(&self, name: &str) -> io::Result<Box<dyn StoreWriter + '_>> {
         if fs::symlink_metadata(self.place(name)?).is_ok() {
             return Err(ErrorKind::AlreadyExists.into());
         }
         self.begin(name, false)
     }
 
-    fn replace(&self, name: &str) -> io::Result<Box<dyn Put + '_>> {
+    fn replace(&self, name: &str) -> io::Result<Box<dyn StoreWriter + '_>> {
         self.begin(name, true)
     }
 
@@ -196,7 +197,7 @@ impl Write for NewFile<'_> {
     }
 }
 
-impl Put for NewFile<'_> {
+impl StoreWriter for NewFile<'_> {
     fn commit(self: Box<Self>) -> io::Result<()> {
         let (dir, place, replaces) = (self.dir, self.place.clone(), self.replaces);
         self.commit_soon()?;
@@ -270,7 +271,7 @@ mod tests {
         assert_eq!(store.list().unwrap(), [Stored { name: "a".into(), size: bytes.len() as u64 }]);
         let file = store.open("a").unwrap();
         let mut part = [0; 5];
-        file.read_exact_at(&mut part, bytes.len() as u64 - 5).unwrap();
+        file.fill_at(&mut part, bytes.len() as u64 - 5).unwrap();
         assert_eq!((file.size().unwrap(), part), (bytes.len() as u64, [7; 5]));
         assert_eq!(kind(put(&store, "a", b"other")), ErrorKind::AlreadyExists);
         assert_eq!(fs::read(store.path().join("a")).unwrap(), bytes);

@@ -74,6 +74,7 @@ impl Keep {
 
 impl Keep {
     /// Whether any rule asks when a snapshot was made.
+    #[must_use]
     pub fn asks_for_times(&self) -> bool {
         let Keep { last: _, within, hourly, daily, weekly, monthly, yearly } = self;
         within.is_some() || [hourly, daily, weekly, monthly, yearly].iter().any(|&&count| count > 0)

@@ -5,7 +5,7 @@ use std::io::{ErrorKind, Write};
 use archive::ReadAt;
 
 use super::dir::is_unfinished;
-use super::{Name, Store, failed};
+use super::{Store, StoredName, failed};
 use crate::error::{Error, Result};
 
 /// The file that a store has and nothing else has.
@@ -61,7 +61,7 @@ pub(crate) fn contents(store: &dyn Store) -> Result<Contents> {
 pub(crate) fn unmarked(names: &[&str]) -> Contents {
     let names = names.iter().filter(|name| !NEUTRAL.contains(name) && !is_unfinished(name));
     let (ours, others): (Vec<&str>, Vec<&str>) =
-        names.partition(|name| Name::parse(name).is_some());
+        names.partition(|name| StoredName::parse(name).is_some());
     let other = others.into_iter().min().map(str::to_owned);
     match (ours.is_empty(), other) {
         (true, None) => Contents::Nothing,
@@ -115,7 +115,7 @@ fn read(file: &dyn ReadAt) -> Result<Vec<u8>> {
     let mut bytes = vec![0; usize::try_from(len).unwrap_or_default()];
     match bytes.is_empty() {
         true => Ok(bytes),
-        false => file.read_exact_at(&mut bytes, 0).map_err(failed).map(|()| bytes),
+        false => file.fill_at(&mut bytes, 0).map_err(failed).map(|()| bytes),
     }
 }
 

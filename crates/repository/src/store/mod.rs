@@ -22,13 +22,13 @@ mod times;
 pub use dir::DirStore;
 pub use keep::{InvalidWithin, Keep, Within};
 pub use marker::Contents;
-pub use name::{ArchiveName, InvalidSnapshotId, Name, SnapshotId};
+pub use name::{ArchiveName, InvalidSnapshotId, SnapshotId, StoredName};
 pub use snapshots::{AtError, Snapshots, StoredArchive};
 
 /// A place that keeps files by name: a directory ([`DirStore`]), or anything else that has these five
 /// verbs. What is in it never changes: files come whole and go whole.
 ///
-/// Names are what [`Name`] writes, of ASCII letters, digits, `-` and `.`. Files with other names may
+/// Names are what [`StoredName`] writes, of ASCII letters, digits, `-` and `.`. Files with other names may
 /// be there, and are left alone.
 pub trait Store: Send + Sync {
     /// Every file that is there, in any order.
@@ -53,19 +53,19 @@ pub trait Store: Send + Sync {
         })
     }
 
-    /// Begins a new file, which is there only once it is [committed](Put::commit).
+    /// Begins a new file, which is there only once it is [committed](StoreWriter::commit).
     ///
     /// # Errors
     /// [`AlreadyExists`](io::ErrorKind::AlreadyExists) when the name is taken, which may also be found
     /// out by the commit, and whatever else the implementation has.
-    fn put(&self, name: &str) -> io::Result<Box<dyn Put + '_>>;
+    fn put(&self, name: &str) -> io::Result<Box<dyn StoreWriter + '_>>;
 
-    /// Begins a file that takes the place of another, or is new, when it is [committed](Put::commit): until then the other is
+    /// Begins a file that takes the place of another, or is new, when it is [committed](StoreWriter::commit): until then the other is
     /// there. A store that cannot do that, as by default, keeps its settings, and its damaged files.
     ///
     /// # Errors
     /// As the implementation has them.
-    fn replace(&self, _name: &str) -> io::Result<Box<dyn Put + '_>> {
+    fn replace(&self, _name: &str) -> io::Result<Box<dyn StoreWriter + '_>> {
         Err(io::ErrorKind::Unsupported.into())
     }
 
@@ -115,11 +115,11 @@ macro_rules! leave_to {
             $inner.opener(name)
         }
 
-        fn put(&$self, name: &str) -> io::Result<Box<dyn Put + '_>> {
+        fn put(&$self, name: &str) -> io::Result<Box<dyn StoreWriter + '_>> {
             $inner.put(name)
         }
 
-        fn replace(&$self, name: &str) -> io::Result<Box<dyn Put + '_>> {
+        fn replace(&$self, name: &str) -> io::Result<Box<dyn StoreWriter + '_>> {
             $inner.replace(name)
         }
 
@@ -157,7 +157,8 @@ behind!(&T, Box<T>, Arc<T>);
 pub type Witness = Arc<dyn Fn(&str, &Healed) + Send + Sync>;
 
 /// A file on its way into a [`Store`]. Dropped before it is committed, it leaves nothing.
-pub trait Put: Write {
+#[must_use = "a file that is not committed leaves nothing"]
+pub trait StoreWriter: Write {
     /// Gives the file its name: when this returns, all that was written is there, durably, and before
     /// that nothing is, whatever happens.
     ///
@@ -166,11 +167,11 @@ pub trait Put: Write {
     /// the implementation has.
     fn commit(self: Box<Self>) -> io::Result<()>;
 
-    /// [`commit`](Put::commit), for what is made again when it is missing: a power cut may take the file's name, as long as it
+    /// [`commit`](StoreWriter::commit), for what is made again when it is missing: a power cut may take the file's name, as long as it
     /// takes the whole file then. By default nothing takes it.
     ///
     /// # Errors
-    /// As [`commit`](Put::commit).
+    /// As [`commit`](StoreWriter::commit).
     fn commit_soon(self: Box<Self>) -> io::Result<()> {
         self.commit()
     }
@@ -197,7 +198,7 @@ pub(crate) fn snapshots(store: &dyn Store) -> Result<Snapshots> {
 
 /// Opens an archive of `store` by its table.
 pub(crate) fn open_archive(store: &dyn Store, name: &ArchiveName) -> Result<Archive> {
-    let source = open_healing(store, Name::Archive(*name))?;
+    let source = open_healing(store, StoredName::Archive(*name))?;
     Ok(Archive::from_source(source, name.to_string())?)
 }
 
@@ -210,18 +211,18 @@ pub(crate) fn open_archive_as_it_is(store: &dyn Store, name: &ArchiveName) -> Re
 
 /// Opens the index of a snapshot in `store`.
 pub(crate) fn open_index(store: &dyn Store, snapshot: SnapshotId) -> Result<DirIndex> {
-    Ok(DirIndex::from_source(open_healing(store, Name::Index(snapshot))?)?)
+    Ok(DirIndex::from_source(open_healing(store, StoredName::Index(snapshot))?)?)
 }
 
 /// [`open_archive_as_it_is`], of an index.
 pub(crate) fn open_index_as_it_is(store: &dyn Store, snapshot: SnapshotId) -> Result<DirIndex> {
-    let name = Name::Index(snapshot).to_string();
+    let name = StoredName::Index(snapshot).to_string();
     let source = store.open(&name).map_err(|source| failed("open", &name, source))?;
     Ok(DirIndex::from_source(source)?)
 }
 
 /// Opens a file of `store` that heals in memory if it has a parity.
-fn open_healing(store: &dyn Store, name: Name) -> Result<Box<dyn ReadAt>> {
+fn open_healing(store: &dyn Store, name: StoredName) -> Result<Box<dyn ReadAt>> {
     let text = name.to_string();
     let file = store.open(&text).map_err(|source| failed("open", &text, source))?;
     let Some(parity) = name.parity() else { return Ok(file) };
@@ -235,15 +236,19 @@ fn open_healing(store: &dyn Store, name: Name) -> Result<Box<dyn ReadAt>> {
 }
 
 /// Deletes a file of `store`.
-pub(crate) fn delete(store: &dyn Store, name: Name) -> Result<()> {
+pub(crate) fn delete(store: &dyn Store, name: StoredName) -> Result<()> {
     let name = name.to_string();
     store.delete(&name).map_err(|source| failed("delete", &name, source))
 }
 
 /// Deletes a file of `store`, and before it the parity that it has among `files`: an archive without parity is sound, a parity
 /// without its archive is of no use.
-pub(crate) fn delete_with_parity(store: &dyn Store, name: Name, files: &[Stored]) -> Result<()> {
-    let is_there = |parity: &Name| files.iter().any(|file| file.name == parity.to_string());
+pub(crate) fn delete_with_parity(
+    store: &dyn Store,
+    name: StoredName,
+    files: &[Stored],
+) -> Result<()> {
+    let is_there = |parity: &StoredName| files.iter().any(|file| file.name == parity.to_string());
     if let Some(parity) = name.parity().filter(is_there) {
         delete(store, parity)?;
     }
@@ -253,7 +258,7 @@ pub(crate) fn delete_with_parity(store: &dyn Store, name: Name, files: &[Stored]
 /// Puts what `write` writes under `name`.
 pub(crate) fn put(
     store: &dyn Store,
-    name: Name,
+    name: StoredName,
     write: impl FnOnce(&mut dyn Write) -> Result<()>,
 ) -> Result<Stored> {
     let mut file = NewFile::begin(store, name)?;
@@ -264,19 +269,19 @@ pub(crate) fn put(
 /// A file on its way into a store.
 pub(crate) struct NewFile<'a> {
     name: String,
-    out: Box<dyn Put + 'a>,
+    out: Box<dyn StoreWriter + 'a>,
     len: u64,
 }
 
 impl<'a> NewFile<'a> {
-    pub(crate) fn begin(store: &'a dyn Store, name: Name) -> Result<NewFile<'a>> {
+    pub(crate) fn begin(store: &'a dyn Store, name: StoredName) -> Result<NewFile<'a>> {
         let name = name.to_string();
         let out = store.put(&name).map_err(|source| failed("put", &name, source))?;
         Ok(NewFile { name, out, len: 0 })
     }
 
     /// One that takes the place of another, if there is one.
-    pub(crate) fn replace(store: &'a dyn Store, name: Name) -> Result<NewFile<'a>> {
+    pub(crate) fn replace(store: &'a dyn Store, name: StoredName) -> Result<NewFile<'a>> {
         let name = name.to_string();
         let out = store.replace(&name).map_err(|source| failed("replace", &name, source))?;
         Ok(NewFile { name, out, len: 0 })
@@ -293,7 +298,7 @@ impl<'a> NewFile<'a> {
         })
     }
 
-    /// [`Put::written`].
+    /// [`StoreWriter::written`].
     pub(crate) fn written(&mut self) -> Result<Option<Box<dyn ReadAt>>> {
         self.out.written().map_err(|source| failed("read back", &self.name, source))
     }
@@ -304,7 +309,7 @@ impl<'a> NewFile<'a> {
         Ok(Stored { name, size })
     }
 
-    /// [`Put::commit_soon`].
+    /// [`StoreWriter::commit_soon`].
     pub(crate) fn commit_soon(self) -> Result<()> {
         let NewFile { name, out, .. } = self;
         out.commit_soon().map_err(|source| failed("put", &name, source))

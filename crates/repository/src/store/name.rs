@@ -1,4 +1,4 @@
-//! [`SnapshotId`] and [`Name`]: what the files of a store are called. Pure.
+//! [`SnapshotId`] and [`StoredName`]: what the files of a store are called. Pure.
 
 use std::fmt;
 use std::str::FromStr;
@@ -13,6 +13,7 @@ pub struct SnapshotId(i64);
 
 impl SnapshotId {
     /// The id of the moment `secs` seconds after the start of 1970 in UTC; `None` outside the years 1970 to 9999.
+    #[must_use]
     pub fn from_secs(secs: i64) -> Option<SnapshotId> {
         (secs >= 0 && Timestamp::from_second(secs).is_ok()).then_some(SnapshotId(secs))
     }
@@ -24,6 +25,7 @@ impl SnapshotId {
     }
 
     /// Seconds since the start of 1970 in UTC.
+    #[must_use]
     pub fn secs(self) -> i64 {
         self.0
     }
@@ -93,7 +95,8 @@ pub struct ArchiveName {
 /// changed leaves `20261123T161858Z-unchanged-20261124T030000Z.seen`. The parity of a file is called as it, with `.parity` at the
 /// end; one over all archives up to a snapshot `20261123T161858Z-across.parity`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum Name {
+#[non_exhaustive]
+pub enum StoredName {
     /// An archive.
     Archive(ArchiveName),
     /// The index of a snapshot.
@@ -113,22 +116,23 @@ pub enum Name {
     Across(SnapshotId),
 }
 
-impl Name {
+impl StoredName {
     /// What the name says; `None` for one that is not ours.
-    pub fn parse(name: &str) -> Option<Name> {
+    #[must_use]
+    pub fn parse(name: &str) -> Option<StoredName> {
         if let Some(of) = name.strip_suffix(".parity") {
-            return match (of.strip_suffix("-across"), Name::parse(of)) {
-                (Some(snapshot), _) => Some(Name::Across(snapshot.parse().ok()?)),
+            return match (of.strip_suffix("-across"), StoredName::parse(of)) {
+                (Some(snapshot), _) => Some(StoredName::Across(snapshot.parse().ok()?)),
                 (None, of) => of?.parity(),
             };
         }
         let (stem, ending) = name.split_once('.')?;
         let format = match ending {
-            "index" => return Some(Name::Index(stem.parse().ok()?)),
+            "index" => return Some(StoredName::Index(stem.parse().ok()?)),
             "seen" => {
                 let (snapshot, time) = stem.split_once("-unchanged-")?;
                 let (snapshot, time) = (snapshot.parse().ok()?, time.parse().ok()?);
-                return Some(Name::Unchanged { snapshot, time });
+                return Some(StoredName::Unchanged { snapshot, time });
             }
             "tgz" => Format::Gzip,
             "tar.zst" => Format::Zstd,
@@ -147,37 +151,41 @@ impl Name {
             "full" => None,
             _ => Some(kind.strip_prefix("since-")?.parse().ok().filter(|since| *since < to)?),
         };
-        Some(Name::Archive(ArchiveName { to, since, clock, format }))
+        Some(StoredName::Archive(ArchiveName { to, since, clock, format }))
     }
 
     /// The name of its parity; `None` for what has none.
-    pub fn parity(self) -> Option<Name> {
+    #[must_use]
+    pub fn parity(self) -> Option<StoredName> {
         match self {
-            Name::Archive(name) => Some(Name::ArchiveParity(name)),
-            Name::Index(snapshot) => Some(Name::IndexParity(snapshot)),
+            StoredName::Archive(name) => Some(StoredName::ArchiveParity(name)),
+            StoredName::Index(snapshot) => Some(StoredName::IndexParity(snapshot)),
             _ => None,
         }
     }
 
     /// The name of what this is the parity of, if that is one file.
-    pub fn protected(self) -> Option<Name> {
+    #[must_use]
+    pub fn protected(self) -> Option<StoredName> {
         match self {
-            Name::ArchiveParity(name) => Some(Name::Archive(name)),
-            Name::IndexParity(snapshot) => Some(Name::Index(snapshot)),
+            StoredName::ArchiveParity(name) => Some(StoredName::Archive(name)),
+            StoredName::IndexParity(snapshot) => Some(StoredName::Index(snapshot)),
             _ => None,
         }
     }
 }
 
-impl fmt::Display for Name {
+impl fmt::Display for StoredName {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Name::Archive(name) => name.fmt(f),
-            Name::Index(snapshot) => write!(f, "{snapshot}.index"),
-            Name::Unchanged { snapshot, time } => write!(f, "{snapshot}-unchanged-{time}.seen"),
-            Name::ArchiveParity(name) => write!(f, "{name}.parity"),
-            Name::IndexParity(snapshot) => write!(f, "{snapshot}.index.parity"),
-            Name::Across(snapshot) => write!(f, "{snapshot}-across.parity"),
+            StoredName::Archive(name) => name.fmt(f),
+            StoredName::Index(snapshot) => write!(f, "{snapshot}.index"),
+            StoredName::Unchanged { snapshot, time } => {
+                write!(f, "{snapshot}-unchanged-{time}.seen")
+            }
+            StoredName::ArchiveParity(name) => write!(f, "{name}.parity"),
+            StoredName::IndexParity(snapshot) => write!(f, "{snapshot}.index.parity"),
+            StoredName::Across(snapshot) => write!(f, "{snapshot}-across.parity"),
         }
     }
 }
@@ -212,19 +220,19 @@ mod tests {
     proptest! {
         #[test]
         fn names_come_back(to in snapshots(), since in snapshots(), clock in proptest::option::of(snapshots()), full in any::<bool>(), zstd in any::<bool>()) {
-            prop_assert_eq!(Name::parse(&Name::Index(to).to_string()), Some(Name::Index(to)));
-            let seen = Name::Unchanged { snapshot: to, time: since };
-            prop_assert_eq!(Name::parse(&seen.to_string()), Some(seen));
-            for name in [Name::Across(to), Name::IndexParity(since)] {
-                prop_assert_eq!(Name::parse(&name.to_string()), Some(name));
+            prop_assert_eq!(StoredName::parse(&StoredName::Index(to).to_string()), Some(StoredName::Index(to)));
+            let seen = StoredName::Unchanged { snapshot: to, time: since };
+            prop_assert_eq!(StoredName::parse(&seen.to_string()), Some(seen));
+            for name in [StoredName::Across(to), StoredName::IndexParity(since)] {
+                prop_assert_eq!(StoredName::parse(&name.to_string()), Some(name));
             }
             let format = if zstd { Format::Zstd } else { Format::Gzip };
             let since = (!full).then_some(since);
-            let name = Name::Archive(ArchiveName { to, since, clock, format });
+            let name = StoredName::Archive(ArchiveName { to, since, clock, format });
             let sound = since.is_none_or(|since| since < to) && clock != Some(to);
-            prop_assert_eq!(Name::parse(&name.to_string()), sound.then_some(name));
+            prop_assert_eq!(StoredName::parse(&name.to_string()), sound.then_some(name));
             let parity = name.parity().unwrap();
-            prop_assert_eq!(Name::parse(&parity.to_string()), sound.then_some(parity));
+            prop_assert_eq!(StoredName::parse(&parity.to_string()), sound.then_some(parity));
         }
 
         /// In the order of time, as text too.
@@ -236,7 +244,7 @@ mod tests {
         /// Whatever is taken for a name is written just so.
         #[test]
         fn there_is_one_way_to_write_a_name(text in "[0-9TZ]{15,17}(-at-[0-9TZ]{16})?(-full|-since-[0-9TZ]{16}|-unchanged-[0-9TZ]{16}|-across)?(\\.(tgz|tar.zst|index|seen))?(\\.parity)?") {
-            if let Some(name) = Name::parse(&text) {
+            if let Some(name) = StoredName::parse(&text) {
                 prop_assert_eq!(name.to_string(), text);
             }
         }
@@ -255,7 +263,7 @@ mod tests {
         let earlier = ArchiveName { to, since, clock, format: Format::Gzip }.to_string();
         let inc = "20261123T161858Z-at-20261120T070000Z-since-20261122T161858Z.tgz";
         assert_eq!(earlier, inc);
-        assert_eq!(Name::Index(to).to_string(), "20261123T161858Z.index");
+        assert_eq!(StoredName::Index(to).to_string(), "20261123T161858Z.index");
     }
 
     #[test]
@@ -292,7 +300,7 @@ mod tests {
             "20261123T161858Z-since-20261123T161858Z.tgz",
             "20261123T161858Z-since-20261124T161858Z.tgz",
         ] {
-            assert_eq!(Name::parse(name), None, "{name}");
+            assert_eq!(StoredName::parse(name), None, "{name}");
         }
         assert_eq!((SnapshotId::from_secs(-1), SnapshotId::from_secs(i64::MAX)), (None, None));
     }

@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use super::at::until;
 use super::times::in_order;
-use super::{ArchiveName, Name, SnapshotId, Stored};
+use super::{ArchiveName, SnapshotId, Stored, StoredName};
 
 /// The moments that archives lead to, as a graph: snapshots are its nodes, archives its edges.
 ///
@@ -65,6 +65,7 @@ enum Start {
 
 /// An archive in a store.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct StoredArchive {
     /// Its name.
     pub name: ArchiveName,
@@ -133,11 +134,18 @@ impl Graph {
         let (mut archives, mut indexes, mut bytes) = (Vec::new(), Vec::new(), 0);
         let mut seen = Vec::new();
         for Stored { name, size } in files {
-            match Name::parse(name) {
-                Some(Name::Archive(name)) => archives.push(StoredArchive { name, size: *size }),
-                Some(Name::Index(snapshot)) => indexes.push(snapshot),
-                Some(Name::Unchanged { snapshot, time }) => seen.push((snapshot, time)),
-                Some(Name::ArchiveParity(_) | Name::IndexParity(_) | Name::Across(_)) | None => {
+            match StoredName::parse(name) {
+                Some(StoredName::Archive(name)) => {
+                    archives.push(StoredArchive { name, size: *size })
+                }
+                Some(StoredName::Index(snapshot)) => indexes.push(snapshot),
+                Some(StoredName::Unchanged { snapshot, time }) => seen.push((snapshot, time)),
+                Some(
+                    StoredName::ArchiveParity(_)
+                    | StoredName::IndexParity(_)
+                    | StoredName::Across(_),
+                )
+                | None => {
                     continue;
                 }
             }
@@ -191,6 +199,7 @@ fn nodes(archives: &[StoredArchive]) -> Vec<Node> {
 
 impl Snapshots {
     /// The snapshots of a store with these files. Files with foreign names are skipped.
+    #[must_use]
     pub fn of(files: &[Stored]) -> Snapshots {
         Snapshots { graph: Arc::new(Graph::of(files)), ..Snapshots::default() }.settled()
     }
@@ -245,6 +254,7 @@ impl Snapshots {
     }
 
     /// When a backup found the tree of `snapshot` again, with nothing changed: the last time, if it was noted.
+    #[must_use]
     pub fn seen_again(&self, snapshot: SnapshotId) -> Option<SnapshotId> {
         let times = self.graph.seen.iter().filter(|(seen, _)| *seen == snapshot);
         times.map(|(_, time)| *time).max()
@@ -275,49 +285,58 @@ impl Snapshots {
     }
 
     /// Every snapshot that an archive leads to, in order.
+    #[must_use]
     pub fn all(&self) -> impl DoubleEndedIterator<Item = SnapshotId> {
         self.graph.nodes.iter().map(|node| node.snapshot)
     }
 
     /// The snapshots that there is a chain to, in order.
+    #[must_use]
     pub fn restorable(&self) -> impl DoubleEndedIterator<Item = SnapshotId> {
         let chains = self.graph.nodes.iter().zip(&self.chains);
         chains.filter(|(_, last)| last.is_some()).map(|(node, _)| node.snapshot)
     }
 
     /// The newest snapshot, be there a chain to it or not.
+    #[must_use]
     pub fn latest(&self) -> Option<SnapshotId> {
         self.all().next_back()
     }
 
     /// How many bytes the archives and indexes have, together.
+    #[must_use]
     pub fn bytes(&self) -> u64 {
         self.graph.bytes
     }
 
     /// Every archive, by where they lead, then where they start.
+    #[must_use]
     pub fn archives(&self) -> &[StoredArchive] {
         &self.graph.archives
     }
 
     /// The snapshots there are indexes of, in order.
+    #[must_use]
     pub fn indexes(&self) -> &[SnapshotId] {
         &self.graph.indexes
     }
 
     /// What the clock said when `snapshot` was taken. Several archives that lead there say the same.
+    #[must_use]
     pub fn clock(&self, snapshot: SnapshotId) -> Option<SnapshotId> {
         Some(self.graph.node(snapshot)?.1.clock)
     }
 
     /// When `snapshot` was taken: what the clock said, unless most others show that it was wrong. Then it is the
     /// time of the last one before it of which that cannot be said.
+    #[must_use]
     pub fn time(&self, snapshot: SnapshotId) -> Option<SnapshotId> {
         Some(self.graph.node(snapshot)?.1.time)
     }
 
     /// The archives that lead to `snapshot` from nothing, first the full one: of all such chains the one
     /// with the fewest bytes. `None` when there is none.
+    #[must_use]
     pub fn chain_to(&self, snapshot: SnapshotId) -> Option<Vec<StoredArchive>> {
         let mut chain = Vec::new();
         let (node, _) = self.graph.node(snapshot)?;
@@ -340,6 +359,7 @@ impl Snapshots {
     /// The snapshot that a tree seen at `now` gets: that moment, unless a file of a later one is there
     /// already (two backups in one second; a clock that was wrong). `None` when it is after the last
     /// moment that can be named.
+    #[must_use]
     pub fn next(&self, now: SnapshotId) -> Option<SnapshotId> {
         let newest = self.all().next_back().max(self.indexes().last().copied());
         match newest {

@@ -5,6 +5,7 @@ mod reached;
 mod step;
 
 use std::collections::{BTreeMap, HashSet};
+use std::fmt;
 
 use archive::Archive;
 use dirindex::{RelPath, TreeId};
@@ -19,6 +20,7 @@ use crate::{ParityReport, Repository, chains, heal};
 /// What verifying an archive found.
 #[derive(Debug)]
 #[non_exhaustive]
+#[must_use = "it says what is damaged"]
 pub struct Verified {
     /// What is wrong with it; of its own damage the first place.
     pub problems: Vec<Error>,
@@ -45,9 +47,22 @@ pub enum Restorable {
     Nothing,
 }
 
+/// The files are counted, not named.
+impl fmt::Display for Restorable {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Restorable::Whole => f.pad("whole"),
+            Restorable::Without(paths) if paths.len() == 1 => f.pad("without 1 file"),
+            Restorable::Without(paths) => write!(f, "without {} files", paths.len()),
+            Restorable::Nothing => f.pad("nothing"),
+        }
+    }
+}
+
 /// What verifying a store found.
 #[derive(Debug, Default)]
 #[non_exhaustive]
+#[must_use = "it says what is damaged"]
 pub struct VerifiedStore {
     /// Each archive, in the order of where they lead.
     pub archives: Vec<(StoredArchive, Verified)>,
@@ -67,6 +82,7 @@ pub struct VerifiedStore {
 
 impl VerifiedStore {
     /// Whether nothing is wrong.
+    #[must_use]
     pub fn is_sound(&self) -> bool {
         self.indexes.is_empty()
             && self.missing.is_empty()

@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use apply::{ApplyOptions, apply_with};
 use archive::ReadAt;
-use repository::store::{Opener, Put, Stored};
+use repository::store::{Opener, StoreWriter, Stored};
 use repository::{DirStore, Repository, SnapshotId, Store};
 
 use testing::{Snapshot, fast_tempdir, snapshot};
@@ -76,12 +76,12 @@ impl Store for Failing<'_> {
         self.inner.opener(name)
     }
 
-    fn put(&self, name: &str) -> io::Result<Box<dyn Put + '_>> {
+    fn put(&self, name: &str) -> io::Result<Box<dyn StoreWriter + '_>> {
         let put = self.call(|| self.inner.put(name))?;
         Ok(Box::new(FailingPut { store: self, put }))
     }
 
-    fn replace(&self, name: &str) -> io::Result<Box<dyn Put + '_>> {
+    fn replace(&self, name: &str) -> io::Result<Box<dyn StoreWriter + '_>> {
         let put = self.call(|| self.inner.replace(name))?;
         Ok(Box::new(FailingPut { store: self, put }))
     }
@@ -97,7 +97,7 @@ impl Store for Failing<'_> {
 
 struct FailingPut<'a> {
     store: &'a Failing<'a>,
-    put: Box<dyn Put + 'a>,
+    put: Box<dyn StoreWriter + 'a>,
 }
 
 impl Write for FailingPut<'_> {
@@ -110,7 +110,7 @@ impl Write for FailingPut<'_> {
     }
 }
 
-impl Put for FailingPut<'_> {
+impl StoreWriter for FailingPut<'_> {
     fn commit(self: Box<Self>) -> io::Result<()> {
         let FailingPut { store, put } = *self;
         store.call(|| put.commit())

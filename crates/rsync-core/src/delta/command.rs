@@ -29,6 +29,7 @@ pub struct CommandBytes {
 
 impl CommandBytes {
     /// The bytes.
+    #[must_use]
     pub fn as_bytes(&self) -> &[u8] {
         &self.bytes[..self.len]
     }

@@ -97,6 +97,7 @@ pub enum DeltaPart {
 impl DeltaPart {
     /// How many bytes it is.
     #[allow(clippy::len_without_is_empty, reason = "no part is empty")]
+    #[must_use]
     pub fn len(&self) -> u64 {
         match self {
             DeltaPart::Command(command) => command.as_bytes().len() as u64,
@@ -108,11 +109,13 @@ impl DeltaPart {
 impl Segments {
     /// A base of `len` bytes. [`u64::MAX`] means that the length is not known: then no copy reaches past the
     /// base's end.
+    #[must_use]
     pub fn of_base(len: u64) -> Segments {
         Segments::whole(Origin::Base, len)
     }
 
     /// A body of `len` bytes.
+    #[must_use]
     pub fn of_body(body: u32, len: u64) -> Segments {
         Segments::whole(Origin::Body(body), len)
     }
@@ -124,16 +127,19 @@ impl Segments {
     }
 
     /// How many bytes the data has.
+    #[must_use]
     pub fn len(&self) -> u64 {
         self.segments.last().map_or(0, |segment| segment.end)
     }
 
     /// How many segments the data has.
+    #[must_use]
     pub fn count(&self) -> usize {
         self.segments.len()
     }
 
     /// The work that was done to make this, from the first delta on: commands read and segments copied.
+    #[must_use]
     pub fn steps(&self) -> u64 {
         self.steps
     }
@@ -141,11 +147,13 @@ impl Segments {
     /// The same data with a memory limit: no result of [`then`](Segments::then) has more than `max_segments`
     /// segments. The limit is at most [`MAX_SEGMENTS`]. Without a limit, a few commands that copy each other's
     /// results double the number of segments again and again.
+    #[must_use]
     pub fn limited(self, max_segments: usize) -> Segments {
         Segments { max_segments: max_segments.min(MAX_SEGMENTS), ..self }
     }
 
     /// Whether the data has no bytes.
+    #[must_use]
     pub fn is_empty(&self) -> bool {
         self.segments.is_empty()
     }
@@ -215,6 +223,7 @@ impl Segments {
 
     /// How many bytes the [parts](Segments::into_parts) have together. The result is [`u64::MAX`] if the sum
     /// is larger; no stored content is that long.
+    #[must_use]
     pub fn encoded_len(&self) -> u64 {
         if !self.has_base {
             return self.len();
@@ -225,6 +234,7 @@ impl Segments {
 
     /// The content part by part: the data if it started from a body; a delta against the base if it started
     /// from a base.
+    #[must_use]
     pub fn into_parts(self) -> DeltaParts<Segments> {
         DeltaParts::new(self)
     }

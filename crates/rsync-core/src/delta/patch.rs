@@ -15,6 +15,7 @@ const BATCH_LEN: usize = 128 << 10;
 
 /// The result of a patch.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Patched {
     /// How many bytes were written.
     pub len: u64,

@@ -17,6 +17,7 @@ pub(crate) const LEN: usize = 8 + 1 + 1 + 2 * (8 + 32) + 32;
 
 /// The seal of a delta: it names the base and the result.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Seal {
     /// Length and digest of the file that the delta was made for. `None` if the signature did not have them,
     /// as in librsync's format.

@@ -94,6 +94,7 @@ impl Signature {
     }
 
     /// How many bytes [`write_to`](Signature::write_to) writes.
+    #[must_use]
     pub fn encoded_len(&self) -> u64 {
         let around = match self.librsync_format() {
             Some(_) => LIBRSYNC_HEADER_LEN,

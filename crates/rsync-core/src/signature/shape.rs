@@ -38,6 +38,7 @@ pub enum StrongHash {
 
 /// The weak sum of a block. It says at low cost where in the new data the block may lie.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[non_exhaustive]
 pub enum WeakSum {
     /// An anchor, this crate's own: a place in the block that the content marks, a hash of the bytes there,
     /// and bits of a rolling sum (`docs/format.md`). It finds the same blocks as a rolling sum, several times
@@ -53,6 +54,7 @@ pub enum WeakSum {
 
 impl StrongHash {
     /// Bytes of the whole hash.
+    #[must_use]
     pub fn max_len(self) -> u8 {
         match self {
             #[cfg(feature = "librsync")]
@@ -100,11 +102,13 @@ impl fmt::Display for WeakSum {
 
 impl WeakSum {
     /// Bytes of a packed sum.
+    #[must_use]
     pub fn packed_len(self) -> usize {
         if self.is_librsync() { 4 } else { 8 }
     }
 
     /// Whether this is one of librsync's sums.
+    #[must_use]
     pub fn is_librsync(self) -> bool {
         matches!(self, WeakSum::Rollsum | WeakSum::RabinKarp)
     }
@@ -140,6 +144,7 @@ impl Default for SignatureOptions {
 impl SignatureOptions {
     /// pyrsync's shape: 4096-byte blocks, SHA-256 in full.
     #[cfg(feature = "sha2")]
+    #[must_use]
     pub fn pyrsync() -> Self {
         SignatureOptions {
             block_len: Some(4096),
@@ -150,6 +155,7 @@ impl SignatureOptions {
     }
     /// What `rdiff signature` writes by default: RabinKarp, BLAKE2b in full, rdiff's block length.
     #[cfg(feature = "librsync")]
+    #[must_use]
     pub fn rdiff_blake2() -> Self {
         SignatureOptions {
             block_len: None,
@@ -160,6 +166,7 @@ impl SignatureOptions {
     }
     /// What `rdiff -H md4 signature` writes: RabinKarp, MD4 in full, rdiff's block length.
     #[cfg(feature = "librsync")]
+    #[must_use]
     pub fn rdiff_md4() -> Self {
         SignatureOptions {
             block_len: None,
@@ -208,6 +215,7 @@ const MAX_BLOCKS: u64 = 1 << 20;
 /// larger for large files. But a delta needs some 70 bytes of memory for each block (two signatures, and the
 /// tables of one). So larger files have at most 2²⁰ blocks, and a file of any length is indexed, stored and
 /// applied within 128 MiB.
+#[must_use]
 pub fn block_len_for(file_len: u64) -> u32 {
     let least = if file_len <= 16 << 20 { 1024 } else { 2048 };
     let longest = u64::from(MAX_BLOCK_LEN);
@@ -263,11 +271,13 @@ impl Shape {
     }
 
     /// Bytes of a packed block: the weak sum, then the kept bytes of the strong hash.
+    #[must_use]
     pub fn bytes_per_block(&self) -> usize {
         self.weak.packed_len() + usize::from(self.strong_len)
     }
 
     /// How many blocks a file of `file_len` bytes has.
+    #[must_use]
     pub fn blocks_in(&self, file_len: u64) -> u64 {
         file_len.div_ceil(self.block_len.max(1).into())
     }

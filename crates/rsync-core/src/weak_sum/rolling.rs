@@ -27,6 +27,7 @@ pub struct RollingSum {
 
 impl RollingSum {
     /// The sum of a window.
+    #[must_use]
     pub fn of(window: &[u8]) -> RollingSum {
         let (a, b) = vector::rolling_sum(window);
         RollingSum { value: u64::from(b) << 32 | u64::from(a), len: (window.len() as u64) << 32 }
@@ -40,11 +41,13 @@ impl RollingSum {
 
     /// Both words as one: b in the upper 32 bits, a in the lower.
     #[inline(always)]
+    #[must_use]
     pub fn value(self) -> u64 {
         self.value
     }
 
     /// The number that pyrsync computes for the same window: b·2¹⁶ | a.
+    #[must_use]
     pub fn pyrsync(self) -> u64 {
         self.value >> 32 << 16 | u64::from(self.a())
     }

@@ -73,7 +73,7 @@ impl ReadAt for RemoteFile {
         Ok(self.object.size)
     }
 
-    fn read_exact_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<()> {
+    fn fill_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<()> {
         let end = offset.checked_add(buffer.len() as u64).filter(|end| *end <= self.object.size);
         let end = end.ok_or(ErrorKind::UnexpectedEof)?;
         let mut block = offset / BLOCK_LEN;

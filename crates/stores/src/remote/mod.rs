@@ -14,7 +14,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use container::ReadAt;
-use repository::store::{Opener, Put, Store, Stored};
+use repository::store::{Opener, Store, StoreWriter, Stored};
 
 use self::blocks::{Blocks, Key};
 use self::cache::Cache;
@@ -251,14 +251,14 @@ impl Store for RemoteStore {
         Box::new(move || store.open(&name))
     }
 
-    fn put(&self, name: &str) -> io::Result<Box<dyn Put + '_>> {
+    fn put(&self, name: &str) -> io::Result<Box<dyn StoreWriter + '_>> {
         match self.inner.find(name) {
             Ok(_) => Err(ErrorKind::AlreadyExists.into()),
             Err(_) => Ok(Box::new(Upload::new(&self.inner, name, How::New))),
         }
     }
 
-    fn replace(&self, name: &str) -> io::Result<Box<dyn Put + '_>> {
+    fn replace(&self, name: &str) -> io::Result<Box<dyn StoreWriter + '_>> {
         Ok(Box::new(Upload::new(&self.inner, name, How::Replace)))
     }
 

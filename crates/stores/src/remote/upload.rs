@@ -4,9 +4,9 @@ use std::fs::File;
 use std::io::{self, ErrorKind, Write};
 
 use container::ReadAt;
-use repository::store::Put;
+use repository::store::StoreWriter;
 
-use repository::store::Name;
+use repository::store::StoredName;
 
 use super::blocks::{BLOCK_LEN, Key};
 use super::{FIRST_LEN, How, Inner, Object, Parts, locked};
@@ -79,7 +79,7 @@ impl<'a> Upload<'a> {
                 _ if whole.len() as u64 == size => {
                     bytes.copy_from_slice(whole.get(from as usize..to as usize)?);
                 }
-                Some(spool) => spool.read_exact_at(&mut bytes, from).ok()?,
+                Some(spool) => spool.fill_at(&mut bytes, from).ok()?,
                 None => return None,
             }
             Some(bytes)
@@ -132,7 +132,7 @@ impl Write for Upload<'_> {
     }
 }
 
-impl Put for Upload<'_> {
+impl StoreWriter for Upload<'_> {
     fn commit(mut self: Box<Self>) -> io::Result<()> {
         let inner = self.inner;
         inner.check_lease()?;
@@ -189,7 +189,7 @@ impl Put for Upload<'_> {
 }
 
 fn is_index(name: &str) -> bool {
-    matches!(Name::parse(name), Some(Name::Index(_)))
+    matches!(StoredName::parse(name), Some(StoredName::Index(_)))
 }
 
 /// What was written to an upload.
@@ -203,7 +203,7 @@ impl ReadAt for Spooled {
         Ok(self.len)
     }
 
-    fn read_exact_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<()> {
-        self.spool.read_exact_at(buffer, offset)
+    fn fill_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<()> {
+        self.spool.fill_at(buffer, offset)
     }
 }
