@@ -146,5 +146,5 @@ pub use rsync_core::{Digest, Progress, Signature, SignatureOptions, Stage, Total
 
 /// The example of the repository's front page, compiled.
 #[cfg(doctest)]
-#[doc = include_str!("../../../README.md")]
+#[doc = include_str!("../README.md")]
 struct Readme;

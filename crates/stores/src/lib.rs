@@ -30,3 +30,8 @@ mod sftp;
 pub use address::{Address, Cloud, InvalidAddress};
 pub use open::{AnyStore, Options, create, open, open_to_read};
 pub use remote::RemoteStore;
+
+/// The example of the README, compiled.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;

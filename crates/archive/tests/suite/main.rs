@@ -15,7 +15,6 @@ mod forge;
 mod interop;
 mod live;
 mod moved;
-mod recover;
 mod round_trip;
 mod select;
 mod squash;

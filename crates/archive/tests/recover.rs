@@ -1,4 +1,16 @@
-//! A tree is recovered with nothing but tar, rdiff and a POSIX shell.
+//! A tree is recovered with nothing but tar, rdiff and a POSIX shell. It needs a script that is not in the package.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::print_stderr,
+    reason = "clippy.toml exempts test functions, not the helpers of tests"
+)]
+
+#[allow(dead_code, reason = "the suite uses the rest")]
+#[path = "suite/common.rs"]
+mod common;
 
 use std::fs::{self, File, FileTimes, Permissions};
 use std::os::unix::ffi::OsStrExt;
@@ -10,7 +22,7 @@ use archive::{DiffData, Format};
 use diffindex::{Content, DiffIndex};
 use dirindex::{Dir, DirIndex, RelPath};
 
-use crate::common::{Trees, agree, cat, fifo, noise, peer, text, write};
+use common::{Trees, agree, cat, fifo, noise, peer, text, write};
 
 const SCRIPT: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../../docs/recover.sh");
 
