@@ -27,8 +27,9 @@ pub(crate) const MAX_BLOCK_LEN: usize = 16 << 20;
 const MAX_NAME_LEN: usize = 255;
 /// Shards are no shorter and, while one group takes them, no longer.
 const SHARD_LENS: (u64, u64) = (2 << 10, 64 << 10);
-/// Of several groups each has about so many bytes: they are in memory together.
-pub(crate) const GROUP_LEN: u64 = 128 << 20;
+/// Of several groups each has about so many bytes: they are in memory together. With up to 13% of parity they have no more shards than
+/// the power of two above, for which the code takes its time.
+pub(crate) const GROUP_LEN: u64 = 112 << 20;
 /// Shards as long as this are read from a hard disk in nearly the time that it takes to read all in a row. No more are needed.
 const GROUPED_SHARD_LEN: u64 = 1 << 20;
 /// Files up to the longest of these shards' have at least half so many shards.
@@ -336,13 +337,13 @@ mod tests {
     fn large_files_are_cut_into_groups() {
         for (len, shard_len, groups) in [
             ((2 << 30) - (64 << 10), 64 << 10, 1),
-            (2 << 30, 128 << 10, 16),
-            (3 << 30, 128 << 10, 24),
-            (15 << 30, 512 << 10, 120),
-            (16 << 30, 1 << 20, 128),
-            (100 << 30, 1 << 20, 800),
-            (256 << 30, 1 << 20, 2048),
-            (1 << 40, 4 << 20, 2048),
+            (2 << 30, 128 << 10, 19),
+            (3 << 30, 128 << 10, 28),
+            (15 << 30, 512 << 10, 138),
+            (16 << 30, 1 << 20, 147),
+            (100 << 30, 1 << 20, 915),
+            (256 << 30, 1 << 20, 2341),
+            (1 << 40, 4 << 20, 2341),
         ] {
             let layout = plan(len, 5);
             let shape = (layout.shard_len, layout.groups);

@@ -30,8 +30,8 @@ pub struct Protected {
 }
 
 /// Writes the parity of `files` to `out`, on all of rayon's threads. The files must not change. Up to 32 MiB, and from 2 GiB on, they are
-/// read once, else twice. Some 100 MiB of memory are used, up to 200 for files of over 1 GiB, and where the parity has more
-/// than 256 MiB a temporary file as long as it.
+/// read once, else twice. The parity is held until it is whole: up to 256 MiB in memory, more in a temporary file. Besides it some 50
+/// MiB are used, and up to 150 for files of over 1 GiB.
 ///
 /// # Errors
 /// [`Error::TooMany`], [`Error::Io`] when a file cannot be read, or not be written to.
