@@ -46,7 +46,7 @@ pub(crate) fn run(source: Option<&str>) -> Result<()> {
     }
     let needed = [
         ("x86_64-w64-mingw32-gcc", "gcc-mingw-w64-x86-64"),
-        ("wine", "wine wine64"),
+        (wine(), "wine64"),
         ("xz", "xz-utils"),
     ];
     for (program, package) in needed {

@@ -1,6 +1,7 @@
 //! [`StoredContent`]: the bytes of one content, which is stored as it is or composed of several stored ones. Knows
 //! no diff and no table.
 
+use std::fmt;
 use std::io::{self, Read, Seek, SeekFrom};
 use std::ops::Range;
 
@@ -28,6 +29,14 @@ pub struct StoredContent<'r, 'a> {
     made: Made,
     len: u64,
     at: u64,
+}
+
+impl fmt::Debug for StoredContent<'_, '_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let StoredContent { names, len, at, .. } = self;
+        let mut shown = f.debug_struct("StoredContent");
+        shown.field("names", names).field("len", len).field("at", at).finish_non_exhaustive()
+    }
 }
 
 /// How a content is made.

@@ -334,6 +334,12 @@ pub struct SnapshotReader<'a> {
     readers: FrameReaders<'a>,
 }
 
+impl std::fmt::Debug for SnapshotReader<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("SnapshotReader").field("snapshot", self.snapshot).finish_non_exhaustive()
+    }
+}
+
 impl<'a> SnapshotReader<'a> {
     /// The content of the file at `path`. It is not yet compared with the digest that the entry has.
     ///

@@ -199,6 +199,12 @@ impl AsRef<Path> for RelPath {
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
 pub struct PathSlice<'a>(&'a [u8]);
 
+impl fmt::Debug for PathSlice<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "\"{}\"", crate::escape(self.0))
+    }
+}
+
 impl<'a> PathSlice<'a> {
     /// The bytes of the path.
     #[must_use]

@@ -9,10 +9,10 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use incremental_backups_tools::{
-    ApplyOptions, Archive, ArchiveOptions, BackupOptions, Change, Class, Content, DiffData,
-    DiffIndex, DiffStream, Digest, Dir, DirIndex, DirOptions, DirStore, Entry, Node, ProblemKind,
-    Progress, ReadAt, RelPath, Repository, RestoreOptions, ScanOptions, Signature,
-    SignatureOptions, Snapshot, Store, Time, TreeId, Xattr, dirindex::Xattrs,
+    ApplyOptions, ArchiveOptions, BackupOptions, Class, Content, DiffData, DiffIndex, Digest, Dir,
+    DirIndex, DirOptions, DirStore, Entry, Node, ProblemKind, Progress, ReadAt, RelPath,
+    Repository, RestoreOptions, ScanOptions, Signature, SignatureOptions, Store, Time, TreeId,
+    Xattr, dirindex::Xattrs,
 };
 
 type Tested = Result<(), Box<dyn std::error::Error>>;
@@ -20,6 +20,7 @@ type Tested = Result<(), Box<dyn std::error::Error>>;
 /// Promise: values travel between threads and into messages.
 #[test]
 fn types_can_be_sent_shared_and_shown() {
+    use incremental_backups_tools::*;
     fn all<T: Send + Sync + Debug>() {}
     all::<RelPath>();
     all::<Dir>();
@@ -31,6 +32,20 @@ fn types_can_be_sent_shared_and_shown() {
     all::<Snapshot>();
     all::<Signature>();
     all::<Progress>();
+    all::<SnapshotTree>();
+    all::<(Entry, Meta, Node, Problem, Time, TreeId, Digest)>();
+    all::<(Class, Content, NewEntry, MovedTree<'static>)>();
+    all::<(SignatureOptions, ScanOptions, DirOptions, ArchiveOptions, ApplyOptions)>();
+    all::<(BackupOptions, RestoreOptions, PruneOptions)>();
+    all::<(Applied, AppliedChain, Preview, Unapplied, ApplyStatus, Aborted, Unkept, Losses, Space)>(
+    );
+    all::<(BackupReport, NewArchive, RestoreReport, PruneReport, SnapshotInfo, History, Repaired)>(
+    );
+    all::<(Verified, VerifiedStore, ParityReport, ProtectReport)>();
+    all::<(Repository<DirStore>, Trees<DirStore>, Snapshots, Origin, Keep)>();
+    all::<(rsync_core::Error, dirindex::Error, diffindex::Error, archive::Error)>();
+    all::<(parity::Error, apply::Error, Error)>();
+    all::<(parity::Parity, parity::Check, parity::Mended, stores::Address)>();
     fn sent<T: Send>() {}
     sent::<DiffStream<'static>>();
 }

@@ -1,5 +1,6 @@
 //! [`File`]: what a parity is made of, and how its shards are read. Knows nothing of hashes and codes.
 
+use std::fmt;
 use std::io::{self, ErrorKind};
 
 use container::ReadAt;
@@ -13,6 +14,12 @@ pub struct File<'a> {
     pub name: &'a str,
     /// Its bytes.
     pub source: &'a dyn ReadAt,
+}
+
+impl fmt::Debug for File<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("File").field("name", &self.name).finish_non_exhaustive()
+    }
 }
 
 impl<'a> File<'a> {

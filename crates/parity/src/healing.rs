@@ -49,6 +49,12 @@ pub struct Healing<S> {
     mended: OnceLock<Option<Mended>>,
 }
 
+impl<S: fmt::Debug> fmt::Debug for Healing<S> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Healing").field("file", &self.file).finish_non_exhaustive()
+    }
+}
+
 impl<S: ReadAt> Healing<S> {
     /// `file`, and what opens its parity: [`NotFound`](ErrorKind::NotFound) where there is none. It is asked once, when
     /// something is wrong, and then `tell` is called with what became of it.

@@ -1,5 +1,6 @@
 //! [`Mended`]: the shards that were lost, made again, and the files as they were. Knows nothing of where files are kept.
 
+use std::fmt;
 use std::io::{self, Write};
 use std::num::NonZeroUsize;
 
@@ -235,6 +236,12 @@ pub struct MendedFile<'a> {
     mended: &'a Mended,
     number: usize,
     damaged: Option<&'a dyn ReadAt>,
+}
+
+impl fmt::Debug for MendedFile<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("MendedFile").field("number", &self.number).finish_non_exhaustive()
+    }
 }
 
 impl ReadAt for MendedFile<'_> {

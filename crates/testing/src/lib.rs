@@ -7,6 +7,7 @@
 //! testing::assert_same(&case.copy_of_old(), &case.old);
 //! ```
 #![allow(missing_docs, reason = "helpers of tests say what they do by their names")]
+#![allow(missing_debug_implementations, reason = "nobody shows them")]
 #![allow(clippy::must_use_candidate, reason = "no test is without its helpers")]
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test that cannot be set up fails")]
 
