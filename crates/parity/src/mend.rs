@@ -18,6 +18,9 @@ use crate::scratch::Scratch;
 /// So many bytes of shards are read at once, on all threads, while those before them are written.
 const HELD_LEN: u64 = 8 << 20;
 
+/// So many bytes are written at once. Of many more a kernel makes large pages, for which it may have to look far.
+const PUT_LEN: usize = 64 << 10;
+
 /// What was lost of files, made again. Up to 256 MiB of it are in memory, more is in a temporary file.
 pub struct Mended {
     layout: Layout,
@@ -182,8 +185,11 @@ impl Mended {
     ) -> Result<()> {
         let places = self.layout.places().zip(&self.layout.hashes);
         let places: Vec<_> = places.filter(|(place, _)| place.file == number).collect();
-        let mut put =
-            |bytes: &[u8]| out.write_all(bytes).map_err(Error::io("write what was mended"));
+        let mut put = |bytes: &[u8]| {
+            let mut pieces = bytes.chunks(PUT_LEN);
+            let put = pieces.try_for_each(|piece| out.write_all(piece));
+            put.map_err(Error::io("write what was mended"))
+        };
         let shard_len = self.layout.shard_len;
         let Some(held) = NonZeroUsize::new((HELD_LEN / shard_len) as usize) else {
             // One that is too long to be held is written while it is read.
