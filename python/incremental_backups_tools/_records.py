@@ -155,6 +155,10 @@ class BackupReport:
     """How many snapshots the store has now."""
     store_size: int
     """How many bytes the store has now."""
+    parity_size: int
+    """How many bytes the parity of the new archive and index has."""
+    unprotected: Optional[str]
+    """Why parity that the store is to have could not be made. The snapshot is there all the same; the next backup makes it."""
     unusable: List[str]
     """What in the store is damaged, and was not used."""
 
@@ -209,6 +213,22 @@ class VerifyReport:
     """The snapshots that can be restored whole."""
     lost: Dict[str, Optional[List[str]]]
     """The others: with the files that are lost, or ``None`` where all is."""
+    mended: List[str]
+    """The files of the store that were mended before: with ``heal``."""
+
+
+@dataclass(frozen=True)
+class ProtectReport:
+    """What protecting a store did."""
+
+    percent: Optional[int]
+    """How much of each file its parity makes again."""
+    made: List[str]
+    """The parities that were made."""
+    kept: int
+    """How many files had theirs before."""
+    damaged: List[Tuple[str, str]]
+    """Which file is damaged and has no new parity, and how."""
 
 
 @dataclass(frozen=True)

@@ -14,6 +14,7 @@ from ._progress import OnProgress, text, watch
 from ._records import (
     BackupReport,
     Entry,
+    ProtectReport,
     PruneReport,
     RestoreReport,
     Snapshot,
@@ -31,6 +32,11 @@ At = Union[None, str, datetime, Snapshot]
 """Which snapshot: its id or the beginning of that, a time, or one of :attr:`Repository.snapshots`. At a time it is the last
 one until then: a ``datetime`` with a zone, or text such as ``"2026-11-22"``, ``"2026-11-22T16:18"`` (in UTC),
 ``"2026-11-22T16:18+02:00"`` or ``"2026-11-22T16:18[Europe/Berlin]"``. ``None`` is the latest."""
+
+
+def _check_share(percent: Optional[int]) -> None:
+    if percent is not None and not 1 <= percent <= 100:
+        raise UsageError(f"{percent} is no share of parity: it is from 1 to 100 percent")
 
 
 def _all_of(path: StrPath) -> Dir:
@@ -105,6 +111,7 @@ class Repository:
         verify: bool = False,
         refuse_changing: bool = False,
         allow_emptied: bool = False,
+        parity: Optional[int] = None,
         zstd: Optional[bool] = None,
         level: Optional[int] = None,
         progress: Optional[OnProgress] = None,
@@ -122,6 +129,7 @@ class Repository:
         :param verify: read what looks unchanged too, to find bit rot.
         :param refuse_changing: keep a file that changes meanwhile as the last snapshot has it.
         :param allow_emptied: back up even if nearly all files are gone.
+        :param parity: have this many percent of each archive and index be made again when it is damaged; the store remembers it.
         :param zstd: write a tar.zst instead of a tar.gz.
         :param level: how hard to compress, 0 to 12 for gzip and 1 to 19 for zstd.
         """
@@ -129,6 +137,7 @@ class Repository:
         for tag in tags:
             if not tag or "," in tag:
                 raise UsageError(f"{tag!r} is no tag: it is a word without a comma")
+        _check_share(parity)
         how = {
             "name": name,
             "tags": list(tags),
@@ -138,6 +147,7 @@ class Repository:
             "verify": verify,
             "refuse_changing": refuse_changing,
             "allow_emptied": allow_emptied,
+            "parity": parity,
             "zstd": zstd,
             "level": level,
         }
@@ -177,10 +187,22 @@ class Repository:
         restored, applied, skipped = self._native.restore(text(dest), _at(at), what, how, watch(progress))
         return RestoreReport(snapshot=restored, skipped_archives=skipped, **applied)
 
-    def verify(self, *, progress: Optional[OnProgress] = None) -> VerifyReport:
-        """Reads every byte of the store, and says what can be restored."""
-        found = self._native.verify(watch(progress))
+    def verify(self, *, heal: bool = False, progress: Optional[OnProgress] = None) -> VerifyReport:
+        """Reads every byte of the store, and says what can be restored.
+
+        :param heal: first mend what is damaged by its parity, if it has one.
+        """
+        found = self._native.verify(heal, watch(progress))
         return VerifyReport(lost=dict(found.pop("lost")), **found)
+
+    def protect(self, *, percent: Optional[int] = None) -> ProtectReport:
+        """Has each archive and index have a parity, from now on: by it damage is mended, by ``verify(heal=True)`` for good, and
+        in memory by all that reads the store.
+
+        :param percent: how much of each file is made again: 1 to 100; as before, or 5, if it is not said.
+        """
+        _check_share(percent)
+        return ProtectReport(**self._native.protect(percent))
 
     def prune(
         self,

@@ -3,8 +3,8 @@
 use std::ffi::OsString;
 
 use incremental_backups_tools::{
-    BackupReport, Came, Origin, PruneReport, Restorable, SnapshotId, SnapshotInfo, VerifiedStore,
-    Version, Went,
+    BackupReport, Came, Origin, ParityFound, ParityReport, ProtectReport, PruneReport, Restorable,
+    SnapshotId, SnapshotInfo, VerifiedStore, Version, Went,
 };
 use pyo3::prelude::*;
 
@@ -68,6 +68,7 @@ pub(crate) struct Backing {
     pub(crate) verify: bool,
     pub(crate) refuse_changing: bool,
     pub(crate) allow_emptied: bool,
+    pub(crate) parity: Option<u32>,
     pub(crate) zstd: Option<bool>,
     pub(crate) level: Option<i32>,
 }
@@ -84,6 +85,8 @@ pub(crate) struct Report {
     files: usize,
     snapshots: usize,
     store_size: u64,
+    parity_size: u64,
+    unprotected: Option<String>,
     unusable: Vec<String>,
 }
 
@@ -100,6 +103,8 @@ impl From<BackupReport> for Report {
             files: report.index.files().count(),
             snapshots: report.snapshots,
             store_size: report.store_bytes,
+            parity_size: made.map_or(0, |made| made.parity_bytes),
+            unprotected: report.unprotected.as_ref().map(ToString::to_string),
             unusable: report.unusable.iter().map(|file| file.name.to_string()).collect(),
         }
     }
@@ -165,10 +170,12 @@ pub(crate) struct Verified {
     problems: Vec<(String, String)>,
     lost: Vec<(String, Option<Vec<OsString>>)>,
     whole: Vec<String>,
+    mended: Vec<String>,
 }
 
-impl From<VerifiedStore> for Verified {
-    fn from(found: VerifiedStore) -> Verified {
+impl Verified {
+    /// What was found after files were `healed`.
+    pub(crate) fn new(found: &VerifiedStore, healed: &ParityReport) -> Verified {
         let (mut problems, mut lost, mut whole) = (Vec::new(), Vec::new(), Vec::new());
         for (stored, verified) in &found.archives {
             let each = verified.problems.iter();
@@ -179,6 +186,11 @@ impl From<VerifiedStore> for Verified {
         );
         problems
             .extend(found.missing.iter().map(|id| (id.to_string(), "it has no archive".into())));
+        problems.extend(
+            found.parity.found.iter().map(|(name, found)| (name.to_string(), of_parity(found))),
+        );
+        let mended = healed.found.iter().filter(|(_, found)| is_mended(found));
+        let mended = mended.map(|(name, _)| name.to_string()).collect();
         for (id, restorable) in &found.snapshots {
             match restorable {
                 Restorable::Whole => whole.push(id.to_string()),
@@ -188,7 +200,53 @@ impl From<VerifiedStore> for Verified {
                 Restorable::Nothing => lost.push((id.to_string(), None)),
             }
         }
-        Verified { is_sound: found.is_sound(), problems, lost, whole }
+        Verified { is_sound: found.is_sound(), problems, lost, whole, mended }
+    }
+}
+
+fn is_mended(found: &ParityFound) -> bool {
+    matches!(
+        found,
+        ParityFound::Damaged { mended: true, .. }
+            | ParityFound::Lost { mended: true }
+            | ParityFound::ParityDamaged { mended: true }
+    )
+}
+
+/// What the parity of a file says, where not all is as it was.
+fn of_parity(found: &ParityFound) -> String {
+    match found {
+        ParityFound::Damaged { lost, shards, .. } => {
+            format!("{lost} of {shards} shards are damaged, and its parity can mend them")
+        }
+        ParityFound::Lost { .. } => "it is lost, and a parity can make it again".into(),
+        ParityFound::Beyond(error) => error.to_string(),
+        ParityFound::ParityDamaged { .. } => "its parity is damaged, and it is not".into(),
+        ParityFound::Alone => "there is a parity of it, and no such file".into(),
+        ParityFound::Other => "its parity is of another file, or all of it is damaged".into(),
+        ParityFound::Unreadable(error) => error.to_string(),
+        other => format!("{other:?}"),
+    }
+}
+
+/// Python's `ProtectReport`.
+#[derive(IntoPyObject)]
+pub(crate) struct Protected {
+    percent: Option<u32>,
+    made: Vec<String>,
+    kept: usize,
+    damaged: Vec<(String, String)>,
+}
+
+impl From<ProtectReport> for Protected {
+    fn from(report: ProtectReport) -> Protected {
+        let damaged = report.damaged.iter();
+        Protected {
+            percent: report.percent,
+            made: report.made.iter().map(|made| made.name.to_string()).collect(),
+            kept: report.kept,
+            damaged: damaged.map(|(name, error)| (name.to_string(), error.to_string())).collect(),
+        }
     }
 }
 

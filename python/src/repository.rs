@@ -10,8 +10,8 @@ use incremental_backups_tools::store::AtError;
 use incremental_backups_tools::stores::{self, Address, AnyStore};
 use incremental_backups_tools::{
     self as ibt, ApplyOptions, ArchiveOptions, BackupOptions, Error, Format, Keep, Origin,
-    PruneOptions, RestoreOptions, ScanOptions, SnapshotId, Trees, apply_with, in_made_dir,
-    recover_with,
+    ParityReport, PruneOptions, RestoreOptions, ScanOptions, SnapshotId, Trees, apply_with,
+    in_made_dir, recover_with,
 };
 use pyo3::exceptions::PyUserWarning;
 use pyo3::prelude::*;
@@ -19,7 +19,9 @@ use pyo3::prelude::*;
 use crate::archive::{Applying, PyApplied};
 use crate::convert::path;
 use crate::errors::Failure;
-use crate::reports::{Backing, Pruned, Pruning, PyVersion, Report, Restoring, Snapshot, Verified};
+use crate::reports::{
+    Backing, Protected, Pruned, Pruning, PyVersion, Report, Restoring, Snapshot, Verified,
+};
 use crate::tree::Dir;
 use crate::trees::Tree;
 use crate::work::{Watch, quick, run};
@@ -132,8 +134,7 @@ impl Repository {
                 origin: Some(Origin::of(&dir.0, how.name.as_deref())?),
                 tags: how.tags,
                 time: None,
-                // As the store remembers.
-                parity: None,
+                parity: how.parity,
                 archive: ArchiveOptions {
                     format: how.zstd.map(|zstd| if zstd { Format::Zstd } else { Format::Gzip }),
                     level: how.level,
@@ -185,10 +186,25 @@ impl Repository {
         Ok((snapshot.to_string(), applied.into(), skipped))
     }
 
-    #[pyo3(signature = (watch=None))]
-    fn verify(&self, py: Python<'_>, watch: Option<Watch<'_>>) -> PyResult<Verified> {
-        Ok(run(py, watch, |progress| Ok::<_, Failure>(self.repository()?.verify(Some(progress))?))?
-            .into())
+    #[pyo3(signature = (heal, watch=None))]
+    fn verify(&self, py: Python<'_>, heal: bool, watch: Option<Watch<'_>>) -> PyResult<Verified> {
+        let (healed, found) = run(py, watch, |progress| {
+            let repository = self.repository()?;
+            let healed = if heal { repository.heal()? } else { ParityReport::default() };
+            Ok::<_, Failure>((healed, repository.verify(Some(progress))?))
+        })?;
+        Ok(Verified::new(&found, &healed))
+    }
+
+    #[pyo3(signature = (percent, watch=None))]
+    fn protect(
+        &self,
+        py: Python<'_>,
+        percent: Option<u32>,
+        watch: Option<Watch<'_>>,
+    ) -> PyResult<Protected> {
+        let report = run(py, watch, |_| Ok::<_, Failure>(self.repository()?.protect(percent)?))?;
+        Ok(report.into())
     }
 
     #[pyo3(signature = (rules, watch=None))]

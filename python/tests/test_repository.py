@@ -98,6 +98,38 @@ def test_a_file_is_read_at_any_place(mydir: Path, store: Repository) -> None:
         store.open("link")
 
 
+def test_damage_is_mended_by_parity(tmp_path: Path, mydir: Path, store: Repository) -> None:
+    (mydir / "large").write_bytes(os.urandom(200_000))
+    report = store.backup(mydir, parity=10)
+    assert report.parity_size > 20_000 and report.unprotected is None and report.archive is not None
+    archive = tmp_path / "store" / report.archive
+    whole = archive.read_bytes()
+    archive.write_bytes(whole[:70_000] + bytes(9_000) + whole[79_000:])
+    # In memory, without a write; then for good.
+    store.restore(tmp_path / "back")
+    assert read(tmp_path / "back")["large"] == (mydir / "large").read_bytes() and archive.read_bytes() != whole
+    found = store.verify()
+    assert not found.is_sound and (report.archive, "5 of 99 shards are damaged, and its parity can mend them") in found.problems
+    found = store.verify(heal=True)
+    assert found.is_sound and found.mended == [report.archive] and archive.read_bytes() == whole
+    assert store.protect().percent == 10 and len(store.protect(percent=20).made) == 2
+    with pytest.raises(ibt.UsageError):
+        store.backup(mydir, parity=101)
+
+
+def test_a_backup_whose_parity_fails_says_so(tmp_path: Path, mydir: Path, store: Repository) -> None:
+    first = store.backup(mydir, parity=5)
+    change(mydir)
+    # What is no file is where the parity of the first archive was.
+    parity = tmp_path / "store" / f"{first.archive}.parity"
+    parity.unlink()
+    parity.mkdir()
+    report = store.backup(mydir)
+    assert report.is_new and report.snapshots == 2 and report.parity_size == 0
+    assert report.unprotected is not None and parity.name in report.unprotected
+    assert store.restore(tmp_path / "back").snapshot == report.snapshot
+
+
 def test_times_name_snapshots(mydir: Path, store: Repository) -> None:
     store.backup(mydir)
     now = datetime.now(timezone.utc)
