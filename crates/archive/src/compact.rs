@@ -91,7 +91,7 @@ impl DiffData {
             check_cancelled(progress)?;
         }
         match is_whole(change) {
-            true => self.check_digest(change, Digest::from(hasher.finalize())),
+            true => self.check_digest(change, Digest(hasher.finalize().into())),
             false => Ok(()),
         }
     }

@@ -113,7 +113,7 @@ impl<'r, 'a> StoredContent<'r, 'a> {
                 progress.check().map_err(|_| as_io(Error::Cancelled))?;
             }
         }
-        Ok(hasher.finalize().into())
+        Ok(Digest(hasher.finalize().into()))
     }
 
     /// Reads the padding after each stored body, wherever reading is.

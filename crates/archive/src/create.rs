@@ -227,7 +227,7 @@ impl<'a> Tree<'a> {
             left -= now;
             self.count(now)?;
         }
-        Ok(hasher.finalize().into())
+        Ok(Digest(hasher.finalize().into()))
     }
 
     /// Reads the next `len` bytes into the buffer.

@@ -2,7 +2,7 @@
 //! what signatures are for.
 
 use diffindex::{Change, DiffIndex};
-use dirindex::stored::StoredSignature;
+use dirindex::StoredSignature;
 use rayon::prelude::*;
 use rsync_core::{Signature, SignatureOptions};
 

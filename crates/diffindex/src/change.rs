@@ -3,7 +3,7 @@
 
 use std::fmt;
 
-use dirindex::stored::StoredSignature;
+use dirindex::StoredSignature;
 use dirindex::{Meta, Node, RelPath};
 use rsync_core::Digest;
 

@@ -7,7 +7,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use container::max_held;
-use dirindex::stored::StoredSignature;
+use dirindex::StoredSignature;
 use dirindex::{DirIndex, PathSlice, Record, RelPath, TreeId};
 
 use crate::check::{check, holder, unusable};
@@ -193,6 +193,12 @@ impl DiffIndex {
     /// counts as the move and the others as copies. A directory that moved as a whole is one of them.
     pub fn moved(&self) -> impl Iterator<Item = (&RelPath, &RelPath)> {
         self.derived().filter(|(_, _, moved)| *moved).map(|(from, to, _)| (from, to))
+    }
+
+    /// Where what is at `path` was before, if it [moved](DiffIndex::moved) there. It looks at all changes.
+    #[must_use]
+    pub fn moved_from(&self, path: &RelPath) -> Option<&RelPath> {
+        self.moved().find(|(_, to)| *to == path).map(|(from, _)| from)
     }
 
     /// Copies: a file of the old tree, and a new path that has the same content, or an edited one.

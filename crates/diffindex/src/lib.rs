@@ -20,6 +20,7 @@
 //! let diff = DiffIndex::between(&old, &new);
 //! let (before, after) = (RelPath::new("before")?, RelPath::new("after")?);
 //! assert_eq!(diff.moved().collect::<Vec<_>>(), [(&before, &after)]);
+//! assert_eq!(diff.moved_from(&after), Some(&before));
 //! assert_eq!(diff.apply_to(&old)?, new);
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```

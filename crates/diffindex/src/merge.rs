@@ -9,7 +9,7 @@ use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use dirindex::stored::StoredSignature;
+use dirindex::StoredSignature;
 use dirindex::{DirIndex, Meta, Node, RelPath, TreeId};
 use rsync_core::Digest;
 

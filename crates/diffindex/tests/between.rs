@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 
 use diffindex::{Class, Content, DiffIndex, Error};
-use dirindex::stored::StoredSignature;
+use dirindex::StoredSignature;
 use dirindex::{DirIndex, Entry, Meta, Node, Record, RelPath, Time, Xattr};
 use proptest::prelude::*;
 use rsync_core::{Digest, Signature, SignatureOptions};

@@ -2,7 +2,7 @@
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test")]
 
 use diffindex::{Change, Content, DiffIndex, Merge, NewEntry};
-use dirindex::stored::StoredSignature;
+use dirindex::StoredSignature;
 use dirindex::{DirIndex, Entry, Meta, Node, Record, RelPath, Time};
 use rsync_core::{Digest, Signature, SignatureOptions};
 

@@ -76,6 +76,7 @@ mod index_file;
 mod path;
 mod problem;
 mod reserved;
+#[doc(hidden)]
 pub mod stored;
 mod subtrees;
 mod time;
@@ -93,6 +94,7 @@ pub use index::{DirIndex, Record, content_hash};
 pub use path::{InvalidPath, MAX_NAME_LEN, MAX_PATH_LEN, PathSlice, RelPath};
 pub use problem::{Problem, ProblemKind};
 pub use reserved::{STAGE_DIR, UNFINISHED_MARK, is_stage_name};
+pub use stored::StoredSignature;
 pub use subtrees::Subtrees;
 pub use time::{Time, TimeOutOfRange};
 pub use tree::{Child, directory_hash, tree_hashes};

@@ -188,8 +188,8 @@ impl Listing {
 
     fn finish(self) -> Digest {
         match self.hasher {
-            Some(mut hasher) => hasher.update(&self.pending).finalize().into(),
-            None => blake3::hash(&self.pending).into(),
+            Some(mut hasher) => Digest(hasher.update(&self.pending).finalize().into()),
+            None => Digest(blake3::hash(&self.pending).into()),
         }
     }
 }

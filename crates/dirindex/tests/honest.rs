@@ -12,7 +12,7 @@ use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::sync::{Arc, Mutex};
 use std::time::Instant;
 
-use dirindex::stored::StoredSignature;
+use dirindex::StoredSignature;
 use dirindex::{Dir, DirIndex, DirOptions, Node, ProblemKind, Record, RelPath, ScanOptions, Time};
 use rsync_core::{Digest, Signature};
 

@@ -142,7 +142,7 @@ impl HashStack {
             right = merge_subtrees_non_root(&left, &right, Mode::Hash);
         }
         let left = self.complete.pop()?;
-        Some(merge_subtrees_root(&left, &right, Mode::Hash).into())
+        Some(Digest(merge_subtrees_root(&left, &right, Mode::Hash).into()))
     }
 }
 
@@ -150,7 +150,7 @@ impl HashStack {
 pub(crate) fn digest(data: &[u8], values: impl IntoIterator<Item = ChainingValue>) -> Digest {
     let mut stack = HashStack::default();
     values.into_iter().for_each(|value| stack.push(value));
-    stack.digest().unwrap_or_else(|| blake3::hash(data).into())
+    stack.digest().unwrap_or_else(|| Digest(blake3::hash(data).into()))
 }
 
 #[cfg(test)]

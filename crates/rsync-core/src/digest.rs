@@ -33,13 +33,7 @@ impl Digest {
                 at += step.len();
             }
         }
-        hasher.finalize().into()
-    }
-}
-
-impl From<blake3::Hash> for Digest {
-    fn from(hash: blake3::Hash) -> Digest {
-        Digest(hash.into())
+        Digest(hasher.finalize().into())
     }
 }
 
@@ -79,7 +73,7 @@ pub struct ParseDigestError;
 impl FromStr for Digest {
     type Err = ParseDigestError;
     fn from_str(text: &str) -> Result<Digest, ParseDigestError> {
-        blake3::Hash::from_hex(text).map(Digest::from).map_err(|_| ParseDigestError)
+        blake3::Hash::from_hex(text).map(|hash| Digest(hash.into())).map_err(|_| ParseDigestError)
     }
 }
 

@@ -165,7 +165,7 @@ impl Signature {
                 break;
             }
         }
-        Ok(Signature::with_digest(shape, file_len, hasher.finalize().into(), packed))
+        Ok(Signature::with_digest(shape, file_len, Digest(hasher.finalize().into()), packed))
     }
 
     /// The signature of an open regular file, from its start. Counts its bytes in `progress`.

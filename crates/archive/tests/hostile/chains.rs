@@ -7,7 +7,7 @@ use std::io::Read;
 use archive::{Archive, Snapshot};
 use container::Section;
 use diffindex::{Change, Content, NewEntry};
-use dirindex::stored::StoredSignature;
+use dirindex::StoredSignature;
 use dirindex::{Meta, Node, RelPath, Time, Xattr, content_hash};
 use rsync_core::{Digest, Shape, Signature, StrongHash, WeakSum};
 

@@ -87,7 +87,7 @@ impl File {
 
     /// That these bytes are the whole content.
     pub(super) fn check(&self, bytes: &[u8]) -> Result<()> {
-        let digest = Digest::from(blake3::hash(bytes));
+        let digest = Digest(blake3::hash(bytes).into());
         match digest == self.digest {
             true => Ok(()),
             false => Ok(self.tree.snapshot().check(&self.path, digest)?),
@@ -218,7 +218,7 @@ impl Held {
             return Ok(());
         }
         hashed.remove(&file.digest);
-        if Digest::from(hasher.finalize()) == file.digest {
+        if Digest(hasher.finalize().into()) == file.digest {
             return Ok(());
         }
         // Parts that were given are wrong, and no other archives can help.

@@ -118,7 +118,7 @@ fn run<D: Read>(
         }
     }
     out.flush()?;
-    Ok(Patched { len: out.len, digest: out.hasher.finalize().into() })
+    Ok(Patched { len: out.len, digest: Digest(out.hasher.finalize().into()) })
 }
 
 /// Hashes the output and writes it, in batches.

@@ -97,7 +97,7 @@ impl Seal {
         base.rewind().during("read the base")?;
         let mut hasher = blake3::Hasher::new();
         io::copy(&mut base, &mut hasher).during("read the base")?;
-        let found = hasher.finalize().into();
+        let found = Digest(hasher.finalize().into());
         if found == wanted { Ok(()) } else { Err(Error::WrongBase { wanted, found }) }
     }
 }

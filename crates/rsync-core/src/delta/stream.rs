@@ -7,7 +7,7 @@ use super::{DeltaStats, TASK_LEN, Tally, command};
 use crate::error::During;
 use crate::matching::{Match, Part, join::Joiner, matcher::Matcher, scan::scan};
 use crate::progress::advance;
-use crate::{Progress, Result, Signature, parallel};
+use crate::{Digest, Progress, Result, Signature, parallel};
 use std::io::{Read, Write};
 
 /// Bytes that are scanned at a time: many tasks.
@@ -105,7 +105,7 @@ pub(crate) fn stream(
         offset = end;
     }
     writer.out.end()?;
-    Ok(writer.tally.stats(hasher.finalize().into(), joiner.strong_hashes))
+    Ok(writer.tally.stats(Digest(hasher.finalize().into()), joiner.strong_hashes))
 }
 
 /// Writes commands as soon as they are final.

@@ -211,5 +211,5 @@ fn checksum(header: &[u8], packed: &[u8]) -> Digest {
     let mut hasher = blake3::Hasher::new();
     hasher.update(header);
     parallel::hash(&mut hasher, packed);
-    hasher.finalize().into()
+    Digest(hasher.finalize().into())
 }
