@@ -66,8 +66,9 @@ pub(crate) fn run(args: &BackupArgs, console: &mut Console) -> Result<Answer> {
 fn open(args: &BackupArgs) -> Result<Repository<AnyStore>> {
     let path = &args.store;
     let address = Address::parse(path)?;
-    let store = match stores::open(&address, &reached()) {
-        Err(Error::NoStore { .. }) if args.init => stores::create(&address, &reached()),
+    let reached = reached()?;
+    let store = match stores::open(&address, &reached) {
+        Err(Error::NoStore { .. }) if args.init => stores::create(&address, &reached),
         opened => opened,
     };
     store.map(crate::protect::witnessed).map_err(|error| match error {
@@ -107,9 +108,17 @@ fn warn(report: &BackupReport, console: &Console) {
     }
     for file in &report.unusable {
         match (&file.error, file.name) {
-            (None, name) => console.warn(format_args!(
-                "{name} was not there: the index was made again from the archives"
-            )),
+            (None, name) => {
+                let is_full = report.made.as_ref().is_some_and(|made| made.archive.since.is_none());
+                console.warn(match is_full {
+                    false => {
+                        format!("{name} was not there: the index was made again from the archives")
+                    }
+                    true => {
+                        format!("{name} is not there for this machine: the backup is a full one")
+                    }
+                });
+            }
             (Some(error), name) => {
                 let error = crate::console::in_words(error);
                 console.warn(format_args!("{name} cannot be used: {error}"));

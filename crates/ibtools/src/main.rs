@@ -15,6 +15,11 @@ mod hooks;
 mod index;
 mod init;
 mod json;
+#[cfg(feature = "encryption")]
+mod key;
+#[cfg(not(feature = "encryption"))]
+#[path = "key/missing.rs"]
+mod key;
 mod link;
 mod look;
 #[cfg(all(feature = "mount", target_os = "linux"))]
@@ -45,8 +50,9 @@ use std::process::ExitCode;
 
 use anyhow::Result;
 
-use self::args::{Args, Hooks, Unparsed, Verb};
+use self::args::{Args, Global, Hooks, Unparsed, Verb};
 use self::console::Console;
+use self::source::Reach;
 
 /// What a verb that did not fail has to say.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -78,7 +84,12 @@ fn main() -> ExitCode {
 }
 
 fn run(args: &Args, hooks: &Hooks) -> Result<Answer> {
-    source::limit(args.global.limit_upload, args.global.limit_download);
+    let Global { limit_upload, limit_download, identity, .. } = &args.global;
+    source::set(Reach {
+        upload: *limit_upload,
+        download: *limit_download,
+        identities: identity.clone(),
+    });
     threads::with(args.global.threads.map(usize::from), || verb(args, hooks))?
 }
 
@@ -91,6 +102,7 @@ fn verb(args: &Args, hooks: &Hooks) -> Result<Answer> {
         Verb::Index(args) => index::run(args, &mut console),
         Verb::Diff(args) => diff::run(args, &mut console),
         Verb::Init(args) => init::run(args, &mut console),
+        Verb::Key(args) => key::run(args, &mut console),
         Verb::Backup(args) => {
             hooks::around(hooks, &mut console, |console| backup::run(args, console))
         }

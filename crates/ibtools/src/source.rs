@@ -32,35 +32,49 @@ enum Kind {
     Store(Repository<AnyStore>, SnapshotId),
 }
 
-/// The limits on what goes to a store elsewhere and comes from there, in bytes a second.
-static LIMITS: OnceLock<(Option<u64>, Option<u64>)> = OnceLock::new();
-
-/// Sets the limits, once.
-pub(crate) fn limit(upload: Option<u64>, download: Option<u64>) {
-    let _ = LIMITS.set((upload, download));
+/// What the command line says of how stores are reached and opened.
+#[derive(Debug, Default)]
+pub(crate) struct Reach {
+    /// The limit on what goes to a store elsewhere, in bytes a second.
+    pub(crate) upload: Option<u64>,
+    /// The limit on what comes from there.
+    pub(crate) download: Option<u64>,
+    /// What opens encrypted stores.
+    pub(crate) identities: Vec<PathBuf>,
 }
 
-/// How a store elsewhere is reached.
-pub(crate) fn reached() -> stores::Options {
-    let (limit_upload, limit_download) = LIMITS.get().copied().unwrap_or_default();
+static REACH: OnceLock<Reach> = OnceLock::new();
+
+/// Sets how stores are reached, once.
+pub(crate) fn set(reach: Reach) {
+    let _ = REACH.set(reach);
+}
+
+/// How a store is reached.
+pub(crate) fn reached() -> Result<stores::Options> {
+    let Reach { upload, download, identities } = REACH.get_or_init(Reach::default);
+    let (limit_upload, limit_download) = (*upload, *download);
     let tell = Arc::new(|text: &str| crate::console::complain(&format!("warning: {text}")));
-    stores::Options { limit_upload, limit_download, tell, ..stores::Options::default() }
+    let mut options =
+        stores::Options { limit_upload, limit_download, tell, ..stores::Options::default() };
+    crate::key::give(&mut options, identities)?;
+    Ok(options)
 }
 
 /// [`reached`], with nothing taken from what was kept at hand: it is to be known what is there.
-fn reached_anew() -> stores::Options {
-    stores::Options { cache: None, ..reached() }
+fn reached_anew() -> Result<stores::Options> {
+    Ok(stores::Options { cache: None, ..reached()? })
 }
 
 /// The store called `name`, to be changed.
 pub(crate) fn open_dir(name: &Path) -> Result<Repository<AnyStore>> {
-    let opened = stores::open(&Address::parse(name)?, &reached_anew());
+    let opened = stores::open(&Address::parse(name)?, &reached_anew()?);
     opened.map(witnessed).map_err(|error| no_store(error, name))
 }
 
 /// The store called `name`, or archives of one.
 pub(crate) fn open_to_read(name: &Path) -> Result<Repository<AnyStore>> {
-    let opened = stores::open_to_read(&Address::parse(name)?, &reached());
+    let opened = stores::open_to_read(&Address::parse(name)?, &reached()?);
     opened.map(witnessed).map_err(|error| no_store(error, name))
 }
 
@@ -111,7 +125,7 @@ pub(crate) fn open_store(path: &Path) -> Result<(Repository<AnyStore>, Snapshots
 
 /// [`open_store`], of what is there and not at hand, to be verified.
 pub(crate) fn open_store_anew(name: &Path) -> Result<(Repository<AnyStore>, Snapshots)> {
-    let opened = stores::open_to_read(&Address::parse(name)?, &reached_anew());
+    let opened = stores::open_to_read(&Address::parse(name)?, &reached_anew()?);
     let store = opened.map(witnessed).map_err(|error| no_store(error, name))?;
     let snapshots = store.snapshots();
     Ok((store, snapshots.with_context(|| format!("cannot open the store {}", shown(name)))?))

@@ -78,7 +78,10 @@ fn store(path: &Path, console: &mut Console) -> Result<(Object, bool)> {
         let found = store.verify(Some(ticker.progress().as_ref()));
         found.with_context(|| format!("cannot verify the store {}", shown(path)))?
     };
-    let VerifiedStore { archives, snapshots, skipped, indexes, missing, .. } = &found;
+    let VerifiedStore { archives, snapshots, skipped, indexes, missing, faults, .. } = &found;
+    for fault in faults {
+        console.line(fault)?;
+    }
     for (stored, verified) in archives {
         problems(&stored.name, verified, console)?;
     }
@@ -106,7 +109,15 @@ fn store(path: &Path, console: &mut Console) -> Result<(Object, bool)> {
     let count = number_of(archives.len(), "archive");
     let (named, bytes) = (shown(path), HumanBytes(bytes));
     let took = console.took();
-    console.line(format_args!("{named}: {count}, {bytes}: {whole} of {total} whole, in {took}"))?;
+    match found.unread {
+        false => console.line(format_args!(
+            "{named}: {count}, {bytes}: {whole} of {total} whole, in {took}"
+        ))?,
+        true => console.line(format_args!(
+            "{named}: {bytes}, compared with the hashes in its log, in {took}. What is in them can be verified where the \
+             identity is, with --identity"
+        ))?,
+    }
     let archives = archives
         .iter()
         .map(|(stored, found)| verified("archive", stored.name.to_string().as_bytes(), found));
@@ -130,6 +141,8 @@ fn store(path: &Path, console: &mut Console) -> Result<(Object, bool)> {
         ("snapshots", snapshots.collect()),
         ("indexes", indexes.collect()),
         ("missing", missing.collect()),
+        ("faults", faults.iter().map(|fault| Value::from(fault.as_str())).collect()),
+        ("read", (!found.unread).into()),
         ("parities", found.parity.parities.into()),
         ("parity", protect::found_json(&found.parity.found)),
     ]);

@@ -120,7 +120,17 @@ fn verbs() -> BTreeMap<String, BTreeMap<String, BTreeSet<String>>> {
         names.extend(verb.and_then(|line| line.split_whitespace().next()));
     }
     let names = names.into_iter();
-    names.map(|verb| (verb.to_owned(), options(&help(&[verb, "--help"])))).collect()
+    let with_options = |verb: &str| {
+        let text = help(&[verb, "--help"]);
+        // A verb with verbs of its own has their options.
+        let own = text.split_once("Commands:\n").map_or("", |(_, list)| list);
+        let own = own.lines().take_while(|line| line.starts_with(' '));
+        let own = own.filter_map(|line| line.strip_prefix("  ")?.split(' ').next());
+        let own = own.filter(|name| !name.is_empty() && *name != "help");
+        let own = own.flat_map(|name| options(&help(&[verb, name, "--help"])));
+        (verb.to_owned(), options(&text).into_iter().chain(own).collect())
+    };
+    names.map(with_options).collect()
 }
 
 /// The synopsis of `docs/cli.md`: by its first word (a verb, or a group of options), all lines of each entry.

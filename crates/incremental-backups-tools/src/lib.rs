@@ -1,6 +1,6 @@
 //! Building blocks for incremental backups: index a directory, compare two indexes, pack what
 //! changed into one archive, and apply that archive to a copy of the old directory to get the new
-//! one; and on top of them a [store](#stores) of such archives. It has no code but re-exports. Encryption is the caller's.
+//! one; and on top of them a [store](#stores) of such archives. It has no code but re-exports.
 //!
 //! # The nouns
 //!
@@ -109,8 +109,8 @@
 //!
 //! # Features
 //!
-//! `clouds` and `sftp`, off by default: stores in S3 and its like, Google Cloud and Azure, and in directories of other machines,
-//! by their [`address`](stores::Address).
+//! `clouds`, `sftp` and `encryption`, off by default: stores in S3 and its like, Google Cloud and Azure, in directories of other
+//! machines, and encrypted ones, by their [`address`](stores::Address).
 
 pub use ::apply;
 pub use archive;

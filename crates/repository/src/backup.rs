@@ -12,7 +12,7 @@ use std::io::ErrorKind;
 use std::sync::Arc;
 use std::time::Instant;
 
-use archive::{ArchiveOptions, DiffData, Packed};
+use archive::{ArchiveOptions, DiffData, Packed, SECONDS};
 use diffindex::{Class, DiffIndex, Signatures};
 use dirindex::{Dir, DirIndex, FileId, ScanOptions};
 use rsync_core::Total;
@@ -25,7 +25,7 @@ use crate::origin::{self, Origin};
 use crate::pack::pack;
 use crate::protect;
 use crate::store::{
-    self, ArchiveName, NewFile, SnapshotId, Snapshots, Store, Stored, StoredName, failed,
+    self, ArchiveName, NewFile, Noted, SnapshotId, Snapshots, Store, Stored, StoredName, failed,
 };
 
 /// How a backup is made.
@@ -309,10 +309,20 @@ impl Work<'_> {
                 ..options.archive.clone()
             }
         };
+        let note = |file: &mut NewFile<'_>, index: &DirIndex| {
+            let (base, result) = (base.tree_id(), index.tree_id());
+            let mut labels = how(index).labels;
+            if options.origin.is_some() {
+                // The archive has it too, as it is when its end is written.
+                labels.insert(SECONDS.to_owned(), format!("{:.1}", began.elapsed().as_secs_f64()));
+            }
+            file.note(Noted { base, result, labels });
+        };
         let begin = || NewFile::begin(store, StoredName::Archive(name));
         let mut file = begin()?;
         if options.refuse_changing || file.written()?.is_none() {
             file.write_by(|out| Ok(DiffData::write(dir, base, diff, out, &how(index))?))?;
+            note(&mut file, index);
             return Ok((file.commit()?, None, None));
         }
         let (scanned, signature) = ((index, diff), &options.scan.signature);
@@ -320,13 +330,17 @@ impl Work<'_> {
             Ok(DiffData::write_live(dir, base, scanned, out, signature, &how(index))?)
         })?;
         let (amended, written) = match packed {
-            Packed::Whole(seen) => return Ok((file.commit()?, seen, None)),
+            Packed::Whole(seen) => {
+                note(&mut file, seen.as_ref().unwrap_or(index));
+                return Ok((file.commit()?, seen, None));
+            }
             Packed::Amended(amended) => (amended, file.written()?),
         };
         let written = written
             .ok_or_else(|| failed("read back", &name.to_string(), ErrorKind::Unsupported.into()))?;
         let mut again = begin()?;
         again.write_by(|out| Ok(amended.write(&written, out, &how(amended.index()))?))?;
+        note(&mut again, amended.index());
         let put = again.commit()?;
         let (index, diff) = amended.into_parts();
         Ok((put, Some(index), Some(diff)))

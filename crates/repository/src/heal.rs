@@ -123,6 +123,8 @@ pub(crate) fn examine(
     files: &[Stored],
     heal: Option<Heal>,
 ) -> Result<ParityReport> {
+    // Parity is of the bytes that are kept.
+    let store = store::at_rest(store);
     let mut files = files.to_vec();
     files.sort_unstable();
     let names: BTreeSet<String> = files.iter().map(|file| file.name.clone()).collect();

@@ -2,12 +2,12 @@
 
 use std::time::Duration;
 
-use archive::Archive;
+use archive::Labels;
 
 use crate::Repository;
 use crate::error::{Error, Result};
 use crate::origin::{self, Origin, Size};
-use crate::store::{self, SnapshotId, Store};
+use crate::store::{self, ArchiveName, SnapshotId, Store};
 
 /// A snapshot in a list.
 #[derive(Debug)]
@@ -50,8 +50,8 @@ impl<S: Store> Repository<S> {
             let is_restorable = last.is_some();
             let any = || snapshots.archives().iter().find(|archive| archive.name.to == id).copied();
             let Some(last) = last.or_else(any) else { continue };
-            let opened = store::open_archive(self.store(), &last.name);
-            let labels = opened.as_ref().map(Archive::labels).ok();
+            let opened = labels(self.store(), &last.name);
+            let labels = opened.as_ref().ok();
             list.push(SnapshotInfo {
                 id,
                 time: snapshots.clock(id).unwrap_or(id),
@@ -75,7 +75,14 @@ impl<S: Store> Repository<S> {
     /// [`Error::Store`], [`Error::Archived`], [`Error::NoChain`].
     pub fn origin(&self, snapshot: SnapshotId) -> Result<Option<Origin>> {
         let last = self.snapshots()?.last_to(snapshot).ok_or(Error::NoChain { snapshot })?;
-        let archive = store::open_archive(self.store(), &last.name)?;
-        Ok(Origin::from_labels(archive.labels()))
+        Ok(Origin::from_labels(&labels(self.store(), &last.name)?))
+    }
+}
+
+/// The labels of an archive: as the store noted them, else as it says itself.
+fn labels(store: &dyn Store, name: &ArchiveName) -> Result<Labels> {
+    match store.noted(&name.to_string()) {
+        Some(noted) => Ok(noted.labels),
+        None => Ok(store::open_archive(store, name)?.labels().clone()),
     }
 }

@@ -9,7 +9,8 @@ use parity::{File, Parity, Redundancy};
 use crate::Repository;
 use crate::error::{Error, Result};
 use crate::store::{
-    self, ArchiveName, NewFile, SnapshotId, Snapshots, Store, Stored, StoredName, failed, marker,
+    self, ArchiveName, NewFile, SnapshotId, Snapshots, Store, Stored, StoredName, at_rest, failed,
+    marker,
 };
 
 /// The setting of a store: how many percent of each file its parity makes again.
@@ -177,7 +178,8 @@ fn protect_all(
             report.kept += 1;
             continue;
         }
-        let source = store.open(&file.name).map_err(|error| failed("open", &file.name, error))?;
+        let source = at_rest(store).open(&file.name);
+        let source = source.map_err(|error| failed("open", &file.name, error))?;
         if !is_new && let Err(error) = check(store, name) {
             report.damaged.push((name, error));
             continue;
@@ -200,6 +202,10 @@ fn is_made_so(store: &dyn Store, parity: StoredName, len: u64, share: Redundancy
 /// That a file is as it was written.
 fn check(store: &dyn Store, name: StoredName) -> Result<()> {
     match name {
+        name if !store.is_readable() => {
+            let name = name.to_string();
+            store.compare(&name).map_err(|source| failed("verify", &name, source))
+        }
         StoredName::Archive(name) => {
             Ok(store::open_archive_as_it_is(store, &name)?.check_stored()?)
         }
@@ -254,7 +260,7 @@ pub(crate) fn across_chain(
     for archive in chain {
         let name = archive.to_string();
         check(store, StoredName::Archive(*archive))?;
-        let source = store.open(&name).map_err(|source| failed("open", &name, source))?;
+        let source = at_rest(store).open(&name).map_err(|source| failed("open", &name, source))?;
         sources.push((name, source));
     }
     let members: Vec<File<'_>> =

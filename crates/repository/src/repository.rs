@@ -30,10 +30,23 @@ impl Repository<DirStore> {
     /// [`Error::IsStore`] when there is one already, [`Error::NoStore`] when the directory has other files,
     /// [`Error::Store`] when it cannot be made, or is no directory.
     pub fn create(path: impl Into<PathBuf>) -> Result<Repository<DirStore>> {
+        Repository::create_as(path, |store| store)
+    }
+
+    /// [`create`](Repository::create), of what `wrap` makes of the directory.
+    ///
+    /// # Errors
+    /// As [`create`](Repository::create).
+    pub fn create_as<T: Store>(
+        path: impl Into<PathBuf>,
+        wrap: impl FnOnce(DirStore) -> T,
+    ) -> Result<Repository<T>> {
         let path = path.into();
         let store = DirStore::create(&path)?;
         match contents(&store)? {
-            Contents::Nothing | Contents::Archives { other: None } => Repository::create_in(store),
+            Contents::Nothing | Contents::Archives { other: None } => {
+                Repository::create_in(wrap(store))
+            }
             Contents::Store => Err(Error::IsStore { place: Some(path) }),
             found => Err(Error::NoStore { place: Some(path), found }),
         }

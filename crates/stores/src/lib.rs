@@ -16,6 +16,8 @@
 mod address;
 #[cfg(feature = "clouds")]
 mod clouds;
+#[cfg(feature = "encryption")]
+mod encrypted;
 mod open;
 #[cfg_attr(
     not(any(feature = "clouds", feature = "sftp")),
@@ -26,8 +28,13 @@ mod remote;
 mod runtime;
 #[cfg(feature = "sftp")]
 mod sftp;
+mod user;
 
 pub use address::{Address, Cloud, InvalidAddress};
+#[cfg(feature = "encryption")]
+pub use encrypted::{Keys, create_encrypted, forget, open_encrypted, trust};
+#[cfg(feature = "encryption")]
+pub use encryption;
 pub use open::{AnyStore, Options, create, open, open_to_read};
 pub use remote::RemoteStore;
 

@@ -7,7 +7,9 @@ use std::sync::Arc;
 use repository::{Error, Repository, Result, Store};
 
 use crate::Address;
-use crate::remote::cache_of_user;
+#[cfg(feature = "encryption")]
+use crate::encrypted::{decrypted, decrypted_dir, refuse_plain};
+use crate::user;
 
 /// How a store elsewhere is reached. It means nothing to a directory of this machine.
 #[derive(Clone)]
@@ -21,12 +23,21 @@ pub struct Options {
     pub limit_download: Option<u64>,
     /// Called with what a user has to know: that a lock was left behind and taken over, or that a server cannot keep two clients apart.
     pub tell: Arc<dyn Fn(&str) + Send + Sync>,
+    /// What opens encrypted stores, here and elsewhere.
+    #[cfg(feature = "encryption")]
+    pub keys: crate::Keys,
 }
 
 impl Default for Options {
     fn default() -> Options {
-        let (limit_upload, limit_download) = (None, None);
-        Options { cache: cache_of_user(), limit_upload, limit_download, tell: Arc::new(|_| {}) }
+        Options {
+            cache: user::cache(),
+            limit_upload: None,
+            limit_download: None,
+            tell: Arc::new(|_| {}),
+            #[cfg(feature = "encryption")]
+            keys: crate::Keys::default(),
+        }
     }
 }
 
@@ -46,6 +57,7 @@ pub type AnyStore = Arc<dyn Store>;
 /// # Errors
 /// As [`Repository::create`], and when it cannot be reached.
 pub fn create(address: &Address, options: &Options) -> Result<Repository<AnyStore>> {
+    refuse_plain(address, options)?;
     match address {
         Address::Local(path) => Ok(Repository::create(path)?.map_store(any)),
         elsewhere => reach(elsewhere, options, Repository::create_in),
@@ -58,8 +70,13 @@ pub fn create(address: &Address, options: &Options) -> Result<Repository<AnyStor
 /// As [`Repository::open`], and when it cannot be reached.
 pub fn open(address: &Address, options: &Options) -> Result<Repository<AnyStore>> {
     match address {
-        Address::Local(path) => Ok(Repository::open(path)?.map_store(any)),
-        elsewhere => reach(elsewhere, options, Repository::open_in),
+        Address::Local(path) => match decrypted_dir(path, address, options)? {
+            Some(store) => Repository::open_in(store),
+            None => Ok(Repository::open(path)?.map_store(any)),
+        },
+        elsewhere => reach(elsewhere, options, |store| {
+            Repository::open_in(decrypted(store, elsewhere, options)?)
+        }),
     }
 }
 
@@ -69,13 +86,18 @@ pub fn open(address: &Address, options: &Options) -> Result<Repository<AnyStore>
 /// As [`open`].
 pub fn open_to_read(address: &Address, options: &Options) -> Result<Repository<AnyStore>> {
     match address {
-        Address::Local(path) => Ok(Repository::open_to_read(path)?.map_store(any)),
-        elsewhere => reach(elsewhere, options, Repository::open_in_to_read),
+        Address::Local(path) => match decrypted_dir(path, address, options)? {
+            Some(store) => Repository::open_in_to_read(store),
+            None => Ok(Repository::open_to_read(path)?.map_store(any)),
+        },
+        elsewhere => reach(elsewhere, options, |store| {
+            Repository::open_in_to_read(decrypted(store, elsewhere, options)?)
+        }),
     }
 }
 
 /// What `open` makes of the store at an address elsewhere. Its errors name the address.
-fn reach(
+pub(crate) fn reach(
     address: &Address,
     options: &Options,
     open: impl FnOnce(AnyStore) -> Result<Repository<AnyStore>>,
@@ -83,7 +105,7 @@ fn reach(
     open(connect(address, options)?).map_err(|error| at(error, address))
 }
 
-fn any(store: impl Store + 'static) -> AnyStore {
+pub(crate) fn any(store: impl Store + 'static) -> AnyStore {
     Arc::new(store)
 }
 
@@ -92,7 +114,7 @@ fn any(store: impl Store + 'static) -> AnyStore {
     not(any(feature = "clouds", feature = "sftp")),
     allow(unused_variables, reason = "there is nothing to reach then")
 )]
-fn connect(address: &Address, options: &Options) -> Result<AnyStore> {
+pub(crate) fn connect(address: &Address, options: &Options) -> Result<AnyStore> {
     let connected: io::Result<AnyStore> = match address {
         #[cfg(feature = "clouds")]
         Address::Cloud { cloud, bucket, prefix } => {
@@ -122,4 +144,20 @@ fn at(error: Error, address: &Address) -> Error {
         }
         other => other,
     }
+}
+
+/// Without encryption, a store is what it is.
+#[cfg(not(feature = "encryption"))]
+fn decrypted(store: AnyStore, _: &Address, _: &Options) -> Result<AnyStore> {
+    Ok(store)
+}
+
+#[cfg(not(feature = "encryption"))]
+fn decrypted_dir(_: &std::path::Path, _: &Address, _: &Options) -> Result<Option<AnyStore>> {
+    Ok(None)
+}
+
+#[cfg(not(feature = "encryption"))]
+fn refuse_plain(_: &Address, _: &Options) -> Result<()> {
+    Ok(())
 }

@@ -16,7 +16,17 @@ const EXAMPLES: &[(&str, [(&str, &str); 2])] = &[
         "init",
         [
             ("A store on a disk that is mounted", "ibtools init /mnt/disk/photos"),
-            ("A store of archives that were copied here", "ibtools init copied-archives"),
+            (
+                "An encrypted one, for who has the file backup.key",
+                "ibtools init /mnt/disk/photos --recipient \"$(ibtools key new -o backup.key)\"",
+            ),
+        ],
+    ),
+    (
+        "key",
+        [
+            ("An identity; its public key is printed", "ibtools key new -o backup.key"),
+            ("Who may write to an encrypted store", "ibtools key list /mnt/disk/photos"),
         ],
     ),
     (
@@ -309,6 +319,11 @@ const OTHER_NAMES: &[(&[&str], &str, &str)] = &[
     (&["print", "view", "get"], "cat", "prints a file of a snapshot"),
     (&["info", "du", "size"], "stats", "says what takes up the room in a store"),
     (&["info"], "snapshots", "lists the snapshots of a store"),
+    (
+        &["passwd", "encrypt", "keys"],
+        "key",
+        "makes keys for encrypted stores, and says who may use these",
+    ),
     (&["fuse", "browse"], "mount", "shows the snapshots of a store as directories"),
     (&["merge"], "squash", "makes one archive of several"),
     (

@@ -3,6 +3,7 @@
 mod blocks;
 mod generated;
 mod help;
+mod key;
 mod look;
 mod mount;
 mod parse;
@@ -18,6 +19,7 @@ use clap::{Parser, Subcommand, ValueEnum};
 pub(crate) use self::blocks::*;
 pub(crate) use self::generated::*;
 pub(crate) use self::help::command;
+pub(crate) use self::key::*;
 pub(crate) use self::look::*;
 pub(crate) use self::mount::*;
 pub(crate) use self::parse::{Unparsed, parse};
@@ -75,6 +77,10 @@ pub(crate) struct Global {
     #[arg(env = "IBTOOLS_THREADS", hide_env_values = true)]
     #[arg(value_parser = clap::value_parser!(u16).range(1..=1024))]
     pub(crate) threads: Option<u16>,
+    /// Open encrypted stores with this identity: a file of age or of SSH, or the word passphrase (may be given several times)
+    #[arg(long, global = true, help_heading = GLOBAL, value_name = "FILE")]
+    #[arg(env = "IBTOOLS_IDENTITY", hide_env_values = true)]
+    pub(crate) identity: Vec<PathBuf>,
     /// Send no more bytes a second to a store elsewhere, on the average, such as 500K or 2M
     #[arg(long, global = true, help_heading = GLOBAL, value_name = "RATE", value_parser = values::rate)]
     pub(crate) limit_upload: Option<u64>,
@@ -96,6 +102,8 @@ pub(crate) enum Shown {
 pub(crate) enum Verb {
     /// Make a directory a store of backups
     Init(InitArgs),
+    /// Make keys for encrypted stores, and say who may read and write these
+    Key(KeyArgs),
     /// Add a snapshot of a directory to a store: all of it, or what has changed
     #[command(after_help = PATTERNS, override_usage = store::BACKUP_USAGE)]
     Backup(BackupArgs),

@@ -11,6 +11,10 @@ use super::values::{count, name, percent, ratio, tag};
 pub(crate) struct InitArgs {
     /// The directory: made if it does not exist, or empty, or with nothing but archives of a store in it
     pub(crate) store: PathBuf,
+    /// Encrypt the store for this public key (age1… or ssh-ed25519 …), those in a file, or a passphrase: any one of them opens it.
+    /// This machine can write to it then, and not read it (may be given several times)
+    #[arg(long, value_name = "KEY|FILE|passphrase")]
+    pub(crate) recipient: Vec<String>,
 }
 
 #[derive(Debug, clap::Args)]

@@ -6,10 +6,10 @@ use archive::{Archive, Snapshot};
 use dirindex::{DirIndex, TreeId};
 
 use super::{BackupOptions, Unusable};
-use crate::chains::{self, Skipped};
+use crate::chains::{self, Fault, Skipped};
 use crate::error::{Error, Result};
 use crate::origin::Origin;
-use crate::store::{self, SnapshotId, Snapshots, Store, StoredArchive, StoredName};
+use crate::store::{self, Noted, SnapshotId, Snapshots, Store, StoredArchive, StoredName};
 
 /// The snapshot that a backup starts from.
 pub(super) struct Newest {
@@ -32,9 +32,7 @@ pub(super) fn newest(
     loop {
         let Some(snapshot) = snapshots.restorable().next_back() else { return Ok(None) };
         let Some(chain) = snapshots.chain_to(snapshot) else { return Ok(None) };
-        let end = |last: &Archive| (last.result(), Origin::from_labels(last.labels()));
-        let opened = chains::open(store, &chain).map(|archives| archives.last().map(end));
-        match opened.map_err(|failed| *failed) {
+        match ends(store, &chain).map_err(|failed| *failed) {
             Ok(None) => return Ok(None),
             Ok(Some((tree, origin))) => {
                 return Ok(Some(Newest { snapshot, chain, tree, origin, snapshots }));
@@ -49,6 +47,31 @@ pub(super) fn newest(
             },
         }
     }
+}
+
+/// The tree that a chain leads to, and whose it is.
+type End = (TreeId, Option<Origin>);
+
+/// Where the archives of a chain lead, and whose tree that is: as the store noted it, else as they say themselves. `None` for no
+/// archive.
+fn ends(store: &dyn Store, chain: &[StoredArchive]) -> Result<Option<End>, Box<(Fault, Error)>> {
+    let noted: Option<Vec<Noted>> =
+        chain.iter().map(|archive| store.noted(&archive.name.to_string())).collect();
+    if let Some(noted) = noted.filter(|noted| follow(noted)) {
+        return Ok(noted.last().map(|last| (last.result, Origin::from_labels(&last.labels))));
+    }
+    let end = |last: &Archive| (last.result(), Origin::from_labels(last.labels()));
+    chains::open(store, chain).map(|archives| archives.last().map(end))
+}
+
+/// Whether each starts where the one before it ends, the first from nothing.
+fn follow(chain: &[Noted]) -> bool {
+    let starts = chain.iter().map(|noted| noted.base);
+    let ends = chain.iter().map(|noted| noted.result);
+    std::iter::once(DirIndex::empty().tree_id())
+        .chain(ends)
+        .zip(starts)
+        .all(|(end, start)| end == start)
 }
 
 impl Newest {
@@ -107,6 +130,10 @@ impl Indexes {
             return Ok(Some(Arc::clone(index)));
         }
         let name = StoredName::Index(newest.snapshot);
+        if !store.is_readable() {
+            unusable.push(Unusable { name, error: None });
+            return Ok(None);
+        }
         let mut skipped = Vec::new();
         let rebuilt = rebuilt(store, newest, options, &mut skipped);
         for Skipped { archive, error } in skipped {

@@ -15,7 +15,9 @@ use super::{Edge, Plan, Squashed};
 use crate::chains::{is_damage, is_full};
 use crate::error::{Error, Result};
 use crate::protect;
-use crate::store::{self, ArchiveName, SnapshotId, Store, Stored, StoredArchive, StoredName};
+use crate::store::{
+    self, ArchiveName, NewFile, Noted, SnapshotId, Store, Stored, StoredArchive, StoredName, failed,
+};
 
 /// So many pairs of archives are tried to be joined when there is little room, those of the fewest bytes.
 const PAIRS_TRIED: usize = 8;
@@ -224,10 +226,15 @@ impl<'a> Work<'a> {
             let (made, left) = (self.done.squashed.len() as u64, self.to_make.len() as u64);
             progress.begin_part("squashing", Some(Total::Bytes(total)), made, 1, made + left);
         }
-        let put = store::put(self.store, StoredName::Archive(name), |out| {
-            Ok(data.repack_to(out, &options)?)
-        });
-        put.map(drop)
+        let noted = Noted {
+            base: data.diff().base(),
+            result: data.diff().result(),
+            labels: options.labels.clone(),
+        };
+        let mut file = NewFile::begin(self.store, StoredName::Archive(name))?;
+        file.write_by(|out| Ok(data.repack_to(out, &options)?))?;
+        file.note(noted);
+        file.commit().map(drop)
     }
 
     /// `parts` as one, with the labels of the last: where that leads, the squashed one does. `before` leads to where the
@@ -315,6 +322,10 @@ impl<'a> Work<'a> {
         if !go.is_empty() {
             self.renew_across()?;
         }
+        let names: Vec<String> = go.iter().map(|archive| archive.name.to_string()).collect();
+        let names: Vec<&str> = names.iter().map(String::as_str).collect();
+        let told = self.store.will_delete(&names);
+        told.map_err(|source| failed("note in", "the store", source))?;
         for archive in &go {
             store::delete_with_parity(self.store, StoredName::Archive(archive.name), self.files)?;
             self.done.bytes = self.done.bytes.saturating_sub(archive.size);

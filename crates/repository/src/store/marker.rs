@@ -9,7 +9,7 @@ use super::{Store, StoredName, failed};
 use crate::error::{Error, Result};
 
 /// The file that a store has and nothing else has.
-pub(crate) const MARKER: &str = "store.toml";
+pub const MARKER: &str = "store.toml";
 /// What it says. A later program may add settings. One that older programs must know raises the format.
 const TEXT: &str = "\
 # A store of backups, made by ibtools. It is no store without this file.
@@ -121,8 +121,12 @@ fn read(file: &dyn ReadAt) -> Result<Vec<u8>> {
 
 /// Checks that a marker is one that this program knows.
 fn check(file: &dyn ReadAt) -> Result<()> {
-    match format(&read(file)?) {
+    let bytes = read(file)?;
+    match format(&bytes) {
         Some(FORMAT) => Ok(()),
+        Some(_) if value(&bytes, "encryption").is_some() => Err(Error::Marker {
+            detail: "the store is encrypted, and this program opens none of these".to_owned(),
+        }),
         Some(later) if later > FORMAT => Err(Error::Marker {
             detail: format!(
                 "its format is {later}, and this program knows {FORMAT}: use a later program"

@@ -4,8 +4,8 @@
 use std::io::{self, ErrorKind, Write};
 use std::sync::Arc;
 
-use archive::{Archive, ReadAt};
-use dirindex::{DirIndex, FileId};
+use archive::{Archive, Labels, ReadAt};
+use dirindex::{DirIndex, FileId, TreeId};
 use parity::{Healed, Healing};
 
 use crate::error::{Error, Result};
@@ -21,7 +21,7 @@ mod times;
 
 pub use dir::DirStore;
 pub use keep::{InvalidWithin, Keep, Within};
-pub use marker::Contents;
+pub use marker::{Contents, MARKER};
 pub use name::{ArchiveName, InvalidSnapshotId, SnapshotId, StoredName};
 pub use snapshots::{AtError, Snapshots, StoredArchive};
 
@@ -85,6 +85,57 @@ pub trait Store: Send + Sync {
         Ok(Box::new(()))
     }
 
+    /// The bytes as they are kept, under the same names, for a store that gives others: one that encrypts. They are what parity is
+    /// of. `None`, as by default: they are what [`open`](Store::open) gives.
+    fn at_rest(&self) -> Option<&dyn Store> {
+        None
+    }
+
+    /// What [`open`](Store::open) gives of a file whose bytes [at rest](Store::at_rest) are `kept`, which may have been mended.
+    ///
+    /// # Errors
+    /// As [`open`](Store::open).
+    fn decode(&self, _name: &str, kept: Box<dyn ReadAt>) -> io::Result<Box<dyn ReadAt>> {
+        Ok(kept)
+    }
+
+    /// What was noted of an archive when it was [put](StoreWriter::note), by a store that vouches for that. `None`, as by default: the archive
+    /// is opened to learn it.
+    fn noted(&self, _name: &str) -> Option<Noted> {
+        None
+    }
+
+    /// Compares the bytes of a file as they are kept with what was noted when it was put. Without such a note, as by default, there is
+    /// nothing to compare.
+    ///
+    /// # Errors
+    /// [`InvalidData`](io::ErrorKind::InvalidData) when they are others, and whatever else the implementation has.
+    fn compare(&self, _name: &str) -> io::Result<()> {
+        Ok(())
+    }
+
+    /// Whether what is put can be read here. A store that encrypts for others says no: then a backup whose index is lost is a full one.
+    fn is_readable(&self) -> bool {
+        true
+    }
+
+    /// Files are about to be deleted. A store that notes that does it once for all of them.
+    ///
+    /// # Errors
+    /// As the implementation has them.
+    fn will_delete(&self, _names: &[&str]) -> io::Result<()> {
+        Ok(())
+    }
+
+    /// What is wrong with the store as a whole, a sentence each, which no file of it shows: something was taken away, or put there by
+    /// others.
+    ///
+    /// # Errors
+    /// As the implementation has them.
+    fn audit(&self) -> io::Result<Vec<String>> {
+        Ok(Vec::new())
+    }
+
     /// What is called when a file is found damaged while it is read.
     fn witness(&self) -> Option<Witness> {
         None
@@ -129,6 +180,34 @@ macro_rules! leave_to {
 
         fn lock(&$self) -> io::Result<Box<dyn Send + '_>> {
             $inner.lock()
+        }
+
+        fn at_rest(&$self) -> Option<&dyn Store> {
+            $inner.at_rest()
+        }
+
+        fn decode(&$self, name: &str, kept: Box<dyn ReadAt>) -> io::Result<Box<dyn ReadAt>> {
+            $inner.decode(name, kept)
+        }
+
+        fn noted(&$self, name: &str) -> Option<$crate::store::Noted> {
+            $inner.noted(name)
+        }
+
+        fn compare(&$self, name: &str) -> io::Result<()> {
+            $inner.compare(name)
+        }
+
+        fn is_readable(&$self) -> bool {
+            $inner.is_readable()
+        }
+
+        fn will_delete(&$self, names: &[&str]) -> io::Result<()> {
+            $inner.will_delete(names)
+        }
+
+        fn audit(&$self) -> io::Result<Vec<String>> {
+            $inner.audit()
         }
 
         fn directory(&$self) -> Option<FileId> {
@@ -176,6 +255,9 @@ pub trait StoreWriter: Write {
         self.commit()
     }
 
+    /// Notes what the archive leads from and to, before it is committed. A store may keep that, and say it [later](Store::noted).
+    fn note(&mut self, _noted: Noted) {}
+
     /// What was written so far, to be read again; `None` where that cannot be, as by default. A [backup](crate::Repository::backup)
     /// of a tree that changes meanwhile then begins anew.
     ///
@@ -184,6 +266,22 @@ pub trait StoreWriter: Write {
     fn written(&mut self) -> io::Result<Option<Box<dyn ReadAt>>> {
         Ok(None)
     }
+}
+
+/// What is known of an archive without opening it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Noted {
+    /// The tree that it starts from.
+    pub base: TreeId,
+    /// The tree that it leads to.
+    pub result: TreeId,
+    /// The labels that its maker gave it.
+    pub labels: Labels,
+}
+
+/// The bytes of `store` as they are kept.
+pub(crate) fn at_rest(store: &dyn Store) -> &dyn Store {
+    store.at_rest().unwrap_or(store)
 }
 
 /// Every file in `store`.
@@ -224,15 +322,18 @@ pub(crate) fn open_index_as_it_is(store: &dyn Store, snapshot: SnapshotId) -> Re
 /// Opens a file of `store` that heals in memory if it has a parity.
 fn open_healing(store: &dyn Store, name: StoredName) -> Result<Box<dyn ReadAt>> {
     let text = name.to_string();
-    let file = store.open(&text).map_err(|source| failed("open", &text, source))?;
-    let Some(parity) = name.parity() else { return Ok(file) };
-    let (parity, witness) = (store.opener(&parity.to_string()), store.witness());
+    let open_failed = |source| failed("open", &text, source);
+    let Some(parity) = name.parity() else { return store.open(&text).map_err(open_failed) };
+    let kept = at_rest(store);
+    let file = kept.open(&text).map_err(open_failed)?;
+    let (parity, witness, named) =
+        (kept.opener(&parity.to_string()), store.witness(), text.clone());
     let tell = move |healed: &Healed| {
         if let Some(witness) = &witness {
-            witness(&text, healed);
+            witness(&named, healed);
         }
     };
-    Ok(Box::new(Healing::new(file, parity, tell)))
+    store.decode(&text, Box::new(Healing::new(file, parity, tell))).map_err(open_failed)
 }
 
 /// Deletes a file of `store`.
@@ -296,6 +397,11 @@ impl<'a> NewFile<'a> {
             Error::Archived(archive::Error::Write(source)) => failed("put", &self.name, source),
             other => other,
         })
+    }
+
+    /// [`StoreWriter::note`].
+    pub(crate) fn note(&mut self, noted: Noted) {
+        self.out.note(noted);
     }
 
     /// [`StoreWriter::written`].

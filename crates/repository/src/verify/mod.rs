@@ -6,6 +6,7 @@ mod step;
 
 use std::collections::{BTreeMap, HashSet};
 use std::fmt;
+use std::io::ErrorKind;
 
 use archive::Archive;
 use dirindex::{RelPath, TreeId};
@@ -14,7 +15,9 @@ use rsync_core::{Progress, Total};
 use self::reached::{Reached, Start};
 use self::step::{Found, State};
 use crate::error::{Error, Result};
-use crate::store::{self, ArchiveName, SnapshotId, Snapshots, Store, Stored, StoredArchive};
+use crate::store::{
+    self, ArchiveName, SnapshotId, Snapshots, Store, Stored, StoredArchive, failed,
+};
 use crate::{ParityReport, Repository, chains, heal};
 
 /// What verifying an archive found.
@@ -78,13 +81,18 @@ pub struct VerifiedStore {
     pub missing: Vec<SnapshotId>,
     /// What the parity of files says of them, and what is wrong with it.
     pub parity: ParityReport,
+    /// What is wrong with the store as a whole, a sentence each: something was taken away, or is another.
+    pub faults: Vec<String>,
+    /// The files were compared with what is noted of them, and not read: they are encrypted for others.
+    pub unread: bool,
 }
 
 impl VerifiedStore {
     /// Whether nothing is wrong.
     #[must_use]
     pub fn is_sound(&self) -> bool {
-        self.indexes.is_empty()
+        self.faults.is_empty()
+            && self.indexes.is_empty()
             && self.missing.is_empty()
             && self.parity.is_sound()
             && self.archives.iter().all(|(_, verified)| verified.problems.is_empty())
@@ -149,7 +157,20 @@ fn verify_listed(
     progress: Option<&Progress>,
 ) -> Result<VerifiedStore> {
     let snapshots = &Snapshots::of(files);
-    let mut found = VerifiedStore::default();
+    let faults = store.audit().map_err(|source| failed("verify", "the store", source))?;
+    let mut found = VerifiedStore { faults, ..VerifiedStore::default() };
+    if !store.is_readable() {
+        for file in files {
+            match store.compare(&file.name) {
+                Err(error) if error.kind() == ErrorKind::InvalidData => {
+                    found.faults.push(format!("{}: {error}", file.name));
+                }
+                compared => compared.map_err(|source| failed("verify", &file.name, source))?,
+            }
+        }
+        (found.parity, found.unread) = (heal::examine(store, files, None)?, true);
+        return Ok(found);
+    }
     let mut reached = Reached::default();
     let mut ids: BTreeMap<SnapshotId, TreeId> = BTreeMap::new();
     let starts = snapshots.archives().iter().enumerate();

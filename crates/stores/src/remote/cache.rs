@@ -178,15 +178,6 @@ fn trim(root: &Path) -> io::Result<()> {
     Ok(())
 }
 
-/// Where a user's caches are.
-pub(crate) fn of_user() -> Option<PathBuf> {
-    let set = |variable: &str| {
-        std::env::var_os(variable).map(PathBuf::from).filter(|dir| dir.is_absolute())
-    };
-    let root = set("XDG_CACHE_HOME").or_else(|| Some(set("HOME")?.join(".cache")))?;
-    Some(root.join("ibtools"))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -18,7 +18,6 @@ use repository::store::{Opener, Store, StoreWriter, Stored};
 
 use self::blocks::{Blocks, Key};
 use self::cache::Cache;
-pub(crate) use self::cache::of_user as cache_of_user;
 use self::file::RemoteFile;
 use self::pace::Paced;
 use self::upload::Upload;
@@ -136,7 +135,7 @@ struct Known {
 impl RemoteStore {
     /// The store that `transport` reaches, which is called `name`.
     pub(crate) fn new(transport: Arc<dyn Transport>, name: &str, options: &Options) -> RemoteStore {
-        let Options { cache, limit_upload, limit_download, tell } = options;
+        let Options { cache, limit_upload, limit_download, tell, .. } = options;
         let transport: Arc<dyn Transport> = match limit_upload.or(*limit_download) {
             Some(_) => Arc::new(Paced::new(transport, *limit_upload, *limit_download)),
             None => transport,

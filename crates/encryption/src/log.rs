@@ -1,0 +1,512 @@
+//! [`Log`]: what the clients of a store say that they put there and deleted, entry by entry, and who may say so. Pure: it reads and
+//! writes no store.
+//!
+//! Entries are lines of JSON. Each has a running hash: BLAKE3 of the one before it and the line. So the hash of the last entry names
+//! all of them, and one signature over it vouches for all. Files of the log are runs of entries; which run a file has is
+//! [`Run::begins`]'s. `docs/format.md` has the bytes.
+
+use std::collections::BTreeMap;
+
+use archive::Labels;
+use dirindex::TreeId;
+use repository::store::{Noted, SnapshotId, StoredName};
+use serde::{Deserialize, Serialize};
+
+use crate::keys::{Hash, Public, Secret, Signed};
+use crate::object::Sealed;
+
+/// The format that files of the log have.
+const FORMAT: u32 = 1;
+
+/// One thing that a client says.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+pub(crate) enum Entry {
+    /// Files are encrypted for this key from here on. The first one makes the store; each other is signed by the one before.
+    Owner { key: Public, by: Option<Signed> },
+    /// This client may write. Signed by the owner.
+    Client { key: Public, by: Signed },
+    /// This client may not, from here on. Signed by the owner.
+    Revoked { key: Public, by: Signed },
+    /// A file was put.
+    Put {
+        name: String,
+        #[serde(flatten)]
+        sealed: Sealed,
+        /// What an archive leads from and to.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        noted: Option<Link>,
+        /// Which client can open it, besides the owner.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        opens: Option<Public>,
+    },
+    /// Files are deleted.
+    Deleted { names: Vec<String> },
+}
+
+/// [`Noted`], as it is written.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Link {
+    base: String,
+    result: String,
+    #[serde(default, skip_serializing_if = "Labels::is_empty")]
+    labels: Labels,
+}
+
+impl Link {
+    pub(crate) fn of(noted: &Noted) -> Link {
+        let Noted { base, result, labels } = noted;
+        Link { base: base.to_string(), result: result.to_string(), labels: labels.clone() }
+    }
+
+    fn noted(&self) -> Option<Noted> {
+        let [base, result] = [&self.base, &self.result].map(|id| id.parse::<TreeId>().ok());
+        Some(Noted { base: base?, result: result?, labels: self.labels.clone() })
+    }
+}
+
+/// Where in the log something is: after so many entries, of which the last has this running hash.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub(crate) struct At {
+    pub(crate) entries: u64,
+    pub(crate) hash: Hash,
+}
+
+impl At {
+    fn then(self, line: &str) -> At {
+        let mut hasher = blake3::Hasher::new();
+        hasher.update(&self.hash.0).update(line.as_bytes());
+        At { entries: self.entries + 1, hash: Hash(*hasher.finalize().as_bytes()) }
+    }
+}
+
+/// A file that was put.
+#[derive(Debug, Clone)]
+pub(crate) struct Recorded {
+    pub(crate) sealed: Sealed,
+    pub(crate) noted: Option<Noted>,
+    pub(crate) opens: Option<Public>,
+}
+
+/// All entries from the first on, and what they come to.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Log {
+    lines: Vec<String>,
+    at: At,
+    /// Where each file of the log ends that was read or written, by its number.
+    ends: BTreeMap<u64, At>,
+    first: Option<Public>,
+    owner: Option<Public>,
+    clients: Vec<Public>,
+    revoked: Vec<Public>,
+    files: BTreeMap<String, Recorded>,
+}
+
+/// Why something is no log of a store.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub(crate) enum Invalid {
+    #[error("it is no file of a log of format {FORMAT}")]
+    Format,
+    #[error("entry {0} is none that this program knows")]
+    Entry(u64),
+    #[error("entry {0} is not signed by the owner of the store")]
+    Unsigned(u64),
+    #[error("it does not follow the file before it: the log was forked, or put together of two")]
+    Apart,
+    #[error("its signature is by none who may write to the store, or of something else")]
+    Signature,
+}
+
+/// A file of the log: a run of entries, up to the last.
+pub(crate) struct Run {
+    number: u64,
+    after: u64,
+    from: At,
+    lines: Vec<String>,
+    to: At,
+    by: Public,
+    signed: Signed,
+}
+
+#[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Head {
+    log: u32,
+    file: u64,
+    /// The file that has the entries before these; 0: there are none.
+    after: u64,
+    from: At,
+}
+
+#[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Tail {
+    to: At,
+    by: Public,
+    signature: Signed,
+}
+
+impl Run {
+    /// After which file the run begins that the file `number` has: the number without its lowest bit that is set. So a log of
+    /// n files is read by as many files as n has bits, and each entry is written as often at most.
+    fn begins(number: u64) -> u64 {
+        number & number.wrapping_sub(1)
+    }
+
+    /// Its number.
+    pub(crate) fn number(&self) -> u64 {
+        self.number
+    }
+
+    /// The number of the file that has the entries before it, which is lower. 0: it has the first.
+    pub(crate) fn after(&self) -> u64 {
+        self.after
+    }
+
+    pub(crate) fn parse(bytes: &[u8]) -> Result<Run, Invalid> {
+        let text = std::str::from_utf8(bytes).map_err(|_| Invalid::Format)?;
+        let mut lines: Vec<&str> = text.lines().collect();
+        let tail = lines.pop().and_then(|line| serde_json::from_str(line).ok());
+        let Tail { to, by, signature } = tail.ok_or(Invalid::Format)?;
+        let (head, lines) = lines.split_first().ok_or(Invalid::Format)?;
+        let Head { log, file, after, from } =
+            serde_json::from_str(head).map_err(|_| Invalid::Format)?;
+        let lines = lines.iter().map(|&line| line.to_owned()).collect();
+        match log == FORMAT && after < file {
+            true => Ok(Run { number: file, after, from, lines, to, by, signed: signature }),
+            false => Err(Invalid::Format),
+        }
+    }
+}
+
+/// What is signed of a file of the log.
+fn message(number: u64, to: At) -> Vec<u8> {
+    let At { entries, hash } = to;
+    [&b"ibtools log\n"[..], &number.to_le_bytes(), &entries.to_le_bytes(), &hash.0].concat()
+}
+
+/// What the owner signs of a key: what becomes of it, in the store that `first` made.
+fn grant(what: &str, first: &Public, key: &Public) -> Vec<u8> {
+    format!("ibtools {what}\n{first}\n{key}\n").into_bytes()
+}
+
+impl Log {
+    /// The log that `runs` have, the first first. Its newest file is signed by one who may write at its end, and each follows the
+    /// one before it.
+    pub(crate) fn of(runs: Vec<Run>) -> Result<Log, Invalid> {
+        let mut log = Log::default();
+        let mut last = None;
+        for run in runs {
+            if run.from != log.at {
+                return Err(Invalid::Apart);
+            }
+            for line in run.lines {
+                log.take(line)?;
+            }
+            if run.to != log.at {
+                return Err(Invalid::Apart);
+            }
+            log.ends.insert(run.number, log.at);
+            last = Some((run.number, run.by, run.signed));
+        }
+        let (number, by, signed) = last.ok_or(Invalid::Format)?;
+        match log.may_write(&by) && by.has_signed(&message(number, log.at), &signed) {
+            true => Ok(log),
+            false => Err(Invalid::Signature),
+        }
+    }
+
+    /// Takes one more entry.
+    fn take(&mut self, line: String) -> Result<(), Invalid> {
+        let number = self.at.entries + 1;
+        let entry = serde_json::from_str(&line).map_err(|_| Invalid::Entry(number))?;
+        self.apply(entry).ok_or(Invalid::Unsigned(number))?;
+        self.at = self.at.then(&line);
+        self.lines.push(line);
+        Ok(())
+    }
+
+    /// `None` for what only the owner may say, and did not.
+    fn apply(&mut self, entry: Entry) -> Option<()> {
+        let first = self.first.clone();
+        let granted = |owner: &Option<Public>, what, key: &Public, by: &Signed| {
+            let message = grant(what, first.as_ref()?, key);
+            owner.as_ref().filter(|owner| owner.has_signed(&message, by)).map(drop)
+        };
+        match entry {
+            Entry::Owner { key, by: None } if first.is_none() => {
+                self.first = Some(key.clone());
+                self.owner = Some(key);
+            }
+            Entry::Owner { key, by } => {
+                granted(&self.owner, "owner", &key, &by?)?;
+                self.owner = Some(key);
+            }
+            Entry::Client { key, by } => {
+                granted(&self.owner, "client", &key, &by)?;
+                // Who was revoked stays so: what once was granted him can be said again by anybody.
+                if !self.revoked.contains(&key) && !self.clients.contains(&key) {
+                    self.clients.push(key);
+                }
+            }
+            Entry::Revoked { key, by } => {
+                granted(&self.owner, "revoked", &key, &by)?;
+                self.clients.retain(|client| *client != key);
+                self.revoked.push(key);
+            }
+            Entry::Put { name, sealed, noted, opens } => {
+                first?;
+                if let Some(StoredName::Archive(archive)) = StoredName::parse(&name) {
+                    // Until then the next backup may start from an older index.
+                    self.files.retain(|name, _| index_of(name).is_none_or(|it| it >= archive.to));
+                }
+                let noted = noted.as_ref().and_then(Link::noted);
+                self.files.insert(name, Recorded { sealed, noted, opens });
+            }
+            Entry::Deleted { names } => {
+                first?;
+                self.files.retain(|name, _| !names.contains(name));
+            }
+        }
+        Some(())
+    }
+
+    /// Adds `entries`, and gives the file of the log to be put, with its number. Who may read this one and no earlier one, as a new
+    /// client, needs a `whole` one.
+    pub(crate) fn append(
+        &mut self,
+        entries: &[Entry],
+        signer: &Secret,
+        whole: bool,
+    ) -> Result<(u64, Vec<u8>), Invalid> {
+        let mut log = self.clone();
+        for entry in entries {
+            log.take(serde_json::to_string(entry).map_err(|_| Invalid::Format)?)?;
+        }
+        let number = log.newest() + 1;
+        // Where earlier files ended, only those that were read tell.
+        let known = log.ends.range(..=Run::begins(number)).next_back().filter(|_| !whole);
+        let (after, from) = known.map_or((0, At::default()), |(number, at)| (*number, *at));
+        let to = log.at;
+        let mut text = line(&Head { log: FORMAT, file: number, after, from })?;
+        for entry in log.lines.iter().skip(usize::try_from(from.entries).unwrap_or(usize::MAX)) {
+            text.push_str(entry);
+            text.push('\n');
+        }
+        let signature = signer.sign(&message(number, to));
+        text.push_str(&line(&Tail { to, by: signer.public(), signature })?);
+        log.ends.insert(number, to);
+        *self = log;
+        Ok((number, text.into_bytes()))
+    }
+
+    /// The number of the newest file.
+    pub(crate) fn newest(&self) -> u64 {
+        self.ends.last_key_value().map_or(0, |(number, _)| *number)
+    }
+
+    pub(crate) fn at(&self) -> At {
+        self.at
+    }
+
+    /// Whether the log was once as it was at `at`.
+    pub(crate) fn has_been(&self, at: At) -> bool {
+        let count = usize::try_from(at.entries).unwrap_or(usize::MAX);
+        let until = self.lines.get(..count);
+        until.is_some_and(|lines| lines.iter().fold(At::default(), |at, line| at.then(line)) == at)
+    }
+
+    /// The owner that made the store.
+    pub(crate) fn first(&self) -> Option<&Public> {
+        self.first.as_ref()
+    }
+
+    /// The owner for whom files are encrypted now.
+    pub(crate) fn owner(&self) -> Option<&Public> {
+        self.owner.as_ref()
+    }
+
+    pub(crate) fn clients(&self) -> &[Public] {
+        &self.clients
+    }
+
+    pub(crate) fn may_write(&self, key: &Public) -> bool {
+        self.owner.as_ref() == Some(key) || self.clients.contains(key)
+    }
+
+    /// What is in the store, by name.
+    pub(crate) fn files(&self) -> &BTreeMap<String, Recorded> {
+        &self.files
+    }
+
+    /// The entry that makes `key` the owner: the first one, or after `old`.
+    pub(crate) fn owner_entry(&self, key: &Public, old: Option<&Secret>) -> Entry {
+        let by = old.zip(self.first.as_ref());
+        let by = by.map(|(old, first)| old.sign(&grant("owner", first, key)));
+        Entry::Owner { key: key.clone(), by }
+    }
+
+    /// The entry by which `owner`, in the store that `first` made, lets a client write.
+    pub(crate) fn client_entry(first: &Public, key: &Public, owner: &Secret) -> Entry {
+        Entry::Client { key: key.clone(), by: owner.sign(&grant("client", first, key)) }
+    }
+
+    /// The entry by which `owner` takes that back.
+    pub(crate) fn revoked_entry(first: &Public, key: &Public, owner: &Secret) -> Entry {
+        Entry::Revoked { key: key.clone(), by: owner.sign(&grant("revoked", first, key)) }
+    }
+}
+
+fn line(value: &impl Serialize) -> Result<String, Invalid> {
+    serde_json::to_string(value).map(|line| line + "\n").map_err(|_| Invalid::Format)
+}
+
+/// The snapshot that a file is the index of, if it is one.
+pub(crate) fn index_of(name: &str) -> Option<SnapshotId> {
+    match StoredName::parse(name) {
+        Some(StoredName::Index(snapshot)) => Some(snapshot),
+        _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "tests")]
+
+    use super::*;
+    use proptest::prelude::*;
+
+    fn put(name: String) -> Entry {
+        let sealed = Sealed { size: 7, hash: Hash([1; 32]), head_len: 5, head: Hash([2; 32]) };
+        Entry::Put { name, sealed, noted: None, opens: None }
+    }
+
+    /// A store of one owner and one client, with its first file.
+    fn made() -> (Secret, Secret, Log, Vec<Vec<u8>>) {
+        let (owner, client) = (Secret::generate(), Secret::generate());
+        let mut log = Log::default();
+        let first = owner.public();
+        let entries =
+            [log.owner_entry(&first, None), Log::client_entry(&first, &client.public(), &owner)];
+        let (number, file) = log.append(&entries, &owner, false).unwrap();
+        assert_eq!(number, 1);
+        (owner, client, log, vec![file])
+    }
+
+    /// What a reader makes of these files, from the newest on. And how many it read.
+    fn read(files: &[Vec<u8>]) -> Result<(Log, usize), Invalid> {
+        let mut runs = Vec::new();
+        let mut number = files.len() as u64;
+        while number > 0 {
+            let run = Run::parse(&files[number as usize - 1])?;
+            number = run.after();
+            runs.push(run);
+        }
+        let count = runs.len();
+        runs.reverse();
+        Log::of(runs).map(|log| (log, count))
+    }
+
+    proptest! {
+        /// However entries come, whoever reads the files knows what who wrote them knows, and reads few.
+        #[test]
+        fn a_log_comes_back(steps in prop::collection::vec((0usize..4, any::<bool>(), any::<bool>()), 0..70)) {
+            let (owner, client, mut log, mut files) = made();
+            for (number, (count, deletes, whole)) in steps.into_iter().enumerate() {
+                let mut entries: Vec<Entry> =
+                    (0..count).map(|it| put(format!("{number}-{it}"))).collect();
+                if deletes {
+                    entries.push(Entry::Deleted { names: vec![format!("{}-0", number / 2)] });
+                }
+                let signer = if number % 3 == 0 { &owner } else { &client };
+                let (_, file) = log.append(&entries, signer, whole && number % 9 == 0).unwrap();
+                files.push(file);
+                let (found, count) = read(&files).unwrap();
+                prop_assert_eq!(found.at(), log.at());
+                prop_assert!(found.files().keys().eq(log.files().keys()));
+                prop_assert!(count as u32 <= 7);
+                // A reader goes on as the writer would.
+                if number % 4 == 0 {
+                    log = found;
+                }
+            }
+        }
+    }
+
+    /// Who holds no key that may write can change no byte of it, leave out no file and put none in.
+    #[test]
+    fn nothing_is_changed_unnoticed() {
+        let (_, client, mut log, mut files) = made();
+        for number in 0..6 {
+            let (_, file) = log.append(&[put(format!("{number}"))], &client, false).unwrap();
+            files.push(file);
+        }
+        let newest = files.len() - 1;
+        for at in 0..files[newest].len() {
+            let mut changed = files.clone();
+            changed[newest][at] ^= 1;
+            assert!(read(&changed).is_err(), "{at}");
+        }
+        // A stranger's signature, over the same entries.
+        let mut forged = read(&files).unwrap().0;
+        let (_, file) = forged.append(&[put("forged".into())], &Secret::generate(), true).unwrap();
+        files.push(file);
+        assert_eq!(read(&files).err(), Some(Invalid::Signature));
+    }
+
+    /// A log that goes back, or on from another place, has not been where it was.
+    #[test]
+    fn an_older_and_a_forked_log_are_seen() {
+        let (_, client, mut log, files) = made();
+        let older = log.clone();
+        let mut fork = log.clone();
+        log.append(&[put("a".into())], &client, false).unwrap();
+        fork.append(&[put("b".into())], &client, false).unwrap();
+        let seen = log.at();
+        assert!(log.has_been(seen) && log.has_been(older.at()));
+        assert!(!older.has_been(seen) && !fork.has_been(seen));
+        assert!(read(&files).unwrap().0.has_been(older.at()));
+    }
+
+    /// Only the owner lets write, takes it back, and names the next owner.
+    #[test]
+    fn only_the_owner_grants() {
+        let (owner, client, log, _) = made();
+        let (other, first) = (Secret::generate(), owner.public());
+        for entry in [
+            Log::client_entry(&first, &other.public(), &client),
+            Log::revoked_entry(&first, &client.public(), &client),
+            log.owner_entry(&client.public(), Some(&client)),
+            log.owner_entry(&client.public(), None),
+            Log::client_entry(&other.public(), &other.public(), &owner),
+        ] {
+            let refused = log.clone().append(&[entry], &client, false);
+            assert!(matches!(refused, Err(Invalid::Unsigned(_))));
+        }
+        let mut log = log;
+        let grant = Log::client_entry(&first, &other.public(), &owner);
+        log.append(std::slice::from_ref(&grant), &client, false).unwrap();
+        assert!(log.may_write(&other.public()));
+        let revoked = Log::revoked_entry(&first, &other.public(), &owner);
+        log.append(&[revoked, grant], &client, false).unwrap();
+        assert!(!log.may_write(&other.public()));
+    }
+
+    /// After a rotation the old owner's word is worth nothing.
+    #[test]
+    fn an_owner_is_followed_by_one() {
+        let (owner, client, mut log, mut files) = made();
+        let new = Secret::generate();
+        let entry = log.owner_entry(&new.public(), Some(&owner));
+        files.push(log.append(&[entry], &owner, false).unwrap().1);
+        assert!(read(&files).is_err(), "signed by one who may not write any more");
+        files.pop();
+        let mut log = read(&files).unwrap().0;
+        let entry = log.owner_entry(&new.public(), Some(&owner));
+        files.push(log.append(&[entry], &new, false).unwrap().1);
+        let log = read(&files).unwrap().0;
+        assert_eq!((log.owner(), log.first()), (Some(&new.public()), Some(&owner.public())));
+        assert!(log.may_write(&client.public()) && !log.may_write(&owner.public()));
+    }
+}

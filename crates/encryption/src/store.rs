@@ -1,0 +1,635 @@
+//! [`EncryptedStore`]: a store whose files are encrypted where they are kept, and in which only that is there which the log vouches
+//! for. Knows how files are sealed and found; who may do what is the log's.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::io::{self, ErrorKind, Write};
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex, MutexGuard};
+
+use container::ReadAt;
+use dirindex::FileId;
+use repository::store::{MARKER, Noted, Opener, Store, StoreWriter, Stored, StoredName, Witness};
+
+use crate::error::{Error, Result};
+use crate::given::{Identities, Recipients};
+use crate::keyring::{self, Keyring};
+use crate::keys::{Public, Secret};
+use crate::log::{At, Entry, Link, Log, Recorded, index_of};
+use crate::log_files;
+use crate::marker::{self, Marked};
+use crate::memory::Memory;
+use crate::object::{self, Decrypted, Encrypting, locked};
+
+/// What an encrypted file is called more than by its name.
+const ENDING: &str = ".age";
+
+/// With what an encrypted store is used, and from where.
+#[derive(Clone)]
+pub struct Access {
+    /// The store, as it is always called: what is remembered of it is found by this.
+    pub address: String,
+    /// The directory in which this machine remembers stores.
+    pub memory: PathBuf,
+    /// The secret of this machine. With it files can be put, and the last index read.
+    pub client: Option<Secret>,
+    /// What opens archives.
+    pub identities: Identities,
+    /// Called with what a user has to know: that files are missing which the log has.
+    pub tell: Arc<dyn Fn(&str) + Send + Sync>,
+}
+
+impl std::fmt::Debug for Access {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let Access { address, memory, client, identities, .. } = self;
+        let mut debug = f.debug_struct("Access");
+        debug.field("address", address).field("memory", memory);
+        debug.field("client", client).field("identities", identities).finish()
+    }
+}
+
+impl Access {
+    pub(crate) fn memory(&self) -> Memory {
+        Memory::of(&self.memory, &self.address)
+    }
+
+    /// That nothing says that the store was encrypted, which is not.
+    ///
+    /// # Errors
+    /// [`Error::Downgraded`], [`Error::Memory`].
+    pub fn check_plain(&self) -> Result<()> {
+        let memory = self.memory();
+        let known = memory.load().map_err(|source| of_memory("read", &memory, source))?;
+        known.map_or(Ok(()), |known| Err(Error::Downgraded { known: known.store.id() }))
+    }
+
+    /// Forgets what is remembered of the store.
+    ///
+    /// # Errors
+    /// [`Error::Memory`].
+    pub fn forget(&self) -> Result<()> {
+        let memory = self.memory();
+        memory.forget().map_err(|source| of_memory("delete", &memory, source))
+    }
+}
+
+fn of_memory(operation: &'static str, memory: &Memory, source: io::Error) -> Error {
+    Error::Memory { operation, path: memory.path().to_owned(), source }
+}
+
+/// Whether a store is encrypted. `None` for what is no store.
+///
+/// # Errors
+/// When its marker cannot be read, or is damaged.
+pub fn is_encrypted(store: &dyn Store) -> io::Result<Option<bool>> {
+    Ok(match marker::read(store)? {
+        Marked::Missing => None,
+        Marked::Plain => Some(false),
+        Marked::Encrypted(_) => Some(true),
+    })
+}
+
+/// A store whose archives and indexes are encrypted with age, under their name and `.age`.
+///
+/// Archives are for the owner of the store alone, whose secret is itself encrypted for the recipients; the index is for the client that
+/// made it, too. A client puts what it cannot read. What is put is noted in a log, which clients sign: a file that is not in it, or is
+/// another, is not there.
+pub struct EncryptedStore {
+    kept: AtRest,
+    keys: Keyring,
+    state: Mutex<State>,
+    memory: Memory,
+    tell: Arc<dyn Fn(&str) + Send + Sync>,
+}
+
+struct State {
+    log: Log,
+    /// Until the store is made: for whom its secret will be encrypted.
+    fresh: Option<Recipients>,
+    /// What the user was told already.
+    told: BTreeSet<String>,
+}
+
+impl std::fmt::Debug for EncryptedStore {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("EncryptedStore").field("keys", &self.keys).finish()
+    }
+}
+
+impl EncryptedStore {
+    /// What becomes an encrypted store by [`Repository::create_in`](repository::Repository::create_in): its secrets for `recipients`,
+    /// and `access`'s client may write to it.
+    pub fn fresh(
+        store: impl Store + 'static,
+        access: &Access,
+        recipients: Recipients,
+    ) -> EncryptedStore {
+        let keys = Keyring { store: vec![Secret::generate()], client: access.client.clone() };
+        let (log, fresh, told) = (Log::default(), Some(recipients), BTreeSet::new());
+        EncryptedStore {
+            kept: AtRest(Arc::new(store)),
+            keys,
+            state: Mutex::new(State { log, fresh, told }),
+            memory: access.memory(),
+            tell: Arc::clone(&access.tell),
+        }
+    }
+
+    /// The encrypted store that `store` is.
+    ///
+    /// # Errors
+    /// All of [`Error`] but [`Downgraded`](Error::Downgraded).
+    pub fn open(store: impl Store + 'static, access: &Access) -> Result<EncryptedStore> {
+        EncryptedStore::open_as(Arc::new(store), access, None)
+    }
+
+    /// [`open`](EncryptedStore::open) of a store of which nothing needs to be remembered, if it is the one that has this `id`. It is
+    /// remembered then.
+    ///
+    /// # Errors
+    /// As [`open`](EncryptedStore::open).
+    pub fn trust(store: impl Store + 'static, access: &Access, id: &str) -> Result<EncryptedStore> {
+        EncryptedStore::open_as(Arc::new(store), access, Some(id))
+    }
+
+    fn open_as(
+        store: Arc<dyn Store>,
+        access: &Access,
+        trusted: Option<&str>,
+    ) -> Result<EncryptedStore> {
+        let kept = AtRest(store);
+        let Marked::Encrypted(id) = marker::read(&kept.0)? else {
+            let text = "it is no encrypted store";
+            return Err(io::Error::new(ErrorKind::InvalidData, text).into());
+        };
+        let memory = access.memory();
+        // Before the store is listed: what another process remembers meanwhile is of a later log.
+        let known = memory.load().map_err(|source| of_memory("read", &memory, source))?;
+        let expected = known.as_ref().map(|known| known.store.id());
+        if let Some(known) =
+            expected.or(trusted.map(str::to_owned)).filter(|expected| *expected != id)
+        {
+            return Err(Error::Exchanged { known, found: id });
+        }
+        let mut keys = Keyring { store: Vec::new(), client: access.client.clone() };
+        if !access.identities.is_empty() {
+            let opened = keyring::open(&kept.0, &access.identities)?;
+            keys.store = opened.ok_or(Error::WrongIdentity)?;
+        }
+        // Who has the store's first secret knows by it that the store is what it says.
+        let is_owner = keys.store.last().is_some_and(|first| first.public().id() == id);
+        if known.is_none() && trusted.is_none() && !is_owner {
+            return Err(match keys.client {
+                Some(_) => Error::Unknown { id },
+                None => Error::NoIdentity,
+            });
+        }
+        if keys.store.is_empty() && keys.client.is_none() {
+            return Err(Error::NoIdentity);
+        }
+        let log = match log_files::newest(&kept.0.list()?) {
+            // The log was there before the marker.
+            0 => {
+                let known = known.map_or(1, |known| known.seen.entries);
+                return Err(Error::SetBack { known, found: 0 });
+            }
+            newest => log_files::read(&kept.0, newest, &keys)?,
+        };
+        if let Some(first) = log.first().filter(|first| first.id() != id) {
+            return Err(Error::Exchanged { known: id, found: first.id() });
+        }
+        check_seen(&log, known.map(|known| known.seen).unwrap_or_default())?;
+        let state = State { log, fresh: None, told: BTreeSet::new() };
+        let (state, tell) = (Mutex::new(state), Arc::clone(&access.tell));
+        let opened = EncryptedStore { kept, keys, state, memory, tell };
+        opened.remember(&opened.state());
+        Ok(opened)
+    }
+
+    /// The id of the store: that of the owner that made it.
+    pub fn id(&self) -> String {
+        self.state().log.first().map(Public::id).unwrap_or_default()
+    }
+
+    /// The clients that may write to it.
+    pub fn clients(&self) -> Vec<Public> {
+        self.state().log.clients().to_vec()
+    }
+
+    /// How many entries its log has.
+    pub fn log_len(&self) -> u64 {
+        self.state().log.at().entries
+    }
+
+    /// Lets a client write to the store. Under the lock of the store, by who has its identity.
+    ///
+    /// # Errors
+    /// [`Error::NoIdentity`], [`Error::Io`].
+    pub fn allow(&self, client: &Public) -> Result<()> {
+        self.grant(client, true)
+    }
+
+    /// Lets a client write no more. What it put stays.
+    ///
+    /// # Errors
+    /// [`Error::NoIdentity`], [`Error::Io`].
+    pub fn revoke(&self, client: &Public) -> Result<()> {
+        self.grant(client, false)
+    }
+
+    fn grant(&self, client: &Public, allows: bool) -> Result<()> {
+        let _lock = self.lock()?;
+        let files = self.kept.0.list()?;
+        let mut state = self.refreshed(&files)?;
+        let owner = self.keys.store.first().ok_or(Error::NoIdentity)?;
+        let first = state.log.first().cloned().ok_or(Error::NoIdentity)?;
+        let entry = match allows {
+            true => Log::client_entry(&first, client, owner),
+            false => Log::revoked_entry(&first, client, owner),
+        };
+        // A new client can read no file of the log that was written before.
+        log_files::append(&self.kept.0, &mut state.log, &[entry], owner, true)?;
+        self.remember(&state);
+        Ok(())
+    }
+
+    /// Gives the store a new secret, for these recipients alone. They can read all that is there; others than they can read nothing
+    /// that is put from now on. Nothing but the secrets is written anew.
+    ///
+    /// # Errors
+    /// [`Error::NoIdentity`], [`Error::Io`].
+    pub fn rotate(&mut self, recipients: &Recipients) -> Result<()> {
+        let secret = Secret::generate();
+        let mut secrets = vec![secret.clone()];
+        secrets.extend(self.keys.store.iter().cloned());
+        {
+            let _lock = self.lock()?;
+            let files = self.kept.0.list()?;
+            let mut state = self.refreshed(&files)?;
+            let old = self.keys.store.first().ok_or(Error::NoIdentity)?;
+            // First the secret can be read, then it is used.
+            keyring::write(&self.kept.0, &secrets, recipients)?;
+            let entry = state.log.owner_entry(&secret.public(), Some(old));
+            log_files::append(&self.kept.0, &mut state.log, &[entry], &secret, false)?;
+            self.remember(&state);
+        }
+        self.keys.store = secrets;
+        Ok(())
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        locked(&self.state)
+    }
+
+    /// Remembers how far the log has come, for the next time.
+    fn remember(&self, state: &State) {
+        let Some(first) = state.log.first() else { return };
+        let at = state.log.at();
+        let known = self.memory.load().ok().flatten();
+        // Another process may have seen more.
+        if known.is_some_and(|known| known.seen.entries >= at.entries) {
+            return;
+        }
+        if let Err(error) = self.memory.save(first, at) {
+            let path = self.memory.path().display();
+            (self.tell)(&format!(
+                "what was seen of the store cannot be remembered in {path}: {error}. An older state would not be noticed"
+            ));
+        }
+    }
+
+    /// The state, with the log as it is now, where these are the files.
+    fn refreshed(&self, files: &[Stored]) -> Result<MutexGuard<'_, State>> {
+        let mut state = self.state();
+        let (newest, known) = (log_files::newest(files), state.log.newest());
+        if newest > known {
+            let log = log_files::read(&self.kept.0, newest, &self.keys)?;
+            check_seen(&log, state.log.at())?;
+            state.log = log;
+            self.remember(&state);
+        } else if newest < known {
+            let (known, found) = (state.log.at().entries, newest);
+            return Err(Error::SetBack { known, found });
+        }
+        Ok(state)
+    }
+
+    /// Adds entries to the log.
+    fn record(&self, entries: &[Entry]) -> io::Result<()> {
+        let mut state = self.state();
+        let signer = self.signer(&state.log)?;
+        log_files::append(&self.kept.0, &mut state.log, entries, signer, false)?;
+        self.remember(&state);
+        Ok(())
+    }
+
+    fn signer(&self, log: &Log) -> Result<&Secret> {
+        let client = self.keys.client.as_ref();
+        let client = client.map_or_else(|| "KEY".to_owned(), |key| key.public().to_string());
+        self.keys.signer(|key| log.may_write(key)).ok_or(Error::MayNotWrite { client })
+    }
+
+    /// Tells the user something, once.
+    fn tell_once(&self, state: &mut State, text: String) {
+        if state.told.insert(text.clone()) {
+            (self.tell)(&text);
+        }
+    }
+
+    /// What the log has, and is not among `files` as it was put, as far as their sizes show: a sentence each. Indexes come and go
+    /// without an entry: one that is missing costs time.
+    fn missing(log: &Log, files: &[Stored]) -> Vec<String> {
+        let there: BTreeMap<&str, u64> =
+            files.iter().filter_map(|file| Some((sealed(&file.name)?, file.size))).collect();
+        let wrong = |(name, file): (&String, &Recorded)| match there.get(name.as_str()) {
+            Some(size) if *size == file.sealed.size => None,
+            Some(size) => {
+                let put = file.sealed.size;
+                Some(format!("{name} has {size} bytes, and had {put} when it was put"))
+            }
+            None => Some(format!(
+                "{name} is in the log of the store, and not in the store: it was removed, and not by a prune"
+            )),
+        };
+        let archives = log.files().iter().filter(|(name, _)| index_of(name).is_none());
+        archives.filter_map(wrong).collect()
+    }
+
+    /// Makes the store: the marker, which says so, comes last.
+    fn make(&self, marker: &[u8]) -> io::Result<()> {
+        let mut state = self.state();
+        let Some(recipients) = state.fresh.take() else {
+            return Err(ErrorKind::AlreadyExists.into());
+        };
+        let owner = self.keys.store.first().ok_or(Error::NoIdentity)?;
+        let first = owner.public();
+        keyring::write(&self.kept.0, &self.keys.store, &recipients)?;
+        let mut entries = vec![state.log.owner_entry(&first, None)];
+        let client = self.keys.client.as_ref().map(Secret::public);
+        entries.extend(client.map(|client| Log::client_entry(&first, &client, owner)));
+        log_files::append(&self.kept.0, &mut state.log, &entries, owner, false)?;
+        // A store of which nothing is remembered could be exchanged before the first backup.
+        let saved = self.memory.save(&first, state.log.at());
+        saved.map_err(|source| of_memory("write", &self.memory, source))?;
+        let mut out = self.kept.0.put(MARKER)?;
+        out.write_all(&marker::to_encrypted(marker, &first.id()))?;
+        out.commit()
+    }
+}
+
+/// That the log has been where it was seen.
+fn check_seen(log: &Log, seen: At) -> Result<()> {
+    let (known, found) = (seen.entries, log.at().entries);
+    match log.has_been(seen) {
+        true => Ok(()),
+        false if found < known => Err(Error::SetBack { known, found }),
+        false => Err(Error::Forked { known }),
+    }
+}
+
+/// The name of the archive or index that a file has in it; `None` for other files.
+fn sealed(file: &str) -> Option<&str> {
+    file.strip_suffix(ENDING).filter(|name| is_sealed(name))
+}
+
+/// Whether a file is encrypted: archives and indexes are. Parity is of encrypted bytes already, and other names say all there is.
+fn is_sealed(name: &str) -> bool {
+    matches!(StoredName::parse(name), Some(StoredName::Archive(_) | StoredName::Index(_)))
+}
+
+impl Store for EncryptedStore {
+    fn list(&self) -> io::Result<Vec<Stored>> {
+        let files = self.kept.0.list()?;
+        if self.state().fresh.is_some() {
+            return Ok(files);
+        }
+        let mut state = self.refreshed(&files)?;
+        for text in Self::missing(&state.log, &files) {
+            self.tell_once(&mut state, text);
+        }
+        let log = &state.log;
+        let visible = |file: Stored| match sealed(&file.name) {
+            None if keyring::is_key(&file.name) || log_files::number(&file.name).is_some() => None,
+            None => Some(file),
+            Some(name) => {
+                let recorded = log.files().get(name)?;
+                // An index that is another client's is none here.
+                let is_of_use = index_of(name).is_none() || self.keys.for_file(recorded).is_some();
+                is_of_use.then(|| Stored { name: name.to_owned(), size: file.size })
+            }
+        };
+        Ok(files.into_iter().filter_map(visible).collect())
+    }
+
+    fn open(&self, name: &str) -> io::Result<Box<dyn ReadAt>> {
+        if name == MARKER {
+            let text = keyring::read(&self.kept.0, MARKER)?.ok_or(ErrorKind::NotFound)?;
+            return Ok(Box::new(marker::to_plain(&text)));
+        }
+        self.decode(name, self.kept.open(name)?)
+    }
+
+    fn put(&self, name: &str) -> io::Result<Box<dyn StoreWriter + '_>> {
+        if name == MARKER {
+            return Ok(Box::new(NewMarker { store: self, text: Vec::new(), is_new: true }));
+        }
+        let out = self.kept.put(name)?;
+        if !is_sealed(name) {
+            return Ok(out);
+        }
+        let (recipients, opens) = {
+            let state = self.state();
+            let signer = self.signer(&state.log)?.public();
+            let owner = state.log.owner().ok_or(Error::NoIdentity)?;
+            let is_client = state.log.owner() != Some(&signer);
+            let opens = Some(signer).filter(|_| is_client && index_of(name).is_some());
+            let all = std::iter::once(owner).chain(&opens).map(|key| key.recipient().clone());
+            (all.collect::<Vec<_>>(), opens)
+        };
+        let out = Encrypting::new(out, &recipients)?;
+        Ok(Box::new(NewFile { store: self, name: name.to_owned(), opens, noted: None, out }))
+    }
+
+    fn replace(&self, name: &str) -> io::Result<Box<dyn StoreWriter + '_>> {
+        match name {
+            MARKER => Ok(Box::new(NewMarker { store: self, text: Vec::new(), is_new: false })),
+            name if is_sealed(name) => Err(ErrorKind::Unsupported.into()),
+            name => self.kept.replace(name),
+        }
+    }
+
+    fn delete(&self, name: &str) -> io::Result<()> {
+        self.will_delete(&[name])?;
+        self.kept.delete(name)
+    }
+
+    fn lock(&self) -> io::Result<Box<dyn Send + '_>> {
+        self.kept.0.lock()
+    }
+
+    fn at_rest(&self) -> Option<&dyn Store> {
+        Some(&self.kept)
+    }
+
+    fn decode(&self, name: &str, kept: Box<dyn ReadAt>) -> io::Result<Box<dyn ReadAt>> {
+        if !is_sealed(name) {
+            return Ok(kept);
+        }
+        let recorded = self.state().log.files().get(name).cloned();
+        let recorded = recorded.ok_or_else(|| {
+            io::Error::new(ErrorKind::NotFound, format!("{name} is not in the log of the store"))
+        })?;
+        let keys = self.keys.for_file(&recorded).ok_or(Error::NoIdentity)?;
+        Ok(Box::new(Decrypted::open(kept, &recorded.sealed, keys)?))
+    }
+
+    fn noted(&self, name: &str) -> Option<Noted> {
+        self.state().log.files().get(name)?.noted.clone()
+    }
+
+    fn compare(&self, name: &str) -> io::Result<()> {
+        let recorded = self.state().log.files().get(name).cloned();
+        let Some(Recorded { sealed, .. }) = recorded else { return Ok(()) };
+        let kept = self.kept.open(name)?;
+        match kept.size()? == sealed.size && object::hash(&*kept)? == sealed.hash {
+            true => Ok(()),
+            false => Err(io::Error::new(
+                ErrorKind::InvalidData,
+                "it is not as it was put: the log has another hash",
+            )),
+        }
+    }
+
+    fn is_readable(&self) -> bool {
+        !self.keys.store.is_empty()
+    }
+
+    fn will_delete(&self, names: &[&str]) -> io::Result<()> {
+        let recorded = {
+            let state = self.state();
+            let is_recorded =
+                |name: &&&str| index_of(name).is_none() && state.log.files().contains_key(**name);
+            let names = names.iter().filter(is_recorded);
+            names.map(|&name| name.to_owned()).collect::<Vec<String>>()
+        };
+        match recorded.is_empty() {
+            true => Ok(()),
+            false => self.record(&[Entry::Deleted { names: recorded }]),
+        }
+    }
+
+    fn audit(&self) -> io::Result<Vec<String>> {
+        let files = self.kept.0.list()?;
+        let state = self.refreshed(&files)?;
+        Ok(Self::missing(&state.log, &files))
+    }
+
+    fn witness(&self) -> Option<Witness> {
+        self.kept.0.witness()
+    }
+
+    fn directory(&self) -> Option<FileId> {
+        self.kept.0.directory()
+    }
+}
+
+/// An encrypted file on its way.
+struct NewFile<'a> {
+    store: &'a EncryptedStore,
+    name: String,
+    opens: Option<Public>,
+    noted: Option<Noted>,
+    out: Encrypting<'a>,
+}
+
+impl Write for NewFile<'_> {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.out.write(bytes)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.out.flush()
+    }
+}
+
+impl StoreWriter for NewFile<'_> {
+    fn commit(self: Box<Self>) -> io::Result<()> {
+        let NewFile { store, name, opens, noted, out } = *self;
+        let sealed = out.commit()?;
+        let noted = noted.as_ref().map(Link::of);
+        store.record(&[Entry::Put { name, sealed, noted, opens }])
+    }
+
+    fn note(&mut self, noted: Noted) {
+        self.noted = Some(noted);
+    }
+
+    fn written(&mut self) -> io::Result<Option<Box<dyn ReadAt>>> {
+        self.out.written()
+    }
+}
+
+/// A marker on its way.
+struct NewMarker<'a> {
+    store: &'a EncryptedStore,
+    text: Vec<u8>,
+    is_new: bool,
+}
+
+impl Write for NewMarker<'_> {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.text.extend_from_slice(bytes);
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+impl StoreWriter for NewMarker<'_> {
+    fn commit(self: Box<Self>) -> io::Result<()> {
+        if self.is_new {
+            return self.store.make(&self.text);
+        }
+        let mut out = self.store.kept.0.replace(MARKER)?;
+        out.write_all(&marker::to_encrypted(&self.text, &self.store.id()))?;
+        out.commit()
+    }
+}
+
+/// The files as they are kept, encrypted, under the names that they have for others.
+struct AtRest(Arc<dyn Store>);
+
+fn kept_name(name: &str) -> String {
+    if is_sealed(name) { format!("{name}{ENDING}") } else { name.to_owned() }
+}
+
+impl Store for AtRest {
+    fn list(&self) -> io::Result<Vec<Stored>> {
+        let named = |file: Stored| match sealed(&file.name) {
+            Some(name) => Stored { name: name.to_owned(), ..file },
+            None => file,
+        };
+        Ok(self.0.list()?.into_iter().map(named).collect())
+    }
+
+    fn open(&self, name: &str) -> io::Result<Box<dyn ReadAt>> {
+        self.0.open(&kept_name(name))
+    }
+
+    fn opener(&self, name: &str) -> Opener {
+        self.0.opener(&kept_name(name))
+    }
+
+    fn put(&self, name: &str) -> io::Result<Box<dyn StoreWriter + '_>> {
+        self.0.put(&kept_name(name))
+    }
+
+    fn replace(&self, name: &str) -> io::Result<Box<dyn StoreWriter + '_>> {
+        self.0.replace(&kept_name(name))
+    }
+
+    fn delete(&self, name: &str) -> io::Result<()> {
+        self.0.delete(&kept_name(name))
+    }
+}
