@@ -25,8 +25,9 @@ fn read(repository: &Repository<AnyStore>, path: &RelPath) -> Result<Vec<u8>> {
     })?;
     let entry = snapshot.get(path).with_context(|| format!("there is no {path}"))?;
     let mut content = Vec::new();
-    if let Some(file) = snapshot.content_of(path).filter(|_| entry.node.len() > 0) {
-        snapshot.reader().open(&file)?.read_to_end(&mut content)?;
+    // What is empty has no content to open.
+    if entry.node.len() > 0 {
+        snapshot.reader().open(path)?.read_to_end(&mut content)?;
     }
     Ok(content)
 }
