@@ -48,7 +48,7 @@ impl Keyring {
 
     /// The secret that signs, of those who may write. `None`: this process may not.
     pub(crate) fn signer(&self, may_write: impl Fn(&Public) -> bool) -> Option<&Secret> {
-        let mut all = self.client.iter().chain(self.store.first());
+        let mut all = self.client.iter().chain(&self.store);
         all.find(|secret| may_write(&secret.public()))
     }
 }

@@ -40,8 +40,8 @@ pub(crate) enum Entry {
         #[serde(skip_serializing_if = "Option::is_none")]
         opens: Option<Public>,
     },
-    /// Files are deleted.
-    Deleted { names: Vec<String> },
+    /// Archives are deleted. Signed by the owner: a client only adds.
+    Deleted { names: Vec<String>, by: Signed },
 }
 
 /// [`Noted`], as it is written.
@@ -110,7 +110,9 @@ pub(crate) enum Invalid {
     Format,
     #[error("entry {0} is none that this program knows")]
     Entry(u64),
-    #[error("entry {0} is not signed by the owner of the store")]
+    #[error(
+        "entry {0} changes what is there already, or who may write, and is not signed by the owner of the store"
+    )]
     Unsigned(u64),
     #[error("it does not follow the file before it: the log was forked, or put together of two")]
     Apart,
@@ -191,6 +193,11 @@ fn grant(what: &str, first: &Public, key: &Public) -> Vec<u8> {
     format!("ibtools {what}\n{first}\n{key}\n").into_bytes()
 }
 
+/// What the owner signs of archives that are deleted in the store that `first` made.
+fn deletion(first: &Public, names: &[String]) -> Vec<u8> {
+    format!("ibtools deleted\n{first}\n{}\n", names.join("\n")).into_bytes()
+}
+
 impl Log {
     /// The log that `runs` have, the first first. Its newest file is signed by one who may write at its end, and each follows the
     /// one before it.
@@ -257,19 +264,39 @@ impl Log {
             }
             Entry::Put { name, sealed, noted, opens } => {
                 first?;
+                let noted = noted.as_ref().and_then(Link::noted);
+                if !self.is_new(&name, noted.as_ref()) {
+                    return None;
+                }
                 if let Some(StoredName::Archive(archive)) = StoredName::parse(&name) {
                     // Until then the next backup may start from an older index.
                     self.files.retain(|name, _| index_of(name).is_none_or(|it| it >= archive.to));
                 }
-                let noted = noted.as_ref().and_then(Link::noted);
                 self.files.insert(name, Recorded { sealed, noted, opens });
             }
-            Entry::Deleted { names } => {
-                first?;
+            Entry::Deleted { names, by } => {
+                let message = deletion(first.as_ref()?, &names);
+                self.owner.as_ref().filter(|owner| owner.has_signed(&message, &by))?;
                 self.files.retain(|name, _| !names.contains(name));
             }
         }
         Some(())
+    }
+
+    /// Whether a file adds to what is there: its name is not taken, and an archive that leads to a snapshot that is there leads to
+    /// the same tree. So a client changes no snapshot that others have seen.
+    fn is_new(&self, name: &str, noted: Option<&Noted>) -> bool {
+        let leads_to = |name: &str| match StoredName::parse(name) {
+            Some(StoredName::Archive(archive)) => Some(archive.to),
+            _ => None,
+        };
+        let result = noted.map(|noted| noted.result);
+        let is_other = |(other, file): (&String, &Recorded)| {
+            leads_to(other) == leads_to(name)
+                && file.noted.as_ref().map(|noted| noted.result) != result
+        };
+        let is_taken = self.files.contains_key(name);
+        !is_taken && !(leads_to(name).is_some() && self.files.iter().any(is_other))
     }
 
     /// Adds `entries`, and gives the file of the log to be put, with its number. Who may read this one and no earlier one, as a new
@@ -352,6 +379,12 @@ impl Log {
         Entry::Client { key: key.clone(), by: owner.sign(&grant("client", first, key)) }
     }
 
+    /// The entry by which `owner` says that archives are deleted.
+    pub(crate) fn deleted_entry(first: &Public, names: Vec<String>, owner: &Secret) -> Entry {
+        let by = owner.sign(&deletion(first, &names));
+        Entry::Deleted { names, by }
+    }
+
     /// The entry by which `owner` takes that back.
     pub(crate) fn revoked_entry(first: &Public, key: &Public, owner: &Secret) -> Entry {
         Entry::Revoked { key: key.clone(), by: owner.sign(&grant("revoked", first, key)) }
@@ -417,7 +450,8 @@ mod tests {
                 let mut entries: Vec<Entry> =
                     (0..count).map(|it| put(format!("{number}-{it}"))).collect();
                 if deletes {
-                    entries.push(Entry::Deleted { names: vec![format!("{}-0", number / 2)] });
+                    let names = vec![format!("{}-0", number / 2)];
+                    entries.push(Log::deleted_entry(&owner.public(), names, &owner));
                 }
                 let signer = if number % 3 == 0 { &owner } else { &client };
                 let (_, file) = log.append(&entries, signer, whole && number % 9 == 0).unwrap();
@@ -480,6 +514,7 @@ mod tests {
             log.owner_entry(&client.public(), Some(&client)),
             log.owner_entry(&client.public(), None),
             Log::client_entry(&other.public(), &other.public(), &owner),
+            Log::deleted_entry(&first, vec!["a".into()], &client),
         ] {
             let refused = log.clone().append(&[entry], &client, false);
             assert!(matches!(refused, Err(Invalid::Unsigned(_))));
@@ -491,6 +526,28 @@ mod tests {
         let revoked = Log::revoked_entry(&first, &other.public(), &owner);
         log.append(&[revoked, grant], &client, false).unwrap();
         assert!(!log.may_write(&other.public()));
+    }
+
+    /// A client adds: it puts nothing in the place of a file, and leads to no other tree by another chain.
+    #[test]
+    fn a_client_changes_no_snapshot() {
+        let (_, client, mut log, _) = made();
+        let archive = |name: &str, tree: u8| {
+            let Entry::Put { sealed, opens, .. } = put(String::new()) else {
+                return put("".into());
+            };
+            let [base, result] = ["00".repeat(32), format!("{tree:02x}").repeat(32)];
+            let noted = Some(Link { base, result, labels: Labels::new() });
+            Entry::Put { name: name.to_owned(), sealed, noted, opens }
+        };
+        let full = "20261101T120000Z-full.tgz";
+        let since = "20261101T120000Z-since-20261001T120000Z.tgz";
+        log.append(&[archive(full, 1)], &client, false).unwrap();
+        for entry in [archive(full, 1), archive(since, 2), put(since.into())] {
+            let refused = log.clone().append(&[entry], &client, false);
+            assert!(matches!(refused, Err(Invalid::Unsigned(_))));
+        }
+        log.append(&[archive(since, 1)], &client, false).unwrap();
     }
 
     /// After a rotation the old owner's word is worth nothing.

@@ -240,7 +240,7 @@ impl EncryptedStore {
         let _lock = self.lock()?;
         let files = self.kept.0.list()?;
         let mut state = self.refreshed(&files)?;
-        let owner = self.keys.store.first().ok_or(Error::NoIdentity)?;
+        let owner = self.owner(&state.log)?;
         let first = state.log.first().cloned().ok_or(Error::NoIdentity)?;
         let entry = match allows {
             true => Log::client_entry(&first, client, owner),
@@ -265,7 +265,7 @@ impl EncryptedStore {
             let _lock = self.lock()?;
             let files = self.kept.0.list()?;
             let mut state = self.refreshed(&files)?;
-            let old = self.keys.store.first().ok_or(Error::NoIdentity)?;
+            let old = self.owner(&state.log)?;
             // First the secret can be read, then it is used.
             keyring::write(&self.kept.0, &secrets, recipients)?;
             let entry = state.log.owner_entry(&secret.public(), Some(old));
@@ -320,6 +320,12 @@ impl EncryptedStore {
         log_files::append(&self.kept.0, &mut state.log, entries, signer, false)?;
         self.remember(&state);
         Ok(())
+    }
+
+    /// The secret of the owner. One that a rotation made, and was interrupted then, is not yet.
+    fn owner(&self, log: &Log) -> Result<&Secret> {
+        let mut secrets = self.keys.store.iter();
+        secrets.find(|it| log.owner() == Some(&it.public())).ok_or(Error::NoIdentity)
     }
 
     fn signer(&self, log: &Log) -> Result<&Secret> {
@@ -511,10 +517,15 @@ impl Store for EncryptedStore {
             let names = names.iter().filter(is_recorded);
             names.map(|&name| name.to_owned()).collect::<Vec<String>>()
         };
-        match recorded.is_empty() {
-            true => Ok(()),
-            false => self.record(&[Entry::Deleted { names: recorded }]),
+        if recorded.is_empty() {
+            return Ok(());
         }
+        let entry = {
+            let state = self.state();
+            let first = state.log.first().ok_or(Error::NoIdentity)?;
+            Log::deleted_entry(first, recorded, self.owner(&state.log)?)
+        };
+        self.record(&[entry])
     }
 
     fn audit(&self) -> io::Result<Vec<String>> {

@@ -26,7 +26,7 @@ fn read(repository: &Repository<AnyStore>, path: &RelPath) -> Result<Vec<u8>> {
     let entry = snapshot.get(path).with_context(|| format!("there is no {path}"))?;
     let mut content = Vec::new();
     // What is empty has no content to open.
-    if entry.node.len() > 0 {
+    if !entry.node.is_empty() {
         snapshot.reader().open(path)?.read_to_end(&mut content)?;
     }
     Ok(content)

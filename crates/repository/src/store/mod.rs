@@ -297,14 +297,25 @@ pub(crate) fn snapshots(store: &dyn Store) -> Result<Snapshots> {
 /// Opens an archive of `store` by its table.
 pub(crate) fn open_archive(store: &dyn Store, name: &ArchiveName) -> Result<Archive> {
     let source = open_healing(store, StoredName::Archive(*name))?;
-    Ok(Archive::from_source(source, name.to_string())?)
+    as_noted(store, name, Archive::from_source(source, name.to_string())?)
 }
 
 /// Opens an archive of `store` to be looked at as it is: its damage shows, whatever its parity could do.
 pub(crate) fn open_archive_as_it_is(store: &dyn Store, name: &ArchiveName) -> Result<Archive> {
-    let name = name.to_string();
-    let source = store.open(&name).map_err(|source| failed("open", &name, source))?;
-    Ok(Archive::from_source(source, name)?)
+    let text = name.to_string();
+    let source = store.open(&text).map_err(|source| failed("open", &text, source))?;
+    as_noted(store, name, Archive::from_source(source, text)?)
+}
+
+/// The archive, if it leads from and to what was noted of it.
+fn as_noted(store: &dyn Store, name: &ArchiveName, archive: Archive) -> Result<Archive> {
+    let Some(Noted { base, result, .. }) = store.noted(&name.to_string()) else {
+        return Ok(archive);
+    };
+    match (base, result) == (archive.base(), archive.result()) {
+        true => Ok(archive),
+        false => Err(Error::OtherResult { expected: result, found: archive.result() }),
+    }
 }
 
 /// Opens the index of a snapshot in `store`.
