@@ -296,7 +296,8 @@ impl Log {
                 && file.noted.as_ref().map(|noted| noted.result) != result
         };
         let is_taken = self.files.contains_key(name);
-        !is_taken && !(leads_to(name).is_some() && self.files.iter().any(is_other))
+        let is_archive = leads_to(name).is_some();
+        !(is_taken || is_archive && self.files.iter().any(is_other))
     }
 
     /// Adds `entries`, and gives the file of the log to be put, with its number. Who may read this one and no earlier one, as a new

@@ -52,13 +52,18 @@ impl Access {
         Memory::of(&self.memory, &self.address)
     }
 
-    /// That nothing says that the store was encrypted, which is not.
+    /// That nothing says that the store was encrypted, which is not. Where nothing can be read, nothing was remembered.
     ///
     /// # Errors
-    /// [`Error::Downgraded`], [`Error::Memory`].
+    /// [`Error::Downgraded`], [`Error::Memory`] when what is remembered is damaged.
     pub fn check_plain(&self) -> Result<()> {
         let memory = self.memory();
-        let known = memory.load().map_err(|source| of_memory("read", &memory, source))?;
+        let known = match memory.load() {
+            Err(source) if source.kind() == ErrorKind::InvalidData => {
+                return Err(of_memory("read", &memory, source));
+            }
+            loaded => loaded.ok().flatten(),
+        };
         known.map_or(Ok(()), |known| Err(Error::Downgraded { known: known.store.id() }))
     }
 

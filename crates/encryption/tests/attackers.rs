@@ -6,7 +6,7 @@ mod common;
 use std::fs;
 
 use encryption::{Access, EncryptedStore, Error, Secret};
-use repository::Repository;
+use repository::{Repository, Store};
 
 use crate::common::{Place, access, day_of};
 
@@ -252,6 +252,16 @@ fn a_stolen_client_can_add_and_no_more() {
     assert!(EncryptedStore::open(place.dir(), &thief).unwrap().allow(&other.public()).is_err());
     place.write("old", b"from the thief");
     place.try_backup(&thief, 5).unwrap();
+    // It has no archive deleted, and puts none in the place of one.
+    let stolen = EncryptedStore::open(place.dir(), &thief).unwrap();
+    let archive = "20261101T120000Z-full.tgz";
+    let refused = stolen.delete(archive).unwrap_err();
+    assert_eq!(refused.kind(), std::io::ErrorKind::PermissionDenied);
+    fs::rename(place.kept().join(format!("{archive}.age")), place.kept().join("aside")).unwrap();
+    let mut out = stolen.put(archive).unwrap();
+    out.write_all(b"forged").unwrap();
+    assert!(out.commit().is_err());
+    fs::rename(place.kept().join("aside"), place.kept().join(format!("{archive}.age"))).unwrap();
     for day in 1..=3 {
         place.restored(day, "old").unwrap();
     }

@@ -17,8 +17,8 @@ const EXAMPLES: &[(&str, [(&str, &str); 2])] = &[
         [
             ("A store on a disk that is mounted", "ibtools init /mnt/disk/photos"),
             (
-                "An encrypted one, for who has the file backup.key",
-                "ibtools init /mnt/disk/photos --recipient \"$(ibtools key new -o backup.key)\"",
+                "An encrypted one, for who has the identity of a public key",
+                "ibtools init /mnt/disk/photos --recipient age1ql3z7hjy54pw3hyww5ayyfg7zqgvc7w3j2elw8zmrj2kg5sfn9aqmcac8p",
             ),
         ],
     ),
