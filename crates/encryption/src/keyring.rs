@@ -131,11 +131,16 @@ pub(crate) fn is_key(name: &str) -> bool {
 
 /// A small file of `store`, if it is there.
 pub(crate) fn read(store: &dyn Store, name: &str) -> io::Result<Option<Vec<u8>>> {
+    read_up_to(MAX_LEN, store, name)
+}
+
+/// A file of `store` that has no more bytes than `most`, if it is there.
+pub(crate) fn read_up_to(most: u64, store: &dyn Store, name: &str) -> io::Result<Option<Vec<u8>>> {
     let file = match store.open(name) {
         Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
         opened => opened?,
     };
-    let len = usize::try_from(file.size()?).ok().filter(|len| *len as u64 <= MAX_LEN);
+    let len = usize::try_from(file.size()?).ok().filter(|len| *len as u64 <= most);
     let len = len.ok_or_else(|| {
         io::Error::new(ErrorKind::InvalidData, format!("{name} is too long for what it is"))
     })?;

@@ -2,7 +2,7 @@
 //! writes no store.
 //!
 //! Entries are lines of JSON. Each has a running hash: BLAKE3 of the one before it and the line. So the hash of the last entry names
-//! all of them, and one signature over it vouches for all. Files of the log are runs of entries; which run a file has is
+//! all of them, and one signature over it covers all. Files of the log are runs of entries; which run a file has is
 //! [`Run::begins`]'s. `docs/format.md` has the bytes.
 
 use std::collections::BTreeMap;
@@ -301,31 +301,29 @@ impl Log {
     }
 
     /// Adds `entries`, and gives the file of the log to be put, with its number. Who may read this one and no earlier one, as a new
-    /// client, needs a `whole` one.
+    /// client, needs a `whole` one. After an error the log may have a part of the entries, and is not to be used.
     pub(crate) fn append(
         &mut self,
         entries: &[Entry],
         signer: &Secret,
         whole: bool,
     ) -> Result<(u64, Vec<u8>), Invalid> {
-        let mut log = self.clone();
         for entry in entries {
-            log.take(serde_json::to_string(entry).map_err(|_| Invalid::Format)?)?;
+            self.take(serde_json::to_string(entry).map_err(|_| Invalid::Format)?)?;
         }
-        let number = log.newest() + 1;
+        let number = self.newest() + 1;
         // Where earlier files ended, only those that were read tell.
-        let known = log.ends.range(..=Run::begins(number)).next_back().filter(|_| !whole);
+        let known = self.ends.range(..=Run::begins(number)).next_back().filter(|_| !whole);
         let (after, from) = known.map_or((0, At::default()), |(number, at)| (*number, *at));
-        let to = log.at;
+        let to = self.at;
         let mut text = line(&Head { log: FORMAT, file: number, after, from })?;
-        for entry in log.lines.iter().skip(usize::try_from(from.entries).unwrap_or(usize::MAX)) {
+        for entry in self.lines.iter().skip(usize::try_from(from.entries).unwrap_or(usize::MAX)) {
             text.push_str(entry);
             text.push('\n');
         }
         let signature = signer.sign(&message(number, to));
         text.push_str(&line(&Tail { to, by: signer.public(), signature })?);
-        log.ends.insert(number, to);
-        *self = log;
+        self.ends.insert(number, to);
         Ok((number, text.into_bytes()))
     }
 

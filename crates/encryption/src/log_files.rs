@@ -4,10 +4,9 @@
 use std::io::{self, ErrorKind, Write};
 
 use age::x25519::Recipient;
-use container::ReadAt;
 use repository::store::{Store, Stored};
 
-use crate::keyring::Keyring;
+use crate::keyring::{self, Keyring};
 use crate::keys::Secret;
 use crate::log::{Entry, Log, Run};
 use crate::object::{decrypt, encrypt};
@@ -51,12 +50,7 @@ pub(crate) fn read(store: &dyn Store, newest: u64, keys: &Keyring) -> io::Result
 }
 
 fn read_run(store: &dyn Store, name: &str, keys: &Keyring) -> io::Result<Run> {
-    let file = store.open(name)?;
-    let len = usize::try_from(file.size()?).ok().filter(|len| *len as u64 <= MAX_LEN);
-    let mut bytes = vec![0; len.ok_or_else(|| invalid("it is too long"))?];
-    if !bytes.is_empty() {
-        file.fill_at(&mut bytes, 0)?;
-    }
+    let bytes = keyring::read_up_to(MAX_LEN, store, name)?.ok_or(ErrorKind::NotFound)?;
     let bytes = decrypt(&bytes, keys.for_log()).map_err(|error| match error {
         age::DecryptError::NoMatchingKeys => io::Error::new(
             ErrorKind::PermissionDenied,

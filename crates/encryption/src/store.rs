@@ -1,5 +1,4 @@
-//! [`EncryptedStore`]: a store whose files are encrypted where they are kept, and in which only that is there which the log vouches
-//! for. Knows how files are sealed and found; who may do what is the log's.
+//! [`EncryptedStore`]: a store whose files are encrypted where they are kept. A file that is not in the log is not there. Knows how files are sealed and found; who may do what is the log's.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::{self, ErrorKind, Write};
@@ -225,7 +224,7 @@ impl EncryptedStore {
         self.state().log.at().entries
     }
 
-    /// Lets a client write to the store. Under the lock of the store, by who has its identity.
+    /// Lets a client write to the store. Needs the identity. Takes the lock of the store.
     ///
     /// # Errors
     /// [`Error::NoIdentity`], [`Error::Io`].

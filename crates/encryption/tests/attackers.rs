@@ -214,7 +214,7 @@ fn another_store_in_its_place_is_refused() {
         place.open(&place.owner),
         Err(Error::WrongIdentity | Error::Exchanged { .. })
     ));
-    // A machine that never saw it does not write to it either, until it is told whose it is.
+    // A machine that never saw it does not write to it either, until its user gives the id.
     let stranger =
         access(&place.temp.path().join("stranger"), Some(Secret::generate()), &place.told);
     assert!(matches!(place.open(&stranger), Err(Error::Unknown { .. })));

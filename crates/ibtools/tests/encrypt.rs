@@ -46,7 +46,7 @@ fn id(machine: &Machine<'_>) -> String {
     list["id"].as_str().unwrap().to_owned()
 }
 
-/// Promise: the machine that backs up makes increments and cannot read them; who has the identity can do all that there is.
+/// Promise: the machine that backs up makes increments and cannot read them. The identity opens everything.
 #[test]
 fn the_tour() {
     let place = Place::new();

@@ -99,7 +99,7 @@ pub trait Store: Send + Sync {
         Ok(kept)
     }
 
-    /// What was noted of an archive when it was [put](StoreWriter::note), by a store that vouches for that. `None`, as by default: the archive
+    /// What was noted of an archive when it was [put](StoreWriter::note), by a store that keeps such notes. `None`, as by default: the archive
     /// is opened to learn it.
     fn noted(&self, _name: &str) -> Option<Noted> {
         None
