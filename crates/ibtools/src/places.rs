@@ -1,10 +1,14 @@
 //! One parity over several places, of which any one may be lost as a whole: `protect --across -o`, and `verify --by`. A place is a
 //! directory, whose archives are meant, or a file. Knows their order, not where they were when the parity was made.
 
+use std::collections::HashSet;
+use std::ffi::OsStr;
+use std::fs::DirBuilder;
 use std::io::ErrorKind;
+use std::os::unix::fs::DirBuilderExt;
 use std::path::{Component, Path, PathBuf};
 
-use anyhow::{Context, Result, bail, ensure};
+use anyhow::{Context, Result, anyhow, bail, ensure};
 use incremental_backups_tools::ReadAt;
 use incremental_backups_tools::dirindex::PooledFile;
 use incremental_backups_tools::parity::{self, Parity, Redundancy};
@@ -86,6 +90,13 @@ pub(crate) fn verify(
     let parity = Parity::open(parity).with_context(failed)?;
     let named = parity.members().iter().map(|member| part(&member.name, places));
     let parts = named.collect::<Result<Vec<Part>>>().with_context(failed)?;
+    let paths: HashSet<&Path> = parts.iter().map(|part| part.path.as_path()).collect();
+    if paths.len() < parts.len()
+        && let Some(place) = places.iter().find(|place| paths.contains(place.as_path()))
+    {
+        return Err(anyhow!("{} is a file, and was a directory", shown(place)))
+            .with_context(failed);
+    }
     let mut sources = Vec::new();
     for Part { path, .. } in &parts {
         sources.push(match PooledFile::open(path) {
@@ -110,6 +121,7 @@ pub(crate) fn verify(
             continue;
         };
         if let Some(mended) = &mended {
+            make_dir(path)?;
             let written = put(path, |out| Ok(mended.write(number, file, out)?));
             written.with_context(|| format!("cannot mend {}", shown(path)))?;
         }
@@ -135,6 +147,17 @@ pub(crate) fn verify(
     Ok(if is_sound { Answer::Yes } else { Answer::No })
 }
 
+/// Makes the directory of a place that is gone as a whole, for its owner alone. What that lies in has to be there: a disk may
+/// not be mounted.
+fn make_dir(path: &Path) -> Result<()> {
+    let dir = path.parent().filter(|dir| !dir.as_os_str().is_empty() && !dir.exists());
+    let Some(dir) = dir else { return Ok(()) };
+    DirBuilder::new()
+        .mode(0o700)
+        .create(dir)
+        .with_context(|| format!("cannot make the directory {}", shown(dir)))
+}
+
 /// Where the file is that a parity calls `name`. What it says is not believed: it is a name in one of these places.
 fn part(name: &str, places: &[PathBuf]) -> Result<Part> {
     let known = name.split_once('/').and_then(|(number, file)| {
@@ -149,7 +172,9 @@ fn part(name: &str, places: &[PathBuf]) -> Result<Part> {
         )
     };
     let archive = matches!(StoredName::parse(file), Some(StoredName::Archive(_)));
-    match (place.is_dir(), archive) {
+    // One that is gone was a file if it is called as that was.
+    let was_dir = archive && !place.exists() && place.file_name() != Some(OsStr::new(file));
+    match (place.is_dir() || was_dir, archive) {
         (true, false) => bail!("{} is a directory, and was the file {file:?}", shown(place)),
         (true, true) => Ok(Part { path: place.join(file), name: name.to_owned() }),
         (false, _) => Ok(Part { path: place.clone(), name: name.to_owned() }),

@@ -132,6 +132,28 @@ fn two_of_three_places_are_enough() {
         }
         place.ibtools(&format!("restore {store} {store}.back")).good();
     }
+    // A place that is gone as a whole comes back too, as the directory that it was.
+    for (store, lost) in ["a.store", "b.store"].iter().zip(&all) {
+        fs::remove_dir_all(place.path(store)).unwrap();
+        let found = place.ibtools("verify --by set.parity a.store b.store");
+        assert_eq!(found.code, Some(1));
+        assert!(!place.path(store).exists());
+        place.ibtools("verify --heal --by set.parity a.store b.store").good();
+        for (path, bytes) in lost {
+            assert!(fs::read(path).unwrap() == *bytes);
+        }
+        place.ibtools(&format!("restore {store} {store}.again")).good();
+        place.ibtools("verify --by set.parity a.store b.store").good();
+    }
+    // A file is in the way of a directory, and what it would lie in is not made.
+    fs::remove_dir_all(place.path("b.store")).unwrap();
+    fs::write(place.path("b.store"), "a file").unwrap();
+    let heal = "verify --heal --by set.parity a.store";
+    place.ibtools(&format!("{heal} b.store")).bad(&["b.store", "is a file"]);
+    assert_eq!(fs::read(place.path("b.store")).unwrap(), b"a file");
+    fs::remove_file(place.path("b.store")).unwrap();
+    place.ibtools(&format!("{heal} gone/b.store")).bad(&["gone/b.store"]);
+    place.ibtools(&format!("{heal} b.store")).good();
     // Both lost is too much, and in another order they are other places.
     for (path, _) in all.iter().flatten() {
         fs::remove_file(path).unwrap();
@@ -139,6 +161,23 @@ fn two_of_three_places_are_enough() {
     place.ibtools("verify --heal --by set.parity a.store b.store").bad(&["shards are damaged"]);
     assert!(archives("a.store").is_empty());
     place.ibtools("verify --heal --by set.parity a.store").bad(&["name all of them"]);
+}
+
+/// Promise: a place that is a file comes back as a file, also one that is called as an archive of a store is.
+#[test]
+fn a_lost_file_among_places_is_made_again() {
+    let place = Place::new();
+    let names = ["one.img", "20261122T161858Z-full.tgz"];
+    for (name, seed) in names.iter().zip([1, 2]) {
+        fs::write(place.path(name), bytes(50_000, seed)).unwrap();
+    }
+    let all = names.join(" ");
+    place.ibtools(&format!("protect --across {all} -o set.parity")).good();
+    for (name, seed) in names.iter().zip([1, 2]) {
+        fs::remove_file(place.path(name)).unwrap();
+        place.ibtools(&format!("verify --heal --by set.parity {all}")).good();
+        assert!(fs::read(place.path(name)).unwrap() == bytes(50_000, seed));
+    }
 }
 
 /// Promise: any file can be protected and mended; beyond its share it stays as it is, with exit code 1.
