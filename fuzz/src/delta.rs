@@ -4,25 +4,21 @@
 use std::io::Cursor;
 
 use libfuzzer_sys::fuzz_target;
-use rsync_core::{Delta, Digest, Signature, SignatureOptions, StrongHash, WeakSum, delta, patch};
+use rsync_core::{Delta, Digest, Signature, SignatureOptions, Sums, delta, patch};
 
 mod input;
 use input::Input;
 
-const SUMS: [(WeakSum, StrongHash); 4] = [
-    (WeakSum::Anchor, StrongHash::Blake3),
-    (WeakSum::Rsync, StrongHash::Sha256),
-    (WeakSum::Rollsum, StrongHash::Md4),
-    (WeakSum::RabinKarp, StrongHash::Blake2b),
-];
+const SUMS: [Sums; 4] =
+    [Sums::AnchorBlake3, Sums::RsyncSha256, Sums::RollsumMd4, Sums::RabinKarpBlake2b];
 
 fuzz_target!(|bytes: &[u8]| {
     let mut input = Input(bytes);
-    let (weak, strong) = SUMS[usize::from(input.byte()) % SUMS.len()];
+    let sums = SUMS[usize::from(input.byte()) % SUMS.len()];
     let len = u32::from(input.byte()) + 1;
-    let block_len = Some(if weak == WeakSum::Anchor { 1024 << (len % 3) } else { len });
+    let block_len = Some(if sums == Sums::AnchorBlake3 { 1024 << (len % 3) } else { len });
     let (base, new) = (input.part(), input.0);
-    let options = SignatureOptions { block_len, weak, strong, strong_len: 16 };
+    let options = SignatureOptions { block_len, sums, strong_len: 16 };
     let signature = Signature::of_slice(base, &options, None).expect("a possible shape");
     let by_reader = Signature::of_reader(base, None, &options, None).expect("a slice can be read");
     assert_eq!(by_reader, signature);

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use incremental_backups_tools::Progress;
 use incremental_backups_tools::dirindex::{self, replace_file};
 use incremental_backups_tools::rsync_core::{
-    self, Delta, Digest, FileBytes, Signature, SignatureOptions, delta_sealed, patch_sealed,
+    Delta, Digest, FileBytes, Signature, SignatureOptions, delta_sealed, patch_sealed,
 };
 use pyo3::prelude::*;
 use pyo3::pybacked::PyBackedBytes;
@@ -240,15 +240,11 @@ pub(crate) fn digest(py: Python<'_>, data: Input, watch: Option<Watch<'_>>) -> P
     let digest = run(py, watch, |progress| match data.open()? {
         Opened::Bytes(data) => Ok(Digest::of(&data)),
         Opened::Whole(data) => {
-            let digest = data.digest();
+            let digest = data.digest(Some(progress))?;
             data.check()?;
             Ok::<_, Failure>(digest)
         }
-        Opened::Stream(inner) => {
-            let options = SignatureOptions::default();
-            let signature = Signature::of_reader(inner, None, &options, Some(progress))?;
-            signature.digest().ok_or_else(|| rsync_core::Error::Changed.into())
-        }
+        Opened::Stream(inner) => Ok(Digest::of_reader(inner, Some(progress))?.0),
     })?;
     Ok(digest.to_string())
 }

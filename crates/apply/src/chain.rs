@@ -14,6 +14,7 @@ use crate::{Applied, ApplyOptions, ApplyStatus, Obstacle};
 
 /// What applying several archives did.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize))]
 #[non_exhaustive]
 pub struct AppliedChain {
     /// How many of the first ones the tree was past already.

@@ -99,7 +99,7 @@ impl<'a> Dirs<'a> {
             None if path.is_empty() => sys.open(beneath, b".", flags)?,
             None => {
                 let path = RelPath::new(path).map_err(|_| Errno::INVAL)?;
-                sys.open_beneath(beneath, &path, flags)?
+                sys.open_beneath(beneath, &path)?
             }
         };
         let stat = sys.stat(&fd)?;

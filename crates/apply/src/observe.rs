@@ -145,7 +145,7 @@ impl Seen<'_> {
         let file = self.parent.open_file(self.path.name()).during("open", self.path)?;
         let bytes = |source| Error::Bytes { operation: "read", path: self.path.clone(), source };
         let content = FileBytes::open(&file).map_err(bytes)?;
-        let digest = content.digest();
+        let digest = content.digest(None).map_err(bytes)?;
         content.check().map_err(bytes)?;
         Ok(*self.digest.get_or_init(|| digest))
     }

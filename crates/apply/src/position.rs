@@ -6,7 +6,7 @@ use std::path::Path;
 
 use archive::DiffData;
 use diffindex::DiffIndex;
-use dirindex::{Dir, DirIndex, DirOptions, Entry, Meta, Node, RelPath, Time, Xattrs};
+use dirindex::{Dir, DirIndex, DirOptions, Entry, Meta, Node, RelPath, ScanOptions, Time, Xattrs};
 
 /// What each path of a tree is. Owners and the like may not have come back, so it is the contents that are
 /// compared.
@@ -19,7 +19,8 @@ pub(crate) fn position(path: &Path, archives: &[DiffData]) -> Option<usize> {
         return None;
     }
     let dir = Dir::with_options(path, &DirOptions::everything()).ok()?;
-    let found = DirIndex::scan(&dir).ok()?;
+    let options = ScanOptions { signature: None, ..ScanOptions::default() };
+    let found = DirIndex::scan_with(&dir, None, &options).ok()?;
     let found: Nodes = found.entries().map(|it| (it.path.clone(), it.node.clone())).collect();
     let diffs: Vec<&DiffIndex> = archives.iter().map(DiffData::diff).collect();
     // The first that fits: what later ones may have undone again is then simply done again.

@@ -58,6 +58,7 @@ pub enum Obstacle {
 
 /// A change that was skipped: its path is as it was.
 #[derive(Debug, Clone, PartialEq, Eq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize))]
 #[non_exhaustive]
 pub struct Unapplied {
     /// Where. Of a directory that moves as a whole, all below it is skipped too.
@@ -83,6 +84,7 @@ impl Default for ApplyOptions {
 
 /// What applying a diff did.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize))]
 #[non_exhaustive]
 pub struct Applied {
     /// Paths where nothing stood.
@@ -127,6 +129,7 @@ impl fmt::Display for Applied {
 
 /// What applying a diff would do.
 #[derive(Debug, Clone, PartialEq, Eq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize))]
 #[non_exhaustive]
 pub struct Preview {
     /// What it would report.
@@ -139,6 +142,7 @@ pub struct Preview {
 
 /// What a tree says of earlier applies.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize))]
 #[non_exhaustive]
 pub enum ApplyStatus {
     /// No apply is under way or was interrupted.
@@ -164,6 +168,7 @@ pub enum ApplyStatus {
 
 /// What [`abort`](crate::abort) did.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize))]
 #[non_exhaustive]
 pub enum Aborted {
     /// Nothing: no apply was unfinished.

@@ -9,6 +9,7 @@ use crate::target::Target;
 
 /// Room on the file system of a tree: what new contents take beside the old ones, and what is free.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize))]
 #[non_exhaustive]
 pub struct Space {
     /// Bytes of all new files, each rounded up to whole blocks. Holes count, and what the file

@@ -338,7 +338,7 @@ impl Work<'_> {
         tree::copy(self.stage.sys(), from, file, len).during("copy to", path)?;
         let unread = |source| Error::Bytes { operation: "read", path: path.clone(), source };
         let copied = FileBytes::open(file).map_err(unread)?;
-        Ok((copied.len() as u64, copied.digest()))
+        Ok((copied.len() as u64, copied.digest(None).map_err(unread)?))
     }
 
     /// Gives the file that a hard link names another name in the stage.

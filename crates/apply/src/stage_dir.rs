@@ -258,9 +258,9 @@ impl Stage {
 
     /// Directories are staged with their final mode, which may keep even their owner out.
     fn open_to_clear(&self, path: &RelPath) -> io::Result<OwnedFd> {
-        let (sys, flags) = (self.sys(), OFlags::RDONLY | OFlags::DIRECTORY);
+        let sys = self.sys();
         let is_root = rustix::process::geteuid().is_root();
-        let opened = sys.open_beneath(&self.anchor.beneath, path, flags);
+        let opened = sys.open_beneath(&self.anchor.beneath, path);
         if let Ok(dir) = &opened
             && (is_root || sys.stat(dir)?.st_mode & 0o700 == 0o700)
         {
@@ -270,6 +270,6 @@ impl Stage {
         let parent = dirs.parent(path)?;
         let held = tree::hold(sys, parent, path.name())?;
         sys.set_mode(held.handle(), 0o700)?;
-        sys.open(parent, path.name(), flags)
+        sys.open(parent, path.name(), OFlags::RDONLY | OFlags::DIRECTORY)
     }
 }

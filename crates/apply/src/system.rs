@@ -63,8 +63,8 @@ pub(crate) struct Place {
 pub(crate) trait System: Send + Sync {
     /// Opens the directory at `path`, in which symbolic links count: it is the caller's word.
     fn open_root(&self, path: &Path) -> io::Result<Beneath>;
-    /// Opens what stands below `root`, without leaving it or following a link on the way.
-    fn open_beneath(&self, root: &Beneath, path: &RelPath, flags: OFlags) -> io::Result<OwnedFd>;
+    /// Opens a directory below `root`, without leaving it or following a link on the way.
+    fn open_beneath(&self, root: &Beneath, path: &RelPath) -> io::Result<OwnedFd>;
     /// Opens what stands at a name (`.` is the directory itself). What is created, is for the owner
     /// alone.
     fn open(&self, dir: &dyn AsFd, name: &[u8], flags: OFlags) -> io::Result<OwnedFd>;

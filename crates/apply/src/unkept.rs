@@ -11,6 +11,7 @@ const NAMED: usize = 256;
 /// Metadata that is not as it was backed up, since the file system of the tree does not hold it or the process
 /// may not set it. Contents are never among it.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize))]
 #[non_exhaustive]
 pub struct Unkept {
     /// Extended attributes, access control lists among them.
@@ -25,6 +26,7 @@ pub struct Unkept {
 
 /// What was lost of one kind of metadata.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize))]
 #[non_exhaustive]
 pub struct Losses {
     /// How many.
@@ -35,14 +37,21 @@ pub struct Losses {
 
 /// One loss.
 #[derive(Debug, Clone, PartialEq, Eq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize))]
 #[non_exhaustive]
 pub struct Loss {
     /// Of which path.
     pub path: RelPath,
     /// The name of an extended attribute; else empty.
+    #[cfg_attr(feature = "serde", serde(serialize_with = "text"))]
     pub attribute: Vec<u8>,
     /// Why, or what stands there instead.
     pub detail: String,
+}
+
+#[cfg(feature = "serde")]
+fn text<S: serde::Serializer>(name: &[u8], serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.collect_str(&escape(name))
 }
 
 impl Unkept {

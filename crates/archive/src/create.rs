@@ -10,7 +10,6 @@ use std::time::Instant;
 use diffindex::{Change, Content, DiffIndex, Signatures};
 use dirindex::{Dir, DirIndex, Neighbours, Node, RelPath};
 use rsync_core::{Digest, FileBytes, Progress};
-use rustix::fs::OFlags;
 use rustix::io::Errno;
 
 use crate::slot::Slot;
@@ -281,7 +280,7 @@ impl<'a> Tree<'a> {
         })?;
         // The digest was taken before the blocks were matched. A file that was only added to since
         // still begins with what was indexed.
-        if new.check().is_err() && new.digest() != digest {
+        if new.check().is_err() && new.digest(None).map_err(failed)? != digest {
             return Err(changed());
         }
         Ok(())
@@ -312,9 +311,7 @@ impl<'a> Tree<'a> {
 
     /// Opens what should be a regular file of the tree; `None` when no file is there any more. A fifo or a device may be.
     pub(crate) fn find(&mut self, path: &RelPath) -> Result<Option<File>, Error> {
-        // Neither a fifo nor a terminal put in its place holds this up.
-        let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::NOCTTY;
-        match self.files.open(path, flags) {
+        match self.files.open(path) {
             Ok(file) => Ok(Some(File::from(file))),
             Err(error) => match error.kind() {
                 ErrorKind::NotFound | ErrorKind::NotADirectory => Ok(None),

@@ -1,5 +1,5 @@
-//! Byte strings in serde's model, written at once and read back without a visitor call a byte.
-//! Knows nothing of what the bytes mean.
+//! Byte strings in serde's model, written at once and read back without a visitor call a byte. In formats for people they
+//! are text where they are UTF-8, else a list of numbers. Knows nothing of what the bytes mean.
 
 use std::fmt;
 
@@ -8,7 +8,10 @@ use serde::{Deserializer, Serializer};
 
 /// For `#[serde(with = "bytes")]`.
 pub(crate) fn serialize<S: Serializer>(bytes: &[u8], serializer: S) -> Result<S::Ok, S::Error> {
-    serializer.serialize_bytes(bytes)
+    match std::str::from_utf8(bytes) {
+        Ok(text) if serializer.is_human_readable() => serializer.serialize_str(text),
+        _ => serializer.serialize_bytes(bytes),
+    }
 }
 
 /// For `#[serde(with = "bytes")]`.
@@ -18,6 +21,9 @@ pub(crate) fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<
         type Value = Vec<u8>;
         fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
             f.write_str("bytes")
+        }
+        fn visit_str<E>(self, text: &str) -> Result<Vec<u8>, E> {
+            Ok(text.as_bytes().to_vec())
         }
         fn visit_bytes<E>(self, bytes: &[u8]) -> Result<Vec<u8>, E> {
             Ok(bytes.to_vec())
@@ -33,5 +39,8 @@ pub(crate) fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<
             Ok(bytes)
         }
     }
-    deserializer.deserialize_byte_buf(Bytes)
+    match deserializer.is_human_readable() {
+        true => deserializer.deserialize_any(Bytes),
+        false => deserializer.deserialize_byte_buf(Bytes),
+    }
 }

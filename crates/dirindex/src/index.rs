@@ -200,6 +200,13 @@ impl DirIndex {
         signature.map(Some).map_err(Error::Load)
     }
 
+    /// Whether its files have signatures. Those of a scan [without](crate::ScanOptions::signature) have none, nor have those
+    /// of an empty tree.
+    #[must_use]
+    pub fn has_signatures(&self) -> bool {
+        self.records().iter().any(|record| record.signature.is_some())
+    }
+
     /// Reads every signature, which an index that was opened has not done yet.
     ///
     /// # Errors

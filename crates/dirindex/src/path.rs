@@ -328,7 +328,7 @@ impl fmt::Debug for RelPath {
 
 impl Serialize for RelPath {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.serialize_bytes(&self.0)
+        crate::bytes::serialize(&self.0, serializer)
     }
 }
 

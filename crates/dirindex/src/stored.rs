@@ -6,7 +6,7 @@ use std::collections::hash_map::Entry;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use container::{Packing, Section, SectionError, Sections, Writer};
-use rsync_core::{Shape, Signature, StrongHash, WeakSum};
+use rsync_core::{Shape, Signature, Sums};
 use serde::{Deserialize, Serialize};
 
 /// The signatures of a container are one stream, cut into sections of this length (the last one
@@ -88,12 +88,12 @@ pub struct ShapeCode {
 
 impl ShapeCode {
     fn shape(self) -> Result<Shape, SectionError> {
-        let (weak, strong) = match self.strong {
-            0 => (WeakSum::Anchor, StrongHash::Blake3),
-            1 => (WeakSum::Rsync, StrongHash::Sha256),
+        let sums = match self.strong {
+            0 => Sums::AnchorBlake3,
+            1 => Sums::RsyncSha256,
             _ => return Err(damaged("an unknown strong hash")),
         };
-        let shape = Shape { block_len: self.block_len, weak, strong, strong_len: self.strong_len };
+        let shape = Shape { block_len: self.block_len, sums, strong_len: self.strong_len };
         let fit = shape.validate().map_err(|error| error.to_string());
         fit.and_then(|()| unsuitable(&shape).map_or(Ok(shape), |why| Err(why.into())))
             .map_err(damaged)
@@ -103,7 +103,7 @@ impl ShapeCode {
 /// Why signatures of `shape` cannot be the base of a backup, if they cannot: who writes a delta
 /// does not see the old data, so a collision would only show at the restore.
 pub(crate) fn unsuitable(shape: &Shape) -> Option<&'static str> {
-    if shape.weak.is_librsync() {
+    if shape.sums.is_librsync() {
         Some("librsync's sums are for librsync's files")
     } else if shape.strong_len < 16 {
         Some("a strong hash of under 16 bytes")
@@ -136,8 +136,8 @@ impl StoredSignature {
     /// The shape as it is encoded in a container.
     #[must_use]
     pub fn code(&self) -> ShapeCode {
-        let Shape { block_len, strong, strong_len, .. } = self.shape();
-        ShapeCode { block_len, strong: u8::from(strong == StrongHash::Sha256), strong_len }
+        let Shape { block_len, sums, strong_len } = self.shape();
+        ShapeCode { block_len, strong: u8::from(sums == Sums::RsyncSha256), strong_len }
     }
 
     /// The packed length in bytes.

@@ -14,7 +14,7 @@ use std::time::Instant;
 
 use dirindex::StoredSignature;
 use dirindex::{Dir, DirIndex, DirOptions, Node, ProblemKind, Record, RelPath, ScanOptions, Time};
-use rsync_core::{Digest, Signature};
+use rsync_core::{Digest, Signature, SignatureOptions};
 
 fn path(name: &str) -> RelPath {
     RelPath::new(name).unwrap()
@@ -226,7 +226,7 @@ fn rot_is_told_with_the_bytes_it_is_in() {
     for at in [0, 3000, 5000, 9999] {
         sound[at] ^= 1;
     }
-    let signature = Signature::of_slice(&sound, &ScanOptions::default().signature, None).unwrap();
+    let signature = Signature::of_slice(&sound, &SignatureOptions::default(), None).unwrap();
     let mut record = now.record(&path("file")).unwrap().clone();
     record.entry.node = Node::File { len: 10_000, digest: Digest::of(&sound) };
     record.signature = Some(StoredSignature::new(signature));

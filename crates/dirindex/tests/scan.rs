@@ -9,7 +9,10 @@ use std::path::Path;
 use std::process::Command;
 use std::sync::Arc;
 
-use dirindex::{Dir, DirIndex, Error, Node, ProblemKind, RelPath, ScanOptions};
+use dirindex::{
+    Dir, DirIndex, Entry, Error, Node, ProblemKind, Record, RelPath, ScanOptions, StatFingerprint,
+    Time,
+};
 use rsync_core::{Digest, Progress, SignatureOptions};
 use tempfile::TempDir;
 
@@ -262,9 +265,66 @@ fn sockets_are_reported() {
 fn weak_signatures_are_refused() {
     let tree = varied_tree();
     let signature = SignatureOptions { strong_len: 8, ..SignatureOptions::default() };
-    let options = ScanOptions { signature, ..ScanOptions::default() };
+    let options = ScanOptions { signature: Some(signature), ..ScanOptions::default() };
     let error = DirIndex::scan_with(&Dir::new(tree.path()).unwrap(), None, &options).unwrap_err();
     assert!(matches!(error, Error::Signature(_)));
+}
+
+/// Promise: an index without signatures is of the same tree, unchanged files are not read again by it, and bit rot shows.
+/// A scan that wants signatures reads again what has none, and one that wants none keeps none.
+#[test]
+fn a_scan_without_signatures_says_what_there_is() {
+    let tree = varied_tree();
+    let dir = Dir::new(tree.path()).unwrap();
+    let by = |previous, signature| {
+        let progress = Arc::new(Progress::default());
+        let options =
+            ScanOptions { signature, progress: Some(progress.clone()), ..ScanOptions::default() };
+        (DirIndex::scan_with(&dir, previous, &options).unwrap(), progress.bytes())
+    };
+    let signed = Some(SignatureOptions::default());
+    let ((with, all), (without, read)) = (by(None, signed), by(None, None));
+    assert_eq!((&without, read), (&with, all));
+    assert!(with.has_signatures() && !without.has_signatures());
+    let written = |index: &DirIndex| {
+        let mut bytes = Vec::new();
+        index.write_to(&mut bytes).unwrap();
+        bytes
+    };
+    let again = DirIndex::from_bytes(written(&without)).unwrap();
+    assert_eq!(again, with);
+
+    // The records are as if their files had been settled when they were read.
+    let settled = |index: &DirIndex| {
+        let records = index.records().iter().map(|record| {
+            let stat = fs::symlink_metadata(tree.path().join(record.entry.path.as_path())).unwrap();
+            let is_file = matches!(record.entry.node, Node::File { .. });
+            let ctime = Time { secs: stat.ctime(), nanos: stat.ctime_nsec() as u32 };
+            let fingerprint = is_file.then(|| StatFingerprint::new(ctime, stat.ino()));
+            Record { fingerprint, ..Record::clone(record) }
+        });
+        DirIndex::from_records(records).unwrap()
+    };
+    let (with, without) = (settled(&with), settled(&without));
+    assert_eq!(by(Some(&without), None).1, 0);
+    assert!(!by(Some(&with), None).0.has_signatures());
+    assert_eq!(by(Some(&without), signed).1, all);
+
+    let rotten = without.records().iter().map(|record| match record.entry.node {
+        Node::File { len: len @ 1.., .. } => {
+            let node = Node::File { len, digest: Digest::of(b"as it was") };
+            let entry = Entry { node, ..record.entry.clone() };
+            Record { entry, ..Record::clone(record) }
+        }
+        _ => Record::clone(record),
+    });
+    let rotten = DirIndex::from_records(rotten).unwrap();
+    for signature in [None, signed] {
+        let verify = ScanOptions { signature, verify: true, ..ScanOptions::default() };
+        let found = DirIndex::scan_with(&dir, Some(&rotten), &verify).unwrap();
+        assert!(found.problems().iter().any(|problem| problem.kind == ProblemKind::BitRot));
+        assert_eq!(found, rotten);
+    }
 }
 
 #[test]

@@ -18,7 +18,8 @@ use crate::{files, scan};
 pub(crate) fn run(args: &CompareArgs, console: &mut Console) -> Result<Answer> {
     let dir = scan::open(&args.tree)?;
     let old = scan::for_good(files::open_index(&args.index)?);
-    let options = ScanOptions { verify: args.verify, ..scan::options(&args.tree.scan) };
+    let mut options = ScanOptions { verify: args.verify, ..scan::options(&args.tree.scan) };
+    options.signature = options.signature.filter(|_| old.has_signatures());
     let new = scan::for_good(scan::scan(&dir, Some(&old), options, console)?);
     let diff = scan::for_good(DiffIndex::between(&old, &new));
     scan::warn_of_problems(&new, console);

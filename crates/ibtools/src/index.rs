@@ -21,7 +21,8 @@ pub(crate) fn run(args: &IndexArgs, console: &mut Console) -> Result<Answer> {
     let place = output.file()?;
     scan::check_output(&dir, &output)?;
     let previous = args.since.as_deref().map(files::open_index).transpose()?.map(scan::for_good);
-    let options = ScanOptions { verify: args.verify, ..scan::options(&args.tree.scan) };
+    let mut options = ScanOptions { verify: args.verify, ..scan::options(&args.tree.scan) };
+    options.signature = options.signature.filter(|_| !args.no_signatures);
     let index = scan::for_good(scan::scan(&dir, previous.as_deref(), options, console)?);
     index.to_file(place)?;
     scan::warn_of_problems(&index, console);

@@ -32,7 +32,7 @@ pub(crate) fn signature(args: &SignatureArgs, console: &mut Console) -> Result<A
         ("blake3", signature.digest().map(|digest| digest.to_string()).into()),
         ("block_size", shape.block_len.into()),
         ("blocks", signature.block_count().into()),
-        ("hash", shape.strong.to_string().into()),
+        ("hash", shape.sums.to_string().into()),
         ("hash_bytes", shape.strong_len.into()),
     ]);
     put_file(&mut document, "signature", &args.sig);

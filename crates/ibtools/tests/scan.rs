@@ -39,6 +39,34 @@ fn what_is_newly_left_out_is_not_said_to_be_deleted() {
 }
 
 #[test]
+fn an_index_without_signatures_is_small_and_stores_changes_whole() {
+    let place = Place::new();
+    let content = |last: u8| {
+        (0..100_000u32).map(|n| (n.wrapping_mul(n) >> 7) as u8 ^ last).collect::<Vec<_>>()
+    };
+    place.write("tree/large", content(0));
+    place.ibtools("index tree -o with").good();
+    place.ibtools("index tree -o without --no-signatures").good();
+    let len = |name| fs::metadata(place.path(name)).unwrap().len();
+    assert!(len("without") + 2000 < len("with"));
+    assert_eq!(place.ibtools("compare tree without").good(), "nothing changed\n");
+    place.ibtools("diff tree -o full.tgz").good();
+    let mut changed = content(0);
+    changed[50_000] ^= 1;
+    place.write("tree/large", changed);
+    assert_eq!(place.ibtools("compare tree without").code, Some(1));
+    let stored = |base| {
+        place.ibtools(&format!("diff tree --base {base} -o inc.tgz --index next")).good();
+        place.ibtools("show inc.tgz").good()
+    };
+    assert!(stored("with").contains("as a delta"));
+    assert!(!stored("without").contains("as a delta"));
+    assert!(len("without") + 2000 < len("next"), "the next one has signatures");
+    place.ibtools("apply copy full.tgz inc.tgz").good();
+    assert_eq!(place.snapshot("copy"), place.snapshot("tree"));
+}
+
+#[test]
 fn caches_and_other_exclude_files() {
     let place = Place::new();
     place.write("tree/cache/CACHEDIR.TAG", "Signature: 8a477f597d28d172789f06886806bc55");

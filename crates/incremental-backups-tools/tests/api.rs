@@ -187,3 +187,42 @@ fn cancelling_is_an_error_of_its_own() -> Tested {
     assert_eq!(applied.to_string(), "1 created");
     Ok(())
 }
+
+/// Promise: a report is a value for other programs, and what is in it reads as in messages.
+#[test]
+fn reports_are_values_for_serde() -> Tested {
+    use serde_json::{Value, json, to_value};
+    let place = tempfile::tempdir()?;
+    let at = |name: &str| place.path().join(name);
+    fs::create_dir_all(at("tree"))?;
+    fs::create_dir_all(at("back"))?;
+    fs::write(at("tree/file"), "content")?;
+    let repository = Repository::create(at("store"))?;
+    let report = repository.backup(&Dir::new(at("tree"))?, &BackupOptions::default())?;
+    let value = to_value(&report)?;
+    assert_eq!(value["snapshot"], report.snapshot.to_string());
+    assert_eq!(value["index"]["tree_id"], report.index.tree_id().to_string());
+    assert_eq!(value["index"]["problems"], json!([]));
+    assert_eq!(value["made"]["diff"]["changes"], 1);
+    let restored = repository.restore(report.snapshot, at("back"), &RestoreOptions::default())?;
+    let value = to_value(&restored)?;
+    assert_eq!((&value["applied"]["created"], &value["skipped"]), (&json!(1), &json!([])));
+
+    let name = report.made.ok_or("nothing was made")?.archive;
+    fs::write(at("store").join(name.to_string()), "damaged")?;
+    let found = to_value(repository.verify(None)?)?;
+    assert_eq!(found["archives"][0][0]["name"], name.to_string());
+    assert!(found["archives"][0][1]["problems"][0].is_string(), "{found}");
+    assert_eq!(found["snapshots"][0], json!([report.snapshot.to_string(), "Nothing"]));
+
+    // Names come back from text, also those that are none.
+    for path in [&b"a/b"[..], b"a/\xff"] {
+        let path = RelPath::new(path)?;
+        let value: Value = to_value(&path)?;
+        assert_eq!(serde_json::from_value::<RelPath>(value)?, path);
+    }
+    let digest = Digest::of(b"content");
+    assert_eq!(to_value(digest)?, digest.to_string());
+    assert_eq!(serde_json::from_value::<TreeId>(to_value(TreeId(digest.0))?)?, TreeId(digest.0));
+    Ok(())
+}

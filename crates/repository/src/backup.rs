@@ -39,7 +39,7 @@ pub struct BackupOptions {
     /// together.
     pub full_ratio: Option<f64>,
     /// How the tree is scanned. What is [kept](ScanOptions::keep) of what cannot be read is what was
-    /// backed up of it.
+    /// backed up of it. Without [signatures](ScanOptions::signature) the next backup stores what changed whole.
     pub scan: ScanOptions,
     /// Leave a file that changes while it is stored as the last backup has it. By default it is stored as it is then, and
     /// named among the index's problems if it does not hold still.
@@ -68,6 +68,7 @@ impl BackupOptions {
 
 /// What a backup did.
 #[derive(Debug)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize))]
 #[non_exhaustive]
 pub struct BackupReport {
     /// The snapshot that has the tree as it is now: a new one, or the newest one if nothing has
@@ -76,6 +77,7 @@ pub struct BackupReport {
     /// What was put into the store; `None` when nothing has changed.
     pub made: Option<NewArchive>,
     /// The tree as it is now, and what could not be taken in.
+    #[cfg_attr(feature = "serde", serde(serialize_with = "crate::serialized::index"))]
     pub index: DirIndex,
     /// How many snapshots the store has now.
     pub snapshots: usize,
@@ -93,6 +95,7 @@ pub struct BackupReport {
 
 /// What a backup put into the store.
 #[derive(Debug)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize))]
 #[non_exhaustive]
 pub struct NewArchive {
     /// The archive.
@@ -104,11 +107,13 @@ pub struct NewArchive {
     /// How many bytes the parity of both has.
     pub parity_bytes: u64,
     /// What the archive brings: all there is, or what has changed.
+    #[cfg_attr(feature = "serde", serde(serialize_with = "crate::serialized::diff"))]
     pub diff: DiffIndex,
 }
 
 /// A file of the store that cannot be used.
 #[derive(Debug)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize))]
 #[non_exhaustive]
 pub struct Unusable {
     /// Which one.
@@ -138,7 +143,7 @@ impl<S: Store> Repository<S> {
 
 /// [`Repository::backup`], under the lock.
 fn back_up(dir: &Dir, store: &dyn Store, options: &BackupOptions) -> Result<BackupReport> {
-    let root = rustix::fs::fstat(dir.root()).ok().map(|root| FileId::from(&root));
+    let root = FileId::of_open(dir.root());
     if root.is_some() && root == store.directory() {
         return Err(Error::StoreInside { path: ".".into() });
     }
@@ -325,9 +330,9 @@ impl Work<'_> {
             note(&mut file, index);
             return Ok((file.commit()?, None, None));
         }
-        let (scanned, signature) = ((index, diff), &options.scan.signature);
+        let (scanned, signature) = ((index, diff), options.scan.signature.unwrap_or_default());
         let packed = file.write_by(|out| {
-            Ok(DiffData::write_live(dir, base, scanned, out, signature, &how(index))?)
+            Ok(DiffData::write_live(dir, base, scanned, out, &signature, &how(index))?)
         })?;
         let (amended, written) = match packed {
             Packed::Whole(seen) => {

@@ -13,6 +13,7 @@ use crate::store::{self, ArchiveName, SnapshotId, Snapshots, Store, StoredArchiv
 
 /// An archive that was skipped, since it is damaged or does not go with the others.
 #[derive(Debug)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize))]
 #[non_exhaustive]
 pub struct Skipped {
     /// Which one.

@@ -16,6 +16,7 @@ use crate::store::{self, NewFile, Store, Stored, StoredName, failed};
 
 /// What the parities of a store say of its files.
 #[derive(Debug, Default)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize))]
 #[non_exhaustive]
 pub struct ParityReport {
     /// How many parities there are.
@@ -40,6 +41,7 @@ impl ParityReport {
 
 /// What was found of a file that has a parity, or of the parity.
 #[derive(Debug)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize))]
 #[non_exhaustive]
 pub enum ParityFound {
     /// The file is damaged, and its parity can mend it.
@@ -57,7 +59,10 @@ pub enum ParityFound {
         mended: bool,
     },
     /// The file is damaged, or not there, and its parity cannot mend it.
-    Beyond(parity::Error),
+    Beyond(
+        #[cfg_attr(feature = "serde", serde(serialize_with = "crate::serialized::text"))]
+        parity::Error,
+    ),
     /// The parity is damaged, and its file sound.
     ParityDamaged {
         /// Whether it was made anew.

@@ -47,6 +47,8 @@ mod prune;
 mod repair;
 mod repository;
 mod restore;
+#[cfg(feature = "serde")]
+mod serialized;
 pub mod store;
 mod trees;
 mod verify;

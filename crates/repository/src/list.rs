@@ -11,6 +11,7 @@ use crate::store::{self, ArchiveName, SnapshotId, Store};
 
 /// A snapshot in a list.
 #[derive(Debug)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize))]
 #[non_exhaustive]
 pub struct SnapshotInfo {
     /// Its id.

@@ -19,6 +19,7 @@ const SECONDS: &str = archive::SECONDS;
 
 /// Where a tree stands that is backed up. A store has the snapshots of one tree, and takes no other for it.
 #[derive(Debug, Clone, PartialEq, Eq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize))]
 pub struct Origin {
     /// The name of the machine.
     pub host: String,
@@ -76,6 +77,7 @@ fn shown(path: &str) -> String {
 
 /// How much a snapshot has, as its backup counted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize))]
 #[non_exhaustive]
 pub struct Size {
     /// How many files. Several names of one file count once.

@@ -18,6 +18,7 @@ const SETTING: &str = "parity";
 
 /// What protecting a store did.
 #[derive(Debug, Default)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize))]
 #[non_exhaustive]
 pub struct ProtectReport {
     /// How many percent of each file its parity makes again; `None` when one parity was made over all archives.
@@ -32,6 +33,7 @@ pub struct ProtectReport {
 
 /// A parity that was made.
 #[derive(Debug, Clone, Copy)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize))]
 #[non_exhaustive]
 pub struct Kept {
     /// Its name.

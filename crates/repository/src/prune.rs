@@ -38,6 +38,7 @@ pub struct PruneOptions {
 
 /// What pruning did, or would do.
 #[derive(Debug, Clone)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize))]
 #[non_exhaustive]
 pub struct PruneReport {
     /// The snapshots that are kept, in order.
@@ -65,6 +66,7 @@ pub struct PruneReport {
 
 /// An archive that is made of several.
 #[derive(Debug, Clone)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize))]
 #[non_exhaustive]
 pub struct Squashed {
     /// Its name.

@@ -20,6 +20,7 @@ use crate::store::Store;
 
 /// What [`Repository::repair`] did.
 #[derive(Debug, Default)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize))]
 #[non_exhaustive]
 pub struct Repaired {
     /// What was taken back.

@@ -1,39 +1,70 @@
 //! The digest of a whole content, BLAKE3, and its text form. Must not know blocks or deltas.
 
+use crate::error::During;
 use crate::file_bytes::Input;
-use crate::parallel;
+use crate::progress::advance;
+use crate::{Progress, Result, parallel};
+use std::io::Read;
 use std::{fmt, str::FromStr};
 
 /// Data of this many bytes or more is hashed by several threads.
 const PARALLEL_FROM: usize = 256 << 10;
-/// How many bytes are hashed before their pages are released. A power of two, so that BLAKE3 keeps its speed.
-const RELEASE_STEP: usize = 32 << 20;
+/// How many bytes are hashed before they are counted and their pages are released. A power of two, so that BLAKE3 keeps its
+/// speed.
+const STEP: usize = 8 << 20;
+/// Bytes of a stream that are held at a time.
+const BATCH_LEN: u64 = 4 << 20;
 
 /// The BLAKE3 hash of a whole content: what `b3sum` prints.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 pub struct Digest(pub [u8; 32]);
 
 impl Digest {
     /// The digest of `data`. Large data is hashed by several threads.
     #[must_use]
     pub fn of(data: &[u8]) -> Digest {
-        Digest::of_input(Input::from(data))
+        let mut hasher = blake3::Hasher::new();
+        update(&mut hasher, data);
+        Digest(hasher.finalize().into())
     }
 
-    pub(crate) fn of_input(input: Input<'_>) -> Digest {
+    /// The digest of a stream, and its length. Holds a few MiB of it, and counts its bytes in `progress`.
+    ///
+    /// # Errors
+    /// [`Error::Io`](crate::Error::Io), [`Error::Cancelled`](crate::Error::Cancelled).
+    pub fn of_reader(mut input: impl Read, progress: Option<&Progress>) -> Result<(Digest, u64)> {
         let mut hasher = blake3::Hasher::new();
-        if input.bytes.len() < PARALLEL_FROM {
-            hasher.update(input.bytes);
-        } else {
-            let mut at = 0;
-            for step in input.bytes.chunks(RELEASE_STEP) {
-                parallel::hash(&mut hasher, step);
-                input.release(at..at + step.len());
-                at += step.len();
+        let (mut buffer, mut len) = (Vec::new(), 0);
+        loop {
+            buffer.clear();
+            input.by_ref().take(BATCH_LEN).read_to_end(&mut buffer).during("read the data")?;
+            if buffer.is_empty() {
+                return Ok((Digest(hasher.finalize().into()), len));
             }
+            advance(progress, buffer.len())?;
+            update(&mut hasher, &buffer);
+            len += buffer.len() as u64;
         }
-        Digest(hasher.finalize().into())
+    }
+
+    pub(crate) fn of_input(input: Input<'_>, progress: Option<&Progress>) -> Result<Digest> {
+        let mut hasher = blake3::Hasher::new();
+        let mut at = 0;
+        for step in input.bytes.chunks(STEP) {
+            advance(progress, step.len())?;
+            update(&mut hasher, step);
+            input.release(at..at + step.len());
+            at += step.len();
+        }
+        Ok(Digest(hasher.finalize().into()))
+    }
+}
+
+fn update(hasher: &mut blake3::Hasher, data: &[u8]) {
+    if data.len() < PARALLEL_FROM {
+        hasher.update(data);
+    } else {
+        parallel::hash(hasher, data);
     }
 }
 
@@ -65,6 +96,33 @@ impl fmt::Debug for Digest {
     }
 }
 
+/// Its text in formats for people, else its bytes.
+#[cfg(feature = "serde")]
+impl serde::Serialize for Digest {
+    fn serialize<S: serde::Serializer>(
+        &self,
+        serializer: S,
+    ) -> std::result::Result<S::Ok, S::Error> {
+        match serializer.is_human_readable() {
+            true => serializer.collect_str(self),
+            false => self.0.serialize(serializer),
+        }
+    }
+}
+
+#[cfg(feature = "serde")]
+impl<'de> serde::Deserialize<'de> for Digest {
+    fn deserialize<D: serde::Deserializer<'de>>(
+        deserializer: D,
+    ) -> std::result::Result<Digest, D::Error> {
+        if deserializer.is_human_readable() {
+            let text = String::deserialize(deserializer)?;
+            return text.parse().map_err(serde::de::Error::custom);
+        }
+        <[u8; 32]>::deserialize(deserializer).map(Digest)
+    }
+}
+
 /// The text is not 64 hexadecimal digits.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("a digest is 64 hexadecimal digits")]
@@ -72,7 +130,7 @@ pub struct ParseDigestError;
 
 impl FromStr for Digest {
     type Err = ParseDigestError;
-    fn from_str(text: &str) -> Result<Digest, ParseDigestError> {
+    fn from_str(text: &str) -> std::result::Result<Digest, ParseDigestError> {
         blake3::Hash::from_hex(text).map(|hash| Digest(hash.into())).map_err(|_| ParseDigestError)
     }
 }

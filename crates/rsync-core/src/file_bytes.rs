@@ -122,9 +122,12 @@ impl<F> FileBytes<F> {
         Some(FileBytes { len, ..self })
     }
 
-    /// The digest of the bytes.
-    pub fn digest(&self) -> Digest {
-        Digest::of_input(self.input())
+    /// The digest of the bytes. Counts bytes in `progress`.
+    ///
+    /// # Errors
+    /// [`Error::Cancelled`].
+    pub fn digest(&self, progress: Option<&Progress>) -> Result<Digest> {
+        Digest::of_input(self.input(), progress)
     }
 
     /// The signature of the bytes. Counts bytes in `progress`.

@@ -16,7 +16,7 @@
 //!
 //! This crate's own signatures differ in two ways. The weak sum is an *anchor*: a place in the block that the
 //! block's content marks. So new data is looked up at a few marked places instead of at every byte. This
-//! finds the same blocks, several times faster ([`WeakSum::Anchor`]). And the strong hash is the block's node
+//! finds the same blocks, several times faster ([`Sums::AnchorBlake3`]). And the strong hash is the block's node
 //! in the file's BLAKE3 tree, so that one pass gives all strong hashes and the file's digest. Signatures of
 //! pyrsync and librsync keep their rolling sums.
 //!
@@ -44,11 +44,11 @@
 //!
 //! # Which function
 //!
-//! | input | signature | delta |
-//! |---|---|---|
-//! | bytes in memory | [`Signature::of_slice`] | [`Delta::compute`] |
-//! | a file, mapped or read | [`FileBytes::signature`] | [`FileBytes::delta`] |
-//! | a stream, with bounded memory | [`Signature::of_reader`] | [`delta_sealed`] |
+//! | input | digest | signature | delta |
+//! |---|---|---|---|
+//! | bytes in memory | [`Digest::of`] | [`Signature::of_slice`] | [`Delta::compute`] |
+//! | a file, mapped or read | [`FileBytes::digest`] | [`FileBytes::signature`] | [`FileBytes::delta`] |
+//! | a stream, with bounded memory | [`Digest::of_reader`] | [`Signature::of_reader`] | [`delta_sealed`] |
 //!
 //! All use rayon's threads, with the feature `parallel`. Run them inside a `rayon::ThreadPool` to choose how many. [`Signature::write_to`]
 //! and [`Signature::read_from`] use this crate's format and librsync's. Deltas are in librsync's format, with
@@ -129,8 +129,7 @@ pub use error::{Error, Result};
 pub use file_bytes::{FileBytes, MAP_FROM, map_files};
 pub use progress::{Cancelled, Progress, Stage, Total};
 pub use signature::{
-    Block, MAX_BLOCK_LEN, Shape, Signature, SignatureFault, SignatureOptions, StrongHash, WeakSum,
-    block_len_for,
+    Block, MAX_BLOCK_LEN, Shape, Signature, SignatureFault, SignatureOptions, Sums, block_len_for,
 };
 pub use weak_sum::rolling::RollingSum;
 

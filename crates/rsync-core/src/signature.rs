@@ -7,7 +7,7 @@ mod file_format;
 mod shape;
 
 pub use file_format::SignatureFault;
-pub use shape::{MAX_BLOCK_LEN, Shape, SignatureOptions, StrongHash, WeakSum, block_len_for};
+pub use shape::{MAX_BLOCK_LEN, Shape, SignatureOptions, Sums, block_len_for};
 
 use crate::blake3_tree::{self, SUBTREE_LEN};
 use crate::error::During;
@@ -37,7 +37,7 @@ pub struct Signature {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Block<'a> {
-    /// The weak sum: the anchor word; b·2³² | a with [`WeakSum::Rsync`](crate::WeakSum); 32 bits with
+    /// The weak sum: the anchor word; b·2³² | a with [`Sums::RsyncSha256`](crate::Sums); 32 bits with
     /// librsync's sums.
     pub weak: u64,
     /// The kept bytes of the strong hash.
@@ -46,7 +46,7 @@ pub struct Block<'a> {
 
 impl Block<'_> {
     /// The weak sum in the form that pyrsync prints, b·2¹⁶ | a. Only for signatures with
-    /// [`WeakSum::Rsync`](crate::WeakSum).
+    /// [`Sums::RsyncSha256`](crate::Sums).
     #[must_use]
     pub fn pyrsync_weak(&self) -> u64 {
         self.weak >> 32 << 16 | self.weak & 0xffff_ffff

@@ -10,3 +10,16 @@ pub(crate) mod filter;
 pub(crate) mod rolling;
 pub(crate) mod sample;
 pub(crate) mod vector;
+
+/// Which of them a block has.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[cfg_attr(
+    not(all(feature = "sha2", feature = "librsync")),
+    allow(dead_code, reason = "without a feature no shape has its sums")
+)]
+pub(crate) enum WeakSum {
+    Anchor,
+    Rsync,
+    Rollsum,
+    RabinKarp,
+}

@@ -53,11 +53,11 @@ fn edited(data: &[u8]) -> Vec<u8> {
     new
 }
 
-const KINDS: [(&str, &str, WeakSum, StrongHash); 4] = [
-    ("rabinkarp", "blake2", WeakSum::RabinKarp, StrongHash::Blake2b),
-    ("rabinkarp", "md4", WeakSum::RabinKarp, StrongHash::Md4),
-    ("rollsum", "blake2", WeakSum::Rollsum, StrongHash::Blake2b),
-    ("rollsum", "md4", WeakSum::Rollsum, StrongHash::Md4),
+const KINDS: [(&str, &str, Sums); 4] = [
+    ("rabinkarp", "blake2", Sums::RabinKarpBlake2b),
+    ("rabinkarp", "md4", Sums::RabinKarpMd4),
+    ("rollsum", "blake2", Sums::RollsumBlake2b),
+    ("rollsum", "md4", Sums::RollsumMd4),
 ];
 
 #[test]
@@ -83,10 +83,10 @@ fn rdiff_and_we_read_and_write_the_same() {
             fs::write(&old_file, &old).unwrap();
             fs::write(&new_file, &new).unwrap();
             // The cases of the grid take turns with the four kinds, and with full and truncated strong sums.
-            for (weak_name, strong_name, weak, strong) in [KINDS[case % 4], KINDS[(case + 1) % 4]] {
+            for (weak_name, strong_name, sums) in [KINDS[case % 4], KINDS[(case + 1) % 4]] {
                 case += 1;
-                let strong_len = if case % 3 == 0 { 8 } else { strong.max_len() };
-                let options = SignatureOptions { block_len, weak, strong, strong_len };
+                let strong_len = if case % 3 == 0 { 8 } else { sums.strong_len() };
+                let options = SignatureOptions { block_len, sums, strong_len };
                 let name = format!("{len} bytes, {options:?}");
 
                 let mut args = vec![

@@ -190,7 +190,7 @@ impl System for Disk {
         Ok(Beneath::from(self.inner().descriptor(ROOT, OFlags::DIRECTORY)?))
     }
 
-    fn open_beneath(&self, root: &Beneath, path: &RelPath, flags: OFlags) -> io::Result<OwnedFd> {
+    fn open_beneath(&self, root: &Beneath, path: &RelPath) -> io::Result<OwnedFd> {
         let mut inner = self.inner();
         let mut ino = inner.ino(root);
         for name in path.components() {
@@ -200,7 +200,7 @@ impl System for Disk {
                 _ => return Err(Errno::NOTDIR.into()),
             };
         }
-        inner.descriptor(ino, flags)
+        inner.descriptor(ino, OFlags::DIRECTORY)
     }
 
     fn open(&self, dir: &dyn AsFd, name: &[u8], flags: OFlags) -> io::Result<OwnedFd> {

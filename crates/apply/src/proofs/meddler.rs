@@ -142,11 +142,11 @@ impl System for Meddler {
         self.call(Call::Open, |inner| inner.open_root(path))
     }
 
-    fn open_beneath(&self, root: &Beneath, path: &RelPath, flags: OFlags) -> io::Result<OwnedFd> {
+    fn open_beneath(&self, root: &Beneath, path: &RelPath) -> io::Result<OwnedFd> {
         if self.by_prefix {
-            return self.open_checked(&path_of(root).join(path.as_path()), flags);
+            return self.open_checked(&path_of(root).join(path.as_path()), OFlags::DIRECTORY);
         }
-        self.call(Call::Open, |inner| inner.open_beneath(root, path, flags))
+        self.call(Call::Open, |inner| inner.open_beneath(root, path))
     }
 
     fn open(&self, dir: &dyn AsFd, name: &[u8], flags: OFlags) -> io::Result<OwnedFd> {

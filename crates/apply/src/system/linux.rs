@@ -27,8 +27,8 @@ impl System for Linux {
         Beneath::open_root(path)
     }
 
-    fn open_beneath(&self, root: &Beneath, path: &RelPath, flags: OFlags) -> io::Result<OwnedFd> {
-        root.open(path, flags)
+    fn open_beneath(&self, root: &Beneath, path: &RelPath) -> io::Result<OwnedFd> {
+        root.open_dir(Some(path))
     }
 
     fn open(&self, dir: &dyn AsFd, name: &[u8], flags: OFlags) -> io::Result<OwnedFd> {

@@ -9,7 +9,7 @@ use container::Section;
 use diffindex::{Change, Content, NewEntry};
 use dirindex::StoredSignature;
 use dirindex::{Meta, Node, RelPath, Time, Xattr, content_hash};
-use rsync_core::{Digest, Shape, Signature, StrongHash, WeakSum};
+use rsync_core::{Digest, Shape, Signature, Sums};
 
 use crate::chain::{Chain, open};
 use crate::common::chain as in_words;
@@ -199,8 +199,7 @@ fn shared(runs: u64, files: usize, steps: usize) -> Chain {
 
 /// Signatures of 24 MiB each that are zeros.
 fn signatures(archives: usize, each: usize) -> Chain {
-    let (weak, strong) = (WeakSum::Anchor, StrongHash::Blake3);
-    let shape = Shape { block_len: 1 << 10, weak, strong, strong_len: 16 };
+    let shape = Shape { block_len: 1 << 10, sums: Sums::AnchorBlake3, strong_len: 16 };
     let blocks = 1 << 20;
     let zeros = vec![0; blocks * shape.bytes_per_block()];
     let len = (blocks as u64) << 10;

@@ -8,6 +8,7 @@ use std::path::Path;
 use rustix::fs::{CWD, Mode, OFlags, ResolveFlags, openat, openat2};
 use rustix::io::Errno;
 
+use super::read::READ;
 use crate::RelPath;
 
 /// A root directory, held open. Every opening resolves below it and follows no symbolic link in
@@ -39,12 +40,24 @@ impl Beneath {
         Ok(Beneath { root })
     }
 
-    /// Opens what stands at `path`. `O_NOFOLLOW` and `O_CLOEXEC` are added to `flags`, so a
-    /// symbolic link is an error (`ELOOP`) unless `O_PATH` is asked for.
+    /// Opens what stands at `path` for reading. A symbolic link is an error (`ELOOP`). Neither a fifo nor a terminal that slipped
+    /// in makes this wait.
     ///
     /// # Errors
     /// As `openat2(2)`.
-    pub fn open(&self, path: &RelPath, flags: OFlags) -> io::Result<OwnedFd> {
+    pub fn open(&self, path: &RelPath) -> io::Result<OwnedFd> {
+        self.open_as(path, READ)
+    }
+
+    /// Opens what stands at `path`, a symbolic link too, to be looked at and not read (`O_PATH`).
+    ///
+    /// # Errors
+    /// As `openat2(2)`.
+    pub fn look(&self, path: &RelPath) -> io::Result<OwnedFd> {
+        self.open_as(path, OFlags::PATH)
+    }
+
+    fn open_as(&self, path: &RelPath, flags: OFlags) -> io::Result<OwnedFd> {
         let flags = flags | ALWAYS;
         // With O_PATH | O_NOFOLLOW a final symbolic link is opened itself, which
         // NO_SYMLINKS would refuse; only the parent is then resolved under it.
@@ -82,7 +95,7 @@ impl Beneath {
     /// As [`open`](Beneath::open); not a directory is an error.
     pub fn open_dir(&self, path: Option<&RelPath>) -> io::Result<OwnedFd> {
         match path {
-            Some(path) => self.open(path, DIRECTORY),
+            Some(path) => self.open_as(path, DIRECTORY),
             // Opened anew, since reading names moves the descriptor's position.
             None => Ok(openat(&self.root, ".", DIRECTORY | OFlags::CLOEXEC, Mode::empty())?),
         }
@@ -96,7 +109,7 @@ impl Beneath {
         self.open_dir(path.parent().as_ref())
     }
 
-    /// [`open`](Beneath::open) one component at a time, holding one descriptor at a time.
+    /// [`open_as`](Beneath::open_as) one component at a time, holding one descriptor at a time.
     fn walk(&self, path: &RelPath, flags: OFlags) -> io::Result<OwnedFd> {
         let mut held: Option<OwnedFd> = None;
         let mut names = path.components().peekable();
@@ -132,8 +145,8 @@ impl<'a> Neighbours<'a> {
     ///
     /// # Errors
     /// As [`Beneath::open`].
-    pub fn open(&mut self, path: &RelPath, flags: OFlags) -> io::Result<OwnedFd> {
-        let Some(parent) = path.parent_bytes() else { return self.root.open(path, flags) };
+    pub fn open(&mut self, path: &RelPath) -> io::Result<OwnedFd> {
+        let Some(parent) = path.parent_bytes() else { return self.root.open(path) };
         let dir = match self.dir.take().filter(|(held, _)| held.as_bytes() == parent) {
             Some(held) => self.dir.insert(held),
             None => {
@@ -142,7 +155,7 @@ impl<'a> Neighbours<'a> {
                 self.dir.insert((parent, fd))
             }
         };
-        Ok(openat(&dir.1, path.name(), flags | ALWAYS, Mode::empty())?)
+        Ok(openat(&dir.1, path.name(), READ, Mode::empty())?)
     }
 }
 
@@ -168,7 +181,7 @@ mod tests {
     /// Both ways of resolving must agree on what they refuse.
     fn both(root: &Beneath, path: &str) -> [io::Result<OwnedFd>; 2] {
         let path = RelPath::new(path).unwrap();
-        [root.open(&path, OFlags::RDONLY), root.walk(&path, OFlags::RDONLY | ALWAYS)]
+        [root.open(&path), root.walk(&path, OFlags::RDONLY | ALWAYS)]
     }
 
     #[test]
@@ -188,7 +201,7 @@ mod tests {
             assert!(both(&beneath, path).iter().all(Result::is_err), "{path}");
         }
         let link = RelPath::new("last").unwrap();
-        assert!(beneath.open(&link, OFlags::PATH).is_ok(), "a link can be looked at");
+        assert!(beneath.look(&link).is_ok(), "a link can be looked at");
     }
 
     #[test]
@@ -206,7 +219,7 @@ mod tests {
         let beneath = Beneath::open_root(&root).unwrap();
         let mut neighbours = Neighbours::new(&beneath);
         let mut read = |path| {
-            let file = neighbours.open(&RelPath::new(path).unwrap(), OFlags::RDONLY)?;
+            let file = neighbours.open(&RelPath::new(path).unwrap())?;
             io::read_to_string(fs::File::from(file))
         };
         for path in ["a/x", "a/y", "top", "a/b/x", "a/x", "a/b/y", "a/b/x"] {

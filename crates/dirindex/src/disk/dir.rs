@@ -219,7 +219,8 @@ impl Dir {
     /// # Errors
     /// As [`hash`](Dir::hash), and [`Error::Cancelled`].
     pub fn hash_with(&self, options: &ScanOptions) -> Result<Digest, Error> {
-        let index = DirIndex::scan_with(self, None, options)?;
+        let options = ScanOptions { signature: None, ..options.clone() };
+        let index = DirIndex::scan_with(self, None, &options)?;
         self.refuse(index.problems())?;
         index.content_hash()
     }

@@ -8,7 +8,7 @@ use std::os::unix::fs::FileExt;
 use std::thread::sleep;
 use std::time::Duration;
 
-use rsync_core::{FileBytes, Signature};
+use rsync_core::{Digest, FileBytes, Progress, Signature, SignatureOptions};
 use rustix::fs::{FileType, OFlags, SeekFrom, Stat, fstat, seek};
 use rustix::io::Errno;
 use rustix::time::{ClockId, clock_gettime};
@@ -48,18 +48,78 @@ const TOO_LONG_AND_EMPTY: u64 = 1 << 40;
 /// What a file had when it was read.
 pub(crate) struct Content {
     pub(crate) stat: Stat,
-    pub(crate) signature: Signature,
+    pub(crate) bytes: Bytes,
     pub(crate) xattrs: Attributes,
-    /// Whether the file had all this at one moment. If not, `stat` and `signature` may be of
-    /// different states of it, and the signature of none.
+    /// Whether the file had all this at one moment. If not, `stat` and `bytes` may be of
+    /// different states of it, and the bytes of none.
     pub(crate) stable: bool,
+}
+
+/// What bytes were read.
+pub(crate) struct Bytes {
+    pub(crate) len: u64,
+    pub(crate) digest: Digest,
+    /// If it is wanted.
+    pub(crate) signature: Option<Signature>,
+}
+
+impl Bytes {
+    fn signed(signature: Signature) -> rsync_core::Result<Bytes> {
+        // Only one that was read from librsync's format has no digest.
+        let digest = signature.digest().ok_or(rsync_core::Error::Changed)?;
+        Ok(Bytes { len: signature.file_len(), digest, signature: Some(signature) })
+    }
+
+    fn of_slice(
+        data: &[u8],
+        options: Option<&SignatureOptions>,
+        progress: Option<&Progress>,
+    ) -> rsync_core::Result<Bytes> {
+        if let Some(options) = options {
+            return Signature::of_slice(data, options, progress).and_then(Bytes::signed);
+        }
+        if let Some(progress) = progress {
+            progress.check()?;
+            progress.add_bytes(data.len() as u64);
+        }
+        Ok(Bytes { len: data.len() as u64, digest: Digest::of(data), signature: None })
+    }
+
+    fn of_file(
+        file: &File,
+        options: Option<&SignatureOptions>,
+        progress: Option<&Progress>,
+    ) -> rsync_core::Result<Bytes> {
+        let bytes = FileBytes::open(file)?;
+        let read = match options {
+            Some(options) => Bytes::signed(bytes.signature(options, progress)?)?,
+            None => {
+                let digest = bytes.digest(progress)?;
+                Bytes { len: bytes.len() as u64, digest, signature: None }
+            }
+        };
+        bytes.check().map(|()| read)
+    }
+
+    fn of_reader(
+        input: impl Read,
+        len: Option<u64>,
+        options: Option<&SignatureOptions>,
+        progress: Option<&Progress>,
+    ) -> rsync_core::Result<Bytes> {
+        if let Some(options) = options {
+            return Signature::of_reader(input, len, options, progress).and_then(Bytes::signed);
+        }
+        let (digest, len) = Digest::of_reader(input, progress)?;
+        Ok(Bytes { len, digest, signature: None })
+    }
 }
 
 impl Content {
     /// Whether it has the length that it is said to have. If not, what else is said of it may not
     /// change either when its content does.
     pub(crate) fn is_as_told(&self) -> bool {
-        self.signature.file_len() == len(&self.stat)
+        self.bytes.len == len(&self.stat)
     }
 }
 
@@ -89,25 +149,25 @@ pub(crate) fn read(
         let_a_tick_pass(ctime(&before));
         let file = File::from(open()?);
         refuse_too_long(&file, &before)?;
-        let mut signed = sign(&file, &before, options, buffer)?;
-        let is_odd = matches!(signed, Signed::Odd);
+        let mut found = sum(&file, &before, options, buffer)?;
+        let is_odd = matches!(found, Sum::Odd);
         if is_odd && same_state(&before, &stat_of_file(&file)?) {
             if !apart {
                 return Ok(None);
             }
-            signed = Signed::Whole(to_the_end(File::from(open()?), &before, options)?);
+            found = Sum::Whole(to_the_end(File::from(open()?), &before, options)?);
         }
         let xattrs = xattr::read(xattr::Of::Open(file.as_fd()));
         let after = stat_of_file(&file)?;
-        if let Signed::Whole(signature) = signed {
+        if let Sum::Whole(bytes) = found {
             if same_state(&before, &after) {
-                let known = signature.digest();
+                let known = Some(bytes.digest);
                 if !is_odd || known == last {
-                    return Ok(Some(Content { stat: after, signature, xattrs, stable: true }));
+                    return Ok(Some(Content { stat: after, bytes, xattrs, stable: true }));
                 }
                 last = known;
             } else {
-                torn = Some(Content { stat: after, signature, xattrs, stable: false });
+                torn = Some(Content { stat: after, bytes, xattrs, stable: false });
             }
         }
         before = after;
@@ -118,13 +178,13 @@ pub(crate) fn read(
     let file = File::from(open()?);
     let stat = stat_of_file(&file)?;
     let xattrs = xattr::read(xattr::Of::Open(file.as_fd()));
-    let signature = if last.is_some() {
+    let bytes = if last.is_some() {
         to_the_end(file, &stat, options)?
     } else {
         // As long as it was when it was opened, or it may never end.
-        signature_of(file.take(len(&stat)), Some(len(&stat)), options)?
+        sum_of(file.take(len(&stat)), Some(len(&stat)), options)?
     };
-    Ok(Some(Content { stat, signature, xattrs, stable: false }))
+    Ok(Some(Content { stat, bytes, xattrs, stable: false }))
 }
 
 pub(crate) fn stat_of_file(file: &File) -> io::Result<Stat> {
@@ -153,12 +213,12 @@ fn refuse_too_long(file: &File, stat: &Stat) -> io::Result<()> {
     Ok(())
 }
 
-/// The signature of all that comes out of a file, whose length is not what it is said to be.
-fn to_the_end(file: File, stat: &Stat, options: &ScanOptions) -> io::Result<Signature> {
+/// All that comes out of a file, whose length is not what it is said to be.
+fn to_the_end(file: File, stat: &Stat, options: &ScanOptions) -> io::Result<Bytes> {
     let most = if len(stat) < LARGE { len(stat) + MOST_BEYOND } else { MOST_BEYOND };
-    let signature = signature_of(file.take(most + 1), None, options)?;
-    match signature.file_len() <= most {
-        true => Ok(signature),
+    let bytes = sum_of(file.take(most + 1), None, options)?;
+    match bytes.len <= most {
+        true => Ok(bytes),
         false => Err(io::Error::other(format!(
             "it says that it has {} bytes, and does not end there, nor 1 GiB after",
             len(stat)
@@ -166,37 +226,29 @@ fn to_the_end(file: File, stat: &Stat, options: &ScanOptions) -> io::Result<Sign
     }
 }
 
-fn signature_of(
-    input: impl Read,
-    len: Option<u64>,
-    options: &ScanOptions,
-) -> io::Result<Signature> {
-    let progress = options.progress.as_deref();
-    Signature::of_reader(input, len, &options.signature, progress).map_err(|error| match error {
+fn sum_of(input: impl Read, len: Option<u64>, options: &ScanOptions) -> io::Result<Bytes> {
+    let (signature, progress) = (options.signature.as_ref(), options.progress.as_deref());
+    Bytes::of_reader(input, len, signature, progress).map_err(|error| match error {
         rsync_core::Error::Io { source, .. } => source,
         other => io::Error::other(other),
     })
 }
 
 /// What became of a file.
-enum Signed {
-    Whole(Signature),
+enum Sum {
+    Whole(Bytes),
     /// It changed meanwhile.
     Changed,
     /// It does not have the length that it is said to have.
     Odd,
 }
 
-/// The signature of a file that looked like `stat`. Whether it held still is for the caller to see;
+/// The bytes of a file that looked like `stat`. Whether it held still is for the caller to see;
 /// most files are small, and each call of the system counts.
-fn sign(
-    file: &File,
-    stat: &Stat,
-    options: &ScanOptions,
-    buffer: &mut Vec<u8>,
-) -> io::Result<Signed> {
+fn sum(file: &File, stat: &Stat, options: &ScanOptions, buffer: &mut Vec<u8>) -> io::Result<Sum> {
     let (len, progress) = (len(stat), options.progress.as_deref());
-    let signed = if len < LARGE {
+    let signature = options.signature.as_ref();
+    let found = if len < LARGE {
         let len = len as usize;
         if buffer.len() <= len {
             buffer.resize(len + 1, 0);
@@ -204,23 +256,20 @@ fn sign(
         // One more is asked for: who then gets no more is at the end.
         let filled = fill(file, buffer.get_mut(..=len).unwrap_or_default(), len)?;
         if filled != len {
-            return Ok(Signed::Odd);
+            return Ok(Sum::Odd);
         }
-        Signature::of_slice(buffer.get(..len).unwrap_or_default(), &options.signature, progress)
+        Bytes::of_slice(buffer.get(..len).unwrap_or_default(), signature, progress)
     } else if file.read_at(&mut [0; 2], len - 1)? != 1 {
-        return Ok(Signed::Odd);
+        return Ok(Sum::Odd);
     } else if options.maps && !is_sparse(stat) {
-        FileBytes::open(file).and_then(|bytes| {
-            let signature = bytes.signature(&options.signature, progress)?;
-            bytes.check().map(|()| signature)
-        })
+        Bytes::of_file(file, signature, progress)
     } else {
         let input = Sparse { file, at: 0, data: 0, hole: 0, len };
-        Signature::of_reader(input, Some(len), &options.signature, progress)
+        Bytes::of_reader(input, Some(len), signature, progress)
     };
-    match signed {
-        Ok(signature) if signature.file_len() == len => Ok(Signed::Whole(signature)),
-        Ok(_) | Err(rsync_core::Error::Changed) => Ok(Signed::Changed),
+    match found {
+        Ok(bytes) if bytes.len == len => Ok(Sum::Whole(bytes)),
+        Ok(_) | Err(rsync_core::Error::Changed) => Ok(Sum::Changed),
         Err(rsync_core::Error::Io { source, .. }) => Err(source),
         Err(error) => Err(io::Error::other(error)),
     }
@@ -315,7 +364,8 @@ fn nanos(time: Time) -> i128 {
 }
 
 pub(crate) fn same_state(a: &Stat, b: &Stat) -> bool {
-    (len(a), mtime(a), ctime(a), FileId::from(a)) == (len(b), mtime(b), ctime(b), FileId::from(b))
+    (len(a), mtime(a), ctime(a), FileId::of_stat(a))
+        == (len(b), mtime(b), ctime(b), FileId::of_stat(b))
 }
 
 pub(crate) fn len(stat: &Stat) -> u64 {

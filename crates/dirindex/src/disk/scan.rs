@@ -14,8 +14,10 @@ use rsync_core::{Progress, Shape, SignatureOptions};
 use rustix::fs::{AtFlags, FileType, Mode, Stat, openat, statat};
 
 use super::assemble::{in_path_order, index_of, keep_unreadable, put_xattrs};
-use super::read::{self, Content, LARGE, READ};
-use super::unchanged::{self, differing, fingerprint, forget_mapped, has_bit_rot};
+use super::read::{self, Bytes, Content, LARGE, READ};
+use super::unchanged::{
+    self, differing, fingerprint, forget_mapped, forget_signatures, has_bit_rot,
+};
 use super::unfinished::holds_unfinished;
 use super::walk::{Found, Walk, unreadable, walk};
 use crate::stored::{self, Pool};
@@ -32,8 +34,9 @@ const AT_ONCE: usize = 16;
 /// How a tree is scanned.
 #[derive(Debug, Clone)]
 pub struct ScanOptions {
-    /// Of the signatures. The strong hash must be BLAKE3 or SHA-256, of 16 bytes or more.
-    pub signature: SignatureOptions,
+    /// Of the signatures: not librsync's sums, and 16 bytes or more of the strong hash. `None`: the index has no signatures.
+    /// It says what has changed and what is corrupt all the same; against it, a changed file is stored whole.
+    pub signature: Option<SignatureOptions>,
     /// The state of which something is kept where it cannot be read; `None`: the previous index's. For
     /// who scans with a previous index of a state that was never backed up.
     pub keep: Option<Arc<DirIndex>>,
@@ -58,7 +61,7 @@ pub struct ScanOptions {
 impl Default for ScanOptions {
     fn default() -> ScanOptions {
         ScanOptions {
-            signature: SignatureOptions::default(),
+            signature: Some(SignatureOptions::default()),
             keep: None,
             progress: None,
             maps: true,
@@ -101,8 +104,8 @@ impl DirIndex {
         previous: Option<&DirIndex>,
         options: &ScanOptions,
     ) -> Result<DirIndex, Error> {
-        let SignatureOptions { weak, strong, strong_len, .. } = options.signature;
-        if let Some(why) = stored::unsuitable(&Shape { block_len: 1024, weak, strong, strong_len })
+        if let Some(SignatureOptions { sums, strong_len, .. }) = options.signature
+            && let Some(why) = stored::unsuitable(&Shape { block_len: 1024, sums, strong_len })
         {
             return Err(Error::Signature(why));
         }
@@ -125,6 +128,9 @@ impl DirIndex {
         put_xattrs(&mut records, dir_xattrs, scan.known());
         if let Some(known) = scan.known() {
             keep_unreadable(&mut records, &problems, known);
+        }
+        if options.signature.is_none() {
+            forget_signatures(&mut records);
         }
         let top = rustix::fs::fstat(dir.root());
         let top = top.map_err(|error| Error::io("look at", dir.path(), error.into()))?;
@@ -175,7 +181,7 @@ impl Scan<'_> {
     /// Refuses a tree that has the barred directory in it. It is known by device and inode, so no link, mount or `..` hides
     /// it.
     fn check_barred(&self, found: &Found) -> Result<(), Error> {
-        let there = FileId::from(&found.stat);
+        let there = FileId::of_stat(&found.stat);
         let barred = self.options.barred == Some(there) && found.kind() == FileType::Directory;
         match barred {
             true => Err(Error::Barred { path: found.path.clone() }),
@@ -195,7 +201,7 @@ impl Scan<'_> {
                 self.special(fd, found, &mut taken);
             } else if found.stat.st_nlink > 1 {
                 self.later().push(found);
-            } else if let Some(record) = self.unchanged(&found).filter(|_| !self.options.verify) {
+            } else if let Some(record) = self.as_before(&found) {
                 taken.records.push(Arc::clone(record));
             } else if read::len(&found.stat) >= LARGE {
                 self.later().push(found);
@@ -224,7 +230,7 @@ impl Scan<'_> {
         for found in later {
             match found.stat.st_nlink {
                 0 | 1 => list(vec![found]),
-                _ => files.entry(FileId::from(&found.stat)).or_default().push(found),
+                _ => files.entry(FileId::of_stat(&found.stat)).or_default().push(found),
             }
         }
         files.into_values().for_each(list);
@@ -265,7 +271,7 @@ impl Scan<'_> {
                 _ => {
                     let stat = self.again(found, &mut taken);
                     file = file.take().or(stat
-                        .filter(|stat| FileId::from(stat) == FileId::from(&found.stat))
+                        .filter(|stat| FileId::of_stat(stat) == FileId::of_stat(&found.stat))
                         .map(|stat| (found.path.clone(), stat)));
                 }
             }
@@ -286,16 +292,16 @@ impl Scan<'_> {
             .parent(&found.path)
             .ok()
             .and_then(|dir| statat(dir, found.path.name(), AtFlags::SYMLINK_NOFOLLOW).ok());
-        now.is_some_and(|now| FileId::from(&now) == FileId::from(stat))
+        now.is_some_and(|now| FileId::of_stat(&now) == FileId::of_stat(stat))
     }
 
     /// Takes in the file at a path again. Gives its state when it was read, if it was.
     fn again(&self, found: &Found, taken: &mut Taken) -> Option<Stat> {
-        if let Some(record) = self.unchanged(found).filter(|_| !self.options.verify) {
+        if let Some(record) = self.as_before(found) {
             taken.records.push(Arc::clone(record));
             return Some(found.stat);
         }
-        let open = || self.dir.root().open(&found.path, READ);
+        let open = || self.dir.root().open(&found.path);
         match self.file(found, open, &mut Vec::new(), &mut Pool::default(), taken, true) {
             Read::Done(stat) => Some(stat),
             Read::Nothing | Read::Apart => None,
@@ -321,11 +327,17 @@ impl Scan<'_> {
         progress.map_or(Ok(()), Progress::check).map_err(|_| Error::Cancelled)
     }
 
-    /// What the previous index has of this very file, unchanged since.
+    /// What the previous index has of this very file, if that will do and the file need not be read.
+    fn as_before(&self, found: &Found) -> Option<&Arc<Record>> {
+        let wanted = self.options.signature.as_ref();
+        let record = self.unchanged(found).filter(|_| !self.options.verify)?;
+        wanted.is_none_or(|wanted| unchanged::has_signature(record, wanted)).then_some(record)
+    }
+
+    /// What the previous index has of this very file, which looks unchanged since.
     fn unchanged(&self, found: &Found) -> Option<&Arc<Record>> {
         let record = self.previous?.shared(&found.path)?;
-        unchanged::is_unchanged(record, &found.stat, self.started, &self.options.signature)
-            .then_some(record)
+        unchanged::is_unchanged(record, &found.stat, self.started).then_some(record)
     }
 
     /// What something is kept of where it cannot be read.
@@ -357,16 +369,16 @@ impl Scan<'_> {
         if let Some(record) = self.unchanged(found).filter(|record| has_bit_rot(record, &content)) {
             let detail = "content changed, but not its length, times or inode".into();
             let mut problem = Problem::new(path.clone(), ProblemKind::BitRot, detail);
-            problem.ranges = differing(record, &content.signature);
+            problem.ranges = differing(record, &content.bytes);
             taken.problems.push(problem);
             taken.records.push(Arc::clone(record));
             return read;
         }
         let firm = content.stable && content.is_as_told() && content.xattrs.are_complete();
-        let Content { stat, signature, xattrs, stable } = content;
-        let Some(digest) = signature.digest() else { return Read::Nothing };
-        let node = Node::File { len: signature.file_len(), digest };
-        let signature = (!node.is_empty()).then(|| pool.keep(signature));
+        let Content { stat, bytes, xattrs, stable } = content;
+        let Bytes { len, digest, signature } = bytes;
+        let node = Node::File { len, digest };
+        let signature = signature.filter(|_| len > 0).map(|signature| pool.keep(signature));
         let fingerprint = (firm && read::settled(&stat, self.started))
             .then(|| fingerprint(&stat).read_at(self.started));
         let xattrs = self.attributes(path, xattrs, |old| matches!(old, Node::File { .. }), taken);

@@ -3,28 +3,15 @@
 
 use std::sync::Arc;
 
-use rsync_core::{Signature, SignatureOptions};
+use rsync_core::SignatureOptions;
 use rustix::fs::Stat;
 
 use super::busy;
-use super::read::{self, Content};
+use super::read::{self, Bytes, Content};
 use crate::{Node, Record, StatFingerprint, Time};
 
-/// Whether a file with this `stat` need not be read: `record` was made of it, and has the signature that is `wanted`.
-/// `started` is when the scan began.
-pub(crate) fn is_unchanged(
-    record: &Record,
-    stat: &Stat,
-    started: Time,
-    wanted: &SignatureOptions,
-) -> bool {
-    let same_shape = record.signature.as_ref().is_none_or(|signature| {
-        let shape = signature.shape();
-        let automatic = rsync_core::block_len_for(record.entry.node.len());
-        shape.strong == wanted.strong
-            && shape.strong_len == wanted.strong_len
-            && shape.block_len == wanted.block_len.unwrap_or(automatic)
-    });
+/// Whether a file with this `stat` looks as the one that `record` was made of. `started` is when the scan began.
+pub(crate) fn is_unchanged(record: &Record, stat: &Stat, started: Time) -> bool {
     // What was read soon after a change is read again later, when whatever was stored through a
     // memory map meanwhile is settled.
     let now = fingerprint(stat).read_at(started);
@@ -33,7 +20,23 @@ pub(crate) fn is_unchanged(
         && record.fingerprint.is_some_and(|known| !known.is_early() || now.is_early())
         && record.entry.node.len() == read::len(stat)
         && record.entry.meta.mtime == read::mtime(stat)
-        && same_shape
+}
+
+/// Whether a file has the signature that is `wanted`. An empty one has none.
+pub(crate) fn has_signature(record: &Record, wanted: &SignatureOptions) -> bool {
+    let Some(signature) = &record.signature else { return record.entry.node.is_empty() };
+    let shape = signature.shape();
+    let automatic = rsync_core::block_len_for(record.entry.node.len());
+    shape.sums == wanted.sums
+        && shape.strong_len == wanted.strong_len
+        && shape.block_len == wanted.block_len.unwrap_or(automatic)
+}
+
+/// Leaves what an earlier index had of unchanged files without the signatures that it had.
+pub(crate) fn forget_signatures(records: &mut [Arc<Record>]) {
+    for record in records.iter_mut().filter(|record| record.signature.is_some()) {
+        Arc::make_mut(record).signature = None;
+    }
 }
 
 pub(crate) fn fingerprint(stat: &Stat) -> StatFingerprint {
@@ -64,14 +67,15 @@ pub(crate) fn has_bit_rot(record: &Record, content: &Content) -> bool {
         && record
             .fingerprint
             .is_some_and(|known| !known.is_early() && known.is_of_same(&fingerprint(&content.stat)))
-        && content.signature.digest() != Some(*digest)
+        && content.bytes.digest != *digest
 }
 
 /// The byte ranges of the blocks in which a file differs from what `record` has of it.
-pub(crate) fn differing(record: &Record, now: &Signature) -> Vec<(u64, u64)> {
-    let len = now.file_len();
+pub(crate) fn differing(record: &Record, now: &Bytes) -> Vec<(u64, u64)> {
+    let len = now.len;
     let before = record.signature.as_ref().and_then(|signature| signature.load().ok());
-    let Some(before) = before.filter(|before| before.shape() == now.shape()) else {
+    let both = before.zip(now.signature.as_ref());
+    let Some((before, now)) = both.filter(|(before, now)| before.shape() == now.shape()) else {
         return vec![(0, len)];
     };
     let block_len = u64::from(now.shape().block_len);

@@ -92,6 +92,9 @@ pub(crate) struct IndexArgs {
     /// Read them all the same, and tell which have other content though they look unchanged
     #[arg(long, requires = "since")]
     pub(crate) verify: bool,
+    /// A small index to compare with: `diff` stores whole what has changed since
+    #[arg(long)]
+    pub(crate) no_signatures: bool,
 }
 
 #[derive(Debug, clap::Args)]

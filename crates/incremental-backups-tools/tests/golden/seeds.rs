@@ -7,7 +7,7 @@ use std::process::Command;
 
 use incremental_backups_tools::container::{Section, Sections, Writer};
 use incremental_backups_tools::parity::{File, Redundancy, protect};
-use incremental_backups_tools::rsync_core::{Delta, StrongHash, WeakSum};
+use incremental_backups_tools::rsync_core::{Delta, Sums};
 use incremental_backups_tools::{
     Content, DiffData, DiffIndex, Digest, DirIndex, Entry, Meta, Node, ProblemKind, RelPath,
     Signature, SignatureOptions, Time, TreeId,
@@ -219,30 +219,29 @@ fn applies() {
 
 fn deltas() {
     let (base, new) = (&tree::edited(1)[..600], &tree::edited(2)[100..700]);
-    for (number, (weak, strong)) in [
-        (WeakSum::Anchor, StrongHash::Blake3),
-        (WeakSum::Rsync, StrongHash::Sha256),
-        (WeakSum::Rollsum, StrongHash::Md4),
-        (WeakSum::RabinKarp, StrongHash::Blake2b),
+    for (number, (name, sums)) in [
+        ("Anchor-Blake3", Sums::AnchorBlake3),
+        ("Rsync-Sha256", Sums::RsyncSha256),
+        ("Rollsum-Md4", Sums::RollsumMd4),
+        ("RabinKarp-Blake2b", Sums::RabinKarpBlake2b),
     ]
     .into_iter()
     .enumerate()
     {
-        let name = format!("{weak:?}-{strong:?}");
-        let block_len = Some(if weak == WeakSum::Anchor { 1024 } else { 64 });
-        let options = SignatureOptions { block_len, weak, strong, strong_len: 16 };
+        let block_len = Some(if sums == Sums::AnchorBlake3 { 1024 } else { 64 });
+        let options = SignatureOptions { block_len, sums, strong_len: 16 };
         let signature = Signature::of_slice(base, &options, None).unwrap();
         let mut bytes = Vec::new();
         signature.write_to(&mut bytes).unwrap();
-        write("signature", &name, &bytes);
+        write("signature", name, &bytes);
         // The target adds the checksum of what has none.
         write("signature", &format!("{name}-open"), &bytes[..bytes.len() - 32]);
-        write("delta", &name, [vec![number as u8, 63], part(base), new.to_vec()].concat());
+        write("delta", name, [vec![number as u8, 63], part(base), new.to_vec()].concat());
         let delta = Delta::compute(&signature, new, None).unwrap();
         let mut bytes = Vec::new();
         delta.write_to(new, &mut bytes, None).unwrap();
-        write("patch", &name, [part(base), bytes[4..].to_vec()].concat());
+        write("patch", name, [part(base), bytes[4..].to_vec()].concat());
         let again = part(&bytes[4..]);
-        write("compose", &name, [part(base), again.clone(), again].concat());
+        write("compose", name, [part(base), again.clone(), again].concat());
     }
 }

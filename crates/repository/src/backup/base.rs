@@ -176,7 +176,7 @@ fn rebuilt(
     skipped: &mut Vec<Skipped>,
 ) -> Result<DirIndex> {
     chains::by_any_chain(store, &newest.snapshots, newest.snapshot, skipped, |archives| {
-        let index = Snapshot::open(archives)?.index(&options.scan.signature)?;
+        let index = Snapshot::open(archives)?.index(&options.scan.signature.unwrap_or_default())?;
         match index.tree_id() {
             tree if tree == newest.tree => Ok(index),
             found => Err(Error::OtherResult { expected: newest.tree, found }),

@@ -19,6 +19,7 @@ use crate::store::{SnapshotId, Store};
 
 /// What became of some paths, over all snapshots of a store.
 #[derive(Debug, Default)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize))]
 #[non_exhaustive]
 pub struct History {
     /// What stood at the paths, and in which snapshots.
@@ -35,6 +36,7 @@ pub struct History {
 ///
 /// Of a directory the time is that in the first one: it is no other version when only something in it came or went.
 #[derive(Debug, Clone, PartialEq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize))]
 #[non_exhaustive]
 pub struct Version {
     /// Where.
@@ -59,6 +61,7 @@ pub struct Version {
 
 /// How a [`Version`] came.
 #[derive(Debug, Clone, PartialEq, Eq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize))]
 #[non_exhaustive]
 pub enum Came {
     /// Nothing stood there before.
@@ -79,6 +82,7 @@ pub enum Came {
 
 /// How a [`Version`] went.
 #[derive(Debug, Clone, PartialEq, Eq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize))]
 #[non_exhaustive]
 pub enum Went {
     /// Something else stands there, or the same with another content or other metadata.

@@ -10,7 +10,7 @@ use dirindex::{
     Beneath, Dir, DirIndex, DirOptions, Entry, FileId, Meta, Node, Problem, ProblemKind, Record,
     RelPath, ScanOptions, Time, Xattrs,
 };
-use rustix::fs::{FileType, OFlags, Stat, fstat};
+use rustix::fs::{FileType, Stat, fstat};
 
 use super::RestoreOptions;
 use crate::error::{Error, Result};
@@ -42,7 +42,7 @@ impl Found {
         let only = options.paths.clone();
         let rules = DirOptions { only, one_file_system: true, ..DirOptions::everything() };
         let progress = options.apply.progress.clone();
-        let scan = ScanOptions { progress, barred, ..ScanOptions::default() };
+        let scan = ScanOptions { progress, barred, signature: None, ..ScanOptions::default() };
         let dir = match Dir::with_options(dest, &rules) {
             Err(dirindex::Error::Io { source, .. }) if source.kind() == ErrorKind::NotFound => {
                 let (index, unseen) = (DirIndex::empty(), Vec::new());
@@ -50,7 +50,7 @@ impl Found {
             }
             dir => dir?,
         };
-        if barred.is_some() && barred == fstat(dir.root()).ok().map(|root| FileId::from(&root)) {
+        if barred.is_some() && barred == FileId::of_open(dir.root()) {
             return Err(Error::StoreInside { path: ".".into() });
         }
         let index = DirIndex::scan_with(&dir, None, &scan).map_err(|error| match error {
@@ -212,7 +212,7 @@ impl Spared {
 impl Unseen {
     fn of(root: &Beneath, problem: &Problem) -> Unseen {
         let (path, detail) = (problem.path.clone(), problem.detail.clone());
-        let held = root.open(&path, OFlags::PATH).and_then(|held| Ok(fstat(held)?));
+        let held = root.look(&path).and_then(|held| Ok(fstat(held)?));
         let record = held.ok().and_then(|stat| unread(&path, &stat));
         Unseen { path, detail, record }
     }

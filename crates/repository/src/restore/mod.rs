@@ -41,6 +41,7 @@ pub struct RestoreOptions {
 
 /// What a restore did.
 #[derive(Debug)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize))]
 #[non_exhaustive]
 pub struct RestoreReport {
     /// What was changed in the directory.

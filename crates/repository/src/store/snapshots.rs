@@ -65,6 +65,7 @@ enum Start {
 
 /// An archive in a store.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize))]
 #[non_exhaustive]
 pub struct StoredArchive {
     /// Its name.

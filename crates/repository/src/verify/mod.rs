@@ -22,6 +22,7 @@ use crate::{ParityReport, Repository, chains, heal};
 
 /// What verifying an archive found.
 #[derive(Debug)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize))]
 #[non_exhaustive]
 #[must_use = "it says what is damaged"]
 pub struct Verified {
@@ -41,6 +42,7 @@ impl Verified {
 
 /// How much of a snapshot can be restored.
 #[derive(Debug, Clone, PartialEq, Eq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize))]
 pub enum Restorable {
     /// All of it.
     Whole,
@@ -64,6 +66,7 @@ impl fmt::Display for Restorable {
 
 /// What verifying a store found.
 #[derive(Debug, Default)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize))]
 #[non_exhaustive]
 #[must_use = "it says what is damaged"]
 pub struct VerifiedStore {

@@ -7,9 +7,10 @@
 use super::Work;
 use super::context_table::ContextTable;
 use super::weak_table::{CANDIDATES, WeakTable};
+use crate::weak_sum::WeakSum;
 use crate::weak_sum::anchor::Anchoring;
 use crate::weak_sum::rolling::{Growing, RabinKarp, Rollsum};
-use crate::{Shape, Signature, WeakSum};
+use crate::{Shape, Signature};
 use std::sync::OnceLock;
 
 /// A signature with look-up tables.
@@ -38,7 +39,7 @@ impl<'s> Matcher<'s> {
             packed: signature.packed(),
             full_blocks: (signature.file_len() / block_len) as usize,
             tail_len: (signature.file_len() % block_len) as usize,
-            len_known: signature.digest().is_some() || !shape.weak.is_librsync(),
+            len_known: signature.digest().is_some() || !shape.sums.is_librsync(),
             one_block: shape.in_tree() && signature.block_count() == 1,
             weak_table: OnceLock::new(),
             context_table: OnceLock::new(),
@@ -167,7 +168,7 @@ impl<'s> Matcher<'s> {
         let last = self.full_blocks.checked_sub(1)?;
         let gap = &gap[gap.len().saturating_sub(block_len - 1)..];
         let (weak, _) = self.block(last)?;
-        let fitting = match self.shape.weak {
+        let fitting = match self.shape.sums.weak() {
             WeakSum::Rollsum => ends_with_sum::<Rollsum>(gap, weak),
             _ => ends_with_sum::<RabinKarp>(gap, weak),
         };

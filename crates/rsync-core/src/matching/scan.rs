@@ -8,7 +8,7 @@
 mod search;
 
 use super::{Match, Part, Work, matcher::Matcher};
-use crate::WeakSum;
+use crate::weak_sum::WeakSum;
 use crate::weak_sum::anchor::Anchoring;
 use crate::weak_sum::sample::Samples;
 use blake3::hazmat::ChainingValue;
@@ -222,7 +222,7 @@ impl<'a, 's> Scan<'a, 's> {
 
     /// Whether a window may be a block with this weak sum. `false` is certain.
     fn may_be(&self, weak: u64, window: &[u8]) -> bool {
-        match self.matcher.shape.weak {
+        match self.matcher.shape.sums.weak() {
             WeakSum::Anchor => self.anchoring.fits(weak, window),
             _ => self.matcher.shape.weak_of(window) == weak,
         }

@@ -3,7 +3,7 @@
 //!
 //! `docs/format.md` describes the formats byte for byte.
 
-use super::{Shape, Signature, StrongHash, WeakSum};
+use super::{Shape, Signature, Sums};
 use crate::error::During;
 use crate::{Digest, Error, Result, parallel};
 use std::io::{Read, Write};
@@ -15,15 +15,15 @@ const HEADER_LEN: usize = 56;
 const LIBRSYNC_HEADER_LEN: usize = 12;
 
 /// librsync's magic numbers.
-static LIBRSYNC: &[(u32, WeakSum, StrongHash)] = &[
+static LIBRSYNC: &[(u32, Sums)] = &[
     #[cfg(feature = "librsync")]
-    (0x7273_0136, WeakSum::Rollsum, StrongHash::Md4),
+    (0x7273_0136, Sums::RollsumMd4),
     #[cfg(feature = "librsync")]
-    (0x7273_0137, WeakSum::Rollsum, StrongHash::Blake2b),
+    (0x7273_0137, Sums::RollsumBlake2b),
     #[cfg(feature = "librsync")]
-    (0x7273_0146, WeakSum::RabinKarp, StrongHash::Md4),
+    (0x7273_0146, Sums::RabinKarpMd4),
     #[cfg(feature = "librsync")]
-    (0x7273_0147, WeakSum::RabinKarp, StrongHash::Blake2b),
+    (0x7273_0147, Sums::RabinKarpBlake2b),
 ];
 
 /// What can be wrong with a signature.
@@ -59,17 +59,17 @@ fn fault<T>(offset: u64, fault: SignatureFault) -> Result<T> {
 }
 
 impl Signature {
-    /// Writes the signature. With one of librsync's weak sums it uses librsync's format, and the bytes are
+    /// Writes the signature. With librsync's sums it uses librsync's format, and the bytes are
     /// those that `rdiff` writes. Otherwise it uses this crate's format.
     ///
     /// # Errors
     /// [`Error::Io`]; [`Error::Signature`] if this crate's format is needed and the file's digest is not
     /// known.
     pub fn write_to(&self, mut out: impl Write) -> Result<()> {
-        let Shape { block_len, weak, strong_len, .. } = self.shape();
+        let Shape { block_len, sums, strong_len } = self.shape();
         let librsync = self.librsync_format();
         let mut header = Vec::with_capacity(HEADER_LEN);
-        if let Some((magic, _, _)) = librsync {
+        if let Some((magic, _)) = librsync {
             for word in [*magic, block_len, strong_len.into()] {
                 header.extend_from_slice(&word.to_be_bytes());
             }
@@ -78,7 +78,7 @@ impl Signature {
                 return fault(0, SignatureFault::NoDigest);
             };
             header.extend_from_slice(&MAGIC);
-            let sums = u8::from(weak == WeakSum::Rsync);
+            let sums = u8::from(sums != Sums::AnchorBlake3);
             header.extend_from_slice(&[VERSION, sums, sums, strong_len]);
             header.extend_from_slice(&block_len.to_le_bytes());
             header.extend_from_slice(&self.file_len().to_le_bytes());
@@ -104,9 +104,8 @@ impl Signature {
     }
 
     /// The entry of [`LIBRSYNC`] that it is written as, if it is written in one of librsync's formats.
-    fn librsync_format(&self) -> Option<&'static (u32, WeakSum, StrongHash)> {
-        let Shape { weak, strong, .. } = self.shape();
-        LIBRSYNC.iter().find(|(_, w, s)| (*w, *s) == (weak, strong))
+    fn librsync_format(&self) -> Option<&'static (u32, Sums)> {
+        LIBRSYNC.iter().find(|(_, sums)| *sums == self.shape().sums)
     }
 
     /// Reads a signature in any of the formats, to the end of the input.
@@ -119,8 +118,8 @@ impl Signature {
         let mut header = Vec::with_capacity(HEADER_LEN);
         read_to(&mut input, 4, &mut header)?;
         let magic = header.first_chunk().map(|bytes| u32::from_be_bytes(*bytes));
-        match LIBRSYNC.iter().find(|(known, _, _)| Some(*known) == magic) {
-            Some(&(_, weak, strong)) => read_librsync(input, weak, strong),
+        match LIBRSYNC.iter().find(|(known, _)| Some(*known) == magic) {
+            Some(&(_, sums)) => read_librsync(input, sums),
             None => read_own(input, header),
         }
     }
@@ -145,13 +144,13 @@ fn read_own(mut input: impl Read, mut header: Vec<u8>) -> Result<Signature> {
     ) else {
         return fault(header.len() as u64, SignatureFault::Truncated);
     };
-    let (weak, strong) = match (weak, strong) {
-        (0, 0) => (WeakSum::Anchor, StrongHash::Blake3),
+    let sums = match (weak, strong) {
+        (0, 0) => Sums::AnchorBlake3,
         #[cfg(feature = "sha2")]
-        (1, 1) => (WeakSum::Rsync, StrongHash::Sha256),
+        (1, 1) => Sums::RsyncSha256,
         _ => return fault(9, SignatureFault::Shape),
     };
-    let shape = Shape { block_len: u32::from_le_bytes(block_len), weak, strong, strong_len };
+    let shape = Shape { block_len: u32::from_le_bytes(block_len), sums, strong_len };
     if shape.validate().is_err() {
         return fault(9, SignatureFault::Shape);
     }
@@ -178,7 +177,7 @@ fn read_own(mut input: impl Read, mut header: Vec<u8>) -> Result<Signature> {
     Signature::from_packed(shape, file_len, Some(Digest(digest)), packed)
 }
 
-fn read_librsync(mut input: impl Read, weak: WeakSum, strong: StrongHash) -> Result<Signature> {
+fn read_librsync(mut input: impl Read, sums: Sums) -> Result<Signature> {
     let mut words = Vec::new();
     read_to(&mut input, 8, &mut words)?;
     let (Some(&block_len), Some(&strong_len)) =
@@ -188,7 +187,7 @@ fn read_librsync(mut input: impl Read, weak: WeakSum, strong: StrongHash) -> Res
     };
     let block_len = u32::from_be_bytes(block_len);
     let strong_len = u8::try_from(u32::from_be_bytes(strong_len)).unwrap_or(0);
-    let shape = Shape { block_len, weak, strong, strong_len };
+    let shape = Shape { block_len, sums, strong_len };
     if shape.validate().is_err() {
         return fault(4, SignatureFault::Shape);
     }

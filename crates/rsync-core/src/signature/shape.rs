@@ -2,6 +2,7 @@
 //! one block; must not know files.
 
 use crate::blake3_tree::{self, MIN_SUBTREE_LEN};
+use crate::weak_sum::WeakSum;
 use crate::weak_sum::anchor::Anchoring;
 use crate::weak_sum::rolling::{RabinKarp, Rolling, RollingSum, Rollsum};
 use crate::{Error, Result};
@@ -10,120 +11,102 @@ use std::fmt;
 /// The longest block, 16 MiB. It bounds the memory of a streaming delta.
 pub const MAX_BLOCK_LEN: u32 = 16 << 20;
 
-/// The strong hash of a block.
-///
-/// `Blake3` goes with [`WeakSum::Anchor`], `Sha256` with [`WeakSum::Rsync`]. `Blake2b` and `Md4` exist for
-/// librsync's signatures.
+/// The two sums of a block. The *weak* one says at low cost where in the new data the block may lie, the *strong* one whether
+/// it does. These are the pairs that some format has.
 ///
 /// **MD4 is broken**: an attacker who chooses contents can make two blocks with the same MD4. Then a patch
 /// may rebuild something else than the new data. Use MD4 only for old programs, and check the result's
 /// digest.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[non_exhaustive]
-pub enum StrongHash {
-    /// The BLAKE3 chaining value of the block as a subtree of the file's tree. It depends on the block's
-    /// place in the file. For a file of one block it is the file's digest. So one pass over a file gives the
-    /// strong hashes and the digest.
-    Blake3,
-    /// SHA-256. With the feature `sha2`.
-    #[cfg(feature = "sha2")]
-    Sha256,
-    /// BLAKE2b with a 32-byte output, librsync's default. With the feature `librsync`.
-    #[cfg(feature = "librsync")]
-    Blake2b,
-    /// MD4, librsync's old default. With the feature `librsync`.
-    #[cfg(feature = "librsync")]
-    Md4,
-}
-
-/// The weak sum of a block. It says at low cost where in the new data the block may lie.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-#[non_exhaustive]
-pub enum WeakSum {
-    /// An anchor, this crate's own: a place in the block that the content marks, a hash of the bytes there,
+pub enum Sums {
+    /// This crate's own. Weak is an anchor: a place in the block that the content marks, a hash of the bytes there,
     /// and bits of a rolling sum (`docs/format.md`). It finds the same blocks as a rolling sum, several times
     /// faster.
-    Anchor,
-    /// [`RollingSum`], pyrsync's: two full 32-bit words.
-    Rsync,
-    /// librsync's first sum, 32 bits.
-    Rollsum,
-    /// librsync's default sum since version 2.2, 32 bits.
-    RabinKarp,
+    ///
+    /// Strong is the BLAKE3 chaining value of the block as a subtree of the file's tree. It depends on the block's
+    /// place in the file. For a file of one block it is the file's digest. So one pass over a file gives the
+    /// strong hashes and the digest.
+    AnchorBlake3,
+    /// pyrsync's: [`RollingSum`], which is two full 32-bit words, and SHA-256. With the feature `sha2`.
+    #[cfg(feature = "sha2")]
+    RsyncSha256,
+    /// The first of librsync: its first sum, 32 bits, and MD4. With the feature `librsync`.
+    #[cfg(feature = "librsync")]
+    RollsumMd4,
+    /// librsync's first sum and BLAKE2b of 32 bytes. With the feature `librsync`.
+    #[cfg(feature = "librsync")]
+    RollsumBlake2b,
+    /// librsync's default sum since version 2.2, 32 bits, and MD4. With the feature `librsync`.
+    #[cfg(feature = "librsync")]
+    RabinKarpMd4,
+    /// librsync's default since version 2.2. With the feature `librsync`.
+    #[cfg(feature = "librsync")]
+    RabinKarpBlake2b,
 }
 
-impl StrongHash {
-    /// Bytes of the whole hash.
+impl Sums {
+    /// Bytes of the whole strong hash.
     #[must_use]
-    pub fn max_len(self) -> u8 {
+    pub fn strong_len(self) -> u8 {
         match self {
             #[cfg(feature = "librsync")]
-            StrongHash::Md4 => 16,
+            Sums::RollsumMd4 | Sums::RabinKarpMd4 => 16,
             _ => 32,
         }
     }
 
-    /// Whether some format has it beside this weak sum.
-    fn goes_with(self, weak: WeakSum) -> bool {
+    /// Bytes of the packed weak sum.
+    #[must_use]
+    pub fn weak_len(self) -> usize {
+        if self.is_librsync() { 4 } else { 8 }
+    }
+
+    /// Whether these are sums of librsync's formats.
+    #[must_use]
+    pub fn is_librsync(self) -> bool {
+        matches!(self.weak(), WeakSum::Rollsum | WeakSum::RabinKarp)
+    }
+
+    pub(crate) fn weak(self) -> WeakSum {
         match self {
-            StrongHash::Blake3 => weak == WeakSum::Anchor,
+            Sums::AnchorBlake3 => WeakSum::Anchor,
             #[cfg(feature = "sha2")]
-            StrongHash::Sha256 => weak == WeakSum::Rsync,
+            Sums::RsyncSha256 => WeakSum::Rsync,
             #[cfg(feature = "librsync")]
-            StrongHash::Blake2b | StrongHash::Md4 => weak.is_librsync(),
+            Sums::RollsumMd4 | Sums::RollsumBlake2b => WeakSum::Rollsum,
+            #[cfg(feature = "librsync")]
+            Sums::RabinKarpMd4 | Sums::RabinKarpBlake2b => WeakSum::RabinKarp,
         }
     }
 }
 
-impl fmt::Display for StrongHash {
+impl fmt::Display for Sums {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.pad(match self {
-            StrongHash::Blake3 => "blake3",
+            Sums::AnchorBlake3 => "blake3",
             #[cfg(feature = "sha2")]
-            StrongHash::Sha256 => "sha256",
+            Sums::RsyncSha256 => "sha256",
             #[cfg(feature = "librsync")]
-            StrongHash::Blake2b => "blake2b",
+            Sums::RollsumMd4 => "rollsum-md4",
             #[cfg(feature = "librsync")]
-            StrongHash::Md4 => "md4",
+            Sums::RollsumBlake2b => "rollsum-blake2b",
+            #[cfg(feature = "librsync")]
+            Sums::RabinKarpMd4 => "rabinkarp-md4",
+            #[cfg(feature = "librsync")]
+            Sums::RabinKarpBlake2b => "rabinkarp-blake2b",
         })
-    }
-}
-
-impl fmt::Display for WeakSum {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.pad(match self {
-            WeakSum::Anchor => "anchor",
-            WeakSum::Rsync => "rsync",
-            WeakSum::Rollsum => "rollsum",
-            WeakSum::RabinKarp => "rabinkarp",
-        })
-    }
-}
-
-impl WeakSum {
-    /// Bytes of a packed sum.
-    #[must_use]
-    pub fn packed_len(self) -> usize {
-        if self.is_librsync() { 4 } else { 8 }
-    }
-
-    /// Whether this is one of librsync's sums.
-    #[must_use]
-    pub fn is_librsync(self) -> bool {
-        matches!(self, WeakSum::Rollsum | WeakSum::RabinKarp)
     }
 }
 
 /// How to make a signature.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct SignatureOptions {
-    /// Bytes of a block, 1 to [`MAX_BLOCK_LEN`]; with [`WeakSum::Anchor`] a power of two from 1024 on. `None`
-    /// chooses by the file's length, with [`block_len_for`], or with rdiff's rule for librsync's weak sums.
+    /// Bytes of a block, 1 to [`MAX_BLOCK_LEN`]; with [`Sums::AnchorBlake3`] a power of two from 1024 on.
+    /// `None` chooses by the file's length, with [`block_len_for`], or with rdiff's rule for librsync's sums.
     pub block_len: Option<u32>,
-    /// The weak sum.
-    pub weak: WeakSum,
-    /// The strong hash.
-    pub strong: StrongHash,
+    /// The sums of each block.
+    pub sums: Sums,
     /// How many bytes of the strong hash are kept, at least 1. Below 16, two different blocks may match by
     /// chance. Only a check of the result's digest shows that.
     pub strong_len: u8,
@@ -132,12 +115,7 @@ pub struct SignatureOptions {
 impl Default for SignatureOptions {
     /// Automatic block length, anchors, 16 bytes of BLAKE3.
     fn default() -> Self {
-        SignatureOptions {
-            block_len: None,
-            weak: WeakSum::Anchor,
-            strong: StrongHash::Blake3,
-            strong_len: 16,
-        }
+        SignatureOptions { block_len: None, sums: Sums::AnchorBlake3, strong_len: 16 }
     }
 }
 
@@ -146,34 +124,19 @@ impl SignatureOptions {
     #[cfg(feature = "sha2")]
     #[must_use]
     pub fn pyrsync() -> Self {
-        SignatureOptions {
-            block_len: Some(4096),
-            weak: WeakSum::Rsync,
-            strong: StrongHash::Sha256,
-            strong_len: 32,
-        }
+        SignatureOptions { block_len: Some(4096), sums: Sums::RsyncSha256, strong_len: 32 }
     }
     /// What `rdiff signature` writes by default: RabinKarp, BLAKE2b in full, rdiff's block length.
     #[cfg(feature = "librsync")]
     #[must_use]
     pub fn rdiff_blake2() -> Self {
-        SignatureOptions {
-            block_len: None,
-            weak: WeakSum::RabinKarp,
-            strong: StrongHash::Blake2b,
-            strong_len: 32,
-        }
+        SignatureOptions { block_len: None, sums: Sums::RabinKarpBlake2b, strong_len: 32 }
     }
     /// What `rdiff -H md4 signature` writes: RabinKarp, MD4 in full, rdiff's block length.
     #[cfg(feature = "librsync")]
     #[must_use]
     pub fn rdiff_md4() -> Self {
-        SignatureOptions {
-            block_len: None,
-            weak: WeakSum::RabinKarp,
-            strong: StrongHash::Md4,
-            strong_len: 16,
-        }
+        SignatureOptions { block_len: None, sums: Sums::RabinKarpMd4, strong_len: 16 }
     }
 
     /// The shape for a file of `file_len` bytes; `None` if the length is not known.
@@ -182,12 +145,11 @@ impl SignatureOptions {
     /// Those of [`Shape::validate`].
     pub fn shape(&self, file_len: Option<u64>) -> Result<Shape> {
         let block_len = self.block_len.unwrap_or_else(|| match file_len {
-            Some(len) if self.weak.is_librsync() => rdiff_block_len_for(len),
+            Some(len) if self.sums.is_librsync() => rdiff_block_len_for(len),
             Some(len) => block_len_for(len),
             None => UNKNOWN_BLOCK_LEN,
         });
-        let shape =
-            Shape { block_len, weak: self.weak, strong: self.strong, strong_len: self.strong_len };
+        let shape = Shape { block_len, sums: self.sums, strong_len: self.strong_len };
         shape.validate()?;
         Ok(shape)
     }
@@ -234,10 +196,8 @@ fn rdiff_block_len_for(file_len: u64) -> u32 {
 pub struct Shape {
     /// Bytes of a block of the file. The last block may be shorter.
     pub block_len: u32,
-    /// The weak sum.
-    pub weak: WeakSum,
-    /// The strong hash.
-    pub strong: StrongHash,
+    /// The sums of each block.
+    pub sums: Sums,
     /// How many bytes of the strong hash are kept.
     pub strong_len: u8,
 }
@@ -247,24 +207,18 @@ impl Shape {
     ///
     /// # Errors
     /// [`Error::Options`] if the block length is 0, over [`MAX_BLOCK_LEN`], or with anchors not a power of
-    /// two from 1024 on; if the strong length is 0 or over the hash's length; if no format combines the weak
-    /// sum and the strong hash.
+    /// two from 1024 on; if the strong length is 0 or over the hash's length.
     pub fn validate(&self) -> Result<()> {
-        let together = self.strong.goes_with(self.weak);
         let subtree =
             self.block_len.is_power_of_two() && self.block_len as usize >= MIN_SUBTREE_LEN;
         if self.block_len == 0 || self.block_len > MAX_BLOCK_LEN {
             Err(Error::Options("the block length must be 1 byte to 16 MiB"))
-        } else if self.weak == WeakSum::Anchor && !subtree {
+        } else if self.in_tree() && !subtree {
             Err(Error::Options(
                 "with BLAKE3 the block length must be a power of two, at least 1 KiB",
             ))
-        } else if self.strong_len == 0 || self.strong_len > self.strong.max_len() {
+        } else if self.strong_len == 0 || self.strong_len > self.sums.strong_len() {
             Err(Error::Options("the strong length must be 1 byte to the length of the hash"))
-        } else if !together {
-            Err(Error::Options(
-                "anchors go with BLAKE3, pyrsync's rolling sum with SHA-256, librsync's with BLAKE2b and MD4",
-            ))
         } else {
             Ok(())
         }
@@ -273,7 +227,7 @@ impl Shape {
     /// Bytes of a packed block: the weak sum, then the kept bytes of the strong hash.
     #[must_use]
     pub fn bytes_per_block(&self) -> usize {
-        self.weak.packed_len() + usize::from(self.strong_len)
+        self.sums.weak_len() + usize::from(self.strong_len)
     }
 
     /// How many blocks a file of `file_len` bytes has.
@@ -284,7 +238,7 @@ impl Shape {
 
     /// The weak sum of a block.
     pub(crate) fn weak_of(&self, block: &[u8]) -> u64 {
-        match self.weak {
+        match self.sums.weak() {
             WeakSum::Anchor => Anchoring::new(self.block_len).word_of(block),
             WeakSum::Rsync => RollingSum::of(block).value(),
             WeakSum::Rollsum => Rollsum::of(block).value(),
@@ -294,23 +248,23 @@ impl Shape {
 
     /// Whether the strong hashes are chaining values of the file's BLAKE3 tree.
     pub(crate) fn in_tree(&self) -> bool {
-        self.strong == StrongHash::Blake3
+        self.sums == Sums::AnchorBlake3
     }
 
     /// The strong hash of a block, in the first bytes of the result. The block begins at `offset` of its file
     /// and is not the whole file.
     pub(crate) fn strong_of(&self, block: &[u8], offset: u64) -> [u8; 32] {
-        match self.strong {
-            StrongHash::Blake3 => blake3_tree::chaining_value(block, offset),
+        match self.sums {
+            Sums::AnchorBlake3 => blake3_tree::chaining_value(block, offset),
             #[cfg(feature = "sha2")]
-            StrongHash::Sha256 => <sha2::Sha256 as sha2::Digest>::digest(block).into(),
+            Sums::RsyncSha256 => <sha2::Sha256 as sha2::Digest>::digest(block).into(),
             #[cfg(feature = "librsync")]
-            StrongHash::Blake2b => {
+            Sums::RollsumBlake2b | Sums::RabinKarpBlake2b => {
                 use blake2::{Blake2b, Digest, digest::consts::U32};
                 Blake2b::<U32>::digest(block).into()
             }
             #[cfg(feature = "librsync")]
-            StrongHash::Md4 => {
+            Sums::RollsumMd4 | Sums::RabinKarpMd4 => {
                 let mut out = [0; 32];
                 out[..16].copy_from_slice(&<md4::Md4 as md4::Digest>::digest(block));
                 out
@@ -333,8 +287,8 @@ impl Shape {
         let blocks = data.chunks(self.block_len as usize);
         for (block, packed) in blocks.zip(packed.chunks_exact_mut(self.bytes_per_block())) {
             let sum = self.weak_of(block);
-            let weak = &mut packed[..self.weak.packed_len()];
-            if self.weak.is_librsync() {
+            let weak = &mut packed[..self.sums.weak_len()];
+            if self.sums.is_librsync() {
                 weak.copy_from_slice(&(sum as u32).to_be_bytes());
             } else {
                 weak.copy_from_slice(&sum.to_le_bytes());
@@ -345,18 +299,18 @@ impl Shape {
     /// Writes strong hashes to their places in the packed blocks.
     pub(crate) fn pack_strong(&self, hashes: &[[u8; 32]], packed: &mut [u8]) {
         for (hash, packed) in hashes.iter().zip(packed.chunks_exact_mut(self.bytes_per_block())) {
-            let strong = &mut packed[self.weak.packed_len()..];
+            let strong = &mut packed[self.sums.weak_len()..];
             strong.copy_from_slice(&hash[..strong.len()]);
         }
     }
 
     /// The weak sum and the strong hash of a packed block.
     pub(crate) fn unpack<'a>(&self, packed: &'a [u8]) -> (u64, &'a [u8]) {
-        let (weak, strong) = packed.split_at(self.weak.packed_len());
+        let (weak, strong) = packed.split_at(self.sums.weak_len());
         let mut word = [0; 8];
         word[..weak.len()].copy_from_slice(weak);
         let sum = u64::from_le_bytes(word);
-        (if self.weak.is_librsync() { (sum as u32).swap_bytes().into() } else { sum }, strong)
+        (if self.sums.is_librsync() { (sum as u32).swap_bytes().into() } else { sum }, strong)
     }
 }
 
@@ -394,22 +348,17 @@ mod tests {
     /// Promise: every shape that no format has is refused.
     #[test]
     fn impossible_shapes() {
-        let shape = |block_len, weak, strong, strong_len| {
-            Shape { block_len, weak, strong, strong_len }.validate().is_ok()
-        };
-        assert!(shape(1, WeakSum::Rsync, StrongHash::Sha256, 1));
-        assert!(shape(MAX_BLOCK_LEN, WeakSum::Anchor, StrongHash::Blake3, 1));
-        assert!(shape(MAX_BLOCK_LEN, WeakSum::RabinKarp, StrongHash::Md4, 16));
+        let shape =
+            |block_len, sums, strong_len| Shape { block_len, sums, strong_len }.validate().is_ok();
+        assert!(shape(1, Sums::RsyncSha256, 1));
+        assert!(shape(MAX_BLOCK_LEN, Sums::AnchorBlake3, 1));
+        assert!(shape(MAX_BLOCK_LEN, Sums::RabinKarpMd4, 16));
         for block_len in [0, 1, 512, 1025, 3072, MAX_BLOCK_LEN + 1, 2 * MAX_BLOCK_LEN] {
-            assert!(!shape(block_len, WeakSum::Anchor, StrongHash::Blake3, 16));
+            assert!(!shape(block_len, Sums::AnchorBlake3, 16));
         }
-        assert!(!shape(0, WeakSum::Rsync, StrongHash::Sha256, 16));
-        assert!(!shape(1024, WeakSum::Anchor, StrongHash::Blake3, 0));
-        assert!(!shape(1024, WeakSum::Anchor, StrongHash::Blake3, 33));
-        assert!(!shape(1024, WeakSum::Anchor, StrongHash::Sha256, 16));
-        assert!(!shape(1024, WeakSum::Rsync, StrongHash::Blake3, 16));
-        assert!(!shape(1024, WeakSum::Rollsum, StrongHash::Md4, 17));
-        assert!(!shape(1024, WeakSum::Rollsum, StrongHash::Blake3, 16));
-        assert!(!shape(1024, WeakSum::Rsync, StrongHash::Md4, 16));
+        assert!(!shape(0, Sums::RsyncSha256, 16));
+        assert!(!shape(1024, Sums::AnchorBlake3, 0));
+        assert!(!shape(1024, Sums::AnchorBlake3, 33));
+        assert!(!shape(1024, Sums::RollsumMd4, 17));
     }
 }

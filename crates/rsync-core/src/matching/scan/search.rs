@@ -12,8 +12,8 @@
 //! stays literal, until enough data is passed. The bound depends on the input alone.
 
 use super::{AHEAD, NextSample, Scan, WindowMatch};
-use crate::WeakSum;
 use crate::matching::context_table::ContextTable;
+use crate::weak_sum::WeakSum;
 use crate::weak_sum::anchor::{self, CONTEXT_LEN, Unanchored};
 use crate::weak_sum::rolling::{RabinKarp, Rolling, RollingSum, Rollsum};
 use crate::weak_sum::vector::{self, ROLL_LEN};
@@ -28,7 +28,7 @@ const SUMMED_PER_HASHED: usize = 8;
 impl Scan<'_, '_> {
     /// The first of the windows that begin in `starts` that is a block.
     pub(super) fn search(&mut self, starts: Range<usize>) -> Option<WindowMatch> {
-        match self.matcher.shape.weak {
+        match self.matcher.shape.sums.weak() {
             WeakSum::Anchor => self.search_samples(starts),
             WeakSum::Rsync => self.search_rolling::<RollingSum>(starts),
             WeakSum::Rollsum => self.search_rolling::<Rollsum>(starts),
