@@ -2,47 +2,25 @@
 //! their peers as processes.
 #![allow(clippy::print_stdout, clippy::print_stderr, reason = "a program for a terminal")]
 
-mod bare;
-mod bench_backup;
-mod bench_blocks;
-mod bench_core;
-mod bench_levels;
-mod bench_parity;
-mod bench_tree;
-mod bench_year;
+mod bench;
 mod crash;
-mod edits;
 mod fuzz;
-mod history;
 mod ignore;
-mod indexes;
 mod package;
+mod peers;
 mod portable;
 mod process;
 mod random;
-mod table;
 
 use std::process::ExitCode;
 
 const USAGE: &str = "\
-usage: cargo xtask bench backup [TREE.tar.xz] [--runs N]
-           index, full and incremental backup and restore of a large tree, beside tar, restic,
-           borg, dar and duplicity
-       cargo xtask bench core [--runs N] [--other TAR.xz]
-           signature, delta and patch of 1 GiB files, beside rdiff, fast_rsync and b3sum
-       cargo xtask bench blocks OLD NEW [OLD NEW]...
-           signature and delta sizes of pairs of files or directories for each block length
-       cargo xtask bench levels [TREE.tar.xz]
-           time and size of compressing an archive's members, by library and level
-       cargo xtask bench parity --tree DIR [--turbo PROGRAM] [--runs N]
-           making, checking and mending by parity, beside par2cmdline and par2cmdline-turbo, and what
-           it adds to a backup
-       cargo xtask bench tree [TREE.tar.xz] [--runs N]
-           scanning a source tree, beside find, b3sum, tar, restic and dar; of trees of up
-           to 10^6 files; of trees that are wide, deep or sparse
-       cargo xtask bench year [--tree DIR] [--days N] [--tools NAME,...]
-           a year of daily backups of a source tree that changes, beside restic, borg and duplicity:
-           each day's run, what is stored, restores, pruning
+usage: cargo xtask bench [--help]
+           times and sizes of backups beside our peers; without more, a tour of some five minutes
+       cargo xtask peers
+           install the peers that Debian, PyPI and crates.io have into target/peers
+       cargo xtask plots DIR REPORT.json...
+           draw what benchmarks found, as SVG files in DIR, and print its tables
        cargo xtask crash [model] [calls] [store] [power] [full] [chains] [costs] [heal]
            the long sweeps of docs/reliability.md: a simulated disk, killed and failing commands,
            power cuts under ext4 and XFS (as root), full disks (as root), damaged stores; all of them if
@@ -63,18 +41,10 @@ fn main() -> ExitCode {
     let args: Vec<String> = std::env::args().skip(1).collect();
     let words: Vec<&str> = args.iter().map(String::as_str).collect();
     let outcome = match words[..] {
-        ["bench", "backup", ref rest @ ..] => bench_backup::run_all(rest),
-        ["bench", "blocks", ref rest @ ..] => bench_blocks::run_all(rest),
-        ["bench", "core", ref rest @ ..] => bench_core::run_all(rest),
-        ["bench", "levels", ref rest @ ..] => bench_levels::run_all(rest),
-        ["bench", "parity", ref rest @ ..] => bench_parity::run_all(rest),
+        ["bench", ref rest @ ..] => bench::run(rest),
+        ["peers"] => peers::run(),
+        ["plots", dir, ref reports @ ..] if !reports.is_empty() => bench::plots::run(dir, reports),
         ["crash", ref rest @ ..] => crash::run(rest),
-        ["bench", "tree", ref rest @ ..] => bench_tree::run_all(rest),
-        ["bench", "year", ref rest @ ..] => bench_year::run_all(rest),
-        // What the benchmarks run beside the programs.
-        ["bare", root] => bare::run(root),
-        ["open", ref files @ ..] => indexes::open(files),
-        ["parts", file] => indexes::parts(file),
         ["package"] => package::run(),
         ["portable"] => portable::run(None),
         ["portable", source] => portable::run(Some(source)),
@@ -96,6 +66,10 @@ fn main() -> ExitCode {
             Ok(seconds) => fuzz::run(target, seconds),
             Err(_) => Err(anyhow::anyhow!("{seconds:?} is no number of seconds")),
         },
+        ["help" | "--help" | "-h"] => {
+            println!("{USAGE}");
+            Ok(())
+        }
         _ => Err(anyhow::anyhow!("{USAGE}")),
     };
     match outcome {

@@ -5,9 +5,10 @@ use anyhow::{Result, bail};
 use libdeflater::{CompressionLvl, Compressor};
 use rustix::time::{ClockId, clock_gettime};
 
-use crate::process::output;
+use super::corpora::source_tree;
+use super::{Bench, Common};
+use crate::process::{Sample, output};
 
-const TREE: &str = "/usr/src/linux-source-6.1.tar.xz";
 /// Of the tar, every fourth piece of this length is taken: some 340 MB of all directories.
 const PIECE: usize = 4 << 20;
 const STEP: usize = 4;
@@ -29,42 +30,37 @@ const CHOICES: &[Choice] = &[
     ("zstd", 1, 1024),
     ("zstd", 2, 1024),
     ("zstd", 3, 1024),
+    ("zstd", 3, 2048),
     ("zstd", 3, 4096),
+    ("zstd", 3, 8192),
     ("zstd", 4, 1024),
+    ("zstd", 5, 4096),
+    ("zstd", 7, 4096),
+    ("zstd", 9, 4096),
 ];
 
-/// Compresses a tree's tar in each way on one thread, the fastest of three rounds counting, and prints
-/// what processor time it took and what it left.
-pub(crate) fn run_all(args: &[&str]) -> Result<()> {
-    let tree = match args {
-        [] => TREE,
-        [tree] => tree,
-        _ => bail!("usage: cargo xtask bench levels [TREE.tar.xz]"),
-    };
-    let tar = std::env::temp_dir().join(format!("xtask-levels-{}.tar", std::process::id()));
-    output(&format!("xz -dc {tree} > {}", tar.display()))?;
+/// Compresses a tree's tar in each way on one thread, and notes what processor time it took and what it left.
+pub(crate) fn run(bench: &mut Bench, common: &Common) -> Result<()> {
+    bench.fresh()?;
+    let tree = source_tree(common.tree.as_deref())?;
+    let tar = bench.work.join("tar");
+    output(&format!("tar --sort=name -C '{}' -cf '{}' .", tree.display(), tar.display()))?;
     let bytes = std::fs::read(&tar)?;
-    std::fs::remove_file(&tar)?;
     let sample: Vec<u8> = bytes.chunks(PIECE).step_by(STEP).flatten().copied().collect();
     drop(bytes);
-    let mut rows: Vec<(Choice, f64, usize)> = Vec::new();
-    for _ in 0..3 {
+    let corpus = format!("{} MB of a source tree", sample.len() / 1_000_000);
+    for number in 1..=common.runs {
+        eprintln!("run {number} of {}", common.runs);
         for &choice in CHOICES {
             let started = processor_time();
             let stored = compress(choice, &sample)?;
-            let took = processor_time() - started;
-            match rows.iter_mut().find(|(row, ..)| *row == choice) {
-                Some((_, best, _)) => *best = best.min(took),
-                None => rows.push((choice, took, stored)),
-            }
+            let cpu = processor_time() - started;
+            let (library, level, kib) = choice;
+            let stored = Some(i64::try_from(stored)?);
+            let sample = Sample { wall: cpu, cpu, peak: 0.0, stored };
+            let tool = format!("{library} {level}, frames of {kib} KiB");
+            bench.report.add(&corpus, "compress, one thread", &tool, "", sample);
         }
-    }
-    println!("{} MB\n", sample.len() / 1_000_000);
-    println!("| library | level | members KiB | MB/s | stored / bytes |");
-    println!("|---|---|---|---|---|");
-    for ((library, level, kib), took, stored) in rows {
-        let (len, speed) = (sample.len() as f64, sample.len() as f64 / 1e6 / took);
-        println!("| {library} | {level} | {kib} | {speed:.0} | {:.4} |", stored as f64 / len);
     }
     Ok(())
 }

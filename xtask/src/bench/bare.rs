@@ -9,9 +9,9 @@ use anyhow::Result;
 use rayon::Scope;
 
 /// Walks `root` on all processors. Prints the number of entries and of bytes that were hashed.
-pub(crate) fn run(root: &str) -> Result<()> {
+pub(crate) fn run(root: &Path) -> Result<()> {
     let totals = Totals::default();
-    rayon::scope(|scope| visit(scope, Path::new(root).to_path_buf(), &totals));
+    rayon::scope(|scope| visit(scope, root.to_path_buf(), &totals));
     println!("{} entries, {} bytes", totals.entries.load(Relaxed), totals.bytes.load(Relaxed));
     Ok(())
 }

@@ -7,12 +7,12 @@ use anyhow::{Context, Result, bail};
 use rsync_core::{Delta, Signature, SignatureOptions};
 
 /// Prints a table for each pair: files, or directories whose files of the same path are compared.
-pub(crate) fn run_all(paths: &[&str]) -> Result<()> {
-    if paths.is_empty() || !paths.len().is_multiple_of(2) {
-        bail!("usage: cargo xtask bench blocks OLD NEW [OLD NEW]...");
+pub(crate) fn run(paths: &[PathBuf]) -> Result<()> {
+    if !paths.len().is_multiple_of(2) {
+        bail!("OLD and NEW come in pairs");
     }
     for pair in paths.chunks(2) {
-        let [old, new] = [pair[0], pair[1]].map(Path::new);
+        let (old, new) = (&pair[0], &pair[1]);
         table(old, new).with_context(|| format!("{} and {}", old.display(), new.display()))?;
     }
     Ok(())

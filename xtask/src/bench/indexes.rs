@@ -2,13 +2,14 @@
 //! takes up. Knows the numbers of an index's sections from `docs/format.md`.
 
 use std::fs::File;
+use std::path::{Path, PathBuf};
 
 use anyhow::{Result, bail};
 use incremental_backups_tools::container::Sections;
 use incremental_backups_tools::{DiffIndex, DirIndex};
 
 /// Opens one index, or two and compares them.
-pub(crate) fn open(files: &[&str]) -> Result<()> {
+pub(crate) fn open(files: &[PathBuf]) -> Result<()> {
     let indexes: Vec<DirIndex> = files.iter().map(DirIndex::from_file).collect::<Result<_, _>>()?;
     match &indexes[..] {
         [index] => println!("{} entries", index.records().len()),
@@ -19,7 +20,7 @@ pub(crate) fn open(files: &[&str]) -> Result<()> {
 }
 
 /// What each kind of section takes up, in all and for each entry.
-pub(crate) fn parts(file: &str) -> Result<()> {
+pub(crate) fn parts(file: &Path) -> Result<()> {
     let entries = DirIndex::from_file(file)?.records().len().max(1);
     let sections = Sections::open(File::open(file)?, *b"INDX")?;
     let kinds =

@@ -6,8 +6,6 @@ use std::path::{Path, PathBuf};
 
 use anyhow::Result;
 
-use crate::process::output;
-
 /// How many files each kind of change touched.
 #[derive(Debug, Default)]
 pub(crate) struct Edits {
@@ -50,45 +48,7 @@ pub(crate) fn edit(root: &Path) -> Result<Edits> {
     Ok(done)
 }
 
-/// Gives directories at the top of `root` other names until at least `count` files have moved with
-/// them. Leaves hard links to these files in `moved`. Gives their number.
-pub(crate) fn rename(root: &Path, moved: &Path, count: usize) -> Result<usize> {
-    fs::create_dir(moved)?;
-    let mut dirs: Vec<PathBuf> = fs::read_dir(root)?
-        .map(|entry| entry.map(|entry| entry.path()))
-        .collect::<Result<_, _>>()?;
-    dirs.retain(|path| path.is_dir() && !path.is_symlink());
-    dirs.sort();
-    let mut files = Vec::new();
-    for dir in dirs {
-        if files.len() >= count {
-            break;
-        }
-        collect(&dir, &mut files)?;
-        output(&format!("cp -al {} {}", dir.display(), moved.display()))?;
-        fs::rename(&dir, dir.with_extension("renamed"))?;
-    }
-    Ok(files.len())
-}
-
-/// Gives each file below those directories that [`rename`] gave other names a name of its own.
-pub(crate) fn rename_each(root: &Path) -> Result<()> {
-    let mut files = Vec::new();
-    for entry in fs::read_dir(root)? {
-        let path = entry?.path();
-        if path.extension().is_some_and(|extension| extension == "renamed") {
-            collect(&path, &mut files)?;
-        }
-    }
-    for file in files {
-        let mut name = file.clone().into_os_string();
-        name.push(".too");
-        fs::rename(file, name)?;
-    }
-    Ok(())
-}
-
-/// The path, below `root`, of the file nearest to this length that has a path of the usual depth.
+/// The path, below `root`, of the file nearest to this length.
 pub(crate) fn file_of_about(root: &Path, len: u64) -> Result<PathBuf> {
     let mut files = Vec::new();
     collect(root, &mut files)?;
@@ -97,7 +57,7 @@ pub(crate) fn file_of_about(root: &Path, len: u64) -> Result<PathBuf> {
     for file in files {
         let apart = fs::symlink_metadata(&file)?.len().abs_diff(len);
         let below = file.strip_prefix(root)?;
-        if below.components().count() == 4 && apart < best.0 {
+        if apart < best.0 {
             best = (apart, below.to_path_buf());
         }
     }

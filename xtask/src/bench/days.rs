@@ -10,7 +10,7 @@ use std::time::{Duration, SystemTime};
 use anyhow::{Context, Result};
 use fastrand::Rng;
 
-use crate::edits::collect;
+use super::edits::collect;
 
 /// A day's length, seconds.
 const DAY: u64 = 86_400;
