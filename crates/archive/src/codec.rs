@@ -60,7 +60,7 @@ impl Format {
     pub fn default_level(self) -> i32 {
         match self {
             Format::Gzip => 6,
-            Format::Zstd => 1,
+            Format::Zstd => 3,
         }
     }
 }

@@ -24,7 +24,7 @@ pub(crate) const PIECE_LEN: u64 = 256 << 10;
 pub struct ArchiveOptions {
     /// The compression; `None`: the one the file's name asks for, or else gzip.
     pub format: Option<Format>,
-    /// The compression level, 0 to 12 for gzip and 1 to 19 for zstd; `None`: 6 and 1.
+    /// The compression level, 0 to 12 for gzip and 1 to 19 for zstd; `None`: 6 and 3.
     pub level: Option<i32>,
     /// Which signatures the archive has: those that an index takes from it which is to be made of the old
     /// one. Who keeps all archives from the first on can do without, and make them again.

@@ -31,7 +31,13 @@ pub(crate) fn run(bench: &mut Bench, common: &Common, names: &[String]) -> Resul
                 eprintln!("{}: run {} of {}", corpus.name, run + 1, common.runs);
                 let players =
                     tools.iter().map(|(tool, _)| Player::new(tool, &bench.work)).collect();
-                let mut history = History { bench, corpus: &corpus, players, turn: run };
+                let mut history = History {
+                    bench,
+                    corpus: &corpus,
+                    players,
+                    turn: run,
+                    players_say: steps < MANY,
+                };
                 history.run(steps).with_context(|| format!("{}, run {}", corpus.name, run + 1))?;
             }
         }
@@ -82,6 +88,8 @@ struct History<'a> {
     players: Vec<Player>,
     /// Who begins takes turns.
     turn: usize,
+    /// Whether each one's turn is worth a line.
+    players_say: bool,
 }
 
 impl History<'_> {
@@ -156,6 +164,9 @@ impl History<'_> {
         for player in &mut players {
             if player.failed {
                 continue;
+            }
+            if self.players_say {
+                eprintln!("{}, {name}: {}", self.corpus.name, player.tool.name);
             }
             if let Err(error) = act(self, player) {
                 let context = format!("{}, {name}: {}", self.corpus.name, player.tool.name);

@@ -8,7 +8,9 @@ mod corpora;
 mod days;
 mod edits;
 mod history;
+mod home;
 mod indexes;
+mod ink;
 mod levels;
 mod parity;
 pub(crate) mod plots;
@@ -59,6 +61,9 @@ pub(crate) struct Common {
     /// Write every run as CSV
     #[arg(long, global = true, value_name = "FILE")]
     csv: Option<PathBuf>,
+    /// Work here and not in the target directory: on a tmpfs, where no disk is measured
+    #[arg(long, global = true, value_name = "DIR")]
+    work: Option<PathBuf>,
     /// Measure this program instead of building ibtools
     #[arg(long, global = true, value_name = "PROGRAM")]
     ibtools: Option<PathBuf>,
@@ -168,11 +173,16 @@ impl Bench {
     fn new(common: &Common) -> Result<Bench> {
         tools::find_programs(common.ibtools.as_deref())?;
         // What an earlier run was killed in is of no use.
-        let place = target_dir()?.join("bench-work");
+        let place = match &common.work {
+            Some(dir) => std::path::absolute(dir)?,
+            None => target_dir()?.join("bench-work"),
+        };
         let dead = "for each in *; do test -d /proc/$each || rm -rf \"$each\"; done";
         output(&format!("mkdir -p '{0}' && cd '{0}' && {dead}", place.display()))?;
         let work = place.join(std::process::id().to_string());
         let mut report = Report::new()?;
+        let kind = output(&format!("stat -f -c %T '{}'", place.display()))?;
+        report.system += &format!(", {}", kind.trim());
         if common.ibtools.is_some() {
             report.commit += " (ibtools was given)";
         }

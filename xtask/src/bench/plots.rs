@@ -9,6 +9,7 @@ use plotters::coord::Shift;
 use plotters::prelude::*;
 use plotters::style::text_anchor::{HPos, Pos, VPos};
 
+use super::ink::{DARK, Ink, LIGHT};
 use super::report::{Report, Row, number};
 
 const WIDTH: u32 = 1000;
@@ -18,19 +19,9 @@ const FOOT: u32 = 74;
 
 /// Reads reports, prints their tables and draws them into `dir`.
 pub(crate) fn run(dir: &str, files: &[&str]) -> Result<()> {
-    let reports: Vec<Report> =
-        files.iter().map(|file| Report::read(Path::new(file))).collect::<Result<_>>()?;
     let mut all = Report::default();
-    for report in reports {
-        if all.commit.is_empty() {
-            (all.date, all.commit) = (report.date, report.commit);
-            (all.machine, all.system) = (report.machine, report.system);
-        } else if !all.commit.contains(&report.commit) {
-            all.commit += &format!(", {}", report.commit);
-        }
-        all.tools.extend(report.tools);
-        all.corpora.extend(report.corpora);
-        all.rows.extend(report.rows);
+    for file in files {
+        all.join(Report::read(Path::new(file))?);
     }
     println!("{}", all.table());
     println!("{}", all.against());
@@ -66,67 +57,6 @@ pub(crate) fn draw(report: &Report, dir: &Path) -> Result<()> {
 }
 
 type Area<'a> = DrawingArea<SVGBackend<'a>, Shift>;
-
-struct Ink {
-    ground: RGBColor,
-    text: RGBColor,
-    grid: RGBColor,
-    ours: RGBColor,
-    peers: [RGBColor; 9],
-}
-
-const LIGHT: Ink = Ink {
-    ground: RGBColor(255, 255, 255),
-    text: RGBColor(31, 35, 40),
-    grid: RGBColor(225, 228, 232),
-    ours: RGBColor(9, 105, 218),
-    peers: [
-        RGBColor(188, 76, 0),
-        RGBColor(26, 127, 55),
-        RGBColor(130, 80, 223),
-        RGBColor(191, 57, 137),
-        RGBColor(154, 103, 0),
-        RGBColor(90, 99, 110),
-        RGBColor(207, 34, 46),
-        RGBColor(16, 128, 128),
-        RGBColor(110, 80, 60),
-    ],
-};
-
-const DARK: Ink = Ink {
-    ground: RGBColor(13, 17, 23),
-    text: RGBColor(230, 237, 243),
-    grid: RGBColor(48, 54, 61),
-    ours: RGBColor(88, 166, 255),
-    peers: [
-        RGBColor(240, 136, 62),
-        RGBColor(63, 185, 80),
-        RGBColor(188, 140, 255),
-        RGBColor(247, 120, 186),
-        RGBColor(210, 153, 34),
-        RGBColor(145, 152, 161),
-        RGBColor(248, 81, 73),
-        RGBColor(70, 190, 190),
-        RGBColor(190, 160, 130),
-    ],
-};
-
-impl Ink {
-    fn text(&self, size: u32) -> TextStyle<'static> {
-        ("sans-serif", size).into_font().color(&self.text)
-    }
-
-    /// A tool has the same colour in all of a picture.
-    fn of(&self, row: &Row, peers: &[String]) -> RGBColor {
-        match row.is_ours() {
-            true => self.ours,
-            false => {
-                let number = peers.iter().position(|peer| *peer == row.tool).unwrap_or(0);
-                self.peers[number % self.peers.len()]
-            }
-        }
-    }
-}
 
 /// The machine, the commit, the versions.
 fn caption(report: &Report, ink: &Ink, area: &Area<'_>) -> Result<()> {

@@ -112,6 +112,27 @@ impl Report {
         }
     }
 
+    /// Adds what another command found, perhaps in more runs of the same work.
+    pub(crate) fn join(&mut self, other: Report) {
+        if self.commit.is_empty() {
+            (self.date, self.commit) = (other.date, other.commit);
+            (self.machine, self.system) = (other.machine, other.system);
+        } else if !self.commit.contains(&other.commit) {
+            self.commit += &format!(", {}", other.commit);
+        }
+        self.tools.extend(other.tools);
+        self.corpora.extend(other.corpora);
+        for row in other.rows {
+            let same = |mine: &&mut Row| {
+                (&mine.corpus, &mine.work, &mine.tool) == (&row.corpus, &row.work, &row.tool)
+            };
+            match self.rows.iter_mut().find(same) {
+                Some(mine) => mine.samples.extend(row.samples),
+                None => self.rows.push(row),
+            }
+        }
+    }
+
     /// Writes what is asked for. A number is as short as it is exact enough.
     pub(crate) fn write(&self, json: Option<&Path>, csv: Option<&Path>) -> Result<()> {
         if let Some(path) = json {

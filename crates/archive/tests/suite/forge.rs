@@ -252,7 +252,7 @@ pub(crate) fn pack(format: Format, chunk: &[u8]) -> Vec<u8> {
             [&header[..], &body[..len], &sum, &size].concat()
         }
         Format::Zstd => {
-            let mut compressor = zstd::bulk::Compressor::new(1).unwrap();
+            let mut compressor = zstd::bulk::Compressor::new(Format::Zstd.default_level()).unwrap();
             compressor.include_checksum(true).unwrap();
             compressor.compress(chunk).unwrap()
         }
