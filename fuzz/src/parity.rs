@@ -21,7 +21,7 @@ fuzz_target!(|bytes: &[u8]| {
     let file: Vec<u8> = (0..9000_u32).map(|n| ((n * n) >> 3) as u8).collect();
     let mut real = Vec::new();
     let redundancy = Redundancy::percent(50).expect("a percentage");
-    protect(&[File::alone(&file)], redundancy, &mut real).expect("memory");
+    protect(&[File::alone(&file)], redundancy, &mut real, None).expect("memory");
     let mut damaged = file.clone();
     for (at, byte) in bytes.iter().enumerate().take(3000) {
         damaged[at * 3] = *byte;
@@ -39,9 +39,9 @@ fn check(bytes: &[u8]) {
 fn mended(damaged: &Vec<u8>, parity: &[u8]) -> Option<Vec<u8>> {
     let parity = Parity::open(parity.to_vec()).ok()?;
     let files: Vec<Option<&dyn container::ReadAt>> = vec![Some(damaged); parity.members().len()];
-    let check = parity.check(&files).ok()?;
-    let mended = parity.mend(&files, &check).ok()?;
+    let check = parity.check(&files, None).ok()?;
+    let mended = parity.mend(&files, &check, None).ok()?;
     let mut right = Vec::new();
-    mended.write(0, files.first().copied().flatten(), &mut right).ok()?;
+    mended.write(0, files.first().copied().flatten(), &mut right, None).ok()?;
     Some(right)
 }

@@ -190,7 +190,7 @@ impl Repository {
     fn verify(&self, py: Python<'_>, heal: bool, watch: Option<Watch<'_>>) -> PyResult<Verified> {
         let (healed, found) = run(py, watch, |progress| {
             let repository = self.repository()?;
-            let healed = if heal { repository.heal()? } else { ParityReport::default() };
+            let healed = if heal { repository.heal(Some(progress))? } else { ParityReport::default() };
             Ok::<_, Failure>((healed, repository.verify(Some(progress))?))
         })?;
         Ok(Verified::new(&found, &healed))
@@ -203,7 +203,9 @@ impl Repository {
         percent: Option<u32>,
         watch: Option<Watch<'_>>,
     ) -> PyResult<Protected> {
-        let report = run(py, watch, |_| Ok::<_, Failure>(self.repository()?.protect(percent)?))?;
+        let report = run(py, watch, |progress| {
+            Ok::<_, Failure>(self.repository()?.protect(percent, Some(progress))?)
+        })?;
         Ok(report.into())
     }
 

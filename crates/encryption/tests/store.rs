@@ -196,7 +196,7 @@ fn parity_is_of_encrypted_bytes() {
     blake3::Hasher::new().finalize_xof().fill(&mut noise);
     place.write("noise", &noise);
     place.backup(1);
-    place.open(&place.client).unwrap().protect(Some(20)).unwrap();
+    place.open(&place.client).unwrap().protect(Some(20), None).unwrap();
     place.write("old", b"other");
     let report = place.backup(2);
     assert!(report.unprotected.is_none() && report.made.unwrap().parity_bytes > 0);
@@ -208,11 +208,11 @@ fn parity_is_of_encrypted_bytes() {
         fs::write(archive, &damaged).unwrap();
         assert_eq!(place.restored(1, "noise").unwrap(), noise, "mended in memory, at {at}");
         assert!(!place.open(&place.client).unwrap().verify(None).unwrap().is_sound());
-        place.open(&place.client).unwrap().heal().unwrap();
+        place.open(&place.client).unwrap().heal(None).unwrap();
         assert!(fs::read(archive).unwrap() == whole);
     }
     fs::write(archive, &whole[..whole.len() - 30_000]).unwrap();
-    place.open(&place.client).unwrap().heal().unwrap();
+    place.open(&place.client).unwrap().heal(None).unwrap();
     assert!(fs::read(archive).unwrap() == whole, "a cut end too");
 }
 

@@ -47,7 +47,9 @@ pub(crate) fn protect(places: &[PathBuf], output: &Path, console: &mut Console) 
     let files: Vec<parity::File<'_>> =
         parts.iter().map(|(name, source)| parity::File { name, source }).collect();
     let lost = Redundancy::Files { count: most_files, bytes: most_bytes };
-    let done = put(output, |out| Ok(parity::protect(&files, lost, out)?));
+    let ticker = console.ticker("protecting", size_of(parts.iter().map(|(_, file)| file)));
+    let done = put(output, |out| Ok(parity::protect(&files, lost, out, Some(ticker.progress()))?));
+    drop(ticker);
     let done = done.with_context(|| format!("cannot write {}", shown(output)))?;
     let (bytes, of) = (HumanBytes(done.parity_bytes), HumanBytes(done.bytes));
     let (files, places) = (number_of(files.len(), "file"), number_of(places.len(), "place"));
@@ -106,12 +108,14 @@ pub(crate) fn verify(
     }
     let files: Vec<Option<&dyn ReadAt>> =
         sources.iter().map(|file| file.as_ref().map(|file| file as &dyn ReadAt)).collect();
-    let check = parity.check(&files).with_context(failed)?;
+    let ticker = console.ticker("checking", size_of(sources.iter().flatten()));
+    let progress = Some(&**ticker.progress());
+    let check = parity.check(&files, progress).with_context(failed)?;
     let damaged = (0..files.len()).filter(|&number| !check.is_file_sound(number));
     let damaged: Vec<usize> = damaged.collect();
     // Before anything is written: an error if it cannot be.
     let mended = match heal && !damaged.is_empty() {
-        true => Some(parity.mend(&files, &check).with_context(failed)?),
+        true => Some(parity.mend(&files, &check, progress).with_context(failed)?),
         false => None,
     };
     let mut found = Vec::new();
@@ -122,7 +126,7 @@ pub(crate) fn verify(
         };
         if let Some(mended) = &mended {
             make_dir(path)?;
-            let written = put(path, |out| Ok(mended.write(number, file, out)?));
+            let written = put(path, |out| Ok(mended.write(number, file, out, progress)?));
             written.with_context(|| format!("cannot mend {}", shown(path)))?;
         }
         let says = match (file.is_some(), heal, check.is_mendable()) {
@@ -145,6 +149,11 @@ pub(crate) fn verify(
     console.line(format_args!("{} compared", number_of(files.len(), "file")))?;
     console.document(object([("sound", is_sound.into()), ("found", found.into())]))?;
     Ok(if is_sound { Answer::Yes } else { Answer::No })
+}
+
+/// How many bytes they have together, if that is known.
+fn size_of<'a>(mut files: impl Iterator<Item = &'a PooledFile>) -> Option<u64> {
+    files.try_fold(0u64, |bytes, file| Some(bytes.saturating_add(file.size().ok()?)))
 }
 
 /// Makes the directory of a place that is gone as a whole, for its owner alone. What that lies in has to be there: a disk may

@@ -34,10 +34,13 @@ pub(crate) fn run(args: &ProtectArgs, console: &mut Console) -> Result<Answer> {
 
 fn protect_store(path: &Path, args: &ProtectArgs, console: &mut Console) -> Result<Answer> {
     let store = open_dir(path)?;
+    let ticker = console.ticker("protecting", None);
+    let progress = Some(&**ticker.progress());
     let done = match args.across {
-        true => store.protect_across(),
-        false => store.protect(args.parity),
+        true => store.protect_across(progress),
+        false => store.protect(args.parity, progress),
     };
+    drop(ticker);
     let report = done.with_context(|| format!("cannot protect {}", shown(path)))?;
     for (name, error) in &report.damaged {
         let error = in_words(error);
@@ -87,9 +90,10 @@ fn protect_files(files: &[PathBuf], percent: u32, console: &mut Console) -> Resu
         ensure!(!path.is_dir(), "{} is a directory: name its files, or a store", shown(path));
         let file = PooledFile::open(path).with_context(failed)?;
         let place = beside(path);
+        let ticker = console.ticker("protecting", file.size().ok());
         let done = put(&place, |out| {
-            let files = [parity::File::alone(&file)];
-            Ok(parity::protect(&files, Redundancy::percent(percent)?, out)?)
+            let (files, share) = ([parity::File::alone(&file)], Redundancy::percent(percent)?);
+            Ok(parity::protect(&files, share, out, Some(ticker.progress()))?)
         })
         .with_context(failed)?;
         let (bytes, of) = (HumanBytes(done.parity_bytes), HumanBytes(done.bytes));
@@ -157,7 +161,8 @@ pub(crate) struct Outcome {
 pub(crate) fn heal(sources: &[PathBuf], console: &mut Console) -> Result<Vec<Outcome>> {
     let outcomes = match sources {
         [store] if names_store(store) => {
-            let healed = open_dir(store)?.heal();
+            let ticker = console.ticker("checking", None);
+            let healed = open_dir(store)?.heal(Some(ticker.progress()));
             let healed = healed.with_context(|| format!("cannot heal {}", shown(store)))?;
             let outcome = |(name, found): &(StoredName, ParityFound)| Outcome {
                 name: name.to_string(),
@@ -169,7 +174,7 @@ pub(crate) fn heal(sources: &[PathBuf], console: &mut Console) -> Result<Vec<Out
             healed.found.iter().map(outcome).collect()
         }
         files => {
-            let healed = files.iter().map(|path| heal_file(path));
+            let healed = files.iter().map(|path| heal_file(path, console));
             healed.collect::<Result<Vec<Outcome>>>()?
         }
     };
@@ -179,7 +184,7 @@ pub(crate) fn heal(sources: &[PathBuf], console: &mut Console) -> Result<Vec<Out
     Ok(outcomes)
 }
 
-fn heal_file(path: &Path) -> Result<Outcome> {
+fn heal_file(path: &Path, console: &Console) -> Result<Outcome> {
     let place = beside(path);
     let outcome = |says: String, is_sound| {
         let name = shown(path).to_string();
@@ -199,25 +204,29 @@ fn heal_file(path: &Path) -> Result<Outcome> {
         opened => Some(opened.with_context(failed)?),
     };
     let files = [file.as_ref().map(|file| file as &dyn ReadAt)];
-    let check = parity.check(&files).with_context(failed)?;
+    let ticker = console.ticker("checking", file.as_ref().and_then(|file| file.size().ok()));
+    let progress = Some(&**ticker.progress());
+    let check = parity.check(&files, progress).with_context(failed)?;
     if check.is_sound() {
         return Ok(outcome("sound, and so is its parity".to_owned(), true));
     }
     let mut says = Vec::new();
     if !check.are_files_sound() {
-        let mended = match parity.mend(&files, &check) {
+        let mended = match parity.mend(&files, &check, progress) {
             Ok(mended) => mended,
+            Err(error @ parity::Error::Cancelled(_)) => return Err(error).with_context(failed),
             Err(error) => return Ok(outcome(error.to_string(), false)),
         };
         let damaged = files.first().copied().flatten();
-        put(path, |out| Ok(mended.write(0, damaged, out)?)).with_context(failed)?;
+        put(path, |out| Ok(mended.write(0, damaged, out, progress)?)).with_context(failed)?;
         says.push(format!("mended, {}", number_of(mended.shards(), "shard")));
     }
     if !check.is_parity_sound() {
         let file = PooledFile::open(path).with_context(failed)?;
         let share = Redundancy::Share(parity.percent());
-        put(&place, |out| Ok(parity::protect(&[parity::File::alone(&file)], share, out)?))
-            .with_context(failed)?;
+        let files = [parity::File::alone(&file)];
+        let made = put(&place, |out| Ok(parity::protect(&files, share, out, progress)?));
+        made.with_context(failed)?;
         says.push("its parity was damaged and is made anew".to_owned());
     }
     Ok(outcome(says.join("; "), true))

@@ -110,7 +110,8 @@
 //! # Features
 //!
 //! `clouds`, `sftp` and `encryption`, off by default: stores in S3 and its like, Google Cloud and Azure, in directories of other
-//! machines, and encrypted ones, by their [`address`](stores::Address).
+//! machines, and encrypted ones, by their [`address`](stores::Address). `serde`: reports are `Serialize`; in formats for people
+//! names and digests are text, and so are errors, with their causes.
 
 pub use ::apply;
 pub use archive;

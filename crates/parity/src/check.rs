@@ -5,10 +5,11 @@ use std::io;
 use container::ReadAt;
 use rayon::prelude::*;
 
+use crate::Progress;
 use crate::error::{Error, Result};
 use crate::files::{is_loss, read_shard};
 use crate::layout::{self, FOOTER_LEN, HEADER_LEN, Hash, Layout, MAGIC, Member, Place, Redundancy};
-use crate::protect::hash_of;
+use crate::protect::{advance, hash_of};
 
 /// A parity, of which the block at one of its ends was read.
 pub struct Parity {
@@ -139,8 +140,12 @@ impl Parity {
     ///
     /// # Errors
     /// [`Error::Io`] for a failure that says nothing of the file, such as too many open files. [`Error::Other`] when not
-    /// a single shard of the files is as it was, and they are there.
-    pub fn check(&self, files: &[Option<&dyn ReadAt>]) -> Result<Check> {
+    /// a single shard of the files is as it was, and they are there. [`Error::Cancelled`].
+    pub fn check(
+        &self,
+        files: &[Option<&dyn ReadAt>],
+        progress: Option<&Progress>,
+    ) -> Result<Check> {
         let Layout { members, shard_len, shards, .. } = &self.layout;
         let file = |number: usize| files.get(number).copied().flatten();
         let mut sizes = Vec::with_capacity(members.len());
@@ -149,6 +154,7 @@ impl Parity {
         }
         let places: Vec<Place> = self.layout.places().collect();
         let is_sound = |place: &Place, hash: &Hash| -> Result<bool> {
+            advance(progress, place.len)?;
             let Some(source) = file(place.file) else { return Ok(false) };
             // Nothing beyond the end is read, whatever length the parity says.
             let end = place.offset + place.len;
@@ -163,6 +169,7 @@ impl Parity {
         let sound = sound.collect::<Result<Vec<bool>>>()?;
         let sound_recovery = of_recovery.par_iter().enumerate().map(|(number, hash)| {
             let start = self.recovery_at(number);
+            advance(progress, 0)?;
             is_as_it_was(*shard_len, hash, |buffer, from| self.source.fill_at(buffer, start + from))
         });
         let sound_recovery = numbers(&sound_recovery.collect::<Result<Vec<bool>>>()?, true);

@@ -2,6 +2,8 @@
 
 use std::io;
 
+use rsync_core::Cancelled;
+
 /// Why files could not be protected, checked or mended.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
@@ -60,6 +62,9 @@ pub enum Error {
         "the mended bytes are not those that were protected: the file or its parity changed meanwhile"
     )]
     Changed,
+    /// [`Progress::cancel`](rsync_core::Progress::cancel) was called.
+    #[error(transparent)]
+    Cancelled(#[from] Cancelled),
     /// The code itself refused its input.
     #[error("cannot compute the parity")]
     Code(#[from] reed_solomon_simd::Error),

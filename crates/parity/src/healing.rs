@@ -85,10 +85,10 @@ impl<S: ReadAt> Healing<S> {
 /// What was lost of `file`; `None` when it is as it was, so that its reader has another reason.
 fn mended(parity: &Parity, file: &dyn ReadAt) -> Result<Option<Mended>> {
     let files = [Some(file)];
-    let check = parity.check(&files)?;
+    let check = parity.check(&files, None)?;
     match check.are_files_sound() {
         true => Ok(None),
-        false => parity.mend(&files, &check).map(Some),
+        false => parity.mend(&files, &check, None).map(Some),
     }
 }
 

@@ -7,12 +7,13 @@ use std::num::NonZeroUsize;
 use container::ReadAt;
 use rayon::prelude::*;
 
+use crate::Progress;
 use crate::check::{Check, Parity};
 use crate::code::{self, Counts, Known};
 use crate::error::{Error, Result};
 use crate::files::read_shard;
 use crate::layout::{Hash, Layout, Place};
-use crate::protect::{hash_of, hash_of_bytes};
+use crate::protect::{advance, hash_of, hash_of_bytes};
 use crate::scratch::Scratch;
 
 /// So many bytes of shards are read at once, on all threads, while those before them are written.
@@ -35,8 +36,13 @@ impl Parity {
     ///
     /// # Errors
     /// [`Error::Beyond`] when more is lost than can be made again, [`Error::Changed`] when files or parity are not as they
-    /// were checked, [`Error::Io`].
-    pub fn mend(&self, files: &[Option<&dyn ReadAt>], check: &Check) -> Result<Mended> {
+    /// were checked, [`Error::Io`], [`Error::Cancelled`].
+    pub fn mend(
+        &self,
+        files: &[Option<&dyn ReadAt>],
+        check: &Check,
+        progress: Option<&Progress>,
+    ) -> Result<Mended> {
         let (layout, lost) = (&self.layout, &check.lost);
         if let Some([lost, shards, mendable]) = check.beyond {
             return Err(Error::Beyond { lost, shards, mendable });
@@ -46,6 +52,7 @@ impl Parity {
         let places: Vec<Place> = layout.places().collect();
         let mut column = Vec::new();
         for group in 0..layout.groups {
+            advance(progress, 0)?;
             self.mend_group(group, (files, &places), check, &mut column, &mut made)?;
         }
         let mended = Mended { layout: layout.clone(), lost: lost.clone(), made };
@@ -176,16 +183,18 @@ impl Mended {
     /// without an error is what was written right.
     ///
     /// # Errors
-    /// [`Error::Changed`], [`Error::Io`].
+    /// [`Error::Changed`], [`Error::Io`], [`Error::Cancelled`].
     pub fn write(
         &self,
         number: usize,
         damaged: Option<&dyn ReadAt>,
         out: &mut dyn Write,
+        progress: Option<&Progress>,
     ) -> Result<()> {
         let places = self.layout.places().zip(&self.layout.hashes);
         let places: Vec<_> = places.filter(|(place, _)| place.file == number).collect();
         let mut put = |bytes: &[u8]| {
+            advance(progress, bytes.len() as u64)?;
             let mut pieces = bytes.chunks(PUT_LEN);
             let put = pieces.try_for_each(|piece| out.write_all(piece));
             put.map_err(Error::io("write what was mended"))

@@ -4,6 +4,7 @@ use std::io::Write;
 
 use rayon::prelude::*;
 
+use crate::Progress;
 use crate::code::{self, Counts};
 use crate::error::{Error, Result};
 use crate::files::{File, read_shard};
@@ -31,24 +32,30 @@ pub struct Protected {
 
 /// Writes the parity of `files` to `out`, on all of rayon's threads. The files must not change. Up to 32 MiB, and from 2 GiB on, they are
 /// read once, else twice. The parity is held until it is whole: up to 256 MiB in memory, more in a temporary file. Besides it some 50
-/// MiB are used, and up to 150 for files of over 1 GiB.
+/// MiB are used, and up to 150 for files of over 1 GiB. Counts the bytes of the files in `progress`.
 ///
 /// # Errors
-/// [`Error::TooMany`], [`Error::Io`] when a file cannot be read, or not be written to.
+/// [`Error::TooMany`], [`Error::Io`] when a file cannot be read, or not be written to, [`Error::Cancelled`].
 pub fn protect(
     files: &[File<'_>],
     redundancy: Redundancy,
     out: &mut dyn Write,
+    progress: Option<&Progress>,
 ) -> Result<Protected> {
     let members = files.iter().map(|file| {
         let len = file.source.size().map_err(Error::io("read a file to protect"))?;
         Ok(Member { name: file.name.to_owned(), len })
     });
-    put(files, Layout::plan(members.collect::<Result<_>>()?, redundancy)?, out)
+    put(files, Layout::plan(members.collect::<Result<_>>()?, redundancy)?, out, progress)
 }
 
 /// Writes the parity of files that are cut so.
-fn put(files: &[File<'_>], mut layout: Layout, out: &mut dyn Write) -> Result<Protected> {
+fn put(
+    files: &[File<'_>],
+    mut layout: Layout,
+    out: &mut dyn Write,
+    progress: Option<&Progress>,
+) -> Result<Protected> {
     let (shard_len, groups, recovery) = (layout.shard_len, layout.groups, layout.recovery());
     let places: Vec<Place> = layout.places().collect();
     let read = |place: &Place, buffer: &mut [u8], from: u64| {
@@ -66,7 +73,12 @@ fn put(files: &[File<'_>], mut layout: Layout, out: &mut dyn Write) -> Result<Pr
         let is_whole = code::columns(&layout, counts.shards).nth(1).is_none();
         let mut hashes = Vec::new();
         if !is_whole {
-            let hash = |place: &Place| hash_of(place.len, |buffer, from| read(place, buffer, from));
+            let hash = |place: &Place| {
+                hash_of(place.len, |buffer, from| {
+                    advance(progress, buffer.len() as u64)?;
+                    read(place, buffer, from)
+                })
+            };
             hashes = places.par_iter().map(hash).collect::<Result<Vec<Hash>>>()?;
         }
         for span in code::columns(&layout, counts.shards) {
@@ -75,12 +87,16 @@ fn put(files: &[File<'_>], mut layout: Layout, out: &mut dyn Write) -> Result<Pr
             let rows = column.par_chunks_exact_mut(width).zip(&places);
             if is_whole {
                 let hash = |(row, place): (&mut [u8], &Place)| {
+                    advance(progress, place.len)?;
                     read(place, row, 0)?;
                     Ok(hash_of_bytes(row.get(..place.len as usize).unwrap_or_default()))
                 };
                 hashes = rows.map(hash).collect::<Result<_>>()?;
             } else {
-                rows.try_for_each(|(row, place)| read(place, row, span.start))?;
+                rows.try_for_each(|(row, place)| {
+                    advance(progress, 0)?;
+                    read(place, row, span.start)
+                })?;
             }
             let recovery = code::encode(counts, &column, width)?;
             for (row, bytes) in recovery.chunks_exact(width).enumerate() {
@@ -119,6 +135,14 @@ fn put(files: &[File<'_>], mut layout: Layout, out: &mut dyn Write) -> Result<Pr
     let bytes = layout.members.iter().map(|member| member.len).sum();
     let parity_bytes = 2 * block.len() as u64 + recovery_len + layout.footer().len() as u64;
     Ok(Protected { bytes, parity_bytes, shards: layout.shards, recovery, shard_len })
+}
+
+/// Counts so many bytes of files, unless the work was cancelled.
+pub(crate) fn advance(progress: Option<&Progress>, bytes: u64) -> Result<()> {
+    let Some(progress) = progress else { return Ok(()) };
+    progress.check()?;
+    progress.add_bytes(bytes);
+    Ok(())
 }
 
 /// The hash of a shard of `len` bytes, of which `read` fills a buffer from a place in it on.
@@ -167,7 +191,7 @@ mod tests {
         (layout.shard_len, layout.shards, layout.groups) = (2048, 25, 3);
         layout.hashes = vec![Hash::default(); 25 + 6];
         let mut parity = Vec::new();
-        let made = put(&[File::alone(&file)], layout, &mut parity).unwrap();
+        let made = put(&[File::alone(&file)], layout, &mut parity, None).unwrap();
         assert_eq!((made.shards, made.recovery), (25, 6));
         let damaged = |shards: &[usize]| {
             let mut damaged = file.clone();
@@ -176,10 +200,10 @@ mod tests {
         };
         let mended = |damaged: &Vec<u8>| {
             let parity = Parity::open(parity.clone())?;
-            let check = parity.check(&[Some(damaged)])?;
+            let check = parity.check(&[Some(damaged)], None)?;
             let mut right = Vec::new();
-            let mended = parity.mend(&[Some(damaged)], &check)?;
-            mended.write(0, Some(damaged), &mut right)?;
+            let mended = parity.mend(&[Some(damaged)], &check, None)?;
+            mended.write(0, Some(damaged), &mut right, None)?;
             Ok(right)
         };
         let (burst, scattered) = ([6, 7, 8, 9, 10, 11], [0, 3, 13, 16, 20, 23]);

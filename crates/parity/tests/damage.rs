@@ -6,7 +6,7 @@ use std::io;
 use std::sync::{Arc, Mutex};
 
 use container::ReadAt;
-use parity::{Error, File, Healed, Healing, Parity, Redundancy, protect};
+use parity::{Error, File, Healed, Healing, Parity, Progress, Redundancy, protect};
 use proptest::prelude::*;
 
 fn bytes(len: usize, seed: u64) -> Vec<u8> {
@@ -18,7 +18,7 @@ fn bytes(len: usize, seed: u64) -> Vec<u8> {
 fn protected(file: &Vec<u8>, percent: u32) -> Vec<u8> {
     let mut out = Vec::new();
     let redundancy = Redundancy::percent(percent).unwrap();
-    let done = protect(&[File::alone(file)], redundancy, &mut out).unwrap();
+    let done = protect(&[File::alone(file)], redundancy, &mut out, None).unwrap();
     assert_eq!((done.bytes, done.parity_bytes), (file.len() as u64, out.len() as u64));
     out
 }
@@ -27,16 +27,51 @@ fn protected(file: &Vec<u8>, percent: u32) -> Vec<u8> {
 fn mended(damaged: &Vec<u8>, parity: &[u8]) -> Result<Vec<u8>, Error> {
     let parity = Parity::open(parity.to_vec())?;
     let files: [Option<&dyn ReadAt>; 1] = [Some(damaged)];
-    let check = parity.check(&files)?;
-    let mended = parity.mend(&files, &check)?;
+    let check = parity.check(&files, None)?;
+    let mended = parity.mend(&files, &check, None)?;
     let mut right = Vec::new();
-    mended.write(0, files[0], &mut right)?;
+    mended.write(0, files[0], &mut right, None)?;
     Ok(right)
 }
 
 /// Lengths around those at which something changes.
 fn lengths() -> impl Strategy<Value = usize> {
     prop_oneof![0..3usize, 2040..2060usize, 4090..4100usize, 1..300_000usize]
+}
+
+/// Promise: whatever reads or writes files counts their bytes once, and stops when it is asked to.
+#[test]
+fn progress_counts_and_cancels() {
+    // Of the second more than is held at once is read twice.
+    for len in [200_000, 40 << 20] {
+        let file = bytes(len, 1);
+        let parity = Parity::open(protected(&file, 5)).unwrap();
+        let mut damaged = file.clone();
+        damaged[1000..2000].fill(0);
+        let files: [Option<&dyn ReadAt>; 1] = [Some(&damaged)];
+        let check = parity.check(&files, None).unwrap();
+        let mended = parity.mend(&files, &check, None).unwrap();
+        type Work<'a> = Box<dyn Fn(&Progress) -> Result<(), Error> + 'a>;
+        let share = Redundancy::percent(5).unwrap();
+        let works: [(Work<'_>, usize); 4] = [
+            (
+                Box::new(|to| {
+                    protect(&[File::alone(&file)], share, &mut io::sink(), Some(to)).map(drop)
+                }),
+                len,
+            ),
+            (Box::new(|to| parity.check(&files, Some(to)).map(drop)), len),
+            (Box::new(|to| parity.mend(&files, &check, Some(to)).map(drop)), 0),
+            (Box::new(|to| mended.write(0, files[0], &mut io::sink(), Some(to))), len),
+        ];
+        for (number, (work, counted)) in works.into_iter().enumerate() {
+            let progress = Progress::new();
+            work(&progress).unwrap();
+            assert_eq!(progress.bytes(), counted as u64, "{number}");
+            progress.cancel();
+            assert!(matches!(work(&progress), Err(Error::Cancelled(_))), "{number}");
+        }
+    }
 }
 
 proptest! {
@@ -111,7 +146,7 @@ proptest! {
             parity.truncate(whole.len() - cut);
         }
         let opened = Parity::open(parity.clone()).unwrap();
-        let check = opened.check(&[Some(&file)]).unwrap();
+        let check = opened.check(&[Some(&file)], None).unwrap();
         prop_assert!(check.are_files_sound() && !check.is_parity_sound());
         let mut damaged = file.clone();
         damaged[50_000..54_000].fill(0);
@@ -192,17 +227,17 @@ fn a_lost_file_of_several_is_made_again() {
     let members: Vec<File<'_>> =
         files.iter().zip(names).map(|(source, name)| File { name, source }).collect();
     let mut out = Vec::new();
-    let done = protect(&members, Redundancy::LargestFile, &mut out).unwrap();
+    let done = protect(&members, Redundancy::LargestFile, &mut out, None).unwrap();
     assert!(done.parity_bytes < 150_000 + 2 * 2048 + 12_000, "{done:?}");
     for lost in 0..files.len() {
         let parity = Parity::open(out.clone()).unwrap();
         let left = |number: usize| (number != lost).then_some(&files[number] as &dyn ReadAt);
         let left: Vec<Option<&dyn ReadAt>> = (0..files.len()).map(left).collect();
-        let check = parity.check(&left).unwrap();
+        let check = parity.check(&left, None).unwrap();
         assert!(!check.is_file_sound(lost) && check.is_mendable());
-        let mended = parity.mend(&left, &check).unwrap();
+        let mended = parity.mend(&left, &check, None).unwrap();
         let mut right = Vec::new();
-        mended.write(lost, None, &mut right).unwrap();
+        mended.write(lost, None, &mut right, None).unwrap();
         assert_eq!(right, files[lost], "{}", names[lost]);
         assert_eq!(parity.members()[lost].name, names[lost]);
     }
@@ -255,9 +290,9 @@ fn a_file_of_one_shard_is_made_again_and_never_overwritten() {
         let file = bytes(len, 8);
         let beside = protected(&file, 5);
         let parity = Parity::open(beside.clone()).unwrap();
-        let made = parity.mend(&[None], &parity.check(&[None]).unwrap()).unwrap();
+        let made = parity.mend(&[None], &parity.check(&[None], None).unwrap(), None).unwrap();
         let mut right = Vec::new();
-        made.write(0, None, &mut right).unwrap();
+        made.write(0, None, &mut right, None).unwrap();
         assert_eq!(right, file);
         let mut damaged = file.clone();
         damaged[0] ^= 1;

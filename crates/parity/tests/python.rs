@@ -43,7 +43,7 @@ fn a_script_mends_by_the_format_alone() {
     let dir = tempfile::tempdir().unwrap();
     let file = bytes(70_001, 5);
     let mut parity = Vec::new();
-    protect(&[File::alone(&file)], Redundancy::percent(12).unwrap(), &mut parity).unwrap();
+    protect(&[File::alone(&file)], Redundancy::percent(12).unwrap(), &mut parity, None).unwrap();
     let mut damaged = file.clone();
     damaged[3_000] ^= 1;
     damaged[31_000..33_000].fill(0);
@@ -72,7 +72,7 @@ fn a_script_makes_a_lost_file_again() {
     let members: Vec<File<'_>> =
         files.iter().zip(names).map(|(source, name)| File { name, source }).collect();
     let mut parity = Vec::new();
-    protect(&members, Redundancy::LargestFile, &mut parity).unwrap();
+    protect(&members, Redundancy::LargestFile, &mut parity, None).unwrap();
     fs::write(dir.path().join("parity"), &parity).unwrap();
     for (name, bytes) in names.iter().zip(&files).skip(1) {
         fs::write(dir.path().join(name), bytes).unwrap();

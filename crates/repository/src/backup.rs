@@ -151,6 +151,9 @@ fn back_up(dir: &Dir, store: &dyn Store, options: &BackupOptions) -> Result<Back
     // Under the lock nobody else changes the store: what is put and deleted here is noted in this list.
     let mut files = store::list(store)?;
     let there: BTreeSet<String> = files.iter().map(|file| file.name.clone()).collect();
+    if percent.is_some() {
+        protect::prepare(&files);
+    }
     let snapshots = Snapshots::of(&files);
     let before = snapshots.latest().and_then(|newest| snapshots.clock(newest));
     let clock_behind = before.filter(|before| *before > options.now());
@@ -181,8 +184,10 @@ fn back_up(dir: &Dir, store: &dyn Store, options: &BackupOptions) -> Result<Back
     let unchanged = newest.as_ref().filter(|_| made.is_none()).map(|newest| newest.snapshot);
     note_unchanged(store, unchanged, options.now(), &mut files)?;
     // The snapshot is there, whatever comes of this.
-    let protected =
-        percent.map_or(Ok(0), |percent| protect::after_backup(store, &mut files, percent, &there));
+    let protected = percent.map_or(Ok(0), |percent| {
+        let progress = options.archive.progress.as_deref();
+        protect::after_backup(store, &mut files, percent, &there, progress)
+    });
     let (parity_bytes, unprotected) = match protected {
         Ok(bytes) => (bytes, None),
         Err(error) => (0, Some(error)),

@@ -274,6 +274,7 @@ impl Error {
             Error::Archived(archive::Error::Cancelled) => true,
             Error::Index(dirindex::Error::Cancelled) => true,
             Error::Apply(error) => error.is_cancelled(),
+            Error::Parity { source: parity::Error::Cancelled(_), .. } => true,
             _ => false,
         }
     }

@@ -7,6 +7,7 @@ use std::io::ErrorKind;
 
 use archive::ReadAt;
 use parity::{Check, File, Mended, Parity, Redundancy};
+use rsync_core::Progress;
 
 use crate::Repository;
 use crate::chains::is_exhaustion;
@@ -107,14 +108,15 @@ impl fmt::Display for ParityFound {
 
 impl<S: Store> Repository<S> {
     /// Mends what is damaged in the store by its parity, and makes damaged parity anew. A mended file is written beside the damaged
-    /// one, and takes its place when each of its shards has its hash. What cannot be mended stays as it is.
+    /// one, and takes its place when each of its shards has its hash. What cannot be mended stays as it is. Cancelled, it leaves
+    /// each file damaged or mended.
     ///
     /// # Errors
     /// [`Error::Busy`], [`Error::Store`] when the store fails, also for lack of room, and [`Error::TooManyOpen`].
-    pub fn heal(&self) -> Result<ParityReport> {
+    pub fn heal(&self, progress: Option<&Progress>) -> Result<ParityReport> {
         let _lock = store::lock(self.store())?;
         let files = store::list(self.store())?;
-        examine(self.store(), &files, Some(Heal))
+        examine(self.store(), &files, Some(Heal), progress)
     }
 }
 
@@ -127,6 +129,7 @@ pub(crate) fn examine(
     store: &dyn Store,
     files: &[Stored],
     heal: Option<Heal>,
+    progress: Option<&Progress>,
 ) -> Result<ParityReport> {
     // Parity is of the bytes that are kept.
     let store = store::at_rest(store);
@@ -134,10 +137,13 @@ pub(crate) fn examine(
     files.sort_unstable();
     let names: BTreeSet<String> = files.iter().map(|file| file.name.clone()).collect();
     let mut report = ParityReport::default();
+    protect::begin(progress, "checking by parity", &files, |name| {
+        name.parity().is_some_and(|parity| names.contains(&parity.to_string()))
+    });
     for (name, of) in files.iter().filter_map(of_one) {
         report.parities += 1;
         let there = names.contains(&of.to_string());
-        match one(store, name, of, there, heal) {
+        match one(store, name, of, there, heal, progress) {
             Ok(None) => {}
             Ok(Some(found)) => report.found.push((of, found)),
             Err(error) => report.found.push((name, unreadable(error)?)),
@@ -145,7 +151,7 @@ pub(crate) fn examine(
     }
     for name in protect::across_in(&files) {
         report.parities += 1;
-        match across(store, name, heal) {
+        match across(store, name, heal, progress) {
             Ok(found) => {
                 // What a file's own parity could not mend, this one may.
                 let again: BTreeSet<StoredName> = found.iter().map(|(name, _)| *name).collect();
@@ -168,6 +174,7 @@ fn of_one(file: &Stored) -> Option<(StoredName, StoredName)> {
 fn unreadable(error: Error) -> Result<ParityFound> {
     match error {
         error if is_exhaustion(&error) => Err(crate::chains::with_limit(error)),
+        error if error.is_cancelled() => Err(error),
         error @ (Error::Store { .. } | Error::TooManyOpen { .. }) => Err(error),
         error => Ok(ParityFound::Unreadable(error)),
     }
@@ -196,12 +203,13 @@ fn one(
     of: StoredName,
     there: bool,
     heal: Option<Heal>,
+    progress: Option<&Progress>,
 ) -> Result<Option<ParityFound>> {
     let of_name = of.to_string();
     let file = if there { open(store, &of_name)? } else { None };
     let Some(parity) = open_parity(store, name)? else { return Ok(None) };
     let files = [file.as_deref()];
-    let check = match parity.check(&files) {
+    let check = match parity.check(&files, progress) {
         Err(parity::Error::Other) => return Ok(Some(ParityFound::Other)),
         checked => checked.map_err(of_parity("check", &of_name))?,
     };
@@ -213,12 +221,15 @@ fn one(
         if file.is_none() && !check.is_mendable() {
             return Ok(Some(ParityFound::Alone));
         }
-        let mended = match mended(&parity, &files, &check, heal) {
+        let mended = match mended(&parity, &files, &check, heal, progress) {
             Ok(mended) => mended,
+            Err(error @ parity::Error::Cancelled(_)) => {
+                return Err(of_parity("mend", &of_name)(error));
+            }
             Err(error) => return Ok(Some(ParityFound::Beyond(error))),
         };
         if let Some(mended) = &mended {
-            write(store, of, mended, 0, files.first().copied().flatten())?;
+            write(store, of, mended, (0, files.first().copied().flatten()), progress)?;
         }
         found = Some(damage(file.is_some(), &check, mended.is_some()));
     }
@@ -226,7 +237,7 @@ fn one(
         let mended = heal.is_some();
         if let (Some(Heal), Some(file)) = (heal, open(store, &of_name)?) {
             let share = Redundancy::Share(parity.percent());
-            protect::put(store, name, true, &[File::alone(&file)], share)?;
+            protect::put(store, name, true, &[File::alone(&file)], share, progress)?;
         }
         found = found.or(Some(ParityFound::ParityDamaged { mended }));
     }
@@ -247,10 +258,11 @@ fn mended(
     files: &[Option<&dyn ReadAt>],
     check: &Check,
     heal: Option<Heal>,
+    progress: Option<&Progress>,
 ) -> parity::Result<Option<Mended>> {
     match (check.is_mendable(), heal) {
         (true, None) => Ok(None),
-        _ => parity.mend(files, check).map(Some),
+        _ => parity.mend(files, check, progress).map(Some),
     }
 }
 
@@ -259,11 +271,11 @@ fn write(
     store: &dyn Store,
     name: StoredName,
     mended: &Mended,
-    number: usize,
-    damaged: Option<&dyn ReadAt>,
+    (number, damaged): (usize, Option<&dyn ReadAt>),
+    progress: Option<&Progress>,
 ) -> Result<()> {
     let mut out = NewFile::replace(store, name)?;
-    let written = mended.write(number, damaged, &mut out);
+    let written = mended.write(number, damaged, &mut out, progress);
     written.map_err(of_parity("mend", &name.to_string()))?;
     out.commit()?;
     Ok(())
@@ -274,6 +286,7 @@ fn across(
     store: &dyn Store,
     name: StoredName,
     heal: Option<Heal>,
+    progress: Option<&Progress>,
 ) -> Result<Vec<(StoredName, ParityFound)>> {
     let text = name.to_string();
     let Some(parity) = open_parity(store, name)? else { return Ok(Vec::new()) };
@@ -287,7 +300,7 @@ fn across(
         names.push(archive);
     }
     let files: Vec<Option<&dyn ReadAt>> = sources.iter().map(Option::as_deref).collect();
-    let check = match parity.check(&files) {
+    let check = match parity.check(&files, progress) {
         Err(parity::Error::Other) => return Ok(vec![(name, ParityFound::Other)]),
         checked => checked.map_err(of_parity("check", &text))?,
     };
@@ -298,8 +311,11 @@ fn across(
     let damaged: Vec<usize> =
         (0..names.len()).filter(|number| !check.is_file_sound(*number)).collect();
     if !damaged.is_empty() {
-        let mended = match mended(&parity, &files, &check, heal) {
+        let mended = match mended(&parity, &files, &check, heal, progress) {
             Ok(mended) => mended,
+            Err(error @ parity::Error::Cancelled(_)) => {
+                return Err(of_parity("mend", &text)(error));
+            }
             Err(error) => return Ok(vec![(name, ParityFound::Beyond(error))]),
         };
         for number in damaged {
@@ -307,7 +323,7 @@ fn across(
                 continue;
             };
             if let Some(mended) = &mended {
-                write(store, archive, mended, number, file)?;
+                write(store, archive, mended, (number, file), progress)?;
             }
             found.push((archive, damage(file.is_some(), &check, mended.is_some())));
         }
@@ -321,7 +337,7 @@ fn across(
             }
             let members: Vec<File<'_>> =
                 sources.iter().map(|(name, source)| File { name, source }).collect();
-            protect::put(store, name, true, &members, Redundancy::LargestFile)?;
+            protect::put(store, name, true, &members, Redundancy::LargestFile, progress)?;
         }
         found.push((name, ParityFound::ParityDamaged { mended: heal.is_some() }));
     }

@@ -5,6 +5,7 @@ use std::collections::BTreeSet;
 
 use archive::ReadAt;
 use parity::{File, Parity, Redundancy};
+use rsync_core::{Progress, Total};
 
 use crate::Repository;
 use crate::error::{Error, Result};
@@ -46,11 +47,16 @@ pub struct Kept {
 
 impl<S: Store> Repository<S> {
     /// Has each archive and index have a parity that makes `percent` of it again, from now on: the store remembers the share.
-    /// `None` is the share that it remembers, or 5. What is damaged is not protected.
+    /// `None` is the share that it remembers, or 5. What is damaged is not protected. Cancelled, it leaves the parity that it
+    /// has made so far.
     ///
     /// # Errors
     /// [`Error::Busy`], [`Error::Store`], [`Error::Parity`].
-    pub fn protect(&self, percent: Option<u32>) -> Result<ProtectReport> {
+    pub fn protect(
+        &self,
+        percent: Option<u32>,
+        progress: Option<&Progress>,
+    ) -> Result<ProtectReport> {
         let _lock = store::lock(self.store())?;
         let percent = match percent {
             Some(percent) => remember(self.store(), percent)?,
@@ -61,7 +67,7 @@ impl<S: Store> Repository<S> {
         };
         let mut files = store::list(self.store())?;
         let mut report = ProtectReport { percent: Some(percent), ..ProtectReport::default() };
-        protect_all(self.store(), &mut files, percent, Which::All, &mut report)?;
+        protect_all(self.store(), &mut files, percent, Which::All, &mut report, progress)?;
         Ok(report)
     }
 
@@ -70,10 +76,10 @@ impl<S: Store> Repository<S> {
     ///
     /// # Errors
     /// [`Error::Empty`], [`Error::NoChain`], [`Error::Archived`], [`Error::Busy`], [`Error::Store`], [`Error::Parity`].
-    pub fn protect_across(&self) -> Result<ProtectReport> {
+    pub fn protect_across(&self, progress: Option<&Progress>) -> Result<ProtectReport> {
         let _lock = store::lock(self.store())?;
         let files = store::list(self.store())?;
-        let made = across(self.store(), &files)?;
+        let made = across(self.store(), &files, progress)?;
         Ok(ProtectReport { made: vec![made], ..ProtectReport::default() })
     }
 }
@@ -111,6 +117,14 @@ pub(crate) fn share_of(store: &dyn Store, given: Option<u32>) -> Result<Option<u
     }
 }
 
+/// Has what the parity of a new index needs be made while the tree is scanned. It will be about as long as the longest in `files`.
+pub(crate) fn prepare(files: &[Stored]) {
+    let is_index =
+        |file: &&Stored| matches!(StoredName::parse(&file.name), Some(StoredName::Index(_)));
+    let longest = files.iter().filter(is_index).map(|file| file.size).max();
+    longest.into_iter().for_each(|len| rayon::spawn(move || parity::prepare(len)));
+}
+
 /// Protects what a backup made, and what has no parity. `before` has the names that were there when it began. Gives how many
 /// bytes the parity of what it made has.
 pub(crate) fn after_backup(
@@ -118,9 +132,11 @@ pub(crate) fn after_backup(
     files: &mut Vec<Stored>,
     percent: u32,
     before: &BTreeSet<String>,
+    progress: Option<&Progress>,
 ) -> Result<u64> {
     let mut report = ProtectReport::default();
-    protect_all(store, files, percent, Which::Missing { before: Some(before) }, &mut report)?;
+    let which = Which::Missing { before: Some(before) };
+    protect_all(store, files, percent, which, &mut report, progress)?;
     let ours = report.made.iter().filter(|made| {
         made.name.protected().is_some_and(|name| !before.contains(&name.to_string()))
     });
@@ -137,10 +153,10 @@ pub(crate) fn after_prune(store: &dyn Store, was_across: bool) -> Result<()> {
     let mut files = store::list(store)?;
     if let Some(percent) = percent {
         let which = Which::Missing { before: None };
-        protect_all(store, &mut files, percent, which, &mut ProtectReport::default())?;
+        protect_all(store, &mut files, percent, which, &mut ProtectReport::default(), None)?;
     }
     if was_across && across_in(&files).is_empty() {
-        across(store, &files)?;
+        across(store, &files, None)?;
     }
     Ok(())
 }
@@ -161,11 +177,16 @@ fn protect_all(
     percent: u32,
     which: Which<'_>,
     report: &mut ProtectReport,
+    progress: Option<&Progress>,
 ) -> Result<()> {
     let share = Redundancy::percent(percent);
     let share = share.map_err(of_parity("protect", "the store"))?;
     let there: BTreeSet<String> = files.iter().map(|file| file.name.clone()).collect();
     let mut made = Vec::new();
+    begin(progress, "protecting", files, |name| {
+        let parity = name.parity().map(|parity| parity.to_string());
+        parity.is_some_and(|parity| matches!(which, Which::All) || !there.contains(&parity))
+    });
     for file in files.iter() {
         let Some(name) = StoredName::parse(&file.name) else { continue };
         let Some(parity) = name.parity() else { continue };
@@ -178,21 +199,42 @@ fn protect_all(
         };
         if is_kept {
             report.kept += 1;
+            count(progress, if matches!(which, Which::All) { file.size } else { 0 });
             continue;
         }
         let source = at_rest(store).open(&file.name);
         let source = source.map_err(|error| failed("open", &file.name, error))?;
         if !is_new && let Err(error) = check(store, name) {
             report.damaged.push((name, error));
+            count(progress, file.size);
             continue;
         }
-        let kept = put(store, parity, is_there, &[File::alone(&source)], share)?;
+        let kept = put(store, parity, is_there, &[File::alone(&source)], share, progress)?;
         report.made.push(kept);
         made.push(Stored { name: parity.to_string(), size: kept.parity_bytes });
     }
     files.retain(|file| made.iter().all(|made| made.name != file.name));
     files.append(&mut made);
     Ok(())
+}
+
+/// Begins a stage of all bytes of those of `files` that are meant.
+pub(crate) fn begin(
+    progress: Option<&Progress>,
+    doing: &'static str,
+    files: &[Stored],
+    is_meant: impl Fn(StoredName) -> bool,
+) {
+    let Some(progress) = progress else { return };
+    let meant = files.iter().filter(|file| StoredName::parse(&file.name).is_some_and(&is_meant));
+    let bytes = meant.map(|file| file.size).fold(0, u64::saturating_add);
+    progress.begin(doing, Some(Total::Bytes(bytes)));
+}
+
+fn count(progress: Option<&Progress>, bytes: u64) {
+    if let Some(progress) = progress {
+        progress.add_bytes(bytes);
+    }
 }
 
 /// Whether there is a parity that was made so. It is not compared with its file.
@@ -225,12 +267,13 @@ pub(crate) fn put(
     replaces: bool,
     files: &[File<'_>],
     redundancy: Redundancy,
+    progress: Option<&Progress>,
 ) -> Result<Kept> {
     let mut out = match replaces {
         true => NewFile::replace(store, name)?,
         false => NewFile::begin(store, name)?,
     };
-    let made = parity::protect(files, redundancy, &mut out);
+    let made = parity::protect(files, redundancy, &mut out, progress);
     let made = made.map_err(of_parity("make", &name.to_string()))?;
     match name {
         // One that a power cut takes is missed, and made, by the next backup.
@@ -243,12 +286,18 @@ pub(crate) fn put(
 }
 
 /// Makes one parity over the archives that lead to the newest snapshot in `files`, and deletes those that were there.
-fn across(store: &dyn Store, files: &[Stored]) -> Result<Kept> {
+fn across(store: &dyn Store, files: &[Stored], progress: Option<&Progress>) -> Result<Kept> {
     let snapshots = Snapshots::of(files);
     let newest = snapshots.latest().ok_or(Error::Empty)?;
     let chain = snapshots.chain_to(newest).ok_or(Error::NoChain { snapshot: newest })?;
     let chain: Vec<ArchiveName> = chain.iter().map(|archive| archive.name).collect();
-    across_chain(store, newest, &chain, &across_in(files))
+    begin(
+        progress,
+        "protecting",
+        files,
+        |name| matches!(name, StoredName::Archive(name) if chain.contains(&name)),
+    );
+    across_chain(store, newest, &chain, &across_in(files), progress)
 }
 
 /// Makes one parity over the archives `chain`, which lead to the snapshot `newest`. It takes the place of the `older` ones.
@@ -257,6 +306,7 @@ pub(crate) fn across_chain(
     newest: SnapshotId,
     chain: &[ArchiveName],
     older: &[StoredName],
+    progress: Option<&Progress>,
 ) -> Result<Kept> {
     let mut sources: Vec<(String, Box<dyn ReadAt>)> = Vec::new();
     for archive in chain {
@@ -268,7 +318,8 @@ pub(crate) fn across_chain(
     let members: Vec<File<'_>> =
         sources.iter().map(|(name, source)| File { name, source }).collect();
     let name = StoredName::Across(newest);
-    let kept = put(store, name, older.contains(&name), &members, Redundancy::LargestFile)?;
+    let kept =
+        put(store, name, older.contains(&name), &members, Redundancy::LargestFile, progress)?;
     for older in older.iter().filter(|older| **older != name) {
         store::delete(store, *older)?;
     }

@@ -13,6 +13,7 @@ use repository::store::Keep;
 use repository::{
     BackupOptions, DirStore, ParityFound, PruneOptions, Repository, RestoreOptions, SnapshotId,
 };
+use rsync_core::Progress;
 use testing::{Snapshot, fast_tempdir, snapshot};
 
 /// A tree of several snapshots in a store, and what it was at each.
@@ -127,7 +128,7 @@ fn damage_is_healed_in_memory_and_for_good() {
             .iter()
             .any(|(_, found)| matches!(found, ParityFound::Damaged { mended: false, .. }))
     );
-    let healed = world.repository.heal().unwrap();
+    let healed = world.repository.heal(None).unwrap();
     assert!(healed.is_sound() && healed.found.len() >= 3, "{healed:?}");
     for (name, whole) in archives.iter().zip(&whole) {
         assert!(fs::read(world.store().join(name)).unwrap() == *whole, "{name}");
@@ -153,7 +154,7 @@ fn what_cannot_be_mended_stays_as_it_is() {
     damage(&parity, 0, 3_000);
     let stray = world.store().join("20200101T000000Z-full.tgz.parity");
     fs::copy(world.store().join(format!("{}.parity", archives[2])), &stray).unwrap();
-    let healed = world.repository.heal().unwrap();
+    let healed = world.repository.heal(None).unwrap();
     assert!(!healed.is_sound());
     let kinds: Vec<&ParityFound> = healed.found.iter().map(|(_, found)| found).collect();
     assert!(
@@ -183,7 +184,7 @@ fn what_cannot_be_mended_stays_as_it_is() {
 #[test]
 fn prune_keeps_parity_true() {
     let mut world = World::new(Some(5));
-    world.repository.protect_across().unwrap();
+    world.repository.protect_across(None).unwrap();
     let keep = Keep { last: 1, ..Keep::default() };
     world.repository.prune(&PruneOptions { keep, ..PruneOptions::default() }).unwrap();
     world.history.drain(..2);
@@ -203,7 +204,7 @@ fn a_prune_that_dies_leaves_a_parity_over_the_chain() {
     for after in [false, true] {
         for at in 0.. {
             let world = World::new(None);
-            world.repository.protect_across().unwrap();
+            world.repository.protect_across(None).unwrap();
             let store = DirStore::open(world.store()).unwrap();
             let failing = Failing::new(&store, at, after);
             let done = Repository::new(&failing).prune(&options).is_ok();
@@ -256,14 +257,14 @@ fn a_wrong_share_makes_no_snapshot() {
 #[test]
 fn a_lost_archive_is_made_again() {
     let world = World::new(None);
-    let report = world.repository.protect_across().unwrap();
+    let report = world.repository.protect_across(None).unwrap();
     assert_eq!(report.made.len(), 1);
     for name in world.names(".tgz") {
         let path = world.store().join(name);
         let whole = fs::read(&path).unwrap();
         fs::remove_file(&path).unwrap();
         assert!(!world.repository.verify(None).unwrap().is_sound());
-        let healed = world.repository.heal().unwrap();
+        let healed = world.repository.heal(None).unwrap();
         assert!(
             matches!(healed.found[..], [(_, ParityFound::Lost { mended: true })]),
             "{healed:?}"
@@ -273,19 +274,54 @@ fn a_lost_archive_is_made_again() {
     world.check();
 }
 
+/// Promise: protecting and healing count the bytes of the files, and stop when they are asked to, with nothing half done.
+#[test]
+fn protecting_and_healing_count_and_are_cancelled() {
+    let world = World::new(None);
+    let (first, progress) = (world.store().join(&world.names(".tgz")[0]), Progress::new());
+    let files = [world.names(".tgz"), world.names(".index")].concat();
+    let len = |name: &String| fs::metadata(world.store().join(name)).unwrap().len();
+    let all: u64 = files.iter().map(len).sum();
+    let stopped = Progress::new();
+    stopped.cancel();
+    assert!(world.repository.protect(None, Some(&stopped)).unwrap_err().is_cancelled());
+    assert!(world.names(".parity").is_empty());
+    world.repository.protect(None, Some(&progress)).unwrap();
+    assert_eq!((progress.bytes(), progress.stage().fraction()), (all, Some(1.0)));
+
+    let whole = fs::read(&first).unwrap();
+    damage(&first, 40_000, 10);
+    let damaged = fs::read(&first).unwrap();
+    assert!(world.repository.heal(Some(&stopped)).unwrap_err().is_cancelled());
+    assert!(world.repository.verify(Some(&stopped)).unwrap_err().is_cancelled());
+    assert!(fs::read(&first).unwrap() == damaged);
+    let progress = Progress::new();
+    assert!(world.repository.heal(Some(&progress)).unwrap().is_sound());
+    // It was written, too.
+    assert_eq!(progress.bytes(), all + whole.len() as u64);
+    assert!(fs::read(&first).unwrap() == whole);
+    for across in [false, true] {
+        let made = match across {
+            true => world.repository.protect_across(Some(&stopped)),
+            false => world.repository.protect(Some(9), Some(&stopped)),
+        };
+        assert!(made.unwrap_err().is_cancelled());
+    }
+}
+
 /// Promise: `protect` makes parity of a store that had none, changes the share, and protects no damaged bytes.
 #[test]
 fn what_is_damaged_is_not_protected() {
     let world = World::new(None);
     let archives = world.names(".tgz");
     damage(&world.store().join(&archives[1]), 30_000, 1);
-    let report = world.repository.protect(None).unwrap();
+    let report = world.repository.protect(None, None).unwrap();
     assert_eq!((report.percent, report.made.len(), report.damaged.len()), (Some(5), 3, 1));
     assert!(!world.store().join(format!("{}.parity", archives[1])).exists());
     damage(&world.store().join(&archives[1]), 30_000, 1);
-    let report = world.repository.protect(None).unwrap();
+    let report = world.repository.protect(None, None).unwrap();
     assert_eq!((report.made.len(), report.kept), (1, 3));
-    let report = world.repository.protect(Some(20)).unwrap();
+    let report = world.repository.protect(Some(20), None).unwrap();
     assert_eq!((report.made.len(), report.kept), (4, 0), "each anew, for another share");
     assert!(world.repository.verify(None).unwrap().is_sound());
 }

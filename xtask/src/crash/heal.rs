@@ -82,7 +82,7 @@ fn sweep(file: &Vec<u8>, parity: &[u8], cases: usize, random: &mut Rng) -> Resul
     let block_len = u32::from_le_bytes(block_len) as usize;
     let recovery = opened.recovery();
     // A shard's length is a power of two.
-    let shards = opened.check(&[Some(file)])?.shards();
+    let shards = opened.check(&[Some(file)], None)?.shards();
     let shard_len = file.len().div_ceil(shards).next_power_of_two();
     ensure!(shards == file.len().div_ceil(shard_len) && shards > 1, "{shards} shards");
     let mut bad = 0;
@@ -153,9 +153,9 @@ fn random_len(most: usize, file: &[u8], case: usize) -> usize {
 fn mend(damaged: &Vec<u8>, parity: Vec<u8>) -> Result<Vec<u8>> {
     let parity = Parity::open(parity)?;
     let files: [Option<&dyn ReadAt>; 1] = [Some(damaged)];
-    let check: Check = parity.check(&files)?;
-    let mended = parity.mend(&files, &check)?;
+    let check: Check = parity.check(&files, None)?;
+    let mended = parity.mend(&files, &check, None)?;
     let mut right = Vec::new();
-    mended.write(0, files[0], &mut right).context("write what is mended")?;
+    mended.write(0, files[0], &mut right, None).context("write what is mended")?;
     Ok(right)
 }

@@ -70,7 +70,7 @@ fn written_now(name: &str) -> Vec<u8> {
         }
         "file.parity" => {
             let redundancy = Redundancy::percent(20).unwrap();
-            protect(&[File::alone(&old)], redundancy, &mut out).unwrap();
+            protect(&[File::alone(&old)], redundancy, &mut out, None).unwrap();
         }
         _ => panic!("how is {name} made?"),
     }
@@ -280,10 +280,10 @@ fn a_parity_is_read_and_written_as_before() {
     let mut damaged = old.clone();
     damaged[100] ^= 1;
     let parity = Parity::open(golden("file.parity")).unwrap();
-    let check = parity.check(&[Some(&damaged)]).unwrap();
+    let check = parity.check(&[Some(&damaged)], None).unwrap();
     let mut mended = Vec::new();
-    let shards = parity.mend(&[Some(&damaged)], &check).unwrap();
-    shards.write(0, Some(&damaged), &mut mended).unwrap();
+    let shards = parity.mend(&[Some(&damaged)], &check, None).unwrap();
+    shards.write(0, Some(&damaged), &mut mended, None).unwrap();
     assert!(mended == old);
 }
 

@@ -56,7 +56,7 @@ fn seeds() {
 fn parities() {
     let mut seed = Vec::new();
     let redundancy = Redundancy::percent(20).unwrap();
-    protect(&[File::alone(&vec![7; 5000])], redundancy, &mut seed).unwrap();
+    protect(&[File::alone(&vec![7; 5000])], redundancy, &mut seed, None).unwrap();
     write("parity", "small", &seed);
 }
 

@@ -341,7 +341,7 @@ impl<'a> Work<'a> {
         let Some(newest) = newest else { return Ok(()) };
         let chain = self.chain_to(Some(newest));
         let is_made = self.to_make.is_empty()
-            && protect::across_chain(self.store, newest, &chain, &self.across).is_ok();
+            && protect::across_chain(self.store, newest, &chain, &self.across, None).is_ok();
         for name in std::mem::take(&mut self.across) {
             match is_made && name == StoredName::Across(newest) {
                 true => self.across.push(name),

@@ -171,7 +171,7 @@ fn verify_listed(
                 compared => compared.map_err(|source| failed("verify", &file.name, source))?,
             }
         }
-        (found.parity, found.unread) = (heal::examine(store, files, None)?, true);
+        (found.parity, found.unread) = (heal::examine(store, files, None, progress)?, true);
         return Ok(found);
     }
     let mut reached = Reached::default();
@@ -241,7 +241,7 @@ fn verify_listed(
             .filter(|snapshot| !snapshots.all().any(|it| it == **snapshot));
         found.missing.extend(missing);
     }
-    found.parity = heal::examine(store, files, None)?;
+    found.parity = heal::examine(store, files, None, progress)?;
     Ok(found)
 }
 
