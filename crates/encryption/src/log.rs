@@ -5,7 +5,7 @@
 //! all of them, and one signature over it covers all. Files of the log are runs of entries; which run a file has is
 //! [`Run::begins`]'s. `docs/format.md` has the bytes.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use archive::Labels;
 use dirindex::TreeId;
@@ -101,6 +101,10 @@ pub(crate) struct Log {
     clients: Vec<Public>,
     revoked: Vec<Public>,
     files: BTreeMap<String, Recorded>,
+    /// Those of the files that are archives, by the snapshot they lead to.
+    archives: BTreeMap<SnapshotId, Vec<String>>,
+    /// The snapshots that there are indexes of.
+    indexes: BTreeSet<SnapshotId>,
 }
 
 /// Why something is no log of a store.
@@ -268,16 +272,33 @@ impl Log {
                 if !self.is_new(&name, noted.as_ref()) {
                     return None;
                 }
-                if let Some(StoredName::Archive(archive)) = StoredName::parse(&name) {
-                    // Until then the next backup may start from an older index.
-                    self.files.retain(|name, _| index_of(name).is_none_or(|it| it >= archive.to));
+                match StoredName::parse(&name) {
+                    Some(StoredName::Archive(archive)) => {
+                        // Until then the next backup may start from an older index.
+                        let newer = self.indexes.split_off(&archive.to);
+                        for older in std::mem::replace(&mut self.indexes, newer) {
+                            self.files.remove(&StoredName::Index(older).to_string());
+                        }
+                        self.archives.entry(archive.to).or_default().push(name.clone());
+                    }
+                    Some(StoredName::Index(snapshot)) => {
+                        self.indexes.insert(snapshot);
+                    }
+                    _ => {}
                 }
                 self.files.insert(name, Recorded { sealed, noted, opens });
             }
             Entry::Deleted { names, by } => {
                 let message = deletion(first.as_ref()?, &names);
                 self.owner.as_ref().filter(|owner| owner.has_signed(&message, &by))?;
-                self.files.retain(|name, _| !names.contains(name));
+                for name in &names {
+                    self.files.remove(name);
+                    if let Some(StoredName::Archive(archive)) = StoredName::parse(name)
+                        && let Some(there) = self.archives.get_mut(&archive.to)
+                    {
+                        there.retain(|other| other != name);
+                    }
+                }
             }
         }
         Some(())
@@ -286,18 +307,15 @@ impl Log {
     /// Whether a file adds to what is there: its name is not taken, and an archive that leads to a snapshot that is there leads to
     /// the same tree. So a client changes no snapshot that others have seen.
     fn is_new(&self, name: &str, noted: Option<&Noted>) -> bool {
-        let leads_to = |name: &str| match StoredName::parse(name) {
-            Some(StoredName::Archive(archive)) => Some(archive.to),
+        let tree = |noted: Option<&Noted>| noted.map(|noted| noted.result);
+        let tree_of = |name: &String| tree(self.files.get(name).and_then(|it| it.noted.as_ref()));
+        let beside = match StoredName::parse(name) {
+            Some(StoredName::Archive(archive)) => self.archives.get(&archive.to),
             _ => None,
         };
-        let result = noted.map(|noted| noted.result);
-        let is_other = |(other, file): (&String, &Recorded)| {
-            leads_to(other) == leads_to(name)
-                && file.noted.as_ref().map(|noted| noted.result) != result
-        };
-        let is_taken = self.files.contains_key(name);
-        let is_archive = leads_to(name).is_some();
-        !(is_taken || is_archive && self.files.iter().any(is_other))
+        let leads_elsewhere =
+            beside.is_some_and(|names| names.iter().any(|it| tree_of(it) != tree(noted)));
+        !self.files.contains_key(name) && !leads_elsewhere
     }
 
     /// Adds `entries`, and gives the file of the log to be put, with its number. Who may read this one and no earlier one, as a new
@@ -390,6 +408,12 @@ impl Log {
     }
 }
 
+/// What a reader makes of the files of a log, each as it is decrypted, the first first: how many entries they have.
+pub(crate) fn entries_of(files: &[&[u8]]) -> Option<u64> {
+    let runs = files.iter().map(|file| Run::parse(file)).collect::<Result<Vec<_>, _>>();
+    Some(Log::of(runs.ok()?).ok()?.at().entries)
+}
+
 fn line(value: &impl Serialize) -> Result<String, Invalid> {
     serde_json::to_string(value).map(|line| line + "\n").map_err(|_| Invalid::Format)
 }
@@ -441,6 +465,8 @@ mod tests {
     }
 
     proptest! {
+        #![proptest_config(ProptestConfig::with_cases(48))]
+
         /// However entries come, whoever reads the files knows what who wrote them knows, and reads few.
         #[test]
         fn a_log_comes_back(steps in prop::collection::vec((0usize..4, any::<bool>(), any::<bool>()), 0..70)) {
@@ -486,6 +512,56 @@ mod tests {
         let (_, file) = forged.append(&[put("forged".into())], &Secret::generate(), true).unwrap();
         files.push(file);
         assert_eq!(read(&files).err(), Some(Invalid::Signature));
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(128))]
+
+        /// Whatever is done to the lines of the files, they are refused, or are what was written: nobody is let write, nothing comes
+        /// and nothing goes.
+        #[test]
+        fn shuffled_lines_say_nothing_new(
+            edits in prop::collection::vec((0usize..5, 0usize..1000, 0usize..1000), 1..6),
+        ) {
+            let (owner, client, mut log, mut files) = made();
+            let other = Secret::generate().public();
+            let first = owner.public();
+            for entries in [
+                vec![put("20261101T120000Z.index".into()), put("20261101T120000Z-full.tgz".into())],
+                vec![Log::client_entry(&first, &other, &owner)],
+                vec![Log::revoked_entry(&first, &other, &owner), put("20261102T120000Z-full.tgz".into())],
+                vec![Log::deleted_entry(&first, vec!["20261101T120000Z-full.tgz".into()], &owner)],
+            ] {
+                files.push(log.append(&entries, &client, false).unwrap().1);
+            }
+            let mut lines: Vec<(usize, String)> = Vec::new();
+            for (number, file) in files.iter().enumerate() {
+                let text = std::str::from_utf8(file).unwrap();
+                lines.extend(text.lines().map(|line| (number, line.to_owned())));
+            }
+            for (what, at, to) in edits {
+                let (at, to) = (at % lines.len(), to % lines.len());
+                match what {
+                    0 => lines.swap(at, to),
+                    1 => drop(lines.remove(at)),
+                    2 => lines.insert(to, lines[at].clone()),
+                    3 => lines[at].0 = lines[to].0,
+                    _ => lines[at].1 = lines[at].1.replacen(&to.to_string(), "1", 1),
+                }
+                if lines.is_empty() {
+                    return Ok(());
+                }
+            }
+            let of = |number: usize| lines.iter().filter(move |line| line.0 == number);
+            let changed: Vec<Vec<u8>> = (0..files.len())
+                .map(|number| of(number).map(|line| format!("{}\n", line.1)).collect::<String>().into())
+                .collect();
+            if let Ok((found, _)) = read(&changed) {
+                prop_assert_eq!(found.at(), log.at());
+                prop_assert_eq!(found.clients(), log.clients());
+                prop_assert!(found.files().keys().eq(log.files().keys()));
+            }
+        }
     }
 
     /// A log that goes back, or on from another place, has not been where it was.

@@ -32,6 +32,15 @@ pub(crate) fn newest(files: &[Stored]) -> u64 {
     files.iter().filter_map(|file| number(&file.name)).max().unwrap_or(0)
 }
 
+/// Whether `store` has a file of the log after the newest that `log` has. It is asked for by its name, whatever listings say.
+pub(crate) fn has_more(store: &dyn Store, log: &Log) -> io::Result<bool> {
+    match store.open(&name(log.newest().saturating_add(1))) {
+        Ok(_) => Ok(true),
+        Err(error) if error.kind() == ErrorKind::NotFound => Ok(false),
+        Err(error) => Err(error),
+    }
+}
+
 /// The log of `store`, of which the file `newest` is the newest.
 pub(crate) fn read(store: &dyn Store, newest: u64, keys: &Keyring) -> io::Result<Log> {
     let mut runs = Vec::new();
@@ -76,15 +85,16 @@ pub(crate) fn append(
     let readers: Vec<&Recipient> = readers.map(|key| key.recipient()).collect();
     let readers: Vec<&dyn age::Recipient> = readers.iter().map(|key| *key as _).collect();
     let name = name(number);
-    let mut out = store.put(&name)?;
-    out.write_all(&encrypt(&bytes, &readers)?)?;
-    out.commit().map_err(|error| match error.kind() {
+    let taken = |error: io::Error| match error.kind() {
         ErrorKind::AlreadyExists => io::Error::new(
             ErrorKind::WouldBlock,
             format!("{name} is there already: another client wrote to the store meanwhile"),
         ),
         _ => error,
-    })?;
+    };
+    let mut out = store.put(&name).map_err(taken)?;
+    out.write_all(&encrypt(&bytes, &readers)?)?;
+    out.commit().map_err(taken)?;
     *log = longer;
     Ok(())
 }

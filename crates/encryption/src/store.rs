@@ -1,84 +1,29 @@
 //! [`EncryptedStore`]: a store whose files are encrypted where they are kept. A file that is not in the log is not there. Knows how files are sealed and found; who may do what is the log's.
 
+mod at_rest;
+mod new_file;
+mod rights;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::{self, ErrorKind, Write};
-use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard};
 
 use container::ReadAt;
 use dirindex::FileId;
-use repository::store::{MARKER, Noted, Opener, Store, StoreWriter, Stored, StoredName, Witness};
+use repository::store::{MARKER, Noted, Store, StoreWriter, Stored, Witness};
 
+use self::at_rest::{AtRest, is_sealed, sealed};
+use self::new_file::{NewFile, NewMarker};
+use crate::access::{Access, of_memory};
 use crate::error::{Error, Result};
-use crate::given::{Identities, Recipients};
+use crate::given::Recipients;
 use crate::keyring::{self, Keyring};
 use crate::keys::{Public, Secret};
-use crate::log::{At, Entry, Link, Log, Recorded, index_of};
+use crate::log::{At, Entry, Log, Recorded, index_of};
 use crate::log_files;
 use crate::marker::{self, Marked};
 use crate::memory::Memory;
 use crate::object::{self, Decrypted, Encrypting, locked};
-
-/// What an encrypted file is called more than by its name.
-const ENDING: &str = ".age";
-
-/// With what an encrypted store is used, and from where.
-#[derive(Clone)]
-pub struct Access {
-    /// The store, as it is always called: what is remembered of it is found by this.
-    pub address: String,
-    /// The directory in which this machine remembers stores.
-    pub memory: PathBuf,
-    /// The secret of this machine. With it files can be put, and the last index read.
-    pub client: Option<Secret>,
-    /// What opens archives.
-    pub identities: Identities,
-    /// Called with what a user has to know: that files are missing which the log has.
-    pub tell: Arc<dyn Fn(&str) + Send + Sync>,
-}
-
-impl std::fmt::Debug for Access {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let Access { address, memory, client, identities, .. } = self;
-        let mut debug = f.debug_struct("Access");
-        debug.field("address", address).field("memory", memory);
-        debug.field("client", client).field("identities", identities).finish()
-    }
-}
-
-impl Access {
-    pub(crate) fn memory(&self) -> Memory {
-        Memory::of(&self.memory, &self.address)
-    }
-
-    /// That nothing says that the store was encrypted, which is not. Where nothing can be read, nothing was remembered.
-    ///
-    /// # Errors
-    /// [`Error::Downgraded`], [`Error::Memory`] when what is remembered is damaged.
-    pub fn check_plain(&self) -> Result<()> {
-        let memory = self.memory();
-        let known = match memory.load() {
-            Err(source) if source.kind() == ErrorKind::InvalidData => {
-                return Err(of_memory("read", &memory, source));
-            }
-            loaded => loaded.ok().flatten(),
-        };
-        known.map_or(Ok(()), |known| Err(Error::Downgraded { known: known.store.id() }))
-    }
-
-    /// Forgets what is remembered of the store.
-    ///
-    /// # Errors
-    /// [`Error::Memory`].
-    pub fn forget(&self) -> Result<()> {
-        let memory = self.memory();
-        memory.forget().map_err(|source| of_memory("delete", &memory, source))
-    }
-}
-
-fn of_memory(operation: &'static str, memory: &Memory, source: io::Error) -> Error {
-    Error::Memory { operation, path: memory.path().to_owned(), source }
-}
 
 /// Whether a store is encrypted. `None` for what is no store.
 ///
@@ -90,6 +35,31 @@ pub fn is_encrypted(store: &dyn Store) -> io::Result<Option<bool>> {
         Marked::Plain => Some(false),
         Marked::Encrypted(_) => Some(true),
     })
+}
+
+/// Deletes what an interrupted making of an encrypted store left in `store`. Where there is a marker, or an archive, it was made, and
+/// nothing is deleted.
+///
+/// # Errors
+/// As the store has them.
+pub fn clear_unmade(store: &dyn Store) -> io::Result<()> {
+    // A place that is no store gets no lock.
+    if left_unmade(&store.list()?).is_empty() {
+        return Ok(());
+    }
+    let _lock = store.lock()?;
+    left_unmade(&store.list()?).iter().try_for_each(|name| store.delete(name))
+}
+
+/// What an interrupted making left, if nothing else is there.
+fn left_unmade(files: &[Stored]) -> Vec<String> {
+    let names = || files.iter().map(|file| &file.name);
+    let is_used = |name: &String| name == MARKER || sealed(name).is_some();
+    if names().any(is_used) || log_files::newest(files) > 1 {
+        return Vec::new();
+    }
+    let is_left = |name: &&String| keyring::is_key(name) || log_files::number(name).is_some();
+    names().filter(is_left).cloned().collect()
 }
 
 /// A store whose archives and indexes are encrypted with age, under their name and `.age`.
@@ -105,12 +75,27 @@ pub struct EncryptedStore {
     tell: Arc<dyn Fn(&str) + Send + Sync>,
 }
 
+#[derive(Default)]
 struct State {
     log: Log,
     /// Until the store is made: for whom its secret will be encrypted.
     fresh: Option<Recipients>,
     /// What the user was told already.
     told: BTreeSet<String>,
+    /// Whether this process keeps others from changing the store.
+    is_locked: bool,
+}
+
+/// Holds the lock of the store.
+struct Locked<'a> {
+    state: &'a Mutex<State>,
+    _kept: Box<dyn Send + 'a>,
+}
+
+impl Drop for Locked<'_> {
+    fn drop(&mut self) {
+        locked(self.state).is_locked = false;
+    }
 }
 
 impl std::fmt::Debug for EncryptedStore {
@@ -128,11 +113,11 @@ impl EncryptedStore {
         recipients: Recipients,
     ) -> EncryptedStore {
         let keys = Keyring { store: vec![Secret::generate()], client: access.client.clone() };
-        let (log, fresh, told) = (Log::default(), Some(recipients), BTreeSet::new());
+        let state = State { fresh: Some(recipients), ..State::default() };
         EncryptedStore {
             kept: AtRest(Arc::new(store)),
             keys,
-            state: Mutex::new(State { log, fresh, told }),
+            state: Mutex::new(state),
             memory: access.memory(),
             tell: Arc::clone(&access.tell),
         }
@@ -202,7 +187,7 @@ impl EncryptedStore {
             return Err(Error::Exchanged { known: id, found: first.id() });
         }
         check_seen(&log, known.map(|known| known.seen).unwrap_or_default())?;
-        let state = State { log, fresh: None, told: BTreeSet::new() };
+        let state = State { log, ..State::default() };
         let (state, tell) = (Mutex::new(state), Arc::clone(&access.tell));
         let opened = EncryptedStore { kept, keys, state, memory, tell };
         opened.remember(&opened.state());
@@ -222,62 +207,6 @@ impl EncryptedStore {
     /// How many entries its log has.
     pub fn log_len(&self) -> u64 {
         self.state().log.at().entries
-    }
-
-    /// Lets a client write to the store. Needs the identity. Takes the lock of the store.
-    ///
-    /// # Errors
-    /// [`Error::NoIdentity`], [`Error::Io`].
-    pub fn allow(&self, client: &Public) -> Result<()> {
-        self.grant(client, true)
-    }
-
-    /// Lets a client write no more. What it put stays.
-    ///
-    /// # Errors
-    /// [`Error::NoIdentity`], [`Error::Io`].
-    pub fn revoke(&self, client: &Public) -> Result<()> {
-        self.grant(client, false)
-    }
-
-    fn grant(&self, client: &Public, allows: bool) -> Result<()> {
-        let _lock = self.lock()?;
-        let files = self.kept.0.list()?;
-        let mut state = self.refreshed(&files)?;
-        let owner = self.owner(&state.log)?;
-        let first = state.log.first().cloned().ok_or(Error::NoIdentity)?;
-        let entry = match allows {
-            true => Log::client_entry(&first, client, owner),
-            false => Log::revoked_entry(&first, client, owner),
-        };
-        // A new client can read no file of the log that was written before.
-        log_files::append(&self.kept.0, &mut state.log, &[entry], owner, true)?;
-        self.remember(&state);
-        Ok(())
-    }
-
-    /// Gives the store a new secret, for these recipients alone. They can read all that is there; others than they can read nothing
-    /// that is put from now on. Nothing but the secrets is written anew.
-    ///
-    /// # Errors
-    /// [`Error::NoIdentity`], [`Error::Io`].
-    pub fn rotate(&mut self, recipients: &Recipients) -> Result<()> {
-        let secret = Secret::generate();
-        let mut secrets = vec![secret.clone()];
-        secrets.extend(self.keys.store.iter().cloned());
-        {
-            let _lock = self.lock()?;
-            let files = self.kept.0.list()?;
-            let mut state = self.refreshed(&files)?;
-            let old = self.owner(&state.log)?;
-            // First the secret can be read, then it is used.
-            keyring::write(&self.kept.0, &secrets, recipients)?;
-            let entry = state.log.owner_entry(&secret.public(), Some(old));
-            log_files::append(&self.kept.0, &mut state.log, &[entry], &secret, false)?;
-            self.remember(&state);
-        }
-        self.keys.store = secrets;
-        Ok(())
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
@@ -345,6 +274,27 @@ impl EncryptedStore {
         }
     }
 
+    /// Deletes the archives and indexes that are not in the log: what interrupted backups left. Only under the lock, where nobody is
+    /// about to note one.
+    fn clear_away(&self, state: &mut State, files: &[Stored]) -> io::Result<()> {
+        let is_left = |name: &&str| !state.log.files().contains_key(*name);
+        let names = files.iter().filter_map(|file| sealed(&file.name));
+        let left: Vec<&str> = names.filter(is_left).collect();
+        // A listing may be older than the store: files of a log that is longer than this one are no litter.
+        if left.is_empty() || log_files::has_more(&self.kept.0, &state.log)? {
+            return Ok(());
+        }
+        for name in left {
+            if let Err(error) = self.kept.delete(name) {
+                let text = format!(
+                    "{name} is left of an interrupted backup, and cannot be deleted: {error}"
+                );
+                self.tell_once(state, text);
+            }
+        }
+        Ok(())
+    }
+
     /// What the log has, and is not among `files` as it was put, as far as their sizes show: a sentence each. Indexes come and go
     /// without an entry: one that is missing costs time.
     fn missing(log: &Log, files: &[Stored]) -> Vec<String> {
@@ -396,16 +346,6 @@ fn check_seen(log: &Log, seen: At) -> Result<()> {
     }
 }
 
-/// The name of the archive or index that a file has in it; `None` for other files.
-fn sealed(file: &str) -> Option<&str> {
-    file.strip_suffix(ENDING).filter(|name| is_sealed(name))
-}
-
-/// Whether a file is encrypted: archives and indexes are. Parity is of encrypted bytes already, and other names say all there is.
-fn is_sealed(name: &str) -> bool {
-    matches!(StoredName::parse(name), Some(StoredName::Archive(_) | StoredName::Index(_)))
-}
-
 impl Store for EncryptedStore {
     fn list(&self) -> io::Result<Vec<Stored>> {
         let files = self.kept.0.list()?;
@@ -415,6 +355,9 @@ impl Store for EncryptedStore {
         let mut state = self.refreshed(&files)?;
         for text in Self::missing(&state.log, &files) {
             self.tell_once(&mut state, text);
+        }
+        if state.is_locked {
+            self.clear_away(&mut state, &files)?;
         }
         let log = &state.log;
         let visible = |file: Stored| match sealed(&file.name) {
@@ -442,9 +385,8 @@ impl Store for EncryptedStore {
         if name == MARKER {
             return Ok(Box::new(NewMarker { store: self, text: Vec::new(), is_new: true }));
         }
-        let out = self.kept.put(name)?;
         if !is_sealed(name) {
-            return Ok(out);
+            return self.kept.put(name);
         }
         let (recipients, opens) = {
             let state = self.state();
@@ -455,7 +397,7 @@ impl Store for EncryptedStore {
             let all = std::iter::once(owner).chain(&opens).map(|key| key.recipient().clone());
             (all.collect::<Vec<_>>(), opens)
         };
-        let out = Encrypting::new(out, &recipients)?;
+        let out = Encrypting::new(self.kept.put(name)?, &recipients)?;
         Ok(Box::new(NewFile { store: self, name: name.to_owned(), opens, noted: None, out }))
     }
 
@@ -473,7 +415,9 @@ impl Store for EncryptedStore {
     }
 
     fn lock(&self) -> io::Result<Box<dyn Send + '_>> {
-        self.kept.0.lock()
+        let kept = self.kept.0.lock()?;
+        self.state().is_locked = true;
+        Ok(Box::new(Locked { state: &self.state, _kept: kept }))
     }
 
     fn at_rest(&self) -> Option<&dyn Store> {
@@ -544,107 +488,5 @@ impl Store for EncryptedStore {
 
     fn directory(&self) -> Option<FileId> {
         self.kept.0.directory()
-    }
-}
-
-/// An encrypted file on its way.
-struct NewFile<'a> {
-    store: &'a EncryptedStore,
-    name: String,
-    opens: Option<Public>,
-    noted: Option<Noted>,
-    out: Encrypting<'a>,
-}
-
-impl Write for NewFile<'_> {
-    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        self.out.write(bytes)
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        self.out.flush()
-    }
-}
-
-impl StoreWriter for NewFile<'_> {
-    fn commit(self: Box<Self>) -> io::Result<()> {
-        let NewFile { store, name, opens, noted, out } = *self;
-        let sealed = out.commit()?;
-        let noted = noted.as_ref().map(Link::of);
-        store.record(&[Entry::Put { name, sealed, noted, opens }])
-    }
-
-    fn note(&mut self, noted: Noted) {
-        self.noted = Some(noted);
-    }
-
-    fn written(&mut self) -> io::Result<Option<Box<dyn ReadAt>>> {
-        self.out.written()
-    }
-}
-
-/// A marker on its way.
-struct NewMarker<'a> {
-    store: &'a EncryptedStore,
-    text: Vec<u8>,
-    is_new: bool,
-}
-
-impl Write for NewMarker<'_> {
-    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        self.text.extend_from_slice(bytes);
-        Ok(bytes.len())
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        Ok(())
-    }
-}
-
-impl StoreWriter for NewMarker<'_> {
-    fn commit(self: Box<Self>) -> io::Result<()> {
-        if self.is_new {
-            return self.store.make(&self.text);
-        }
-        let mut out = self.store.kept.0.replace(MARKER)?;
-        out.write_all(&marker::to_encrypted(&self.text, &self.store.id()))?;
-        out.commit()
-    }
-}
-
-/// The files as they are kept, encrypted, under the names that they have for others.
-struct AtRest(Arc<dyn Store>);
-
-fn kept_name(name: &str) -> String {
-    if is_sealed(name) { format!("{name}{ENDING}") } else { name.to_owned() }
-}
-
-impl Store for AtRest {
-    fn list(&self) -> io::Result<Vec<Stored>> {
-        let named = |file: Stored| match sealed(&file.name) {
-            Some(name) => Stored { name: name.to_owned(), ..file },
-            None => file,
-        };
-        Ok(self.0.list()?.into_iter().map(named).collect())
-    }
-
-    fn open(&self, name: &str) -> io::Result<Box<dyn ReadAt>> {
-        self.0.open(&kept_name(name))
-    }
-
-    fn opener(&self, name: &str) -> Opener {
-        self.0.opener(&kept_name(name))
-    }
-
-    fn put(&self, name: &str) -> io::Result<Box<dyn StoreWriter + '_>> {
-        self.0.put(&kept_name(name))
-    }
-
-    fn replace(&self, name: &str) -> io::Result<Box<dyn StoreWriter + '_>> {
-        self.0.replace(&kept_name(name))
-    }
-
-    fn delete(&self, name: &str) -> io::Result<()> {
-        self.0.delete(&kept_name(name))
     }
 }

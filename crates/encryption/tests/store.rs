@@ -4,14 +4,16 @@
 mod common;
 
 use std::fs;
+use std::io;
 use std::os::unix::fs::PermissionsExt;
 use std::process::Command;
 use std::sync::Arc;
 
+use container::ReadAt;
 use encryption::{Access, Ask, EncryptedStore, Identities, Recipients, Secret};
 use proptest::prelude::*;
-use repository::store::{Keep, Store};
-use repository::{PruneOptions, Repository};
+use repository::store::{DirStore, Keep, Store, StoreWriter, Stored};
+use repository::{BackupOptions, PruneOptions, Repository};
 
 use crate::common::{Place, access, day_of, nobody};
 
@@ -232,7 +234,8 @@ fn what_is_written_can_be_read_again_until_it_is_committed() {
     assert!(out.write_all(b"more").is_err(), "it has its end");
 }
 
-/// An interrupted backup leaves files that no log has. They are no harm.
+/// An interrupted backup leaves files that no log has. They are no harm, the next backup may have their names, and it clears them
+/// away.
 #[test]
 fn an_interrupted_backup_is_begun_again() {
     let place = Place::new();
@@ -250,11 +253,81 @@ fn an_interrupted_backup_is_begun_again() {
         access.forget().unwrap();
     }
     EncryptedStore::trust(place.dir(), &place.client, &place.id()).unwrap();
+    let of_day_2 = || place.files(".tgz.age").iter().filter(|path| is_of(path, 2)).count();
+    let interrupted = place.copy("interrupted");
+    assert_eq!(of_day_2(), 1);
     let report = place.backup(3);
     assert_eq!(report.made.unwrap().archive.since, Some(day_of(1)));
     assert_eq!(place.restored(3, "old").unwrap(), b"other content");
     assert!(place.restored(2, "old").is_err());
     assert!(place.open(&place.owner).unwrap().verify(None).unwrap().is_sound());
+    assert_eq!(of_day_2(), 0);
+
+    // The same without the entry of the index, which is the one before.
+    place.bring_back(&interrupted);
+    fs::remove_file(place.files(".log.age").last().unwrap()).unwrap();
+    place.client.forget().unwrap();
+    place.owner.forget().unwrap();
+    EncryptedStore::trust(place.dir(), &place.client, &place.id()).unwrap();
+    let again = place.backup(2).made.unwrap().archive;
+    assert_eq!(again.to, day_of(2), "in the same second as the one before");
+    assert_eq!(place.restored(2, "old").unwrap(), b"other content");
+}
+
+fn is_of(path: &std::path::Path, day: u32) -> bool {
+    path.file_name().unwrap().to_string_lossy().starts_with(&day_of(day).to_string())
+}
+
+/// A listing that is older than the store has files in it that only the log of today knows. They are not cleared away.
+#[test]
+fn an_old_listing_clears_nothing_away() {
+    let place = Place::new();
+    place.write("old", b"old content");
+    place.backup(1);
+    let other = access(&place.temp.path().join("other"), Some(Secret::generate()), &place.told);
+    let owner = EncryptedStore::open(place.dir(), &place.owner).unwrap();
+    owner.allow(&other.client.as_ref().unwrap().public()).unwrap();
+    EncryptedStore::trust(place.dir(), &other, &owner.id()).unwrap();
+    place.write("old", b"other content");
+    place.backup(2);
+    let newest = place.files(".log.age").pop().unwrap();
+    let hidden = newest.file_name().unwrap().to_string_lossy().into_owned();
+    let put = place.files(".age");
+    let (entries, bytes) = (put.len(), place.restored(2, "old").unwrap());
+    let store = EncryptedStore::open(Hiding(place.dir(), hidden), &other).unwrap();
+    let dir = dirindex::Dir::new(place.temp.path().join("tree")).unwrap();
+    let options = BackupOptions { time: Some(day_of(3)), ..BackupOptions::default() };
+    place.write("old", b"a third content");
+    let refused = Repository::open_in(store).unwrap().backup(&dir, &options).unwrap_err();
+    let refused = format!("{refused:?}");
+    assert!(refused.contains("another client wrote"), "{refused}");
+    assert!(place.files(".age").len() >= entries && put.iter().all(|path| path.exists()));
+    assert_eq!(place.restored(2, "old").unwrap(), bytes);
+}
+
+/// A store whose listing leaves out one file.
+struct Hiding(DirStore, String);
+
+impl Store for Hiding {
+    fn list(&self) -> io::Result<Vec<Stored>> {
+        Ok(self.0.list()?.into_iter().filter(|file| file.name != self.1).collect())
+    }
+
+    fn open(&self, name: &str) -> io::Result<Box<dyn ReadAt>> {
+        self.0.open(name)
+    }
+
+    fn put(&self, name: &str) -> io::Result<Box<dyn StoreWriter + '_>> {
+        self.0.put(name)
+    }
+
+    fn delete(&self, name: &str) -> io::Result<()> {
+        self.0.delete(name)
+    }
+
+    fn lock(&self) -> io::Result<Box<dyn Send + '_>> {
+        self.0.lock()
+    }
 }
 
 proptest! {

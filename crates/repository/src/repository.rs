@@ -43,12 +43,16 @@ impl Repository<DirStore> {
     ) -> Result<Repository<T>> {
         let path = path.into();
         let store = DirStore::create(&path)?;
-        match contents(&store)? {
-            Contents::Nothing | Contents::Archives { other: None } => {
+        match contents(&store) {
+            Ok(Contents::Nothing | Contents::Archives { other: None }) => {
                 Repository::create_in(wrap(store))
             }
-            Contents::Store => Err(Error::IsStore { place: Some(path) }),
-            found => Err(Error::NoStore { place: Some(path), found }),
+            // A marker that this program cannot read is one.
+            Ok(Contents::Store) | Err(Error::Marker { .. }) => {
+                Err(Error::IsStore { place: Some(path) })
+            }
+            Ok(found) => Err(Error::NoStore { place: Some(path), found }),
+            Err(error) => Err(error),
         }
     }
 
@@ -124,10 +128,13 @@ impl<S: Store> Repository<S> {
     /// [`Error::IsStore`] when there is one already, [`Error::NoStore`] when there are other files, [`Error::Store`].
     pub fn create_in(store: S) -> Result<Repository<S>> {
         let lock = store::lock(&store)?;
-        match marker::contents(&store)? {
-            Contents::Nothing | Contents::Archives { other: None } => marker::write(&store)?,
-            Contents::Store => return Err(Error::IsStore { place: None }),
-            found => return Err(Error::NoStore { place: None, found }),
+        match marker::contents(&store) {
+            Ok(Contents::Nothing | Contents::Archives { other: None }) => marker::write(&store)?,
+            Ok(Contents::Store) | Err(Error::Marker { .. }) => {
+                return Err(Error::IsStore { place: None });
+            }
+            Ok(found) => return Err(Error::NoStore { place: None, found }),
+            Err(error) => return Err(error),
         }
         drop(lock);
         Ok(Repository::new(store))

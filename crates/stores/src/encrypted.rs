@@ -59,12 +59,16 @@ pub fn create_encrypted(
     // Who makes a store on purpose has its memory be of that one.
     match address {
         Address::Local(path) => {
+            if let Ok(there) = DirStore::open(path) {
+                encryption::clear_unmade(&there).map_err(failed)?;
+            }
             let made = Repository::create_as(path, |store| {
                 EncryptedStore::fresh(store, &access, recipients)
             });
             Ok(made?.map_store(any))
         }
         elsewhere => reach(elsewhere, options, |store| {
+            encryption::clear_unmade(&store).map_err(failed)?;
             let store = EncryptedStore::fresh(store, &access, recipients);
             Ok(Repository::create_in(store)?.map_store(any))
         }),

@@ -5,6 +5,7 @@
 //! damaged files by their parity. Totals go to standard output.
 
 mod calls;
+mod encrypted;
 mod full;
 mod heal;
 mod jobs;
@@ -21,7 +22,7 @@ use anyhow::{Context, Result, bail};
 
 /// Runs the sweeps that `words` name, or all.
 pub(crate) fn run(words: &[&str]) -> Result<()> {
-    let all = ["model", "calls", "store", "power", "full", "chains", "costs", "heal"];
+    let all = ["model", "calls", "store", "encrypted", "power", "full", "chains", "costs", "heal"];
     let words = if words.is_empty() { &all[..] } else { words };
     if let Some(unknown) = words.iter().find(|word| !all.contains(word)) {
         bail!("there is no sweep {unknown}: there are {}", all.join(", "));
@@ -33,6 +34,7 @@ pub(crate) fn run(words: &[&str]) -> Result<()> {
             "model" => model()?,
             "calls" => calls::run(&program, jobs::prepare)?,
             "store" => calls::run(&program, stores::prepare)?,
+            "encrypted" => calls::run(&program, encrypted::prepare)?,
             "power" => power::run(&program)?,
             "full" => full::run(&program)?,
             "chains" => chains()?,

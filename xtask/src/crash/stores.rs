@@ -13,13 +13,15 @@ use super::tree::{self, Snapshot, difference, snapshot};
 
 /// What may and must be in a store.
 pub(super) struct States {
-    program: PathBuf,
+    pub(super) program: PathBuf,
+    /// What opens the store, if it is encrypted.
+    pub(super) identities: Vec<PathBuf>,
     /// The snapshots that have to be there, by id.
-    kept: BTreeMap<String, Snapshot>,
+    pub(super) kept: BTreeMap<String, Snapshot>,
     /// Those that may be there, until the command has done its work.
-    removed: BTreeMap<String, Snapshot>,
+    pub(super) removed: BTreeMap<String, Snapshot>,
     /// What a new snapshot has to be, if there is to be one.
-    added: Option<Snapshot>,
+    pub(super) added: Option<Snapshot>,
 }
 
 /// The jobs, prepared below `home`.
@@ -30,19 +32,8 @@ pub(super) fn prepare(program: &Path, home: &Path) -> Result<Vec<Job>> {
         program: program.to_path_buf(),
         args: args.iter().map(|&arg| arg.to_owned()).collect(),
     };
-    // Six states, and a store of all of them in which the first five are of three months.
-    tree::old(&at("old"))?;
-    let states: Vec<PathBuf> = (0..6).map(|number| at(&format!("state-{number}"))).collect();
-    let mut before = at("old");
-    for (number, state) in states.iter().enumerate() {
-        tree::copy(&before, state)?;
-        fs::write(state.join("state"), format!("{number}\n").repeat(500 + number))?;
-        fs::write(state.join(format!("new-{number}")), "new")?;
-        if number == 1 {
-            tree::change(state)?;
-        }
-        before = state.clone();
-    }
+    // A store of all six states, in which the first five are of three months.
+    let states = states(home)?;
     let dates = ["20260131T000000Z", "20260201T000000Z", "20260228T000000Z", "20260301T000000Z"];
     let dates = [dates[0], dates[1], dates[2], dates[3], "20260331T000000Z"];
     let five = at("five");
@@ -78,8 +69,9 @@ pub(super) fn prepare(program: &Path, home: &Path) -> Result<Vec<Job>> {
             known.map(|(id, state)| (id.clone(), state.clone())).collect()
         };
         let program = program.to_path_buf();
-        let states = States { program, kept: part(true), removed: part(false), added };
-        Job { name, run: run(args), start: at(start), kind: Kind::Store(states) }
+        let (kept, removed, identities) = (part(true), part(false), Vec::new());
+        let states = States { program, identities, kept, removed, added };
+        Job { name, run: run(args), start: at(start), first: None, kind: Kind::Store(states) }
     };
     let first_backup = ["backup", "--init", "--as", "tree", "tree", "store"];
     let backup = ["backup", "--as", "tree", "tree", "store"];
@@ -91,6 +83,24 @@ pub(super) fn prepare(program: &Path, home: &Path) -> Result<Vec<Job>> {
         job("backup again", "five", &backup, &dates, Some(snapshot(last)?)),
         job("prune", "five", &prune, &monthly, None),
     ])
+}
+
+/// Six states of a tree, below `home`.
+pub(super) fn states(home: &Path) -> Result<Vec<PathBuf>> {
+    let at = |name: &str| home.join(name);
+    tree::old(&at("old"))?;
+    let states: Vec<PathBuf> = (0..6).map(|number| at(&format!("state-{number}"))).collect();
+    let mut before = at("old");
+    for (number, state) in states.iter().enumerate() {
+        tree::copy(&before, state)?;
+        fs::write(state.join("state"), format!("{number}\n").repeat(500 + number))?;
+        fs::write(state.join(format!("new-{number}")), "new")?;
+        if number == 1 {
+            tree::change(state)?;
+        }
+        before = state.clone();
+    }
+    Ok(states)
 }
 
 /// Gives the newest snapshot another date; the archive before it has been given one already.
@@ -128,11 +138,11 @@ impl States {
         let names = if store.exists() { names(&store)? } else { Vec::new() };
         let litter = names.iter().any(|name| name.starts_with(".ibtools"));
         ensure!(!litter || end == Some(End::Killed), "litter: {names:?}");
-        let there = if store.exists() { snapshots(&store)? } else { BTreeSet::new() };
+        let there = self.snapshots(dir)?;
         let lost = self.kept.keys().find(|id| !there.contains(*id));
         ensure!(lost.is_none(), "{lost:?} is lost, there are {there:?}");
         if there.is_empty() {
-            ensure!(end.is_some(), "no backup");
+            ensure!(end.is_some() || self.added.is_none(), "no backup");
             return Ok(());
         }
         self.run(dir, &["verify", "store"])?;
@@ -161,16 +171,35 @@ impl States {
         }
         if end.is_none() {
             ensure!(self.added.is_none() || added > 0, "nothing was added");
-            let indexes = names.iter().filter(|name| name.ends_with(".index")).count();
+            let indexes = names.iter().filter(|name| name.contains(".index")).count();
             ensure!(indexes == 1, "{indexes} indexes");
         }
         Ok(())
     }
 
-    fn run(&self, dir: &Path, args: &[&str]) -> Result<()> {
-        let words = args.iter().map(|&arg| arg.to_owned()).collect();
-        let (status, errors) = Run { program: self.program.clone(), args: words }.plain(dir)?;
+    /// The snapshots that are there. Of an encrypted store the names of files do not say it: its log does.
+    pub(super) fn snapshots(&self, dir: &Path) -> Result<BTreeSet<String>> {
+        let store = dir.join("store");
+        if self.identities.is_empty() {
+            return if store.exists() { snapshots(&store) } else { Ok(BTreeSet::new()) };
+        }
+        if !store.join("store.toml").exists() {
+            return Ok(BTreeSet::new());
+        }
+        let listed = self.run(dir, &["snapshots", "store", "--json"])?;
+        let ids = listed.split("\"snapshot\":\"").skip(1).filter_map(|rest| rest.get(..16));
+        Ok(ids.map(str::to_owned).collect())
+    }
+
+    /// Runs the program, with what opens the store. Gives what it printed.
+    fn run(&self, dir: &Path, args: &[&str]) -> Result<String> {
+        let mut words: Vec<String> = args.iter().map(|&arg| arg.to_owned()).collect();
+        for identity in &self.identities {
+            words.extend(["--identity".to_owned(), identity.display().to_string()]);
+        }
+        let (status, printed, errors) =
+            Run { program: self.program.clone(), args: words }.printed(dir)?;
         ensure!(status.success(), "{args:?} ends with {status}: {errors}");
-        Ok(())
+        Ok(printed)
     }
 }

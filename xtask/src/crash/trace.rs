@@ -32,18 +32,32 @@ impl Run {
 
     /// Runs it under another program.
     pub(super) fn wrapped(&self, wrapper: &[&str], dir: &Path) -> Result<(ExitStatus, String)> {
+        let (status, _, errors) = self.output(wrapper, dir)?;
+        Ok((status, errors))
+    }
+
+    /// Runs it as it is. How it ended, what it printed, and its errors.
+    pub(super) fn printed(&self, dir: &Path) -> Result<(ExitStatus, String, String)> {
+        self.output(&[], dir)
+    }
+
+    fn output(&self, wrapper: &[&str], dir: &Path) -> Result<(ExitStatus, String, String)> {
         let program = self.program.display().to_string();
         let words = wrapper.iter().copied().chain([program.as_str()]);
         let words: Vec<&str> = words.chain(self.args.iter().map(String::as_str)).collect();
         let (first, rest) = words.split_first().context("no command")?;
         let mut command = Command::new(first);
         command.args(rest).args(["--threads", "1", "--quiet"]).current_dir(dir);
+        // What a user's machine keeps elsewhere is in the directory too.
+        let home = std::path::absolute(dir)?.join("home");
+        command.env("HOME", home).env_remove("XDG_CONFIG_HOME").env_remove("XDG_STATE_HOME");
         let output = command
             .stdin(Stdio::null())
             .env("RUST_BACKTRACE", "0")
             .output()
             .with_context(|| format!("cannot run {command:?}"))?;
-        Ok((output.status, String::from_utf8_lossy(&output.stderr).into_owned()))
+        let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+        Ok((output.status, text(&output.stdout), text(&output.stderr)))
     }
 
     /// The points of a run that goes well: those that change something, and those that look.
