@@ -13,14 +13,15 @@ The names of the original package are here, with the original's arguments::
     archive = DiffData(diff).create_archive("/home/me/mydir.diff.tgz")
     apply_diff("/backup/copy-of-mydir", diff, archive)
 
-:class:`Repository` is a store of snapshots on top of that, and :mod:`rsync` has signatures, deltas and patches.
+:class:`Repository` is a store of snapshots on top of that, and :mod:`rsync` has signatures, deltas and patches. :mod:`keys` has
+the keys of encrypted stores.
 
 All that takes long gives up the interpreter's lock, ends soon after Ctrl-C, and calls ``progress`` some twenty times a
 second. The work is done by as many threads as there are processors; the environment's ``RAYON_NUM_THREADS`` says
 otherwise.
 """
 
-from . import rsync
+from . import keys, rsync
 from ._dir import Dir
 from ._errors import (
     BusyError,
@@ -81,6 +82,7 @@ __all__ = [
     "VerifyReport",
     "Version",
     "apply_diff",
+    "keys",
     "rsync",
     "track",
 ]

@@ -27,6 +27,7 @@ from ._records import (
     version,
 )
 from ._tree import applying
+from .keys import Identity, opening
 
 At = Union[None, str, datetime, Snapshot]
 """Which snapshot: its id or the beginning of that, a time, or one of :attr:`Repository.snapshots`. At a time it is the last
@@ -50,6 +51,10 @@ class Repository:
     :param place: a directory, or where else the store is: ``s3://bucket/prefix``, ``gs://``, ``az://``,
         ``sftp://user@host/dir``, ``user@host:dir``. Keys and servers are those of the usual environment variables and files.
     :param create: make the store if there is none.
+    :param recipients: encrypt the store that is made for these public keys: of age, of SSH, files of them, or the word
+        ``"passphrase"``.
+    :param identity: what opens an encrypted store, see :mod:`keys`. A machine backs up without it.
+    :param passphrase: where one is wanted, instead of the environment's ``IBTOOLS_PASSPHRASE``.
 
     >>> import os, tempfile
     >>> home, store = tempfile.mkdtemp(), os.path.join(tempfile.mkdtemp(), "store")
@@ -72,20 +77,38 @@ class Repository:
     True
     """
 
-    def __init__(self, place: StrPath, *, create: bool = False) -> None:
+    def __init__(
+        self,
+        place: StrPath,
+        *,
+        create: bool = False,
+        recipients: Sequence[str] = (),
+        identity: Identity = None,
+        passphrase: Optional[str] = None,
+    ) -> None:
         self.path = text(place)
+        keys = opening(identity, passphrase)
+        if recipients and not create:
+            raise UsageError("a store is encrypted for recipients when it is made: they need create=True")
         try:
-            self._native = _native.Repository.open(self.path)
+            self._native = _native.Repository.open(self.path, keys)
         except StoreError as error:
             if not create or error.kind != "no-store":
                 raise
-            self._native = _native.Repository.create(self.path)
+            self._native = _native.Repository.create(self.path, list(recipients), keys)
 
     @classmethod
-    def create(cls, place: StrPath) -> Repository:
-        """Makes a store. One that is there already is an error."""
-        _native.Repository.create(text(place))
-        return cls(place)
+    def create(
+        cls,
+        place: StrPath,
+        *,
+        recipients: Sequence[str] = (),
+        identity: Identity = None,
+        passphrase: Optional[str] = None,
+    ) -> Repository:
+        """Makes a store, encrypted if there are recipients. One that is there already is an error."""
+        _native.Repository.create(text(place), list(recipients), opening(identity, passphrase))
+        return cls(place, identity=identity, passphrase=passphrase)
 
     def __repr__(self) -> str:
         return f"Repository({self.path!r})"

@@ -7,7 +7,7 @@ use std::io;
 use std::iter;
 
 use incremental_backups_tools::store::AtError;
-use incremental_backups_tools::stores::InvalidAddress;
+use incremental_backups_tools::stores::{InvalidAddress, encryption};
 use incremental_backups_tools::{RelPath, rsync_core};
 use incremental_backups_tools::{apply, archive, container, diffindex, dirindex, repository};
 use pyo3::prelude::*;
@@ -173,6 +173,9 @@ fn by_type(error: &(dyn StdError + 'static), facts: &mut Facts) -> bool {
         io::Error => of_system,
         AtError => of_at,
         InvalidAddress => of_address,
+        encryption::Error => of_encryption,
+        encryption::InvalidGiven => of_given,
+        encryption::InvalidKey => of_key,
     }
     true
 }
@@ -223,6 +226,40 @@ fn of_repository(error: &repository::Error, facts: &mut Facts) -> bool {
         }
         _ => {}
     }
+    true
+}
+
+/// What is wrong with an encrypted store goes before where it was found out.
+fn of_encryption(error: &encryption::Error, facts: &mut Facts) -> bool {
+    use encryption::Error::*;
+    let (class, kind) = match error {
+        NoIdentity => (STORE, "no-identity"),
+        WrongIdentity => (STORE, "wrong-identity"),
+        MayNotWrite { .. } => (STORE, "may-not-write"),
+        Unknown { .. } => (STORE, "unknown-store"),
+        Exchanged { .. } => (STORE, "exchanged"),
+        Downgraded { .. } => (STORE, "downgraded"),
+        SetBack { .. } => (STORE, "set-back"),
+        Forked { .. } => (STORE, "forked"),
+        Memory { path, .. } => {
+            facts.at(path);
+            return true;
+        }
+        Io(error) => return inside(error, facts),
+        _ => return true,
+    };
+    facts.class = Some(class);
+    facts.kind = Some(kind);
+    false
+}
+
+fn of_given(_: &encryption::InvalidGiven, facts: &mut Facts) -> bool {
+    facts.is(USAGE, "key");
+    true
+}
+
+fn of_key(_: &encryption::InvalidKey, facts: &mut Facts) -> bool {
+    facts.is(USAGE, "key");
     true
 }
 

@@ -7,6 +7,7 @@
 mod archive;
 mod convert;
 mod errors;
+mod keys;
 mod reports;
 mod repository;
 mod rsync;
@@ -22,6 +23,8 @@ use pyo3::prelude::*;
 mod _native {
     #[pymodule_export]
     use crate::archive::Archive;
+    #[pymodule_export]
+    use crate::keys::{forget, grant, known, machine, new_identity, rotate, trust};
     #[pymodule_export]
     use crate::repository::Repository;
     #[pymodule_export]

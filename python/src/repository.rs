@@ -19,6 +19,7 @@ use pyo3::prelude::*;
 use crate::archive::{Applying, PyApplied};
 use crate::convert::path;
 use crate::errors::Failure;
+use crate::keys::Keys;
 use crate::reports::{
     Backing, Protected, Pruned, Pruning, PyVersion, Report, Restoring, Snapshot, Verified,
 };
@@ -30,6 +31,7 @@ use crate::work::{Watch, quick, run};
 #[pyclass(frozen, module = "incremental_backups_tools._native")]
 pub(crate) struct Repository {
     address: Address,
+    keys: Keys,
     opened: Mutex<Opened>,
 }
 
@@ -42,15 +44,15 @@ struct Opened {
 }
 
 impl Repository {
-    fn new(address: Address, repository: ibt::Repository<AnyStore>) -> Repository {
-        Repository { address, opened: Mutex::new(Opened::new(repository)) }
+    fn new(address: Address, keys: Keys, repository: ibt::Repository<AnyStore>) -> Repository {
+        Repository { address, keys, opened: Mutex::new(Opened::new(repository)) }
     }
 
     /// Does something with what this process has.
     fn with_opened<T>(&self, work: impl FnOnce(&mut Opened) -> T) -> Result<T, Failure> {
         let mut opened = self.opened.lock().unwrap_or_else(PoisonError::into_inner);
         if opened.process != process::id() {
-            let new = Opened::new(stores::open(&self.address, &options())?);
+            let new = Opened::new(stores::open(&self.address, &self.keys.options()?)?);
             // What the process before had waits for threads that are not here.
             std::mem::forget(std::mem::replace(&mut *opened, new));
         }
@@ -82,20 +84,31 @@ impl Repository {
 #[pymethods]
 impl Repository {
     #[staticmethod]
-    fn create(py: Python<'_>, place: OsString) -> PyResult<Repository> {
+    fn create(
+        py: Python<'_>,
+        place: OsString,
+        recipients: Vec<String>,
+        keys: Keys,
+    ) -> PyResult<Repository> {
         quick(py, || {
-            let address = Address::parse(place)?;
-            let repository = stores::create(&address, &options())?;
-            Ok::<_, Failure>(Repository::new(address, repository))
+            let (address, options) = (Address::parse(place)?, keys.options()?);
+            let repository = match recipients.is_empty() {
+                true => stores::create(&address, &options)?,
+                false => {
+                    let recipients = keys.recipients(&recipients)?;
+                    stores::create_encrypted(&address, &options, recipients)?
+                }
+            };
+            Ok::<_, Failure>(Repository::new(address, keys, repository))
         })
     }
 
     #[staticmethod]
-    fn open(py: Python<'_>, place: OsString) -> PyResult<Repository> {
+    fn open(py: Python<'_>, place: OsString, keys: Keys) -> PyResult<Repository> {
         quick(py, || {
             let address = Address::parse(place)?;
-            let repository = stores::open(&address, &options())?;
-            Ok::<_, Failure>(Repository::new(address, repository))
+            let repository = stores::open(&address, &keys.options()?)?;
+            Ok::<_, Failure>(Repository::new(address, keys, repository))
         })
     }
 
@@ -299,7 +312,7 @@ impl Opened {
 }
 
 /// How stores elsewhere are reached. What a user has to know is a warning of Python's.
-fn options() -> stores::Options {
+pub(crate) fn options() -> stores::Options {
     let warn = |text: &str| {
         Python::attach(|py| {
             let text = std::ffi::CString::new(text).unwrap_or_default();

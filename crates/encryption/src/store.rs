@@ -276,7 +276,7 @@ impl EncryptedStore {
 
     /// Deletes the archives and indexes that are not in the log: what interrupted backups left. Only under the lock, where nobody is
     /// about to note one.
-    fn clear_away(&self, state: &mut State, files: &[Stored]) -> io::Result<()> {
+    fn clear_away(&self, state: &State, files: &[Stored]) -> io::Result<()> {
         let is_left = |name: &&str| !state.log.files().contains_key(*name);
         let names = files.iter().filter_map(|file| sealed(&file.name));
         let left: Vec<&str> = names.filter(is_left).collect();
@@ -285,11 +285,10 @@ impl EncryptedStore {
             return Ok(());
         }
         for name in left {
-            if let Err(error) = self.kept.delete(name) {
-                let text = format!(
-                    "{name} is left of an interrupted backup, and cannot be deleted: {error}"
-                );
-                self.tell_once(state, text);
+            match self.kept.delete(name) {
+                // A store that only takes keeps them.
+                Err(error) if error.kind() == ErrorKind::PermissionDenied => break,
+                deleted => deleted?,
             }
         }
         Ok(())
@@ -357,7 +356,7 @@ impl Store for EncryptedStore {
             self.tell_once(&mut state, text);
         }
         if state.is_locked {
-            self.clear_away(&mut state, &files)?;
+            self.clear_away(&state, &files)?;
         }
         let log = &state.log;
         let visible = |file: Stored| match sealed(&file.name) {

@@ -37,6 +37,7 @@ mod prune;
 mod restore;
 mod rsync;
 mod scan;
+mod serve;
 mod show;
 mod snapshots;
 mod source;
@@ -94,6 +95,10 @@ fn run(args: &Args, hooks: &Hooks) -> Result<Answer> {
 }
 
 fn verb(args: &Args, hooks: &Hooks) -> Result<Answer> {
+    // What it says on standard output is for a program, not for the console, which holds it.
+    if let Verb::Serve(args) = &args.verb {
+        return serve::run(args);
+    }
     let mut console = Console::new(&args.global);
     let answer = match &args.verb {
         Verb::Signature(args) => rsync::signature(args, &mut console),
@@ -115,6 +120,7 @@ fn verb(args: &Args, hooks: &Hooks) -> Result<Answer> {
         Verb::Stats(args) => stats::run(args, &mut console),
         Verb::Changes(args) => look::changes(args, &mut console),
         Verb::Mount(args) => mount::run(args, &mut console),
+        Verb::Serve(_) => Ok(Answer::Yes),
         Verb::Apply(args) => apply::run(args, &mut console),
         Verb::Restore(args) => restore::run(args, &mut console),
         Verb::Squash(args) => squash::run(args, &mut console),

@@ -7,10 +7,45 @@ mod common;
 mod world;
 
 use std::fs;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use testing::noise;
-use testing::proxy::Exchange;
+use testing::proxy::{Exchange, Fault};
 use world::World;
+
+/// Promise: where this machine may delete nothing, its backups go on, and nothing that was put is ever in danger. Who may delete prunes.
+#[test]
+fn a_bucket_that_only_takes() {
+    let Some(world) = World::new() else { return };
+    let key = world.ibtools("key new -o my.key").good();
+    world.ibtools(&format!("init STORE --recipient {}", key.trim())).good();
+    let (refused, total) = (Arc::new(AtomicUsize::new(0)), 6);
+    for night in 0..total {
+        let count = Arc::clone(&refused);
+        world.proxy.rule(move |asked| match asked.is_delete() {
+            true => {
+                count.fetch_add(1, Ordering::Relaxed);
+                Fault::Answer(403)
+            }
+            false => Fault::None,
+        });
+        world.place.write("tree/changing", format!("night {night}"));
+        let done = world.ibtools("backup tree STORE");
+        assert_eq!((done.code, done.err.as_str()), (Some(0), ""), "night {night}");
+        assert!(world.ibtools("backup tree STORE").good().contains("nothing changed"));
+    }
+    assert!(refused.load(Ordering::Relaxed) >= total);
+    // A machine that was taken over, and whose server lets nobody delete.
+    world.ibtools("prune STORE --keep-last 1").bad(&["--identity FILE"]);
+    world.ibtools("verify STORE").good();
+    world.proxy.rule(|_| Fault::None);
+    world.ibtools("prune STORE --keep-last 2 --identity my.key").good();
+    let verified = world.ibtools("verify STORE --identity my.key").good();
+    assert!(verified.contains("2 of 2 snapshots whole"), "{verified}");
+    world.place.write("tree/changing", "after");
+    world.ibtools("backup tree STORE").good();
+}
 
 fn down(asked: &[Exchange]) -> u64 {
     asked.iter().filter(|it| it.method == "GET" && !it.is_list()).map(|it| it.down).sum()

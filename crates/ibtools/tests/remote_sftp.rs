@@ -10,7 +10,7 @@ use std::process::Command;
 
 use common::{Place, Run, run};
 use testing::noise;
-use testing::servers::{Server, sshd};
+use testing::servers::{Server, sshd, sshd_for};
 
 struct World {
     place: Place,
@@ -20,16 +20,30 @@ struct World {
 
 impl World {
     fn new() -> Option<World> {
-        let (server, ssh) = sshd()?;
+        World::of(sshd()?, Place::new())
+    }
+
+    /// A world in which the other machine runs `ibtools serve` with these options, whatever it is asked for.
+    fn served(options: &str) -> Option<World> {
         let place = Place::new();
+        fs::create_dir(place.path("store")).unwrap();
+        let (program, dir) = (env!("CARGO_BIN_EXE_ibtools"), place.path("store"));
+        let command = format!("command=\"{program} serve {options} {}\",restrict", dir.display());
+        World::of(sshd_for(&command)?, place)
+    }
+
+    fn of((server, ssh): (Server, String), place: Place) -> Option<World> {
         place.write("tree/a", "a");
         place.write("tree/dir/big", noise(1, 9 << 20));
         Some(World { place, ssh, _server: server })
     }
 
     fn command(&self, args: &str) -> Command {
-        let store = format!("backups:{}", self.place.path("store").display());
-        let mut command = self.place.command(&args.replace("STORE", &store));
+        self.command_to(args, &format!("backups:{}", self.place.path("store").display()))
+    }
+
+    fn command_to(&self, args: &str, store: &str) -> Command {
+        let mut command = self.place.command(&args.replace("STORE", store));
         command.env("IBTOOLS_SSH_COMMAND", &self.ssh);
         command.env("XDG_CACHE_HOME", self.place.path("cache"));
         command
@@ -128,4 +142,82 @@ fn a_host_that_is_not_there_is_said() {
     assert!(done.err.contains("`ssh` could not reach an SFTP server there"), "{}", done.err);
     command.env("IBTOOLS_SSH_COMMAND", "no-such-program");
     run(&mut command).bad(&["cannot run `no-such-program`"]);
+}
+
+/// Promise: `serve` shows one directory, and a store in it does what a store by the system's own server does.
+#[test]
+fn a_served_directory_is_a_store() {
+    let Some(world) = World::served("") else { return };
+    let place = &world.place;
+    let ibtools = |args: &str| run(&mut world.command_to(args, "backups:/"));
+    ibtools("init STORE").good();
+    ibtools("backup tree STORE").good();
+    place.write("tree/a", "b");
+    ibtools("backup tree STORE --parity 5").good();
+    ibtools("restore STORE copy").good();
+    assert_eq!(place.snapshot("copy"), place.snapshot("tree"));
+    ibtools("prune STORE --keep-last 1").good();
+    ibtools("verify STORE --heal").good();
+    assert!(ibtools("snapshots STORE").good().contains("1 snapshot"));
+    place.write("beside/secret", "not to be served");
+    for path in ["backups:/../beside", "backups:/beside", "backups:/sub/dir"] {
+        run(&mut world.command_to("snapshots STORE", path)).bad(&[]);
+    }
+    run(&mut place.command("verify store")).good();
+}
+
+/// Promise: who has the key of a machine that backs up, and its server lets only add, changes and deletes nothing that has been put.
+#[test]
+fn what_is_only_added_to_cannot_be_damaged() {
+    let Some(world) = World::served("--append-only") else { return };
+    let place = &world.place;
+    let ibtools = |args: &str| run(&mut world.command_to(args, "backups:/"));
+    ibtools("init STORE").good();
+    for night in 0..4 {
+        place.write("tree/a", format!("night {night}"));
+        let done = ibtools("backup tree STORE");
+        assert_eq!((done.code, done.err.as_str()), (Some(0), ""), "night {night}");
+        assert!(ibtools("backup tree STORE").good().contains("nothing changed"));
+    }
+    ibtools("prune STORE --keep-last 1").bad(&["files are only added here"]);
+    let before = place.snapshot("store");
+    let archive = names(place, "store").into_iter().find(|it| it.ends_with("-full.tgz")).unwrap();
+    place.write("evil", "evil");
+    let attacks = [
+        format!("rm {archive}"),
+        format!("put evil {archive}"),
+        format!("rename {archive} gone"),
+        format!("ln {archive} other"),
+        format!("ln -s {archive} other"),
+        format!("chmod 777 {archive}"),
+        "put evil store.toml".to_owned(),
+        "put evil 20200101T000000Z-full.tgz".to_owned(),
+        "mkdir dir".to_owned(),
+        format!("put evil .ibtools-put-abcdef\nrename .ibtools-put-abcdef {archive}"),
+        format!("put evil .ibtools-put-ghijkl\nln .ibtools-put-ghijkl {archive}"),
+        "get ../evil stolen".to_owned(),
+        "get /etc/passwd stolen".to_owned(),
+    ];
+    let ssh: Vec<&str> = world.ssh.split(' ').collect();
+    for attack in attacks {
+        let script = place.path("script");
+        fs::write(&script, format!("{attack}\n")).unwrap();
+        let mut sftp = Command::new("sftp");
+        sftp.args(&ssh[1..]).arg("-b").arg(&script).arg("backups").current_dir(place.path(""));
+        let output = sftp.output().unwrap();
+        assert!(!output.status.success(), "{attack}");
+        assert!(!place.path("stolen").exists(), "{attack}");
+    }
+    let after = place.snapshot("store");
+    let is_litter = |path: &std::path::Path| path.to_string_lossy().starts_with(".ibtools-put-");
+    let kept = after.iter().filter(|(path, _)| !is_litter(path));
+    assert!(kept.eq(before.iter()), "{:?}", names(place, "store"));
+    assert!(ibtools("verify STORE").good().contains("4 of 4 snapshots whole"));
+    // Who keeps the store prunes.
+    run(&mut place.command("prune store --keep-last 2")).good();
+    // Who works in the directory itself leaves a lock that others take for one until it is five minutes old.
+    fs::remove_file(place.path("store/lock")).unwrap();
+    place.write("tree/a", "after");
+    ibtools("backup tree STORE").good();
+    assert!(ibtools("verify STORE").good().contains("3 of 3 snapshots whole"));
 }

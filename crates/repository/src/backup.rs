@@ -422,10 +422,23 @@ fn note_unchanged(
         }
     }
     for name in older {
-        store.delete(&name).map_err(|source| failed("delete", &name, source))?;
+        let deleted = store.delete(&name).map_err(|source| failed("delete", &name, source));
+        if !is_deleted(deleted)? {
+            break;
+        }
         files.retain(|file| file.name != name);
     }
     Ok(())
+}
+
+/// Whether something was deleted that is of no use any more. A store that only takes, and gives no right to delete, keeps it.
+fn is_deleted(deleted: Result<()>) -> Result<bool> {
+    match deleted {
+        Err(Error::Store { source, .. }) if source.kind() == ErrorKind::PermissionDenied => {
+            Ok(false)
+        }
+        deleted => deleted.map(|()| true),
+    }
 }
 
 /// Deletes all indexes but the newest.
@@ -434,7 +447,9 @@ fn clear_indexes(store: &dyn Store, files: &mut Vec<Stored>) -> Result<()> {
     let Some((_, older)) = snapshots.indexes().split_last() else { return Ok(()) };
     for &snapshot in older {
         let name = StoredName::Index(snapshot);
-        store::delete_with_parity(store, name, files)?;
+        if !is_deleted(store::delete_with_parity(store, name, files))? {
+            break;
+        }
         let gone = [Some(name), name.parity()].map(|name| name.map(|name| name.to_string()));
         files.retain(|file| !gone.contains(&Some(file.name.clone())));
     }

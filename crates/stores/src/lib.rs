@@ -27,6 +27,8 @@ mod remote;
 #[cfg(any(feature = "clouds", feature = "sftp"))]
 mod runtime;
 #[cfg(feature = "sftp")]
+mod serve;
+#[cfg(feature = "sftp")]
 mod sftp;
 mod user;
 
@@ -37,6 +39,8 @@ pub use encrypted::{Keys, create_encrypted, forget, open_encrypted, trust};
 pub use encryption;
 pub use open::{AnyStore, Options, create, open, open_to_read};
 pub use remote::RemoteStore;
+#[cfg(feature = "sftp")]
+pub use serve::serve;
 
 /// The example of the README, compiled.
 #[cfg(doctest)]

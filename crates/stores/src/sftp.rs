@@ -24,7 +24,7 @@ use crate::remote::{How, Object, Parts, RemoteStore, Transport};
 use crate::runtime::runtime;
 
 /// What a file is called while it is written, with six letters after it: as in a directory of this machine.
-const UNFINISHED: &str = ".ibtools-put-";
+pub(crate) const UNFINISHED: &str = ".ibtools-put-";
 /// Longer files are sent in parts of this length.
 const PART_LEN: usize = 4 << 20;
 /// What takes longer is taken for lost.

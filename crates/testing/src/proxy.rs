@@ -21,6 +21,11 @@ pub struct Exchange {
 }
 
 impl Exchange {
+    /// Whether it asks to delete objects.
+    pub fn is_delete(&self) -> bool {
+        self.method == "DELETE"
+    }
+
     pub fn is_list(&self) -> bool {
         self.method == "GET" && self.target.contains("list-type=2")
     }

@@ -79,6 +79,11 @@ pub fn seaweedfs() -> Option<Server> {
 /// Debian's sshd with its own SFTP server and keys of its own; `None`, said loudly, where it is not installed. With it comes the
 /// command that reaches it: `ssh` with settings of its own.
 pub fn sshd() -> Option<(Server, String)> {
+    sshd_for("")
+}
+
+/// [`sshd`], with what its file of keys says before the user's key, such as `command="…"`.
+pub fn sshd_for(key_options: &str) -> Option<(Server, String)> {
     let sshd = Path::new("/usr/sbin/sshd");
     if !sshd.is_file() {
         needs::missing("sshd (openssh-server)");
@@ -98,9 +103,11 @@ pub fn sshd() -> Option<(Server, String)> {
         "Port {port}\nListenAddress 127.0.0.1\nHostKey {}\nAuthorizedKeysFile {}\nStrictModes no\nUsePAM no\n\
          PermitRootLogin yes\nPidFile none\nSubsystem sftp internal-sftp\nMaxStartups 100\n",
         path("host"),
-        path("user.pub")
+        path("authorized")
     );
     fs::write(path("sshd_config"), config).unwrap();
+    let key = fs::read_to_string(path("user.pub")).unwrap();
+    fs::write(path("authorized"), format!("{key_options} {key}")).unwrap();
     let client = format!(
         "Host *\nHostName 127.0.0.1\nPort {port}\nIdentityFile {}\nIdentitiesOnly yes\n\
          StrictHostKeyChecking no\nUserKnownHostsFile /dev/null\nLogLevel ERROR\n",

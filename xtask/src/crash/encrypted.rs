@@ -66,7 +66,7 @@ pub(super) fn prepare(program: &Path, home: &Path) -> Result<Vec<Job>> {
     tree::copy(fifth, &four.join("tree"))?;
 
     // Copied to another place, a store is another one to the machine.
-    let trusted = run(&["key", "trust", "store", id]);
+    let trusted = run(&["key", "trust", "store", "--id", id]);
     let job = |name, start: &PathBuf, args: &[&str], there: usize, removed: usize, added| {
         let known = || known.iter().take(there).cloned();
         let states = States {

@@ -8,6 +8,7 @@ mod look;
 mod mount;
 mod parse;
 mod profile;
+mod serve;
 mod store;
 mod tree;
 mod values;
@@ -24,6 +25,7 @@ pub(crate) use self::look::*;
 pub(crate) use self::mount::*;
 pub(crate) use self::parse::{Unparsed, parse};
 pub(crate) use self::profile::Hooks;
+pub(crate) use self::serve::*;
 pub(crate) use self::store::*;
 pub(crate) use self::tree::*;
 
@@ -128,6 +130,8 @@ pub(crate) enum Verb {
     Changes(ChangesArgs),
     /// Show the snapshots of a store as directories, read-only, until Ctrl-C (Linux)
     Mount(MountArgs),
+    /// Let others put files into a store by SFTP, on standard input and output: what `sshd` runs for their key
+    Serve(ServeArgs),
     /// Check every byte of a store, of archives or of indexes, without restoring anything
     Verify(VerifyArgs),
     /// Put parity beside archives, indexes or any files, by which damage is mended

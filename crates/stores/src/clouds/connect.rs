@@ -85,7 +85,9 @@ fn settings(prefix: &str) -> impl Iterator<Item = (String, String)> {
 
 /// A bucket of S3, by the variables of the environment, and what they do not say by the files of AWS's own programs.
 fn s3(env: &dyn Fn(&str) -> Option<String>) -> io::Result<AmazonS3Builder> {
-    let mut builder = AmazonS3Builder::new();
+    // One object is deleted at a time. Answers to requests for several are not read with care: one of another object ends the program.
+    let key = AmazonS3ConfigKey::DisableBulkDelete;
+    let mut builder = AmazonS3Builder::new().with_config(key, "true");
     for (key, value) in settings("AWS_") {
         if let Ok(key) = key.parse::<AmazonS3ConfigKey>() {
             builder = builder.with_config(key, value);

@@ -114,10 +114,11 @@ fn take_over(
     tell: &dyn Fn(&str),
 ) -> io::Result<Object> {
     let owner = escape(value(theirs, "owner").unwrap_or("somebody"));
-    let age = if is_dead(theirs) { None } else { Some(age(transport, found)?) };
     let lease = value(theirs, "lease")
         .and_then(|lease| lease.parse().ok())
         .map_or(LEASE, Duration::from_secs);
+    let is_void = lease.is_zero() || is_dead(theirs);
+    let age = if is_void { None } else { Some(age(transport, found)?) };
     if let Some(left) = age.and_then(|age| lease.checked_sub(age)).filter(|left| !left.is_zero()) {
         let why = format!(
             "{owner} is changing the store. If that has ended without saying so, its lock ends in {} s",
@@ -136,9 +137,12 @@ fn take_over(
         ),
         _ => error,
     })?;
-    tell(&format!(
-        "{owner} was changing the store, and has ended without saying so: its lock is void"
-    ));
+    // One that nobody has was left where nothing may be deleted.
+    if value(theirs, "owner").is_some() {
+        tell(&format!(
+            "{owner} was changing the store, and has ended without saying so: its lock is void"
+        ));
+    }
     for upload in theirs.lines().filter_map(|line| line.strip_prefix("upload = ")) {
         if let Some((name, id)) = upload.split_once(' ') {
             // What is finished, or gone, cannot be aborted.
@@ -152,7 +156,8 @@ fn take_over(
 fn age(transport: &Arc<dyn Transport>, object: &Object) -> io::Result<Duration> {
     transport.put(CLOCK, b"now".to_vec(), How::Replace)?;
     let (now, _) = transport.look(CLOCK, 8)?;
-    transport.delete(CLOCK)?;
+    // Where nothing may be deleted, it stays.
+    drop(transport.delete(CLOCK));
     let (now, then) = (now.modified, object.modified);
     Ok(Duration::from_millis(u64::try_from(now - then).unwrap_or_default()))
 }
@@ -260,8 +265,11 @@ impl Drop for Lease {
     fn drop(&mut self) {
         drop(self.stop.take());
         drop(self.renewing.take().map(JoinHandle::join));
-        if self.shared.check().is_ok() {
-            drop(self.shared.transport.delete(LOCK));
+        if self.shared.check().is_ok() && self.shared.transport.delete(LOCK).is_err() {
+            // Where nothing may be deleted, the next client finds a lock that is void.
+            drop(self.shared.renew(|text| {
+                *text = "# Nobody changes this store.\nlease = 0\n".to_owned();
+            }));
         }
     }
 }
