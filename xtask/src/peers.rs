@@ -101,10 +101,11 @@ fn install(home: &Path, program: &str, from: &From) -> Result<()> {
             );
             sh(&command).map_err(|error| needing(&error, needs))?;
             match program {
-                "par2-turbo" => sh("ln -sfn ../py/bin/par2 bin/par2-turbo")?,
-                "hdiffpatch" => sh("ln -sfn ../py/bin/python bin/hdiffpatch")?,
-                _ => sh(&format!("ln -sfn ../py/bin/{program} bin/{program}"))?,
-            };
+                "par2-turbo" => drop(sh("ln -sfn ../py/bin/par2 bin/par2-turbo")?),
+                // A link would not be taken for the Python that has the package.
+                "hdiffpatch" => script(home, program, "", &format!("'{dir}/py/bin/python'"))?,
+                _ => drop(sh(&format!("ln -sfn ../py/bin/{program} bin/{program}"))?),
+            }
             Ok(())
         }
         From::Cargo(what, needs) => {
@@ -141,11 +142,14 @@ fn unpack(home: &Path, program: &str, apt: &str, packages: &[&str]) -> Result<()
     if let Some(line) = missing.lines().next() {
         anyhow::bail!("it needs other libraries than there are here: {}", line.trim());
     }
-    let script = format!(
-        "#!/bin/sh\nLD_LIBRARY_PATH={libraries} exec '{dir}/deb/usr/bin/{program}' \"$@\"\n"
-    );
+    let with = format!("LD_LIBRARY_PATH={libraries}");
+    script(home, program, &with, &format!("'{dir}/deb/usr/bin/{program}'"))
+}
+
+/// A program that calls another, with these variables.
+fn script(home: &Path, program: &str, with: &str, target: &str) -> Result<()> {
     let path = home.join("bin").join(program);
-    fs::write(&path, script)?;
+    fs::write(&path, format!("#!/bin/sh\n{with} exec {target} \"$@\"\n"))?;
     output(&format!("chmod +x '{}'", path.display()))?;
     Ok(())
 }

@@ -199,7 +199,15 @@ impl Report {
             .collect();
         flaws.sort();
         flaws.dedup();
-        text + "\n" + &flaws.concat()
+        let mut asked: Vec<String> = self
+            .rows
+            .iter()
+            .filter(|row| row.work == "full")
+            .map(|row| format!("- {}: {}\n", row.tool, row.asked))
+            .collect();
+        asked.sort();
+        asked.dedup();
+        text + "\n" + &flaws.concat() + "\nWhat each was asked to do:\n\n" + &asked.concat()
     }
 
     /// Of each work the best of ours against the best of the peers, in time and in what is stored. What we lose comes first.
