@@ -63,10 +63,19 @@ fn caption(report: &Report, ink: &Ink, area: &Area<'_>) -> Result<()> {
     let Report { date, commit, machine, system, tools, .. } = report;
     let mut text =
         format!("{machine}; {system}; commit {commit}; {date}. Medians; whole processes, warm. ");
-    let mut versions: Vec<&String> = tools.values().collect();
+    let short = |(tool, version): (&String, &String)| {
+        let version = version.split([',', '(']).next().unwrap_or_default();
+        let version = version.split(" compiled").next().unwrap_or_default().trim();
+        // Some say a number alone.
+        match version.starts_with(|first: char| first.is_ascii_digit()) {
+            true => format!("{tool} {version}"),
+            false => version.to_owned(),
+        }
+    };
+    let mut versions: Vec<String> = tools.iter().map(short).collect();
     versions.sort();
     versions.dedup();
-    text += &versions.into_iter().cloned().collect::<Vec<_>>().join(", ");
+    text += &versions.join(", ");
     let mut lines: Vec<String> = Vec::new();
     for word in text.split(' ') {
         match lines.last_mut() {
@@ -84,7 +93,7 @@ fn caption(report: &Report, ink: &Ink, area: &Area<'_>) -> Result<()> {
 /// The rows of a work, with a value for each axis that is more than nothing.
 fn points<'a>(report: &'a Report, corpus: &str, work: &str) -> Vec<(&'a Row, f64, f64)> {
     let rows = report.rows.iter().filter(|row| row.corpus == corpus && row.work == work);
-    rows.filter_map(|row| Some((row, row.wall(), row.stored()?)))
+    rows.filter_map(|row| Some((row, row.cpu(), row.stored()?)))
         .filter(|(_, x, y)| *x > 0.0 && *y > 0.0)
         .collect()
 }
@@ -105,7 +114,8 @@ fn peers(report: &Report) -> Vec<String> {
     peers
 }
 
-/// Time against stored bytes of a full backup and of an increment. The lower left corner is where to be.
+/// Processor time, which other work on the machine changes least, against stored bytes of a full backup and of an increment. The
+/// lower left corner is where to be.
 fn frontier(report: &Report, ink: &Ink, area: &Area<'_>) -> Result<bool> {
     let names = ["source", "part", "home", "versions", "image"];
     let has =
@@ -135,8 +145,9 @@ fn frontier(report: &Report, ink: &Ink, area: &Area<'_>) -> Result<bool> {
             .build_cartesian_2d(xs.log_scale(), ys.log_scale())?;
         chart
             .configure_mesh()
-            .x_desc("seconds")
+            .x_desc("processor seconds")
             .y_desc("MB stored")
+            .x_labels(5)
             .bold_line_style(ink.grid)
             .light_line_style(TRANSPARENT)
             .axis_style(ink.text)
