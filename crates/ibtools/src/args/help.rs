@@ -140,6 +140,19 @@ const EXAMPLES: &[(&str, [(&str, &str); 2])] = &[
         ],
     ),
     (
+        "serve",
+        [
+            (
+                "What `sshd` runs for a key, as the file `authorized_keys` says: command=\"…\",restrict ssh-ed25519 …",
+                "ibtools serve /srv/backups/laptop",
+            ),
+            (
+                "The same, for a machine that may be taken over: it adds backups, and deletes none",
+                "ibtools serve --append-only /srv/backups/laptop",
+            ),
+        ],
+    ),
+    (
         "verify",
         [
             ("Every byte of a store", "ibtools verify /mnt/disk/photos"),
