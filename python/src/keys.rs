@@ -77,7 +77,11 @@ pub(crate) fn forget(py: Python<'_>, place: OsString) -> PyResult<()> {
 
 /// The id of the store, and the machines that may write to it.
 #[pyfunction]
-pub(crate) fn known(py: Python<'_>, place: OsString, keys: Keys) -> PyResult<(String, Vec<String>)> {
+pub(crate) fn known(
+    py: Python<'_>,
+    place: OsString,
+    keys: Keys,
+) -> PyResult<(String, Vec<String>)> {
     quick(py, || {
         let store = stores::open_encrypted(&Address::parse(place)?, &keys.options()?)?;
         let clients = store.clients().iter().map(ToString::to_string).collect();

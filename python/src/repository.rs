@@ -203,7 +203,8 @@ impl Repository {
     fn verify(&self, py: Python<'_>, heal: bool, watch: Option<Watch<'_>>) -> PyResult<Verified> {
         let (healed, found) = run(py, watch, |progress| {
             let repository = self.repository()?;
-            let healed = if heal { repository.heal(Some(progress))? } else { ParityReport::default() };
+            let healed =
+                if heal { repository.heal(Some(progress))? } else { ParityReport::default() };
             Ok::<_, Failure>((healed, repository.verify(Some(progress))?))
         })?;
         Ok(Verified::new(&found, &healed))
