@@ -20,6 +20,17 @@ pub(crate) struct Sample {
     /// By how many bytes what is kept has grown.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) stored: Option<i64>,
+    /// What it asked of a server, where that is counted.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) traffic: Option<Traffic>,
+}
+
+/// Requests to a server, and the bytes of their bodies.
+#[derive(Debug, Clone, Copy, Serialize, Deserialize)]
+pub(crate) struct Traffic {
+    pub(crate) requests: u64,
+    pub(crate) up: u64,
+    pub(crate) down: u64,
 }
 
 /// Where commands are looked for, if not where the caller of this program would.
@@ -69,7 +80,8 @@ pub(crate) fn measure(command: &str, variables: &[(String, String)]) -> Result<S
     let [user, system, kib] = numbers[..] else { bail!("cannot read the report of time: {text}") };
     let round = |number: f64| (number * 1e3).round() / 1e3;
     let (wall, cpu) = (round(wall), round(user + system));
-    Ok(Sample { wall, cpu, peak: (kib / 102.4).round() / 10.0, stored: None })
+    let peak = (kib / 102.4).round() / 10.0;
+    Ok(Sample { wall, cpu, peak, stored: None, traffic: None })
 }
 
 /// Runs a shell command that has to succeed and gives what it prints.

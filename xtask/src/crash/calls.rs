@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::process::ExitStatus;
 use std::sync::Mutex;
 
-use anyhow::{Result, ensure};
+use anyhow::{Context, Result, ensure};
 
 use super::jobs::{End, Job};
 use super::trace::Point;
@@ -33,17 +33,26 @@ enum Strike {
 /// Makes the jobs below a directory.
 type Prepare = fn(&Path, &Path) -> Result<Vec<Job>>;
 
-/// Runs the sweeps; the number of runs that did not end as promised.
-pub(super) fn run(program: &Path, prepare: Prepare) -> Result<usize> {
+/// Runs the sweeps of all jobs, or from the one with this name on; the number of runs that did not end as promised.
+pub(super) fn run(program: &Path, prepare: Prepare, from: Option<&str>) -> Result<usize> {
     println!("# every command, killed at each call, and with each call failing");
     if !installed("strace") || !installed("setfattr") {
         println!("SKIPPED: strace or setfattr is missing");
         return Ok(0);
     }
     let home = Path::new("/dev/shm").join(format!("xtask-calls-{}", std::process::id()));
-    let outcome = prepare(program, &home).and_then(|jobs| sweep(&jobs, &home));
+    let outcome = prepare(program, &home).and_then(|jobs| sweep(begun(&jobs, from)?, &home));
     std::fs::remove_dir_all(home)?;
     outcome
+}
+
+/// The jobs from the one with this name on.
+fn begun<'a>(jobs: &'a [Job], from: Option<&str>) -> Result<&'a [Job]> {
+    let Some(from) = from else { return Ok(jobs) };
+    let names: Vec<&str> = jobs.iter().map(|job| job.name).collect();
+    let first = names.iter().position(|name| *name == from);
+    let first = first.with_context(|| format!("there is no job {from}: {}", names.join(", ")))?;
+    Ok(&jobs[first..])
 }
 
 fn sweep(jobs: &[Job], home: &Path) -> Result<usize> {

@@ -20,8 +20,12 @@ use std::process::Command;
 
 use anyhow::{Context, Result, bail};
 
-/// Runs the sweeps that `words` name, or all.
+/// Runs the sweeps that `words` name, or all. After `--from` comes the job that those of commands begin with.
 pub(crate) fn run(words: &[&str]) -> Result<()> {
+    let (words, from) = match words {
+        [words @ .., "--from", job] => (words, Some(*job)),
+        words => (words, None),
+    };
     let all = ["model", "calls", "store", "encrypted", "power", "full", "chains", "costs", "heal"];
     let words = if words.is_empty() { &all[..] } else { words };
     if let Some(unknown) = words.iter().find(|word| !all.contains(word)) {
@@ -32,9 +36,9 @@ pub(crate) fn run(words: &[&str]) -> Result<()> {
     for word in words {
         bad += match *word {
             "model" => model()?,
-            "calls" => calls::run(&program, jobs::prepare)?,
-            "store" => calls::run(&program, stores::prepare)?,
-            "encrypted" => calls::run(&program, encrypted::prepare)?,
+            "calls" => calls::run(&program, jobs::prepare, from)?,
+            "store" => calls::run(&program, stores::prepare, from)?,
+            "encrypted" => calls::run(&program, encrypted::prepare, from)?,
             "power" => power::run(&program)?,
             "full" => full::run(&program)?,
             "chains" => chains()?,
