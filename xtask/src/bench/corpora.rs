@@ -65,15 +65,14 @@ pub(crate) fn named(name: &str, common: &Common) -> Result<Vec<Corpus>> {
         }
         "part" => {
             let tree = source_tree(common.tree.as_deref())?;
-            let about =
-                format!("fs, net and kernel of {}: then changed as `source` is", named_tree(&tree));
+            let about = format!("{}: then changed as `source` is", named_parts(&tree));
             corpus(name, about, 1, copy(tree, &PARTS), Box::new(edit))
         }
         "year" => {
             let tree = source_tree(common.tree.as_deref())?;
             let about = format!(
-                "fs, net and kernel of {}; then a day's edits a step: lines, moves, names replaced",
-                named_tree(&tree)
+                "{}; then a day's edits a step: lines, moves, names replaced",
+                named_parts(&tree)
             );
             let change = |tree: &Path, step: usize| {
                 let day = step as u64;
@@ -152,6 +151,14 @@ pub(crate) fn named(name: &str, common: &Common) -> Result<Vec<Corpus>> {
 fn named_tree(tree: &Path) -> String {
     // What is fetched is in a directory that is called as the package's version.
     tree.file_name().unwrap_or_default().to_string_lossy().into_owned()
+}
+
+/// The parts of a tree that [`copy`] takes, or the tree where it has none.
+fn named_parts(tree: &Path) -> String {
+    match PARTS.iter().any(|part| tree.join(part).is_dir()) {
+        true => format!("fs, net and kernel of {}", named_tree(tree)),
+        false => format!("{} alone", named_tree(tree)),
+    }
 }
 
 /// Copies a tree, or those of these parts that it has.
