@@ -27,6 +27,32 @@ fn each(test: impl Fn(&RemoteStore)) {
     }
 }
 
+/// Promise: a nightly backup fetches no object. So the index that it starts from is at hand where it was put, encrypted or not.
+#[test]
+fn an_index_that_was_put_is_not_fetched() {
+    let (objects, cache) = (Arc::new(InMemory::new()), fast_tempdir());
+    let with = |cache| {
+        let options = Options { cache, ..Options::default() };
+        RemoteStore::of_objects(objects.clone(), "", "memory", &options).unwrap()
+    };
+    for name in ["20261130T120000Z.index", "20261130T120000Z.index.age"] {
+        // One that goes up at once, and one in parts.
+        for len in [3 << 20, (32 << 20) + 5] {
+            let bytes = noise(1, len);
+            let store = with(Some(cache.path().into()));
+            let mut put = store.put(name).unwrap();
+            put.write_all(&bytes).unwrap();
+            put.commit().unwrap();
+            let file = with(Some(cache.path().into())).open(name).unwrap();
+            // What is gone cannot be fetched.
+            with(None).delete(name).unwrap();
+            let mut read = vec![0; len];
+            file.fill_at(&mut read, 0).unwrap();
+            assert!(read == bytes, "{name}");
+        }
+    }
+}
+
 /// What is put is there whole or not at all, in one request or in parts, and never in the place of another.
 #[test]
 fn files_come_whole_and_go_whole() {

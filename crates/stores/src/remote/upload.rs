@@ -188,7 +188,9 @@ impl StoreWriter for Upload<'_> {
     }
 }
 
+/// Whether it is an index, encrypted or not.
 fn is_index(name: &str) -> bool {
+    let name = name.strip_suffix(".age").unwrap_or(name);
     matches!(StoredName::parse(name), Some(StoredName::Index(_)))
 }
 
