@@ -182,7 +182,7 @@ impl Verified {
             problems.extend(each.map(|it| (stored.name.to_string(), it.to_string())));
         }
         problems.extend(
-            found.indexes.iter().map(|(id, it)| (format!("index of {id}"), it.to_string())),
+            found.indexes.iter().map(|(name, it)| (name.to_string(), it.to_string())),
         );
         problems
             .extend(found.missing.iter().map(|id| (id.to_string(), "it has no archive".into())));

@@ -25,9 +25,9 @@ const FILE_KIND: FileKind = FileKind {
 };
 const CATALOGUE: u32 = 1;
 const FINGERPRINTS: u32 = 2;
-const SIGNATURES: u32 = 3;
-const PROBLEMS: u32 = 4;
-const EXCLUDED: u32 = 5;
+pub(crate) const SIGNATURES: u32 = 3;
+pub(crate) const PROBLEMS: u32 = 4;
+pub(crate) const EXCLUDED: u32 = 5;
 const TOP: u32 = 6;
 
 /// Records a section: enough to compress well, few enough to decode in parallel and in bounds.
@@ -50,19 +50,7 @@ impl DirIndex {
             (&record.entry, record.signature.as_ref().map(StoredSignature::code))
         })?;
         write_rows(&mut writer, FINGERPRINTS, &lists, |record| record.fingerprint)?;
-        let weight = |problem: &Problem| {
-            problem.path.as_bytes().len() + problem.detail.len() + 18 * problem.ranges.len()
-        };
-        for list in container::cut(self.problems(), ROWS_PER_SECTION, weight) {
-            writer.section(&Section::encode(PROBLEMS, &list)?)?;
-        }
-        let weight = |path: &RelPath| path.as_bytes().len();
-        for list in container::cut(self.excluded(), ROWS_PER_SECTION, weight) {
-            writer.section(&Section::encode(EXCLUDED, &list)?)?;
-        }
-        if let Some(mode) = self.top_mode() {
-            writer.section(&Section::encode(TOP, &mode)?)?;
-        }
+        Remarks::of(self).write(&mut writer)?;
         let signatures = self.records().iter().filter_map(|record| record.signature.as_ref());
         stored::write_signatures(&mut writer, SIGNATURES, signatures)?;
         writer.finish()?;
@@ -100,16 +88,7 @@ impl DirIndex {
 
     fn from_sections(sections: Sections) -> Result<DirIndex, Error> {
         let sections = Arc::new(sections);
-        let problems: Vec<Problem> = sections.decode_all(PROBLEMS)?;
-        let excluded: Vec<RelPath> = sections.decode_all(EXCLUDED)?;
-        let top_mode: Option<u32> = match sections.of_kind(TOP).next() {
-            Some(number) => Some(sections.decode(number)?),
-            None => None,
-        };
-        let follow = |a: &RelPath, b: &RelPath| a < b && !b.is_below(a);
-        if !excluded.is_sorted_by(follow) {
-            return Err(sections.damaged(EXCLUDED, "what was left out is not in order").into());
-        }
+        let remarks = Remarks::read(&sections)?;
         let catalogue: Vec<usize> = sections.of_kind(CATALOGUE).collect();
         let fingerprint: Vec<usize> = sections.of_kind(FINGERPRINTS).collect();
         if catalogue.len() != fingerprint.len() {
@@ -141,8 +120,61 @@ impl DirIndex {
             }
         }
         signatures.finish()?;
-        let index = DirIndex::from_sorted(records)?;
-        Ok(index.with_problems(problems).with_excluded(excluded).with_top_mode(top_mode))
+        Ok(DirIndex::from_sorted(records)?.with_remarks(remarks))
+    }
+
+    pub(crate) fn with_remarks(self, remarks: Remarks) -> DirIndex {
+        let Remarks { problems, excluded, top_mode } = remarks;
+        self.with_problems(problems).with_excluded(excluded).with_top_mode(top_mode)
+    }
+}
+
+/// What an index says of the tree beside its entries.
+#[derive(Debug, Clone)]
+pub(crate) struct Remarks {
+    problems: Vec<Problem>,
+    excluded: Vec<RelPath>,
+    top_mode: Option<u32>,
+}
+
+impl Remarks {
+    pub(crate) fn of(index: &DirIndex) -> Remarks {
+        Remarks {
+            problems: index.problems().to_vec(),
+            excluded: index.excluded().to_vec(),
+            top_mode: index.top_mode(),
+        }
+    }
+
+    pub(crate) fn write<W: Write>(&self, writer: &mut Writer<W>) -> Result<(), Error> {
+        let weight = |problem: &Problem| {
+            problem.path.as_bytes().len() + problem.detail.len() + 18 * problem.ranges.len()
+        };
+        for list in container::cut(&self.problems, ROWS_PER_SECTION, weight) {
+            writer.section(&Section::encode(PROBLEMS, &list)?)?;
+        }
+        let weight = |path: &RelPath| path.as_bytes().len();
+        for list in container::cut(&self.excluded, ROWS_PER_SECTION, weight) {
+            writer.section(&Section::encode(EXCLUDED, &list)?)?;
+        }
+        if let Some(mode) = self.top_mode {
+            writer.section(&Section::encode(TOP, &mode)?)?;
+        }
+        Ok(())
+    }
+
+    pub(crate) fn read(sections: &Sections) -> Result<Remarks, Error> {
+        let problems: Vec<Problem> = sections.decode_all(PROBLEMS)?;
+        let excluded: Vec<RelPath> = sections.decode_all(EXCLUDED)?;
+        let top_mode: Option<u32> = match sections.of_kind(TOP).next() {
+            Some(number) => Some(sections.decode(number)?),
+            None => None,
+        };
+        let follow = |a: &RelPath, b: &RelPath| a < b && !b.is_below(a);
+        if !excluded.is_sorted_by(follow) {
+            return Err(sections.damaged(EXCLUDED, "what was left out is not in order").into());
+        }
+        Ok(Remarks { problems, excluded, top_mode })
     }
 }
 

@@ -9,7 +9,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use archive::Labels;
 use dirindex::TreeId;
-use repository::store::{Noted, SnapshotId, StoredName};
+use repository::store::{IndexName, Noted, SnapshotId, StoredName};
 use serde::{Deserialize, Serialize};
 
 use crate::keys::{Hash, Public, Secret, Signed};
@@ -103,8 +103,8 @@ pub(crate) struct Log {
     files: BTreeMap<String, Recorded>,
     /// Those of the files that are archives, by the snapshot they lead to.
     archives: BTreeMap<SnapshotId, Vec<String>>,
-    /// The snapshots that there are indexes of.
-    indexes: BTreeSet<SnapshotId>,
+    /// The indexes that there are.
+    indexes: BTreeSet<IndexName>,
 }
 
 /// Why something is no log of a store.
@@ -275,14 +275,14 @@ impl Log {
                 match StoredName::parse(&name) {
                     Some(StoredName::Archive(archive)) => {
                         // Until then the next backup may start from an older index.
-                        let newer = self.indexes.split_off(&archive.to);
-                        for older in std::mem::replace(&mut self.indexes, newer) {
+                        for older in self.indexes_not_needed_at(archive.to) {
+                            self.indexes.remove(&older);
                             self.files.remove(&StoredName::Index(older).to_string());
                         }
                         self.archives.entry(archive.to).or_default().push(name.clone());
                     }
-                    Some(StoredName::Index(snapshot)) => {
-                        self.indexes.insert(snapshot);
+                    Some(StoredName::Index(name)) => {
+                        self.indexes.insert(name);
                     }
                     _ => {}
                 }
@@ -302,6 +302,20 @@ impl Log {
             }
         }
         Some(())
+    }
+
+    /// The indexes of snapshots before `snapshot` that none of it or later is upon.
+    fn indexes_not_needed_at(&self, snapshot: SnapshotId) -> Vec<IndexName> {
+        let mut needed: BTreeSet<SnapshotId> = BTreeSet::new();
+        let mut others = Vec::new();
+        // The newest first: an index is upon an older one.
+        for index in self.indexes.iter().rev() {
+            match index.of >= snapshot || needed.contains(&index.of) {
+                true => needed.extend(index.since),
+                false => others.push(*index),
+            }
+        }
+        others
     }
 
     /// Whether a file adds to what is there: its name is not taken, and an archive that leads to a snapshot that is there leads to
@@ -418,12 +432,8 @@ fn line(value: &impl Serialize) -> Result<String, Invalid> {
     serde_json::to_string(value).map(|line| line + "\n").map_err(|_| Invalid::Format)
 }
 
-/// The snapshot that a file is the index of, if it is one.
-pub(crate) fn index_of(name: &str) -> Option<SnapshotId> {
-    match StoredName::parse(name) {
-        Some(StoredName::Index(snapshot)) => Some(snapshot),
-        _ => None,
-    }
+pub(crate) fn is_index(name: &str) -> bool {
+    matches!(StoredName::parse(name), Some(StoredName::Index(_)))
 }
 
 #[cfg(test)]
@@ -462,6 +472,27 @@ mod tests {
         let count = runs.len();
         runs.reverse();
         Log::of(runs).map(|log| (log, count))
+    }
+
+    /// An archive takes away the older indexes that no later one is upon.
+    #[test]
+    fn an_index_that_another_is_upon_stays() {
+        let id = |day: u32| format!("202611{day:02}T120000Z");
+        let whole = |day| format!("{}.index", id(day));
+        let run = |day, since| format!("{}-since-{}.index", id(day), id(since));
+        let archive = |day, since| format!("{}-since-{}.tgz", id(day), id(since));
+        let (_, client, mut log, _) = made();
+        let mut indexes_after = |names: &[String]| {
+            let entries: Vec<Entry> = names.iter().cloned().map(put).collect();
+            log.append(&entries, &client, false).unwrap();
+            log.files().keys().filter(|name| is_index(name)).cloned().collect::<Vec<_>>()
+        };
+        assert_eq!(indexes_after(&[whole(1), format!("{}-full.tgz", id(1))]), [whole(1)]);
+        let after = indexes_after(&[run(2, 1), archive(2, 1), run(3, 2)]);
+        assert_eq!(after, [whole(1), run(2, 1), run(3, 2)]);
+        assert_eq!(indexes_after(&[archive(3, 2)]), [whole(1), run(2, 1), run(3, 2)]);
+        assert_eq!(indexes_after(&[run(4, 1), archive(4, 3)]), [whole(1), run(4, 1)]);
+        assert_eq!(indexes_after(&[whole(5), archive(5, 4)]), [whole(5)]);
     }
 
     proptest! {

@@ -19,7 +19,7 @@ use crate::error::{Error, Result};
 use crate::given::Recipients;
 use crate::keyring::{self, Keyring};
 use crate::keys::{Public, Secret};
-use crate::log::{At, Entry, Log, Recorded, index_of};
+use crate::log::{At, Entry, Log, Recorded, is_index};
 use crate::log_files;
 use crate::marker::{self, Marked};
 use crate::memory::Memory;
@@ -309,7 +309,7 @@ impl EncryptedStore {
                 "{name} is in the log of the store, and not in the store: it was removed, and not by a prune"
             )),
         };
-        let archives = log.files().iter().filter(|(name, _)| index_of(name).is_none());
+        let archives = log.files().iter().filter(|(name, _)| !is_index(name));
         archives.filter_map(wrong).collect()
     }
 
@@ -365,7 +365,7 @@ impl Store for EncryptedStore {
             Some(name) => {
                 let recorded = log.files().get(name)?;
                 // An index that is another client's is none here.
-                let is_of_use = index_of(name).is_none() || self.keys.for_file(recorded).is_some();
+                let is_of_use = !is_index(name) || self.keys.for_file(recorded).is_some();
                 is_of_use.then(|| Stored { name: name.to_owned(), size: file.size })
             }
         };
@@ -392,7 +392,7 @@ impl Store for EncryptedStore {
             let signer = self.signer(&state.log)?.public();
             let owner = state.log.owner().ok_or(Error::NoIdentity)?;
             let is_client = state.log.owner() != Some(&signer);
-            let opens = Some(signer).filter(|_| is_client && index_of(name).is_some());
+            let opens = Some(signer).filter(|_| is_client && is_index(name));
             let all = std::iter::once(owner).chain(&opens).map(|key| key.recipient().clone());
             (all.collect::<Vec<_>>(), opens)
         };
@@ -460,7 +460,7 @@ impl Store for EncryptedStore {
         let recorded = {
             let state = self.state();
             let is_recorded =
-                |name: &&&str| index_of(name).is_none() && state.log.files().contains_key(**name);
+                |name: &&&str| !is_index(name) && state.log.files().contains_key(**name);
             let names = names.iter().filter(is_recorded);
             names.map(|&name| name.to_owned()).collect::<Vec<String>>()
         };

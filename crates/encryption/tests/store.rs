@@ -45,6 +45,36 @@ fn a_client_that_cannot_read_makes_increments() {
     assert_eq!(place.told(), "");
 }
 
+/// The index of a night is what changed since the one before, for a client that reads nothing else.
+#[test]
+fn a_night_writes_an_index_of_the_size_of_what_changed() {
+    let place = Place::new();
+    let noise = |mut seed: u32, len: usize| -> Vec<u8> {
+        let mut next = || {
+            seed = seed.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+            (seed >> 24) as u8
+        };
+        (0..len).map(|_| next()).collect()
+    };
+    (0..110).for_each(|n| place.write(&format!("{n}"), &noise(n, 30_000)));
+    let whole = place.backup(1).made.unwrap().index_bytes;
+    for day in 2..8 {
+        place.write(&format!("{day}"), &noise(1000 + day as u32, 30_000));
+        let report = place.backup(day);
+        assert!(report.unusable.is_empty(), "{:?}", report.unusable);
+        let made = report.made.unwrap();
+        assert_eq!(made.archive.since, Some(day_of(day - 1)));
+        assert!(made.index_bytes < whole / 3, "{} of {whole}", made.index_bytes);
+    }
+    assert!(place.files(".index.age").len() > 1);
+    assert!(place.backup(8).made.is_none(), "nothing has changed");
+    let found = place.open(&place.owner).unwrap().verify(None).unwrap();
+    assert!(found.is_sound() && !found.unread, "{found:?}");
+    assert!(place.open(&place.client).unwrap().verify(None).unwrap().is_sound());
+    assert_eq!(place.restored(7, "7").unwrap(), noise(1007, 30_000));
+    assert_eq!(place.told(), "");
+}
+
 /// All that is made is for its owner alone.
 #[test]
 fn files_are_private() {

@@ -8,8 +8,10 @@ use std::path::Path;
 
 use anyhow::{Context, Result, bail};
 use incremental_backups_tools::archive::length_of;
+use incremental_backups_tools::repository::store::{IndexName, StoredName};
 use incremental_backups_tools::{
-    Archive, DiffIndex, DiffStream, DirIndex, Progress, archive, dirindex,
+    Archive, DiffIndex, DiffStream, DirIndex, DirStore, Progress, Repository, archive, dirindex,
+    repository,
 };
 
 use crate::console::{is_dash, shown};
@@ -134,6 +136,8 @@ pub(crate) struct Input<'a> {
     /// What came out of it, where it can be read but once.
     kept: Option<File>,
     kind: Option<Kind>,
+    /// What it is called in its store, if it is an index that is upon others there.
+    run: Option<IndexName>,
     /// What it is, where that is none of these.
     other: &'static str,
 }
@@ -151,8 +155,12 @@ impl<'a> Input<'a> {
         let mut first = Vec::new();
         Read::by_ref(&mut file).take(8).read_to_end(&mut first).with_context(failed)?;
         file.rewind().with_context(failed)?;
-        let (kind, other) = look(&first);
-        Ok(Input { path, kept: keeps.then_some(file), kind, other })
+        let (mut kind, mut other) = look(&first);
+        let run = (first == RUN).then(|| run_name(path)).flatten();
+        if run.is_some() {
+            (kind, other) = (Some(Kind::Index), "");
+        }
+        Ok(Input { path, kept: keeps.then_some(file), kind, run, other })
     }
 
     /// What it is.
@@ -203,12 +211,17 @@ impl<'a> Input<'a> {
     }
 
     /// The index that it seems to be.
-    pub(crate) fn into_index(self) -> Result<DirIndex, dirindex::Error> {
-        let Some(kept) = self.kept else { return DirIndex::from_file(self.path) };
-        DirIndex::from_source(kept).map_err(|error| dirindex::Error::File {
+    pub(crate) fn into_index(self) -> Result<DirIndex, repository::Error> {
+        if let Some(name) = self.run {
+            let store = link::parent(self.path);
+            return Repository::new(DirStore::open(store)?).index(name);
+        }
+        let Some(kept) = self.kept else { return Ok(DirIndex::from_file(self.path)?) };
+        let index = DirIndex::from_source(kept).map_err(|error| dirindex::Error::File {
             path: self.path.to_path_buf(),
             source: Box::new(error),
-        })
+        });
+        Ok(index?)
     }
 
     /// The diff that it is.
@@ -230,12 +243,27 @@ impl<'a> Input<'a> {
     }
 }
 
+/// What an index of a store begins with that is upon another one.
+const RUN: &[u8] = b"\x89IBTIRUN";
+
+/// The name that such an index has in its store.
+fn run_name(path: &Path) -> Option<IndexName> {
+    match StoredName::parse(path.file_name()?.to_str()?) {
+        Some(StoredName::Index(name)) => Some(name),
+        _ => None,
+    }
+}
+
 /// What a file is that begins so, and what it is else.
 fn look(first: &[u8]) -> (Option<Kind>, &'static str) {
     match first {
         b"\x89IBTINDX" => (Some(Kind::Index), ""),
         b"\x89IBTDIFF" => (Some(Kind::Diff), ""),
         [0x1f, 0x8b, ..] | [0x28, 0xb5, 0x2f, 0xfd, ..] => (Some(Kind::Archive), ""),
+        RUN => (
+            None,
+            "it has what an index of a store has other than an older one: name it in its store",
+        ),
         [] => (None, "it is empty"),
         b"\x89RSYSIG\n" => (None, "it is a signature, which `delta` takes"),
         [b'r', b's', 1, ..] => (None, "it is a signature of rdiff's, which `delta` takes"),

@@ -81,7 +81,7 @@ pub(crate) fn place_of(path: &Path) -> Option<PathBuf> {
         .ok()
 }
 
-fn parent(path: &Path) -> &Path {
+pub(crate) fn parent(path: &Path) -> &Path {
     path.parent().filter(|dir| *dir != Path::new("")).unwrap_or(Path::new("."))
 }
 

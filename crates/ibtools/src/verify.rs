@@ -85,9 +85,9 @@ fn store(path: &Path, console: &mut Console) -> Result<(Object, bool)> {
     for (stored, verified) in archives {
         problems(&stored.name, verified, console)?;
     }
-    for (snapshot, error) in indexes {
+    for (name, error) in indexes {
         let error = in_words(error);
-        console.line(format_args!("{snapshot}.index: {error}; the next backup makes it again"))?;
+        console.line(format_args!("{name}: {error}; the next backup makes it again"))?;
     }
     for (name, found) in &found.parity.found {
         console.line(format_args!("{name}: {}", protect::words(found)))?;
@@ -129,9 +129,10 @@ fn store(path: &Path, console: &mut Console) -> Result<(Object, bool)> {
         }
         Value::from(object)
     });
-    let indexes = indexes.iter().map(|(snapshot, error)| {
+    let indexes = indexes.iter().map(|(name, error)| {
         Value::from(object([
-            ("snapshot", snapshot.to_string().into()),
+            ("snapshot", name.of.to_string().into()),
+            ("file", name.to_string().into()),
             ("problem", in_words(error).into()),
         ]))
     });
@@ -162,8 +163,8 @@ fn files(paths: &[PathBuf], console: &mut Console) -> Result<(Object, bool)> {
         match input.kind()? {
             Kind::Diff => bail!("{} is a diff: it names contents and has none", shown(path)),
             Kind::Index => {
-                let checked = input.into_index().and_then(|it| it.check_signatures());
-                let problem = checked.err().map(Error::from);
+                let checked = input.into_index().and_then(|it| Ok(it.check_signatures()?));
+                let problem = checked.err();
                 found.push((path, Verified::new(problem.into_iter().collect(), None)));
             }
             Kind::Archive => match input.into_archive() {

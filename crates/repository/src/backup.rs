@@ -24,6 +24,7 @@ use crate::error::{Error, Result};
 use crate::origin::{self, Origin};
 use crate::pack::pack;
 use crate::protect;
+use crate::store::indexes::{IndexChain, put_index};
 use crate::store::{
     self, ArchiveName, NewFile, Noted, SnapshotId, Snapshots, Store, Stored, StoredName, failed,
 };
@@ -174,15 +175,16 @@ fn back_up(dir: &Dir, store: &dyn Store, options: &BackupOptions) -> Result<Back
         match work.add_snapshot(&mut files, &mut unusable) {
             // Damage among the signatures of an index shows when they are needed.
             Err(error) if is_index_damage(&error) && !indexes.0.is_empty() => {
-                let (snapshot, _) = indexes.0.remove(0);
-                unusable.push(Unusable { name: StoredName::Index(snapshot), error: Some(error) });
+                let names = indexes.0.remove(0).names().next_back();
+                let name = names.map(StoredName::Index);
+                unusable.extend(name.map(|name| Unusable { name, error: Some(error) }));
             }
             other => break other?,
         }
     };
     clear_indexes(store, &mut files)?;
     let unchanged = newest.as_ref().filter(|_| made.is_none()).map(|newest| newest.snapshot);
-    note_unchanged(store, unchanged, options.now(), &mut files)?;
+    renew_notes(store, unchanged, options.now(), &mut files)?;
     // The snapshot is there, whatever comes of this.
     let protected = percent.map_or(Ok(0), |percent| {
         let progress = options.archive.progress.as_deref();
@@ -202,7 +204,7 @@ fn back_up(dir: &Dir, store: &dyn Store, options: &BackupOptions) -> Result<Back
     let made = made.map(|(archive, diff)| NewArchive {
         archive,
         archive_bytes: size_of(Some(StoredName::Archive(archive))),
-        index_bytes: size_of(now.indexes().last().copied().map(StoredName::Index)),
+        index_bytes: size_of(now.indexes().last().map(|index| StoredName::Index(index.name))),
         parity_bytes,
         diff,
     });
@@ -249,6 +251,7 @@ impl Work<'_> {
         let began = Instant::now();
         let unchanged =
             |index: &DirIndex| newest.is_some_and(|newest| newest.tree == index.tree_id());
+        let mut put: Option<IndexChain> = None;
         let started = Cell::new(options.now());
         let scan = |again: Option<&DirIndex>| {
             started.set(options.now());
@@ -275,7 +278,15 @@ impl Work<'_> {
             if unchanged && indexes.are_current(index) {
                 return Ok((None, None));
             }
-            let snapshot = put_index(store, files, index, started.get())?;
+            let next =
+                |files: &[Stored]| Snapshots::of(files).next(started.get()).ok_or(Error::EndOfTime);
+            let snapshot = next(files)?;
+            if !unchanged {
+                files.push(store::put(store, StoredName::Begun(snapshot), |_| Ok(()))?);
+            }
+            let upon = put.as_ref().or(indexes.chain());
+            let chain = put_index(store, files, upon, index, snapshot)?;
+            let chain = &*put.insert(chain);
             if unchanged {
                 return Ok((None, None));
             }
@@ -291,7 +302,8 @@ impl Work<'_> {
             files.push(put);
             // Only now: until the archive is there, the next backup goes on from what was scanned.
             if let (Some(index), Some(_)) = (&seen, &amended) {
-                put_index(store, files, index, started.get())?;
+                let snapshot = next(files)?;
+                put_index(store, files, Some(chain), index, snapshot)?;
             }
             Ok((seen, Some((name, amended.unwrap_or(diff)))))
         };
@@ -383,24 +395,12 @@ fn refuse_emptied(
     }
     // A full backup takes nothing away, but what is kept later may be that alone.
     let newest = newest.and_then(|newest| indexes.of(newest.tree));
-    newest.map_or(Ok(()), |before| gone(before, &DiffIndex::between(before, index)))
+    newest.map_or(Ok(()), |before| gone(&before, &DiffIndex::between(&before, index)))
 }
 
-/// Puts the index of a tree seen at `seen` into the store, and notes it in `files`. Gives the snapshot that names it.
-fn put_index(
-    store: &dyn Store,
-    files: &mut Vec<Stored>,
-    index: &DirIndex,
-    seen: SnapshotId,
-) -> Result<SnapshotId> {
-    let snapshot = Snapshots::of(files).next(seen).ok_or(Error::EndOfTime)?;
-    files.push(store::put(store, StoredName::Index(snapshot), |out| Ok(index.write_to(out)?))?);
-    Ok(snapshot)
-}
-
-/// Notes that the tree of `snapshot` was found again at `time`, with nothing changed, and deletes the notes before that.
-/// `None` when there is a new snapshot, of which they say nothing.
-fn note_unchanged(
+/// Notes that the tree of `snapshot` was found again at `time`, with nothing changed, and deletes the notes before that, also those of
+/// backups that have begun. `None` when there is a new snapshot, of which they say nothing.
+fn renew_notes(
     store: &dyn Store,
     snapshot: Option<SnapshotId>,
     time: SnapshotId,
@@ -408,7 +408,8 @@ fn note_unchanged(
 ) -> Result<()> {
     let note = snapshot.map(|snapshot| StoredName::Unchanged { snapshot, time });
     let is_note = |file: &&Stored| {
-        matches!(StoredName::parse(&file.name), Some(StoredName::Unchanged { .. }))
+        let name = StoredName::parse(&file.name);
+        matches!(name, Some(StoredName::Unchanged { .. } | StoredName::Begun(_)))
     };
     let mut older: Vec<String> =
         files.iter().filter(is_note).map(|file| file.name.clone()).collect();
@@ -441,12 +442,14 @@ fn is_deleted(deleted: Result<()>) -> Result<bool> {
     }
 }
 
-/// Deletes all indexes but the newest.
+/// Deletes all indexes but the newest and those that it is upon.
 fn clear_indexes(store: &dyn Store, files: &mut Vec<Stored>) -> Result<()> {
     let snapshots = Snapshots::of(files);
-    let Some((_, older)) = snapshots.indexes().split_last() else { return Ok(()) };
-    for &snapshot in older {
-        let name = StoredName::Index(snapshot);
+    let Some(newest) = snapshots.indexes().last() else { return Ok(()) };
+    // One of which a file is missing cannot be used. Then the others can be no better.
+    let kept = snapshots.index_chain(newest.name).unwrap_or_else(|_| vec![*newest]);
+    for index in snapshots.indexes().iter().filter(|index| !kept.contains(index)) {
+        let name = StoredName::Index(index.name);
         if !is_deleted(store::delete_with_parity(store, name, files))? {
             break;
         }

@@ -152,6 +152,12 @@ pub enum Error {
         /// The snapshot.
         since: SnapshotId,
     },
+    /// A run of an index of a store is upon the index of another snapshot.
+    #[error("it is upon the index of {of}, which is missing or damaged")]
+    IndexMissing {
+        /// The snapshot.
+        of: SnapshotId,
+    },
     /// Two archives of a store lead to one snapshot, but to different trees.
     #[error("it leads to the tree {found}, and another to the same snapshot to {expected}")]
     OtherResult {

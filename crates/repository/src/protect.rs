@@ -9,6 +9,7 @@ use rsync_core::{Progress, Total};
 
 use crate::Repository;
 use crate::error::{Error, Result};
+use crate::store::indexes::IndexFile;
 use crate::store::{
     self, ArchiveName, NewFile, SnapshotId, Snapshots, Store, Stored, StoredName, at_rest, failed,
     marker,
@@ -253,9 +254,7 @@ fn check(store: &dyn Store, name: StoredName) -> Result<()> {
         StoredName::Archive(name) => {
             Ok(store::open_archive_as_it_is(store, &name)?.check_stored()?)
         }
-        StoredName::Index(snapshot) => {
-            Ok(store::open_index_as_it_is(store, snapshot)?.check_signatures()?)
-        }
+        StoredName::Index(name) => IndexFile::check(store, name).map(drop),
         _ => Ok(()),
     }
 }

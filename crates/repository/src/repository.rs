@@ -9,8 +9,9 @@ use dirindex::{DirIndex, FileId};
 use parity::Healed;
 
 use crate::error::{Error, Result, shown};
+use crate::store::indexes::IndexChain;
 use crate::store::{
-    self, ArchiveName, Contents, DirStore, Opener, SnapshotId, Snapshots, Store, StoreWriter,
+    self, ArchiveName, Contents, DirStore, IndexName, Opener, Snapshots, Store, StoreWriter,
     Stored, Witness, failed, marker,
 };
 
@@ -189,19 +190,28 @@ impl<S: Store> Repository<S> {
         store::open_archive(self.store(), name)
     }
 
+    /// Opens an index, a whole one or one that is upon others.
+    ///
+    /// # Errors
+    /// [`Error::Store`], [`Error::Index`], [`Error::IndexMissing`] when one that it is upon is not there.
+    pub fn index(&self, name: IndexName) -> Result<DirIndex> {
+        let chain = IndexChain::open(self.store(), &self.snapshots()?, name)?;
+        Ok(DirIndex::clone(chain.index()))
+    }
+
     /// Opens the newest index: that of the tree as it was scanned last. `None` where it is lost.
     ///
     /// # Errors
-    /// [`Error::Store`], [`Error::Index`].
+    /// [`Error::Store`], [`Error::Index`], [`Error::IndexMissing`].
     pub fn newest_index(&self) -> Result<Option<DirIndex>> {
-        let mut before: Option<SnapshotId> = None;
+        let mut before: Option<IndexName> = None;
         loop {
             let snapshots = self.snapshots()?;
             let Some(&newest) = snapshots.indexes().last() else { return Ok(None) };
-            match store::open_index(self.store(), newest) {
+            match IndexChain::open(self.store(), &snapshots, newest.name) {
                 // A backup that is at work may have put another in its place: then it is that one.
-                Err(_) if before != Some(newest) => before = Some(newest),
-                opened => return opened.map(Some),
+                Err(_) if before != Some(newest.name) => before = Some(newest.name),
+                opened => return opened.map(|chain| Some(DirIndex::clone(chain.index()))),
             }
         }
     }

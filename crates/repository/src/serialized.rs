@@ -5,7 +5,7 @@ use dirindex::{DirIndex, Problem, TreeId};
 use serde::{Serialize, Serializer};
 
 use crate::Error;
-use crate::store::{ArchiveName, SnapshotId, StoredName};
+use crate::store::{ArchiveName, IndexName, SnapshotId, StoredName};
 
 /// An error and what caused it: `cannot read x: Permission denied`.
 pub(crate) fn text<S: Serializer>(
@@ -60,6 +60,12 @@ impl Serialize for SnapshotId {
 }
 
 impl Serialize for ArchiveName {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
+    }
+}
+
+impl Serialize for IndexName {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         serializer.collect_str(self)
     }

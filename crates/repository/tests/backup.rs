@@ -11,8 +11,8 @@ use std::sync::Arc;
 use common::{Failing, check, restored};
 use dirindex::{Dir, DirIndex, ScanOptions};
 use proptest::prelude::*;
-use repository::store::StoredName;
-use repository::{BackupOptions, BackupReport, DirStore, Error, Repository, Store};
+use repository::store::{IndexName, StoredName};
+use repository::{BackupOptions, BackupReport, DirStore, Error, Repository, SnapshotId, Store};
 use rsync_core::Progress;
 use testing::edits::{Edit, NAMES, edits, perform};
 use testing::{fast_tempdir, noise, snapshot, write};
@@ -63,7 +63,7 @@ proptest! {
             let indexes = Repository::new(&store).snapshots().unwrap().indexes().to_vec();
             prop_assert!(indexes.len() <= 1, "older indexes stay: {:?}", indexes);
             for index in &indexes {
-                let path = store.path().join(StoredName::Index(*index).to_string());
+                let path = store.path().join(index.name.to_string());
                 match accident {
                     Accident::None => {}
                     Accident::IndexLost => fs::remove_file(path).unwrap(),
@@ -99,11 +99,11 @@ proptest! {
         }
         // What is in the index rebuilt is what is in the index kept.
         let id = *known.last_key_value().unwrap().0;
-        let name = StoredName::Index(Repository::new(&store).snapshots().unwrap().indexes()[0]).to_string();
+        let name = Repository::new(&store).snapshots().unwrap().indexes()[0].name.to_string();
         let kept = DirIndex::from_source(store.open(&name).unwrap()).unwrap();
         store.delete(&name).unwrap();
         prop_assert_eq!(run(&tree, &store, &BackupOptions::default()).snapshot, id);
-        let name = StoredName::Index(Repository::new(&store).snapshots().unwrap().indexes()[0]).to_string();
+        let name = Repository::new(&store).snapshots().unwrap().indexes()[0].name.to_string();
         let rebuilt = DirIndex::from_source(store.open(&name).unwrap()).unwrap();
         prop_assert_eq!(kept.tree_id(), rebuilt.tree_id());
         for path in kept.files() {
@@ -152,6 +152,7 @@ fn whatever_call_of_the_store_fails_no_point_is_lost_and_the_next_backup_succeed
             known.insert(report.snapshot, snapshot(&tree));
             check(&store, &known);
             let left = Repository::new(&store).snapshots().unwrap().indexes().to_vec();
+            let left: Vec<SnapshotId> = left.iter().map(|index| index.name.of).collect();
             assert_eq!(left, [report.snapshot], "older indexes stay");
             if done {
                 assert!(at > 10, "only {at} calls");
@@ -234,7 +235,7 @@ fn a_flipped_bit_anywhere_in_the_index_stops_no_backup() {
         let [index] = Repository::new(&store).snapshots().unwrap().indexes()[..] else {
             panic!("not one index")
         };
-        let path = store.path().join(StoredName::Index(index).to_string());
+        let path = store.path().join(index.name.to_string());
         let mut bytes = fs::read(&path).unwrap();
         let at = bytes.len() * number / 60;
         bytes[at] ^= 1;
@@ -282,7 +283,7 @@ fn a_damaged_archive_is_not_built_upon() {
     let middle = bytes.len() / 2;
     bytes[middle] ^= 1;
     fs::write(&names[0], bytes).unwrap();
-    store.delete(&StoredName::Index(report.snapshot).to_string()).unwrap();
+    store.delete(&StoredName::Index(IndexName::whole(report.snapshot)).to_string()).unwrap();
     write(tree.join("b"), "b");
     let report = run(&tree, &store, &BackupOptions::default());
     let [index] = &report.unusable[..] else { panic!("{:?}", report.unusable) };

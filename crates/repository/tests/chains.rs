@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use apply::{Applied, ApplyOptions};
 use archive::{Archive, ArchiveOptions, DiffData};
 use dirindex::Dir;
-use repository::store::{ArchiveName, SnapshotId, StoredName};
+use repository::store::{ArchiveName, IndexName, SnapshotId, StoredName};
 use repository::{
     BackupOptions, DirStore, Error, Repository, Restorable, RestoreOptions, Skipped, Store,
 };
@@ -195,7 +195,10 @@ fn a_lost_index_is_made_again_by_another_chain() {
     let chains = Chains::new();
     let short = chains.path(&chains.name(3, 1));
     flip(&short, fs::metadata(&short).unwrap().len() as usize / 2);
-    chains.store.delete(&StoredName::Index(chains.snapshots[3]).to_string()).unwrap();
+    chains
+        .store
+        .delete(&StoredName::Index(IndexName::whole(chains.snapshots[3])).to_string())
+        .unwrap();
     let tree = chains.temp.path().join("tree");
     write(tree.join("more"), "more");
     let dir = Dir::new(&tree).unwrap();
@@ -204,7 +207,10 @@ fn a_lost_index_is_made_again_by_another_chain() {
     let unusable: Vec<StoredName> = report.unusable.iter().map(|file| file.name).collect();
     assert_eq!(
         unusable,
-        [StoredName::Archive(chains.name(3, 1)), StoredName::Index(chains.snapshots[3])]
+        [
+            StoredName::Archive(chains.name(3, 1)),
+            StoredName::Index(IndexName::whole(chains.snapshots[3]))
+        ]
     );
 }
 

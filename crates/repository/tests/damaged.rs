@@ -14,7 +14,7 @@ use dirindex::{Dir, DirIndex, RelPath, TreeId};
 use proptest::prelude::*;
 use proptest::sample::Index;
 use proptest::test_runner::{RngAlgorithm, TestCaseError, TestRng, TestRunner};
-use repository::store::{ArchiveName, SnapshotId, StoredName};
+use repository::store::{ArchiveName, IndexName, SnapshotId, StoredName};
 use repository::{DirStore, Repository, Restorable, RestoreOptions, Store, restore};
 use testing::edits::{Edit, NAMES, edits, perform};
 use testing::{fast_tempdir, index};
@@ -53,9 +53,13 @@ impl Chain {
         let to = SnapshotId::from_secs(since.map_or(1_700_000_000, |since| since.secs() + 86_400));
         let to = to.unwrap();
         self.put(ArchiveName { to, since, clock: None, format: Format::Gzip }, &old, &new);
-        new.to_file(self.store().join(StoredName::Index(to).to_string())).unwrap();
+        new.to_file(self.store().join(StoredName::Index(IndexName::whole(to)).to_string()))
+            .unwrap();
         if let Some(since) = since {
-            fs::remove_file(self.store().join(StoredName::Index(since).to_string())).unwrap();
+            fs::remove_file(
+                self.store().join(StoredName::Index(IndexName::whole(since)).to_string()),
+            )
+            .unwrap();
         }
         self.states.insert(to, new);
     }

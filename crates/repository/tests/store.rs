@@ -14,7 +14,7 @@ use apply::ApplyOptions;
 use archive::ReadAt;
 use common::{check, restored};
 use dirindex::Dir;
-use repository::store::{ArchiveName, StoreWriter, Stored, StoredName};
+use repository::store::{ArchiveName, IndexName, StoreWriter, Stored, StoredName};
 use repository::{
     BackupOptions, BackupReport, DirStore, Error, Keep, PruneOptions, PruneReport, Repository,
     RestoreOptions, SnapshotId, Store,
@@ -143,7 +143,7 @@ fn a_backup_builds_on_no_chain_that_cannot_be_opened() {
 /// Names an archive as a clock would that was at `to` then.
 fn rename(place: &Place, from: ArchiveName, to: ArchiveName) {
     fs::rename(place.path(from), place.path(to)).unwrap();
-    let [from, to] = [from.to, to.to].map(|id| StoredName::Index(id).to_string());
+    let [from, to] = [from.to, to.to].map(|id| StoredName::Index(IndexName::whole(id)).to_string());
     drop(fs::rename(place.store.path().join(from), place.store.path().join(to)));
 }
 

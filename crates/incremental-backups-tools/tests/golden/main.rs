@@ -18,12 +18,12 @@ use incremental_backups_tools::container::Sections;
 use incremental_backups_tools::parity::{File, Parity, Redundancy, protect};
 use incremental_backups_tools::rsync_core::{Delta, patch};
 use incremental_backups_tools::{
-    DiffData, DiffIndex, Digest, Dir, DirIndex, Node, RelPath, Signature, SignatureOptions,
-    apply_diff,
+    DiffData, DiffIndex, Digest, Dir, DirIndex, IndexRun, Node, RelPath, Signature,
+    SignatureOptions, apply_diff,
 };
 
 /// Everything in `testdata/v1`.
-const FILES: [&str; 9] = [
+const FILES: [&str; 10] = [
     "change.diff",
     "change.tar.zst",
     "change.tgz",
@@ -33,6 +33,7 @@ const FILES: [&str; 9] = [
     "file.sig",
     "full.tgz",
     "tree.index",
+    "tree.run",
 ];
 
 const EMPTY_ROOT: &str = "75e8659c75e74ec0eace61efb19314dbba50598a9c0c2fcbe9ed896d9752ced8";
@@ -56,6 +57,7 @@ fn written_now(name: &str) -> Vec<u8> {
     let mut out = Vec::new();
     match name {
         "tree.index" => tree::wide_index(1).write_to(&mut out).unwrap(),
+        "tree.run" => change_run().write_to(&mut out).unwrap(),
         "change.diff" => out = wide_change().to_bytes().unwrap(),
         "full.tgz" => out = archive(&DirIndex::empty(), 1, name),
         "change.tgz" | "change.tar.zst" => out = archive(&tree::index(1), 2, name),
@@ -81,6 +83,10 @@ fn wide_change() -> DiffIndex {
     DiffIndex::between(&tree::wide_index(1), &tree::wide_index(2))
 }
 
+fn change_run() -> IndexRun {
+    IndexRun::between(&tree::wide_index(1), &tree::wide_index(2))
+}
+
 /// The archive that leads from `old` to the tree of `generation`.
 fn archive(old: &DirIndex, generation: u8, name: &str) -> Vec<u8> {
     let temp = tempfile::tempdir().unwrap();
@@ -99,7 +105,7 @@ type RawSections = Vec<(u32, Vec<u8>)>;
 /// compress in another way; all that the format fixes is in here.
 fn sections(bytes: Vec<u8>, file_kind: [u8; 4]) -> RawSections {
     let sections = Sections::from_bytes(bytes, file_kind).unwrap();
-    let kind = |number| (1..=4).find(|&kind| sections.of_kind(kind).any(|n| n == number)).unwrap();
+    let kind = |number| (1..=7).find(|&kind| sections.of_kind(kind).any(|n| n == number)).unwrap();
     (0..sections.count()).map(|number| (kind(number), sections.raw(number).unwrap())).collect()
 }
 
@@ -171,6 +177,14 @@ fn the_index_is_read_and_written_as_before() {
     }
     assert_eq!(sections(golden("tree.index"), *b"INDX"), index_sections(&expected));
     assert_eq!(index_sections(&index), index_sections(&expected));
+}
+
+#[test]
+fn the_run_is_read_and_written_as_before() {
+    let run = IndexRun::from_bytes(golden("tree.run")).unwrap();
+    let index = tree::wide_index(1).with_runs(&[run]).unwrap();
+    assert_eq!(index_sections(&index), index_sections(&tree::wide_index(2)));
+    assert_eq!(sections(golden("tree.run"), *b"IRUN"), sections(written_now("tree.run"), *b"IRUN"));
 }
 
 #[test]

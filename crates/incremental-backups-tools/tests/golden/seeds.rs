@@ -9,8 +9,8 @@ use incremental_backups_tools::container::{Section, Sections, Writer};
 use incremental_backups_tools::parity::{File, Redundancy, protect};
 use incremental_backups_tools::rsync_core::{Delta, Sums};
 use incremental_backups_tools::{
-    Content, DiffData, DiffIndex, Digest, DirIndex, Entry, Meta, Node, ProblemKind, RelPath,
-    Signature, SignatureOptions, Time, TreeId,
+    Content, DiffData, DiffIndex, Digest, DirIndex, Entry, IndexRun, Meta, Node, ProblemKind,
+    RelPath, Signature, SignatureOptions, Time, TreeId,
 };
 
 use crate::tree;
@@ -46,6 +46,7 @@ fn seeds() {
     paths();
     excludes();
     indexes();
+    runs();
     diffs();
     archives();
     applies();
@@ -107,6 +108,13 @@ fn huge() -> Vec<u8> {
     let meta = Meta { mode: 0o644, uid: 0, gid: 0, mtime, xattrs: Default::default() };
     let shape = Some((1u32, 0u8, 16u8));
     encoded(&vec![(Entry { path, node, meta }, shape)])
+}
+
+fn runs() {
+    let mut bytes = Vec::new();
+    IndexRun::between(&tree::wide_index(1), &tree::wide_index(2)).write_to(&mut bytes).unwrap();
+    let of = |kind| raw(&bytes, *b"IRUN", kind);
+    write("index_run", "wide", [part(&of(1)), part(&[]), part(&[]), of(3)].concat());
 }
 
 fn diffs() {

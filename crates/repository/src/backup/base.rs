@@ -9,7 +9,10 @@ use super::{BackupOptions, Unusable};
 use crate::chains::{self, Fault, Skipped};
 use crate::error::{Error, Result};
 use crate::origin::Origin;
-use crate::store::{self, Noted, SnapshotId, Snapshots, Store, StoredArchive, StoredName};
+use crate::store::indexes::IndexChain;
+use crate::store::{
+    IndexName, Noted, SnapshotId, Snapshots, Store, StoredArchive, StoredIndex, StoredName,
+};
 
 /// The snapshot that a backup starts from.
 pub(super) struct Newest {
@@ -84,8 +87,8 @@ impl Newest {
     }
 }
 
-/// The indexes in a store that can be read, the newest first.
-pub(super) struct Indexes(pub(super) Vec<(SnapshotId, Arc<DirIndex>)>);
+/// The indexes in a store that can be read, the newest first, without those that one before is upon.
+pub(super) struct Indexes(pub(super) Vec<IndexChain>);
 
 impl Indexes {
     pub(super) fn open(
@@ -93,13 +96,15 @@ impl Indexes {
         snapshots: &Snapshots,
         unusable: &mut Vec<Unusable>,
     ) -> Result<Indexes> {
-        let mut indexes = Vec::new();
-        for &snapshot in snapshots.indexes().iter().rev() {
-            match store::open_index(store, snapshot) {
-                Ok(index) => indexes.push((snapshot, Arc::new(index))),
-                Err(error @ Error::Index(_)) => {
-                    unusable
-                        .push(Unusable { name: StoredName::Index(snapshot), error: Some(error) });
+        let mut indexes: Vec<IndexChain> = Vec::new();
+        for StoredIndex { name, .. } in snapshots.indexes().iter().rev() {
+            if indexes.iter().any(|newer| newer.names().any(|it| it == *name)) {
+                continue;
+            }
+            match IndexChain::open(store, snapshots, *name) {
+                Ok(chain) => indexes.push(chain),
+                Err(error @ (Error::Index(_) | Error::IndexMissing { .. })) => {
+                    unusable.push(Unusable { name: StoredName::Index(*name), error: Some(error) });
                 }
                 Err(error) => return Err(error),
             }
@@ -109,12 +114,17 @@ impl Indexes {
 
     /// What was scanned last, be it backed up or not.
     pub(super) fn newest(&self) -> Option<&DirIndex> {
-        self.0.first().map(|(_, index)| &**index)
+        self.chain().map(|chain| &**chain.index())
+    }
+
+    /// The files of it.
+    pub(super) fn chain(&self) -> Option<&IndexChain> {
+        self.0.first()
     }
 
     /// The index of the tree `tree`, if it is there.
-    pub(super) fn of(&self, tree: TreeId) -> Option<&Arc<DirIndex>> {
-        self.0.iter().find(|(_, index)| index.tree_id() == tree).map(|(_, index)| index)
+    pub(super) fn of(&self, tree: TreeId) -> Option<Arc<DirIndex>> {
+        self.0.iter().find_map(|chain| chain.of(tree))
     }
 
     /// The index of the snapshot `newest`: one that is there, or one made from the archives. `None` when
@@ -127,9 +137,9 @@ impl Indexes {
         unusable: &mut Vec<Unusable>,
     ) -> Result<Option<Arc<DirIndex>>> {
         if let Some(index) = self.of(newest.tree) {
-            return Ok(Some(Arc::clone(index)));
+            return Ok(Some(index));
         }
-        let name = StoredName::Index(newest.snapshot);
+        let name = StoredName::Index(IndexName::whole(newest.snapshot));
         if !store.is_readable() {
             unusable.push(Unusable { name, error: None });
             return Ok(None);

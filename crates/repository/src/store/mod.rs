@@ -5,13 +5,14 @@ use std::io::{self, ErrorKind, Write};
 use std::sync::Arc;
 
 use archive::{Archive, Labels, ReadAt};
-use dirindex::{DirIndex, FileId, TreeId};
+use dirindex::{FileId, TreeId};
 use parity::{Healed, Healing};
 
 use crate::error::{Error, Result};
 
 mod at;
 mod dir;
+pub(crate) mod indexes;
 mod keep;
 mod lock;
 pub(crate) mod marker;
@@ -22,8 +23,8 @@ mod times;
 pub use dir::DirStore;
 pub use keep::{InvalidWithin, Keep, Within};
 pub use marker::{Contents, MARKER};
-pub use name::{ArchiveName, InvalidSnapshotId, SnapshotId, StoredName};
-pub use snapshots::{AtError, Snapshots, StoredArchive};
+pub use name::{ArchiveName, IndexName, InvalidSnapshotId, SnapshotId, StoredName};
+pub use snapshots::{AtError, Snapshots, StoredArchive, StoredIndex};
 
 /// A place that keeps files by name: a directory ([`DirStore`]), or anything else that has these five
 /// verbs. What is in it never changes: files come whole and go whole.
@@ -316,18 +317,6 @@ fn as_noted(store: &dyn Store, name: &ArchiveName, archive: Archive) -> Result<A
         true => Ok(archive),
         false => Err(Error::OtherResult { expected: result, found: archive.result() }),
     }
-}
-
-/// Opens the index of a snapshot in `store`.
-pub(crate) fn open_index(store: &dyn Store, snapshot: SnapshotId) -> Result<DirIndex> {
-    Ok(DirIndex::from_source(open_healing(store, StoredName::Index(snapshot))?)?)
-}
-
-/// [`open_archive_as_it_is`], of an index.
-pub(crate) fn open_index_as_it_is(store: &dyn Store, snapshot: SnapshotId) -> Result<DirIndex> {
-    let name = StoredName::Index(snapshot).to_string();
-    let source = store.open(&name).map_err(|source| failed("open", &name, source))?;
-    Ok(DirIndex::from_source(source)?)
 }
 
 /// Opens a file of `store` that heals in memory if it has a parity.

@@ -89,10 +89,19 @@ pub struct ArchiveName {
     pub format: Format,
 }
 
+/// The name of an index: a whole one, or a run upon that of an earlier snapshot.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct IndexName {
+    /// The snapshot that it is of.
+    pub of: SnapshotId,
+    /// The snapshot whose index it is upon; `None` for a whole one.
+    pub since: Option<SnapshotId>,
+}
+
 /// The name of a file of a store: `20261122T161858Z-full.tgz`,
-/// `20261123T161858Z-since-20261122T161858Z.tgz` (or `.tar.zst`), `20261123T161858Z.index`. Where the clock said another time
-/// than the id, the time stands before the rest: `20261123T161858Z-at-20261120T070000Z-full.tgz`. A backup that found nothing
-/// changed leaves `20261123T161858Z-unchanged-20261124T030000Z.seen`. The parity of a file is called as it, with `.parity` at the
+/// `20261123T161858Z-since-20261122T161858Z.tgz` (or `.tar.zst`), `20261123T161858Z.index` (or
+/// `20261123T161858Z-since-20261122T161858Z.index`). Where the clock said another time than the id, the time stands before the rest: `20261123T161858Z-at-20261120T070000Z-full.tgz`. A backup that found nothing
+/// changed leaves `20261123T161858Z-unchanged-20261124T030000Z.seen`, one that is at work `20261124T161858Z.begun`. The parity of a file is called as it, with `.parity` at the
 /// end; one over all archives up to a snapshot `20261123T161858Z-across.parity`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 #[non_exhaustive]
@@ -100,7 +109,7 @@ pub enum StoredName {
     /// An archive.
     Archive(ArchiveName),
     /// The index of a snapshot.
-    Index(SnapshotId),
+    Index(IndexName),
     /// The note that a later backup found nothing changed.
     Unchanged {
         /// The snapshot that was the newest.
@@ -108,12 +117,22 @@ pub enum StoredName {
         /// When the tree was seen again.
         time: SnapshotId,
     },
+    /// The note that the index of a snapshot is put, and its archive is to follow.
+    Begun(SnapshotId),
     /// The parity of an archive.
     ArchiveParity(ArchiveName),
     /// The parity of an index.
-    IndexParity(SnapshotId),
+    IndexParity(IndexName),
     /// One parity over the archives up to this snapshot.
     Across(SnapshotId),
+}
+
+impl IndexName {
+    /// The name of a whole index.
+    #[must_use]
+    pub fn whole(of: SnapshotId) -> IndexName {
+        IndexName { of, since: None }
+    }
 }
 
 impl StoredName {
@@ -128,12 +147,21 @@ impl StoredName {
         }
         let (stem, ending) = name.split_once('.')?;
         let format = match ending {
-            "index" => return Some(StoredName::Index(stem.parse().ok()?)),
+            "index" => {
+                let (of, since) = match stem.split_once("-since-") {
+                    Some((of, since)) => (of, Some(since.parse().ok()?)),
+                    None => (stem, None),
+                };
+                let of = of.parse().ok()?;
+                let is_earlier = since.is_none_or(|since| since < of);
+                return is_earlier.then_some(StoredName::Index(IndexName { of, since }));
+            }
             "seen" => {
                 let (snapshot, time) = stem.split_once("-unchanged-")?;
                 let (snapshot, time) = (snapshot.parse().ok()?, time.parse().ok()?);
                 return Some(StoredName::Unchanged { snapshot, time });
             }
+            "begun" => return Some(StoredName::Begun(stem.parse().ok()?)),
             "tgz" => Format::Gzip,
             "tar.zst" => Format::Zstd,
             _ => return None,
@@ -159,7 +187,7 @@ impl StoredName {
     pub fn parity(self) -> Option<StoredName> {
         match self {
             StoredName::Archive(name) => Some(StoredName::ArchiveParity(name)),
-            StoredName::Index(snapshot) => Some(StoredName::IndexParity(snapshot)),
+            StoredName::Index(name) => Some(StoredName::IndexParity(name)),
             _ => None,
         }
     }
@@ -169,7 +197,7 @@ impl StoredName {
     pub fn protected(self) -> Option<StoredName> {
         match self {
             StoredName::ArchiveParity(name) => Some(StoredName::Archive(name)),
-            StoredName::IndexParity(snapshot) => Some(StoredName::Index(snapshot)),
+            StoredName::IndexParity(name) => Some(StoredName::Index(name)),
             _ => None,
         }
     }
@@ -179,13 +207,23 @@ impl fmt::Display for StoredName {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             StoredName::Archive(name) => name.fmt(f),
-            StoredName::Index(snapshot) => write!(f, "{snapshot}.index"),
+            StoredName::Index(name) => name.fmt(f),
             StoredName::Unchanged { snapshot, time } => {
                 write!(f, "{snapshot}-unchanged-{time}.seen")
             }
+            StoredName::Begun(snapshot) => write!(f, "{snapshot}.begun"),
             StoredName::ArchiveParity(name) => write!(f, "{name}.parity"),
-            StoredName::IndexParity(snapshot) => write!(f, "{snapshot}.index.parity"),
+            StoredName::IndexParity(name) => write!(f, "{name}.parity"),
             StoredName::Across(snapshot) => write!(f, "{snapshot}-across.parity"),
+        }
+    }
+}
+
+impl fmt::Display for IndexName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.since {
+            None => write!(f, "{}.index", self.of),
+            Some(since) => write!(f, "{}-since-{since}.index", self.of),
         }
     }
 }
@@ -220,10 +258,12 @@ mod tests {
     proptest! {
         #[test]
         fn names_come_back(to in snapshots(), since in snapshots(), clock in proptest::option::of(snapshots()), full in any::<bool>(), zstd in any::<bool>()) {
-            prop_assert_eq!(StoredName::parse(&StoredName::Index(to).to_string()), Some(StoredName::Index(to)));
+            let index = StoredName::Index(IndexName { of: to, since: (!full && since < to).then_some(since) });
+            prop_assert_eq!(StoredName::parse(&index.to_string()), Some(index));
+            prop_assert_eq!(StoredName::parse(&index.parity().unwrap().to_string()), index.parity());
             let seen = StoredName::Unchanged { snapshot: to, time: since };
             prop_assert_eq!(StoredName::parse(&seen.to_string()), Some(seen));
-            for name in [StoredName::Across(to), StoredName::IndexParity(since)] {
+            for name in [StoredName::Across(to), StoredName::Begun(since)] {
                 prop_assert_eq!(StoredName::parse(&name.to_string()), Some(name));
             }
             let format = if zstd { Format::Zstd } else { Format::Gzip };
@@ -243,7 +283,7 @@ mod tests {
 
         /// Whatever is taken for a name is written just so.
         #[test]
-        fn there_is_one_way_to_write_a_name(text in "[0-9TZ]{15,17}(-at-[0-9TZ]{16})?(-full|-since-[0-9TZ]{16}|-unchanged-[0-9TZ]{16}|-across)?(\\.(tgz|tar.zst|index|seen))?(\\.parity)?") {
+        fn there_is_one_way_to_write_a_name(text in "[0-9TZ]{15,17}(-at-[0-9TZ]{16})?(-full|-since-[0-9TZ]{16}|-unchanged-[0-9TZ]{16}|-across)?(\\.(tgz|tar.zst|index|seen|begun))?(\\.parity)?") {
             if let Some(name) = StoredName::parse(&text) {
                 prop_assert_eq!(name.to_string(), text);
             }
@@ -263,7 +303,9 @@ mod tests {
         let earlier = ArchiveName { to, since, clock, format: Format::Gzip }.to_string();
         let inc = "20261123T161858Z-at-20261120T070000Z-since-20261122T161858Z.tgz";
         assert_eq!(earlier, inc);
-        assert_eq!(StoredName::Index(to).to_string(), "20261123T161858Z.index");
+        let index = |since| StoredName::Index(IndexName { of: to, since }).to_string();
+        assert_eq!(index(None), "20261123T161858Z.index");
+        assert_eq!(index(since), "20261123T161858Z-since-20261122T161858Z.index");
     }
 
     #[test]
@@ -284,6 +326,8 @@ mod tests {
             "20261123T161858Z-across.tgz.parity",
             "-across.parity",
             "20261123T161858Z-full.index",
+            "20261123T161858Z-since-20261123T161858Z.index",
+            "20261123T161858Z-since-.index",
             " 20261123T161858Z-full.tgz",
             "2026-11-23T16:18:58Z-full.tgz",
             "20261123T161858z-full.tgz",

@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use super::at::until;
 use super::times::in_order;
-use super::{ArchiveName, SnapshotId, Stored, StoredName};
+use super::{ArchiveName, IndexName, SnapshotId, Stored, StoredName};
 
 /// The moments that archives lead to, as a graph: snapshots are its nodes, archives its edges.
 ///
@@ -35,9 +35,12 @@ struct Graph {
     starts: Vec<Start>,
     /// In order.
     nodes: Vec<Node>,
-    indexes: Vec<SnapshotId>,
+    /// In the order of their names.
+    indexes: Vec<StoredIndex>,
     /// Which snapshots were seen again unchanged, and when.
     seen: Vec<(SnapshotId, SnapshotId)>,
+    /// Snapshots whose index was put before their archive.
+    begun: BTreeSet<SnapshotId>,
     /// How many bytes all these files have.
     bytes: u64,
 }
@@ -70,6 +73,17 @@ enum Start {
 pub struct StoredArchive {
     /// Its name.
     pub name: ArchiveName,
+    /// How many bytes it has.
+    pub size: u64,
+}
+
+/// An index in a store.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize))]
+#[non_exhaustive]
+pub struct StoredIndex {
+    /// Its name.
+    pub name: IndexName,
     /// How many bytes it has.
     pub size: u64,
 }
@@ -133,14 +147,15 @@ pub enum AtError {
 impl Graph {
     fn of(files: &[Stored]) -> Graph {
         let (mut archives, mut indexes, mut bytes) = (Vec::new(), Vec::new(), 0);
-        let mut seen = Vec::new();
+        let (mut seen, mut begun) = (Vec::new(), BTreeSet::new());
         for Stored { name, size } in files {
             match StoredName::parse(name) {
                 Some(StoredName::Archive(name)) => {
                     archives.push(StoredArchive { name, size: *size })
                 }
-                Some(StoredName::Index(snapshot)) => indexes.push(snapshot),
+                Some(StoredName::Index(name)) => indexes.push(StoredIndex { name, size: *size }),
                 Some(StoredName::Unchanged { snapshot, time }) => seen.push((snapshot, time)),
+                Some(StoredName::Begun(snapshot)) => drop(begun.insert(snapshot)),
                 Some(
                     StoredName::ArchiveParity(_)
                     | StoredName::IndexParity(_)
@@ -152,7 +167,7 @@ impl Graph {
             }
             bytes += size;
         }
-        indexes.sort_unstable();
+        indexes.sort_unstable_by_key(|index| index.name);
         archives.sort_unstable_by_key(|archive| archive.name);
         let nodes = nodes(&archives);
         let start = |archive: &StoredArchive| match archive.name.since {
@@ -162,7 +177,7 @@ impl Graph {
                 .map_or(Start::Nowhere, Start::Node),
         };
         let starts = archives.iter().map(start).collect();
-        Graph { archives, starts, nodes, indexes, seen, bytes }
+        Graph { archives, starts, nodes, indexes, seen, begun, bytes }
     }
 
     fn node(&self, snapshot: SnapshotId) -> Option<(usize, &Node)> {
@@ -261,6 +276,11 @@ impl Snapshots {
         times.map(|(_, time)| *time).max()
     }
 
+    /// Whether the backup that was to make `snapshot` put an index and did not come to its end, as far as the store has it.
+    pub(crate) fn is_begun(&self, snapshot: SnapshotId) -> bool {
+        self.graph.begun.contains(&snapshot)
+    }
+
     /// These snapshots as they are without the archives `names`, as when they turn out to be damaged.
     pub(crate) fn without<'a>(
         &self,
@@ -316,10 +336,29 @@ impl Snapshots {
         &self.graph.archives
     }
 
-    /// The snapshots there are indexes of, in order.
+    /// Every index, by the snapshots that they are of.
     #[must_use]
-    pub fn indexes(&self) -> &[SnapshotId] {
+    pub fn indexes(&self) -> &[StoredIndex] {
         &self.graph.indexes
+    }
+
+    /// The files of the index `name`: first a whole one, then the runs upon it, itself the last.
+    ///
+    /// # Errors
+    /// The snapshot whose index is missing.
+    pub fn index_chain(&self, name: IndexName) -> Result<Vec<StoredIndex>, SnapshotId> {
+        let indexes = &self.graph.indexes;
+        let at = indexes.binary_search_by_key(&name, |index| index.name);
+        let mut next = at.ok().and_then(|at| indexes.get(at)).ok_or(name.of)?;
+        let mut chain = vec![*next];
+        // Each is upon an earlier one, so this ends.
+        while let Some(since) = next.name.since {
+            let at = indexes.partition_point(|index| index.name.of < since);
+            next = indexes.get(at).filter(|index| index.name.of == since).ok_or(since)?;
+            chain.push(*next);
+        }
+        chain.reverse();
+        Ok(chain)
     }
 
     /// What the clock said when `snapshot` was taken. Several archives that lead there say the same.
@@ -362,7 +401,8 @@ impl Snapshots {
     /// moment that can be named.
     #[must_use]
     pub fn next(&self, now: SnapshotId) -> Option<SnapshotId> {
-        let newest = self.all().next_back().max(self.indexes().last().copied());
+        let indexed = self.indexes().last().map(|index| index.name.of);
+        let newest = self.all().next_back().max(indexed).max(self.graph.begun.last().copied());
         match newest {
             Some(newest) if newest >= now => SnapshotId::from_secs(newest.secs() + 1),
             _ => Some(now),
@@ -458,7 +498,27 @@ mod tests {
         assert_eq!(chain(&snapshots, 3), Some(vec![full(1), inc(2, 1), inc(3, 2)]));
         assert_eq!(chain(&snapshots, 1), Some(vec![full(1)]));
         assert_eq!(chain(&snapshots, 4), None);
-        assert_eq!(snapshots.indexes(), [snapshot(3)]);
+        let index = IndexName::whole(snapshot(3));
+        assert_eq!(snapshots.indexes(), [StoredIndex { name: index, size: 4 }]);
+    }
+
+    #[test]
+    fn an_index_is_a_whole_one_and_the_runs_upon_it() {
+        let whole = |of| StoredName::Index(IndexName::whole(snapshot(of))).to_string();
+        let run = |of, since| IndexName { of: snapshot(of), since: Some(snapshot(since)) };
+        let name = |of, since| StoredName::Index(run(of, since)).to_string();
+        let files =
+            [(name(4, 2), 1), (whole(1), 9), (name(2, 1), 3), (name(3, 2), 2), (name(7, 6), 1)];
+        let snapshots = graph(&files);
+        let chain = snapshots.index_chain(run(4, 2)).unwrap();
+        assert_eq!(chain.iter().map(|index| index.size).collect::<Vec<_>>(), [9, 3, 1]);
+        assert_eq!(snapshots.index_chain(IndexName::whole(snapshot(1))).unwrap().len(), 1);
+        assert_eq!(snapshots.index_chain(run(7, 6)), Err(snapshot(6)));
+        assert_eq!(snapshots.index_chain(run(5, 1)), Err(snapshot(5)));
+        assert_eq!(
+            snapshots.next(snapshot(7)),
+            Some(SnapshotId::from_secs(snapshot(7).secs() + 1).unwrap())
+        );
     }
 
     #[test]

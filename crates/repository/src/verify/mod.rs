@@ -4,19 +4,21 @@
 mod reached;
 mod step;
 
-use std::collections::{BTreeMap, HashSet};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::fmt;
 use std::io::ErrorKind;
 
 use archive::Archive;
-use dirindex::{RelPath, TreeId};
+use dirindex::{DirIndex, RelPath, TreeId};
 use rsync_core::{Progress, Total};
 
 use self::reached::{Reached, Start};
 use self::step::{Found, State};
 use crate::error::{Error, Result};
+use crate::store::indexes::IndexFile;
 use crate::store::{
-    self, ArchiveName, SnapshotId, Snapshots, Store, Stored, StoredArchive, failed,
+    self, ArchiveName, IndexName, SnapshotId, Snapshots, Store, Stored, StoredArchive, StoredIndex,
+    failed,
 };
 use crate::{ParityReport, Repository, chains, heal};
 
@@ -79,7 +81,7 @@ pub struct VerifiedStore {
     pub skipped: Vec<(SnapshotId, Vec<ArchiveName>)>,
     /// Each index that is damaged or of another tree than its snapshot, and why. That costs nothing
     /// but time: it is made again from the archives.
-    pub indexes: Vec<(SnapshotId, Error)>,
+    pub indexes: Vec<(IndexName, Error)>,
     /// Snapshots of which there is an index and no archive.
     pub missing: Vec<SnapshotId>,
     /// What the parity of files says of them, and what is wrong with it.
@@ -223,23 +225,23 @@ fn verify_listed(
     found.snapshots =
         snapshots.all().map(|snapshot| (snapshot, reached.restorable(snapshot))).collect();
     found.skipped = skipped(snapshots, &reached, &found.archives);
-    let mut indexed = HashSet::new();
-    for &snapshot in snapshots.indexes() {
-        match index_id(store, snapshot, reached.tree(snapshot)) {
-            Ok(id) => drop(indexed.insert(id)),
+    let mut before: HashMap<SnapshotId, DirIndex> = HashMap::new();
+    for StoredIndex { name, .. } in snapshots.indexes() {
+        match index_of(store, *name, &before, reached.tree(name.of)) {
+            Ok(index) => {
+                before.insert(name.of, index);
+            }
             Err(error) if chains::is_exhaustion(&error) => return Err(chains::with_limit(error)),
-            Err(error) => found.indexes.push((snapshot, error)),
+            Err(error) => found.indexes.push((*name, error)),
         }
     }
-    // A backup that was interrupted leaves an index and no archive too, but then the index of the
-    // snapshot before is still there.
     let newest = snapshots.all().next_back().and_then(|snapshot| reached.tree(snapshot));
-    if newest.is_none_or(|id| !indexed.contains(&id)) {
-        let missing = snapshots
-            .indexes()
-            .iter()
-            .filter(|snapshot| !snapshots.all().any(|it| it == **snapshot));
-        found.missing.extend(missing);
+    if let Some(StoredIndex { name: IndexName { of, .. }, .. }) = snapshots.indexes().last()
+        && before.get(of).is_some_and(|index| Some(index.tree_id()) != newest)
+        && !snapshots.is_begun(*of)
+        && !snapshots.all().any(|snapshot| snapshot == *of)
+    {
+        found.missing.push(*of);
     }
     found.parity = heal::examine(store, files, None, progress)?;
     Ok(found)
@@ -274,15 +276,25 @@ fn restorable(state: Option<&State>) -> Restorable {
     }
 }
 
-/// Reads every byte of the index of a snapshot, which has to be of the tree that archives lead to there.
-/// Gives its id.
-fn index_id(store: &dyn Store, snapshot: SnapshotId, expected: Option<TreeId>) -> Result<TreeId> {
-    let index = store::open_index_as_it_is(store, snapshot)?;
-    index.check_signatures()?;
+/// Reads every byte of an index, which has to be of the tree that archives lead to there. `before` are the indexes of earlier
+/// snapshots.
+fn index_of(
+    store: &dyn Store,
+    name: IndexName,
+    before: &HashMap<SnapshotId, DirIndex>,
+    expected: Option<TreeId>,
+) -> Result<DirIndex> {
+    let index = match IndexFile::check(store, name)? {
+        IndexFile::Whole(index) => index,
+        IndexFile::Run(run) => {
+            let of = name.since.unwrap_or(name.of);
+            before.get(&of).ok_or(Error::IndexMissing { of })?.with_runs(&[run])?
+        }
+    };
     match expected {
         Some(expected) if expected != index.tree_id() => {
             Err(Error::OtherIndex { expected, found: index.tree_id() })
         }
-        _ => Ok(index.tree_id()),
+        _ => Ok(index),
     }
 }
