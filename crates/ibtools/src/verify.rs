@@ -9,9 +9,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail};
 use incremental_backups_tools::store::ArchiveName;
-use incremental_backups_tools::{
-    Archive, Error, Restorable, Verified, VerifiedStore, verify_archives,
-};
+use incremental_backups_tools::{Archive, Restorable, Verified, VerifiedStore, verify_archives};
 use indicatif::{HumanBytes, HumanCount};
 use serde_json::Value;
 
