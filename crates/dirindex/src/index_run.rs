@@ -29,10 +29,12 @@ const TREE_IDS: u32 = 7;
 /// an index has that of the tree.
 ///
 /// ```
-/// use dirindex::{DirIndex, Entry, IndexRun, Meta, Node, Record, RelPath};
+/// use dirindex::{DirIndex, Entry, IndexRun, Meta, Node, Record, RelPath, Time};
 ///
 /// let dir = |path: &str| -> Result<Record, Box<dyn std::error::Error>> {
-///     let entry = Entry { path: RelPath::new(path)?, node: Node::Dir, meta: Meta::default() };
+///     let mtime = Time { secs: 0, nanos: 0 };
+///     let meta = Meta { mode: 0o755, uid: 0, gid: 0, mtime, xattrs: Default::default() };
+///     let entry = Entry { path: RelPath::new(path)?, node: Node::Dir, meta };
 ///     Ok(Record { entry, signature: None, fingerprint: None })
 /// };
 /// let old = DirIndex::from_records([dir("a")?, dir("b")?])?;

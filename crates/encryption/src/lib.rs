@@ -56,6 +56,7 @@ mod keyring;
 mod keys;
 mod log;
 mod log_files;
+mod log_run;
 mod marker;
 mod memory;
 mod object;

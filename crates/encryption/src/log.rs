@@ -2,8 +2,7 @@
 //! writes no store.
 //!
 //! Entries are lines of JSON. Each has a running hash: BLAKE3 of the one before it and the line. So the hash of the last entry names
-//! all of them, and one signature over it covers all. Files of the log are runs of entries; which run a file has is
-//! [`Run::begins`]'s. `docs/format.md` has the bytes.
+//! all of them, and one signature over it covers all. Files of the log are [runs](Run) of entries.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -12,11 +11,9 @@ use dirindex::TreeId;
 use repository::store::{IndexName, Noted, SnapshotId, StoredName};
 use serde::{Deserialize, Serialize};
 
-use crate::keys::{Hash, Public, Secret, Signed};
+use crate::keys::{Public, Secret, Signed};
+use crate::log_run::{At, Run};
 use crate::object::Sealed;
-
-/// The format that files of the log have.
-const FORMAT: u32 = 1;
 
 /// One thing that a client says.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -66,21 +63,6 @@ impl Link {
     }
 }
 
-/// Where in the log something is: after so many entries, of which the last has this running hash.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
-pub(crate) struct At {
-    pub(crate) entries: u64,
-    pub(crate) hash: Hash,
-}
-
-impl At {
-    fn then(self, line: &str) -> At {
-        let mut hasher = blake3::Hasher::new();
-        hasher.update(&self.hash.0).update(line.as_bytes());
-        At { entries: self.entries + 1, hash: Hash(*hasher.finalize().as_bytes()) }
-    }
-}
-
 /// A file that was put.
 #[derive(Debug, Clone)]
 pub(crate) struct Recorded {
@@ -124,74 +106,6 @@ pub(crate) enum Invalid {
     Signature,
 }
 
-/// A file of the log: a run of entries, up to the last.
-pub(crate) struct Run {
-    number: u64,
-    after: u64,
-    from: At,
-    lines: Vec<String>,
-    to: At,
-    by: Public,
-    signed: Signed,
-}
-
-#[derive(Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-struct Head {
-    log: u32,
-    file: u64,
-    /// The file that has the entries before these; 0: there are none.
-    after: u64,
-    from: At,
-}
-
-#[derive(Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-struct Tail {
-    to: At,
-    by: Public,
-    signature: Signed,
-}
-
-impl Run {
-    /// After which file the run begins that the file `number` has: the number without its lowest bit that is set. So a log of
-    /// n files is read by as many files as n has bits, and each entry is written as often at most.
-    fn begins(number: u64) -> u64 {
-        number & number.wrapping_sub(1)
-    }
-
-    /// Its number.
-    pub(crate) fn number(&self) -> u64 {
-        self.number
-    }
-
-    /// The number of the file that has the entries before it, which is lower. 0: it has the first.
-    pub(crate) fn after(&self) -> u64 {
-        self.after
-    }
-
-    pub(crate) fn parse(bytes: &[u8]) -> Result<Run, Invalid> {
-        let text = std::str::from_utf8(bytes).map_err(|_| Invalid::Format)?;
-        let mut lines: Vec<&str> = text.lines().collect();
-        let tail = lines.pop().and_then(|line| serde_json::from_str(line).ok());
-        let Tail { to, by, signature } = tail.ok_or(Invalid::Format)?;
-        let (head, lines) = lines.split_first().ok_or(Invalid::Format)?;
-        let Head { log, file, after, from } =
-            serde_json::from_str(head).map_err(|_| Invalid::Format)?;
-        let lines = lines.iter().map(|&line| line.to_owned()).collect();
-        match log == FORMAT && after < file {
-            true => Ok(Run { number: file, after, from, lines, to, by, signed: signature }),
-            false => Err(Invalid::Format),
-        }
-    }
-}
-
-/// What is signed of a file of the log.
-fn message(number: u64, to: At) -> Vec<u8> {
-    let At { entries, hash } = to;
-    [&b"ibtools log\n"[..], &number.to_le_bytes(), &entries.to_le_bytes(), &hash.0].concat()
-}
-
 /// What the owner signs of a key: what becomes of it, in the store that `first` made.
 fn grant(what: &str, first: &Public, key: &Public) -> Vec<u8> {
     format!("ibtools {what}\n{first}\n{key}\n").into_bytes()
@@ -212,6 +126,7 @@ impl Log {
             if run.from != log.at {
                 return Err(Invalid::Apart);
             }
+            let is_signed = run.is_signed();
             for line in run.lines {
                 log.take(line)?;
             }
@@ -219,10 +134,10 @@ impl Log {
                 return Err(Invalid::Apart);
             }
             log.ends.insert(run.number, log.at);
-            last = Some((run.number, run.by, run.signed));
+            last = Some((is_signed, run.by));
         }
-        let (number, by, signed) = last.ok_or(Invalid::Format)?;
-        match log.may_write(&by) && by.has_signed(&message(number, log.at), &signed) {
+        let (is_signed, by) = last.ok_or(Invalid::Format)?;
+        match log.may_write(&by) && is_signed {
             true => Ok(log),
             false => Err(Invalid::Signature),
         }
@@ -347,16 +262,11 @@ impl Log {
         // Where earlier files ended, only those that were read tell.
         let known = self.ends.range(..=Run::begins(number)).next_back().filter(|_| !whole);
         let (after, from) = known.map_or((0, At::default()), |(number, at)| (*number, *at));
-        let to = self.at;
-        let mut text = line(&Head { log: FORMAT, file: number, after, from })?;
-        for entry in self.lines.iter().skip(usize::try_from(from.entries).unwrap_or(usize::MAX)) {
-            text.push_str(entry);
-            text.push('\n');
-        }
-        let signature = signer.sign(&message(number, to));
-        text.push_str(&line(&Tail { to, by: signer.public(), signature })?);
-        self.ends.insert(number, to);
-        Ok((number, text.into_bytes()))
+        let from_here = usize::try_from(from.entries).unwrap_or(usize::MAX);
+        let lines = self.lines.get(from_here..).unwrap_or_default().to_vec();
+        let run = Run::signed(number, (after, from), lines, self.at, signer);
+        self.ends.insert(number, self.at);
+        Ok((number, run.to_bytes()?))
     }
 
     /// The number of the newest file.
@@ -426,10 +336,6 @@ impl Log {
 pub(crate) fn entries_of(files: &[&[u8]]) -> Option<u64> {
     let runs = files.iter().map(|file| Run::parse(file)).collect::<Result<Vec<_>, _>>();
     Some(Log::of(runs.ok()?).ok()?.at().entries)
-}
-
-fn line(value: &impl Serialize) -> Result<String, Invalid> {
-    serde_json::to_string(value).map(|line| line + "\n").map_err(|_| Invalid::Format)
 }
 
 pub(crate) fn is_index(name: &str) -> bool {

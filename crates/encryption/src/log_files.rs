@@ -8,7 +8,8 @@ use repository::store::{Store, Stored};
 
 use crate::keyring::{self, Keyring};
 use crate::keys::Secret;
-use crate::log::{Entry, Log, Run};
+use crate::log::{Entry, Log};
+use crate::log_run::Run;
 use crate::object::{decrypt, encrypt};
 
 /// No file of a log is longer: that is a million entries.

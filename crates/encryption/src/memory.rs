@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 use serde::{Deserialize, Serialize};
 
 use crate::keys::{Hash, Public, hex};
-use crate::log::At;
+use crate::log_run::At;
 
 /// Where what is remembered of one store is kept.
 #[derive(Debug, Clone)]

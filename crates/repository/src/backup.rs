@@ -5,6 +5,7 @@
 //! says why.
 
 mod base;
+mod leftovers;
 
 use std::cell::Cell;
 use std::collections::BTreeSet;
@@ -18,6 +19,7 @@ use dirindex::{Dir, DirIndex, FileId, ScanOptions};
 use rsync_core::Total;
 
 use self::base::{Indexes, Newest, is_index_damage, newest};
+use self::leftovers::{clear_indexes, renew_notes};
 use crate::Repository;
 use crate::chains::with_limit;
 use crate::error::{Error, Result};
@@ -396,65 +398,4 @@ fn refuse_emptied(
     // A full backup takes nothing away, but what is kept later may be that alone.
     let newest = newest.and_then(|newest| indexes.of(newest.tree));
     newest.map_or(Ok(()), |before| gone(&before, &DiffIndex::between(&before, index)))
-}
-
-/// Notes that the tree of `snapshot` was found again at `time`, with nothing changed, and deletes the notes before that, also those of
-/// backups that have begun. `None` when there is a new snapshot, of which they say nothing.
-fn renew_notes(
-    store: &dyn Store,
-    snapshot: Option<SnapshotId>,
-    time: SnapshotId,
-    files: &mut Vec<Stored>,
-) -> Result<()> {
-    let note = snapshot.map(|snapshot| StoredName::Unchanged { snapshot, time });
-    let is_note = |file: &&Stored| {
-        let name = StoredName::parse(&file.name);
-        matches!(name, Some(StoredName::Unchanged { .. } | StoredName::Begun(_)))
-    };
-    let mut older: Vec<String> =
-        files.iter().filter(is_note).map(|file| file.name.clone()).collect();
-    if let Some(note) = note {
-        let name = note.to_string();
-        if older.contains(&name) {
-            older.retain(|older| *older != name);
-        } else {
-            // All that it says is its name.
-            files.push(store::put(store, note, |_| Ok(()))?);
-        }
-    }
-    for name in older {
-        let deleted = store.delete(&name).map_err(|source| failed("delete", &name, source));
-        if !is_deleted(deleted)? {
-            break;
-        }
-        files.retain(|file| file.name != name);
-    }
-    Ok(())
-}
-
-/// Whether something was deleted that is of no use any more. A store that only takes, and gives no right to delete, keeps it.
-fn is_deleted(deleted: Result<()>) -> Result<bool> {
-    match deleted {
-        Err(Error::Store { source, .. }) if source.kind() == ErrorKind::PermissionDenied => {
-            Ok(false)
-        }
-        deleted => deleted.map(|()| true),
-    }
-}
-
-/// Deletes all indexes but the newest and those that it is upon.
-fn clear_indexes(store: &dyn Store, files: &mut Vec<Stored>) -> Result<()> {
-    let snapshots = Snapshots::of(files);
-    let Some(newest) = snapshots.indexes().last() else { return Ok(()) };
-    // One of which a file is missing cannot be used. Then the others can be no better.
-    let kept = snapshots.index_chain(newest.name).unwrap_or_else(|_| vec![*newest]);
-    for index in snapshots.indexes().iter().filter(|index| !kept.contains(index)) {
-        let name = StoredName::Index(index.name);
-        if !is_deleted(store::delete_with_parity(store, name, files))? {
-            break;
-        }
-        let gone = [Some(name), name.parity()].map(|name| name.map(|name| name.to_string()));
-        files.retain(|file| !gone.contains(&Some(file.name.clone())));
-    }
-    Ok(())
 }

@@ -1,6 +1,8 @@
 //! Directories of other machines, by the SFTP server there, reached through the user's own `ssh`: its settings, keys and agent are those
 //! that the user has. Knows nothing of what the files are.
 
+mod fault;
+
 use std::future::{Future, poll_fn};
 use std::io::{self, ErrorKind, SeekFrom};
 use std::ops::Range;
@@ -19,6 +21,7 @@ use tokio::io::AsyncSeekExt;
 use tokio::process::Command;
 use tokio::runtime::Runtime;
 
+use self::fault::Fault;
 use crate::Options;
 use crate::remote::{How, Object, Parts, RemoteStore, Transport};
 use crate::runtime::runtime;
@@ -66,43 +69,6 @@ struct Directory {
 
 /// The server, while the line holds. The program ends with this.
 type Session = Arc<(Sftp, tokio::process::Child)>;
-
-/// Why something did not work.
-enum Fault {
-    /// The server says no.
-    Refused(io::Error),
-    /// The line is broken.
-    Line(io::Error),
-}
-
-impl From<Error> for Fault {
-    fn from(error: Error) -> Fault {
-        let Error::SftpError(kind, text) = &error else {
-            return Fault::Line(io::Error::new(ErrorKind::ConnectionAborted, error));
-        };
-        let kind = match kind {
-            SftpErrorKind::NoSuchFile => ErrorKind::NotFound,
-            SftpErrorKind::PermDenied => ErrorKind::PermissionDenied,
-            SftpErrorKind::OpUnsupported => ErrorKind::Unsupported,
-            _ => ErrorKind::Other,
-        };
-        Fault::Refused(io::Error::new(kind, text.to_string()))
-    }
-}
-
-impl From<io::Error> for Fault {
-    fn from(error: io::Error) -> Fault {
-        Fault::Line(error)
-    }
-}
-
-impl Fault {
-    fn into_io(self) -> io::Error {
-        match self {
-            Fault::Refused(error) | Fault::Line(error) => error,
-        }
-    }
-}
 
 impl Directory {
     fn place(&self, name: &str) -> String {

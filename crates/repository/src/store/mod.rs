@@ -12,11 +12,13 @@ use crate::error::{Error, Result};
 
 mod at;
 mod dir;
+mod graph;
 pub(crate) mod indexes;
 mod keep;
 mod lock;
 pub(crate) mod marker;
 mod name;
+mod new_file;
 mod snapshots;
 mod times;
 
@@ -24,6 +26,7 @@ pub use dir::DirStore;
 pub use keep::{InvalidWithin, Keep, Within};
 pub use marker::{Contents, MARKER};
 pub use name::{ArchiveName, IndexName, InvalidSnapshotId, SnapshotId, StoredName};
+pub(crate) use new_file::{NewFile, put};
 pub use snapshots::{AtError, Snapshots, StoredArchive, StoredIndex};
 
 /// A place that keeps files by name: a directory ([`DirStore`]), or anything else that has these five
@@ -354,84 +357,6 @@ pub(crate) fn delete_with_parity(
         delete(store, parity)?;
     }
     delete(store, name)
-}
-
-/// Puts what `write` writes under `name`.
-pub(crate) fn put(
-    store: &dyn Store,
-    name: StoredName,
-    write: impl FnOnce(&mut dyn Write) -> Result<()>,
-) -> Result<Stored> {
-    let mut file = NewFile::begin(store, name)?;
-    file.write_by(|out| write(out))?;
-    file.commit()
-}
-
-/// A file on its way into a store.
-pub(crate) struct NewFile<'a> {
-    name: String,
-    out: Box<dyn StoreWriter + 'a>,
-    len: u64,
-}
-
-impl<'a> NewFile<'a> {
-    pub(crate) fn begin(store: &'a dyn Store, name: StoredName) -> Result<NewFile<'a>> {
-        let name = name.to_string();
-        let out = store.put(&name).map_err(|source| failed("put", &name, source))?;
-        Ok(NewFile { name, out, len: 0 })
-    }
-
-    /// One that takes the place of another, if there is one.
-    pub(crate) fn replace(store: &'a dyn Store, name: StoredName) -> Result<NewFile<'a>> {
-        let name = name.to_string();
-        let out = store.replace(&name).map_err(|source| failed("replace", &name, source))?;
-        Ok(NewFile { name, out, len: 0 })
-    }
-
-    /// Has `write` write to it.
-    pub(crate) fn write_by<T>(
-        &mut self,
-        write: impl FnOnce(&mut dyn Write) -> Result<T>,
-    ) -> Result<T> {
-        write(self).map_err(|error| match error {
-            Error::Archived(archive::Error::Write(source)) => failed("put", &self.name, source),
-            other => other,
-        })
-    }
-
-    /// [`StoreWriter::note`].
-    pub(crate) fn note(&mut self, noted: Noted) {
-        self.out.note(noted);
-    }
-
-    /// [`StoreWriter::written`].
-    pub(crate) fn written(&mut self) -> Result<Option<Box<dyn ReadAt>>> {
-        self.out.written().map_err(|source| failed("read back", &self.name, source))
-    }
-
-    pub(crate) fn commit(self) -> Result<Stored> {
-        let NewFile { name, out, len: size } = self;
-        out.commit().map_err(|source| failed("put", &name, source))?;
-        Ok(Stored { name, size })
-    }
-
-    /// [`StoreWriter::commit_soon`].
-    pub(crate) fn commit_soon(self) -> Result<()> {
-        let NewFile { name, out, .. } = self;
-        out.commit_soon().map_err(|source| failed("put", &name, source))
-    }
-}
-
-impl Write for NewFile<'_> {
-    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        let written = self.out.write(bytes)?;
-        self.len += written as u64;
-        Ok(written)
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        self.out.flush()
-    }
 }
 
 /// [`Store::lock`], with a word for a store that is in use.
