@@ -25,6 +25,9 @@ const FILE_KIND: FileKind = FileKind {
 const CHANGES: u32 = 1;
 const TREE_IDS: u32 = 7;
 
+/// About how many bytes the file of a run without changes has.
+const EMPTY: u64 = 500;
+
 /// What an index has other than an older one, its base: the base and the run are the index. It has the size of what changed, where
 /// an index has that of the tree.
 ///
@@ -143,7 +146,7 @@ impl IndexRun {
                 signature.saturating_add(record.entry.weight() as u64)
             }
         };
-        self.changes.iter().map(of).fold(0, u64::saturating_add)
+        self.changes.iter().map(of).fold(EMPTY, u64::saturating_add)
     }
 
     /// Writes the run to `out`.

@@ -12,7 +12,7 @@ use repository::store::{IndexName, Noted, SnapshotId, StoredName};
 use serde::{Deserialize, Serialize};
 
 use crate::keys::{Public, Secret, Signed};
-use crate::log_run::{At, Run};
+use crate::log_run::{At, FORMAT, Run};
 use crate::object::Sealed;
 
 /// One thing that a client says.
@@ -126,14 +126,14 @@ impl Log {
             if run.from != log.at {
                 return Err(Invalid::Apart);
             }
-            let is_signed = run.is_signed();
+            let (number, is_signed) = (run.number(), run.is_signed());
             for line in run.lines {
                 log.take(line)?;
             }
             if run.to != log.at {
                 return Err(Invalid::Apart);
             }
-            log.ends.insert(run.number, log.at);
+            log.ends.insert(number, log.at);
             last = Some((is_signed, run.by));
         }
         let (is_signed, by) = last.ok_or(Invalid::Format)?;
@@ -347,6 +347,7 @@ mod tests {
     #![allow(clippy::unwrap_used, reason = "tests")]
 
     use super::*;
+    use crate::keys::Hash;
     use proptest::prelude::*;
 
     fn put(name: String) -> Entry {

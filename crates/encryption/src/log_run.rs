@@ -6,7 +6,7 @@ use crate::keys::{Hash, Public, Secret, Signed};
 use crate::log::Invalid;
 
 /// The format that files of the log have.
-const FORMAT: u32 = 1;
+pub(crate) const FORMAT: u32 = 1;
 
 /// Where in the log something is: after so many entries, of which the last has this running hash.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]

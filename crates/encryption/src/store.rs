@@ -9,12 +9,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::io::{self, ErrorKind, Write};
 use std::sync::{Arc, Mutex, MutexGuard};
 
-use container::ReadAt;
-use dirindex::FileId;
-use repository::store::{MARKER, Noted, Store, StoreWriter, Stored, Witness};
+use repository::store::{MARKER, Store, Stored};
 
-use self::at_rest::{AtRest, is_sealed, sealed};
-use self::new_file::{NewFile, NewMarker};
+use self::at_rest::{AtRest, sealed};
 use crate::access::{Access, of_memory};
 use crate::error::{Error, Result};
 use crate::given::Recipients;
@@ -25,7 +22,7 @@ use crate::log_files;
 use crate::log_run::At;
 use crate::marker::{self, Marked};
 use crate::memory::Memory;
-use crate::object::{self, Decrypted, Encrypting, locked};
+use crate::object::locked;
 
 /// Whether a store is encrypted. `None` for what is no store.
 ///

@@ -120,7 +120,7 @@ fn requests_are_few() {
         ("log STORE dir1/ten", (2, 0), (10, 130_000)),
         ("restore STORE part --path dir1/ten", (4, frames), (10, frames + 130_000)),
         ("restore STORE all", (7, 4_200_000), (14, 4_200_000)),
-        ("verify STORE", (18, 4_300_000), (18, 4_300_000)),
+        ("verify STORE", (20, 4_300_000), (20, 4_300_000)),
     ];
     for (verb, warm, cold) in limits {
         std::fs::remove_dir_all(world.place.path("cache")).unwrap();

@@ -1,6 +1,6 @@
 //! [`NewFile`]: a file on its way into a store, whose errors say which one it is. Must not know what is in it.
 
-use std::io::{self, ErrorKind, Write};
+use std::io::{self, Write};
 
 use archive::ReadAt;
 

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use super::at::until;
 use super::graph::{Graph, Start};
-use super::{ArchiveName, IndexName, SnapshotId, Stored, StoredName};
+use super::{ArchiveName, IndexName, SnapshotId, Stored};
 
 /// The moments that archives lead to, as a graph: snapshots are its nodes, archives its edges.
 ///
@@ -394,9 +394,9 @@ mod tests {
 
     #[test]
     fn an_index_is_a_whole_one_and_the_runs_upon_it() {
-        let whole = |of| StoredName::Index(IndexName::whole(snapshot(of))).to_string();
+        let whole = |of| IndexName::whole(snapshot(of)).to_string();
         let run = |of, since| IndexName { of: snapshot(of), since: Some(snapshot(since)) };
-        let name = |of, since| StoredName::Index(run(of, since)).to_string();
+        let name = |of, since| run(of, since).to_string();
         let files =
             [(name(4, 2), 1), (whole(1), 9), (name(2, 1), 3), (name(3, 2), 2), (name(7, 6), 1)];
         let snapshots = graph(&files);
