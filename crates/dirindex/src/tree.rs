@@ -8,7 +8,6 @@ use rayon::prelude::*;
 use rsync_core::Digest;
 
 use crate::entry::EntryRef;
-use crate::index_file::ROWS_PER_SECTION;
 use crate::{Error, Meta, Node, Record, RelPath, TreeId};
 
 /// Something that an entry lies in.
@@ -65,7 +64,7 @@ pub(crate) fn id_of<T: Listed>(rows: &[T]) -> Result<TreeId, Error> {
 }
 
 /// So many rows at most are encoded and hashed by one thread.
-const ROWS_PER_LIST: usize = ROWS_PER_SECTION / 4;
+const ROWS_PER_LIST: usize = 1024;
 
 /// [`id_of`] in lists of at most so many rows. Each directory is noted with its hash.
 fn id_in_lists<T: Listed>(

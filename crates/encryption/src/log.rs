@@ -12,7 +12,7 @@ use repository::store::{IndexName, Noted, SnapshotId, StoredName};
 use serde::{Deserialize, Serialize};
 
 use crate::keys::{Public, Secret, Signed};
-use crate::log_run::{At, FORMAT, Run};
+use crate::log_run::{At, Invalid, Run};
 use crate::object::Sealed;
 
 /// One thing that a client says.
@@ -87,23 +87,6 @@ pub(crate) struct Log {
     archives: BTreeMap<SnapshotId, Vec<String>>,
     /// The indexes that there are.
     indexes: BTreeSet<IndexName>,
-}
-
-/// Why something is no log of a store.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub(crate) enum Invalid {
-    #[error("it is no file of a log of format {FORMAT}")]
-    Format,
-    #[error("entry {0} is none that this program knows")]
-    Entry(u64),
-    #[error(
-        "entry {0} changes what is there already, or who may write, and is not signed by the owner of the store"
-    )]
-    Unsigned(u64),
-    #[error("it does not follow the file before it: the log was forked, or put together of two")]
-    Apart,
-    #[error("its signature is by none who may write to the store, or of something else")]
-    Signature,
 }
 
 /// What the owner signs of a key: what becomes of it, in the store that `first` made.

@@ -3,10 +3,9 @@
 use serde::{Deserialize, Serialize};
 
 use crate::keys::{Hash, Public, Secret, Signed};
-use crate::log::Invalid;
 
 /// The format that files of the log have.
-pub(crate) const FORMAT: u32 = 1;
+const FORMAT: u32 = 1;
 
 /// Where in the log something is: after so many entries, of which the last has this running hash.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
@@ -21,6 +20,23 @@ impl At {
         hasher.update(&self.hash.0).update(line.as_bytes());
         At { entries: self.entries + 1, hash: Hash(*hasher.finalize().as_bytes()) }
     }
+}
+
+/// Why something is no log of a store.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub(crate) enum Invalid {
+    #[error("it is no file of a log of format {FORMAT}")]
+    Format,
+    #[error("entry {0} is none that this program knows")]
+    Entry(u64),
+    #[error(
+        "entry {0} changes what is there already, or who may write, and is not signed by the owner of the store"
+    )]
+    Unsigned(u64),
+    #[error("it does not follow the file before it: the log was forked, or put together of two")]
+    Apart,
+    #[error("its signature is by none who may write to the store, or of something else")]
+    Signature,
 }
 
 /// A file of the log: a run of entries, up to the last.

@@ -5,10 +5,10 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, anyhow, bail};
-use incremental_backups_tools::{Error, Origin, RelPath, Snapshot, archive, dirindex};
+use incremental_backups_tools::{Error, Origin, RelPath, Snapshot, archive};
 
 use crate::console::{Console, shown};
-use crate::pattern::Pattern;
+use crate::pattern::{Pattern, names, within};
 use crate::source::Source;
 
 /// The path in a backup of the tree `origin` that `path` means, though it is typed `./a`, `a/`, `a//b`, or with the place of
@@ -27,24 +27,9 @@ pub(crate) fn inside(path: &Path, origin: Option<&Origin>) -> Result<Option<RelP
         .with_context(|| format!("{} is no path in a backup", shown(bytes_as_path(bytes))))
 }
 
-/// The names in a path that say something.
-pub(crate) fn names(path: &[u8]) -> Vec<&[u8]> {
-    path.split(|&byte| byte == b'/').filter(|name| !matches!(*name, b"" | b".")).collect()
-}
-
-/// The part of an absolute path that is below the place of a tree; all of it where it is not.
-pub(crate) fn within<'a>(path: &'a [u8], origin: Option<&Origin>) -> &'a [u8] {
-    let Some(place) = origin.map(|origin| origin.path.trim_end_matches('/')) else { return path };
-    // Origins are escaped, and a slash never is.
-    let ends = path.iter().enumerate().filter(|(_, byte)| **byte == b'/').map(|(at, _)| at);
-    let ends = ends.chain([path.len()]).filter(|at| *at > 0);
-    let place = |at: &usize| {
-        path.first() == Some(&b'/')
-            && path.get(..*at).is_some_and(|path| dirindex::escape(path) == place)
-    };
-    let end = ends.into_iter().find(place);
-    end.and_then(|end| path.get(end..))
-        .map_or(path, |rest| if rest.is_empty() { b"/" } else { rest })
+/// The bytes of a line that names a path.
+pub(crate) fn path_of(line: &[u8]) -> &Path {
+    Path::new(std::ffi::OsStr::from_bytes(line))
 }
 
 fn bytes_as_path(bytes: &[u8]) -> &Path {

@@ -9,7 +9,6 @@ use globset::{GlobBuilder, GlobMatcher};
 use incremental_backups_tools::{Origin, RelPath, dirindex};
 
 use crate::console::shown;
-use crate::paths::{names, within};
 
 /// What paths have to match.
 pub(crate) struct Pattern {
@@ -59,6 +58,26 @@ impl Pattern {
         let bytes = if self.is_of_name { path.name() } else { path.as_bytes() };
         self.glob.is_match(Path::new(OsStr::from_bytes(bytes)))
     }
+}
+
+/// The names in a path that say something.
+pub(crate) fn names(path: &[u8]) -> Vec<&[u8]> {
+    path.split(|&byte| byte == b'/').filter(|name| !matches!(*name, b"" | b".")).collect()
+}
+
+/// The part of an absolute path that is below the place of a tree; all of it where it is not.
+pub(crate) fn within<'a>(path: &'a [u8], origin: Option<&Origin>) -> &'a [u8] {
+    let Some(place) = origin.map(|origin| origin.path.trim_end_matches('/')) else { return path };
+    // Origins are escaped, and a slash never is.
+    let ends = path.iter().enumerate().filter(|(_, byte)| **byte == b'/').map(|(at, _)| at);
+    let ends = ends.chain([path.len()]).filter(|at| *at > 0);
+    let place = |at: &usize| {
+        path.first() == Some(&b'/')
+            && path.get(..*at).is_some_and(|path| dirindex::escape(path) == place)
+    };
+    let end = ends.into_iter().find(place);
+    end.and_then(|end| path.get(end..))
+        .map_or(path, |rest| if rest.is_empty() { b"/" } else { rest })
 }
 
 #[cfg(test)]

@@ -18,8 +18,7 @@ use crate::console::{Console, complain, is_dash, shown};
 use crate::files::Opened;
 use crate::link;
 use crate::output::Output;
-use crate::paths;
-use crate::sources::path_of;
+use crate::paths::{self, path_of};
 
 /// The directory, with what is left out of it.
 pub(crate) fn open(tree: &Tree) -> Result<Dir> {

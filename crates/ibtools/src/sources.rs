@@ -1,7 +1,6 @@
 //! What a backup is of: a directory; several trees, by their absolute paths; or standard input. Must not know of stores.
 
 use std::io::{self, Read};
-use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 
 use anyhow::{Context, Result, bail};
@@ -106,9 +105,4 @@ fn of_stdin(name: &str, args: &BackupArgs) -> Result<Sources> {
     sources.origin.path = format!("stdin:{}", dirindex::escape(name.as_bytes()));
     sources._spooled = Some(spooled);
     Ok(sources)
-}
-
-/// The bytes of a line that names a path.
-pub(crate) fn path_of(line: &[u8]) -> &Path {
-    Path::new(std::ffi::OsStr::from_bytes(line))
 }

@@ -171,7 +171,8 @@ fn back_up(dir: &Dir, store: &dyn Store, options: &BackupOptions) -> Result<Back
             given: Box::new(given.clone()),
         });
     }
-    let mut indexes = Indexes::open(store, &snapshots, &mut unusable)?;
+    let mut indexes =
+        Indexes::open(store, &snapshots, newest.as_ref().map(|newest| newest.tree), &mut unusable)?;
     let (index, made) = loop {
         let work = Work { dir, store, options, newest: newest.as_ref(), indexes: &indexes };
         match work.add_snapshot(&mut files, &mut unusable) {

@@ -109,14 +109,18 @@ pub(crate) fn is_damage(error: &Error, archive: &StoredArchive) -> bool {
     matches!(error, Error::NoFull { .. }) || fault_of(error, &[*archive]).is_some()
 }
 
-/// Whether `error` came of what is in archives, or of reading them.
-pub(crate) fn is_of_archives(error: &Error) -> bool {
-    match error {
-        Error::EveryChain { source, .. } => is_of_archives(source),
-        error if is_exhaustion(error) => false,
-        error => {
-            let unread = matches!(within(error), Some(archive::Error::Io { .. }));
-            unread || fault_of(error, &[]).is_some()
+impl Error {
+    /// Whether it came of what is in archives, or of reading them: then
+    /// [`skip_damaged`](apply::ApplyOptions::skip_damaged) restores what is not damaged.
+    #[must_use]
+    pub fn is_of_archives(&self) -> bool {
+        match self {
+            Error::EveryChain { source, .. } => source.is_of_archives(),
+            error if is_exhaustion(error) => false,
+            error => {
+                let unread = matches!(within(error), Some(archive::Error::Io { .. }));
+                unread || fault_of(error, &[]).is_some()
+            }
         }
     }
 }

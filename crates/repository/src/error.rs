@@ -284,13 +284,6 @@ impl Error {
             _ => false,
         }
     }
-
-    /// Whether it came of what is in archives, or of reading them: then
-    /// [`skip_damaged`](apply::ApplyOptions::skip_damaged) restores what is not damaged.
-    #[must_use]
-    pub fn is_of_archives(&self) -> bool {
-        crate::chains::is_of_archives(self)
-    }
 }
 
 /// Around this error. The kind is that of the failed system call, if one is the cause.

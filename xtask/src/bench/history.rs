@@ -99,10 +99,10 @@ impl History<'_> {
         let source = work.join("source");
         std::fs::create_dir(&source)?;
         (self.corpus.make)(&source)?;
-        for player in &self.players {
+        self.each("init", |history, player| {
             output(&format!("mkdir -p '{}'", player.repository.display()))?;
-            self.shell(player, player.tool.init, 0)?;
-        }
+            history.shell(player, player.tool.init, 0).map(drop)
+        })?;
         let mut ids: Vec<TreeId> = Vec::new();
         let mut backup = |history: &mut Self, name: &str| -> Result<()> {
             // Every tool finds the tree in memory.

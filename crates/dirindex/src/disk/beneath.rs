@@ -27,6 +27,9 @@ const ALWAYS: OFlags = OFlags::NOFOLLOW.union(OFlags::CLOEXEC);
 const RESOLVE: ResolveFlags =
     ResolveFlags::BENEATH.union(ResolveFlags::NO_SYMLINKS).union(ResolveFlags::NO_MAGICLINKS);
 
+/// What the names of a directory are read into: what most directories need, and no `getdents` more.
+pub(super) const NAMES_LEN: usize = 32 << 10;
+
 /// Linux's `PATH_MAX` counts the closing NUL.
 const LONGEST_IN_ONE_CALL: usize = 4095;
 

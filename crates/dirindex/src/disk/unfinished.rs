@@ -32,7 +32,7 @@ pub(crate) fn holds_unfinished(fd: BorrowedFd<'_>) -> io::Result<bool> {
     // Somebody else may have taken that name. The directory is opened anew, since reading names moves the position.
     let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
     let dir = openat(fd, c".", flags, Mode::empty())?;
-    let mut buffer = Vec::with_capacity(super::walk::NAMES_LEN);
+    let mut buffer = Vec::with_capacity(super::beneath::NAMES_LEN);
     let mut entries = RawDir::new(&dir, buffer.spare_capacity_mut());
     while let Some(entry) = entries.next() {
         let name = entry?.file_name().to_bytes().to_vec();

@@ -10,6 +10,7 @@ use rayon::Scope;
 use rustix::fs::{AtFlags, FileType, RawDir, Stat, readlinkat, statat};
 use rustix::io::Errno;
 
+use super::beneath::NAMES_LEN;
 use super::exclude::{Excludes, Verdict};
 use super::unfinished::holds_unfinished;
 use super::xattr::{self, Attributes};
@@ -18,9 +19,6 @@ use crate::{Dir, Error, Problem, ProblemKind, RelPath, is_stage_name};
 
 /// Names of one directory that a task deals with; what has more is dealt with by several.
 const BATCH: usize = 256;
-
-/// What names are read into: what most directories need, and no `getdents` more.
-pub(crate) const NAMES_LEN: usize = 32 << 10;
 
 /// One path that was found.
 #[derive(Debug)]

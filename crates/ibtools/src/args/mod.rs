@@ -176,3 +176,15 @@ mod tests {
         command().debug_assert();
     }
 }
+
+/// What clap says in several lines and paragraphs.
+fn in_one_line(error: &clap::Error) -> String {
+    let text = error.render().to_string();
+    let text = text.trim_start_matches("error: ");
+    let text = text.split("\n\nFor more information").next().unwrap_or(text);
+    let parts = text.split("\n\n").map(|part| {
+        let words: Vec<&str> = part.split_whitespace().collect();
+        words.join(" ").replace("tip: ", "")
+    });
+    parts.filter(|part| !part.is_empty()).collect::<Vec<_>>().join(". ")
+}

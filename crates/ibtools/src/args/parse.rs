@@ -158,7 +158,7 @@ fn unparsed(error: clap::Error) -> Unparsed {
             Unparsed::Help(error)
         }
         ErrorKind::InvalidSubcommand => Unparsed::Wrong(no_such_verb(&error)),
-        _ => Unparsed::Wrong(in_one_line(&error)),
+        _ => Unparsed::Wrong(super::in_one_line(&error)),
     }
 }
 
@@ -175,16 +175,4 @@ fn no_such_verb(error: &clap::Error) -> String {
         _ => "`ibtools --help` lists the verbs".to_owned(),
     };
     format!("there is no verb `{typed}`; {advice}")
-}
-
-/// What clap says in several lines and paragraphs.
-pub(super) fn in_one_line(error: &clap::Error) -> String {
-    let text = error.render().to_string();
-    let text = text.trim_start_matches("error: ");
-    let text = text.split("\n\nFor more information").next().unwrap_or(text);
-    let parts = text.split("\n\n").map(|part| {
-        let words: Vec<&str> = part.split_whitespace().collect();
-        words.join(" ").replace("tip: ", "")
-    });
-    parts.filter(|part| !part.is_empty()).collect::<Vec<_>>().join(". ")
 }

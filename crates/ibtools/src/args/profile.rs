@@ -214,7 +214,7 @@ fn check(command: &Command, verb: &str, name: &str, values: &[OsString]) -> Resu
         let words = ["ibtools".into(), verb.into(), typed];
         match command.clone().try_get_matches_from(words) {
             Err(error) if error.kind() != ErrorKind::MissingRequiredArgument => {
-                return Err(super::parse::in_one_line(&error));
+                return Err(super::in_one_line(&error));
             }
             _ => {}
         }

@@ -87,22 +87,32 @@ impl Newest {
     }
 }
 
-/// The indexes in a store that can be read, the newest first, without those that one before is upon.
+/// The indexes in a store that can be read, the newest first, until one is that of the newest snapshot. Those that one before is upon
+/// are not among them.
 pub(super) struct Indexes(pub(super) Vec<IndexChain>);
 
 impl Indexes {
     pub(super) fn open(
         store: &dyn Store,
         snapshots: &Snapshots,
+        newest: Option<TreeId>,
         unusable: &mut Vec<Unusable>,
     ) -> Result<Indexes> {
         let mut indexes: Vec<IndexChain> = Vec::new();
+        // A store that only takes has those of all nights.
+        let is_found = |chain: &IndexChain| newest.is_none_or(|tree| chain.of(tree).is_some());
         for StoredIndex { name, .. } in snapshots.indexes().iter().rev() {
             if indexes.iter().any(|newer| newer.names().any(|it| it == *name)) {
                 continue;
             }
             match IndexChain::open(store, snapshots, *name) {
-                Ok(chain) => indexes.push(chain),
+                Ok(chain) => {
+                    let is_found = is_found(&chain);
+                    indexes.push(chain);
+                    if is_found {
+                        break;
+                    }
+                }
                 Err(error @ (Error::Index(_) | Error::IndexMissing { .. })) => {
                     unusable.push(Unusable { name: StoredName::Index(*name), error: Some(error) });
                 }

@@ -104,7 +104,7 @@ impl<S: Store> Repository<S> {
             })
         };
         match by(false) {
-            Err(error) if options.apply.skip_damaged && chains::is_of_archives(&error) => by(true),
+            Err(error) if options.apply.skip_damaged && error.is_of_archives() => by(true),
             done => done,
         }
     }
