@@ -104,6 +104,13 @@ fn bounds(values: impl Iterator<Item = f64>) -> std::ops::Range<f64> {
     low / 1.5..high * 1.7
 }
 
+/// One, two and five of each power of ten: a narrow range may have no power of ten in it.
+fn ticks(range: &std::ops::Range<f64>) -> Vec<f64> {
+    let powers = range.start.log10().floor() as i32..=range.end.log10().ceil() as i32;
+    let all = powers.flat_map(|power| [1.0, 2.0, 5.0].map(|step| step * 10f64.powi(power)));
+    all.filter(|tick| range.contains(tick)).collect()
+}
+
 fn peers(report: &Report) -> Vec<String> {
     let mut peers: Vec<String> = Vec::new();
     for row in report.rows.iter().filter(|row| !row.is_ours()) {
@@ -142,7 +149,10 @@ fn frontier(report: &Report, ink: &Ink, area: &Area<'_>) -> Result<bool> {
             .caption(title, ink.text(16))
             .x_label_area_size(42)
             .y_label_area_size(56)
-            .build_cartesian_2d(xs.log_scale(), ys.log_scale())?;
+            .build_cartesian_2d(
+                xs.clone().log_scale().with_key_points(ticks(&xs)),
+                ys.clone().log_scale().with_key_points(ticks(&ys)),
+            )?;
         chart
             .configure_mesh()
             .x_desc("processor seconds")
