@@ -167,16 +167,6 @@ pub(crate) enum Verb {
     Man(ManArgs),
 }
 
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_definition_is_sound() {
-        command().debug_assert();
-    }
-}
-
 /// What clap says in several lines and paragraphs.
 fn in_one_line(error: &clap::Error) -> String {
     let text = error.render().to_string();
@@ -187,4 +177,14 @@ fn in_one_line(error: &clap::Error) -> String {
         words.join(" ").replace("tip: ", "")
     });
     parts.filter(|part| !part.is_empty()).collect::<Vec<_>>().join(". ")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_definition_is_sound() {
+        command().debug_assert();
+    }
 }
