@@ -59,7 +59,7 @@ fn a_night_writes_an_index_of_the_size_of_what_changed() {
     (0..110).for_each(|n| place.write(&format!("{n}"), &noise(n, 30_000)));
     let whole = place.backup(1).made.unwrap().index_bytes;
     for day in 2..8 {
-        place.write(&format!("{day}"), &noise(1000 + day as u32, 30_000));
+        place.write(&format!("{day}"), &noise(1000 + day, 30_000));
         let report = place.backup(day);
         assert!(report.unusable.is_empty(), "{:?}", report.unusable);
         let made = report.made.unwrap();
