@@ -41,7 +41,7 @@ fuzz_target!(|bytes: &[u8]| {
         return;
     };
     run.check_signatures().expect("opening has checked the lengths");
-    let _ = base.with_runs(&[run.clone()]);
+    let _ = base.with_runs(std::slice::from_ref(&run));
     let write = |run: &IndexRun| {
         let mut bytes = Vec::new();
         run.write_to(&mut bytes).expect("what was read can be written");

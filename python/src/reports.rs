@@ -181,9 +181,7 @@ impl Verified {
             let each = verified.problems.iter();
             problems.extend(each.map(|it| (stored.name.to_string(), it.to_string())));
         }
-        problems.extend(
-            found.indexes.iter().map(|(name, it)| (name.to_string(), it.to_string())),
-        );
+        problems.extend(found.indexes.iter().map(|(name, it)| (name.to_string(), it.to_string())));
         problems
             .extend(found.missing.iter().map(|id| (id.to_string(), "it has no archive".into())));
         problems.extend(
