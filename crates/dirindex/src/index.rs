@@ -25,9 +25,15 @@ pub struct Record {
 pub struct DirIndex {
     records: Vec<Arc<Record>>,
     tree_id: TreeId,
-    problems: Vec<Problem>,
-    excluded: Vec<RelPath>,
-    top_mode: Option<u32>,
+    remarks: Remarks,
+}
+
+/// What an index says of the tree beside its entries.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Remarks {
+    pub(crate) problems: Vec<Problem>,
+    pub(crate) excluded: Vec<RelPath>,
+    pub(crate) top_mode: Option<u32>,
 }
 
 impl DirIndex {
@@ -37,9 +43,7 @@ impl DirIndex {
         DirIndex {
             records: Vec::new(),
             tree_id: tree::id_of::<Arc<Record>>(&[]).unwrap_or(TreeId([0; 32])),
-            problems: Vec::new(),
-            excluded: Vec::new(),
-            top_mode: None,
+            remarks: Remarks::default(),
         }
     }
 
@@ -68,19 +72,18 @@ impl DirIndex {
     /// An index of records that [`tree::check`] has nothing against.
     pub(crate) fn from_checked(records: Vec<Arc<Record>>) -> Result<DirIndex, Error> {
         let tree_id = tree::id_of(&records)?;
-        let (problems, excluded) = (Vec::new(), Vec::new());
-        Ok(DirIndex { records, tree_id, problems, excluded, top_mode: None })
+        Ok(DirIndex { records, tree_id, remarks: Remarks::default() })
     }
 
     pub(crate) fn with_problems(mut self, mut problems: Vec<Problem>) -> DirIndex {
         problems.sort_by(|a, b| a.path.cmp(&b.path));
-        self.problems = problems;
+        self.remarks.problems = problems;
         self
     }
 
     /// `excluded` is in path order, and no path in it lies below another.
     pub(crate) fn with_excluded(mut self, excluded: Vec<RelPath>) -> DirIndex {
-        self.excluded = excluded;
+        self.remarks.excluded = excluded;
         self
     }
 
@@ -99,15 +102,23 @@ impl DirIndex {
     }
 
     pub(crate) fn with_top_mode(mut self, mode: Option<u32>) -> DirIndex {
-        self.top_mode = mode;
+        self.remarks.top_mode = mode;
         self
+    }
+
+    pub(crate) fn remarks(&self) -> &Remarks {
+        &self.remarks
+    }
+
+    pub(crate) fn with_remarks(self, remarks: Remarks) -> DirIndex {
+        DirIndex { remarks, ..self }
     }
 
     /// The permission bits that the top directory itself had, if the tree was scanned: what is made for the tree
     /// need be no more open. No part of the tree id.
     #[must_use]
     pub fn top_mode(&self) -> Option<u32> {
-        self.top_mode
+        self.remarks.top_mode
     }
 
     /// What stood in the tree and is not in the index, with all below it, in path order; none lies below another:
@@ -116,11 +127,11 @@ impl DirIndex {
     #[must_use]
     pub fn left_out(&self) -> Vec<RelPath> {
         use ProblemKind::{Unreadable, Unstable, Unsupported};
-        let problems = self.problems.iter();
+        let problems = self.problems().iter();
         let unread = problems
             .filter(|problem| matches!(problem.kind, Unreadable | Unstable | Unsupported))
             .map(|problem| &problem.path);
-        let mut paths: Vec<RelPath> = self.excluded.iter().chain(unread).cloned().collect();
+        let mut paths: Vec<RelPath> = self.excluded().iter().chain(unread).cloned().collect();
         paths.sort_unstable();
         paths.dedup_by(|path, above| path == above || path.is_below(above));
         paths
@@ -219,7 +230,7 @@ impl DirIndex {
     /// What the scan could not take in as it should, in path order.
     #[must_use]
     pub fn problems(&self) -> &[Problem] {
-        &self.problems
+        &self.remarks.problems
     }
 
     /// What is in the tree and was left out by a rule, with all below it, in path order: a path that
@@ -227,14 +238,15 @@ impl DirIndex {
     /// index itself and only its content be left out. No part of the tree id.
     #[must_use]
     pub fn excluded(&self) -> &[RelPath] {
-        &self.excluded
+        &self.remarks.excluded
     }
 
     /// Whether `path` was left out of the scan by a rule, by itself or with a directory above it.
     #[must_use]
     pub fn is_excluded(&self, path: &RelPath) -> bool {
-        let after = self.excluded.partition_point(|excluded| excluded <= path);
-        let before = after.checked_sub(1).and_then(|at| self.excluded.get(at));
+        let excluded = self.excluded();
+        let after = excluded.partition_point(|excluded| excluded <= path);
+        let before = after.checked_sub(1).and_then(|at| excluded.get(at));
         before.is_some_and(|excluded| path == excluded || path.is_below(excluded))
     }
 

@@ -9,6 +9,7 @@ use container::{FileKind, List, ReadAt, Section, SectionError, Sections, Writer}
 use rayon::prelude::*;
 use serde::Serialize;
 
+use crate::index::Remarks;
 use crate::stored::{self, ShapeCode, SignatureReader, StoredSignature};
 use crate::tree::sections_at_once;
 use crate::{DirIndex, Entry, Error, Problem, Record, RelPath, StatFingerprint};
@@ -50,7 +51,7 @@ impl DirIndex {
             (&record.entry, record.signature.as_ref().map(StoredSignature::code))
         })?;
         write_rows(&mut writer, FINGERPRINTS, &lists, |record| record.fingerprint)?;
-        Remarks::of(self).write(&mut writer)?;
+        self.remarks().write(&mut writer)?;
         let signatures = self.records().iter().filter_map(|record| record.signature.as_ref());
         stored::write_signatures(&mut writer, SIGNATURES, signatures)?;
         writer.finish()?;
@@ -122,30 +123,9 @@ impl DirIndex {
         signatures.finish()?;
         Ok(DirIndex::from_sorted(records)?.with_remarks(remarks))
     }
-
-    pub(crate) fn with_remarks(self, remarks: Remarks) -> DirIndex {
-        let Remarks { problems, excluded, top_mode } = remarks;
-        self.with_problems(problems).with_excluded(excluded).with_top_mode(top_mode)
-    }
-}
-
-/// What an index says of the tree beside its entries.
-#[derive(Debug, Clone)]
-pub(crate) struct Remarks {
-    problems: Vec<Problem>,
-    excluded: Vec<RelPath>,
-    top_mode: Option<u32>,
 }
 
 impl Remarks {
-    pub(crate) fn of(index: &DirIndex) -> Remarks {
-        Remarks {
-            problems: index.problems().to_vec(),
-            excluded: index.excluded().to_vec(),
-            top_mode: index.top_mode(),
-        }
-    }
-
     pub(crate) fn write<W: Write>(&self, writer: &mut Writer<W>) -> Result<(), Error> {
         let weight = |problem: &Problem| {
             problem.path.as_bytes().len() + problem.detail.len() + 18 * problem.ranges.len()
@@ -164,7 +144,8 @@ impl Remarks {
     }
 
     pub(crate) fn read(sections: &Sections) -> Result<Remarks, Error> {
-        let problems: Vec<Problem> = sections.decode_all(PROBLEMS)?;
+        let mut problems: Vec<Problem> = sections.decode_all(PROBLEMS)?;
+        problems.sort_by(|a, b| a.path.cmp(&b.path));
         let excluded: Vec<RelPath> = sections.decode_all(EXCLUDED)?;
         let top_mode: Option<u32> = match sections.of_kind(TOP).next() {
             Some(number) => Some(sections.decode(number)?),

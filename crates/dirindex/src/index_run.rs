@@ -10,7 +10,8 @@ use container::{FileKind, List, ReadAt, Section, SectionError, Sections, Writer}
 use rsync_core::Digest;
 use serde::{Deserialize, Serialize};
 
-use crate::index_file::{EXCLUDED, PROBLEMS, ROWS_PER_SECTION, Remarks, SIGNATURES};
+use crate::index::Remarks;
+use crate::index_file::{EXCLUDED, PROBLEMS, ROWS_PER_SECTION, SIGNATURES};
 use crate::stored::{self, ShapeCode, SignatureReader, StoredSignature};
 use crate::{DirIndex, Entry, Error, Node, Record, RelPath, StatFingerprint, TreeId};
 
@@ -54,7 +55,7 @@ pub struct IndexRun {
     /// In path order.
     changes: Vec<Change>,
     remarks: Remarks,
-    /// Where its signatures are counted and checked. `None` for a run that was not read.
+    /// Where it was read from, for errors that say where in it. `None` for a run that was not read.
     file: Option<Arc<Sections>>,
 }
 
@@ -118,7 +119,7 @@ impl IndexRun {
             base: base.tree_id(),
             result: index.tree_id(),
             changes: differing.iter().filter_map(change).collect(),
-            remarks: Remarks::of(index),
+            remarks: index.remarks().clone(),
             file: None,
         }
     }

@@ -27,12 +27,8 @@ pub(crate) fn inside(path: &Path, origin: Option<&Origin>) -> Result<Option<RelP
         .with_context(|| format!("{} is no path in a backup", shown(bytes_as_path(bytes))))
 }
 
-/// The bytes of a line that names a path.
-pub(crate) fn path_of(line: &[u8]) -> &Path {
-    Path::new(std::ffi::OsStr::from_bytes(line))
-}
-
-fn bytes_as_path(bytes: &[u8]) -> &Path {
+/// Bytes that name a path, as one.
+pub(crate) fn bytes_as_path(bytes: &[u8]) -> &Path {
     Path::new(std::ffi::OsStr::from_bytes(bytes))
 }
 

@@ -18,7 +18,7 @@ use crate::console::{Console, complain, is_dash, shown};
 use crate::files::Opened;
 use crate::link;
 use crate::output::Output;
-use crate::paths::{self, path_of};
+use crate::paths::{self, bytes_as_path};
 
 /// The directory, with what is left out of it.
 pub(crate) fn open(tree: &Tree) -> Result<Dir> {
@@ -54,7 +54,7 @@ fn listed(from: &Path, zero: bool) -> Result<Vec<RelPath>> {
     let lines = text.split(|&byte| byte == end).enumerate();
     let lines = lines.filter(|(_, line)| !line.is_empty());
     let paths = lines.map(|(number, line)| {
-        paths::inside(path_of(line), None)
+        paths::inside(bytes_as_path(line), None)
             .with_context(|| format!("{}, line {}", shown(from), number + 1))
     });
     let paths: Vec<Option<RelPath>> = paths.collect::<Result<_>>()?;

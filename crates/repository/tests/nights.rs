@@ -4,12 +4,13 @@
 mod common;
 
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use common::{Failing, restored};
 use dirindex::Dir;
 use repository::store::{IndexName, StoredName};
 use repository::{BackupOptions, BackupReport, DirStore, Repository, Store};
+use tempfile::TempDir;
 use testing::{copy_tree, fast_tempdir, noise, snapshot, write};
 
 /// So many that their index is worth runs.
@@ -33,6 +34,17 @@ fn night(root: &Path, number: u64) {
 
 fn backup(root: &Path, store: &dyn Store) -> BackupReport {
     Repository::new(store).backup(&Dir::new(root).unwrap(), &BackupOptions::default()).unwrap()
+}
+
+/// A tree, and a store that has it: a place for both, where each is, and the store.
+fn backed_up() -> (TempDir, PathBuf, PathBuf, DirStore) {
+    let temp = fast_tempdir();
+    let root = temp.path().join("tree");
+    tree(&root);
+    let path = temp.path().join("store");
+    let store = DirStore::create(&path).unwrap();
+    backup(&root, &store);
+    (temp, root, path, store)
 }
 
 fn indexes(store: &dyn Store) -> Vec<(IndexName, u64)> {
@@ -84,12 +96,7 @@ fn an_index_of_which_a_file_is_lost_or_damaged_is_made_again() {
         .into_iter()
         .flat_map(|damage| (0..3).map(move |nth| (damage, nth)))
     {
-        let temp = fast_tempdir();
-        let root = temp.path().join("tree");
-        tree(&root);
-        let path = temp.path().join("store");
-        let store = DirStore::create(&path).unwrap();
-        backup(&root, &store);
+        let (_temp, root, path, store) = backed_up();
         // A busy day and a quiet one.
         (0..20).for_each(|number| night(&root, number));
         backup(&root, &store);
@@ -157,12 +164,7 @@ fn an_interrupted_night_leaves_an_index_that_can_be_used() {
 /// Every file of a backup that is put before its archive shows that one was lost, or had not come yet.
 #[test]
 fn a_lost_archive_is_told_from_one_that_had_not_come() {
-    let temp = fast_tempdir();
-    let root = temp.path().join("tree");
-    tree(&root);
-    let path = temp.path().join("store");
-    let store = DirStore::create(&path).unwrap();
-    backup(&root, &store);
+    let (temp, root, path, store) = backed_up();
     for number in 0..5 {
         night(&root, number);
         let report = backup(&root, &store);
