@@ -21,7 +21,7 @@ usage: cargo xtask bench [--help]
            install the peers that Debian, PyPI and crates.io have into target/peers
        cargo xtask plots DIR REPORT.json...
            draw what benchmarks found, as SVG files in DIR, and print its tables
-       cargo xtask crash [model] [calls] [store] [encrypted] [power] [full] [chains] [costs] [heal] [--from JOB]
+       cargo xtask crash [model] [calls] [store] [encrypted] [power] [full] [chains] [costs] [bucket] [heal] [--from JOB]
            the long sweeps of docs/reliability.md: a simulated disk, killed and failing commands,
            power cuts under ext4 and XFS (as root), full disks (as root), damaged stores; all of them if
            none is named. --from has `calls`, `store` or `encrypted` begin with this of its commands: their names are the

@@ -191,7 +191,9 @@ impl<'a> FrameReader<'a> {
 
     /// Says that all of `span` will be read, in order.
     pub(crate) fn will_read(&mut self, span: Range<u64>) {
-        self.ahead = self.stream.archive_range(span).end;
+        let range = self.stream.archive_range(span);
+        self.ahead = range.end;
+        self.stream.source.will_read(range);
     }
 
     /// Where in the archive the frame begins that the reader is in.

@@ -3,6 +3,7 @@
 
 use std::fs::File;
 use std::io::{self, Read};
+use std::ops::Range;
 use std::os::unix::fs::FileTypeExt;
 use std::path::Path;
 
@@ -100,5 +101,9 @@ impl<S: ReadAt> ReadAt for First<S> {
         let end = offset.checked_add(buffer.len() as u64).filter(|&end| end <= self.len);
         end.ok_or(io::ErrorKind::UnexpectedEof)?;
         self.source.fill_at(buffer, offset)
+    }
+
+    fn will_read(&self, range: Range<u64>) {
+        self.source.will_read(range);
     }
 }

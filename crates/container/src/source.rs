@@ -2,6 +2,7 @@
 
 use std::fs::File;
 use std::io;
+use std::ops::Range;
 #[cfg(unix)]
 use std::os::unix::fs::FileExt;
 #[cfg(windows)]
@@ -24,6 +25,12 @@ pub trait ReadAt: Send + Sync {
     /// [`UnexpectedEof`](io::ErrorKind::UnexpectedEof) when there are not so many, and whatever
     /// else the implementation has.
     fn fill_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<()>;
+
+    /// A reader says that it will read all of these bytes, in order: where each read takes long they may be fetched at once. By default
+    /// nothing is done.
+    fn will_read(&self, range: Range<u64>) {
+        let _ = range;
+    }
 
     /// A reader calls it when its check fails: what was read is not what was written. Gives whether the bytes, and their
     /// number, are right from now on, so that reading again helps. By default false.
@@ -106,6 +113,10 @@ impl<T: ReadAt + ?Sized> ReadAt for &T {
         (**self).fill_at(buffer, offset)
     }
 
+    fn will_read(&self, range: Range<u64>) {
+        (**self).will_read(range);
+    }
+
     fn heal(&self) -> bool {
         (**self).heal()
     }
@@ -120,6 +131,10 @@ impl<T: ReadAt + ?Sized> ReadAt for Box<T> {
         (**self).fill_at(buffer, offset)
     }
 
+    fn will_read(&self, range: Range<u64>) {
+        (**self).will_read(range);
+    }
+
     fn heal(&self) -> bool {
         (**self).heal()
     }
@@ -132,6 +147,10 @@ impl<T: ReadAt + ?Sized> ReadAt for Arc<T> {
 
     fn fill_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<()> {
         (**self).fill_at(buffer, offset)
+    }
+
+    fn will_read(&self, range: Range<u64>) {
+        (**self).will_read(range);
     }
 
     fn heal(&self) -> bool {

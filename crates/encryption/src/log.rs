@@ -15,6 +15,9 @@ use crate::keys::{Public, Secret, Signed};
 use crate::log_run::{At, Invalid, Run};
 use crate::object::Sealed;
 
+/// A log of so few bytes is written as one file: who reads it asks once.
+const SMALL: usize = 16 << 10;
+
 /// One thing that a client says.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case", deny_unknown_fields)]
@@ -242,6 +245,8 @@ impl Log {
             self.take(serde_json::to_string(entry).map_err(|_| Invalid::Format)?)?;
         }
         let number = self.newest() + 1;
+        let len: usize = self.lines.iter().map(|line| line.len() + 1).sum();
+        let whole = whole || len <= SMALL;
         // Where earlier files ended, only those that were read tell.
         let known = self.ends.range(..=Run::begins(number)).next_back().filter(|_| !whole);
         let (after, from) = known.map_or((0, At::default()), |(number, at)| (*number, *at));

@@ -5,6 +5,8 @@
 //! file's key can make no piece that opens, so what is read by a head that is known to be genuine is genuine.
 
 use std::io::{self, ErrorKind, Read, Seek, SeekFrom, Write};
+use std::ops::Range;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use age::stream::{StreamReader, StreamWriter};
@@ -17,6 +19,8 @@ use crate::keys::Hash;
 
 const PIECE: u64 = 64 << 10;
 const TAG: u64 = 16;
+/// So much of a file is read at once, if all of it is wanted: some pieces.
+const MOST_AHEAD: u64 = 2 << 20;
 /// No head is longer: a few recipients take a kilobyte.
 pub(crate) const MAX_HEAD: u64 = 64 << 10;
 
@@ -179,8 +183,15 @@ pub(crate) struct Decrypted {
     identities: Vec<Identity>,
     sealed: Sealed,
     len: u64,
-    /// Readers that nobody uses now: each holds one piece.
-    idle: Mutex<Vec<StreamReader<Cursor>>>,
+    /// Readers that nobody uses now: each holds one piece, and as much as was read of the file at once.
+    idle: Mutex<Vec<PieceReader>>,
+}
+
+/// Decrypts a piece at a time, of what is read of the file at once.
+struct PieceReader {
+    stream: StreamReader<Cursor>,
+    /// Up to where in the file all will be wanted.
+    wanted: Arc<AtomicU64>,
 }
 
 impl Decrypted {
@@ -211,11 +222,20 @@ impl Decrypted {
         Ok(opened)
     }
 
-    fn reader(&self) -> io::Result<StreamReader<Cursor>> {
+    fn reader(&self) -> io::Result<PieceReader> {
         let (source, head) = (Arc::clone(&self.source), Arc::clone(&self.head));
-        let cursor = Cursor { source, head, size: self.sealed.size, at: 0 };
+        let wanted = Arc::<AtomicU64>::default();
+        let ahead = Ahead { wanted: Arc::clone(&wanted), ..Ahead::default() };
+        let cursor = Cursor { source, head, size: self.sealed.size, at: 0, ahead };
         let decryptor = age::Decryptor::new(cursor).map_err(refused)?;
-        decryptor.decrypt(self.identities.iter().map(|it| it as _)).map_err(refused)
+        let stream = decryptor.decrypt(self.identities.iter().map(|it| it as _));
+        Ok(PieceReader { stream: stream.map_err(refused)?, wanted })
+    }
+
+    /// Where the piece ends that has the byte before `end` of what is encrypted.
+    fn piece_end(&self, end: u64) -> u64 {
+        let end = self.sealed.head_len + end.min(self.len).div_ceil(PIECE) * (PIECE + TAG);
+        end.min(self.sealed.size)
     }
 }
 
@@ -234,17 +254,23 @@ impl ReadAt for Decrypted {
 
     fn fill_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<()> {
         let end = offset.checked_add(buffer.len() as u64).filter(|end| *end <= self.len);
-        end.ok_or(ErrorKind::UnexpectedEof)?;
+        let end = end.ok_or(ErrorKind::UnexpectedEof)?;
         let idle = locked(&self.idle).pop();
         let mut reader = match idle {
             Some(reader) => reader,
             None => self.reader()?,
         };
+        reader.wanted.store(self.piece_end(end), Ordering::Relaxed);
         // After an error a reader may stand anywhere: it is dropped.
-        reader.seek(SeekFrom::Start(offset))?;
-        reader.read_exact(buffer)?;
+        reader.stream.seek(SeekFrom::Start(offset))?;
+        reader.stream.read_exact(buffer)?;
         locked(&self.idle).push(reader);
         Ok(())
+    }
+
+    fn will_read(&self, range: Range<u64>) {
+        let start = self.sealed.head_len + range.start.min(self.len) / PIECE * (PIECE + TAG);
+        self.source.will_read(start..self.piece_end(range.end));
     }
 
     fn heal(&self) -> bool {
@@ -262,6 +288,39 @@ struct Cursor {
     head: Arc<[u8]>,
     size: u64,
     at: u64,
+    ahead: Ahead,
+}
+
+/// What was read of a file at once. Where the file is far away each read of it takes time.
+#[derive(Default)]
+struct Ahead {
+    /// Up to where all will be wanted.
+    wanted: Arc<AtomicU64>,
+    bytes: Vec<u8>,
+    /// Where in the file they lie.
+    from: u64,
+}
+
+impl Ahead {
+    /// Fills `buffer` with what lies at `at` of `source`, and reads more at once if more is wanted.
+    fn fill(&mut self, source: &dyn ReadAt, buffer: &mut [u8], at: u64) -> io::Result<()> {
+        let end = at + buffer.len() as u64;
+        let wanted = self.wanted.load(Ordering::Relaxed).min(at.saturating_add(MOST_AHEAD));
+        if at < self.from || self.from + (self.bytes.len() as u64) < end {
+            if wanted <= end {
+                return source.fill_at(buffer, at);
+            }
+            self.bytes.clear();
+            let mut bytes = std::mem::take(&mut self.bytes);
+            bytes.resize((wanted - at) as usize, 0);
+            source.fill_at(&mut bytes, at)?;
+            (self.bytes, self.from) = (bytes, at);
+        }
+        let from = (at - self.from) as usize;
+        let found = self.bytes.get(from..from + buffer.len());
+        buffer.copy_from_slice(found.ok_or(ErrorKind::UnexpectedEof)?);
+        Ok(())
+    }
 }
 
 impl Read for Cursor {
@@ -273,7 +332,7 @@ impl Read for Cursor {
                 let left = usize::try_from(self.size.saturating_sub(self.at));
                 let count = buffer.len().min(left.unwrap_or(usize::MAX));
                 if let Some(buffer) = buffer.get_mut(..count).filter(|buffer| !buffer.is_empty()) {
-                    self.source.fill_at(buffer, self.at)?;
+                    self.ahead.fill(&*self.source, buffer, self.at)?;
                 }
                 count
             }

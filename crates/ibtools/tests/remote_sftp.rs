@@ -9,13 +9,14 @@ use std::os::unix::fs::PermissionsExt;
 use std::process::Command;
 
 use common::{Place, Run, run};
+use tempfile::TempDir;
 use testing::noise;
-use testing::servers::{Server, sshd, sshd_for};
+use testing::servers::{sshd, sshd_for};
 
 struct World {
     place: Place,
     ssh: String,
-    _server: Server,
+    _settings: TempDir,
 }
 
 impl World {
@@ -32,10 +33,10 @@ impl World {
         World::of(sshd_for(&command)?, place)
     }
 
-    fn of((server, ssh): (Server, String), place: Place) -> Option<World> {
+    fn of((settings, ssh): (TempDir, String), place: Place) -> Option<World> {
         place.write("tree/a", "a");
         place.write("tree/dir/big", noise(1, 9 << 20));
-        Some(World { place, ssh, _server: server })
+        Some(World { place, ssh, _settings: settings })
     }
 
     fn command(&self, args: &str) -> Command {

@@ -3,6 +3,7 @@
 use std::fmt;
 use std::io;
 use std::io::ErrorKind;
+use std::ops::Range;
 use std::sync::OnceLock;
 
 use container::ReadAt;
@@ -105,6 +106,10 @@ impl<S: ReadAt> ReadAt for Healing<S> {
             Some(Some(mended)) => mended.read(0, Some(&self.file), buffer, offset),
             _ => self.file.fill_at(buffer, offset),
         }
+    }
+
+    fn will_read(&self, range: Range<u64>) {
+        self.file.will_read(range);
     }
 
     fn heal(&self) -> bool {

@@ -132,7 +132,8 @@ impl History {
     }
 
     fn recovers(&self, at: Option<usize>, day: usize) {
-        let to = "recovered";
+        // Several may be made at the same time.
+        let to = &format!("recovered-{day}-{}", at.is_some());
         let output = self.recover(to, at);
         assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
         assert_same(&self.path(to), &self.path(day.to_string()));
@@ -163,7 +164,12 @@ fn any_point_of_a_store_is_recovered_without_this_program() {
         write(history.path("store").join(name), "nothing to recover");
     }
     history.recovers(None, 4);
-    (0..5).for_each(|day| history.recovers(Some(day), day));
+    std::thread::scope(|scope| {
+        for day in 0..5 {
+            let history = &history;
+            scope.spawn(move || history.recovers(Some(day), day));
+        }
+    });
 
     // While old snapshots are thinned out, several ways lead to one.
     history.put(Some(0), 3, "tgz");

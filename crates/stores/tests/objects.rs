@@ -53,6 +53,32 @@ fn an_index_that_was_put_is_not_fetched() {
     }
 }
 
+/// Threads that read one file share what they fetch, and none waits for ever.
+#[test]
+fn threads_read_one_file() {
+    let (store, bytes) = (in_memory(""), noise(2, (20 << 20) + 5));
+    let mut put = store.put("20261130T120000Z-full.tgz").unwrap();
+    put.write_all(&bytes).unwrap();
+    put.commit().unwrap();
+    let file = store.open("20261130T120000Z-full.tgz").unwrap();
+    file.will_read(5 << 20..9 << 20);
+    std::thread::scope(|scope| {
+        for thread in 0..6usize {
+            let (file, bytes) = (&file, &bytes);
+            scope.spawn(move || {
+                let from = thread * (4 << 20) % bytes.len();
+                for chunk in bytes[from..].chunks(200_000 + thread).zip(0..) {
+                    let (expected, number) = chunk;
+                    let mut read = vec![0; expected.len()];
+                    let at = from + number * (200_000 + thread);
+                    file.fill_at(&mut read, at as u64).unwrap();
+                    assert!(read == expected, "thread {thread} at {at}");
+                }
+            });
+        }
+    });
+}
+
 /// What is put is there whole or not at all, in one request or in parts, and never in the place of another.
 #[test]
 fn files_come_whole_and_go_whole() {

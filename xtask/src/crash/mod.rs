@@ -26,7 +26,18 @@ pub(crate) fn run(words: &[&str]) -> Result<()> {
         [words @ .., "--from", job] => (words, Some(*job)),
         words => (words, None),
     };
-    let all = ["model", "calls", "store", "encrypted", "power", "full", "chains", "costs", "heal"];
+    let all = [
+        "model",
+        "calls",
+        "store",
+        "encrypted",
+        "power",
+        "full",
+        "chains",
+        "costs",
+        "bucket",
+        "heal",
+    ];
     let words = if words.is_empty() { &all[..] } else { words };
     if let Some(unknown) = words.iter().find(|word| !all.contains(word)) {
         bail!("there is no sweep {unknown}: there are {}", all.join(", "));
@@ -43,6 +54,7 @@ pub(crate) fn run(words: &[&str]) -> Result<()> {
             "full" => full::run(&program)?,
             "chains" => chains()?,
             "costs" => costs()?,
+            "bucket" => bucket()?,
             _ => heal::run(&program)?,
         };
     }
@@ -80,6 +92,12 @@ fn chains() -> Result<usize> {
 fn costs() -> Result<usize> {
     println!("# small chains that are made to cost much");
     long_tests("backup-archive", "--test=hostile")
+}
+
+/// Every fault at every request to a bucket.
+fn bucket() -> Result<usize> {
+    println!("# a backup and a prune of a bucket, and the way there fails");
+    long_tests("ibtools", "--test=remote_faults")
 }
 
 /// Runs the long tests of one target of a package; gives how many targets failed.

@@ -14,9 +14,9 @@ pub(super) struct Thoroughness {
     pub(super) six: usize,
     /// Beyond: every subset of at most this many lost.
     pub(super) few: usize,
-    /// And none lost, every one alone kept, all of the last 6 in every
-    /// combination with the rest lost and with the rest kept, and this many at random: half of them
-    /// 3 to 6 lost, half any part.
+    /// And none lost, every one alone kept, so many of the last in every combination with the rest lost and with the rest kept,
+    pub(super) last: usize,
+    /// and this many at random: half of them 3 to 6 lost, half any part.
     pub(super) random: usize,
 }
 
@@ -89,9 +89,10 @@ fn lost(
     subsets(n, most, &mut Vec::new(), &mut |lost| try_one(&|at| lost.contains(&at)));
     (0..n).for_each(|kept| try_one(&|at| at != kept));
     try_one(&|_| true);
-    for set in 0..1u32 << 6 {
+    let last = thoroughness.last;
+    for set in 0..1u32 << last {
         for rest in [false, true] {
-            try_one(&|at| if at + 6 < n { rest } else { set >> (at + 6 - n) & 1 == 1 });
+            try_one(&|at| if at + last < n { rest } else { set >> (at + last - n) & 1 == 1 });
         }
     }
     let mut next = |below: usize| {

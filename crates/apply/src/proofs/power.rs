@@ -262,9 +262,10 @@ fn all_good(tally: &Tally) {
     assert_eq!(tally.bad_count, 0, "{:#?}", tally.bad);
 }
 
-const QUICK: Thoroughness = Thoroughness { all: 4, six: 0, few: 1, random: 4 };
-const BRIEF: Thoroughness = Thoroughness { all: 2, six: 0, few: 0, random: 2 };
-const LONG: Thoroughness = Thoroughness { all: 12, six: 20, few: 2, random: 1000 };
+const QUICK: Thoroughness = Thoroughness { all: 4, six: 0, few: 1, last: 3, random: 2 };
+const BRIEF: Thoroughness = Thoroughness { all: 2, six: 0, few: 0, last: 6, random: 2 };
+const MORE: Thoroughness = Thoroughness { last: 6, random: 4, ..QUICK };
+const LONG: Thoroughness = Thoroughness { all: 12, six: 20, few: 2, last: 6, random: 1000 };
 
 #[test]
 fn a_power_cut_anywhere_leaves_the_old_tree_or_a_way_to_the_new_one() {
@@ -302,8 +303,8 @@ fn so_does_one_while_rolling_back() {
 #[ignore = "minutes; cargo xtask crash"]
 fn long_power_cuts_while_rolling_back() {
     let tally = each_case(|name, trial| match name {
-        "one of everything" => trial.cut_while_rolling_back(5, QUICK),
-        _ => trial.cut_while_rolling_back(1, Thoroughness { all: 8, few: 2, ..QUICK }),
+        "one of everything" => trial.cut_while_rolling_back(5, MORE),
+        _ => trial.cut_while_rolling_back(1, Thoroughness { all: 8, few: 2, ..MORE }),
     });
     all_good(&tally);
 }
@@ -320,8 +321,8 @@ fn long_power_cuts() {
 #[ignore = "minutes; cargo xtask crash"]
 fn long_power_cuts_after_kills() {
     let tally = each_case(|name, trial| match name {
-        "one of everything" => trial.cut_after_kill(40, QUICK),
-        _ => trial.cut_after_kill(1, Thoroughness { few: 2, ..QUICK }),
+        "one of everything" => trial.cut_after_kill(40, MORE),
+        _ => trial.cut_after_kill(1, Thoroughness { few: 2, ..MORE }),
     });
     all_good(&tally);
 }
@@ -330,8 +331,8 @@ fn long_power_cuts_after_kills() {
 #[ignore = "minutes; cargo xtask crash"]
 fn long_power_cuts_after_power_cuts() {
     let tally = each_case(|name, trial| match name {
-        "one of everything" => trial.cut_twice(2000, QUICK),
-        _ => trial.cut_twice(20, QUICK),
+        "one of everything" => trial.cut_twice(2000, MORE),
+        _ => trial.cut_twice(20, MORE),
     });
     all_good(&tally);
 }
@@ -354,7 +355,7 @@ fn so_does_one_when_staging_is_synced_on_the_way() {
             };
             Arc::new(Meddler::new(disk, fate))
         });
-        trial.sweep(&history, 0, QUICK)
+        trial.sweep(&history, 0, MORE)
     });
     all_good(&tally);
     assert!(tally.states > 1000 && tally.with_journal > 100, "{tally:?}");
@@ -366,7 +367,7 @@ fn notices(case: &str, variant: Variant) {
     let (_, make) = cases::all().into_iter().find(|(name, _)| *name == case).unwrap();
     let trial = Trial::new(make());
     let start = History { start: trial.start.clone(), events: vec![] };
-    let tally = trial.sweep(&trial.record(start, variant), 0, QUICK);
+    let tally = trial.sweep(&trial.record(start, variant), 0, MORE);
     println!("{} states, {} bad, among them {:#?}", tally.states, tally.bad_count, tally.bad);
     assert!(tally.bad_count > 0, "the sweep noticed nothing");
 }

@@ -1,40 +1,99 @@
 //! [`RemoteFile`]: an object that is read in ranges. Knows nothing of what is in it.
 
 use std::io::{self, ErrorKind};
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::ops::Range;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Condvar, Mutex, PoisonError};
 
 use container::ReadAt;
 
 use super::blocks::{BLOCK_LEN, Key};
-use super::{Inner, Object};
+use super::{Inner, Object, locked};
 
-/// Who reads on from where the last read ended gets twice as many blocks ahead each time, up to this: 4 MiB.
-const MOST_AHEAD: u64 = (4 << 20) / BLOCK_LEN;
+/// Who reads on from where the last read ended gets twice as much ahead each time, up to this: 8 MiB.
+const MOST_AHEAD: u64 = (8 << 20) / BLOCK_LEN;
+/// Who reads the end of an object reads the table there, of which this is all, or the most: 128 KiB. A small object comes as a whole.
+const END_BLOCKS: u64 = (128 << 10) / BLOCK_LEN;
+/// So many threads read on, each at its place, before the one that was idle longest is forgotten.
+const MOST_STREAMS: usize = 4;
 
-/// An object, read in ranges of blocks. What is read on and on is read ahead.
+/// An object, read in ranges of blocks. What is read on and on is read ahead. What one thread is fetching, others wait for.
 pub(super) struct RemoteFile {
     inner: Arc<Inner>,
     object: Object,
     key: Key,
-    /// The block after the last one that was fetched, and how many were fetched ahead.
-    next: AtomicU64,
-    ahead: AtomicU64,
+    fetching: Mutex<Fetching>,
+    /// Something that was on its way has come, or has failed.
+    arrived: Condvar,
     /// Whether what was at hand was thrown away once.
     is_anew: AtomicBool,
+}
+
+/// What is on its way, and what will be wanted next.
+#[derive(Default)]
+struct Fetching {
+    under_way: Vec<Range<u64>>,
+    /// The one that was used last is the last.
+    streams: Vec<Stream>,
+    /// What a reader said that it will read.
+    announced: Range<u64>,
+}
+
+/// Blocks that are read in order.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Stream {
+    /// The block after the last one that was asked for.
+    next: u64,
+    /// How many blocks were asked for at once.
+    len: u64,
+}
+
+impl Fetching {
+    fn is_under_way(&self, block: u64) -> bool {
+        self.under_way.iter().any(|range| range.contains(&block))
+    }
+
+    /// What is asked for, so that `wanted` comes, of an object of so many blocks. It has the first block of `wanted`, which is not under
+    /// way.
+    fn ask(&mut self, wanted: Range<u64>, blocks: u64) -> Range<u64> {
+        let count = wanted.end - wanted.start;
+        // Threads that share a stream come out of order, but not far.
+        let goes_on =
+            |stream: &Stream| (stream.next..=stream.next + stream.len).contains(&wanted.start);
+        let asked = match self.streams.iter().position(goes_on) {
+            _ if self.announced.contains(&wanted.start) => {
+                let most = self.announced.end.min(wanted.start + MOST_AHEAD);
+                wanted.start..most.max(wanted.end)
+            }
+            Some(at) => {
+                let Stream { next, len } = self.streams.remove(at);
+                next..wanted.end.max(next + (2 * len).min(MOST_AHEAD)).min(blocks)
+            }
+            None if wanted.end == blocks => {
+                wanted.start.min(blocks.saturating_sub(END_BLOCKS))..blocks
+            }
+            None => wanted.clone(),
+        };
+        let is_ahead = |range: &&Range<u64>| range.start > wanted.start;
+        let stop = self.under_way.iter().filter(is_ahead).map(|range| range.start).min();
+        let behind = self.under_way.iter().filter(|range| range.end <= wanted.start);
+        let start =
+            behind.map(|range| range.end).max().map_or(asked.start, |end| end.max(asked.start));
+        let asked = start..stop.unwrap_or(blocks).min(asked.end);
+        self.streams.push(Stream { next: asked.end, len: count.max(asked.end - asked.start) });
+        if self.streams.len() > MOST_STREAMS {
+            self.streams.remove(0);
+        }
+        self.under_way.push(asked.clone());
+        asked
+    }
 }
 
 impl RemoteFile {
     pub(super) fn new(inner: Arc<Inner>, object: Object) -> RemoteFile {
         let key = Key::of(&object);
-        RemoteFile {
-            inner,
-            object,
-            key,
-            next: AtomicU64::new(u64::MAX),
-            ahead: AtomicU64::new(0),
-            is_anew: AtomicBool::new(false),
-        }
+        let (fetching, arrived, is_anew) = Default::default();
+        RemoteFile { inner, object, key, fetching, arrived, is_anew }
     }
 
     /// How many blocks the object has.
@@ -42,17 +101,31 @@ impl RemoteFile {
         self.object.size.div_ceil(BLOCK_LEN)
     }
 
-    /// Fetches the blocks from `from` on that are wanted, up to `to`, and more if this is one read of many.
-    fn fetch(&self, from: u64, to: u64) -> io::Result<Vec<u8>> {
-        let goes_on = self.next.load(Ordering::Relaxed) == from;
-        let ahead = match goes_on {
-            true => (self.ahead.load(Ordering::Relaxed) * 2).clamp(1, MOST_AHEAD),
-            false => 0,
-        };
-        let to = (to + ahead).min(self.blocks());
-        self.ahead.store(ahead, Ordering::Relaxed);
-        self.next.store(to, Ordering::Relaxed);
-        let range = from * BLOCK_LEN..(to * BLOCK_LEN).min(self.object.size);
+    /// Fetches blocks from the first of `wanted` on, which was not at hand: as many of `wanted` as are not, and more if this is one read
+    /// of many. `None` if another thread fetched it meanwhile, or tried to.
+    fn fetch(&self, wanted: Range<u64>) -> io::Result<Option<(u64, Vec<u8>)>> {
+        let mut fetching = locked(&self.fetching);
+        if fetching.is_under_way(wanted.start) {
+            while fetching.is_under_way(wanted.start) {
+                fetching = self.arrived.wait(fetching).unwrap_or_else(PoisonError::into_inner);
+            }
+            return Ok(None);
+        }
+        let is_missing = |block: &u64| !self.inner.has_block(self.key, *block);
+        if !is_missing(&wanted.start) {
+            return Ok(None);
+        }
+        let run = wanted.clone().take_while(is_missing).count() as u64;
+        let asked = fetching.ask(wanted.start..wanted.start + run, self.blocks());
+        drop(fetching);
+        let got = self.get(asked.clone());
+        locked(&self.fetching).under_way.retain(|range| *range != asked);
+        self.arrived.notify_all();
+        got.map(|bytes| Some((asked.start, bytes)))
+    }
+
+    fn get(&self, blocks: Range<u64>) -> io::Result<Vec<u8>> {
+        let range = blocks.start * BLOCK_LEN..(blocks.end * BLOCK_LEN).min(self.object.size);
         let wanted = range.end - range.start;
         let got = self.inner.transport.get(&self.object, range);
         if got.as_ref().is_err_and(|error| error.kind() == ErrorKind::NotFound) {
@@ -63,7 +136,7 @@ impl RemoteFile {
         if bytes.len() as u64 != wanted {
             return Err(ErrorKind::UnexpectedEof.into());
         }
-        self.inner.keep(&self.object, from, &bytes);
+        self.inner.keep(&self.object, blocks.start, &bytes);
         Ok(bytes)
     }
 }
@@ -78,12 +151,12 @@ impl ReadAt for RemoteFile {
         let end = end.ok_or(ErrorKind::UnexpectedEof)?;
         let mut block = offset / BLOCK_LEN;
         let last = end.div_ceil(BLOCK_LEN);
-        // Copies what of `bytes`, which begin with block `from`, is wanted.
+        // Copies what of `bytes`, which begin with block `from`, is wanted. Gives the block after them.
         let mut copy = |from: u64, bytes: &[u8]| {
             let (start, stop) = (from * BLOCK_LEN, from * BLOCK_LEN + bytes.len() as u64);
             let (first, past) = (start.max(offset), stop.min(end));
             if first < past {
-                let of = |range: std::ops::Range<u64>, base: u64| {
+                let of = |range: Range<u64>, base: u64| {
                     (range.start - base) as usize..(range.end - base) as usize
                 };
                 let part = bytes.get(of(first..past, start)).unwrap_or_default();
@@ -91,24 +164,104 @@ impl ReadAt for RemoteFile {
                     wanted.copy_from_slice(part);
                 }
             }
+            stop.div_ceil(BLOCK_LEN)
         };
         while block < last {
             if let Some(bytes) = self.inner.block(&self.object, self.key, block) {
-                copy(block, &bytes);
-                block += 1;
-                continue;
+                block = copy(block, &bytes);
+            } else if let Some((from, bytes)) = self.fetch(block..last)? {
+                block = copy(from, &bytes);
             }
-            let is_missing = |block: &u64| !self.inner.has_block(self.key, *block);
-            let run = (block + 1..last).take_while(is_missing).count() as u64 + 1;
-            let bytes = self.fetch(block, block + run)?;
-            copy(block, &bytes);
-            block += run;
         }
         Ok(())
+    }
+
+    fn will_read(&self, range: Range<u64>) {
+        let blocks = range.start / BLOCK_LEN..range.end.div_ceil(BLOCK_LEN).min(self.blocks());
+        locked(&self.fetching).announced = blocks;
     }
 
     /// What is at hand may have come damaged over the line: it is fetched anew, once.
     fn heal(&self) -> bool {
         !self.is_anew.swap(true, Ordering::Relaxed) && self.inner.forget(self.key)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const BLOCKS: u64 = 16_384;
+
+    /// What is asked for where these ranges are wanted one after the other, and each comes at once.
+    fn asked(
+        announced: Range<u64>,
+        wanted: impl IntoIterator<Item = Range<u64>>,
+    ) -> Vec<Range<u64>> {
+        let mut fetching = Fetching { announced, ..Fetching::default() };
+        let (mut asked, mut there) = (Vec::new(), vec![false; BLOCKS as usize]);
+        for range in wanted {
+            while let Some(first) = range.clone().find(|block| !there[*block as usize]) {
+                let got = fetching.ask(first..range.end, BLOCKS);
+                assert!(got.contains(&first) && got.end <= BLOCKS, "{got:?} for {range:?}");
+                got.clone().for_each(|block| there[block as usize] = true);
+                fetching.under_way.clear();
+                asked.push(got);
+            }
+        }
+        asked
+    }
+
+    fn len(ranges: &[Range<u64>]) -> u64 {
+        ranges.iter().map(|range| range.end - range.start).sum()
+    }
+
+    /// A restore of 256 MiB reads 1,366 frames, one half of the object beside the other. It asked as often.
+    #[test]
+    fn threads_that_read_on_ask_seldom() {
+        let half = |from: u64| {
+            (from..from + BLOCKS / 2).step_by(12).map(move |at| at..(at + 12).min(BLOCKS))
+        };
+        let by_turns = half(0).zip(half(BLOCKS / 2)).flat_map(|(a, b)| [a, b]);
+        let asked = asked(0..0, by_turns);
+        assert!(asked.len() < 50, "{}", asked.len());
+        // Where the halves meet, a little comes twice.
+        assert!(len(&asked) <= BLOCKS + MOST_AHEAD, "{}", len(&asked));
+    }
+
+    /// Two threads take the next frame by turns, and one of them is always late.
+    #[test]
+    fn what_comes_out_of_order_is_still_read_on() {
+        let frames: Vec<Range<u64>> = (0..BLOCKS - 4).step_by(4).map(|at| at..at + 4).collect();
+        let late = frames.chunks(2).flat_map(|two| two.iter().rev().cloned());
+        let asked = asked(0..0, late);
+        assert!(asked.len() < 60, "{}", asked.len());
+    }
+
+    #[test]
+    fn what_is_announced_is_asked_for_at_once_and_no_more() {
+        let reads = (100..400).map(|at| at..at + 1);
+        let once = asked(100..400, reads);
+        assert!(once.len() == 1 && once.first() == Some(&(100..400)), "{once:?}");
+        let long = (0..2000).map(|at| at..at + 1);
+        assert_eq!(asked(0..1100, long.take(1100)), [0..512, 512..1024, 1024..1100]);
+    }
+
+    #[test]
+    fn single_reads_ask_for_themselves_and_the_end_for_the_table() {
+        let (table, frame) = (BLOCKS - 1..BLOCKS, 700..719);
+        assert_eq!(asked(0..0, [table, frame.clone()]), [BLOCKS - END_BLOCKS..BLOCKS, frame]);
+        let long = BLOCKS - END_BLOCKS - 1..BLOCKS;
+        assert_eq!(asked(0..0, [long.clone()]).first(), Some(&long));
+    }
+
+    /// What another thread is fetching is not asked for again.
+    #[test]
+    fn what_is_under_way_is_left_out() {
+        let mut fetching = Fetching::default();
+        assert_eq!(fetching.ask(8..16, BLOCKS), 8..16);
+        assert_eq!(fetching.ask(4..20, BLOCKS), 4..8);
+        assert_eq!(fetching.ask(16..20, BLOCKS), 16..32);
+        assert!(fetching.is_under_way(31) && !fetching.is_under_way(32));
     }
 }
