@@ -355,7 +355,7 @@ fn so_does_one_when_staging_is_synced_on_the_way() {
             };
             Arc::new(Meddler::new(disk, fate))
         });
-        trial.sweep(&history, 0, MORE)
+        trial.sweep(&history, 0, QUICK)
     });
     all_good(&tally);
     assert!(tally.states > 1000 && tally.with_journal > 100, "{tally:?}");
@@ -367,7 +367,7 @@ fn notices(case: &str, variant: Variant) {
     let (_, make) = cases::all().into_iter().find(|(name, _)| *name == case).unwrap();
     let trial = Trial::new(make());
     let start = History { start: trial.start.clone(), events: vec![] };
-    let tally = trial.sweep(&trial.record(start, variant), 0, MORE);
+    let tally = trial.sweep(&trial.record(start, variant), 0, QUICK);
     println!("{} states, {} bad, among them {:#?}", tally.states, tally.bad_count, tally.bad);
     assert!(tally.bad_count > 0, "the sweep noticed nothing");
 }

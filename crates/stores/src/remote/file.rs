@@ -12,8 +12,11 @@ use super::{Inner, Object, locked};
 
 /// Who reads on from where the last read ended gets twice as much ahead each time, up to this: 8 MiB.
 const MOST_AHEAD: u64 = (8 << 20) / BLOCK_LEN;
-/// Who reads the end of an object reads the table there, of which this is all, or the most: 128 KiB. A small object comes as a whole.
+/// Who reads the end of an object reads the table there, of which this is all, or the most: 128 KiB. An object that is no longer comes as
+/// a whole.
 const END_BLOCKS: u64 = (128 << 10) / BLOCK_LEN;
+/// Who reads the start of an encrypted object reads its head, and then the list of changes behind it: 64 KiB.
+const START_BLOCKS: u64 = (64 << 10) / BLOCK_LEN;
 /// So many threads read on, each at its place, before the one that was idle longest is forgotten.
 const MOST_STREAMS: usize = 4;
 
@@ -69,9 +72,9 @@ impl Fetching {
                 let Stream { next, len } = self.streams.remove(at);
                 next..wanted.end.max(next + (2 * len).min(MOST_AHEAD)).min(blocks)
             }
-            None if wanted.end == blocks => {
-                wanted.start.min(blocks.saturating_sub(END_BLOCKS))..blocks
-            }
+            None if blocks <= END_BLOCKS => 0..blocks,
+            None if wanted.end == blocks => wanted.start.min(blocks - END_BLOCKS)..blocks,
+            None if wanted.start == 0 => 0..wanted.end.max(START_BLOCKS),
             None => wanted.clone(),
         };
         let is_ahead = |range: &&Range<u64>| range.start > wanted.start;
@@ -86,6 +89,19 @@ impl Fetching {
         }
         self.under_way.push(asked.clone());
         asked
+    }
+}
+
+/// Blocks that a thread is fetching, until it has them or has failed.
+struct UnderWay<'a> {
+    file: &'a RemoteFile,
+    blocks: Range<u64>,
+}
+
+impl Drop for UnderWay<'_> {
+    fn drop(&mut self) {
+        locked(&self.file.fetching).under_way.retain(|range| *range != self.blocks);
+        self.file.arrived.notify_all();
     }
 }
 
@@ -118,10 +134,9 @@ impl RemoteFile {
         let run = wanted.clone().take_while(is_missing).count() as u64;
         let asked = fetching.ask(wanted.start..wanted.start + run, self.blocks());
         drop(fetching);
-        let got = self.get(asked.clone());
-        locked(&self.fetching).under_way.retain(|range| *range != asked);
-        self.arrived.notify_all();
-        got.map(|bytes| Some((asked.start, bytes)))
+        let under_way = UnderWay { file: self, blocks: asked };
+        let bytes = self.get(under_way.blocks.clone())?;
+        Ok(Some((under_way.blocks.start, bytes)))
     }
 
     fn get(&self, blocks: Range<u64>) -> io::Result<Vec<u8>> {
@@ -253,6 +268,9 @@ mod tests {
         assert_eq!(asked(0..0, [table, frame.clone()]), [BLOCKS - END_BLOCKS..BLOCKS, frame]);
         let long = BLOCKS - END_BLOCKS - 1..BLOCKS;
         assert_eq!(asked(0..0, [long.clone()]).first(), Some(&long));
+        let head = 0..1;
+        assert_eq!(asked(0..0, [head, 1..START_BLOCKS]).first(), Some(&(0..START_BLOCKS)));
+        assert_eq!(Fetching::default().ask(3..4, 5), 0..5);
     }
 
     /// What another thread is fetching is not asked for again.
