@@ -37,16 +37,16 @@ fn at(number: usize, more: usize, fault: Fault) -> impl FnMut(&Exchange) -> Faul
     }
 }
 
-/// A quarter of the long sweep below: at every fourth request, beginning with another one for each fault.
+/// A fifth of the long sweep below: at every fifth request, beginning with another one for each fault.
 #[test]
 fn faults_of_a_backup_lose_nothing() {
-    let faults = faults_at_every(4, "backup tree STORE");
-    assert!(faults.is_none_or(|(faults, _)| faults >= 18), "{faults:?}");
+    let faults = faults_at_every(5, "backup tree STORE");
+    assert!(faults.is_none_or(|(faults, _)| faults >= 15), "{faults:?}");
 }
 
 #[test]
 fn faults_of_a_prune_lose_nothing() {
-    let faults = faults_at_every(4, "prune STORE --keep-last 3");
+    let faults = faults_at_every(5, "prune STORE --keep-last 3");
     assert!(faults.is_none_or(|(faults, _)| faults >= 24), "{faults:?}");
 }
 
