@@ -60,7 +60,7 @@ fn the_other_names_keep_the_content_when_the_first_goes_during_the_scan() {
                 }
             }
         });
-        for round in 0..100 {
+        for round in 0..60 {
             let index = scan(root);
             for name in &names {
                 let found = digest(&index, &path(&format!("second/{name}")));
