@@ -117,7 +117,7 @@ fn requests_are_few() {
         ("snapshots STORE", (1, 0), (8, 180_000)),
         ("ls STORE -r", (1, 0), (9, 210_000)),
         ("find STORE ten", (1, 0), (9, 210_000)),
-        ("log STORE dir1/ten", (2, 0), (10, 260_000)),
+        ("log STORE dir1/ten", (2, 0), (10, 330_000)),
         ("restore STORE part --path dir1/ten", (4, frames), (10, frames + 210_000)),
         ("restore STORE all", (5, 4_200_000), (12, 4_200_000)),
         ("verify STORE", (16, 4_400_000), (16, 4_400_000)),

@@ -12,11 +12,9 @@ use super::{Inner, Object, locked};
 
 /// Who reads on from where the last read ended gets twice as much ahead each time, up to this: 8 MiB.
 const MOST_AHEAD: u64 = (8 << 20) / BLOCK_LEN;
-/// Who reads the end of an object reads the table there, of which this is all, or the most: 128 KiB. An object that is no longer comes as
-/// a whole.
-const END_BLOCKS: u64 = (128 << 10) / BLOCK_LEN;
-/// Who reads the start of an encrypted object reads its head, and then the list of changes behind it: 64 KiB.
-const START_BLOCKS: u64 = (64 << 10) / BLOCK_LEN;
+/// So much of an object comes with its start and with its end: with the head of an encrypted one the list of changes behind it, with the
+/// trailer the table before it. 128 KiB. An object that is no longer comes as a whole.
+const EDGE_BLOCKS: u64 = (128 << 10) / BLOCK_LEN;
 /// So many threads read on, each at its place, before the one that was idle longest is forgotten.
 const MOST_STREAMS: usize = 4;
 
@@ -72,9 +70,9 @@ impl Fetching {
                 let Stream { next, len } = self.streams.remove(at);
                 next..wanted.end.max(next + (2 * len).min(MOST_AHEAD)).min(blocks)
             }
-            None if blocks <= END_BLOCKS => 0..blocks,
-            None if wanted.end == blocks => wanted.start.min(blocks - END_BLOCKS)..blocks,
-            None if wanted.start == 0 => 0..wanted.end.max(START_BLOCKS),
+            None if blocks <= EDGE_BLOCKS => 0..blocks,
+            None if wanted.end == blocks => wanted.start.min(blocks - EDGE_BLOCKS)..blocks,
+            None if wanted.start == 0 => 0..wanted.end.max(EDGE_BLOCKS),
             None => wanted.clone(),
         };
         let is_ahead = |range: &&Range<u64>| range.start > wanted.start;
@@ -265,11 +263,11 @@ mod tests {
     #[test]
     fn single_reads_ask_for_themselves_and_the_end_for_the_table() {
         let (table, frame) = (BLOCKS - 1..BLOCKS, 700..719);
-        assert_eq!(asked(0..0, [table, frame.clone()]), [BLOCKS - END_BLOCKS..BLOCKS, frame]);
-        let long = BLOCKS - END_BLOCKS - 1..BLOCKS;
+        assert_eq!(asked(0..0, [table, frame.clone()]), [BLOCKS - EDGE_BLOCKS..BLOCKS, frame]);
+        let long = BLOCKS - EDGE_BLOCKS - 1..BLOCKS;
         assert_eq!(asked(0..0, [long.clone()]).first(), Some(&long));
         let head = 0..1;
-        assert_eq!(asked(0..0, [head, 1..START_BLOCKS]).first(), Some(&(0..START_BLOCKS)));
+        assert_eq!(asked(0..0, [head, 1..EDGE_BLOCKS]).first(), Some(&(0..EDGE_BLOCKS)));
         assert_eq!(Fetching::default().ask(3..4, 5), 0..5);
     }
 
