@@ -26,8 +26,8 @@ pub trait ReadAt: Send + Sync {
     /// else the implementation has.
     fn fill_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<()>;
 
-    /// A reader says that it will read all of these bytes, in order: where each read takes long they may be fetched at once. By default
-    /// nothing is done.
+    /// Announces that all of these bytes will be read, in order. Storage with slow reads may fetch them at once. By default it does
+    /// nothing.
     fn will_read(&self, range: Range<u64>) {
         let _ = range;
     }

@@ -15,7 +15,7 @@ use crate::keys::{Public, Secret, Signed};
 use crate::log_run::{At, Invalid, Run};
 use crate::object::Sealed;
 
-/// A log of so few bytes is written as one file: who reads it asks once.
+/// A log of up to so many bytes is written as one file, so it is read by one request.
 const SMALL: usize = 16 << 10;
 
 /// One thing that a client says.

@@ -109,7 +109,8 @@ fn requests_are_few() {
         world.place.write("tree/dir1/ten", noise(100 + night, 10_000));
         world.ibtools("backup tree STORE").good();
     }
-    // A verb; the most requests and bytes with what is at hand, and with nothing.
+    // A verb; the most requests and bytes with what is at hand, and with nothing. With nothing at hand, 128 KiB at an edge of an
+    // archive are fetched at once: more bytes for fewer requests.
     let frames = (1 << 20) + (64 << 10);
     let limits = [
         // Two of them say that a backup has begun, and that it has ended; a few read runs of the index.

@@ -288,7 +288,7 @@ fn edit(root: &Path, edit: &Edit) {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 40, ..Default::default() })]
+    #![proptest_config(ProptestConfig { cases: 60, ..Default::default() })]
     #[test]
     fn random_diffs_come_back(before in edits(), after in edits()) {
         let trees = Trees::new(

@@ -154,7 +154,7 @@ fn volumes_are_the_archive_in_pieces() {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(16))]
+    #![proptest_config(ProptestConfig::with_cases(24))]
     #[test]
     fn files_of_any_length_come_back_from_volumes_of_any(
         // Around nothing, a part, and several.

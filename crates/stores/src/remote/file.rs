@@ -10,33 +10,33 @@ use container::ReadAt;
 use super::blocks::{BLOCK_LEN, Key};
 use super::{Inner, Object, locked};
 
-/// Who reads on from where the last read ended gets twice as much ahead each time, up to this: 8 MiB.
+/// A sequential read fetches twice as much as the one before it, up to this: 8 MiB.
 const MOST_AHEAD: u64 = (8 << 20) / BLOCK_LEN;
-/// So much of an object comes with its start and with its end: with the head of an encrypted one the list of changes behind it, with the
-/// trailer the table before it. 128 KiB. An object that is no longer comes as a whole.
+/// The first read at the start or the end of an object fetches so much there: 128 KiB. At the start of an encrypted object are its head
+/// and the list of changes, at the end its table and trailer. A shorter object is fetched whole.
 const EDGE_BLOCKS: u64 = (128 << 10) / BLOCK_LEN;
-/// So many threads read on, each at its place, before the one that was idle longest is forgotten.
+/// So many sequential readers of one file are remembered. The one that was idle longest is forgotten.
 const MOST_STREAMS: usize = 4;
 
-/// An object, read in ranges of blocks. What is read on and on is read ahead. What one thread is fetching, others wait for.
+/// An object, read in ranges of blocks. Sequential reads are fetched ahead. A thread waits for blocks that another one is fetching.
 pub(super) struct RemoteFile {
     inner: Arc<Inner>,
     object: Object,
     key: Key,
     fetching: Mutex<Fetching>,
-    /// Something that was on its way has come, or has failed.
+    /// A fetch has ended, well or not.
     arrived: Condvar,
     /// Whether what was at hand was thrown away once.
     is_anew: AtomicBool,
 }
 
-/// What is on its way, and what will be wanted next.
+/// Which blocks are being fetched, and where reads will go on.
 #[derive(Default)]
 struct Fetching {
     under_way: Vec<Range<u64>>,
     /// The one that was used last is the last.
     streams: Vec<Stream>,
-    /// What a reader said that it will read.
+    /// The range that a reader announced.
     announced: Range<u64>,
 }
 
@@ -54,8 +54,8 @@ impl Fetching {
         self.under_way.iter().any(|range| range.contains(&block))
     }
 
-    /// What is asked for, so that `wanted` comes, of an object of so many blocks. It has the first block of `wanted`, which is not under
-    /// way.
+    /// Which blocks to fetch, where `wanted` are missing, of an object of so many blocks. They include the first of `wanted`, which
+    /// nobody is fetching.
     fn ask(&mut self, wanted: Range<u64>, blocks: u64) -> Range<u64> {
         let count = wanted.end - wanted.start;
         // Threads that share a stream come out of order, but not far.
