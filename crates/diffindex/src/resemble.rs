@@ -17,8 +17,8 @@ const MAX_HOLDERS: usize = 8;
 /// within a quarter of each other: an insertion near the start moves all blocks.
 const MIN_BY_NAME: u64 = 4096;
 
-/// A block: its length, and enough of its sums that chance does not matter.
-type Block = (u32, [u8; 16]);
+/// A block: its length, and so much of its weak sum as the shortest ones have. A strong hash is bound to its file.
+type Block = (u32, [u8; 6]);
 
 /// For each of `wanted`, the file of the old tree to make its delta against, if one resembles it.
 ///
@@ -119,5 +119,5 @@ fn leading_blocks(record: &Record) -> Vec<Block> {
     let full = (signature.file_len() / u64::from(block_len.max(1))).min(BLOCKS);
     let packed = signature.leading(full).unwrap_or_default();
     let sums = packed.chunks_exact(signature.bytes_per_block());
-    sums.filter_map(|sums| Some((block_len, *sums.last_chunk()?))).collect()
+    sums.filter_map(|sums| Some((block_len, *sums.first_chunk()?))).collect()
 }

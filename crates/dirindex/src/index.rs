@@ -194,7 +194,7 @@ impl DirIndex {
         found.ok().and_then(|at| self.records.get(at))
     }
 
-    /// Loads the signature of the file at `path`, if there is one, with the file's digest: it can be written to a file.
+    /// Loads the signature of the file at `path`, if there is one.
     ///
     /// # Errors
     /// [`Error::Sections`] when the index file it lies in is damaged there.
@@ -204,11 +204,7 @@ impl DirIndex {
         else {
             return Ok(None);
         };
-        let signature = stored.load()?;
-        let (shape, len) = (signature.shape(), signature.file_len());
-        let packed = signature.into_packed();
-        let signature = rsync_core::Signature::from_packed(shape, len, Some(*digest), packed);
-        signature.map(Some).map_err(Error::Load)
+        stored.load(*digest).map(Some)
     }
 
     /// Whether its files have signatures. Those of a scan [without](crate::ScanOptions::signature) have none, nor have those
@@ -224,7 +220,7 @@ impl DirIndex {
     /// [`Error::Sections`] for the first that is damaged.
     pub fn check_signatures(&self) -> Result<(), Error> {
         let mut signatures = self.records().iter().filter_map(|record| record.signature.as_ref());
-        signatures.try_for_each(|signature| signature.load().map(drop))
+        signatures.try_for_each(StoredSignature::check)
     }
 
     /// What the scan could not take in as it should, in path order.

@@ -213,7 +213,7 @@ impl IndexRun {
     /// [`Error::Sections`] for the first that is damaged.
     pub fn check_signatures(&self) -> Result<(), Error> {
         let mut signatures = self.changes.iter().filter_map(Change::signature);
-        signatures.try_for_each(|signature| signature.load().map(drop))
+        signatures.try_for_each(StoredSignature::check)
     }
 
     /// The records of the index that this is upon `base`, in path order.

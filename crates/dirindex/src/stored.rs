@@ -6,7 +6,7 @@ use std::collections::hash_map::Entry;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use container::{Packing, Section, SectionError, Sections, Writer};
-use rsync_core::{Shape, Signature, Sums};
+use rsync_core::{Digest, Shape, Signature, Sums};
 use serde::{Deserialize, Serialize};
 
 /// The signatures of a container are one stream, cut into sections of this length (the last one
@@ -103,10 +103,12 @@ impl ShapeCode {
 /// Why signatures of `shape` cannot be the base of a backup, if they cannot: who writes a delta
 /// does not see the old data, so a collision would only show at the restore.
 pub(crate) fn unsuitable(shape: &Shape) -> Option<&'static str> {
+    // Enough that nobody makes two blocks of one hash: see `SignatureOptions::strong_len`.
+    let least = if shape.sums == Sums::AnchorBlake3 { 10 } else { 16 };
     if shape.sums.is_librsync() {
         Some("librsync's sums are for librsync's files")
-    } else if shape.strong_len < 16 {
-        Some("a strong hash of under 16 bytes")
+    } else if shape.strong_len < least {
+        Some("a strong hash of too few bytes")
     } else {
         None
     }
@@ -146,13 +148,22 @@ impl StoredSignature {
         packed_len(&self.shape(), self.file_len)
     }
 
-    /// Loads the signature.
+    /// Loads the signature. `digest` is that of its file, which the index has beside it.
     ///
     /// # Errors
     /// [`Error::Sections`](crate::Error::Sections) when it lies in a container that is damaged.
-    pub fn load(&self) -> Result<Signature, crate::Error> {
-        Signature::from_packed(self.shape(), self.file_len, None, self.part(0, self.packed_len())?)
-            .map_err(crate::Error::Load)
+    pub fn load(&self, digest: Digest) -> Result<Signature, crate::Error> {
+        let packed = self.part(0, self.packed_len())?;
+        let signature = Signature::from_packed(self.shape(), self.file_len, Some(digest), packed);
+        signature.map_err(crate::Error::Load)
+    }
+
+    /// Reads it, to see whether it can be read.
+    ///
+    /// # Errors
+    /// As [`load`](StoredSignature::load).
+    pub fn check(&self) -> Result<(), crate::Error> {
+        Ok(self.part(0, self.packed_len()).map(drop)?)
     }
 
     /// The packed length of one block.
@@ -335,7 +346,7 @@ mod tests {
 
     #[test]
     fn a_file_too_long_for_any_signature_is_refused() {
-        let code = ShapeCode { block_len: 1, strong: 0, strong_len: 16 };
+        let code = ShapeCode { block_len: 1, strong: 0, strong_len: 18 };
         // 2^61 blocks of 24 bytes: nothing, in 64 bits.
         for file_len in [1 << 61, u64::MAX] {
             let empty = Writer::new(Vec::new(), *b"TEST").unwrap().finish().unwrap();

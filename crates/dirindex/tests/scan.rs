@@ -264,7 +264,7 @@ fn sockets_are_reported() {
 #[test]
 fn weak_signatures_are_refused() {
     let tree = varied_tree();
-    let signature = SignatureOptions { strong_len: 8, ..SignatureOptions::default() };
+    let signature = SignatureOptions { strong_len: 9, ..SignatureOptions::default() };
     let options = ScanOptions { signature: Some(signature), ..ScanOptions::default() };
     let error = DirIndex::scan_with(&Dir::new(tree.path()).unwrap(), None, &options).unwrap_err();
     assert!(matches!(error, Error::Signature(_)));

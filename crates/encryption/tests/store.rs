@@ -56,7 +56,7 @@ fn a_night_writes_an_index_of_the_size_of_what_changed() {
         };
         (0..len).map(|_| next()).collect()
     };
-    (0..110).for_each(|n| place.write(&format!("{n}"), &noise(n, 30_000)));
+    (0..160).for_each(|n| place.write(&format!("{n}"), &noise(n, 30_000)));
     let whole = place.backup(1).made.unwrap().index_bytes;
     for day in 2..8 {
         place.write(&format!("{day}"), &noise(1000 + day, 30_000));

@@ -35,7 +35,8 @@ fn damaged_archives() {
             refused(&place, &format!("apply {dir} cut.tgz"), &["cut.tgz"]);
             refused(&place, "show cut.tgz", &["cut.tgz"]);
         }
-        for at in [bytes.len() / 3, bytes.len() / 2, bytes.len() - 200] {
+        // Of the increment, what it changes. A damaged content is found later, and leaves the directory another time of its own.
+        for at in [bytes.len() / 5, bytes.len() / 3, bytes.len() - 200] {
             let mut bytes = bytes.clone();
             bytes[at] ^= 0x10;
             place.write("flipped.tgz", bytes);

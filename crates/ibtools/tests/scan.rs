@@ -48,7 +48,7 @@ fn an_index_without_signatures_is_small_and_stores_changes_whole() {
     place.ibtools("index tree -o with").good();
     place.ibtools("index tree -o without --no-signatures").good();
     let len = |name| fs::metadata(place.path(name)).unwrap().len();
-    assert!(len("without") + 2000 < len("with"));
+    assert!(len("without") + 1500 < len("with"));
     assert_eq!(place.ibtools("compare tree without").good(), "nothing changed\n");
     place.ibtools("diff tree -o full.tgz").good();
     let mut changed = content(0);
@@ -61,7 +61,7 @@ fn an_index_without_signatures_is_small_and_stores_changes_whole() {
     };
     assert!(stored("with").contains("as a delta"));
     assert!(!stored("without").contains("as a delta"));
-    assert!(len("without") + 2000 < len("next"), "the next one has signatures");
+    assert!(len("without") + 1500 < len("next"), "the next one has signatures");
     place.ibtools("apply copy full.tgz inc.tgz").good();
     assert_eq!(place.snapshot("copy"), place.snapshot("tree"));
 }

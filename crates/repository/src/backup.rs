@@ -284,7 +284,7 @@ impl Work<'_> {
             let next =
                 |files: &[Stored]| Snapshots::of(files).next(started.get()).ok_or(Error::EndOfTime);
             let snapshot = next(files)?;
-            if !unchanged {
+            if !unchanged && !store.tells_losses() {
                 files.push(store::put(store, StoredName::Begun(snapshot), |_| Ok(()))?);
             }
             let upon = put.as_ref().or(indexes.chain());

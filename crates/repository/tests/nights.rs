@@ -14,7 +14,7 @@ use tempfile::TempDir;
 use testing::{copy_tree, fast_tempdir, noise, snapshot, write};
 
 /// So many that their index is worth runs.
-const FILES: u64 = 110;
+const FILES: u64 = 160;
 
 /// A tree of files that do not compress.
 fn tree(root: &Path) {

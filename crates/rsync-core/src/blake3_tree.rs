@@ -65,6 +65,28 @@ pub(crate) fn chaining_value(subtree: &[u8], offset: u64) -> ChainingValue {
     blake3::Hasher::new().set_input_offset(offset).update(subtree).finalize_non_root()
 }
 
+/// What [`chaining_values`] of a content's subtrees become when they are bound to the content's `digest`: BLAKE3's parent of the
+/// digest, as the left child, and the value, as the right one. So whoever wants another subtree with the same first bytes has to look
+/// for it when the content is there, and cannot prepare two.
+pub(crate) fn bind(digest: &Digest, values: &[ChainingValue]) -> Vec<ChainingValue> {
+    if MAX_SIMD_DEGREE == 1 {
+        let one = |value| merge_subtrees_non_root(&digest.0, value, Mode::Hash);
+        return values.iter().map(one).collect();
+    }
+    let mut bound = vec![[0; OUT_LEN]; values.len()];
+    // The left halves stay; only the right ones are written for each group.
+    let mut pairs = [[0; BLOCK_LEN]; INPUTS_AT_ONCE];
+    pairs.iter_mut().for_each(|pair| pair[..OUT_LEN].copy_from_slice(&digest.0));
+    for (values, bound) in values.chunks(INPUTS_AT_ONCE).zip(bound.chunks_mut(INPUTS_AT_ONCE)) {
+        pairs
+            .iter_mut()
+            .zip(values)
+            .for_each(|(pair, value)| pair[OUT_LEN..].copy_from_slice(value));
+        hash_many(pairs.get(..values.len()).unwrap_or_default(), None, 0, 0, PARENT, bound);
+    }
+    bound
+}
+
 /// Merges the chaining values of neighbouring subtrees of `from` bytes to those of subtrees of `to` bytes.
 /// Both lengths are powers of two. The first subtree begins at a multiple of `to`.
 pub(crate) fn merge_to(

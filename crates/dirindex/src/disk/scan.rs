@@ -356,7 +356,7 @@ impl Scan<'_> {
         apart: bool,
     ) -> Read {
         let path = &found.path;
-        let content = match read::read(open, &found.stat, self.options, buffer, apart) {
+        let content = match read::read(&open, &found.stat, self.options, buffer, apart) {
             Ok(Some(content)) => content,
             Ok(None) => return Read::Apart,
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Read::Nothing,
@@ -369,7 +369,7 @@ impl Scan<'_> {
         if let Some(record) = self.unchanged(found).filter(|record| has_bit_rot(record, &content)) {
             let detail = "content changed, but not its length, times or inode".into();
             let mut problem = Problem::new(path.clone(), ProblemKind::BitRot, detail);
-            problem.ranges = differing(record, &content.bytes);
+            problem.ranges = differing(record, &open);
             taken.problems.push(problem);
             taken.records.push(Arc::clone(record));
             return read;

@@ -1,14 +1,20 @@
 //! Whether a file is as the previous index has it: by its stat fingerprint before it is read, by its digest after. Must not
 //! know what a scan does with the answer.
 
+use std::fs::File;
+use std::io::{self, BufReader};
+use std::os::fd::OwnedFd;
 use std::sync::Arc;
 
 use rsync_core::SignatureOptions;
 use rustix::fs::Stat;
 
 use super::busy;
-use super::read::{self, Bytes, Content};
+use super::read::{self, Content};
 use crate::{Node, Record, StatFingerprint, Time};
+
+/// Bytes of a file that are read at a time.
+const BUFFER_LEN: usize = 256 << 10;
 
 /// Whether a file with this `stat` looks as the one that `record` was made of. `started` is when the scan began.
 pub(crate) fn is_unchanged(record: &Record, stat: &Stat, started: Time) -> bool {
@@ -70,26 +76,18 @@ pub(crate) fn has_bit_rot(record: &Record, content: &Content) -> bool {
         && content.bytes.digest != *digest
 }
 
-/// The byte ranges of the blocks in which a file differs from what `record` has of it.
-pub(crate) fn differing(record: &Record, now: &Bytes) -> Vec<(u64, u64)> {
-    let len = now.len;
-    let before = record.signature.as_ref().and_then(|signature| signature.load().ok());
-    let both = before.zip(now.signature.as_ref());
-    let Some((before, now)) = both.filter(|(before, now)| before.shape() == now.shape()) else {
-        return vec![(0, len)];
-    };
-    let block_len = u64::from(now.shape().block_len);
-    let starts = (0..len).step_by(block_len.max(1) as usize);
-    let mut ranges: Vec<(u64, u64)> = Vec::new();
-    for ((start, a), b) in starts.zip(before.blocks()).zip(now.blocks()) {
-        if a == b {
-            continue;
-        }
-        let end = len.min(start + block_len);
-        match ranges.last_mut() {
-            Some(last) if last.1 == start => last.1 = end,
-            _ => ranges.push((start, end)),
-        }
-    }
-    ranges
+/// The byte ranges of the blocks in which the file that `open` opens differs from what `record` has of it: all of it, where that cannot
+/// be told.
+pub(crate) fn differing(
+    record: &Record,
+    open: impl FnOnce() -> io::Result<OwnedFd>,
+) -> Vec<(u64, u64)> {
+    let Node::File { len, digest } = &record.entry.node else { return Vec::new() };
+    let signature = record.signature.as_ref().and_then(|signature| signature.load(*digest).ok());
+    let differing = signature.zip(open().ok()).and_then(|(signature, file)| {
+        signature.differing(BufReader::with_capacity(BUFFER_LEN, File::from(file))).ok()
+    });
+    // Read again, it may be as it was.
+    let ranges = differing.filter(|ranges| !ranges.is_empty()).unwrap_or(vec![0..*len]);
+    ranges.into_iter().map(|range| (range.start, range.end)).collect()
 }

@@ -150,6 +150,10 @@ impl Store for EncryptedStore {
         Ok(Self::missing(&state.log, &files))
     }
 
+    fn tells_losses(&self) -> bool {
+        true
+    }
+
     fn witness(&self) -> Option<Witness> {
         self.kept.0.witness()
     }

@@ -57,7 +57,7 @@ fn run_with(command: &mut Command, stdin: impl Into<Stdio>) -> Run {
 }
 
 impl Run {
-    fn of(output: Output) -> Run {
+    pub(crate) fn of(output: Output) -> Run {
         Run {
             code: output.status.code(),
             out: String::from_utf8(output.stdout).unwrap(),

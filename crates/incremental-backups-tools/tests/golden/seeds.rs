@@ -106,7 +106,7 @@ fn huge() -> Vec<u8> {
     let node = Node::File { len: 1 << 61, digest: Digest([0; 32]) };
     let mtime = Time { secs: 0, nanos: 0 };
     let meta = Meta { mode: 0o644, uid: 0, gid: 0, mtime, xattrs: Default::default() };
-    let shape = Some((1u32, 0u8, 16u8));
+    let shape = Some((1u32, 0u8, 18u8));
     encoded(&vec![(Entry { path, node, meta }, shape)])
 }
 

@@ -140,6 +140,12 @@ pub trait Store: Send + Sync {
         Ok(Vec::new())
     }
 
+    /// Whether [`audit`](Store::audit) names every archive that was lost. Where it does not, an index without its archive is the only
+    /// sign of a loss, so a backup says by a file that its archive is still to come.
+    fn tells_losses(&self) -> bool {
+        false
+    }
+
     /// What is called when a file is found damaged while it is read.
     fn witness(&self) -> Option<Witness> {
         None
@@ -212,6 +218,10 @@ macro_rules! leave_to {
 
         fn audit(&$self) -> io::Result<Vec<String>> {
             $inner.audit()
+        }
+
+        fn tells_losses(&$self) -> bool {
+            $inner.tells_losses()
         }
 
         fn directory(&$self) -> Option<FileId> {

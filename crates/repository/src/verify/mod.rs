@@ -238,7 +238,7 @@ fn verify_listed(
     let newest = snapshots.all().next_back().and_then(|snapshot| reached.tree(snapshot));
     if let Some(StoredIndex { name: IndexName { of, .. }, .. }) = snapshots.indexes().last()
         && before.get(of).is_some_and(|index| Some(index.tree_id()) != newest)
-        && !snapshots.is_begun(*of)
+        && !(store.tells_losses() || snapshots.is_begun(*of))
         && !snapshots.all().any(|snapshot| snapshot == *of)
     {
         found.missing.push(*of);

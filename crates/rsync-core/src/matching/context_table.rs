@@ -105,7 +105,7 @@ mod tests {
             context in 0u32..40, from in 0usize..900, to in 0usize..900,
         ) {
             // Contexts far apart, like hashes.
-            let spread = |context: u32| context * 6_700_417;
+            let spread = |context: u32| context * 400_009;
             let anchoring = Anchoring::new(1024);
             let word = |&(c, offset): &(u32, usize)| anchoring.word(offset, spread(c), RollingSum::default());
             let contexts = ContextTable::new(&anchoring, blocks.iter().map(word));

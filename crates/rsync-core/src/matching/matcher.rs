@@ -7,11 +7,15 @@
 use super::Work;
 use super::context_table::ContextTable;
 use super::weak_table::{CANDIDATES, WeakTable};
+use crate::blake3_tree;
 use crate::weak_sum::WeakSum;
 use crate::weak_sum::anchor::Anchoring;
 use crate::weak_sum::rolling::{Growing, RabinKarp, Rollsum};
-use crate::{Shape, Signature};
+use crate::{Digest, Shape, Signature};
 use std::sync::OnceLock;
+
+/// How many nodes are compared at a time: those after the first that differs are of no use.
+const NODES_AT_ONCE: usize = 16;
 
 /// A signature with look-up tables.
 pub(crate) struct Matcher<'s> {
@@ -24,8 +28,10 @@ pub(crate) struct Matcher<'s> {
     /// Whether the length of the file, and so of the last block, is known. librsync's signatures do not have
     /// it.
     len_known: bool,
-    /// Whether the file is one block. Then the block's strong hash is the digest of the file.
+    /// Whether the file is one block of its BLAKE3 tree. Then the block's node is the root.
     pub(crate) one_block: bool,
+    /// What strong hashes are bound to, where they are made of nodes of the tree.
+    bound_to: Option<Digest>,
     weak_table: OnceLock<WeakTable>,
     context_table: OnceLock<ContextTable>,
 }
@@ -41,6 +47,7 @@ impl<'s> Matcher<'s> {
             tail_len: (signature.file_len() % block_len) as usize,
             len_known: signature.digest().is_some() || !shape.sums.is_librsync(),
             one_block: shape.in_tree() && signature.block_count() == 1,
+            bound_to: signature.digest().filter(|_| shape.in_tree()),
             weak_table: OnceLock::new(),
             context_table: OnceLock::new(),
         }
@@ -80,10 +87,19 @@ impl<'s> Matcher<'s> {
     /// The strong hash that block `index` has if it consists of `bytes`.
     fn strong_of(&self, index: usize, bytes: &[u8], work: &mut Work) -> [u8; 32] {
         work.strong_hashes += 1;
-        if self.one_block {
-            return blake3::hash(bytes).into();
+        let node = match self.one_block {
+            true => blake3::hash(bytes).into(),
+            false => self.shape.strong_of(bytes, index as u64 * u64::from(self.shape.block_len)),
+        };
+        self.bind(&[node]).first().copied().unwrap_or(node)
+    }
+
+    /// The strong hashes that are made of nodes. Other hashes stay as they are.
+    fn bind(&self, nodes: &[[u8; 32]]) -> Vec<[u8; 32]> {
+        match &self.bound_to {
+            Some(digest) => blake3_tree::bind(digest, nodes),
+            None => nodes.to_vec(),
         }
-        self.shape.strong_of(bytes, index as u64 * u64::from(self.shape.block_len))
     }
 
     /// The strong hashes that the blocks from `index` on have if they consist of `bytes`.
@@ -97,13 +113,33 @@ impl<'s> Matcher<'s> {
             return vec![self.strong_of(index, bytes, work)];
         }
         let offset = index as u64 * u64::from(self.shape.block_len);
-        let hashes = self.shape.strong_of_blocks(bytes, offset, usize::MAX);
-        work.strong_hashes += hashes.len() as u64;
-        hashes
+        let nodes = self.shape.strong_of_blocks(bytes, offset, usize::MAX);
+        work.strong_hashes += nodes.len() as u64;
+        self.bind(&nodes)
+    }
+
+    /// How many of the blocks from `index` on have these nodes, up to the first that has not.
+    pub(crate) fn count_with_nodes(&self, index: usize, nodes: &[[u8; 32]]) -> usize {
+        let mut count = 0;
+        for nodes in nodes.chunks(NODES_AT_ONCE) {
+            let equal = self.count_equal(index + count, &self.bind(nodes));
+            count += equal;
+            if equal < nodes.len() {
+                break;
+            }
+        }
+        count
+    }
+
+    /// How many of the full blocks from `index` on have these strong hashes, up to the first that has not.
+    pub(crate) fn count_equal(&self, index: usize, hashes: &[[u8; 32]]) -> usize {
+        let blocks = (index..self.full_blocks).map_while(|index| self.block(index));
+        let pairs = hashes.iter().zip(blocks);
+        pairs.take_while(|(hash, (_, strong))| hash.starts_with(strong)).count()
     }
 
     /// Whether block `index` consists of `bytes`.
-    fn is_block(&self, index: usize, bytes: &[u8], work: &mut Work) -> bool {
+    pub(crate) fn is_block(&self, index: usize, bytes: &[u8], work: &mut Work) -> bool {
         let Some((weak, strong)) = self.block(index) else { return false };
         if weak != self.shape.weak_of(bytes) {
             return false;

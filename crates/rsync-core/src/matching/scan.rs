@@ -190,19 +190,19 @@ impl<'a, 's> Scan<'a, 's> {
     fn follow(&mut self, at: usize, end: usize, most: usize) -> usize {
         let block_len = self.matcher.block_len();
         let Some(block) = self.on_diagonal(at) else { return 0 };
-        let blocks = block..self.matcher.full_blocks;
-        let expected = blocks.map_while(|index| self.matcher.block(index));
         let equal = if let Some(values) = self.known_chaining_values(at) {
-            count_equal(values, expected)
+            self.matcher.count_with_nodes(block, values)
         } else {
+            let blocks = block..self.matcher.full_blocks;
+            let expected = blocks.map_while(|index| self.matcher.block(index));
             let most = most.min((end - at).div_ceil(block_len));
             let windows = self.part.bytes[at..].chunks_exact(block_len);
-            let likely = windows.zip(expected.clone()).take(most);
+            let likely = windows.zip(expected).take(most);
             let likely =
                 likely.take_while(|(window, (weak, _))| self.may_be(*weak, window)).count();
             let bytes = &self.part.bytes[at..at + likely * block_len];
             let hashes = self.matcher.strong_of_blocks(block, bytes, &mut self.found.work);
-            let equal = count_equal(&hashes, expected);
+            let equal = self.matcher.count_equal(block, &hashes);
             self.found.work.wasted += ((likely - equal) * block_len) as u64;
             equal
         };
@@ -227,10 +227,4 @@ impl<'a, 's> Scan<'a, 's> {
             _ => self.matcher.shape.weak_of(window) == weak,
         }
     }
-}
-
-/// How many strong hashes from the first on are those of the expected blocks.
-fn count_equal<'s>(hashes: &[[u8; 32]], expected: impl Iterator<Item = (u64, &'s [u8])>) -> usize {
-    let pairs = hashes.iter().zip(expected);
-    pairs.take_while(|(hash, (_, strong))| hash.starts_with(strong)).count()
 }

@@ -5,7 +5,7 @@ use crate::blake3_tree::{self, MIN_SUBTREE_LEN};
 use crate::weak_sum::WeakSum;
 use crate::weak_sum::anchor::Anchoring;
 use crate::weak_sum::rolling::{RabinKarp, Rolling, RollingSum, Rollsum};
-use crate::{Error, Result};
+use crate::{Digest, Error, Result};
 use std::fmt;
 
 /// The longest block, 16 MiB. It bounds the memory of a streaming delta.
@@ -24,9 +24,10 @@ pub enum Sums {
     /// and bits of a rolling sum (`docs/format.md`). It finds the same blocks as a rolling sum, several times
     /// faster.
     ///
-    /// Strong is the BLAKE3 chaining value of the block as a subtree of the file's tree. It depends on the block's
-    /// place in the file. For a file of one block it is the file's digest. So one pass over a file gives the
-    /// strong hashes and the digest.
+    /// Strong is BLAKE3's parent of the file's digest and of the block's chaining value as a subtree of the file's
+    /// tree. It depends on the block's place in the file, and on the whole file. So one pass over a file gives
+    /// the strong hashes and the digest. And two blocks with one strong hash cannot be prepared before there is a
+    /// file: an attacker has to find a block for a file that is there.
     AnchorBlake3,
     /// pyrsync's: [`RollingSum`], which is two full 32-bit words, and SHA-256. With the feature `sha2`.
     #[cfg(feature = "sha2")]
@@ -54,12 +55,6 @@ impl Sums {
             Sums::RollsumMd4 | Sums::RabinKarpMd4 => 16,
             _ => 32,
         }
-    }
-
-    /// Bytes of the packed weak sum.
-    #[must_use]
-    pub fn weak_len(self) -> usize {
-        if self.is_librsync() { 4 } else { 8 }
     }
 
     /// Whether these are sums of librsync's formats.
@@ -107,15 +102,16 @@ pub struct SignatureOptions {
     pub block_len: Option<u32>,
     /// The sums of each block.
     pub sums: Sums,
-    /// How many bytes of the strong hash are kept, at least 1. Below 16, two different blocks may match by
-    /// chance. Only a check of the result's digest shows that.
+    /// How many bytes of the strong hash are kept, at least 1. If these are few, two different blocks may match by
+    /// chance or on purpose. Only a check of the result's digest shows that. Enough are 10 with
+    /// [`Sums::AnchorBlake3`], where an attacker needs some 2⁸⁰ hashes of a block, and 16 with other sums, where he needs 2⁶⁴.
     pub strong_len: u8,
 }
 
 impl Default for SignatureOptions {
-    /// Automatic block length, anchors, 16 bytes of BLAKE3.
+    /// Automatic block length, anchors, 10 bytes of BLAKE3.
     fn default() -> Self {
-        SignatureOptions { block_len: None, sums: Sums::AnchorBlake3, strong_len: 16 }
+        SignatureOptions { block_len: None, sums: Sums::AnchorBlake3, strong_len: 10 }
     }
 }
 
@@ -158,23 +154,23 @@ impl SignatureOptions {
 /// The block length for a stream of unknown length. rdiff uses the same.
 const UNKNOWN_BLOCK_LEN: u32 = 2048;
 
-/// The most blocks of a signature with automatic block length: 24 MiB.
+/// The most blocks of a signature with automatic block length: 18 MiB of them.
 const MAX_BLOCKS: u64 = 1 << 20;
 
 /// The automatic block length for a file of `file_len` bytes: a power of two from 1024 on. It fits the pages
 /// of databases and disk images, so that an edit of one page changes one block and not two.
 ///
-/// | file | block | signature (24 bytes for each block) |
+/// | file | block | signature (16 bytes for each block, from 128 KiB on 18) |
 /// |---|---|---|
-/// | up to 16 MiB | 1024 | 2.3 % |
-/// | up to 2 GiB | 2048 | 1.2 %, 24 MiB at most |
-/// | up to 4 GiB | 4096 | 24 MiB at most |
-/// | up to 8 GiB | 8192 | 24 MiB at most |
-/// | twice the length | twice the block, up to [`MAX_BLOCK_LEN`] | 24 MiB at most |
+/// | up to 16 MiB | 1024 | 1.6 % |
+/// | up to 2 GiB | 2048 | 0.8 %, 16 MiB at most |
+/// | up to 4 GiB | 4096 | 16 MiB at most |
+/// | up to 8 GiB | 8192 | 16 MiB at most |
+/// | twice the length | twice the block, up to [`MAX_BLOCK_LEN`] | 18 MiB at most |
 ///
 /// Short blocks make small deltas. If 1 % of a large file's pages have edits of a few bytes, half the block
 /// length gives half the delta. rdiff's rule, the square root of the length, gives deltas several times
-/// larger for large files. But a delta needs some 70 bytes of memory for each block (two signatures, and the
+/// larger for large files. But a delta needs some 55 bytes of memory for each block (two signatures, and the
 /// tables of one). So larger files have at most 2²⁰ blocks, and a file of any length is indexed, stored and
 /// applied within 128 MiB.
 #[must_use]
@@ -227,7 +223,17 @@ impl Shape {
     /// Bytes of a packed block: the weak sum, then the kept bytes of the strong hash.
     #[must_use]
     pub fn bytes_per_block(&self) -> usize {
-        self.sums.weak_len() + usize::from(self.strong_len)
+        self.weak_len() + usize::from(self.strong_len)
+    }
+
+    /// Bytes of the packed weak sum.
+    #[must_use]
+    pub fn weak_len(&self) -> usize {
+        match self.sums.weak() {
+            WeakSum::Anchor => Anchoring::new(self.block_len).word_len(),
+            WeakSum::Rsync => 8,
+            WeakSum::Rollsum | WeakSum::RabinKarp => 4,
+        }
     }
 
     /// How many blocks a file of `file_len` bytes has.
@@ -246,13 +252,13 @@ impl Shape {
         }
     }
 
-    /// Whether the strong hashes are chaining values of the file's BLAKE3 tree.
+    /// Whether the strong hashes are made of chaining values of the file's BLAKE3 tree.
     pub(crate) fn in_tree(&self) -> bool {
         self.sums == Sums::AnchorBlake3
     }
 
     /// The strong hash of a block, in the first bytes of the result. The block begins at `offset` of its file
-    /// and is not the whole file.
+    /// and is not the whole file. Of anchors it is the chaining value, which is not bound to a file yet.
     pub(crate) fn strong_of(&self, block: &[u8], offset: u64) -> [u8; 32] {
         match self.sums {
             Sums::AnchorBlake3 => blake3_tree::chaining_value(block, offset),
@@ -272,7 +278,7 @@ impl Shape {
         }
     }
 
-    /// The strong hashes of the first `most` blocks of `data`, which begins at `offset` of its file.
+    /// [`strong_of`](Self::strong_of) the first `most` blocks of `data`, which begins at `offset` of its file.
     pub(crate) fn strong_of_blocks(&self, data: &[u8], offset: u64, most: usize) -> Vec<[u8; 32]> {
         let block_len = self.block_len as usize;
         let data = &data[..data.len().min(most.saturating_mul(block_len))];
@@ -287,11 +293,12 @@ impl Shape {
         let blocks = data.chunks(self.block_len as usize);
         for (block, packed) in blocks.zip(packed.chunks_exact_mut(self.bytes_per_block())) {
             let sum = self.weak_of(block);
-            let weak = &mut packed[..self.sums.weak_len()];
+            let weak = &mut packed[..self.weak_len()];
             if self.sums.is_librsync() {
                 weak.copy_from_slice(&(sum as u32).to_be_bytes());
             } else {
-                weak.copy_from_slice(&sum.to_le_bytes());
+                let len = weak.len();
+                weak.copy_from_slice(&sum.to_le_bytes()[..len]);
             }
         }
     }
@@ -299,14 +306,19 @@ impl Shape {
     /// Writes strong hashes to their places in the packed blocks.
     pub(crate) fn pack_strong(&self, hashes: &[[u8; 32]], packed: &mut [u8]) {
         for (hash, packed) in hashes.iter().zip(packed.chunks_exact_mut(self.bytes_per_block())) {
-            let strong = &mut packed[self.sums.weak_len()..];
+            let strong = &mut packed[self.weak_len()..];
             strong.copy_from_slice(&hash[..strong.len()]);
         }
     }
 
+    /// Writes the strong hashes that blocks with these nodes have in the file of this digest.
+    pub(crate) fn pack_bound(&self, digest: &Digest, nodes: &[[u8; 32]], packed: &mut [u8]) {
+        self.pack_strong(&blake3_tree::bind(digest, nodes), packed);
+    }
+
     /// The weak sum and the strong hash of a packed block.
     pub(crate) fn unpack<'a>(&self, packed: &'a [u8]) -> (u64, &'a [u8]) {
-        let (weak, strong) = packed.split_at(self.sums.weak_len());
+        let (weak, strong) = packed.split_at(self.weak_len());
         let mut word = [0; 8];
         word[..weak.len()].copy_from_slice(weak);
         let sum = u64::from_le_bytes(word);

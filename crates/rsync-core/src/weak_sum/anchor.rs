@@ -23,6 +23,11 @@ use super::vector;
 pub(crate) const CONTEXT_LEN: usize = SAMPLE_LEN;
 /// The base of polynomials and the multiplier of hashes: 2⁶⁴ divided by the golden ratio, made odd.
 const FACTOR: u64 = 0x9E37_79B9_7F4A_7C15;
+/// The longest block that has a short word. There the offset leaves room for at least seven bits of the sum.
+const SHORT: u32 = 64 << 10;
+/// Bytes of the words of short blocks, and of long ones.
+const SHORT_WORD_LEN: usize = 6;
+const LONG_WORD_LEN: usize = 8;
 /// How many samples a block of random data has. Fewer would cost less to look up. But text repeats itself,
 /// and many of its blocks would have none.
 const SAMPLES_PER_BLOCK: u32 = 8;
@@ -32,6 +37,7 @@ const SAMPLES_PER_BLOCK: u32 = 8;
 pub(crate) struct Anchoring {
     threshold: u16,
     offset_bits: u32,
+    word_len: usize,
 }
 
 /// The decoded anchor word of a block.
@@ -44,14 +50,20 @@ pub(crate) enum Anchor {
 }
 
 impl Anchoring {
-    /// Bits of a context's hash.
-    pub(crate) const CONTEXT_BITS: u32 = 28;
+    /// Bits of a context's hash. A signature of automatic block length has 2²⁰ blocks at most, so few contexts agree by chance.
+    pub(crate) const CONTEXT_BITS: u32 = 24;
 
     /// For blocks of `block_len` bytes, a power of two from 1024 to 16 MiB.
     pub(crate) fn new(block_len: u32) -> Anchoring {
         let rate = (SAMPLES_PER_BLOCK << 16) / block_len.max(1);
         let threshold = (1u32 << 16).saturating_sub(rate.max(1)).min(u16::MAX.into()) as u16;
-        Anchoring { threshold, offset_bits: block_len.max(1).ilog2() }
+        let word_len = if block_len <= SHORT { SHORT_WORD_LEN } else { LONG_WORD_LEN };
+        Anchoring { threshold, offset_bits: block_len.max(1).ilog2(), word_len }
+    }
+
+    /// Bytes of a word.
+    pub(crate) fn word_len(&self) -> usize {
+        self.word_len
     }
 
     /// The word of a block, or of a shorter block at the end of a file.
@@ -68,7 +80,8 @@ impl Anchoring {
     pub(crate) fn word(&self, offset: usize, context: u32, sum: RollingSum) -> u64 {
         let low = (u64::from(context) << self.offset_bits | offset as u64) << 1;
         let used = 1 + self.offset_bits + Self::CONTEXT_BITS;
-        sum.value().wrapping_mul(FACTOR) >> used << used | low
+        let unused = u64::BITS - 8 * self.word_len as u32;
+        sum.value().wrapping_mul(FACTOR) >> unused >> used << used | low
     }
 
     pub(crate) fn anchor(&self, word: u64) -> Anchor {
@@ -108,8 +121,8 @@ pub(crate) fn context(data: &[u8], at: usize) -> Option<u32> {
     Some((hash.wrapping_mul(FACTOR) >> (64 - Anchoring::CONTEXT_BITS)) as u32)
 }
 
-/// The word of a block or window without a sample: a polynomial over its bytes, Σ xᵢ·Mⁿ⁻¹⁻ⁱ modulo 2⁶⁴, with
-/// bit 0 set to 1 (R. Karp, M. Rabin, IBM Journal of Research and Development 31, 1987). Data without samples
+/// The word of a block or window without a sample: the upper 48 bits of a polynomial over its bytes, Σ xᵢ·Mⁿ⁻¹⁻ⁱ modulo 2⁶⁴,
+/// with bit 0 set to 1 (R. Karp, M. Rabin, IBM Journal of Research and Development 31, 1987). Data without samples
 /// is often periodic, and there many windows have equal plain sums.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Unanchored {
@@ -139,7 +152,7 @@ impl Rolling for Unanchored {
     }
     #[inline(always)]
     fn value(self) -> u64 {
-        self.sum | 1
+        self.sum >> (u64::BITS - 8 * SHORT_WORD_LEN as u32) | 1
     }
 }
 
@@ -161,14 +174,18 @@ mod tests {
     /// Promise: a word gives its anchor back, and differs if the sum differs.
     #[test]
     fn words_come_apart() {
-        for block_len in [1024, 4096, 1 << 24] {
+        for block_len in [1024, 4096, SHORT, 2 * SHORT, 1 << 24] {
             let anchoring = Anchoring::new(block_len);
             let sum = RollingSum::of(b"some bytes");
             for offset in [0, 1, block_len as usize - CONTEXT_LEN] {
-                let anchor = Anchor::Sample { offset, context: 0xABC_DEF1 };
-                let word = anchoring.word(offset, 0xABC_DEF1, sum);
+                let anchor = Anchor::Sample { offset, context: 0xAB_CDEF };
+                let word = anchoring.word(offset, 0xAB_CDEF, sum);
                 assert_eq!(anchoring.anchor(word), anchor);
-                assert_ne!(word, anchoring.word(offset, 0xABC_DEF1, RollingSum::of(b"others")));
+                assert_ne!(word, anchoring.word(offset, 0xAB_CDEF, RollingSum::of(b"others")));
+                assert_eq!(
+                    word.to_le_bytes()[anchoring.word_len()..].iter().max().unwrap_or(&0),
+                    &0
+                );
             }
             assert_eq!(anchoring.anchor(Unanchored::of(b"some bytes").value()), Anchor::None);
         }
