@@ -16,6 +16,7 @@ mod parity;
 pub(crate) mod plots;
 pub(crate) mod report;
 mod s3;
+mod scale;
 mod scan;
 mod tools;
 
@@ -95,6 +96,8 @@ enum What {
     },
     /// Scans of a source tree, of trees of up to 10⁶ files, of wide, deep and sparse ones
     Scan,
+    /// Every verb on trees of 10⁴, 10⁵ and 10⁶ small files: time and memory, and backups of them beside three peers
+    Scale,
     /// Parity: making, checking, mending, and what it adds to a backup
     Parity,
     /// Time and size of compressing an archive's members, by library and level
@@ -130,6 +133,7 @@ pub(crate) fn run(words: &[&str]) -> Result<()> {
         Some(What::S3 { corpus }) => s3::run(&mut bench, &common, corpus),
         Some(What::Core { other }) => core::run(&mut bench, &common, other.as_deref()),
         Some(What::Scan) => scan::run(&mut bench, &common),
+        Some(What::Scale) => scale::run(&mut bench, &common),
         Some(What::Parity) => parity::run(&mut bench, &common),
         Some(What::Levels) => levels::run(&mut bench, &common),
         _ => tour(&mut bench, &common),

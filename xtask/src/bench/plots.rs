@@ -35,6 +35,7 @@ pub(crate) fn draw(report: &Report, dir: &Path) -> Result<()> {
         for (what, paint) in [
             ("frontier", frontier as fn(&Report, &Ink, &Area<'_>) -> Result<bool>),
             ("growth", growth),
+            ("memory", memory),
             ("year", year),
             ("deltas", deltas),
         ] {
@@ -292,33 +293,58 @@ fn lines(
 
 /// How the time of a full backup and of one of nothing new grows with the number of files.
 fn growth(report: &Report, ink: &Ink, area: &Area<'_>) -> Result<bool> {
-    let peers = peers(report);
-    let halves = area.split_evenly((1, 2));
+    let of = |work: &str| {
+        over_files(report, ink, |row| (row.work == work).then_some(&row.tool), Row::wall)
+    };
+    let halves = [("full", "full backup of small files"), ("nothing changed", "nothing changed")];
+    let halves = halves.map(|(work, title)| (title, "seconds", of(work)));
+    side_by_side(ink, area, &halves)
+}
+
+/// How peak memory grows with the number of files: of each verb of ours, and of each tool's full backup.
+fn memory(report: &Report, ink: &Ink, area: &Area<'_>) -> Result<bool> {
+    let verb = |row: &'_ Row| row.tool == "ibtools";
+    let verbs = over_files(report, ink, |row| verb(row).then_some(&row.work), Row::peak);
+    if verbs.is_empty() {
+        return Ok(false);
+    }
+    let full = over_files(report, ink, |row| (row.work == "full").then_some(&row.tool), Row::peak);
+    side_by_side(ink, area, &[("our verbs", "MiB", verbs), ("full backup", "MiB", full)])
+}
+
+/// Two pictures, of lines over the number of files. Whether there is anything in them.
+fn side_by_side(ink: &Ink, area: &Area<'_>, halves: &[(&str, &str, Vec<Line>); 2]) -> Result<bool> {
     let mut painted = false;
-    for (half, (work, title)) in halves
-        .iter()
-        .zip([("full", "full backup of small files"), ("nothing changed", "nothing changed")])
-    {
-        let mut tools: BTreeMap<&str, Line> = BTreeMap::new();
-        for row in report.rows.iter().filter(|row| row.work == work) {
-            let Some(files) = row.corpus.strip_prefix("small ").and_then(|n| n.parse().ok()) else {
-                continue;
-            };
-            let line = tools.entry(&row.tool).or_insert_with(|| Line {
-                name: row.tool.clone(),
-                colour: ink.of(row, &peers),
-                ours: row.is_ours(),
-                points: Vec::new(),
-            });
-            line.points.push((files, row.wall()));
-        }
-        let series: Vec<Line> = tools.into_values().filter(|line| line.points.len() > 1).collect();
+    for (half, (title, unit, series)) in area.split_evenly((1, 2)).iter().zip(halves) {
         if !series.is_empty() {
-            lines(half, ink, (title, "files", "seconds"), true, &series)?;
+            lines(half, ink, (title, "files", unit), true, series)?;
             painted = true;
         }
     }
     Ok(painted)
+}
+
+/// A line for each name that rows of small files have, over the number of files.
+fn over_files<'r>(
+    report: &'r Report,
+    ink: &Ink,
+    named: impl Fn(&'r Row) -> Option<&'r String>,
+    value: impl Fn(&Row) -> f64,
+) -> Vec<Line> {
+    let peers = peers(report);
+    let mut series: BTreeMap<&str, Line> = BTreeMap::new();
+    for row in &report.rows {
+        let files = row.corpus.strip_prefix("small ").and_then(|n| n.parse().ok());
+        let (Some(files), Some(name)) = (files, named(row)) else { continue };
+        let line = series.entry(name).or_insert_with(|| Line {
+            name: name.clone(),
+            colour: ink.of(row, &peers),
+            ours: row.is_ours(),
+            points: Vec::new(),
+        });
+        line.points.push((files, value(row)));
+    }
+    series.into_values().filter(|line| line.points.len() > 1).collect()
 }
 
 /// What is stored after each day.

@@ -1,7 +1,7 @@
 //! What goes into an archive comes out of it, for any tree, format and number of threads.
 
 use std::fs;
-use std::io::Read;
+use std::io::{Read, Seek, SeekFrom};
 use std::path::Path;
 
 use crate::common::{FORMATS, Trees, large, noise, read_all, read_stream, small, text, write};
@@ -317,4 +317,39 @@ fn options_are_obeyed() {
     let path = trees.path("zstd.tgz");
     DiffData::create_with(&dir, &trees.old, &trees.diff, &path, &options).unwrap();
     assert_eq!(fs::read(path).unwrap()[..4], [0x28, 0xb5, 0x2f, 0xfd], "the option wins");
+}
+
+/// Promise: a long content comes back in order and from any place on, for any number of threads, and damage in the middle of it is named.
+#[test]
+fn a_long_content_is_unpacked_by_several_threads() {
+    let content = [noise(1, (9 << 20) + 3), text(2, 400_000)].concat();
+    let trees = Trees::new(|_| (), |root| write(root, "long", &content));
+    let change = &trees.diff.changes()[0];
+    for format in FORMATS {
+        let bytes = trees.pack(format).unwrap();
+        let mut damaged = bytes.clone();
+        damaged[bytes.len() / 2] ^= 1;
+        for threads in [1, 2, 5] {
+            let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
+            pool.install(|| {
+                let data = DiffData::from_source(bytes.clone(), "whole").unwrap();
+                let mut reader = data.reader();
+                let mut found = Vec::new();
+                reader.open(change).unwrap().read_to_end(&mut found).unwrap();
+                assert!(found == content, "{format}, {threads} threads");
+                for at in [0, (5 << 20) + 7, 15 << 20, 1 << 20] {
+                    let mut body = reader.open(change).unwrap();
+                    body.seek(SeekFrom::Start(at)).unwrap();
+                    let mut found = Vec::new();
+                    body.take(4 << 20).read_to_end(&mut found).unwrap();
+                    let end = content.len().min((at + (4 << 20)) as usize);
+                    assert!(found == content[at as usize..end], "{format} from {at}");
+                }
+                let data = DiffData::from_source(damaged.clone(), "damaged").unwrap();
+                let mut reader = data.reader();
+                let error = reader.open(change).unwrap().read_to_end(&mut Vec::new()).unwrap_err();
+                assert!(error.to_string().contains("hash"), "{error}");
+            });
+        }
+    }
 }

@@ -34,7 +34,7 @@ const AT_ONCE: usize = 16;
 /// How a tree is scanned.
 #[derive(Debug, Clone)]
 pub struct ScanOptions {
-    /// Of the signatures: not librsync's sums, and 16 bytes or more of the strong hash. `None`: the index has no signatures.
+    /// Of the signatures: not librsync's sums, and 10 bytes or more of the strong hash, of SHA-256 16. `None`: the index has no signatures.
     /// It says what has changed and what is corrupt all the same; against it, a changed file is stored whole.
     pub signature: Option<SignatureOptions>,
     /// The state of which something is kept where it cannot be read; `None`: the previous index's. For

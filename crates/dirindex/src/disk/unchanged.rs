@@ -87,7 +87,8 @@ pub(crate) fn differing(
     let differing = signature.zip(open().ok()).and_then(|(signature, file)| {
         signature.differing(BufReader::with_capacity(BUFFER_LEN, File::from(file))).ok()
     });
+    let ranges = differing.unwrap_or_default().into_iter();
+    let ranges: Vec<(u64, u64)> = ranges.map(|range| (range.start, range.end)).collect();
     // Read again, it may be as it was.
-    let ranges = differing.filter(|ranges| !ranges.is_empty()).unwrap_or(vec![0..*len]);
-    ranges.into_iter().map(|range| (range.start, range.end)).collect()
+    if ranges.is_empty() { vec![(0, *len)] } else { ranges }
 }

@@ -22,7 +22,7 @@ pub(crate) struct SignatureArgs {
 
 #[derive(Debug, Clone, Copy, ValueEnum)]
 pub(crate) enum Hash {
-    /// BLAKE3, 16 bytes of it
+    /// BLAKE3, 10 bytes of it, bound to the file
     Blake3,
     /// SHA-256, all 32 bytes
     Sha256,
