@@ -10,7 +10,7 @@
 //! A subtree under 16 chunks does not fill the processor's vector lanes. So chunks of many subtrees are
 //! hashed at once, with the `blake3` crate's undocumented module `platform`. That is why the dependency is
 //! held at 1.8. Without `platform`, change one condition: let [`chaining_values`] always take its slow path. For
-//! small files that takes 2.5 times as long (`docs/benchmarks.md`).
+//! small files that takes 2.5 times as long (`docs/decisions/0017-block-hashes-from-the-blake3-tree.md`).
 
 use crate::Digest;
 use blake3::hazmat::{
