@@ -14,11 +14,10 @@ use diffindex::{BLOCK, Change, read_block};
 use dirindex::{DirIndex, PathSlice, RelPath, TreeId};
 
 use crate::error::shown;
-use crate::frame_reader::FrameReader;
+use crate::frame_reader::{FrameReader, TarStream};
 use crate::frames::FRAME_LEN;
 use crate::layout::{Layout, Placed};
 use crate::table::TABLE;
-use crate::tar_stream::TarStream;
 use crate::{DiffData, Error, Labels, ReadAt, open, volumes};
 
 /// An archive opened by its table alone, which takes one or two small reads at its end. What

@@ -11,11 +11,8 @@ use rsync_core::{DeltaPart, DeltaParts, Digest, Progress, Segments};
 use crate::Error;
 use crate::frame_reader::as_io;
 use crate::stored::{FrameReaders, Stored, StoredReader, place};
-use crate::tar_entry::TarEntry;
 
 const BUFFER_LEN: usize = 64 << 10;
-/// From this length on a content that is stored as it is is unpacked by several threads: shorter ones are restored beside others.
-const LONG: u64 = 8 << 20;
 /// As much of a composed content is made at a time,
 const WINDOW_LEN: usize = 8 << 20;
 /// and so much at first where reading was moved to.
@@ -78,13 +75,7 @@ impl<'r, 'a> StoredContent<'r, 'a> {
             names.push(name);
         }
         let (made, len) = match bodies {
-            [only] => {
-                if only.entry.len >= LONG {
-                    let TarEntry { at, end, .. } = only.entry;
-                    readers.of(&only.archive).will_read_long(at..end);
-                }
-                (Made::One, only.entry.len)
-            }
+            [only] => (Made::One, only.entry.len),
             _ => {
                 let segments = compose(readers, bodies, &names, whole)?;
                 let (len, parts) = (segments.encoded_len(), segments.into_parts());

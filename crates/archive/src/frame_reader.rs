@@ -3,15 +3,102 @@
 
 use std::io;
 use std::ops::Range;
+use std::path::PathBuf;
 
 use container::read_healed;
+use rayon::prelude::*;
 
-use crate::frames_ahead::Ahead;
+use crate::error::shown;
+use crate::frames::{Check, FRAME_LEN, Frame, MAX_STORED_LEN, check_of};
+use crate::table::TABLE;
 use crate::tar_entry::TarEntry;
-use crate::tar_stream::{Place, TarStream};
-use crate::{Error, tar_entry};
+use crate::{Error, Format, ReadAt, tar_entry};
+
+/// Where the bytes of a tar stream are.
+pub(crate) struct TarStream {
+    source: Box<dyn ReadAt>,
+    path: PathBuf,
+    format: Format,
+    /// Where each frame begins, and where the last one ends.
+    starts: Vec<Place>,
+    /// What each frame is recognised by.
+    checks: Vec<Check>,
+}
+
+const NO_MATCH: &str = "its bytes do not match TABLE's hash";
+
+/// One place, in the archive and in the stream.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(crate) struct Place {
+    pub(crate) stored: u64,
+    pub(crate) stream: u64,
+}
 
 impl TarStream {
+    /// The stream whose frames are `frames`, from the archive's first byte on.
+    pub(crate) fn new(
+        source: Box<dyn ReadAt>,
+        path: PathBuf,
+        format: Format,
+        frames: &[Frame],
+    ) -> Result<TarStream, Error> {
+        let checks = frames.iter().map(|frame| frame.check).collect();
+        let mut stream = TarStream { source, path, format, starts: Vec::new(), checks };
+        let mut at = Place::default();
+        stream.starts.reserve_exact(frames.len() + 1);
+        stream.starts.push(at);
+        for (number, frame) in frames.iter().enumerate() {
+            let (stored, len) = (frame.stored as usize, frame.len as usize);
+            if !(1..=MAX_STORED_LEN).contains(&stored) || !(1..=FRAME_LEN).contains(&len) {
+                let problem = format!("it lists frame {number} with {stored} bytes for {len}");
+                return Err(stream.damaged(TABLE, at.stored, problem));
+            }
+            // Neither sum can overflow: there are fewer than 2^40 frames.
+            at.stored += u64::from(frame.stored);
+            at.stream += u64::from(frame.len);
+            stream.starts.push(at);
+        }
+        Ok(stream)
+    }
+
+    /// Compares each frame with what it is recognised by, and unpacks none.
+    pub(crate) fn check_frames(&self) -> Result<(), Error> {
+        let frames = self.starts.par_windows(2).zip(&self.checks).enumerate();
+        frames.try_for_each(|(number, (place, check))| {
+            let [start, end] = place else { return Ok(()) };
+            let mut packed = vec![0; (end.stored - start.stored) as usize];
+            let read = self.source.fill_at(&mut packed, start.stored);
+            read.map_err(|error| Error::io("read", &self.path, error))?;
+            match check_of(&packed) == *check {
+                true => Ok(()),
+                false => Err(self.damaged(&format!("frame {number}"), start.stored, NO_MATCH)),
+            }
+        })
+    }
+
+    /// Where the last frame ends.
+    pub(crate) fn end(&self) -> Place {
+        self.starts.last().copied().unwrap_or_default()
+    }
+
+    /// Where in the archive a frame begins, or the last one ends, at `at` in the stream, if one does.
+    pub(crate) fn cut_at(&self, at: u64) -> Option<u64> {
+        let number = self.starts.binary_search_by_key(&at, |place| place.stream).ok()?;
+        self.starts.get(number).map(|place| place.stored)
+    }
+
+    /// Whether its frames are these, and compressed so.
+    pub(crate) fn is_made_of(&self, format: Format, frames: &[Frame]) -> bool {
+        let ends = self.starts.windows(2).zip(&self.checks);
+        let ours = ends.filter_map(|(place, &check)| {
+            let [start, end] = place else { return None };
+            let len = |from: u64, to: u64| (to - from) as u32;
+            let (stored, len) = (len(start.stored, end.stored), len(start.stream, end.stream));
+            Some(Frame { stored, len, check })
+        });
+        self.format == format && ours.eq(frames.iter().copied())
+    }
+
     /// A reader at the start of the stream.
     pub(crate) fn reader(&self) -> FrameReader<'_> {
         FrameReader {
@@ -22,9 +109,56 @@ impl TarStream {
             packed: Vec::new(),
             packed_at: 0,
             unpacked: Vec::new(),
-            unpacked_ahead: Ahead::default(),
-            in_a_row: 0,
         }
+    }
+
+    /// The bytes of the archive that hold `span`, which is not empty, of the stream.
+    pub(crate) fn archive_range(&self, span: Range<u64>) -> Range<u64> {
+        let end = self.end().stored;
+        let first = self.frame_at(span.start).map_or(end, |(_, start, _)| start.stored);
+        let last = self.frame_at(span.end.saturating_sub(1)).map_or(end, |(_, _, end)| end.stored);
+        first..last
+    }
+
+    /// About how many bytes of the archive `span` of the stream takes: of each frame its part.
+    pub(crate) fn packed_len(&self, span: Range<u64>) -> u64 {
+        let packed = |at: u64| {
+            let Some((_, start, end)) = self.frame_at(at) else { return self.end().stored };
+            let (len, stored) = (end.stream - start.stream, end.stored - start.stored);
+            // Neither is more than some MiB.
+            start.stored + (at - start.stream) * stored / len.max(1)
+        };
+        packed(span.end).saturating_sub(packed(span.start))
+    }
+
+    /// Where in the stream each frame begins, and its compressed length.
+    pub(crate) fn frames(&self) -> impl Iterator<Item = (u64, u64)> {
+        let ends = self.starts.iter().skip(1);
+        self.starts.iter().zip(ends).map(|(at, end)| (at.stream, end.stored - at.stored))
+    }
+
+    /// The archive's name, for messages.
+    pub(crate) fn name(&self) -> String {
+        shown(&self.path)
+    }
+
+    pub(crate) fn path(&self) -> &PathBuf {
+        &self.path
+    }
+
+    pub(crate) fn damaged(&self, part: &str, offset: u64, problem: impl Into<String>) -> Error {
+        Error::Damaged {
+            archive: self.name(),
+            part: part.to_owned(),
+            offset,
+            problem: problem.into(),
+        }
+    }
+
+    /// The number of the frame that holds byte `at` of the stream, and where it lies.
+    fn frame_at(&self, at: u64) -> Option<(usize, Place, Place)> {
+        let number = self.starts.partition_point(|place| place.stream <= at).checked_sub(1)?;
+        Some((number, *self.starts.get(number)?, *self.starts.get(number + 1)?))
     }
 }
 
@@ -40,20 +174,15 @@ pub(crate) struct FrameReader<'a> {
     /// Where in the archive `packed` lies.
     packed_at: u64,
     unpacked: Vec<u8>,
-    unpacked_ahead: Ahead,
-    /// How many frames have followed one another.
-    in_a_row: usize,
 }
 
-/// So many frames have to have followed one another before those after them are unpacked: who reads here and there needs none of them.
-const IN_A_ROW: usize = 2;
 /// How much is read at once where small frames follow one another.
 const READ_LEN: u64 = 1 << 20;
 
 impl<'a> FrameReader<'a> {
     /// How much memory it holds.
     pub(crate) fn held(&self) -> usize {
-        self.packed.capacity() + self.unpacked.capacity() + self.unpacked_ahead.held()
+        self.packed.capacity() + self.unpacked.capacity()
     }
 
     pub(crate) fn seek(&mut self, at: u64) {
@@ -65,11 +194,6 @@ impl<'a> FrameReader<'a> {
         let range = self.stream.archive_range(span);
         self.ahead = range.end;
         self.stream.source.will_read(range);
-    }
-
-    /// Says that `span` is long and will be read in order, so that several threads unpack its frames.
-    pub(crate) fn will_read_long(&mut self, span: Range<u64>) {
-        self.unpacked_ahead.until = span.end;
     }
 
     /// Where in the archive the frame begins that the reader is in.
@@ -179,26 +303,8 @@ impl<'a> FrameReader<'a> {
             let Some((number, start, end)) = self.stream.frame_at(self.at) else {
                 return Ok(&[]);
             };
-            let follows =
-                self.loaded.take().is_some_and(|(_, before)| before.stream == start.stream);
-            self.in_a_row = if follows { self.in_a_row + 1 } else { 0 };
-            let until = self.unpacked_ahead.until;
-            let mut unpacked = self.unpacked_ahead.take(number);
-            if unpacked.is_none()
-                && start.stream < until
-                && self.in_a_row >= IN_A_ROW
-                && let Some(many) = self.stream.unpack_many(number, until)
-            {
-                self.unpacked_ahead.keep(number, many);
-                unpacked = self.unpacked_ahead.take(number);
-            }
-            match unpacked {
-                Some(unpacked) => self.unpacked = unpacked,
-                None => {
-                    let loaded = self.load(number, start, end);
-                    loaded.map_err(|error| error.of(&format!("frame {number}")))?;
-                }
-            }
+            self.loaded = None;
+            self.load(number, start, end).map_err(|error| error.of(&format!("frame {number}")))?;
             self.loaded = Some((start, end));
         }
         let start = self.loaded.map_or(0, |(start, _)| start.stream);
@@ -215,7 +321,8 @@ impl<'a> FrameReader<'a> {
     }
 
     fn load_as_it_is(&mut self, number: usize, start: Place, end: Place) -> Result<(), Error> {
-        let (stored, stream) = ((end.stored - start.stored) as usize, self.stream);
+        let (stored, len) = ((end.stored - start.stored) as usize, end.stream - start.stream);
+        let stream = self.stream;
         let packed_end = self.packed_at + self.packed.len() as u64;
         if start.stored < self.packed_at || packed_end < end.stored {
             let read_end = self.ahead.min(start.stored + READ_LEN).max(end.stored);
@@ -223,12 +330,21 @@ impl<'a> FrameReader<'a> {
             let mut packed = std::mem::take(&mut self.packed);
             packed.resize((read_end - start.stored) as usize, 0);
             let read = stream.source.fill_at(&mut packed, start.stored);
-            read.map_err(|error| Error::io("read", stream.path(), error))?;
+            read.map_err(|error| Error::io("read", &stream.path, error))?;
             (self.packed, self.packed_at) = (packed, start.stored);
         }
         let from = (start.stored - self.packed_at) as usize;
         let packed = self.packed.get(from..from + stored).unwrap_or_default();
-        stream.unpack(number, (start, end), packed, &mut self.unpacked)
+        if stream.checks.get(number) != Some(&check_of(packed)) {
+            return Err(stream.damaged("", start.stored, NO_MATCH));
+        }
+        match stream.format.unpack(packed, len as usize, &mut self.unpacked) {
+            Ok(used) if used == stored && self.unpacked.len() as u64 == len => Ok(()),
+            Ok(_) => {
+                Err(stream.damaged("", start.stored, "it has another length than is declared"))
+            }
+            Err(problem) => Err(stream.damaged("", start.stored, problem)),
+        }
     }
 }
 

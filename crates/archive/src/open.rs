@@ -14,11 +14,11 @@ use dirindex::PooledFile;
 use crate::archive::Opened;
 use crate::diff_data::Composition;
 use crate::error::shown;
+use crate::frame_reader::TarStream;
 use crate::layout::Layout;
 use crate::length::{self, First};
 use crate::stored::Stored;
 use crate::table::{MAX_TRAILER_LEN, TABLE, Table, Trailer};
-use crate::tar_stream::TarStream;
 use crate::volumes::Volumes;
 use crate::{Archive, DiffData, Error, Format, ReadAt};
 

@@ -5,12 +5,11 @@ use std::io::{self, Read};
 use std::path::PathBuf;
 
 use crate::error::shown;
-use crate::frame_reader::as_io;
+use crate::frame_reader::{Place, as_io};
 use crate::frames::{FRAME_LEN, Frame, MAX_STORED_LEN, check_of};
 use crate::length::length_of;
 use crate::table::MAX_TRAILER_LEN;
 use crate::tar_entry::{HEADER_LEN, PART_LEN};
-use crate::tar_stream::Place;
 use crate::{Error, Format, ReadAt, tar_entry};
 
 /// At most this much of the archive is in memory. The whole of the current frame always is.

@@ -321,7 +321,7 @@ fn options_are_obeyed() {
 
 /// Promise: a long content comes back in order and from any place on, for any number of threads, and damage in the middle of it is named.
 #[test]
-fn a_long_content_is_unpacked_by_several_threads() {
+fn a_long_content_comes_back_in_order_and_from_any_place() {
     let content = [noise(1, (9 << 20) + 3), text(2, 400_000)].concat();
     let trees = Trees::new(|_| (), |root| write(root, "long", &content));
     let change = &trees.diff.changes()[0];
