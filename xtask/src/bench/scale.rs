@@ -29,9 +29,8 @@ const STORES: &[(&str, &str)] = &[
     ("ls -r", "ibtools ls -r store"),
     ("find", "ibtools find store 'file0000007*'"),
     ("verify a store", "ibtools -q verify store"),
-    ("restore, a path", "ibtools -q restore store back --path a/b/dir0001"),
+    ("restore, a path", "ibtools -q restore store back --path a/b/dir0000"),
     ("restore, all", "ibtools -q restore store back"),
-    ("prune", "ibtools -q prune store --keep-last 1"),
 ];
 
 /// Runs the benchmark.
@@ -80,7 +79,8 @@ fn verbs(bench: &mut Bench, corpus: &Corpus) -> Result<()> {
         output(&format!("rm -rf '{}/back'", bench.work.display()))?;
         measure(bench, corpus, (work, command), None)?;
     }
-    history::same(&source, &bench.work.join("back"))
+    history::same(&source, &bench.work.join("back"))?;
+    measure(bench, corpus, ("prune", "ibtools -q prune store --keep-last 1"), None)
 }
 
 fn measure(
