@@ -23,11 +23,7 @@ struct Mounted {
 impl Mounted {
     /// `None`, said aloud, where that cannot be had.
     fn new(place: &Place) -> Option<Mounted> {
-        if File::options().read(true).write(true).open("/dev/fuse").is_err() {
-            needs::impossible("/dev/fuse");
-            return None;
-        }
-        if !needs::program("fusermount3") {
+        if !needs::fuse() {
             return None;
         }
         let dir = place.path("mnt");

@@ -34,8 +34,7 @@ fn a_server_that_does_not_keep_to_conditions() {
     }
 }
 
-/// Promise: a mount of rclone is a store as any directory: every verb that changes it, and what comes back. Two that change it at once
-/// do not meet.
+/// Promise: a store in a mount of rclone works as in any directory. Of two commands that change it at once, one may be refused.
 #[test]
 fn a_store_in_a_mount_of_rclone() {
     let Some(mounted) = rclone_mount() else { return };

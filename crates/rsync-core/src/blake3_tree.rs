@@ -65,13 +65,17 @@ pub(crate) fn chaining_value(subtree: &[u8], offset: u64) -> ChainingValue {
     blake3::Hasher::new().set_input_offset(offset).update(subtree).finalize_non_root()
 }
 
-/// What [`chaining_values`] of a content's subtrees become when they are bound to the content's `digest`: BLAKE3's parent of the
+/// What the chaining value of a content's subtree becomes when it is bound to the content's `digest`: BLAKE3's parent of the
 /// digest, as the left child, and the value, as the right one. So whoever wants another subtree with the same first bytes has to look
 /// for it when the content is there, and cannot prepare two.
+pub(crate) fn bind_one(digest: &Digest, value: &ChainingValue) -> ChainingValue {
+    merge_subtrees_non_root(&digest.0, value, Mode::Hash)
+}
+
+/// [`bind_one`] for many, on the vector lanes.
 pub(crate) fn bind(digest: &Digest, values: &[ChainingValue]) -> Vec<ChainingValue> {
     if MAX_SIMD_DEGREE == 1 {
-        let one = |value| merge_subtrees_non_root(&digest.0, value, Mode::Hash);
-        return values.iter().map(one).collect();
+        return values.iter().map(|value| bind_one(digest, value)).collect();
     }
     let mut bound = vec![[0; OUT_LEN]; values.len()];
     // The left halves stay; only the right ones are written for each group.

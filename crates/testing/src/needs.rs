@@ -25,6 +25,18 @@ pub fn impossible(what: &str) {
     say(what);
 }
 
+/// Whether FUSE can be tried: there is its device, and the program that unmounts. If not, that is said.
+///
+/// # Panics
+/// As [`missing`].
+pub fn fuse() -> bool {
+    if std::fs::File::options().read(true).write(true).open("/dev/fuse").is_err() {
+        impossible("/dev/fuse");
+        return false;
+    }
+    program("fusermount3")
+}
+
 /// Whether `name` is a program that can be run. If not, that is said as [`missing`] does.
 ///
 /// # Panics

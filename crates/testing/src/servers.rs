@@ -98,23 +98,21 @@ fn rclone() -> Option<PathBuf> {
     rclone
 }
 
-/// A directory that rclone has mounted. It is unmounted with this.
+/// A directory that rclone has mounted. It is unmounted with this, and rclone ends then.
 pub struct Mounted {
-    child: Child,
-    /// Where it is mounted, and what is there.
-    dirs: [TempDir; 2],
+    at: TempDir,
+    _of: TempDir,
 }
 
 impl Mounted {
     pub fn path(&self) -> &Path {
-        self.dirs[0].path()
+        self.at.path()
     }
 }
 
 impl Drop for Mounted {
     fn drop(&mut self) {
         drop(Command::new("fusermount3").arg("-u").arg(self.path()).status());
-        drop(self.child.wait());
     }
 }
 
@@ -122,39 +120,20 @@ impl Drop for Mounted {
 /// that is there. `None`, said loudly, where that cannot be had.
 pub fn rclone_mount() -> Option<Mounted> {
     let rclone = rclone()?;
-    if !fs::exists("/dev/fuse").unwrap_or(false) {
-        needs::impossible("/dev/fuse");
+    if !needs::fuse() {
         return None;
     }
-    if !needs::program("fusermount3") {
-        return None;
-    }
-    let dirs = [tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap()];
+    let (at, of) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
     let mut command = Command::new(rclone);
-    command.args(["mount", "-vv"]).arg(format!(":local:{}", dirs[1].path().display()));
-    command.arg(dirs[0].path()).stdin(Stdio::null()).stderr(Stdio::piped());
-    let mut child = command.spawn().unwrap();
-    let mut said = BufReader::new(child.stderr.take().unwrap()).lines();
-    let mut all = String::new();
-    let is_mounted = said.by_ref().map_while(Result::ok).any(|line| {
-        all += &line;
-        line.contains("Mounting on")
-    });
-    std::thread::spawn(move || said.for_each(drop));
-    let mounted = Mounted { child, dirs };
-    let device = |path: &Path| std::os::unix::fs::MetadataExt::dev(&fs::metadata(path).unwrap());
-    let parent = mounted.path().parent().unwrap();
-    let appears = || {
-        (0..1000).any(|_| {
-            std::thread::sleep(std::time::Duration::from_millis(10));
-            device(mounted.path()) != device(parent)
-        })
-    };
-    if is_mounted && appears() {
-        return Some(mounted);
+    // It goes on in the background once the directory is mounted.
+    command.args(["mount", "--daemon"]).arg(format!(":local:{}", of.path().display()));
+    let done = command.arg(at.path()).stdin(Stdio::null()).output().unwrap();
+    if done.status.success() {
+        return Some(Mounted { at, _of: of });
     }
     // A container may have the device, and not the right.
-    assert!(all.contains("not permitted") || all.contains("denied"), "{all}");
+    let said = String::from_utf8_lossy(&done.stderr);
+    assert!(said.contains("not permitted") || said.contains("denied"), "{said}");
     needs::impossible("a mount of one's own");
     None
 }

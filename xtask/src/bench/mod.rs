@@ -71,6 +71,13 @@ pub(crate) struct Common {
     ibtools: Option<PathBuf>,
 }
 
+impl Common {
+    /// The sizes that were asked for, or `default`.
+    fn sizes(&self, default: &[usize]) -> Vec<usize> {
+        if self.size.is_empty() { default.to_vec() } else { self.size.clone() }
+    }
+}
+
 #[derive(Subcommand)]
 enum What {
     /// Full backup, nothing changed, an increment, restores of one or more corpora

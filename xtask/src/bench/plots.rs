@@ -303,7 +303,7 @@ fn growth(report: &Report, ink: &Ink, area: &Area<'_>) -> Result<bool> {
 
 /// How peak memory grows with the number of files: of each verb of ours, and of each tool's full backup.
 fn memory(report: &Report, ink: &Ink, area: &Area<'_>) -> Result<bool> {
-    let verb = |row: &'_ Row| row.tool == "ibtools";
+    let verb = |row: &Row| row.tool == "ibtools";
     let verbs = over_files(report, ink, |row| verb(row).then_some(&row.work), Row::peak);
     if verbs.is_empty() {
         return Ok(false);

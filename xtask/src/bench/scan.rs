@@ -18,18 +18,18 @@ const BARE: &str = "walk, read, BLAKE3, no more";
 /// Runs the benchmark.
 pub(crate) fn run(bench: &mut Bench, common: &Common) -> Result<()> {
     // The number of entries that the growing trees have.
-    let sizes = match &common.size[..] {
-        [] => vec![10_000, 100_000],
-        sizes => sizes.to_vec(),
-    };
+    let sizes = common.sizes(&[10_000, 100_000]);
     bench.fresh()?;
     source(bench, common).context("the source tree")?;
     growing(bench, &sizes).context("the growing trees")?;
     hard(bench).context("the hard trees")
 }
 
-/// Measures commands, each with its work, its tool and the file it keeps; `xtask` in them is this program.
-fn steps(bench: &mut Bench, corpus: &str, steps: &[(&str, &str, &str, &str)]) -> Result<()> {
+/// A command: its work, its tool, the command itself, in which `xtask` is this program, and the file that it keeps.
+pub(super) type Row<'a> = (&'a str, &'a str, &'a str, &'a str);
+
+/// Measures commands.
+pub(super) fn steps(bench: &mut Bench, corpus: &str, steps: &[Row<'_>]) -> Result<()> {
     let xtask = std::env::current_exe()?.display().to_string();
     for (work, tool, command, kept) in steps {
         let program = tool.split([' ', ',']).next().unwrap_or_default();

@@ -91,15 +91,7 @@ impl<'s> Matcher<'s> {
             true => blake3::hash(bytes).into(),
             false => self.shape.strong_of(bytes, index as u64 * u64::from(self.shape.block_len)),
         };
-        self.bind(&[node]).first().copied().unwrap_or(node)
-    }
-
-    /// The strong hashes that are made of nodes. Other hashes stay as they are.
-    fn bind(&self, nodes: &[[u8; 32]]) -> Vec<[u8; 32]> {
-        match &self.bound_to {
-            Some(digest) => blake3_tree::bind(digest, nodes),
-            None => nodes.to_vec(),
-        }
+        self.bound_to.map_or(node, |digest| blake3_tree::bind_one(&digest, &node))
     }
 
     /// The strong hashes that the blocks from `index` on have if they consist of `bytes`.
@@ -115,14 +107,18 @@ impl<'s> Matcher<'s> {
         let offset = index as u64 * u64::from(self.shape.block_len);
         let nodes = self.shape.strong_of_blocks(bytes, offset, usize::MAX);
         work.strong_hashes += nodes.len() as u64;
-        self.bind(&nodes)
+        match &self.bound_to {
+            Some(digest) => blake3_tree::bind(digest, &nodes),
+            None => nodes,
+        }
     }
 
     /// How many of the blocks from `index` on have these nodes, up to the first that has not.
     pub(crate) fn count_with_nodes(&self, index: usize, nodes: &[[u8; 32]]) -> usize {
+        let Some(digest) = &self.bound_to else { return 0 };
         let mut count = 0;
         for nodes in nodes.chunks(NODES_AT_ONCE) {
-            let equal = self.count_equal(index + count, &self.bind(nodes));
+            let equal = self.count_equal(index + count, &blake3_tree::bind(digest, nodes));
             count += equal;
             if equal < nodes.len() {
                 break;

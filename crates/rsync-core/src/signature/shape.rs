@@ -3,7 +3,7 @@
 
 use crate::blake3_tree::{self, MIN_SUBTREE_LEN};
 use crate::weak_sum::WeakSum;
-use crate::weak_sum::anchor::Anchoring;
+use crate::weak_sum::anchor::{self, Anchoring};
 use crate::weak_sum::rolling::{RabinKarp, Rolling, RollingSum, Rollsum};
 use crate::{Digest, Error, Result};
 use std::fmt;
@@ -230,7 +230,7 @@ impl Shape {
     #[must_use]
     pub fn weak_len(&self) -> usize {
         match self.sums.weak() {
-            WeakSum::Anchor => Anchoring::new(self.block_len).word_len(),
+            WeakSum::Anchor => anchor::word_len(self.block_len),
             WeakSum::Rsync => 8,
             WeakSum::Rollsum | WeakSum::RabinKarp => 4,
         }

@@ -49,6 +49,11 @@ pub(crate) enum Anchor {
     None,
 }
 
+/// Bytes of the word of a block of `block_len` bytes.
+pub(crate) fn word_len(block_len: u32) -> usize {
+    if block_len <= SHORT { SHORT_WORD_LEN } else { LONG_WORD_LEN }
+}
+
 impl Anchoring {
     /// Bits of a context's hash. A signature of automatic block length has 2²⁰ blocks at most, so few contexts agree by chance.
     pub(crate) const CONTEXT_BITS: u32 = 24;
@@ -57,13 +62,8 @@ impl Anchoring {
     pub(crate) fn new(block_len: u32) -> Anchoring {
         let rate = (SAMPLES_PER_BLOCK << 16) / block_len.max(1);
         let threshold = (1u32 << 16).saturating_sub(rate.max(1)).min(u16::MAX.into()) as u16;
-        let word_len = if block_len <= SHORT { SHORT_WORD_LEN } else { LONG_WORD_LEN };
+        let word_len = word_len(block_len);
         Anchoring { threshold, offset_bits: block_len.max(1).ilog2(), word_len }
-    }
-
-    /// Bytes of a word.
-    pub(crate) fn word_len(&self) -> usize {
-        self.word_len
     }
 
     /// The word of a block, or of a shorter block at the end of a file.
@@ -182,10 +182,8 @@ mod tests {
                 let word = anchoring.word(offset, 0xAB_CDEF, sum);
                 assert_eq!(anchoring.anchor(word), anchor);
                 assert_ne!(word, anchoring.word(offset, 0xAB_CDEF, RollingSum::of(b"others")));
-                assert_eq!(
-                    word.to_le_bytes()[anchoring.word_len()..].iter().max().unwrap_or(&0),
-                    &0
-                );
+                let unused = &word.to_le_bytes()[word_len(block_len)..];
+                assert!(unused.iter().all(|byte| *byte == 0));
             }
             assert_eq!(anchoring.anchor(Unanchored::of(b"some bytes").value()), Anchor::None);
         }
