@@ -116,6 +116,8 @@ class Snapshot:
     added: int
     """How many bytes its archive has: what the snapshot added to the store."""
     is_full: bool
+    is_checkpoint: bool
+    """Whether it has the beginning of the tree alone: a first backup left it on its way."""
     is_restorable: bool
     """Whether the archives are there that lead to it."""
     error: Optional[str]
@@ -143,6 +145,8 @@ class BackupReport:
     """The id of the snapshot that has the tree as it is now."""
     is_new: bool
     """Whether this backup made it. If nothing has changed it is the one before."""
+    resumed: Optional[str]
+    """The id of the checkpoint of an interrupted backup that this one went on from."""
     archive: Optional[str]
     """The name of the archive that was put into the store."""
     archive_size: int

@@ -131,6 +131,7 @@ class Repository:
         full: bool = False,
         full_after: Optional[int] = None,
         full_ratio: Optional[float] = None,
+        checkpoint: Optional[int] = None,
         verify: bool = False,
         refuse_changing: bool = False,
         allow_emptied: bool = False,
@@ -141,7 +142,8 @@ class Repository:
     ) -> BackupReport:
         """Adds a snapshot: everything if there is none, else what has changed.
 
-        Interrupted at any moment, by Ctrl-C too, it leaves every snapshot as it was.
+        Interrupted at any moment, by Ctrl-C too, it leaves every snapshot as it was. The next one goes on from what has been
+        scanned, and a first backup from its last checkpoint.
 
         :param directory: a path, of which all is backed up but what ``.exclude`` files name; or a :class:`Dir`.
         :param name: what the tree is called: so it is known when it moves, and another one may come into a store.
@@ -149,6 +151,7 @@ class Repository:
         :param full: a full backup, even if nothing has changed.
         :param full_after: a full backup when so many increments follow the last one.
         :param full_ratio: a full backup when these are so many times as large as it.
+        :param checkpoint: after how many bytes of contents a first backup puts a checkpoint; 4 GiB if nothing is said.
         :param verify: read what looks unchanged too, to find bit rot.
         :param refuse_changing: keep a file that changes meanwhile as the last snapshot has it.
         :param allow_emptied: back up even if nearly all files are gone.
@@ -167,6 +170,7 @@ class Repository:
             "full": full,
             "full_after": full_after,
             "full_ratio": full_ratio,
+            "checkpoint": checkpoint,
             "verify": verify,
             "refuse_changing": refuse_changing,
             "allow_emptied": allow_emptied,

@@ -388,7 +388,7 @@ fn of_address(_: &InvalidAddress, facts: &mut Facts) -> bool {
 
 fn of_at(error: &AtError, facts: &mut Facts) -> bool {
     match error {
-        AtError::TooEarly { .. } | AtError::Nothing | AtError::NoId(_) => {
+        AtError::TooEarly { .. } | AtError::Nothing | AtError::NoId(_) | AtError::Unfinished { .. } => {
             facts.is(MISSING, "no-snapshot")
         }
         _ => facts.is(USAGE, "time"),

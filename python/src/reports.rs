@@ -26,6 +26,7 @@ pub(crate) struct Snapshot {
     seen_again: Option<i64>,
     added: u64,
     is_full: bool,
+    is_checkpoint: bool,
     is_restorable: bool,
     error: Option<String>,
 }
@@ -50,6 +51,7 @@ impl From<SnapshotInfo> for Snapshot {
             seen_again: info.seen_again.map(SnapshotId::secs),
             added: info.added,
             is_full: info.is_full,
+            is_checkpoint: info.is_checkpoint,
             is_restorable: info.is_restorable,
             error: info.error.map(|error| error.to_string()),
         }
@@ -65,6 +67,7 @@ pub(crate) struct Backing {
     pub(crate) full: bool,
     pub(crate) full_after: Option<usize>,
     pub(crate) full_ratio: Option<f64>,
+    pub(crate) checkpoint: Option<u64>,
     pub(crate) verify: bool,
     pub(crate) refuse_changing: bool,
     pub(crate) allow_emptied: bool,
@@ -78,6 +81,7 @@ pub(crate) struct Backing {
 pub(crate) struct Report {
     snapshot: String,
     is_new: bool,
+    resumed: Option<String>,
     archive: Option<String>,
     archive_size: u64,
     changes: Counts,
@@ -96,6 +100,7 @@ impl From<BackupReport> for Report {
         Report {
             snapshot: report.snapshot.to_string(),
             is_new: made.is_some(),
+            resumed: report.resumed.map(|checkpoint| checkpoint.to_string()),
             archive: made.map(|made| made.archive.to_string()),
             archive_size: made.map_or(0, |made| made.archive_bytes),
             changes: made.map(|made| Counts::of(&made.diff)).unwrap_or_default(),

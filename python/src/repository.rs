@@ -6,7 +6,6 @@ use std::process;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use incremental_backups_tools::dirindex::Patterns;
-use incremental_backups_tools::store::AtError;
 use incremental_backups_tools::stores::{self, Address, AnyStore};
 use incremental_backups_tools::{
     self as ibt, ApplyOptions, ArchiveOptions, BackupOptions, Error, Format, Keep, Origin,
@@ -74,10 +73,7 @@ impl Repository {
     /// The snapshot that `at` names, or the latest.
     fn snapshot(&self, at: Option<&str>) -> Result<SnapshotId, Failure> {
         let snapshots = self.repository()?.snapshots()?;
-        match at {
-            Some(at) => Ok(snapshots.resolve(at)?),
-            None => Ok(snapshots.latest().ok_or(AtError::Nothing)?),
-        }
+        Ok(snapshots.resolve(at.unwrap_or("latest"))?)
     }
 }
 
@@ -137,6 +133,7 @@ impl Repository {
                 full: how.full,
                 full_after: how.full_after,
                 full_ratio: how.full_ratio,
+                checkpoint: how.checkpoint,
                 scan: ScanOptions {
                     verify: how.verify,
                     progress: progress.clone(),

@@ -25,6 +25,32 @@ def store(tmp_path: Path) -> Repository:
     return Repository(tmp_path / "store", create=True)
 
 
+def test_a_first_backup_goes_on_from_its_checkpoint(tmp_path: Path, store: Repository) -> None:
+    tree = tmp_path / "much"
+    tree.mkdir()
+    for number in range(20):
+        (tree / str(number)).write_bytes(os.urandom(1 << 20))
+
+    class Stop(Exception):
+        pass
+
+    def stop(step: Progress) -> None:
+        if any(snapshot.is_checkpoint for snapshot in store.snapshots):
+            raise Stop
+
+    with pytest.raises(Stop):
+        store.backup(tree, checkpoint=2 << 20, progress=stop)
+    checkpoint = store.snapshots[-1]
+    assert checkpoint.is_checkpoint and checkpoint.files is not None and checkpoint.files < 20
+    with pytest.raises(ibt.MissingError, match="no snapshot is whole yet"):
+        store.restore(tmp_path / "back")
+    report = store.backup(tree, checkpoint=2 << 20)
+    assert report.resumed == checkpoint.id
+    store.restore(tmp_path / "back")
+    assert read(tmp_path / "back") == read(tree)
+    assert not store.snapshots[-1].is_checkpoint and store.verify().is_sound
+
+
 def test_the_whole_way(tmp_path: Path, mydir: Path, store: Repository) -> None:
     first = store.backup(mydir, tags=["before"], name="mine")
     before = read(mydir)

@@ -87,6 +87,16 @@ impl DirIndex {
         self
     }
 
+    /// The index of the first `entries`: of a tree, since what is in a directory follows it, and a hard link the file that it
+    /// names. What is [said of the scan](DirIndex::problems) is that of this index.
+    ///
+    /// # Errors
+    /// [`Error::Sections`] for what cannot be encoded.
+    pub fn beginning(&self, entries: usize) -> Result<DirIndex, Error> {
+        let records = self.records.get(..entries).unwrap_or(&self.records).to_vec();
+        Ok(DirIndex::from_checked(records)?.with_remarks(self.remarks.clone()))
+    }
+
     /// This index for a scan that is to read every file again.
     #[must_use]
     pub fn without_fingerprints(&self) -> DirIndex {
@@ -163,7 +173,7 @@ impl DirIndex {
 
     /// Every entry, in path order.
     #[must_use]
-    pub fn entries(&self) -> impl ExactSizeIterator<Item = &Entry> {
+    pub fn entries(&self) -> impl ExactSizeIterator<Item = &Entry> + DoubleEndedIterator {
         self.records.iter().map(|record| &record.entry)
     }
 

@@ -175,8 +175,12 @@ impl Log {
                 }
                 match StoredName::parse(&name) {
                     Some(StoredName::Archive(archive)) => {
-                        // Until then the next backup may start from an older index.
-                        for older in self.indexes_not_needed_at(archive.to) {
+                        // Until then the next backup may start from an older index, and from a checkpoint it does.
+                        let older = match archive.checkpoint {
+                            true => Vec::new(),
+                            false => self.indexes_not_needed_at(archive.to),
+                        };
+                        for older in older {
                             self.indexes.remove(&older);
                             self.files.remove(&StoredName::Index(older).to_string());
                         }
@@ -388,6 +392,8 @@ mod tests {
         assert_eq!(indexes_after(&[archive(3, 2)]), [whole(1), run(2, 1), run(3, 2)]);
         assert_eq!(indexes_after(&[run(4, 1), archive(4, 3)]), [whole(1), run(4, 1)]);
         assert_eq!(indexes_after(&[whole(5), archive(5, 4)]), [whole(5)]);
+        let checkpoint = archive(7, 5).replace(".tgz", "-checkpoint.tgz");
+        assert_eq!(indexes_after(&[whole(6), checkpoint]), [whole(5), whole(6)]);
     }
 
     proptest! {

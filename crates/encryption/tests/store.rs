@@ -9,11 +9,14 @@ use std::os::unix::fs::PermissionsExt;
 use std::process::Command;
 use std::sync::Arc;
 
+use archive::ArchiveOptions;
 use container::ReadAt;
+use dirindex::Dir;
 use encryption::{Access, Ask, EncryptedStore, Identities, Recipients, Secret};
 use proptest::prelude::*;
 use repository::store::{DirStore, Keep, Store, StoreWriter, Stored};
-use repository::{BackupOptions, PruneOptions, Repository};
+use repository::{BackupOptions, PruneOptions, Repository, RestoreOptions};
+use rsync_core::Progress;
 
 use crate::common::{Place, access, day_of, nobody};
 
@@ -262,6 +265,49 @@ fn what_is_written_can_be_read_again_until_it_is_committed() {
     written.fill_at(&mut found, 100_000).unwrap();
     assert!(found == bytes[100_000..170_000]);
     assert!(out.write_all(b"more").is_err(), "it has its end");
+}
+
+/// Promise: a client that cannot read goes on where its first backup was interrupted, and stores nothing twice.
+#[test]
+fn an_interrupted_first_backup_goes_on_from_its_checkpoint() {
+    let place = Place::new();
+    let noise = |seed: u64| testing::noise(seed, 1 << 20);
+    (0..24).for_each(|n| place.write(&format!("{n:02}"), &noise(n)));
+    let dir = Dir::new(place.temp.path().join("tree")).unwrap();
+    let progress = Arc::new(Progress::new());
+    let options = |day, progress: Option<&Arc<Progress>>| BackupOptions {
+        time: Some(day_of(day)),
+        checkpoint: Some(3 << 20),
+        archive: ArchiveOptions { progress: progress.cloned(), ..ArchiveOptions::default() },
+        ..BackupOptions::default()
+    };
+    let checkpoints = || place.files("-checkpoint.tgz.age").len();
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            while checkpoints() < 2 {
+                std::thread::yield_now();
+            }
+            progress.cancel();
+        });
+        let done = place.open(&place.client).unwrap().backup(&dir, &options(1, Some(&progress)));
+        assert!(done.is_err(), "24 MiB were packed before it was cancelled");
+    });
+    let put = checkpoints();
+    assert!(put < 6, "{put}");
+    assert!(place.open(&place.client).unwrap().verify(None).unwrap().is_sound());
+    let report = place.open(&place.client).unwrap().backup(&dir, &options(2, None)).unwrap();
+    assert!(report.resumed.is_some() && report.unusable.is_empty(), "{:?}", report.unusable);
+    let stored: u64 =
+        place.files(".tgz.age").iter().map(|path| fs::metadata(path).unwrap().len()).sum();
+    assert!(stored < 25 << 20, "{stored}");
+    assert!(place.backup(3).made.is_none(), "nothing has changed");
+    let owner = place.open(&place.owner).unwrap();
+    assert!(owner.verify(None).unwrap().is_sound());
+    let back = place.temp.path().join("all");
+    fs::create_dir(&back).unwrap();
+    owner.restore(report.snapshot, &back, &RestoreOptions::default()).unwrap();
+    (0..24).for_each(|n| assert!(fs::read(back.join(format!("{n:02}"))).unwrap() == noise(n)));
+    assert_eq!(place.told(), "");
 }
 
 /// An interrupted backup leaves files that no log has. They are no harm, the next backup may have their names, and it clears them

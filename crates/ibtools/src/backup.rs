@@ -33,6 +33,7 @@ pub(crate) fn run(args: &BackupArgs, console: &mut Console) -> Result<Answer> {
             full: args.full,
             full_after: args.full_after,
             full_ratio: args.full_ratio,
+            checkpoint: args.checkpoint,
             refuse_changing: args.strict,
             allow_emptied: args.allow_emptied,
             origin: Some(sources.origin.clone()),
@@ -135,7 +136,8 @@ fn warn(report: &BackupReport, console: &Console) {
 }
 
 fn say(args: &BackupArgs, report: &BackupReport, console: &mut Console) -> Result<()> {
-    let BackupReport { snapshot, made, index, snapshots, store_bytes, unusable, .. } = report;
+    let BackupReport { snapshot, made, resumed, index, snapshots, store_bytes, unusable, .. } =
+        report;
     let unprotected = report.unprotected.as_ref().map(|error| crate::console::in_words(error));
     let mut document = object([
         ("snapshot", snapshot.to_string().into()),
@@ -173,6 +175,7 @@ fn say(args: &BackupArgs, report: &BackupReport, console: &mut Console) -> Resul
         ("parity_bytes", made.parity_bytes.into()),
         ("full", made.archive.since.is_none().into()),
         ("base", made.diff.base().to_string().into()),
+        ("resumed", resumed.map(|checkpoint| checkpoint.to_string()).into()),
         ("totals", totals.json()),
     ]));
     console.document(document)?;
@@ -181,6 +184,9 @@ fn say(args: &BackupArgs, report: &BackupReport, console: &mut Console) -> Resul
         0 => String::new(),
         bytes => format!(", parity {}", HumanBytes(bytes)),
     };
+    if let Some(checkpoint) = resumed {
+        console.line(format_args!("went on from the checkpoint {checkpoint}"))?;
+    }
     console.line(format_args!("{name} ({archive}, index {index}{parity}): {totals}{remarks}"))?;
     console.line(total)
 }

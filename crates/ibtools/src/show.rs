@@ -52,6 +52,7 @@ fn show_store(args: &ShowArgs, console: &mut Console) -> Result<Answer> {
                 ("time", snapshots.clock(name.to).map(|time| time.to_string()).into()),
                 ("since", name.since.map(|since| since.to_string()).into()),
                 ("archive", name.to_string().into()),
+                ("checkpoint", name.checkpoint.into()),
                 ("archive_bytes", size.into()),
                 ("restorable", restorable.into()),
             ]))
@@ -74,9 +75,10 @@ fn show_store(args: &ShowArgs, console: &mut Console) -> Result<Answer> {
                 Some(since) => format!("since {since}"),
             };
             let clock = name.clock.map(|time| format!(", made at {time}")).unwrap_or_default();
+            let checkpoint = if name.checkpoint { ", checkpoint" } else { "" };
             let lost = if restorable { "" } else { ", lost: what it starts from is missing" };
             console.line(format_args!(
-                "{}  {:>10}  {kind}{clock}{lost}",
+                "{}  {:>10}  {kind}{checkpoint}{clock}{lost}",
                 name.to,
                 HumanBytes(size).to_string()
             ))?;

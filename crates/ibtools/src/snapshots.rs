@@ -44,12 +44,16 @@ pub(crate) fn run(args: &SnapshotsArgs, console: &mut Console) -> Result<Answer>
 
 /// `ID  TIME  FILES  BYTES  +ADDED  full  DURATION  HOST:PATH  [TAGS]`, with what is not known left blank.
 fn line(info: &SnapshotInfo) -> String {
-    let SnapshotInfo { id, time, origin, size, tags, added, is_full, is_restorable, .. } = info;
+    let SnapshotInfo { id, time, origin, size, tags, added, is_full, .. } = info;
     let files = size.map(|size| number_of(size.files as usize, "file")).unwrap_or_default();
     let bytes = size.map(|size| HumanBytes(size.bytes).to_string()).unwrap_or_default();
     let added = format!("+{}", HumanBytes(*added));
     let full = if *is_full { "full" } else { "" };
-    let lost = if *is_restorable { "" } else { ", lost: what it starts from is missing" };
+    let remark = match (info.is_restorable, info.is_checkpoint) {
+        (false, _) => ", lost: what it starts from is missing",
+        (true, true) => ", checkpoint: the beginning of the tree alone",
+        (true, false) => "",
+    };
     let origin = origin.as_ref().map(ToString::to_string).unwrap_or_default();
     let tags = match tags.is_empty() {
         true => String::new(),
@@ -58,7 +62,7 @@ fn line(info: &SnapshotInfo) -> String {
     let took = info.duration.map(crate::console::time).unwrap_or_default();
     let time = date(time.secs());
     let line = format!(
-        "{id}  {time}  {files:>14}  {bytes:>10}  {added:>12}  {full:4}  {took:>9}  {origin}{tags}{lost}"
+        "{id}  {time}  {files:>14}  {bytes:>10}  {added:>12}  {full:4}  {took:>9}  {origin}{tags}{remark}"
     );
     line.trim_end().to_owned()
 }
@@ -79,6 +83,7 @@ fn json(info: &SnapshotInfo) -> Value {
         ("seen_again", info.seen_again.map(|time| time.to_string()).into()),
         ("added", (*added).into()),
         ("full", (*is_full).into()),
+        ("checkpoint", info.is_checkpoint.into()),
         ("restorable", (*is_restorable).into()),
         ("problem", error.as_ref().map(|error| in_words(error)).into()),
     ]))

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, OnceLock};
 
 use anyhow::{Context, Result, anyhow, bail};
-use incremental_backups_tools::store::Contents;
+use incremental_backups_tools::store::{AtError, Contents};
 use incremental_backups_tools::stores::{self, Address, AnyStore};
 use incremental_backups_tools::{
     ApplyOptions, Archive, DiffData, Error, Known, Origin, Repository, RestoreOptions, Skipped,
@@ -150,9 +150,9 @@ impl Source {
         let (store, snapshots) = open_store(path)?;
         let snapshot = match at {
             Some(at) => snapshots.resolve(at).with_context(|| shown(path).to_string())?,
-            None => match snapshots.latest() {
-                Some(latest) => latest,
-                None => bail!("there are no backups in {}", shown(path)),
+            None => match snapshots.resolve("latest") {
+                Err(AtError::Nothing) => bail!("there are no backups in {}", shown(path)),
+                latest => latest.with_context(|| shown(path).to_string())?,
             },
         };
         Ok(Source { named: vec![path.to_path_buf()], kind: Kind::Store(store, snapshot) })

@@ -1,7 +1,7 @@
 //! The verb `stats`: how much is in a store, and what each snapshot added.
 
 use anyhow::{Context, Result};
-use incremental_backups_tools::SnapshotInfo;
+use incremental_backups_tools::{SnapshotId, SnapshotInfo};
 use incremental_backups_tools::store::StoredArchive;
 use indicatif::{HumanBytes, HumanCount};
 use serde_json::Value;
@@ -19,8 +19,10 @@ pub(crate) fn run(args: &StatsArgs, console: &mut Console) -> Result<Answer> {
     let list = store.list().with_context(failed)?;
     let snapshots = store.snapshots().with_context(failed)?;
     let of = |is_full: bool| {
+        // A first backup may be in pieces.
+        let begins = |since: Option<SnapshotId>| since.is_none_or(|it| snapshots.is_checkpoint(it));
         let archives = snapshots.archives().iter();
-        let some = archives.filter(move |archive| archive.name.since.is_none() == is_full);
+        let some = archives.filter(move |archive| begins(archive.name.since) == is_full);
         some.fold((0, 0), |(count, bytes), StoredArchive { size, .. }| (count + 1, bytes + size))
     };
     let (full, increments) = (of(true), of(false));

@@ -9,7 +9,9 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail};
 use incremental_backups_tools::store::ArchiveName;
-use incremental_backups_tools::{Archive, Restorable, Verified, VerifiedStore, verify_archives};
+use incremental_backups_tools::{
+    Archive, Restorable, SnapshotId, Verified, VerifiedStore, verify_archives,
+};
 use indicatif::{HumanBytes, HumanCount};
 use serde_json::Value;
 
@@ -102,6 +104,15 @@ fn store(path: &Path, console: &mut Console) -> Result<(Object, bool)> {
     for (snapshot, restorable) in snapshots {
         lost(snapshot, restorable, console)?;
     }
+    let is_checkpoint = |snapshot: &SnapshotId| {
+        let mut leading = archives.iter().filter(|(stored, _)| stored.name.to == *snapshot);
+        leading.all(|(stored, _)| stored.name.checkpoint)
+    };
+    if let Some((last, _)) = snapshots.last().filter(|(last, _)| is_checkpoint(last)) {
+        console.line(format_args!(
+            "{last} is a checkpoint: the first backup has not come to its end. Back up again, and it goes on"
+        ))?;
+    }
     let whole = snapshots.iter().filter(|(_, restorable)| *restorable == Restorable::Whole).count();
     let (whole, total) = (HumanCount(whole as u64), number_of(snapshots.len(), "snapshot"));
     let count = number_of(archives.len(), "archive");
@@ -120,7 +131,10 @@ fn store(path: &Path, console: &mut Console) -> Result<(Object, bool)> {
         .iter()
         .map(|(stored, found)| verified("archive", stored.name.to_string().as_bytes(), found));
     let snapshots = snapshots.iter().map(|(snapshot, restorable)| {
-        let mut object = object([("snapshot", snapshot.to_string().into())]);
+        let mut object = object([
+            ("snapshot", snapshot.to_string().into()),
+            ("checkpoint", is_checkpoint(snapshot).into()),
+        ]);
         put_restorable(&mut object, restorable);
         if let Some((_, past)) = skipped.iter().find(|(skipping, _)| skipping == snapshot) {
             object.insert("skipped".into(), names(past).into());

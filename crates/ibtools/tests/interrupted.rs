@@ -94,6 +94,43 @@ fn a_killed_backup_loses_nothing_and_is_made_by_the_same_command() {
     sweep("backup --init --as tree tree store", |known| known.keys().collect(), 10);
 }
 
+/// Promise: a first backup that is killed goes on from what it has stored, and that is never taken for all.
+#[test]
+fn a_killed_first_backup_goes_on_from_its_last_checkpoint() {
+    let (mut resumed, backup) = (0, "backup --init --as tree --checkpoint 100K tree store");
+    for when in 1.. {
+        let place = Place::new();
+        (0..9).for_each(|n| place.write(&format!("tree/{n}"), testing::noise(n, 60_000)));
+        let inject = format!("-f -o trace -e inject=renameat2:signal=SIGKILL:when={when}");
+        let killed = format!("{inject} {IBTOOLS} --quiet --threads 1 {backup}");
+        let Some(killed) = place.other("strace", &killed) else { return };
+        if killed.code == Some(0) {
+            break;
+        }
+        let listed = place.ibtools("snapshots store --json");
+        let listed = if listed.code == Some(0) { listed.json() } else { serde_json::json!({}) };
+        let listed = listed["snapshots"].as_array().cloned().unwrap_or_default();
+        let checkpoints = listed.iter().filter(|it| it["checkpoint"] == true).count();
+        if let Some(last) = listed.last().filter(|_| checkpoints == listed.len()) {
+            let last = last["snapshot"].as_str().unwrap();
+            let words = ["no snapshot is whole yet", "Back up again", last];
+            place.ibtools("restore store copy").bad(&words);
+            place.ibtools(&format!("restore store part --at {last}")).good();
+            let (part, all) = (place.snapshot("part"), place.snapshot("tree"));
+            assert!(
+                part.len() < all.len() && part.iter().all(|(path, it)| all.get(path) == Some(it))
+            );
+        }
+        let again = place.ibtools(&format!("{backup} --json")).json();
+        resumed += usize::from(again["resumed"].is_string());
+        assert_eq!(again["resumed"].is_string(), again["changed"] == true && checkpoints > 0);
+        place.ibtools("verify store").good();
+        place.ibtools("restore store copy").good();
+        assert_eq!(place.snapshot("copy"), place.snapshot("tree"));
+    }
+    assert!(resumed >= 4, "it went on {resumed} times");
+}
+
 #[test]
 fn a_killed_prune_loses_nothing_that_is_kept() {
     sweep("prune store --keep-last 1", |known| known.keys().next_back().into_iter().collect(), 8);

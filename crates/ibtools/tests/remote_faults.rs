@@ -150,7 +150,7 @@ fn a_killed_client_is_in_nobodys_way() {
     for number in 1..=8 {
         world.place.write("tree/a", format!("{number}"));
         let mut seen = 0;
-        killed_backup(&world, move |_| {
+        killed(&world, "backup tree STORE", move |_| {
             seen += 1;
             seen == number
         });
@@ -162,8 +162,12 @@ fn a_killed_client_is_in_nobodys_way() {
     assert!(taken_over >= 4, "the lock was left {taken_over} times");
 }
 
-/// Runs a backup that is killed at the first request for which `when` is true.
-fn killed_backup(world: &World, mut when: impl FnMut(&Exchange) -> bool + Send + 'static) {
+/// Runs a command that is killed at the first request for which `when` is true. How many bytes it sent.
+fn killed(
+    world: &World,
+    command: &str,
+    mut when: impl FnMut(&Exchange) -> bool + Send + 'static,
+) -> u64 {
     let pid = Arc::new(AtomicU32::new(0));
     let victim = Arc::clone(&pid);
     world.proxy.rule(move |request| {
@@ -172,17 +176,49 @@ fn killed_backup(world: &World, mut when: impl FnMut(&Exchange) -> bool + Send +
         }
         Fault::None
     });
-    let mut child = world.command("backup tree STORE");
+    let mut child = world.command(command);
     let mut child = child.stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
     // The program has to start before it makes a request.
     pid.store(child.id(), Ordering::Relaxed);
     child.wait().unwrap();
-    world.proxy.take();
+    world.proxy.take().0.iter().map(|request| request.up).sum()
 }
 
 fn kill(pid: u32) {
     let killed = Command::new("kill").args(["-9", &pid.to_string()]).status().unwrap();
     assert!(killed.success());
+}
+
+/// Promise: a first backup that is killed goes on from its last checkpoint, and sends nothing twice but what came after that.
+#[test]
+fn a_first_backup_goes_on_where_it_was_killed() {
+    let Some(world) = World::new() else { return };
+    (0..12).for_each(|n| world.place.write(&format!("tree/{n:02}"), noise(n, 1 << 20)));
+    world.ibtools("init STORE").good();
+    let mut archives = 0;
+    let command = "backup tree STORE --checkpoint 2M";
+    let sent = killed(&world, command, move |request| {
+        archives += usize::from(request.method == "PUT" && request.target.contains("checkpoint"));
+        archives == 4
+    });
+    assert!(sent > 6 << 20, "{sent}");
+    let nothing_whole = world.ibtools("restore STORE back");
+    assert_eq!(nothing_whole.code, Some(2));
+    assert!(nothing_whole.err.contains("no snapshot is whole yet"), "{}", nothing_whole.err);
+    // The last request may have come to the server.
+    assert!((3..=4).contains(&snapshots(&world).len()));
+    world.proxy.take();
+    let done = world.ibtools(command);
+    let sent: u64 = world.proxy.take().0.iter().map(|request| request.up).sum();
+    assert!(
+        done.code == Some(0) && done.out.contains("went on from the checkpoint"),
+        "{}",
+        done.out
+    );
+    assert!(sent < 13 << 19, "{sent}");
+    world.ibtools("verify STORE").good();
+    world.ibtools("restore STORE back").good();
+    assert_eq!(world.place.snapshot("back"), world.place.snapshot("tree"));
 }
 
 /// Of two clients at once, the second gets an error that names the first, and changes nothing. Another store in the bucket does not wait.
@@ -249,7 +285,7 @@ fn parts_of_the_killed_are_taken_back() {
     let Some(world) = World::new() else { return };
     world.place.write("tree/big", noise(1, 40 << 20));
     world.ibtools("init STORE").good();
-    killed_backup(&world, |request| request.target.contains("partNumber=2"));
+    killed(&world, "backup tree STORE", |request| request.target.contains("partNumber=2"));
     let again = world.ibtools("backup tree STORE");
     assert_eq!(again.code, Some(0), "{}", again.err);
     let (asked, _) = world.proxy.take();

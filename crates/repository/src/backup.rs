@@ -5,31 +5,29 @@
 //! says why.
 
 mod base;
+mod checkpoint;
 mod leftovers;
+mod put;
 
 use std::cell::Cell;
 use std::collections::BTreeSet;
-use std::io::ErrorKind;
 use std::sync::Arc;
-use std::time::Instant;
 
-use archive::{ArchiveOptions, DiffData, Packed, SECONDS};
-use diffindex::{Class, DiffIndex, Signatures};
+use archive::ArchiveOptions;
+use diffindex::{Class, DiffIndex};
 use dirindex::{Dir, DirIndex, FileId, ScanOptions};
 use rsync_core::Total;
 
 use self::base::{Indexes, Newest, is_index_damage, newest};
 use self::leftovers::{clear_indexes, renew_notes};
+use self::put::Putting;
 use crate::Repository;
 use crate::chains::with_limit;
 use crate::error::{Error, Result};
-use crate::origin::{self, Origin};
+use crate::origin::Origin;
 use crate::pack::pack;
 use crate::protect;
-use crate::store::indexes::{IndexChain, put_index};
-use crate::store::{
-    self, ArchiveName, NewFile, Noted, SnapshotId, Snapshots, Store, Stored, StoredName, failed,
-};
+use crate::store::{self, ArchiveName, SnapshotId, Snapshots, Store, Stored, StoredName};
 
 /// How a backup is made.
 #[derive(Debug, Clone, Default)]
@@ -44,6 +42,10 @@ pub struct BackupOptions {
     /// How the tree is scanned. What is [kept](ScanOptions::keep) of what cannot be read is what was
     /// backed up of it. Without [signatures](ScanOptions::signature) the next backup stores what changed whole.
     pub scan: ScanOptions,
+    /// After how many bytes of contents a first backup puts a checkpoint: what it has stored, as a snapshot of the beginning of
+    /// the tree, from which the next backup goes on if this one is interrupted. Each one brings a sixteenth of what is there
+    /// at least. `None`: 4 GiB.
+    pub checkpoint: Option<u64>,
     /// Leave a file that changes while it is stored as the last backup has it. By default it is stored as it is then, and
     /// named among the index's problems if it does not hold still.
     pub refuse_changing: bool,
@@ -79,6 +81,8 @@ pub struct BackupReport {
     pub snapshot: SnapshotId,
     /// What was put into the store; `None` when nothing has changed.
     pub made: Option<NewArchive>,
+    /// The checkpoint of an interrupted backup that this one went on from.
+    pub resumed: Option<SnapshotId>,
     /// The tree as it is now, and what could not be taken in.
     #[cfg_attr(feature = "serde", serde(serialize_with = "crate::serialized::index"))]
     pub index: DirIndex,
@@ -103,13 +107,13 @@ pub struct BackupReport {
 pub struct NewArchive {
     /// The archive.
     pub archive: ArchiveName,
-    /// How many bytes it has.
+    /// How many bytes it has, and the archives of checkpoints before it that were put too.
     pub archive_bytes: u64,
     /// How many bytes the index beside it has.
     pub index_bytes: u64,
     /// How many bytes the parity of both has.
     pub parity_bytes: u64,
-    /// What the archive brings: all there is, or what has changed.
+    /// What it and the checkpoints bring: all there is, or what has changed.
     #[cfg_attr(feature = "serde", serde(serialize_with = "crate::serialized::diff"))]
     pub diff: DiffIndex,
 }
@@ -130,7 +134,8 @@ impl<S: Store> Repository<S> {
     /// Backs up the tree `dir`: everything if there is nothing to start from, else what has changed since the newest snapshot
     /// that can be restored. If nothing has, there is no new snapshot.
     ///
-    /// Interrupted at any moment, it leaves every snapshot as it was, and the next backup goes on from what has been scanned.
+    /// Interrupted at any moment, it leaves every snapshot as it was, and the next backup goes on from what has been scanned. A
+    /// first backup of much leaves [checkpoints](BackupOptions::checkpoint): then the next one goes on from what has been stored, too.
     /// Nothing is built upon an archive that cannot be opened or does not follow the one before it: the newest snapshot is the
     /// last one whose archives all can, and do. An index that is lost or damaged is made again from the archives; if these are
     /// damaged too, the backup is a full one.
@@ -158,7 +163,7 @@ fn back_up(dir: &Dir, store: &dyn Store, options: &BackupOptions) -> Result<Back
         protect::prepare(&files);
     }
     let snapshots = Snapshots::of(&files);
-    let before = snapshots.latest().and_then(|newest| snapshots.clock(newest));
+    let before = snapshots.all().next_back().and_then(|newest| snapshots.clock(newest));
     let clock_behind = before.filter(|before| *before > options.now());
     let mut unusable = Vec::new();
     let newest = newest(store, snapshots.clone(), &mut unusable)?;
@@ -171,8 +176,7 @@ fn back_up(dir: &Dir, store: &dyn Store, options: &BackupOptions) -> Result<Back
             given: Box::new(given.clone()),
         });
     }
-    let mut indexes =
-        Indexes::open(store, &snapshots, newest.as_ref().map(|newest| newest.tree), &mut unusable)?;
+    let mut indexes = Indexes::open(store, &snapshots, newest.as_ref(), &mut unusable)?;
     let (index, made) = loop {
         let work = Work { dir, store, options, newest: newest.as_ref(), indexes: &indexes };
         match work.add_snapshot(&mut files, &mut unusable) {
@@ -203,10 +207,19 @@ fn back_up(dir: &Dir, store: &dyn Store, options: &BackupOptions) -> Result<Back
         files.iter().find(|file| Some(&file.name) == name.as_ref()).map_or(0, |file| file.size)
     };
     let snapshot =
-        made.as_ref().map(|(archive, _)| archive.to).or(newest.map(|newest| newest.snapshot));
+        made.as_ref().map(|(archive, _)| archive.to).or(newest.as_ref().map(|it| it.snapshot));
+    let new = files.iter().filter(|file| !there.contains(&file.name));
+    let new = new.filter_map(|file| match StoredName::parse(&file.name) {
+        Some(StoredName::Archive(name)) => Some((name.since, file.size)),
+        _ => None,
+    });
+    let new: Vec<(Option<SnapshotId>, u64)> = new.collect();
+    let checkpoint = newest.as_ref().filter(|newest| newest.checkpoint.is_some());
+    let resumed = checkpoint.map(|newest| newest.snapshot);
+    let resumed = resumed.filter(|from| new.iter().any(|(since, _)| *since == Some(*from)));
     let made = made.map(|(archive, diff)| NewArchive {
         archive,
-        archive_bytes: size_of(Some(StoredName::Archive(archive))),
+        archive_bytes: new.iter().map(|(_, size)| size).sum(),
         index_bytes: size_of(now.indexes().last().map(|index| StoredName::Index(index.name))),
         parity_bytes,
         diff,
@@ -214,6 +227,7 @@ fn back_up(dir: &Dir, store: &dyn Store, options: &BackupOptions) -> Result<Back
     Ok(BackupReport {
         snapshot: snapshot.ok_or(Error::EndOfTime)?,
         made,
+        resumed,
         index,
         snapshots: now.all().count(),
         store_bytes: now.bytes(),
@@ -251,10 +265,7 @@ impl Work<'_> {
         };
         let since = to_build_on.filter(|_| base.is_some()).map(|newest| newest.snapshot);
         let base = base.unwrap_or_else(|| Arc::new(DirIndex::empty()));
-        let began = Instant::now();
-        let unchanged =
-            |index: &DirIndex| newest.is_some_and(|newest| newest.tree == index.tree_id());
-        let mut put: Option<IndexChain> = None;
+        let mut putting = Putting::new(self, files, (since, Arc::clone(&base)));
         let started = Cell::new(options.now());
         let scan = |again: Option<&DirIndex>| {
             started.set(options.now());
@@ -277,98 +288,9 @@ impl Work<'_> {
             if !options.allow_emptied {
                 refuse_emptied(newest, &base, &diff, indexes, index)?;
             }
-            let unchanged = unchanged(index) && !options.full;
-            if unchanged && indexes.are_current(index) {
-                return Ok((None, None));
-            }
-            let next =
-                |files: &[Stored]| Snapshots::of(files).next(started.get()).ok_or(Error::EndOfTime);
-            let snapshot = next(files)?;
-            if !unchanged && !store.tells_losses() {
-                files.push(store::put(store, StoredName::Begun(snapshot), |_| Ok(()))?);
-            }
-            let upon = put.as_ref().or(indexes.chain());
-            let chain = put_index(store, files, upon, index, snapshot)?;
-            let chain = &*put.insert(chain);
-            if unchanged {
-                return Ok((None, None));
-            }
-            if let Some(progress) = &options.archive.progress {
-                let stored = diff.changes().iter().filter(|it| it.stored_content().is_some());
-                let lens = stored.filter_map(|change| Some(change.new.as_ref()?.node.len()));
-                progress.begin("packing", Some(Total::Bytes(lens.fold(0, u64::saturating_add))));
-            }
-            let format = options.archive.format.unwrap_or_default();
-            let clock = Some(started.get()).filter(|clock| *clock != snapshot);
-            let name = ArchiveName { to: snapshot, since, clock, format };
-            let (put, seen, amended) = self.put_archive(name, &base, (index, &diff), began)?;
-            files.push(put);
-            // Only now: until the archive is there, the next backup goes on from what was scanned.
-            if let (Some(index), Some(_)) = (&seen, &amended) {
-                let snapshot = next(files)?;
-                put_index(store, files, Some(chain), index, snapshot)?;
-            }
-            Ok((seen, Some((name, amended.unwrap_or(diff)))))
+            putting.put(index, diff, started.get())
         };
         pack(&base, scan, write)
-    }
-
-    /// Puts the archive of `diff`, from `base` to the tree of `index`. Gives that tree and that diff as they turned out, where
-    /// a file was not as it was scanned.
-    fn put_archive(
-        &self,
-        name: ArchiveName,
-        base: &DirIndex,
-        (index, diff): (&DirIndex, &DiffIndex),
-        began: Instant,
-    ) -> Result<(Stored, Option<DirIndex>, Option<DiffIndex>)> {
-        let Work { dir, store, options, .. } = *self;
-        // The index has the signatures, and they can be made again of all archives together.
-        let how = |index: &DirIndex| {
-            let labels = options.origin.as_ref();
-            let labels = labels.map(|origin| origin::labels(origin, &options.tags, index));
-            ArchiveOptions {
-                signatures: Signatures::None,
-                labels: labels.unwrap_or_default(),
-                began: options.origin.as_ref().map(|_| began),
-                ..options.archive.clone()
-            }
-        };
-        let note = |file: &mut NewFile<'_>, index: &DirIndex| {
-            let (base, result) = (base.tree_id(), index.tree_id());
-            let mut labels = how(index).labels;
-            if options.origin.is_some() {
-                // The archive has it too, as it is when its end is written.
-                labels.insert(SECONDS.to_owned(), format!("{:.1}", began.elapsed().as_secs_f64()));
-            }
-            file.note(Noted { base, result, labels });
-        };
-        let begin = || NewFile::begin(store, StoredName::Archive(name));
-        let mut file = begin()?;
-        if options.refuse_changing || file.written()?.is_none() {
-            file.write_by(|out| Ok(DiffData::write(dir, base, diff, out, &how(index))?))?;
-            note(&mut file, index);
-            return Ok((file.commit()?, None, None));
-        }
-        let (scanned, signature) = ((index, diff), options.scan.signature.unwrap_or_default());
-        let packed = file.write_by(|out| {
-            Ok(DiffData::write_live(dir, base, scanned, out, &signature, &how(index))?)
-        })?;
-        let (amended, written) = match packed {
-            Packed::Whole(seen) => {
-                note(&mut file, seen.as_ref().unwrap_or(index));
-                return Ok((file.commit()?, seen, None));
-            }
-            Packed::Amended(amended) => (amended, file.written()?),
-        };
-        let written = written
-            .ok_or_else(|| failed("read back", &name.to_string(), ErrorKind::Unsupported.into()))?;
-        let mut again = begin()?;
-        again.write_by(|out| Ok(amended.write(&written, out, &how(amended.index()))?))?;
-        note(&mut again, amended.index());
-        let put = again.commit()?;
-        let (index, diff) = amended.into_parts();
-        Ok((put, Some(index), Some(diff)))
     }
 }
 
@@ -397,6 +319,6 @@ fn refuse_emptied(
         return gone(base, diff);
     }
     // A full backup takes nothing away, but what is kept later may be that alone.
-    let newest = newest.and_then(|newest| indexes.of(newest.tree));
+    let newest = newest.and_then(|newest| indexes.of(newest));
     newest.map_or(Ok(()), |before| gone(&before, &DiffIndex::between(&before, index)))
 }

@@ -32,6 +32,8 @@ pub struct SnapshotInfo {
     pub added: u64,
     /// Whether that archive is a full backup.
     pub is_full: bool,
+    /// Whether it is a checkpoint, and has the beginning of the tree alone.
+    pub is_checkpoint: bool,
     /// Whether there is a chain of archives to it.
     pub is_restorable: bool,
     /// Why the archive cannot be opened, if it cannot.
@@ -63,6 +65,7 @@ impl<S: Store> Repository<S> {
                 seen_again: snapshots.seen_again(id),
                 added: last.size,
                 is_full: last.name.since.is_none(),
+                is_checkpoint: snapshots.is_checkpoint(id),
                 is_restorable,
                 error: opened.err(),
             });

@@ -15,6 +15,7 @@ const NAME: &str = "name";
 const FILES: &str = "files";
 const BYTES: &str = "bytes";
 const TAGS: &str = "tags";
+const ENTRIES: &str = "entries";
 const SECONDS: &str = archive::SECONDS;
 
 /// Where a tree stands that is backed up. A store has the snapshots of one tree, and takes no other for it.
@@ -115,6 +116,16 @@ pub(crate) fn labels(origin: &Origin, tags: &[String], index: &DirIndex) -> Labe
         (TAGS, Some(tags.join(",")).filter(|tags| !tags.is_empty())),
     ];
     labels.into_iter().filter_map(|(name, text)| Some((name.to_owned(), text?))).collect()
+}
+
+/// Notes among `labels` that they are of a checkpoint with so many entries.
+pub(crate) fn note_checkpoint(labels: &mut Labels, entries: usize) {
+    labels.insert(ENTRIES.to_owned(), entries.to_string());
+}
+
+/// How many entries the checkpoint has that `labels` are of; `None` when they are of no checkpoint.
+pub(crate) fn checkpoint(labels: &Labels) -> Option<usize> {
+    labels.get(ENTRIES)?.parse().ok()
 }
 
 /// The tags among `labels`.

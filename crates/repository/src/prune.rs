@@ -101,12 +101,13 @@ impl<S: Store> Repository<S> {
             if options.keep.asks_for_times() && !options.ignore_clock {
                 check_clock(snapshots, SnapshotId::now())?;
             }
-            let dated = snapshots
-                .restorable()
-                .filter_map(|snapshot| Some((snapshot, snapshots.time(snapshot)?)));
+            let whole =
+                snapshots.restorable().filter(|snapshot| !snapshots.is_checkpoint(*snapshot));
+            let dated = whole.filter_map(|snapshot| Some((snapshot, snapshots.time(snapshot)?)));
             let mut kept = options.keep.of_dated(dated);
             kept.extend(tagged(self.store(), snapshots, &options.keep_tags)?);
-            Ok(Wanted { kept, lost: BTreeSet::new() })
+            kept.extend(unfinished(snapshots));
+            Ok(Wanted { kept: snapshots.with_checkpoints(kept), lost: BTreeSet::new() })
         })
     }
 
@@ -121,8 +122,9 @@ impl<S: Store> Repository<S> {
         thin_out(self.store(), options, |snapshots| {
             let all: BTreeSet<SnapshotId> = snapshots.all().collect();
             let restorable: BTreeSet<SnapshotId> = snapshots.restorable().collect();
-            let (mut kept, mut lost) = (restorable.clone(), BTreeSet::new());
-            let newest = restorable.last().copied();
+            let is_whole = |snapshot: &&SnapshotId| !snapshots.is_checkpoint(**snapshot);
+            let newest = restorable.iter().rfind(is_whole).copied().or(unfinished(snapshots));
+            let mut lost = BTreeSet::new();
             for &snapshot in forgotten {
                 if !all.contains(&snapshot) {
                     return Err(Error::NoSnapshot { snapshot });
@@ -130,13 +132,22 @@ impl<S: Store> Repository<S> {
                 if Some(snapshot) == newest {
                     return Err(Error::NewestStays { snapshot });
                 }
-                if !kept.remove(&snapshot) && !restorable.contains(&snapshot) {
+                if !restorable.contains(&snapshot) {
                     lost.insert(snapshot);
                 }
             }
+            let is_forgotten = |snapshot: &SnapshotId| forgotten.contains(snapshot);
+            let whole = restorable.iter().filter(is_whole).copied().chain(unfinished(snapshots));
+            let mut kept = snapshots.with_checkpoints(whole.filter(|it| !is_forgotten(it)));
+            kept.retain(|snapshot| !is_forgotten(snapshot));
             Ok(Wanted { kept, lost })
         })
     }
+}
+
+/// The checkpoint that the next backup goes on from.
+fn unfinished(snapshots: &Snapshots) -> Option<SnapshotId> {
+    snapshots.restorable().next_back().filter(|newest| snapshots.is_checkpoint(*newest))
 }
 
 /// The snapshots that can be restored and have one of these tags.

@@ -52,7 +52,11 @@ impl Chain {
         }
         let to = SnapshotId::from_secs(since.map_or(1_700_000_000, |since| since.secs() + 86_400));
         let to = to.unwrap();
-        self.put(ArchiveName { to, since, clock: None, format: Format::Gzip }, &old, &new);
+        self.put(
+            ArchiveName { to, since, clock: None, format: Format::Gzip, checkpoint: false },
+            &old,
+            &new,
+        );
         new.to_file(self.store().join(StoredName::Index(IndexName::whole(to)).to_string()))
             .unwrap();
         if let Some(since) = since {
@@ -77,7 +81,13 @@ impl Chain {
         let [earlier @ .., _, newest] = &snapshots[..] else { return };
         let since = since.index(snapshots.len() - 1).checked_sub(1).map(|number| earlier[number]);
         let base = since.map_or_else(DirIndex::empty, |since| self.states[&since].clone());
-        let name = ArchiveName { to: *newest, since, clock: None, format: Format::Gzip };
+        let name = ArchiveName {
+            to: *newest,
+            since,
+            clock: None,
+            format: Format::Gzip,
+            checkpoint: false,
+        };
         self.put(name, &base, &self.states[newest]);
         self.short = true;
     }

@@ -47,9 +47,9 @@ impl Filled {
         }
         // The names are all that says when it was.
         for file in Repository::new(&store).snapshots().unwrap().archives() {
-            let ArchiveName { to, since, clock: _, format } = file.name;
+            let ArchiveName { to, since, .. } = file.name;
             let since = since.map(|since| dated[&since]);
-            let dated = ArchiveName { to: dated[&to], since, clock: None, format };
+            let dated = ArchiveName { to: dated[&to], since, clock: None, ..file.name };
             let [from, to] = [file.name, dated].map(|name| store.path().join(name.to_string()));
             fs::rename(from, to).unwrap();
         }

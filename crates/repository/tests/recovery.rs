@@ -185,6 +185,32 @@ fn any_point_of_a_store_is_recovered_without_this_program() {
     assert!(!output.status.success() && !history.path("nowhere").exists());
 }
 
+/// Checkpoints are on the way to a whole tree, and taken for one only where there is nothing else.
+#[test]
+fn a_checkpoint_is_recovered_only_where_nothing_is_whole() {
+    if missing("rdiff") || missing("tar") {
+        return;
+    }
+    let history = History::new();
+    let store = history.path("store");
+    let checkpoint = |name: String| {
+        let renamed = name.replace(".tgz", "-checkpoint.tgz");
+        fs::rename(store.join(name), store.join(renamed)).unwrap();
+    };
+    history.put(None, 0, "tgz");
+    checkpoint(format!("{}-full.tgz", id(0)));
+    history.put(Some(0), 1, "tgz");
+    checkpoint(format!("{}-since-{}.tgz", id(1), id(0)));
+    history.recovers(None, 1);
+    let output = history.recover("said", None);
+    assert!(String::from_utf8_lossy(&output.stderr).contains("is a checkpoint"));
+    history.put(None, 0, "tgz");
+    history.recovers(None, 0);
+    history.put(Some(1), 2, "tgz");
+    history.recovers(None, 2);
+    history.recovers(Some(1), 1);
+}
+
 /// Not of archives made one by one, but of what backups leave.
 #[test]
 fn a_store_that_was_backed_up_to_is_recovered() {

@@ -187,7 +187,13 @@ fn damage_is_an_error_or_read_from_another_chain() {
     let data = place.repository();
     let (snapshot, _) =
         data.with_archives(second, |archives| Ok(Snapshot::open(archives)?)).unwrap();
-    let name = ArchiveName { to: second, since: None, clock: None, format: Format::Gzip };
+    let name = ArchiveName {
+        to: second,
+        since: None,
+        clock: None,
+        format: Format::Gzip,
+        checkpoint: false,
+    };
     let full = place.store().join(name.to_string());
     snapshot.write(&full, &ArchiveOptions::default()).unwrap();
     damage(&place.archive(first), 1 << 20);

@@ -35,7 +35,7 @@ pub(super) fn prepare(program: &Path, home: &Path) -> Result<Vec<Job>> {
     let [owner, successor] = identities.each_ref().map(path);
 
     // The machine is the same in all places: its key is made once.
-    let (none, one, four) = (at("none"), at("one"), at("four"));
+    let (none, fresh, one, four) = (at("none"), at("fresh"), at("one"), at("four"));
     fs::create_dir_all(&none)?;
     let client = printed(&none, &["key", "show", "--json"])?;
     let client = field(&client, "key")?;
@@ -43,6 +43,7 @@ pub(super) fn prepare(program: &Path, home: &Path) -> Result<Vec<Job>> {
     printed(&four, &["init", "store", "--recipient", &recipient])?;
     let listed = printed(&four, &["key", "list", "store", "--json"])?;
     let id = field(&listed, "id")?;
+    tree::copy(&four, &fresh)?;
     let opening = States {
         program: program.to_path_buf(),
         identities: identities.to_vec(),
@@ -61,7 +62,8 @@ pub(super) fn prepare(program: &Path, home: &Path) -> Result<Vec<Job>> {
             tree::copy(&four, &one)?;
         }
     }
-    let (second, fifth) = (&states[1], &states[4]);
+    let (first, second, fifth) = (&states[0], &states[1], &states[4]);
+    tree::copy(first, &fresh.join("tree"))?;
     tree::copy(second, &one.join("tree"))?;
     tree::copy(fifth, &four.join("tree"))?;
 
@@ -76,15 +78,17 @@ pub(super) fn prepare(program: &Path, home: &Path) -> Result<Vec<Job>> {
             program: opening.program.clone(),
             identities: opening.identities.clone(),
         };
-        let first = (there > 0).then(|| trusted.clone());
+        let first = (start != &none).then(|| trusted.clone());
         Job { name, run: run(args), start: start.clone(), first, kind: Kind::Store(states) }
     };
     let backup = ["backup", "--as", "tree", "tree", "store"];
+    let in_pieces = [&backup[..], &["--checkpoint", stores::PIECE]].concat();
     let prune = ["prune", "store", "--keep-last", "2", "--identity", &owner];
     let rotate = ["key", "rotate", "store", "--recipient", &rotated, "--identity", &owner];
     let rotate = [&rotate[..], &["--identity", &successor]].concat();
     Ok(vec![
         job("init", &none, &["init", "store", "--recipient", &recipient], 0, 0, None),
+        job("backup first in pieces", &fresh, &in_pieces, 0, 0, Some(snapshot(first)?)),
         job("backup", &one, &backup, 1, 0, Some(snapshot(second)?)),
         job("backup again", &four, &backup, 4, 0, Some(snapshot(fifth)?)),
         job("prune", &four, &prune, 4, 2, None),

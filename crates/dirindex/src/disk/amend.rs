@@ -114,6 +114,18 @@ impl DirIndex {
         Ok(index.with_top_mode(self.top_mode()))
     }
 
+    /// This index with `beginning` in the place of the first `entries`: with what was [amended](DirIndex::amended) of the
+    /// [index of these](DirIndex::beginning).
+    ///
+    /// # Errors
+    /// [`Error::Entry`] when the two do not go together.
+    pub fn with_beginning(&self, entries: usize, beginning: &DirIndex) -> Result<DirIndex, Error> {
+        let rest = self.records().get(entries..).unwrap_or_default();
+        let records = beginning.records().iter().chain(rest).cloned().collect();
+        let index = index_of(records, beginning.problems().to_vec(), self.excluded().to_vec())?;
+        Ok(index.with_top_mode(self.top_mode()))
+    }
+
     /// This index with what `previous` has of the file at `path` and of its other names, or without
     /// them: for a file that never holds still long enough to be stored as it was scanned. Each is
     /// named among the [`problems`](DirIndex::problems).

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use super::tree::{How, Scan};
 use incremental_backups_tools::store::Within;
 
-use super::values::{count, name, percent, ratio, tag};
+use super::values::{count, large_size, name, percent, ratio, tag};
 
 #[derive(Debug, clap::Args)]
 pub(crate) struct InitArgs {
@@ -51,6 +51,10 @@ pub(crate) struct BackupArgs {
     /// Make a full backup when the increments together are X times as large as the last one
     #[arg(long, value_name = "X", value_parser = ratio)]
     pub(crate) full_ratio: Option<f64>,
+    /// After so many bytes of contents, have a first backup put what it has as a checkpoint, from which the next one goes on if this
+    /// one is interrupted [default: 4G, and a sixteenth of what is there if that is more]
+    #[arg(long, value_name = "SIZE", value_parser = large_size)]
+    pub(crate) checkpoint: Option<u64>,
     /// Compress with zstd instead of gzip
     #[arg(long)]
     pub(crate) zstd: bool,

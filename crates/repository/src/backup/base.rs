@@ -2,13 +2,13 @@
 
 use std::sync::Arc;
 
-use archive::{Archive, Snapshot};
+use archive::{Archive, Labels, Snapshot};
 use dirindex::{DirIndex, TreeId};
 
 use super::{BackupOptions, Unusable};
 use crate::chains::{self, Fault, Skipped};
 use crate::error::{Error, Result};
-use crate::origin::Origin;
+use crate::origin::{self, Origin};
 use crate::store::indexes::IndexChain;
 use crate::store::{
     IndexName, Noted, SnapshotId, Snapshots, Store, StoredArchive, StoredIndex, StoredName,
@@ -19,6 +19,8 @@ pub(super) struct Newest {
     pub(super) snapshot: SnapshotId,
     chain: Vec<StoredArchive>,
     pub(super) tree: TreeId,
+    /// How many entries it has, if it is a checkpoint.
+    pub(super) checkpoint: Option<usize>,
     /// Whose tree it is, if that was noted.
     pub(super) origin: Option<Origin>,
     /// All there is, but for newer archives that are damaged.
@@ -37,8 +39,13 @@ pub(super) fn newest(
         let Some(chain) = snapshots.chain_to(snapshot) else { return Ok(None) };
         match ends(store, &chain).map_err(|failed| *failed) {
             Ok(None) => return Ok(None),
-            Ok(Some((tree, origin))) => {
-                return Ok(Some(Newest { snapshot, chain, tree, origin, snapshots }));
+            Ok(Some((tree, labels))) => {
+                let is_checkpoint = snapshots.is_checkpoint(snapshot);
+                // Nothing goes on from one that does not say what it has.
+                let checkpoint = is_checkpoint.then(|| origin::checkpoint(&labels).unwrap_or(0));
+                let origin = Origin::from_labels(&labels);
+                let newest = Newest { snapshot, chain, tree, checkpoint, origin, snapshots };
+                return Ok(Some(newest));
             }
             Err((fault, error)) => match fault.archive() {
                 Some(archive) if is_damage(&error) => {
@@ -52,18 +59,18 @@ pub(super) fn newest(
     }
 }
 
-/// The tree that a chain leads to, and whose it is.
-type End = (TreeId, Option<Origin>);
+/// The tree that a chain leads to, and what is noted of it.
+type End = (TreeId, Labels);
 
-/// Where the archives of a chain lead, and whose tree that is: as the store noted it, else as they say themselves. `None` for no
+/// Where the archives of a chain lead, and the labels of the last: as the store noted them, else as they say themselves. `None` for no
 /// archive.
 fn ends(store: &dyn Store, chain: &[StoredArchive]) -> Result<Option<End>, Box<(Fault, Error)>> {
     let noted: Option<Vec<Noted>> =
         chain.iter().map(|archive| store.noted(&archive.name.to_string())).collect();
     if let Some(noted) = noted.filter(|noted| follow(noted)) {
-        return Ok(noted.last().map(|last| (last.result, Origin::from_labels(&last.labels))));
+        return Ok(noted.into_iter().next_back().map(|last| (last.result, last.labels)));
     }
-    let end = |last: &Archive| (last.result(), Origin::from_labels(last.labels()));
+    let end = |last: &Archive| (last.result(), last.labels().clone());
     chains::open(store, chain).map(|archives| archives.last().map(end))
 }
 
@@ -78,12 +85,23 @@ fn follow(chain: &[Noted]) -> bool {
 }
 
 impl Newest {
+    /// Its index, if `chain` has it. A checkpoint has none of its own: it is the beginning of one that was put before.
+    fn index_in(&self, chain: &IndexChain) -> Option<Arc<DirIndex>> {
+        match self.checkpoint {
+            None => chain.of(self.tree),
+            Some(entries) => chain.beginning(self.tree, entries),
+        }
+    }
+
     /// Whether the rules ask for a full backup after this.
     pub(super) fn ends_chain(&self, options: &BackupOptions) -> bool {
-        let Some((full, increments)) = self.chain.split_first() else { return true };
-        let bytes: u64 = increments.iter().map(|archive| archive.size).sum();
+        // Checkpoints and what goes on from the last of them are one full backup in pieces.
+        let full = self.chain.iter().take_while(|archive| archive.name.checkpoint).count() + 1;
+        let Some((full, increments)) = self.chain.split_at_checked(full) else { return false };
+        let bytes =
+            |archives: &[StoredArchive]| archives.iter().map(|it| it.size).sum::<u64>() as f64;
         options.full_after.is_some_and(|most| increments.len() >= most)
-            || options.full_ratio.is_some_and(|ratio| bytes as f64 >= ratio * full.size as f64)
+            || options.full_ratio.is_some_and(|ratio| bytes(increments) >= ratio * bytes(full))
     }
 }
 
@@ -95,12 +113,12 @@ impl Indexes {
     pub(super) fn open(
         store: &dyn Store,
         snapshots: &Snapshots,
-        newest: Option<TreeId>,
+        newest: Option<&Newest>,
         unusable: &mut Vec<Unusable>,
     ) -> Result<Indexes> {
         let mut indexes: Vec<IndexChain> = Vec::new();
         // A store that only takes has those of all nights.
-        let is_found = |chain: &IndexChain| newest.is_none_or(|tree| chain.of(tree).is_some());
+        let is_found = |chain: &IndexChain| newest.is_none_or(|it| it.index_in(chain).is_some());
         for StoredIndex { name, .. } in snapshots.indexes().iter().rev() {
             if indexes.iter().any(|newer| newer.names().any(|it| it == *name)) {
                 continue;
@@ -132,9 +150,9 @@ impl Indexes {
         self.0.first()
     }
 
-    /// The index of the tree `tree`, if it is there.
-    pub(super) fn of(&self, tree: TreeId) -> Option<Arc<DirIndex>> {
-        self.0.iter().find_map(|chain| chain.of(tree))
+    /// The index of `newest`, if it is there.
+    pub(super) fn of(&self, newest: &Newest) -> Option<Arc<DirIndex>> {
+        self.0.iter().find_map(|chain| newest.index_in(chain))
     }
 
     /// The index of the snapshot `newest`: one that is there, or one made from the archives. `None` when
@@ -146,7 +164,7 @@ impl Indexes {
         options: &BackupOptions,
         unusable: &mut Vec<Unusable>,
     ) -> Result<Option<Arc<DirIndex>>> {
-        if let Some(index) = self.of(newest.tree) {
+        if let Some(index) = self.of(newest) {
             return Ok(Some(index));
         }
         let name = StoredName::Index(IndexName::whole(newest.snapshot));

@@ -33,6 +33,8 @@ pub(super) struct Node {
     pub(super) clock: SnapshotId,
     /// When it was, as far as the others let one believe the clock.
     pub(super) time: SnapshotId,
+    /// Whether it has the beginning of a tree alone: all that lead there say so.
+    pub(super) is_checkpoint: bool,
     /// The numbers of the archives.
     pub(super) archives: Range<usize>,
 }
@@ -101,10 +103,12 @@ fn nodes(archives: &[StoredArchive]) -> Vec<Node> {
             Some(node) if node.snapshot == name.to => {
                 node.archives.end = number + 1;
                 node.clock = node.clock.min(clock);
+                node.is_checkpoint &= name.checkpoint;
             }
             _ => {
                 let archives = number..number + 1;
-                nodes.push(Node { snapshot: name.to, clock, time: clock, archives });
+                let (snapshot, is_checkpoint) = (name.to, name.checkpoint);
+                nodes.push(Node { snapshot, clock, time: clock, is_checkpoint, archives });
             }
         }
     }

@@ -70,6 +70,13 @@ impl IndexChain {
         self.upto(runs).ok()
     }
 
+    /// The index of the tree `tree`, if that is what the first `entries` of this one are, or of one that it is upon.
+    pub(crate) fn beginning(&self, tree: TreeId, entries: usize) -> Option<Arc<DirIndex>> {
+        let indexes = (0..=self.runs.len()).rev().filter_map(|runs| self.upto(runs).ok());
+        let mut beginnings = indexes.filter_map(|index| index.beginning(entries).ok());
+        beginnings.find(|beginning| beginning.tree_id() == tree).map(Arc::new)
+    }
+
     /// The index that the first `runs` lead to.
     fn upto(&self, runs: usize) -> Result<Arc<DirIndex>> {
         match self.runs.get(..runs) {

@@ -87,6 +87,8 @@ pub struct ArchiveName {
     pub clock: Option<SnapshotId>,
     /// How it is compressed.
     pub format: Format,
+    /// Whether it leads to a checkpoint: a snapshot of the beginning of a tree, which a first backup leaves on its way.
+    pub checkpoint: bool,
 }
 
 /// The name of an index: a whole one, or a run upon that of an earlier snapshot.
@@ -100,7 +102,8 @@ pub struct IndexName {
 
 /// The name of a file of a store: `20261122T161858Z-full.tgz`,
 /// `20261123T161858Z-since-20261122T161858Z.tgz` (or `.tar.zst`), `20261123T161858Z.index` (or
-/// `20261123T161858Z-since-20261122T161858Z.index`). Where the clock said another time than the id, the time stands before the rest: `20261123T161858Z-at-20261120T070000Z-full.tgz`. A backup that found nothing
+/// `20261123T161858Z-since-20261122T161858Z.index`). Where the clock said another time than the id, the time stands before the rest: `20261123T161858Z-at-20261120T070000Z-full.tgz`. The archive of a checkpoint is called so behind
+/// that: `20261123T161858Z-full-checkpoint.tgz`. A backup that found nothing
 /// changed leaves `20261123T161858Z-unchanged-20261124T030000Z.seen`, one that is at work `20261124T161858Z.begun`. The parity of a file is called as it, with `.parity` at the
 /// end; one over all archives up to a snapshot `20261123T161858Z-across.parity`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -175,11 +178,15 @@ impl StoredName {
                 (Some(clock.parse().ok().filter(|clock| *clock != to)?), kind)
             }
         };
+        let (kind, checkpoint) = match kind.strip_suffix("-checkpoint") {
+            None => (kind, false),
+            Some(kind) => (kind, true),
+        };
         let since = match kind {
             "full" => None,
             _ => Some(kind.strip_prefix("since-")?.parse().ok().filter(|since| *since < to)?),
         };
-        Some(StoredName::Archive(ArchiveName { to, since, clock, format }))
+        Some(StoredName::Archive(ArchiveName { to, since, clock, format, checkpoint }))
     }
 
     /// The name of its parity; `None` for what has none.
@@ -230,7 +237,7 @@ impl fmt::Display for IndexName {
 
 impl fmt::Display for ArchiveName {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let ArchiveName { to, since, clock, format } = self;
+        let ArchiveName { to, since, clock, format, checkpoint } = self;
         write!(f, "{to}")?;
         if let Some(clock) = clock {
             write!(f, "-at-{clock}")?;
@@ -238,6 +245,9 @@ impl fmt::Display for ArchiveName {
         match since {
             None => f.write_str("-full")?,
             Some(since) => write!(f, "-since-{since}")?,
+        }
+        if *checkpoint {
+            f.write_str("-checkpoint")?;
         }
         f.write_str(match format {
             Format::Gzip => ".tgz",
@@ -257,7 +267,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn names_come_back(to in snapshots(), since in snapshots(), clock in proptest::option::of(snapshots()), full in any::<bool>(), zstd in any::<bool>()) {
+        fn names_come_back(to in snapshots(), since in snapshots(), clock in proptest::option::of(snapshots()), full in any::<bool>(), zstd in any::<bool>(), checkpoint in any::<bool>()) {
             let index = StoredName::Index(IndexName { of: to, since: (!full && since < to).then_some(since) });
             prop_assert_eq!(StoredName::parse(&index.to_string()), Some(index));
             prop_assert_eq!(StoredName::parse(&index.parity().unwrap().to_string()), index.parity());
@@ -268,7 +278,7 @@ mod tests {
             }
             let format = if zstd { Format::Zstd } else { Format::Gzip };
             let since = (!full).then_some(since);
-            let name = StoredName::Archive(ArchiveName { to, since, clock, format });
+            let name = StoredName::Archive(ArchiveName { to, since, clock, format, checkpoint });
             let sound = since.is_none_or(|since| since < to) && clock != Some(to);
             prop_assert_eq!(StoredName::parse(&name.to_string()), sound.then_some(name));
             let parity = name.parity().unwrap();
@@ -283,7 +293,7 @@ mod tests {
 
         /// Whatever is taken for a name is written just so.
         #[test]
-        fn there_is_one_way_to_write_a_name(text in "[0-9TZ]{15,17}(-at-[0-9TZ]{16})?(-full|-since-[0-9TZ]{16}|-unchanged-[0-9TZ]{16}|-across)?(\\.(tgz|tar.zst|index|seen|begun))?(\\.parity)?") {
+        fn there_is_one_way_to_write_a_name(text in "[0-9TZ]{15,17}(-at-[0-9TZ]{16})?(-full|-since-[0-9TZ]{16}|-unchanged-[0-9TZ]{16}|-across)?(-checkpoint)?(\\.(tgz|tar.zst|index|seen|begun))?(\\.parity)?") {
             if let Some(name) = StoredName::parse(&text) {
                 prop_assert_eq!(name.to_string(), text);
             }
@@ -296,13 +306,17 @@ mod tests {
         assert_eq!(to.secs(), 1_795_450_738);
         let since = Some("20261122T161858Z".parse().unwrap());
         let clock = Some("20261120T070000Z".parse().unwrap());
-        let name = |since, format| ArchiveName { to, since, clock: None, format }.to_string();
+        let full =
+            ArchiveName { to, since: None, clock: None, format: Format::Gzip, checkpoint: false };
+        let name = |since, format| ArchiveName { since, format, ..full }.to_string();
         assert_eq!(name(None, Format::Gzip), "20261123T161858Z-full.tgz");
         let inc = "20261123T161858Z-since-20261122T161858Z.tar.zst";
         assert_eq!(name(since, Format::Zstd), inc);
-        let earlier = ArchiveName { to, since, clock, format: Format::Gzip }.to_string();
+        let earlier = ArchiveName { since, clock, ..full }.to_string();
         let inc = "20261123T161858Z-at-20261120T070000Z-since-20261122T161858Z.tgz";
         assert_eq!(earlier, inc);
+        let checkpoint = ArchiveName { checkpoint: true, ..full }.to_string();
+        assert_eq!(checkpoint, "20261123T161858Z-full-checkpoint.tgz");
         let index = |since| StoredName::Index(IndexName { of: to, since }).to_string();
         assert_eq!(index(None), "20261123T161858Z.index");
         assert_eq!(index(since), "20261123T161858Z-since-20261122T161858Z.index");
@@ -320,6 +334,10 @@ mod tests {
             "20261123T161858Z-full",
             "20261123T161858Z-full.tar",
             "20261123T161858Z-full.tgz.bak",
+            "20261123T161858Z-checkpoint.tgz",
+            "20261123T161858Z-checkpoint-full.tgz",
+            "20261123T161858Z-full-checkpoint-checkpoint.tgz",
+            "20261123T161858Z-checkpoint.index",
             "20261123T161858Z-full.tar.gz",
             "20261123T161858Z.parity",
             "20261123T161858Z-full.tgz.parity.parity",

@@ -47,6 +47,9 @@ pub struct StoredIndex {
     pub size: u64,
 }
 
+/// What names the [latest](Snapshots::latest) snapshot.
+const LATEST: &str = "latest";
+
 /// The last step of the cheapest chain to an archive.
 #[derive(Debug, Clone, Copy)]
 struct Step {
@@ -91,6 +94,14 @@ pub enum AtError {
     /// There is nothing at all.
     #[error("there is no snapshot")]
     Nothing,
+    /// There are checkpoints alone.
+    #[error(
+        "no snapshot is whole yet: the first backup was interrupted. Back up again, and it goes on;          {last} has what is stored until then"
+    )]
+    Unfinished {
+        /// The last checkpoint.
+        last: SnapshotId,
+    },
     /// A time in a zone that is not known here.
     #[error(
         "the time zone `{zone}` of `{at}` is not known: name one such as [Europe/Berlin], or an offset such as +02:00"
@@ -208,10 +219,39 @@ impl Snapshots {
         chains.filter(|(_, last)| last.is_some()).map(|(node, _)| node.snapshot)
     }
 
-    /// The newest snapshot, be there a chain to it or not.
+    /// The newest snapshot that is no [checkpoint](Snapshots::is_checkpoint), be there a chain to it or not.
     #[must_use]
     pub fn latest(&self) -> Option<SnapshotId> {
-        self.all().next_back()
+        self.whole().next_back()
+    }
+
+    /// Every snapshot that is no checkpoint, in order.
+    fn whole(&self) -> impl DoubleEndedIterator<Item = SnapshotId> {
+        let nodes = self.graph.nodes.iter().filter(|node| !node.is_checkpoint);
+        nodes.map(|node| node.snapshot)
+    }
+
+    /// Whether `snapshot` has the beginning of the tree alone: a first backup left it on its way, for the case that it is
+    /// interrupted.
+    #[must_use]
+    pub fn is_checkpoint(&self, snapshot: SnapshotId) -> bool {
+        self.graph.node(snapshot).is_some_and(|(_, node)| node.is_checkpoint)
+    }
+
+    /// The snapshots that are restored by way of checkpoints alone, and these: `whole`, and each checkpoint from which a chain to
+    /// one of them goes on.
+    pub(crate) fn with_checkpoints(
+        &self,
+        whole: impl IntoIterator<Item = SnapshotId>,
+    ) -> BTreeSet<SnapshotId> {
+        let mut all = BTreeSet::new();
+        for snapshot in whole {
+            all.insert(snapshot);
+            let chain = self.chain_to(snapshot).unwrap_or_default();
+            let before = chain.iter().rev().skip(1).map(|archive| archive.name.to);
+            all.extend(before.take_while(|before| self.is_checkpoint(*before)));
+        }
+        all
     }
 
     /// How many bytes the archives and indexes have, together.
@@ -315,10 +355,10 @@ impl Snapshots {
         }
     }
 
-    /// The snapshot that `at` names: one whose id it is, or begins, alone; or else the last one until the
+    /// The snapshot that `at` names: one whose id it is, or begins, alone; `latest`; or else the last one until the
     /// [time](Snapshots::time) that it is: a day, hour, minute or second, each to its end, in UTC (`2026-11-22`,
     /// `2026-11-22T16:18`, `2026-11-22 16:18:58`), at an offset (`2026-11-22T16:18+02:00`) or in a time zone
-    /// (`2026-11-22T16:18[Europe/Berlin]`).
+    /// (`2026-11-22T16:18[Europe/Berlin]`). A checkpoint is named by its id alone.
     ///
     /// # Errors
     /// [`AtError`].
@@ -327,11 +367,12 @@ impl Snapshots {
             Err(AtError::NoId(_)) => {}
             other => return other,
         }
-        let until = until(at)?;
-        let mut nodes = self.graph.nodes.iter().rev();
+        let until = if at == LATEST { i64::MAX } else { until(at)? };
+        let mut nodes = self.graph.nodes.iter().rev().filter(|node| !node.is_checkpoint);
         let last = nodes.find(|node| node.time.secs() <= until).map(|node| node.snapshot);
-        last.ok_or_else(|| match (self.all().next(), self.all().next_back()) {
-            (Some(first), Some(last)) => AtError::TooEarly { at: at.into(), first, last },
+        last.ok_or_else(|| match (self.whole().next(), self.latest(), self.all().next_back()) {
+            (Some(first), Some(last), _) => AtError::TooEarly { at: at.into(), first, last },
+            (.., Some(last)) => AtError::Unfinished { last },
             _ => AtError::Nothing,
         })
     }
@@ -504,9 +545,37 @@ mod tests {
         {
             assert_eq!(snapshots.resolve(at), Err(AtError::Unknown(at.into())), "{at}");
         }
+        assert_eq!(snapshots.resolve("latest"), Ok("20261124T000000Z".parse().unwrap()));
         let early = snapshots.resolve("2026-11-20");
         let [first, last] = ["20261121T235959Z", "20261124T000000Z"].map(|id| id.parse().unwrap());
         assert_eq!(early, Err(AtError::TooEarly { at: "2026-11-20".into(), first, last }));
+    }
+
+    /// Promise: what has the beginning of a tree alone is never taken for the tree.
+    #[test]
+    fn a_checkpoint_is_named_by_its_id_alone() {
+        let checkpoint = |to: u32, since: u32| {
+            let name = if since == 0 { full(to) } else { inc(to, since) };
+            (name.replace(".tgz", "-checkpoint.tgz"), 1)
+        };
+        let begun = graph(&[checkpoint(1, 0), checkpoint(2, 1)]);
+        let unfinished = Err(AtError::Unfinished { last: snapshot(2) });
+        assert_eq!((begun.latest(), begun.resolve("latest")), (None, unfinished.clone()));
+        assert_eq!(begun.resolve("2026-12-01"), unfinished);
+        assert_eq!(begun.resolve(&id(1)), Ok(snapshot(1)));
+        assert_eq!(begun.restorable().collect::<Vec<_>>(), [snapshot(1), snapshot(2)]);
+
+        let done = graph(&[checkpoint(1, 0), checkpoint(2, 1), (inc(3, 2), 1), (inc(4, 3), 1)]);
+        assert_eq!((done.latest(), done.resolve("latest")), (Some(snapshot(4)), Ok(snapshot(4))));
+        let early =
+            AtError::TooEarly { at: "2026-11-02".into(), first: snapshot(3), last: snapshot(4) };
+        assert_eq!(done.resolve("2026-11-02"), Err(early));
+        assert_eq!([1, 2, 3].map(|day| done.is_checkpoint(snapshot(day))), [true, true, false]);
+        let with = |day| done.with_checkpoints([snapshot(day)]).into_iter().collect::<Vec<_>>();
+        assert_eq!((with(3), with(4)), ([1, 2, 3].map(snapshot).into(), vec![snapshot(4)]));
+        // A whole archive leads there, too.
+        let both = graph(&[checkpoint(1, 0), (inc(2, 1), 1), checkpoint(2, 1)]);
+        assert!(!both.is_checkpoint(snapshot(2)));
     }
 
     #[test]
