@@ -28,7 +28,7 @@ def store(tmp_path: Path) -> Repository:
 def test_a_first_backup_goes_on_from_its_checkpoint(tmp_path: Path, store: Repository) -> None:
     tree = tmp_path / "much"
     tree.mkdir()
-    for number in range(20):
+    for number in range(60):
         (tree / str(number)).write_bytes(os.urandom(1 << 20))
 
     class Stop(Exception):
@@ -41,7 +41,7 @@ def test_a_first_backup_goes_on_from_its_checkpoint(tmp_path: Path, store: Repos
     with pytest.raises(Stop):
         store.backup(tree, checkpoint=2 << 20, progress=stop)
     checkpoint = store.snapshots[-1]
-    assert checkpoint.is_checkpoint and checkpoint.files is not None and checkpoint.files < 20
+    assert checkpoint.is_checkpoint and checkpoint.files is not None and checkpoint.files < 60
     with pytest.raises(ibt.MissingError, match="no snapshot is whole yet"):
         store.restore(tmp_path / "back")
     report = store.backup(tree, checkpoint=2 << 20)

@@ -143,7 +143,7 @@ fn repeated(old: &DirIndex, parts: &[DiffData]) -> u64 {
     let mut used = HashSet::new();
     let merge =
         diffs.into_iter().enumerate().try_fold(Merge::from_tree(old), |merge, (part, diff)| {
-            merge.push(diff, |change, _| vec![(part, change)])
+            merge.push(diff, |change| [(part, change)])
         });
     let (_, contents) = merge.unwrap().to_diff().unwrap();
     let contents = contents.iter().flat_map(|(_, content)| content.iter());

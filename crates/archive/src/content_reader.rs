@@ -5,7 +5,6 @@ use std::fmt;
 use std::io::{self, Read, Seek, SeekFrom};
 use std::ops::Range;
 
-use dirindex::RelPath;
 use rsync_core::{DeltaPart, DeltaParts, Digest, Progress, Segments};
 
 use crate::Error;
@@ -60,17 +59,16 @@ struct Composed {
 }
 
 impl<'r, 'a> StoredContent<'r, 'a> {
-    /// The content of `path` that `bodies` make: the first is the file if it is stored `whole`, and else a delta; each of
+    /// The content that `bodies` make: the first is the file if it is stored `whole`, and else a delta; each of
     /// the others is a delta against what the one before it makes.
     pub(crate) fn new(
         readers: &'r mut FrameReaders<'a>,
         bodies: &'a [Stored],
-        path: &RelPath,
         whole: bool,
     ) -> Result<StoredContent<'r, 'a>, Error> {
         let mut names = Vec::with_capacity(bodies.len());
         for (number, body) in bodies.iter().enumerate() {
-            let name = body.name(path, number == 0 && whole);
+            let name = body.name(number == 0 && whole);
             readers.of(&body.archive).header(&name, &body.entry, 0)?;
             names.push(name);
         }

@@ -128,7 +128,7 @@ impl DiffData {
         }
         let bodies = self.find(change).map_or(&[][..], |composition| &composition.bodies);
         let last = bodies.last().ok_or_else(|| self.not_stored(&change.path))?;
-        let name = last.name(&change.path, bodies.len() == 1);
+        let name = last.name(bodies.len() == 1);
         Err(last.damaged(&name, format!("{} has another content", change.path)))
     }
 
@@ -229,7 +229,7 @@ impl<'a> ContentReader<'a> {
         // The change of the diff lives as long as the reader.
         let ours =
             self.data.change(composition).ok_or_else(|| self.data.not_stored(&change.path))?;
-        StoredContent::new(&mut self.readers, &composition.bodies, &ours.path, is_whole(ours))
+        StoredContent::new(&mut self.readers, &composition.bodies, is_whole(ours))
     }
 }
 

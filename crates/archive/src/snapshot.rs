@@ -274,7 +274,7 @@ impl Snapshot {
         }
         match self.merge.contents(path).and_then(|bodies| bodies.split_last()) {
             Some((last, before)) => {
-                let name = last.name(path, before.is_empty());
+                let name = last.name(before.is_empty());
                 Err(last.damaged(&name, format!("{path} has another content")))
             }
             None => Err(self.not_stored(path)),
@@ -348,7 +348,7 @@ impl<'a> SnapshotReader<'a> {
     pub fn open(&mut self, path: &RelPath) -> Result<StoredContent<'_, 'a>, Error> {
         match self.snapshot.merge.contents(path) {
             Some(bodies) if !bodies.is_empty() => {
-                StoredContent::new(&mut self.readers, bodies, path, true)
+                StoredContent::new(&mut self.readers, bodies, true)
             }
             _ => Err(self.snapshot.not_stored(path)),
         }

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use diffindex::Merge;
-use dirindex::{DirIndex, RelPath};
+use dirindex::DirIndex;
 
 use crate::diff_data::{Composition, composition_of, names};
 use crate::limits::Limits;
@@ -119,10 +119,9 @@ pub(crate) fn push<'a>(
     archives: &[Archive],
 ) -> Result<Merge<'a, Stored>, Error> {
     let (name, DiffData { diff, contents, .. }) = (part.name(), part);
-    let stored = |number: usize, path: &RelPath| {
+    let stored = |number: usize| {
         let composition = composition_of(&contents, number);
-        let bodies = composition.iter().flat_map(|composition| composition.bodies.iter());
-        bodies.map(|body| body.stored_for(path)).collect()
+        composition.map(|composition| Arc::clone(&composition.bodies)).unwrap_or_default()
     };
     merge.push(diff, stored).map_err(|source| {
         let archive = match &source {

@@ -20,25 +20,21 @@ pub(crate) struct Stored {
     pub(crate) entry: TarEntry,
     /// The length of the file that it leads to: its own, or that which a delta makes.
     pub(crate) result_len: u64,
-    /// The path it was stored for, if that is another than the one it is read for.
-    pub(crate) path: Option<RelPath>,
+    /// The path it was stored for: its name in the archive follows from that.
+    pub(crate) path: RelPath,
 }
 
 impl Stored {
     /// What `archive` stores for `change`.
     pub(crate) fn new(archive: &Archive, placed: &Placed, change: &Change) -> Stored {
         let result_len = change.new.as_ref().map_or(0, |new| new.node.len());
-        Stored { archive: archive.clone(), entry: placed.entry, result_len, path: None }
+        let path = change.path.clone();
+        Stored { archive: archive.clone(), entry: placed.entry, result_len, path }
     }
 
-    /// The same, read for another path than `path`, or once more for it.
-    pub(crate) fn stored_for(&self, path: &RelPath) -> Stored {
-        Stored { path: Some(self.path.as_ref().unwrap_or(path).clone()), ..self.clone() }
-    }
-
-    /// The name of the tar entry, when it is read for `path`.
-    pub(crate) fn name(&self, path: &RelPath, whole: bool) -> String {
-        paths::content_name(self.path.as_ref().unwrap_or(path), whole)
+    /// The name of the tar entry.
+    pub(crate) fn name(&self, whole: bool) -> String {
+        paths::content_name(&self.path, whole)
     }
 
     /// The part of the stream that who reads it has to have.

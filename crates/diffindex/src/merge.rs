@@ -213,7 +213,7 @@ impl DiffIndex {
 impl Merge<'_, ()> {
     fn squashed(self, parts: &[DiffIndex]) -> Result<DiffIndex, Error> {
         let merge =
-            parts.iter().try_fold(self, |merge, part| merge.push(part.clone(), |_, _| vec![()]))?;
+            parts.iter().try_fold(self, |merge, part| merge.push(part.clone(), |_| [()]))?;
         Ok(merge.to_diff()?.0)
     }
 }

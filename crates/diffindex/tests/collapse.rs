@@ -162,7 +162,7 @@ fn squashing_looks_into_what_moved() {
             let parts = &parts[from..to];
             let merge = Merge::from_tree(&states[from]);
             let merge = parts.iter().enumerate().try_fold(merge, |merge, (part, diff)| {
-                merge.push(diff.clone(), |change, _| vec![(part, change)])
+                merge.push(diff.clone(), |change| [(part, change)])
             });
             let (whole, contents) = merge.unwrap().to_diff().unwrap();
             assert_eq!(whole.apply_to(&states[from]).unwrap(), states[to]);

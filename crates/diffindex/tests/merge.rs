@@ -128,7 +128,7 @@ proptest! {
             steps.iter().for_each(|step| take(&mut tree, step));
             let new = index(&tree);
             let diff = DiffIndex::between(&old, &new);
-            merge = merge.push(diff, |change, _| vec![(number, change)]).unwrap();
+            merge = merge.push(diff, |change| [(number, change)]).unwrap();
             // Proved by what changed, every second time by that of two runs.
             if number % 2 == 0 {
                 merge.prove().unwrap();
@@ -161,7 +161,7 @@ fn another_tree_than_the_run_names_is_refused() {
     };
     let first = index(&tree(&[("a/1", 5), ("a/b/2", 5), ("d/3", 1)]));
     let full = DiffIndex::between(&DirIndex::empty(), &first);
-    let mut merge = Merge::<()>::from_nothing().push(full, |_, _| vec![()]).unwrap();
+    let mut merge = Merge::<()>::from_nothing().push(full, |_| [()]).unwrap();
     merge.prove().unwrap();
 
     // One entry differs from what the id is over.
@@ -176,7 +176,7 @@ fn another_tree_than_the_run_names_is_refused() {
     };
     let changes = honest.changes().iter().map(bent).collect();
     let lie = DiffIndex::from_changes(first.tree_id(), second.tree_id(), changes).unwrap();
-    let error = merge.clone().push(lie, |_, _| vec![()]).unwrap().prove().unwrap_err();
+    let error = merge.clone().push(lie, |_| [()]).unwrap().prove().unwrap_err();
     assert!(matches!(error, Error::WrongResult { .. }), "{error}");
 
     // The file that a link names goes.
@@ -187,6 +187,6 @@ fn another_tree_than_the_run_names_is_refused() {
     };
     assert_eq!(gone.len(), 1);
     let lie = DiffIndex::from_changes(first.tree_id(), second.tree_id(), gone).unwrap();
-    let error = merge.push(lie, |_, _| vec![()]).unwrap().prove().unwrap_err();
+    let error = merge.push(lie, |_| [()]).unwrap().prove().unwrap_err();
     assert!(error.to_string().contains("a hard link to no file before it"), "{error}");
 }

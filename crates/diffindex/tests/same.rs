@@ -137,7 +137,7 @@ fn contents_are_traced_through_diffs() {
     let between = |pair: &[DirIndex]| DiffIndex::between(&pair[0], &pair[1]);
     let parts: Vec<DiffIndex> = trees.windows(2).map(between).collect();
     let merge = parts.iter().enumerate().try_fold(Merge::from_nothing(), |merge, (part, diff)| {
-        merge.push(diff.clone(), |change, _| vec![(part, change)])
+        merge.push(diff.clone(), |change| [(part, change)])
     });
     let (diff, contents) = merge.unwrap().to_diff().unwrap();
     let diff = &diff;

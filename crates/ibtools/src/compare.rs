@@ -4,7 +4,6 @@ use std::collections::HashSet;
 
 use anyhow::{Result, bail};
 use incremental_backups_tools::{DiffIndex, DirIndex, Problem, ProblemKind, RelPath, ScanOptions};
-use serde_json::Value;
 
 use crate::Answer;
 use crate::args::CompareArgs;
@@ -29,16 +28,14 @@ pub(crate) fn run(args: &CompareArgs, console: &mut Console) -> Result<Answer> {
     }
     let same = diff.is_empty() && !scan::has_corrupt(&new);
     let totals = Totals::of(&diff);
-    if console.json() {
-        console.document(object([
-            ("same", same.into()),
-            ("base", diff.base().to_string().into()),
-            ("result", diff.result().to_string().into()),
-            ("totals", totals.json()),
-            ("changes", rows(&diff).map(|row| row.json()).collect::<Value>()),
-            ("problems", json::problems(new.problems())),
-        ]))?;
-    }
+    let document = object([
+        ("same", same.into()),
+        ("base", diff.base().to_string().into()),
+        ("result", diff.result().to_string().into()),
+        ("totals", totals.json()),
+        ("problems", json::problems(new.problems())),
+    ]);
+    console.document_with_rows(document, "changes", rows(&diff).map(|row| row.json()))?;
     rows(&diff).try_for_each(|row: Row<'_>| console.line(row))?;
     console.line(format_args!("{totals}{}", problems(&new)))?;
     Ok(if same { Answer::Yes } else { Answer::No })

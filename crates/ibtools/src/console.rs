@@ -14,7 +14,7 @@ use indicatif::HumanCount;
 use serde_json::Value;
 
 use crate::args::Global;
-use crate::json;
+use crate::json::{self, Object};
 use crate::progress::{Style, Ticker};
 
 /// Where the verbs say what they have to say.
@@ -63,6 +63,32 @@ impl Console {
         }
         let text = json::text(&document.into()).context("cannot write the document")?;
         self.print(text)
+    }
+
+    /// Prints a document with one more field, a list that may be long: each of its rows is made when it is printed.
+    pub(crate) fn document_with_rows(
+        &mut self,
+        document: Object,
+        name: &str,
+        rows: impl Iterator<Item = Value>,
+    ) -> Result<()> {
+        if !self.json {
+            return Ok(());
+        }
+        let write = |out: &mut dyn Write| {
+            write!(out, "{{{}:[", json::text(&name.into())?)?;
+            for (number, row) in rows.enumerate() {
+                let comma = if number == 0 { "" } else { "," };
+                write!(out, "{comma}{}", json::text(&row)?)?;
+            }
+            let rest = json::text(&document.into())?;
+            match rest.strip_prefix('{') {
+                None | Some("}") => writeln!(out, "]}}"),
+                Some(rest) => writeln!(out, "],{rest}"),
+            }
+        };
+        let printed = if self.unread { Ok(()) } else { write(&mut self.out) };
+        self.unless_unread(printed)
     }
 
     fn print(&mut self, text: impl Display) -> Result<()> {

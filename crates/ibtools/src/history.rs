@@ -61,8 +61,7 @@ pub(crate) fn find(args: &FindArgs, console: &mut Console) -> Result<Answer> {
         put_path(&mut object, "path", path);
         Value::from(object)
     });
-    document.insert("matches".into(), matches.collect());
-    console.document(document)?;
+    console.document_with_rows(document, "matches", matches)?;
     for (path, versions) in &found {
         console.line(format_args!("{}{}", path, slash(versions.last().map(|it| &it.node))))?;
         versions.iter().try_for_each(|version| console.line(line(version)))?;

@@ -3,14 +3,14 @@
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail};
-use incremental_backups_tools::{DiffIndex, Entry, Node, RelPath, Snapshot};
+use incremental_backups_tools::{DiffIndex, Node, RelPath, Snapshot};
 use serde_json::Value;
 
 use crate::Answer;
 use crate::args::{CatArgs, ChangesArgs, DumpArgs, LsArgs};
 use crate::changes::{Totals, rows};
 use crate::console::{Console, shown};
-use crate::json::{self, object, put_file};
+use crate::json::{self, Object, object, put_file};
 use crate::output::Output;
 use crate::paths::{explained, inside_of};
 use crate::show;
@@ -23,26 +23,29 @@ pub(crate) fn ls(args: &LsArgs, console: &mut Console) -> Result<Answer> {
         Some(path) => inside_of(&source, path)?,
         None => None,
     };
-    let found = source.with_archives(console, |archives| {
+    let snapshot = source.with_archives(console, |archives| {
         let snapshot = match &path {
             Some(path) => Snapshot::find(archives, std::slice::from_ref(path))?,
             None => Snapshot::open(archives)?,
         };
-        let is_dir = path.as_ref().is_none_or(|path| {
-            snapshot.get(path).is_some_and(|entry| matches!(entry.node, Node::Dir))
-        });
+        Ok(snapshot)
+    });
+    let snapshot = snapshot.map_err(|error| explained(error, &source, console));
+    let snapshot = snapshot.with_context(|| format!("cannot list {source}"))?;
+    let is_dir = path
+        .as_ref()
+        .is_none_or(|path| snapshot.get(path).is_some_and(|entry| matches!(entry.node, Node::Dir)));
+    let listed = || {
         let listed = snapshot.entries().filter(|entry| match &path {
             Some(path) if !is_dir => entry.path == path,
             dir => is_listed(entry.path, dir.as_ref(), args.recursive),
         });
-        Ok(listed.map(|entry| entry.to_entry()).collect::<Vec<Entry>>())
-    });
-    let found = found.map_err(|error| explained(error, &source, console));
-    let found = found.with_context(|| format!("cannot list {source}"))?;
-    let mut document = object([("entries", found.iter().map(json::entry).collect::<Value>())]);
+        listed.map(|entry| entry.to_entry())
+    };
+    let mut document = Object::new();
     source.put_into(&mut document);
-    console.document(document)?;
-    found.iter().try_for_each(|entry| console.line(show::line(entry)))?;
+    console.document_with_rows(document, "entries", listed().map(|entry| json::entry(&entry)))?;
+    listed().try_for_each(|entry| console.line(show::line(&entry)))?;
     Ok(Answer::Yes)
 }
 
@@ -151,10 +154,9 @@ pub(crate) fn changes(args: &ChangesArgs, console: &mut Console) -> Result<Answe
         ("base", diff.base().to_string().into()),
         ("result", diff.result().to_string().into()),
         ("totals", totals.json()),
-        ("changes", rows(&diff).map(|row| row.json()).collect::<Value>()),
     ]);
     put_file(&mut document, "store", &args.store);
-    console.document(document)?;
+    console.document_with_rows(document, "changes", rows(&diff).map(|row| row.json()))?;
     rows(&diff).try_for_each(|row| console.line(row))?;
     console.line(totals)?;
     Ok(Answer::Yes)

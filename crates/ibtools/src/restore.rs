@@ -9,7 +9,6 @@ use incremental_backups_tools::{
     in_made_dir, preview_diff, recover_with,
 };
 use indicatif::HumanBytes;
-use serde_json::Value;
 
 use crate::Answer;
 use crate::apply::{counted, numbers, options, unapplied, unkept};
@@ -128,11 +127,13 @@ fn report(
     document.extend(applied.map(numbers).unwrap_or_default());
     document.insert("seconds".into(), console.seconds().into());
     let dest = shown(&args.dest);
-    if args.dry_run {
-        document.insert("changes".into(), rows(diff).map(|row| row.json()).collect::<Value>());
-        rows(diff).try_for_each(|row| console.line(row))?;
+    match args.dry_run {
+        true => {
+            rows(diff).try_for_each(|row| console.line(row))?;
+            console.document_with_rows(document, "changes", rows(diff).map(|row| row.json()))?;
+        }
+        false => console.document(document)?,
     }
-    console.document(document)?;
     if let Some(applied) = applied {
         unkept::warn(&applied.unkept, &args.dest, console);
         warn_of_owners(args, diff, console);

@@ -100,10 +100,13 @@ fn show_index(args: &ShowArgs, index: &DirIndex, console: &mut Console) -> Resul
             ("problems", json::problems(index.problems())),
         ]);
         put_file(&mut document, "file", &args.file);
-        if !args.summary {
-            document.insert("entries".into(), index.entries().map(json::entry).collect());
+        match args.summary {
+            true => console.document(document)?,
+            false => {
+                let entries = index.entries().map(json::entry);
+                console.document_with_rows(document, "entries", entries)?;
+            }
         }
-        console.document(document)?;
     }
     if !args.summary {
         index.entries().try_for_each(|entry| console.line(line(entry)))?;
@@ -131,11 +134,13 @@ fn show_diff(
             ("file_bytes", bytes.into()),
         ]);
         put_file(&mut document, "file", &args.file);
-        if !args.summary {
-            let changes = rows(diff).map(|row| row.json());
-            document.insert("changes".into(), changes.collect::<Value>());
+        match args.summary {
+            true => console.document(document)?,
+            false => {
+                let changes = rows(diff).map(|row| row.json());
+                console.document_with_rows(document, "changes", changes)?;
+            }
         }
-        console.document(document)?;
     }
     if !args.summary {
         rows(diff).try_for_each(|row| console.line(row.with_size()))?;

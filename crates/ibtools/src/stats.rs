@@ -1,8 +1,8 @@
 //! The verb `stats`: how much is in a store, and what each snapshot added.
 
 use anyhow::{Context, Result};
-use incremental_backups_tools::{SnapshotId, SnapshotInfo};
 use incremental_backups_tools::store::StoredArchive;
+use incremental_backups_tools::{SnapshotId, SnapshotInfo};
 use indicatif::{HumanBytes, HumanCount};
 use serde_json::Value;
 

@@ -14,8 +14,8 @@ use super::{
 use crate::{Change, Content, DiffIndex, Error, MovedTree, NewEntry, collapse};
 
 impl<'a, C: Clone> Merge<'a, C> {
-    /// The merge with one run more. `stored` gives where the content of a change of it lies, by its number and path: of a
-    /// delta that was composed already, each part, oldest first.
+    /// The merge with one run more. `stored` gives where the content of a change of it lies, by its number: of a delta that
+    /// was composed already, each part, oldest first.
     ///
     /// Takes time for the changes of the run, for what moves with directories, and a logarithm of all paths for each.
     /// Takes over what only this `run` holds; what others share with it is copied.
@@ -23,10 +23,10 @@ impl<'a, C: Clone> Merge<'a, C> {
     /// # Errors
     /// [`Error::Apart`] when the run starts from another tree. [`Error::Unusable`] when it contradicts what was merged, or
     /// itself. [`Error::Collapsed`] when it moves a directory as a whole, and the tree before the first run is not known.
-    pub fn push(
+    pub fn push<S: Into<Arc<[C]>>>(
         mut self,
         run: DiffIndex,
-        stored: impl Fn(usize, &RelPath) -> Vec<C>,
+        stored: impl Fn(usize) -> S,
     ) -> Result<Merge<'a, C>, Error> {
         let (part, result, base) = (self.runs, self.result(), run.base());
         if base != result {
@@ -42,7 +42,7 @@ impl<'a, C: Clone> Merge<'a, C> {
         // Each looks at the state before any of them.
         // Reserved at once: a vector that grows is in memory twice while it is copied.
         let mut outcomes: Vec<(RelPath, Outcome<C>)> = Vec::with_capacity(run.changes().len());
-        for (number, change) in run.into_changes().into_iter().enumerate() {
+        for (number, change) in given_back(run.into_changes()).enumerate() {
             let Change { path, old, new, excluded } = change;
             let old = self.stood(&path, old.as_ref())?;
             let new = match new {
@@ -51,7 +51,7 @@ impl<'a, C: Clone> Merge<'a, C> {
                         let at = outcomes.binary_search_by(|(other, _)| other.cmp(path)).ok()?;
                         outcomes.get(at)?.1.new.as_ref()?.origin.clone()
                     };
-                    let origin = self.origin(&path, &new, || stored(number, &path), same)?;
+                    let origin = self.origin(&path, &new, || stored(number).into(), same)?;
                     Some(Arc::new(Standing { node: new.node, meta: new.meta, origin }))
                 }
                 None => None,
@@ -217,14 +217,14 @@ impl<'a, C: Clone> Merge<'a, C> {
         &self,
         path: &RelPath,
         new: &NewEntry,
-        stored: impl FnOnce() -> Vec<C>,
+        stored: impl FnOnce() -> Arc<[C]>,
         same: impl FnOnce(&RelPath) -> Option<Arc<Origin<C>>>,
     ) -> Result<Option<Arc<Origin<C>>>, Error> {
         let Some(digest) = content_of(&new.node) else { return Ok(None) };
         let signature = new.signature.clone();
         let origin = match &new.content {
             Content::Whole => {
-                let (base, contents) = (Base::Whole, stored().into());
+                let (base, contents) = (Base::Whole, stored());
                 Arc::new(Origin { base, contents, signature })
             }
             Content::Delta { base, digest } => {
@@ -233,7 +233,7 @@ impl<'a, C: Clone> Merge<'a, C> {
                     Base::Whole => Base::Whole,
                     Base::Tree(path, digest) => Base::Tree(path.clone(), *digest),
                 };
-                let contents = before.contents.iter().cloned().chain(stored()).collect();
+                let contents = before.contents.iter().chain(&*stored()).cloned().collect();
                 Arc::new(Origin { base, contents, signature })
             }
             Content::Keep => self.at(path, digest, Some(new.node.len()))?,
@@ -264,6 +264,19 @@ impl<'a, C: Clone> Merge<'a, C> {
         let standing = outcome.new.as_ref().filter(|standing| is_it(&standing.node));
         standing.and_then(|standing| standing.origin.clone()).ok_or_else(|| disagree(path))
     }
+}
+
+/// The items of a list, in order. The room of those that were taken is given back on the way: a list of all paths is large, and what
+/// is made of it meanwhile is larger.
+fn given_back<T>(mut list: Vec<T>) -> impl Iterator<Item = T> {
+    list.reverse();
+    std::iter::from_fn(move || {
+        let item = list.pop();
+        if list.len() < list.capacity() / 8 * 7 {
+            list.shrink_to_fit();
+        }
+        item
+    })
 }
 
 /// Whether `below`, with whole paths and in their order, is what `tree` says is below the directory that moves.

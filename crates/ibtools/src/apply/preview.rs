@@ -7,7 +7,6 @@ use std::path::{Path, PathBuf};
 use anyhow::Result;
 use incremental_backups_tools::{DiffData, Preview, RelPath, preview_diff};
 use indicatif::{HumanBytes, HumanCount};
-use serde_json::Value;
 
 use super::{counted, explained, numbers, options, unapplied};
 use crate::Answer;
@@ -33,7 +32,6 @@ pub(super) fn run(
     let mut document = object([
         ("base", diff.base().to_string().into()),
         ("result", diff.result().to_string().into()),
-        ("changes", rows().map(|row| row.json()).collect::<Value>()),
         ("later", later.len().into()),
     ]);
     put_file(&mut document, "directory", &args.dir);
@@ -51,7 +49,7 @@ pub(super) fn run(
                 .line(format_args!("takes {needed} beside the tree, of {free} that are free"))?;
         }
     }
-    console.document(document)?;
+    console.document_with_rows(document, "changes", rows().map(|row| row.json()))?;
     if !later.is_empty() {
         let count = HumanCount(later.len() as u64);
         console.line(format_args!(

@@ -246,7 +246,11 @@ impl<'a> Work<'a> {
     ) -> Result<(DiffData, Labels)> {
         let parts: Vec<ArchiveName> = parts.iter().map(|part| part.name).collect();
         let parts = self.open(&parts)?;
-        let labels = parts.last().map(|last| last.labels().clone());
+        let labels = parts.last().map(|last| last.labels().clone()).unwrap_or_default();
+        if parts.first().is_some_and(Archive::is_full) {
+            // A snapshot takes over what it reads: so much less is held.
+            return Ok((Snapshot::open(&parts)?.diff_from(&DirIndex::empty())?, labels));
+        }
         let parts = parts.iter().map(Archive::load).collect::<Result<Vec<_>, _>>()?;
         // What is below a directory that moved as a whole, only the archives before tell.
         let collapsed = parts.iter().any(|part| part.diff().moved_trees().next().is_some());
@@ -254,7 +258,7 @@ impl<'a> Work<'a> {
             false => DiffData::squash(&parts)?,
             true => DiffData::squash_from(Snapshot::open(&self.open(before)?)?.tree()?, &parts)?,
         };
-        Ok((data, labels.unwrap_or_default()))
+        Ok((data, labels))
     }
 
     fn open(&self, archives: &[ArchiveName]) -> Result<Vec<Archive>> {
@@ -275,9 +279,12 @@ impl<'a> Work<'a> {
         let data = store::open_archive(self.store, &name)?.load()?;
         data.verify(progress)?;
         let size = data.size();
-        let brought =
-            |change: &&Change| change.new.as_ref().is_some_and(|new| new.content != Content::Keep);
-        let changes = data.diff().changes().iter().filter(brought);
+        // What is stored whole has been read, and what is the same as that is no other content.
+        let builds_on = |change: &&Change| {
+            let content = change.new.as_ref().map(|new| &new.content);
+            !matches!(content, None | Some(Content::Keep | Content::Whole | Content::Same { .. }))
+        };
+        let changes = data.diff().changes().iter().filter(builds_on);
         let paths: Vec<RelPath> = changes.map(|change| change.path.clone()).collect();
         let snapshot = before.push(data)?;
         snapshot.select(&paths)?.verify(progress)?;

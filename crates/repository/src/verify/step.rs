@@ -4,7 +4,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::{self, ErrorKind};
 
-use archive::{Archive, DiffData, Snapshot, SnapshotReader};
+use archive::{Archive, Snapshot, SnapshotReader};
 use diffindex::{Change, Content};
 use dirindex::{Node, RelPath, TreeId};
 use rayon::prelude::*;
@@ -77,21 +77,29 @@ fn check(
         (_, Some(State { snapshot, lost })) => (snapshot, lost),
         (false, None) => return None,
     };
-    let snapshot = start.push(data.clone()).map_err(|error| noted(error.into())).ok()?;
+    // A copy of what is looked at after the merge, which takes the rest over: where nothing was lost before and all is sound, files
+    // are lost by deltas alone, and with what is the same as they are.
+    let all = !sound || !before.is_empty();
+    let may_lose = |change: &&Change| {
+        let content = change.new.as_ref().map(|new| &new.content);
+        all || matches!(content, Some(Content::Delta { .. } | Content::Same { .. }))
+    };
+    let changes: Vec<Change> = data.diff().changes().iter().filter(may_lose).cloned().collect();
+    let snapshot = start.push(data).map_err(|error| noted(error.into())).ok()?;
 
     let mut lost = BTreeSet::new();
     if !sound {
         // It was said where damage first shows. Which files that costs has to be looked for.
         let whole = |content: &Content| *content == Content::Whole;
-        lost.extend(unreadable(&snapshot, &data, whole, progress).into_keys());
+        lost.extend(unreadable(&snapshot, &changes, whole, progress).into_keys());
     }
     // By the contents that they lead to.
     let delta = |content: &Content| matches!(content, Content::Delta { base, .. } if !before.contains(base));
-    for (path, error) in unreadable(&snapshot, &data, delta, progress) {
+    for (path, error) in unreadable(&snapshot, &changes, delta, progress) {
         noted(error);
         lost.insert(path);
     }
-    for change in data.diff().changes() {
+    for change in &changes {
         // Nothing of what was there before is kept for a node without content.
         let new = change.new.as_ref().filter(|new| !new.node.is_empty());
         let from = match new.map(|new| &new.content) {
@@ -109,25 +117,25 @@ fn check(
         lost.extend(from.filter(|from| before.contains(*from)).map(|_| change.path.clone()));
     }
     let moved = |path: &RelPath| {
-        let trees = &mut data.diff().moved_trees();
+        let mut trees = changes.iter().filter_map(Change::moved_tree);
         trees.find_map(|tree| tree.after(path)).unwrap_or_else(|| path.clone())
     };
-    let untouched = |path: &&RelPath| data.diff().get(path).is_none();
+    let untouched =
+        |path: &&RelPath| changes.binary_search_by(|change| change.path.cmp(path)).is_err();
     lost.extend(before.iter().filter(untouched).map(moved));
     Some(State { snapshot, lost })
 }
 
-/// Those of the files for which `data`, the last archive of `snapshot`, stores a content that is `wanted`, and that cannot
-/// be had; and why.
+/// Those of the files for which one of `changes`, of the last archive of `snapshot`, stores a content that is `wanted`, and that
+/// cannot be had; and why.
 fn unreadable(
     snapshot: &Snapshot,
-    data: &DiffData,
+    changes: &[Change],
     wanted: impl Fn(&Content) -> bool,
     progress: Option<&Progress>,
 ) -> BTreeMap<RelPath, Error> {
-    let changes = data.diff().changes().iter();
-    let changes: Vec<&Change> =
-        changes.filter(|change| change.stored_content().is_some_and(&wanted)).collect();
+    let is_wanted = |change: &&Change| change.stored_content().is_some_and(&wanted);
+    let changes: Vec<&Change> = changes.iter().filter(is_wanted).collect();
     let unreadable = |run: &&[&Change]| {
         let mut reader = snapshot.reader();
         let mut failed = Vec::new();
