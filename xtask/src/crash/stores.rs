@@ -26,7 +26,7 @@ pub(super) struct States {
 }
 
 /// After so many bytes of contents a first backup in pieces puts a checkpoint.
-pub(super) const PIECE: &str = "20K";
+pub(super) const PIECE: &str = "8K";
 
 /// The jobs, prepared below `home`.
 pub(super) fn prepare(program: &Path, home: &Path) -> Result<Vec<Job>> {
