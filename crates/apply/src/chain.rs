@@ -4,7 +4,6 @@ use std::fs;
 use std::path::Path;
 
 use archive::{DiffData, Snapshot};
-use dirindex::DirIndex;
 
 use crate::apply::apply_with;
 use crate::error::{Error, Result};
@@ -82,9 +81,8 @@ pub fn apply_chain(
         && is_empty(path)
     {
         // In a tree of which the archives tell only a part, those in between could leave what none of the ends has.
-        let whole = Snapshot::of(&archives)?.diff_from(&DirIndex::empty())?;
         // Diffs of large trees are large, and only that of all is needed from here on.
-        drop(archives);
+        let whole = Snapshot::of(archives)?.into_full()?;
         done.add(&apply_with(path, &whole, options).map_err(|error| of_chain(0, error))?);
         return Ok(done);
     }

@@ -145,7 +145,7 @@ fn repeated(old: &DirIndex, parts: &[DiffData]) -> u64 {
         diffs.into_iter().enumerate().try_fold(Merge::from_tree(old), |merge, (part, diff)| {
             merge.push(diff, |change| [(part, change)])
         });
-    let (_, contents) = merge.unwrap().to_diff().unwrap();
+    let (_, contents) = merge.unwrap().into_diff().unwrap();
     let contents = contents.iter().flat_map(|(_, content)| content.iter());
     let again = contents.filter(|content| !used.insert(**content));
     let len = |&(part, change): &(usize, usize)| {
@@ -216,7 +216,7 @@ proptest! {
 
         // From any other state.
         let other = other.index(last + 1);
-        let retargeted = Snapshot::of(parts).unwrap().diff_from(&history.indexes[other]).unwrap();
+        let retargeted = Snapshot::of(parts.to_vec()).unwrap().diff_from(&history.indexes[other]).unwrap();
         retargeted.verify(None).unwrap();
         assert_same(&history.apply(other, &retargeted), &history.state(last));
 
@@ -225,7 +225,7 @@ proptest! {
         if !paths.is_empty() {
             let chosen: Vec<RelPath> = chosen.iter().map(|at| at.get(&paths).clone()).collect();
             let nothing = DirIndex::empty();
-            let selected = Snapshot::of(parts).unwrap().select(&chosen).unwrap();
+            let selected = Snapshot::of(parts.to_vec()).unwrap().select(&chosen).unwrap();
             let selected = selected.diff_from(&nothing).unwrap();
             selected.verify(None).unwrap();
             let archives: Vec<Archive> = parts.iter().flat_map(DiffData::archives).cloned().collect();
@@ -252,7 +252,7 @@ fn parts_that_do_not_meet_are_named() {
     assert!(error.contains(&history.indexes[1].tree_id().to_string()), "{error}");
     assert!(error.contains(&history.indexes[2].tree_id().to_string()), "{error}");
     assert!(DiffData::squash(&[]).is_err());
-    assert!(Snapshot::of(std::slice::from_ref(last)).is_err() && Snapshot::of(&[]).is_err());
+    assert!(Snapshot::of(vec![last.clone()]).is_err() && Snapshot::of(vec![]).is_err());
 }
 
 /// An emptied tree makes the backup after it a full one, wherever in the row that is.
@@ -266,7 +266,7 @@ fn what_leads_to_a_full_backup_does_not_matter() {
         Step::Edits(vec![write(&[2, 0], &[0], 2)]),
         Step::Back(3),
     ]);
-    let (snapshot, nothing) = (Snapshot::of(&history.parts).unwrap(), DirIndex::empty());
+    let (snapshot, nothing) = (Snapshot::of(history.parts.clone()).unwrap(), DirIndex::empty());
     let archives: Vec<Archive> =
         history.parts.iter().flat_map(DiffData::archives).cloned().collect();
     for entry in history.indexes[5].entries() {

@@ -47,17 +47,16 @@ impl Snapshot {
         snapshot?.proved()
     }
 
-    /// The snapshot after these diffs, oldest first, which have been read already.
+    /// The snapshot after these diffs, oldest first, which have been read already, and are taken over.
     ///
     /// # Errors
     /// As [`open`](Snapshot::open).
-    pub fn of(parts: &[DiffData]) -> Result<Snapshot, Error> {
-        let archives: Vec<Archive> =
-            parts.iter().flat_map(|part| part.archives.iter().cloned()).collect();
-        check_first(&archives)?;
-        let snapshot = parts.iter().try_fold(Snapshot::empty(), |mut snapshot, part| {
+    pub fn of(parts: Vec<DiffData>) -> Result<Snapshot, Error> {
+        let archives = parts.iter().flat_map(|part| part.archives.iter());
+        check_first(&archives.cloned().collect::<Vec<_>>())?;
+        let snapshot = parts.into_iter().try_fold(Snapshot::empty(), |mut snapshot, part| {
             part.archives.iter().try_for_each(|it| snapshot.limits.add(it).map(drop))?;
-            snapshot.merged(part.clone())
+            snapshot.merged(part)
         });
         snapshot?.proved()
     }
@@ -184,6 +183,15 @@ impl Snapshot {
         self.diff_beside(current, &[])
     }
 
+    /// What brings an empty directory here. Takes over what is held, where [`diff_from`](Snapshot::diff_from) makes another one
+    /// of it.
+    ///
+    /// # Errors
+    /// [`Error::Diff`].
+    pub fn into_full(self) -> Result<DiffData, Error> {
+        DiffData::of_merge(self.merge, self.archives.into())
+    }
+
     /// [`diff_from`](Snapshot::diff_from), where the directories `kept` stay as `current` has them, though they are not in
     /// this tree: for those with something in them that the diff must not touch.
     ///
@@ -191,7 +199,7 @@ impl Snapshot {
     /// [`Error::Diff`], also where `kept` cannot stand beside this tree.
     pub fn diff_beside(&self, current: &DirIndex, kept: &[Arc<Record>]) -> Result<DiffData, Error> {
         if current.records().is_empty() {
-            return DiffData::of_merge(&self.merge, self.archives.clone().into());
+            return self.clone().into_full();
         }
         let tree = self.tree()?;
         let diff = if kept.is_empty() {

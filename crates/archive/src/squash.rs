@@ -56,11 +56,11 @@ impl DiffData {
 
     /// What the `merge` of these archives leads to.
     pub(crate) fn of_merge(
-        merge: &Merge<'_, Stored>,
+        merge: Merge<'_, Stored>,
         archives: Arc<[Archive]>,
     ) -> Result<DiffData, Error> {
         let unusable = |source| Error::Diff { archive: names(&archives), source };
-        let (diff, contents) = merge.to_diff().map_err(unusable)?;
+        let (diff, contents) = merge.into_diff().map_err(unusable)?;
         let contents = contents.into_iter().map(|(change, bodies)| Composition { change, bodies });
         let contents = contents.collect();
         Ok(DiffData { archives, diff, contents, parts: Arc::default() })
@@ -91,7 +91,7 @@ fn squashed(
         limits.add_moves(part)?;
         push(merge, DiffData::clone(part), &archives)
     })?;
-    let squashed = DiffData::of_merge(&merge, archives)?;
+    let squashed = DiffData::of_merge(merge, archives)?;
     // Of what nothing is taken from, nothing has to be left out later.
     if squashed.is_full() {
         return Ok(squashed);

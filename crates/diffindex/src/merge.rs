@@ -60,6 +60,7 @@ struct Outcome<C> {
 }
 
 /// What stands at a path.
+#[derive(Clone)]
 struct Standing<C> {
     node: Node,
     meta: Meta,
@@ -214,7 +215,7 @@ impl Merge<'_, ()> {
     fn squashed(self, parts: &[DiffIndex]) -> Result<DiffIndex, Error> {
         let merge =
             parts.iter().try_fold(self, |merge, part| merge.push(part.clone(), |_| [()]))?;
-        Ok(merge.to_diff()?.0)
+        Ok(merge.into_diff()?.0)
     }
 }
 

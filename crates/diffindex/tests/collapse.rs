@@ -164,7 +164,7 @@ fn squashing_looks_into_what_moved() {
             let merge = parts.iter().enumerate().try_fold(merge, |merge, (part, diff)| {
                 merge.push(diff.clone(), |change| [(part, change)])
             });
-            let (whole, contents) = merge.unwrap().to_diff().unwrap();
+            let (whole, contents) = merge.unwrap().into_diff().unwrap();
             assert_eq!(whole.apply_to(&states[from]).unwrap(), states[to]);
             for (number, content) in &contents {
                 let path = &whole.changes()[*number].path;

@@ -138,7 +138,7 @@ proptest! {
             old = new;
         }
         merge.prove().unwrap();
-        let (diff, _) = merge.to_diff().unwrap();
+        let (diff, _) = merge.clone().into_diff().unwrap();
         prop_assert_eq!(diff.apply_to(&DirIndex::empty()).unwrap(), old.clone());
 
         for entry in old.entries() {

@@ -139,7 +139,7 @@ fn contents_are_traced_through_diffs() {
     let merge = parts.iter().enumerate().try_fold(Merge::from_nothing(), |merge, (part, diff)| {
         merge.push(diff.clone(), |change| [(part, change)])
     });
-    let (diff, contents) = merge.unwrap().to_diff().unwrap();
+    let (diff, contents) = merge.unwrap().into_diff().unwrap();
     let diff = &diff;
     assert_eq!(
         ["a", "c", "d", "e"].map(|at| content(diff, at).clone()),

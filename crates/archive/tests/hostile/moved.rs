@@ -260,7 +260,7 @@ fn nothing_moves_in_a_full_backup() {
             Snapshot::find(std::slice::from_ref(&archive), &[path("e")]).map(drop),
             Snapshot::find(std::slice::from_ref(&archive), &[path("e/07")]).map(drop),
             Snapshot::open(std::slice::from_ref(&archive)).map(drop),
-            Snapshot::of(std::slice::from_ref(&data)).map(drop),
+            Snapshot::of(vec![data.clone()]).map(drop),
         ];
         for error in errors {
             let error = chain(error.unwrap_err());

@@ -389,5 +389,5 @@ pub(crate) fn find_part(archives: &[Archive], paths: &[RelPath]) -> Result<DiffD
 
 /// What brings back `paths` alone of what `full` leads to.
 pub(crate) fn select_part(full: &DiffData, paths: &[RelPath]) -> Result<DiffData, Error> {
-    Snapshot::of(std::slice::from_ref(full))?.select(paths)?.diff_from(&DirIndex::empty())
+    Snapshot::of(vec![full.clone()])?.select(paths)?.diff_from(&DirIndex::empty())
 }

@@ -1,6 +1,6 @@
 //! What a [`Merge`] leads to: as a diff, as entries, at single paths. Changes nothing.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::ops::Bound;
 use std::sync::Arc;
 
@@ -26,11 +26,12 @@ impl<C: Clone> Merge<'_, C> {
     ///
     /// # Errors
     /// [`Error::Unusable`] and [`Error::WrongResult`] for runs that do not lead where they say.
-    pub fn to_diff(&self) -> Result<Merged<C>, Error> {
-        let (changes, contents) = self.changes();
-        let diff = DiffIndex::from_changes(self.base(), self.result(), changes)?;
-        let diff = diff.with_top_of(&self.ends);
-        match self.old.as_deref().filter(|old| !old.records().is_empty()) {
+    pub fn into_diff(self) -> Result<Merged<C>, Error> {
+        let known = self.known();
+        let Merge { old, ends, paths, .. } = self;
+        let (changes, contents) = changes(paths, &known);
+        let diff = DiffIndex::from_changes(ends.base(), ends.result(), changes)?.with_top_of(&ends);
+        match old.as_deref().filter(|old| !old.records().is_empty()) {
             Some(old) => collapsed(old, diff, contents),
             None => Ok((diff, contents)),
         }
@@ -101,39 +102,6 @@ impl<C: Clone> Merge<'_, C> {
         Ok(part)
     }
 
-    /// The changes that lead from the first tree to the last, and what their contents are made of.
-    fn changes(&self) -> (Vec<Change>, Contents<C>) {
-        let known = self.known();
-        // The path with which each content is stored. Paths that have one content share what it is made of.
-        let mut firsts: HashMap<*const Origin<C>, &RelPath> = HashMap::new();
-        let (mut changes, mut contents) = (Vec::with_capacity(self.paths.len()), Vec::new());
-        for (path, Outcome { old, new, excluded }) in &self.paths {
-            if old.is_none() && new.is_none() {
-                continue;
-            }
-            let new = new.as_deref().map(|Standing { node, meta, origin }| {
-                let (node, meta, mut signature) = (node.clone(), meta.clone(), None);
-                let mut content = Content::Keep;
-                if let Some(origin) = origin.as_ref().filter(|_| old.as_deref() != Some(&node)) {
-                    content = origin.content(path, &node, &known);
-                    if matches!(content, Content::Whole | Content::Delta { .. }) {
-                        let first = *firsts.entry(Arc::as_ptr(origin)).or_insert(path);
-                        if first == path {
-                            contents.push((changes.len(), Arc::clone(&origin.contents)));
-                            signature = origin.signature.clone();
-                        } else {
-                            content = Content::Same { path: first.clone() };
-                        }
-                    }
-                }
-                NewEntry { node, meta, content, signature }
-            });
-            let (path, old, excluded) = (path.clone(), old.as_deref().cloned(), *excluded);
-            changes.push(Change { path, old, new, excluded });
-        }
-        (changes, contents)
-    }
-
     /// The contents that the first tree is known to have, each with a path: one that goes away if there is one, so that a
     /// move is seen as one.
     fn known(&self) -> HashMap<Digest, RelPath> {
@@ -156,6 +124,44 @@ impl<C: Clone> Merge<'_, C> {
         }
         known
     }
+}
+
+/// The changes that lead from the first tree to the last, and what their contents are made of. Each path is let go when its
+/// change is made. `known` are the contents of the first tree.
+fn changes<C: Clone>(
+    paths: BTreeMap<RelPath, Outcome<C>>,
+    known: &HashMap<Digest, RelPath>,
+) -> (Vec<Change>, Contents<C>) {
+    // The path with which a content is stored that others have too. They share what it is made of, which is in memory until the
+    // last of them.
+    let mut firsts: HashMap<*const Origin<C>, RelPath> = HashMap::new();
+    let (mut changes, mut contents) = (Vec::with_capacity(paths.len()), Vec::new());
+    for (path, Outcome { old, new, excluded }) in paths {
+        if old.is_none() && new.is_none() {
+            continue;
+        }
+        let new = new.map(Arc::unwrap_or_clone).map(|Standing { node, meta, origin }| {
+            let (mut content, mut signature) = (Content::Keep, None);
+            if let Some(origin) = origin.filter(|_| old.as_deref() != Some(&node)) {
+                content = origin.content(&path, &node, known);
+                if matches!(content, Content::Whole | Content::Delta { .. }) {
+                    match firsts.get(&Arc::as_ptr(&origin)) {
+                        Some(first) => content = Content::Same { path: first.clone() },
+                        None => {
+                            if Arc::strong_count(&origin) > 1 {
+                                firsts.insert(Arc::as_ptr(&origin), path.clone());
+                            }
+                            contents.push((changes.len(), Arc::clone(&origin.contents)));
+                            signature = origin.signature.clone();
+                        }
+                    }
+                }
+            }
+            NewEntry { node, meta, content, signature }
+        });
+        changes.push(Change { path, old: old.map(|old| *old), new, excluded });
+    }
+    (changes, contents)
 }
 
 fn entry<'a, C>(path: &'a RelPath, outcome: &'a Outcome<C>) -> Option<EntryRef<'a>> {

@@ -249,7 +249,7 @@ impl<'a> Work<'a> {
         let labels = parts.last().map(|last| last.labels().clone()).unwrap_or_default();
         if parts.first().is_some_and(Archive::is_full) {
             // A snapshot takes over what it reads: so much less is held.
-            return Ok((Snapshot::open(&parts)?.diff_from(&DirIndex::empty())?, labels));
+            return Ok((Snapshot::open(&parts)?.into_full()?, labels));
         }
         let parts = parts.iter().map(Archive::load).collect::<Result<Vec<_>, _>>()?;
         // What is below a directory that moved as a whole, only the archives before tell.

@@ -174,10 +174,11 @@ fn plan(
         paths => snapshot.select(paths)?,
     };
     let found = Found::of(dest, options, barred)?;
-    let left_out = snapshot.left_out();
-    // Where nothing is, nothing is asked of it.
-    let nothing = DirIndex::empty();
-    let target = if found.is_empty() { &nothing } else { snapshot.tree()? };
+    if found.is_empty() {
+        // Where nothing is, nothing is asked.
+        return Ok(snapshot.into_full()?);
+    }
+    let (left_out, target) = (snapshot.left_out(), snapshot.tree()?);
     let planned = |known: bool| {
         let (delete, replace) = (known || options.delete, known || options.overwrite);
         let paths = &options.paths;
@@ -185,8 +186,7 @@ fn plan(
         let (concerned, kept) = wanted.concerns(&found)?;
         Result::Ok(snapshot.diff_beside(&concerned, &kept)?)
     };
-    // An empty directory is a copy of no snapshot.
-    let is_known = !found.is_empty() && known.iter().any(|known| known.has(found.index.tree_id()));
+    let is_known = known.iter().any(|known| known.has(found.index.tree_id()));
     let data = planned(is_known)?;
     if is_known || options.overwrite {
         return Ok(data);
