@@ -42,10 +42,14 @@ pub(crate) fn ls(args: &LsArgs, console: &mut Console) -> Result<Answer> {
         });
         listed.map(|entry| entry.to_entry())
     };
-    let mut document = Object::new();
-    source.put_into(&mut document);
-    console.document_with_rows(document, "entries", listed().map(|entry| json::entry(&entry)))?;
-    listed().try_for_each(|entry| console.line(show::line(&entry)))?;
+    if console.json() {
+        let mut document = Object::new();
+        source.put_into(&mut document);
+        let entries = listed().map(|entry| json::entry(&entry));
+        console.document_with_rows(document, "entries", entries)?;
+    } else {
+        listed().try_for_each(|entry| console.line(show::line(&entry)))?;
+    }
     Ok(Answer::Yes)
 }
 

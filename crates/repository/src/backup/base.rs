@@ -41,7 +41,7 @@ pub(super) fn newest(
             Ok(None) => return Ok(None),
             Ok(Some((tree, labels))) => {
                 let is_checkpoint = snapshots.is_checkpoint(snapshot);
-                // Nothing goes on from one that does not say what it has.
+                // Of one that does not say it, the index is made again from the archives.
                 let checkpoint = is_checkpoint.then(|| origin::checkpoint(&labels).unwrap_or(0));
                 let origin = Origin::from_labels(&labels);
                 let newest = Newest { snapshot, chain, tree, checkpoint, origin, snapshots };
@@ -62,8 +62,8 @@ pub(super) fn newest(
 /// The tree that a chain leads to, and what is noted of it.
 type End = (TreeId, Labels);
 
-/// Where the archives of a chain lead, and the labels of the last: as the store noted them, else as they say themselves. `None` for no
-/// archive.
+/// Where the archives of a chain lead, and the labels of the last: as the store noted them, else as they say themselves. `None`
+/// for no archive.
 fn ends(store: &dyn Store, chain: &[StoredArchive]) -> Result<Option<End>, Box<(Fault, Error)>> {
     let noted: Option<Vec<Noted>> =
         chain.iter().map(|archive| store.noted(&archive.name.to_string())).collect();

@@ -39,3 +39,46 @@ fn content_len(change: &Change) -> u64 {
     let new = change.new.as_ref().filter(|_| change.stored_content().is_some());
     new.map_or(0, |new| new.node.len())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use dirindex::{Entry, Meta, Node, Record, RelPath, Time, Xattrs};
+    use rsync_core::Digest;
+
+    fn record(number: u64, len: u64) -> Record {
+        let path = RelPath::new(format!("{number:04}")).unwrap();
+        let node = Node::File { len, digest: Digest::of(&number.to_le_bytes()) };
+        let mtime = Time { secs: 0, nanos: 0 };
+        let meta = Meta { mode: 0o600, uid: 0, gid: 0, mtime, xattrs: Xattrs::default() };
+        Record { entry: Entry { path, node, meta }, signature: None, fingerprint: None }
+    }
+
+    /// Promise: an interruption costs 4 GiB or a sixteenth, and there are few checkpoints.
+    #[test]
+    fn a_terabyte_has_some_sixty_checkpoints() {
+        let index =
+            DirIndex::from_records((0..1024).map(|number| record(number, 1 << 30))).unwrap();
+        let (mut from, mut count) = (DirIndex::empty(), 0);
+        while let Some(entries) = due(&from, &index, &DiffIndex::between(&from, &index), None) {
+            let there = from.len();
+            assert!((4..=4.max(there / 16) + 1).contains(&(entries - there)), "{entries} {there}");
+            from = index.beginning(entries).unwrap();
+            count += 1;
+        }
+        assert!((50..65).contains(&count), "{count}");
+        assert!(index.len() - from.len() <= 4 + from.len() / 16 * 5 / 4);
+    }
+
+    /// A file is not divided, and a small rest has no archive of its own.
+    #[test]
+    fn a_large_file_is_one_piece() {
+        let lens = [1, 100, 1, 1, 1];
+        let records = lens.iter().zip(0..).map(|(len, number)| record(number, len << 30));
+        let index = DirIndex::from_records(records).unwrap();
+        let due = |from: &DirIndex| due(from, &index, &DiffIndex::between(from, &index), None);
+        assert_eq!(due(&DirIndex::empty()), Some(2));
+        assert_eq!(due(&index.beginning(2).unwrap()), None);
+        assert_eq!(due(&index), None);
+    }
+}

@@ -247,8 +247,7 @@ impl Snapshots {
         let mut all = BTreeSet::new();
         for snapshot in whole {
             all.insert(snapshot);
-            let chain = self.chain_to(snapshot).unwrap_or_default();
-            let before = chain.iter().rev().skip(1).map(|archive| archive.name.to);
+            let before = self.back_from(snapshot).skip(1).map(|archive| archive.name.to);
             all.extend(before.take_while(|before| self.is_checkpoint(*before)));
         }
         all
@@ -308,22 +307,22 @@ impl Snapshots {
     /// with the fewest bytes. `None` when there is none.
     #[must_use]
     pub fn chain_to(&self, snapshot: SnapshotId) -> Option<Vec<StoredArchive>> {
-        let mut chain = Vec::new();
-        let (node, _) = self.graph.node(snapshot)?;
-        let mut at = self.chains.get(node).copied().flatten();
-        while let Some(number) = at {
-            chain.push(*self.graph.archives.get(number)?);
-            at = (*self.steps.get(number)?)?.before;
-        }
+        let mut chain: Vec<StoredArchive> = self.back_from(snapshot).collect();
         chain.reverse();
         (!chain.is_empty()).then_some(chain)
     }
 
+    /// [`chain_to`](Snapshots::chain_to) from its end.
+    fn back_from(&self, snapshot: SnapshotId) -> impl Iterator<Item = StoredArchive> {
+        let node = self.graph.node(snapshot);
+        let last = node.and_then(|(node, _)| self.chains.get(node).copied().flatten());
+        let numbers = std::iter::successors(last, |number| (*self.steps.get(*number)?)?.before);
+        numbers.filter_map(|number| self.graph.archives.get(number).copied())
+    }
+
     /// The last archive of [`chain_to`](Snapshots::chain_to), without the others.
     pub(crate) fn last_to(&self, snapshot: SnapshotId) -> Option<StoredArchive> {
-        let (node, _) = self.graph.node(snapshot)?;
-        let last = self.chains.get(node).copied().flatten()?;
-        self.graph.archives.get(last).copied()
+        self.back_from(snapshot).next()
     }
 
     /// The snapshot that a tree seen at `now` gets: that moment, unless a file of a later one is there
