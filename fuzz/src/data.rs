@@ -31,9 +31,9 @@ pub(crate) fn carried(data: &DiffData) -> Vec<u8> {
 #[allow(dead_code, reason = "not all targets look up paths")]
 pub(crate) fn check_lookup(archives: &[Archive], parts: &[DiffData], path: &RelPath) {
     let paths = std::slice::from_ref(path);
-    let merge = parts.iter().try_fold(Merge::from_nothing(), |merge, part| {
-        merge.push(part.diff().clone(), |_| [()])
-    });
+    let merge = parts
+        .iter()
+        .try_fold(Merge::from_nothing(), |merge, part| merge.push(part.diff().clone(), |_| [()]));
     let Ok(selected) = merge.and_then(|merge| merge.select(paths)?.into_diff()) else { return };
     let found = Snapshot::find(archives, paths).expect("what all has, a part has");
     let found = found.diff_from(&DirIndex::empty()).expect("it is a tree");

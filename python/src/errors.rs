@@ -388,9 +388,10 @@ fn of_address(_: &InvalidAddress, facts: &mut Facts) -> bool {
 
 fn of_at(error: &AtError, facts: &mut Facts) -> bool {
     match error {
-        AtError::TooEarly { .. } | AtError::Nothing | AtError::NoId(_) | AtError::Unfinished { .. } => {
-            facts.is(MISSING, "no-snapshot")
-        }
+        AtError::TooEarly { .. }
+        | AtError::Nothing
+        | AtError::NoId(_)
+        | AtError::Unfinished { .. } => facts.is(MISSING, "no-snapshot"),
         _ => facts.is(USAGE, "time"),
     };
     true

@@ -29,13 +29,13 @@ const BLOCKS: &[Row<'_>] = &[
     ("apply", OURS, "ibtools -q apply back full.tar.zst", ""),
 ];
 
-/// Verbs on a store, with a tree that has changed since the first of them.
+/// Verbs on a store, by the names that the works of the peers have, with a tree that has changed since the first of them.
 const STORES: &[Row<'_>] = &[
     ("ls -r", OURS, "ibtools ls -r store", ""),
     ("find", OURS, "ibtools find store 'file0000007*'", ""),
     ("verify a store", OURS, "ibtools -q verify store", ""),
     ("restore, a path", OURS, "ibtools -q restore store back --path a/b/dir0000", ""),
-    ("restore, all", OURS, "ibtools -q restore store back", ""),
+    ("restore", OURS, "ibtools -q restore store back", ""),
 ];
 const PRUNE: Row<'_> = ("prune", OURS, "ibtools -q prune store --keep-last 1", "");
 
@@ -69,10 +69,10 @@ fn verbs(bench: &mut Bench, corpus: &Corpus) -> Result<()> {
         let step = Step { corpus: &corpus.name, work, tool: OURS, asked: command };
         bench.step(&step, command, &[], &Stored::Growth(&store)).map(drop)
     };
-    backup(bench, "backup, first")?;
-    backup(bench, "backup, nothing changed")?;
+    backup(bench, "full")?;
+    backup(bench, "nothing changed")?;
     edits::edit(&source)?;
-    backup(bench, "backup, increment")?;
+    backup(bench, "increment")?;
     for row in STORES {
         output(&format!("rm -rf '{}'", back.display()))?;
         steps(bench, &corpus.name, &[*row])?;
