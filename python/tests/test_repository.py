@@ -248,8 +248,11 @@ INTERRUPTED = """
 import os, signal, sys, threading
 from incremental_backups_tools import Repository
 store = Repository(sys.argv[1])
+sent = []
 def interrupt(progress):
-    if progress.bytes > 0:
+    # Once: another one would come while the first is dealt with.
+    if progress.bytes > 0 and not sent:
+        sent.append(True)
         os.kill(os.getpid(), signal.SIGINT)
 try:
     store.backup(sys.argv[2], progress=interrupt)

@@ -162,8 +162,7 @@ impl States {
                 (None, None, Some(state)) => {
                     added += usize::from(!is_checkpoint);
                     // What could not be read is left out, which was said; the next one has it.
-                    let is_earlier = end.is_none() && Some(id) != there.last();
-                    if end == Some(End::Warned) || (is_earlier && !is_checkpoint) {
+                    if end == Some(End::Warned) || (end.is_none() && Some(id) != there.last()) {
                         continue;
                     }
                     state
