@@ -19,11 +19,13 @@ pub(crate) fn run(args: &StatsArgs, console: &mut Console) -> Result<Answer> {
     let list = store.list().with_context(failed)?;
     let snapshots = store.snapshots().with_context(failed)?;
     let of = |is_full: bool| {
-        // A first backup may be in pieces.
+        // A first backup in pieces is one.
         let begins = |since: Option<SnapshotId>| since.is_none_or(|it| snapshots.is_checkpoint(it));
         let archives = snapshots.archives().iter();
         let some = archives.filter(move |archive| begins(archive.name.since) == is_full);
-        some.fold((0, 0), |(count, bytes), StoredArchive { size, .. }| (count + 1, bytes + size))
+        some.fold((0, 0), |(count, bytes), StoredArchive { name, size, .. }| {
+            (count + usize::from(!is_full || name.since.is_none()), bytes + size)
+        })
     };
     let (full, increments) = (of(true), of(false));
     let archives = full.1 + increments.1;

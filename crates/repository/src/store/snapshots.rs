@@ -96,7 +96,7 @@ pub enum AtError {
     Nothing,
     /// There are checkpoints alone.
     #[error(
-        "no snapshot is whole yet: the first backup was interrupted. Back up again, and it goes on;          {last} has what is stored until then"
+        "no snapshot is whole yet: the first backup was interrupted. Back up again, and it goes on. {last} has what is stored so far"
     )]
     Unfinished {
         /// The last checkpoint.
