@@ -120,8 +120,10 @@ fn is_beginning(some: &Snapshot, tree: &Snapshot) -> bool {
 fn a_first_backup_goes_on_from_its_last_checkpoint() {
     let calls = Place::new().interrupted(usize::MAX, false).0;
     let (mut resumed, mut most) = (0, 0);
-    for (at, after) in (0..calls).flat_map(|at| [(at, false), (at, true)]) {
+    for at in 0..calls {
         let place = Place::new();
+        // Each call fails, every other one after it did what it was asked.
+        let after = at % 2 == 1;
         let (_, done) = place.interrupted(at, after);
         let tree = snapshot(&place.tree());
         let checkpoints = if done { 0 } else { place.check(&tree) };
@@ -140,7 +142,7 @@ fn a_first_backup_goes_on_from_its_last_checkpoint() {
         assert!(place.archive_bytes() < contents + 40_000, "{at}: {}", place.archive_bytes());
         assert!(back_up(&place.tree(), &place.store).unwrap().made.is_none());
     }
-    assert!(resumed > calls && most >= 3, "{resumed} of {calls} calls, {most} checkpoints");
+    assert!(resumed > calls / 2 && most >= 3, "{resumed} of {calls} calls, {most} checkpoints");
 }
 
 /// The call after which there are `checkpoints`, and not more.
