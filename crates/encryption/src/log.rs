@@ -176,13 +176,11 @@ impl Log {
                 match StoredName::parse(&name) {
                     Some(StoredName::Archive(archive)) => {
                         // Until then the next backup may start from an older index, and from a checkpoint it does.
-                        let older = match archive.checkpoint {
-                            true => Vec::new(),
-                            false => self.indexes_not_needed_at(archive.to),
-                        };
-                        for older in older {
-                            self.indexes.remove(&older);
-                            self.files.remove(&StoredName::Index(older).to_string());
+                        if !archive.checkpoint {
+                            for older in self.indexes_not_needed_at(archive.to) {
+                                self.indexes.remove(&older);
+                                self.files.remove(&StoredName::Index(older).to_string());
+                            }
                         }
                         self.archives.entry(archive.to).or_default().push(name.clone());
                     }

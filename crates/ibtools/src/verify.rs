@@ -3,6 +3,7 @@
 
 mod against;
 
+use std::collections::HashSet;
 use std::fmt::Display;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
@@ -104,10 +105,9 @@ fn store(path: &Path, console: &mut Console) -> Result<(Object, bool)> {
     for (snapshot, restorable) in snapshots {
         lost(snapshot, restorable, console)?;
     }
-    let is_checkpoint = |snapshot: &SnapshotId| {
-        let mut leading = archives.iter().filter(|(stored, _)| stored.name.to == *snapshot);
-        leading.all(|(stored, _)| stored.name.checkpoint)
-    };
+    let leading = archives.iter().filter(|(stored, _)| !stored.name.checkpoint);
+    let whole_ones: HashSet<SnapshotId> = leading.map(|(stored, _)| stored.name.to).collect();
+    let is_checkpoint = |snapshot: &SnapshotId| !whole_ones.contains(snapshot);
     if let Some((last, _)) = snapshots.last().filter(|(last, _)| is_checkpoint(last)) {
         console.line(format_args!(
             "{last} is a checkpoint: the first backup has not come to its end. Back up again, and it goes on"

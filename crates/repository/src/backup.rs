@@ -202,25 +202,17 @@ fn back_up(dir: &Dir, store: &dyn Store, options: &BackupOptions) -> Result<Back
         Err(error) => (0, Some(error)),
     };
     let now = Snapshots::of(&files);
-    let size_of = |name: Option<StoredName>| {
-        let name = name.map(|name| name.to_string());
-        files.iter().find(|file| Some(&file.name) == name.as_ref()).map_or(0, |file| file.size)
-    };
     let snapshot =
         made.as_ref().map(|(archive, _)| archive.to).or(newest.as_ref().map(|it| it.snapshot));
-    let new = files.iter().filter(|file| !there.contains(&file.name));
-    let new = new.filter_map(|file| match StoredName::parse(&file.name) {
-        Some(StoredName::Archive(name)) => Some((name.since, file.size)),
-        _ => None,
-    });
-    let new: Vec<(Option<SnapshotId>, u64)> = new.collect();
+    let new = files.iter().filter(|file| !there.contains(&file.name)).cloned();
+    let new = Snapshots::of(&new.collect::<Vec<_>>());
     let checkpoint = newest.as_ref().filter(|newest| newest.checkpoint.is_some());
     let resumed = checkpoint.map(|newest| newest.snapshot);
-    let resumed = resumed.filter(|from| new.iter().any(|(since, _)| *since == Some(*from)));
+    let resumed = resumed.filter(|it| new.archives().iter().any(|new| new.name.since == Some(*it)));
     let made = made.map(|(archive, diff)| NewArchive {
         archive,
-        archive_bytes: new.iter().map(|(_, size)| size).sum(),
-        index_bytes: size_of(now.indexes().last().map(|index| StoredName::Index(index.name))),
+        archive_bytes: new.archives().iter().map(|archive| archive.size).sum(),
+        index_bytes: now.indexes().last().map_or(0, |index| index.size),
         parity_bytes,
         diff,
     });

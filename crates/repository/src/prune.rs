@@ -101,9 +101,8 @@ impl<S: Store> Repository<S> {
             if options.keep.asks_for_times() && !options.ignore_clock {
                 check_clock(snapshots, SnapshotId::now())?;
             }
-            let whole =
-                snapshots.restorable().filter(|snapshot| !snapshots.is_checkpoint(*snapshot));
-            let dated = whole.filter_map(|snapshot| Some((snapshot, snapshots.time(snapshot)?)));
+            let dated =
+                whole(snapshots).filter_map(|snapshot| Some((snapshot, snapshots.time(snapshot)?)));
             let mut kept = options.keep.of_dated(dated);
             kept.extend(tagged(self.store(), snapshots, &options.keep_tags)?);
             kept.extend(unfinished(snapshots));
@@ -122,9 +121,7 @@ impl<S: Store> Repository<S> {
         thin_out(self.store(), options, |snapshots| {
             let all: BTreeSet<SnapshotId> = snapshots.all().collect();
             let restorable: BTreeSet<SnapshotId> = snapshots.restorable().collect();
-            let is_whole = |snapshot: &&SnapshotId| !snapshots.is_checkpoint(**snapshot);
-            let newest = restorable.iter().rfind(is_whole).copied().or(unfinished(snapshots));
-            let mut lost = BTreeSet::new();
+            let newest = whole(snapshots).next_back().or(unfinished(snapshots));
             for &snapshot in forgotten {
                 if !all.contains(&snapshot) {
                     return Err(Error::NoSnapshot { snapshot });
@@ -132,17 +129,18 @@ impl<S: Store> Repository<S> {
                 if Some(snapshot) == newest {
                     return Err(Error::NewestStays { snapshot });
                 }
-                if !restorable.contains(&snapshot) {
-                    lost.insert(snapshot);
-                }
             }
-            let is_forgotten = |snapshot: &SnapshotId| forgotten.contains(snapshot);
-            let whole = restorable.iter().filter(is_whole).copied().chain(unfinished(snapshots));
-            let mut kept = snapshots.with_checkpoints(whole.filter(|it| !is_forgotten(it)));
-            kept.retain(|snapshot| !is_forgotten(snapshot));
-            Ok(Wanted { kept, lost })
+            let go: BTreeSet<SnapshotId> = forgotten.iter().copied().collect();
+            let stay = whole(snapshots).chain(unfinished(snapshots));
+            let stay = snapshots.with_checkpoints(stay.filter(|snapshot| !go.contains(snapshot)));
+            Ok(Wanted { kept: &stay - &go, lost: &go - &restorable })
         })
     }
+}
+
+/// The snapshots that can be restored and are no checkpoints, in order.
+fn whole(snapshots: &Snapshots) -> impl DoubleEndedIterator<Item = SnapshotId> {
+    snapshots.restorable().filter(|snapshot| !snapshots.is_checkpoint(*snapshot))
 }
 
 /// The checkpoint that the next backup goes on from.

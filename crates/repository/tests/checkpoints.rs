@@ -6,15 +6,12 @@ mod common;
 
 use std::ffi::OsStr;
 use std::fs;
-use std::io;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicUsize, Ordering};
 
-use archive::ReadAt;
-use common::{Failing, restored};
+use common::{Failing, Meddling, restored};
 use dirindex::Dir;
-use repository::store::{AtError, StoreWriter, Stored, StoredName};
+use repository::store::{AtError, StoredName};
 use repository::{
     BackupOptions, BackupReport, DirStore, Error, Keep, PruneOptions, Repository, Result,
     SnapshotId, Snapshots, Store,
@@ -220,34 +217,6 @@ fn a_damaged_checkpoint_is_not_gone_on_from() {
     assert!(restored(&place.store, report.snapshot) == snapshot(&place.tree()));
 }
 
-/// A store that changes the tree whenever an archive is put.
-struct Meddling<'a, F> {
-    inner: &'a dyn Store,
-    meddle: F,
-    puts: AtomicUsize,
-}
-
-impl<F: Fn(usize) + Send + Sync> Store for Meddling<'_, F> {
-    fn list(&self) -> io::Result<Vec<Stored>> {
-        self.inner.list()
-    }
-
-    fn open(&self, name: &str) -> io::Result<Box<dyn ReadAt>> {
-        self.inner.open(name)
-    }
-
-    fn put(&self, name: &str) -> io::Result<Box<dyn StoreWriter + '_>> {
-        if matches!(StoredName::parse(name), Some(StoredName::Archive(_))) {
-            (self.meddle)(self.puts.fetch_add(1, Ordering::Relaxed));
-        }
-        self.inner.put(name)
-    }
-
-    fn delete(&self, name: &str) -> io::Result<()> {
-        self.inner.delete(name)
-    }
-}
-
 /// Promise: each checkpoint is exactly what its archive says, also of a tree that changes while it is packed.
 #[test]
 fn what_changes_while_a_checkpoint_is_packed_is_stored_as_it_is() {
@@ -255,13 +224,13 @@ fn what_changes_while_a_checkpoint_is_packed_is_stored_as_it_is() {
         let place = Place::new();
         let meddle = |turn: usize| {
             // Each turn changes a file that is packed now, one that is packed already, and takes away one.
-            let turn = turn as u64;
+            let turn = turn as u64 - 1;
             write(place.file(turn * 3), noise(700 + turn, FILE_LEN - 5));
             write(place.file(turn), noise(800 + turn, FILE_LEN));
             drop(fs::remove_file(place.file(turn * 4 + 1)));
             assert!(!(interrupt && turn == 4), "interrupted");
         };
-        let store = Meddling { inner: &place.store, meddle, puts: AtomicUsize::new(0) };
+        let store = Meddling::new(&place.store, meddle);
         let tried = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
             back_up(&place.tree(), &store).unwrap()
         }));

@@ -5,44 +5,12 @@
 mod common;
 
 use std::fs;
-use std::io;
 use std::path::Path;
-use std::sync::atomic::{AtomicUsize, Ordering};
 
-use archive::ReadAt;
-use common::{Failing, restored};
+use common::{Failing, Meddling, restored};
 use dirindex::{Dir, ProblemKind};
-use repository::store::{StoreWriter, Stored, StoredName};
 use repository::{BackupOptions, BackupReport, DirStore, Repository, Result, Store};
 use testing::{fast_tempdir, noise, snapshot, write};
-
-/// A store that changes the tree whenever an archive is put: between the scan and the packing.
-struct Meddling<'a, F> {
-    inner: &'a dyn Store,
-    meddle: F,
-    puts: AtomicUsize,
-}
-
-impl<F: Fn(usize) + Send + Sync> Store for Meddling<'_, F> {
-    fn list(&self) -> io::Result<Vec<Stored>> {
-        self.inner.list()
-    }
-
-    fn open(&self, name: &str) -> io::Result<Box<dyn ReadAt>> {
-        self.inner.open(name)
-    }
-
-    fn put(&self, name: &str) -> io::Result<Box<dyn StoreWriter + '_>> {
-        if matches!(StoredName::parse(name), Some(StoredName::Archive(_))) {
-            (self.meddle)(self.puts.fetch_add(1, Ordering::Relaxed) + 1);
-        }
-        self.inner.put(name)
-    }
-
-    fn delete(&self, name: &str) -> io::Result<()> {
-        self.inner.delete(name)
-    }
-}
 
 fn back_up(tree: &Path, store: &dyn Store) -> Result<BackupReport> {
     let options = BackupOptions { allow_emptied: true, ..Default::default() };
@@ -69,8 +37,7 @@ fn files_that_change_after_the_scan_are_stored_as_they_are() {
                 fs::remove_file(tree.join("5")).unwrap();
             }
         };
-        let report =
-            back_up(&tree, &Meddling { inner: &store, meddle, puts: AtomicUsize::new(0) }).unwrap();
+        let report = back_up(&tree, &Meddling::new(&store, meddle)).unwrap();
         assert!(report.index.problems().is_empty());
         assert_eq!(report.made.unwrap().diff.result(), report.index.tree_id());
         assert!(restored(&store, report.snapshot) == snapshot(&tree), "night {night}");
@@ -101,8 +68,7 @@ fn a_store_that_fails_meanwhile_loses_nothing() {
                 }
             };
             let failing = Failing::new(&store, at, after);
-            let done =
-                back_up(&tree, &Meddling { inner: &failing, meddle, puts: AtomicUsize::new(0) });
+            let done = back_up(&tree, &Meddling::new(&failing, meddle));
             assert!(restored(&store, first) == before);
             let last = back_up(&tree, &store).unwrap().snapshot;
             assert!(restored(&store, last) == snapshot(&tree));
@@ -127,7 +93,7 @@ fn a_file_that_changes_is_left_where_that_is_wanted() {
     write(tree.join("hot"), b"scanned");
     let meddle = |turn: usize| write(tree.join("hot"), noise(turn as u64, 100 + turn));
     let options = BackupOptions { refuse_changing: true, ..Default::default() };
-    let meddling = Meddling { inner: &store, meddle, puts: AtomicUsize::new(0) };
+    let meddling = Meddling::new(&store, meddle);
     write(tree.join("other"), b"1");
     let report = Repository::new(&meddling).backup(&Dir::new(&tree).unwrap(), &options).unwrap();
     let problems = report.index.problems();

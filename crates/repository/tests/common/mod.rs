@@ -1,4 +1,4 @@
-//! Stores that fail, and what is in a store.
+//! Stores that fail or change the tree, and what is in a store.
 #![allow(dead_code, unreachable_pub, reason = "each test binary uses its part")]
 
 use std::collections::BTreeMap;
@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use apply::{ApplyOptions, apply_with};
 use archive::ReadAt;
-use repository::store::{Opener, StoreWriter, Stored};
+use repository::store::{Opener, StoreWriter, Stored, StoredName};
 use repository::{DirStore, Repository, SnapshotId, Store};
 
 use testing::{Snapshot, fast_tempdir, snapshot};
@@ -118,5 +118,40 @@ impl StoreWriter for FailingPut<'_> {
 
     fn written(&mut self) -> io::Result<Option<Box<dyn ReadAt>>> {
         self.store.call(|| self.put.written())
+    }
+}
+
+/// A store that changes the tree whenever an archive is put: between the scan and the packing.
+pub struct Meddling<'a, F> {
+    inner: &'a dyn Store,
+    meddle: F,
+    puts: AtomicUsize,
+}
+
+impl<'a, F: Fn(usize)> Meddling<'a, F> {
+    /// `meddle` gets the number of the archive, from 1 on.
+    pub fn new(inner: &'a dyn Store, meddle: F) -> Meddling<'a, F> {
+        Meddling { inner, meddle, puts: AtomicUsize::new(0) }
+    }
+}
+
+impl<F: Fn(usize) + Send + Sync> Store for Meddling<'_, F> {
+    fn list(&self) -> io::Result<Vec<Stored>> {
+        self.inner.list()
+    }
+
+    fn open(&self, name: &str) -> io::Result<Box<dyn ReadAt>> {
+        self.inner.open(name)
+    }
+
+    fn put(&self, name: &str) -> io::Result<Box<dyn StoreWriter + '_>> {
+        if matches!(StoredName::parse(name), Some(StoredName::Archive(_))) {
+            (self.meddle)(self.puts.fetch_add(1, Ordering::Relaxed) + 1);
+        }
+        self.inner.put(name)
+    }
+
+    fn delete(&self, name: &str) -> io::Result<()> {
+        self.inner.delete(name)
     }
 }
