@@ -94,7 +94,7 @@ impl Archive {
             let format = zstd.map(|zstd| if zstd { Format::Zstd } else { Format::Gzip });
             let progress = Some(Arc::clone(progress));
             let options = ArchiveOptions { format, level, progress, ..ArchiveOptions::default() };
-            DiffData::create_with(&dir.0, &old.0, &diff.0, path, &options)
+            DiffData::create_with(&dir.0, old.0.as_ref(), &diff.0, path, &options)
         })?;
         Ok(Archive(data))
     }

@@ -105,7 +105,7 @@ impl From<BackupReport> for Report {
             archive_size: made.map_or(0, |made| made.archive_bytes),
             changes: made.map(|made| Counts::of(&made.diff)).unwrap_or_default(),
             problems: report.index.problems().iter().map(PyProblem::from).collect(),
-            files: report.index.files().count(),
+            files: report.index.len() - report.index.totals().dirs as usize,
             snapshots: report.snapshots,
             store_size: report.store_bytes,
             parity_size: made.map_or(0, |made| made.parity_bytes),

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use diffindex::{Change, Content, DiffIndex, Signatures};
-use dirindex::{Dir, DirIndex, Neighbours, Node, RelPath};
+use dirindex::{Dir, LazyIndex, Neighbours, Node, RelPath};
 use rsync_core::{Digest, FileBytes, Progress};
 use rustix::io::Errno;
 
@@ -53,7 +53,7 @@ impl DiffData {
     /// of [`Error`].
     pub fn create(
         dir: &Dir,
-        old: &DirIndex,
+        old: impl Into<LazyIndex>,
         diff: &DiffIndex,
         path: impl AsRef<Path>,
     ) -> Result<DiffData, Error> {
@@ -66,16 +66,16 @@ impl DiffData {
     /// As [`create`](DiffData::create).
     pub fn create_with(
         dir: &Dir,
-        old: &DirIndex,
+        old: impl Into<LazyIndex>,
         diff: &DiffIndex,
         path: impl AsRef<Path>,
         options: &ArchiveOptions,
     ) -> Result<DiffData, Error> {
-        let path = path.as_ref();
+        let (path, old) = (path.as_ref(), old.into());
         let mut options = options.clone();
         options.format = options.format.or(Format::from_name(path));
         dirindex::replace_file(path, |file| {
-            let written = DiffData::write(dir, old, diff, file, &options);
+            let written = DiffData::write(dir, &old, diff, file, &options);
             written.map_err(|error| error.in_output(path))
         })?;
         open::with_diff(&Archive::open(path)?, diff.clone())
@@ -88,12 +88,12 @@ impl DiffData {
     /// As [`create`](DiffData::create), and [`Error::Write`] when `out` fails.
     pub fn write(
         dir: &Dir,
-        old: &DirIndex,
+        old: impl Into<LazyIndex>,
         diff: &DiffIndex,
         out: impl Write,
         options: &ArchiveOptions,
     ) -> Result<(), Error> {
-        write(dir, old, diff, out, options, 0, |_| Ok(()))
+        write(dir, &old.into(), diff, out, options, 0, |_| Ok(()))
     }
 
     /// [`create_with`](DiffData::create_with), into several files of at most `limit` bytes: `NAME.001.tgz`
@@ -108,7 +108,7 @@ impl DiffData {
     /// As [`create`](DiffData::create).
     pub fn create_volumes(
         dir: &Dir,
-        old: &DirIndex,
+        old: impl Into<LazyIndex>,
         diff: &DiffIndex,
         path: impl AsRef<Path>,
         limit: u64,
@@ -120,7 +120,7 @@ impl DiffData {
         let options = ArchiveOptions { format, ..options.clone() };
         let out = volumes::Writer::new(path, limit);
         let mut out = out.map_err(|error| Error::io("write", path, error))?;
-        let written = write(dir, old, diff, &mut out, &options, limit, |out| out.table());
+        let written = write(dir, &old.into(), diff, &mut out, &options, limit, |out| out.table());
         written.map_err(|error| error.in_output(path))?;
         open::with_diff(&Archive::open(out.finish()?)?, diff.clone())
     }
@@ -129,7 +129,7 @@ impl DiffData {
 /// Writes the archive of `diff`, whose contents are in the tree `dir`, as [`writer::write`] does.
 fn write<W: Write>(
     dir: &Dir,
-    old: &DirIndex,
+    old: &LazyIndex,
     diff: &DiffIndex,
     out: W,
     options: &ArchiveOptions,
@@ -147,7 +147,7 @@ fn write<W: Write>(
 /// The tree whose contents are read, by one task.
 pub(crate) struct Tree<'a> {
     pub(crate) dir: &'a Dir,
-    old: &'a DirIndex,
+    old: &'a LazyIndex,
     pub(crate) progress: Option<&'a Progress>,
     files: Neighbours<'a>,
     /// Only there to be used again.
@@ -155,12 +155,16 @@ pub(crate) struct Tree<'a> {
 }
 
 impl<'a> Tree<'a> {
-    pub(crate) fn new(dir: &'a Dir, old: &'a DirIndex, progress: Option<&'a Progress>) -> Tree<'a> {
+    pub(crate) fn new(
+        dir: &'a Dir,
+        old: &'a LazyIndex,
+        progress: Option<&'a Progress>,
+    ) -> Tree<'a> {
         Tree { dir, old, progress, files: Neighbours::new(dir.root()), buffer: Vec::new() }
     }
 
     /// That `diff` starts from the tree of `old`.
-    pub(crate) fn check_base(old: &DirIndex, diff: &DiffIndex) -> Result<(), Error> {
+    pub(crate) fn check_base(old: &LazyIndex, diff: &DiffIndex) -> Result<(), Error> {
         match old.tree_id() == diff.base() {
             true => Ok(()),
             false => Err(Error::WrongBase { wanted: diff.base(), found: old.tree_id() }),
@@ -294,14 +298,13 @@ impl<'a> Tree<'a> {
     ) -> Result<rsync_core::Signature, Error> {
         let (base, wanted) = base;
         let no_base = || Error::NoBase { path: path.clone(), base: base.clone() };
-        match self.old.get(base).map(|entry| &entry.node) {
-            Some(Node::File { digest, .. }) if *digest == wanted => {}
+        let damaged = |source| Error::Signature { path: base.clone(), source };
+        let record = self.old.record(base).map_err(damaged)?.ok_or_else(no_base)?;
+        match record.entry.node {
+            Node::File { digest, .. } if digest == wanted => {}
             _ => return Err(no_base()),
         }
-        let signature = self.old.signature(base);
-        signature
-            .map_err(|source| Error::Signature { path: base.clone(), source })?
-            .ok_or_else(no_base)
+        record.load_signature().map_err(damaged)?.ok_or_else(no_base)
     }
 
     /// Opens what should be a regular file of the tree.

@@ -27,6 +27,9 @@ pub enum Error {
     /// The archive's file could not be made or put in its place.
     #[error(transparent)]
     Output(#[from] dirindex::Error),
+    /// A part of an index could not be read from the file that it is in.
+    #[error("cannot read the index")]
+    Index(#[source] dirindex::Error),
     /// A file of the tree no longer has the content that the diff says. Nothing was written.
     #[error("{path} has changed since it was indexed")]
     Changed {

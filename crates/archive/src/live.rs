@@ -10,7 +10,7 @@ use std::sync::{Mutex, PoisonError};
 use container::ReadAt;
 use diffindex::{Change, Content, DiffIndex};
 use dirindex::{
-    Amendment, Dir, DirIndex, FileState, NewFile, Node, ProblemKind, RelPath, StoredFile,
+    Amendment, Dir, FileState, LazyIndex, NewFile, Node, ProblemKind, RelPath, StoredFile,
 };
 use rsync_core::{Digest, FileBytes, Signature, SignatureOptions};
 
@@ -25,7 +25,7 @@ const MAX_GROWN: u64 = 16 << 20;
 
 /// A live tree: what its scan found, and what is found when it is packed.
 struct Live<'a> {
-    index: &'a DirIndex,
+    index: &'a LazyIndex,
     signature: &'a SignatureOptions,
     /// What did not hold still when it was scanned.
     unstable: HashSet<&'a RelPath>,
@@ -38,7 +38,7 @@ struct Live<'a> {
 pub enum Packed {
     /// The archive is written. It leads to the tree that was scanned. There is another index of that where a file was
     /// looked at again.
-    Whole(Option<DirIndex>),
+    Whole(Option<LazyIndex>),
     /// Other contents are stored than those that were scanned. What was written is no archive: it has to be
     /// [written again](Amended::write), which takes no look at the tree.
     Amended(Amended),
@@ -47,14 +47,14 @@ pub enum Packed {
 /// An archive to be written with what another attempt stored.
 #[derive(Debug)]
 pub struct Amended {
-    index: DirIndex,
+    index: LazyIndex,
     contents: Contents,
 }
 
 impl Amended {
     /// The index of the tree that the archive leads to.
     #[must_use]
-    pub fn index(&self) -> &DirIndex {
+    pub fn index(&self) -> &LazyIndex {
         &self.index
     }
 
@@ -66,7 +66,7 @@ impl Amended {
 
     /// [`index`](Amended::index) and [`diff`](Amended::diff).
     #[must_use]
-    pub fn into_parts(self) -> (DirIndex, DiffIndex) {
+    pub fn into_parts(self) -> (LazyIndex, DiffIndex) {
         (self.index, self.contents.diff)
     }
 
@@ -88,7 +88,7 @@ impl DiffData {
     /// [`write`](DiffData::write) for a tree that changes meanwhile. `index` is that of the tree, and `diff` is from `old` to
     /// it. A file that is not as it was indexed is stored as it is, read once: what its entry says of it is what was stored,
     /// length, digest and times. A file that is gone is left out. Each is then other in the index that this gives. A file
-    /// that changes just while it is stored is among that index's [`problems`](DirIndex::problems), as
+    /// that changes just while it is stored is among that index's [`problems`](LazyIndex::problems), as
     /// [`ProblemKind::Changing`].
     ///
     /// A file that is stored as a delta and changes is copied to a temporary file first. `signature` is how the new
@@ -99,8 +99,8 @@ impl DiffData {
     /// or has other names, and is gone; it became shorter while it was read, or very much longer than it was.
     pub fn write_live(
         dir: &Dir,
-        old: &DirIndex,
-        (index, diff): (&DirIndex, &DiffIndex),
+        old: &LazyIndex,
+        (index, diff): (&LazyIndex, &DiffIndex),
         out: impl Write,
         signature: &SignatureOptions,
         options: &ArchiveOptions,
@@ -136,12 +136,12 @@ impl DiffData {
     /// As [`write_live`](DiffData::write_live).
     pub fn create_live(
         dir: &Dir,
-        old: &DirIndex,
-        (index, diff): (&DirIndex, &DiffIndex),
+        old: &LazyIndex,
+        (index, diff): (&LazyIndex, &DiffIndex),
         path: impl AsRef<Path>,
         signature: &SignatureOptions,
         options: &ArchiveOptions,
-    ) -> Result<(DiffData, Option<DirIndex>), Error> {
+    ) -> Result<(DiffData, Option<LazyIndex>), Error> {
         let path = path.as_ref();
         let format = options.format.or(Format::from_name(path));
         let options = ArchiveOptions { format, ..options.clone() };
@@ -167,17 +167,17 @@ impl DiffData {
 
 impl Live<'_> {
     /// The index as it turned out, where it is another, and the diff to that.
-    fn amended(&self, diff: &DiffIndex) -> Result<(Option<DirIndex>, Option<DiffIndex>), Error> {
+    fn amended(&self, diff: &DiffIndex) -> Result<(Option<LazyIndex>, Option<DiffIndex>), Error> {
         let amendments =
             std::mem::take(&mut *self.amendments.lock().unwrap_or_else(PoisonError::into_inner));
         let paths: Vec<RelPath> =
             amendments.iter().map(|amendment| amendment.path.clone()).collect();
         let Some(first) = paths.first() else { return Ok((None, None)) };
-        let index = self.index.amended(amendments)?;
+        let index = self.index.amended(amendments).map_err(Error::Index)?;
         if index.tree_id() == self.index.tree_id() {
             return Ok((Some(index), None));
         }
-        let diff = diff.amended(&index, &paths.iter().collect());
+        let diff = diff.amended(&index, &paths.iter().collect()).map_err(Error::Index)?;
         let diff = diff.ok_or_else(|| Error::Changed { path: first.clone() })?;
         Ok((Some(index), Some(diff)))
     }
@@ -185,8 +185,8 @@ impl Live<'_> {
     /// Writes what is stored for `change`: the content that was indexed, or else what there is.
     fn store(&self, tree: &mut Tree<'_>, change: &Change, out: &mut Slot<'_>) -> Result<(), Error> {
         let path = &change.path;
-        let (Some(record), Some(content)) = (self.index.record(path), change.stored_content())
-        else {
+        let record = self.index.record(path).map_err(Error::Index)?;
+        let (Some(record), Some(content)) = (record, change.stored_content()) else {
             return tree.content(change, out);
         };
         let Node::File { len, digest } = record.entry.node else { return Ok(()) };
@@ -209,7 +209,7 @@ impl Live<'_> {
         if len <= RUN_LEN && state.len() > MAX_GROWN {
             return Err(Error::Changed { path: path.clone() });
         }
-        let as_scanned = is_stable && state.is_of(record);
+        let as_scanned = is_stable && state.is_of(&record);
         let (len, digest, signature) = match base {
             Some(base) if as_scanned => match tree.delta(path, out, (len, digest), base) {
                 Err(Error::Changed { .. }) if !out.has_begun() => {

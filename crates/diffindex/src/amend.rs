@@ -3,7 +3,7 @@
 
 use std::collections::HashSet;
 
-use dirindex::{DirIndex, Node, RelPath};
+use dirindex::{LazyIndex, Node, RelPath};
 
 use crate::{Change, Content, DiffIndex, NewEntry};
 
@@ -14,21 +14,28 @@ impl DiffIndex {
     ///
     /// `None` when that cannot be: another path takes its content from one of these or is a hard link to one that is
     /// gone, one has the content of before after all, or nothing differs any more.
-    #[must_use]
-    pub fn amended(&self, index: &DirIndex, paths: &HashSet<&RelPath>) -> Option<DiffIndex> {
+    ///
+    /// # Errors
+    /// [`dirindex::Error::Sections`] when a file cannot be read any more in which a part of the index is.
+    pub fn amended(
+        &self,
+        index: &LazyIndex,
+        paths: &HashSet<&RelPath>,
+    ) -> Result<Option<DiffIndex>, dirindex::Error> {
         let mut changes = Vec::with_capacity(self.changes().len());
         for change in self.changes() {
-            match amended(change, index, paths) {
+            match amended(change, index, paths)? {
                 Amended::As(change) => changes.push(change),
                 Amended::Nothing => {}
-                Amended::Never => return None,
+                Amended::Never => return Ok(None),
             }
         }
         if changes.is_empty() {
-            return None;
+            return Ok(None);
         }
-        let diff = DiffIndex::from_changes(self.base(), index.tree_id(), changes).ok()?;
-        Some(diff.with_top(index.left_out(), index.top_mode()))
+        let diff = DiffIndex::from_changes(self.base(), index.tree_id(), changes).ok();
+        let remarks = index.remarks();
+        Ok(diff.map(|diff| diff.with_top(remarks.left_out(), remarks.top_mode())))
     }
 }
 
@@ -43,37 +50,42 @@ enum Amended {
 }
 
 /// `change`, to the tree of `index`, which has other contents at `paths`.
-fn amended(change: &Change, index: &DirIndex, paths: &HashSet<&RelPath>) -> Amended {
-    let same = || Amended::As(change.clone());
+fn amended(
+    change: &Change,
+    index: &LazyIndex,
+    paths: &HashSet<&RelPath>,
+) -> Result<Amended, dirindex::Error> {
+    let same = || Ok(Amended::As(change.clone()));
     let Some(new) = &change.new else { return same() };
     match (&new.node, &new.content) {
-        (_, Content::Same { path }) if paths.contains(path) => return Amended::Never,
+        (_, Content::Same { path }) if paths.contains(path) => return Ok(Amended::Never),
         // A link has the metadata of the file.
         (Node::HardLink { to }, _) if paths.contains(to) => {}
         _ if paths.contains(&change.path) => {}
         _ => return same(),
     }
     let is_file = matches!(new.node, Node::File { .. });
-    let Some(record) = index.record(&change.path) else {
-        return match (is_file, &change.old) {
+    let Some(record) = index.record(&change.path)? else {
+        return Ok(match (is_file, &change.old) {
             (true, Some(_)) => Amended::As(Change { new: None, excluded: false, ..change.clone() }),
             (true, None) => Amended::Nothing,
             (false, _) => Amended::Never,
-        };
+        });
     };
     let node = record.entry.node.clone();
     if is_file && change.old.as_ref() == Some(&node) {
-        return Amended::Never;
+        return Ok(Amended::Never);
     }
     let content = if node.is_empty() { Content::Keep } else { new.content.clone() };
     let (meta, signature) = (record.entry.meta.clone(), record.signature.clone());
-    Amended::As(Change { new: Some(NewEntry { node, meta, content, signature }), ..change.clone() })
+    let new = Some(NewEntry { node, meta, content, signature });
+    Ok(Amended::As(Change { new, ..change.clone() }))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use dirindex::{Entry, Meta, Record, Time};
+    use dirindex::{DirIndex, Entry, Meta, Record, Time};
     use rsync_core::Digest;
     use std::sync::Arc;
 
@@ -95,7 +107,7 @@ mod tests {
 
     fn diff(old: &DirIndex, scanned: &DirIndex, now: &DirIndex, path: &str) -> Option<DiffIndex> {
         let path = RelPath::new(path).unwrap();
-        DiffIndex::between(old, scanned).amended(now, &HashSet::from([&path]))
+        DiffIndex::between(old, scanned).amended(&now.into(), &HashSet::from([&path])).unwrap()
     }
 
     /// The old index and the diff give the new one, whatever was amended.

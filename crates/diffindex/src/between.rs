@@ -1,13 +1,14 @@
-//! Comparing two indexes. Pure: it looks at the indexes alone, touches no disk and cannot fail.
+//! Comparing two indexes. Pure: it looks at the indexes alone. What is in memory can always be compared.
 
 use std::cmp::Ordering;
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
-use dirindex::{DirIndex, Entry, Node, Record, RelPath};
+use dirindex::{DirIndex, Entry, LazyIndex, Node, Record, RelPath, Remarks, TreeId};
 use rayon::prelude::*;
 use rsync_core::Digest;
 
+use crate::concerned::concerned;
 use crate::{Change, Content, DiffIndex, NewEntry, resemble};
 
 /// Both sides of one path, at least one of them there.
@@ -40,14 +41,31 @@ impl<'a> Pair<'a> {
 }
 
 pub(crate) fn between(old: &DirIndex, new: &DirIndex) -> DiffIndex {
+    let ends = (old.tree_id(), new.tree_id());
+    diff(old.records(), new.records(), ends, new.remarks())
+}
+
+/// What of `old` and `new` has a part in how they differ is looked at as [`between`] does.
+pub(crate) fn between_lazy(old: &LazyIndex, new: &LazyIndex) -> Result<DiffIndex, dirindex::Error> {
+    let (olds, news) = concerned(old, new)?;
+    Ok(diff(&olds, &news, (old.tree_id(), new.tree_id()), new.remarks()))
+}
+
+/// The diff between the trees with these ids. The records are all of them, or those that are [concerned].
+fn diff(
+    old: &[Arc<Record>],
+    new: &[Arc<Record>],
+    ends: (TreeId, TreeId),
+    remarks: &Remarks,
+) -> DiffIndex {
     let pairs = differing(old, new);
     let holders = holders_of_new_content(old, &pairs);
     let firsts = firsts_of_new_content(&pairs, &holders);
     let bases = bases_of_new_content(old, &pairs, &holders, &firsts);
     let sources = Sources { holders, firsts, bases };
-    let changes = pairs.par_iter().map(|pair| change(pair, &sources, new)).collect();
-    let diff = DiffIndex::from_parts(old.tree_id(), new.tree_id(), changes).collapsed(old, new);
-    diff.with_top(new.left_out(), new.top_mode())
+    let changes = pairs.par_iter().map(|pair| change(pair, &sources, remarks)).collect();
+    let diff = DiffIndex::from_parts(ends.0, ends.1, changes).collapsed(old, new);
+    diff.with_top(remarks.left_out(), remarks.top_mode())
 }
 
 /// Where new contents come from.
@@ -83,12 +101,12 @@ fn firsts_of_new_content<'a>(
 /// For new content that no path of the old tree has: the file there that it resembles, if that is not
 /// what stood at its own path.
 fn bases_of_new_content<'a>(
-    old: &'a DirIndex,
+    old: &'a [Arc<Record>],
     pairs: &[Pair<'a>],
     holders: &HashMap<Digest, &RelPath>,
     firsts: &HashMap<&RelPath, &RelPath>,
 ) -> HashMap<&'a RelPath, &'a Record> {
-    if old.records().is_empty() {
+    if old.is_empty() {
         return HashMap::new();
     }
     let wanted = pairs.iter().filter(|pair| !pair.same_node()).filter_map(|pair| {
@@ -100,13 +118,13 @@ fn bases_of_new_content<'a>(
     });
     let gone = pairs.iter().filter(|pair| pair.new.is_none()).filter_map(|pair| pair.old);
     let gone: Vec<&Record> = gone.filter(|old| old.signature.is_some()).collect();
-    resemble::bases(&wanted.collect::<Vec<_>>(), &gone, old.records())
+    resemble::bases(&wanted.collect::<Vec<_>>(), &gone, old)
 }
 
 /// The paths whose entries differ, in path order, and the hard links that are to be made anew.
-fn differing<'a>(old: &'a DirIndex, new: &'a DirIndex) -> Vec<Pair<'a>> {
+fn differing<'a>(old: &'a [Arc<Record>], new: &'a [Arc<Record>]) -> Vec<Pair<'a>> {
     let mut pairs: Vec<Pair<'_>> = Vec::new();
-    for pair in merge(old.records(), new.records()) {
+    for pair in merge(old, new) {
         // The file a link names sorts before it, so it is among the pairs by now if it was replaced.
         let relink = match pair.nodes().1 {
             Some(Node::HardLink { to }) => {
@@ -142,11 +160,11 @@ fn merge<'a>(old: &'a [Arc<Record>], new: &'a [Arc<Record>]) -> impl Iterator<It
 /// For each content that the new tree has at a path that did not have it: the path of the old tree
 /// that has it, if one does. A path that goes away is preferred, so that a move is seen as one.
 fn holders_of_new_content<'a>(
-    old: &'a DirIndex,
+    old: &'a [Arc<Record>],
     pairs: &[Pair<'a>],
 ) -> HashMap<Digest, &'a RelPath> {
     let mut holders = HashMap::new();
-    if old.records().is_empty() {
+    if old.is_empty() {
         return holders;
     }
     let wanted: HashSet<Digest> = pairs
@@ -158,7 +176,7 @@ fn holders_of_new_content<'a>(
         return holders;
     }
     let going = pairs.iter().filter(|pair| pair.new.is_none()).filter_map(|pair| pair.old);
-    for record in going.chain(old.records().iter().map(Arc::as_ref)) {
+    for record in going.chain(old.iter().map(Arc::as_ref)) {
         if let Some(digest) = content_of(&record.entry)
             && wanted.contains(&digest)
         {
@@ -169,14 +187,14 @@ fn holders_of_new_content<'a>(
 }
 
 /// The digest of a file of 1 byte or more.
-fn content_of(entry: &Entry) -> Option<Digest> {
+pub(crate) fn content_of(entry: &Entry) -> Option<Digest> {
     match entry.node {
         Node::File { len: 1.., digest } => Some(digest),
         _ => None,
     }
 }
 
-fn change(pair: &Pair<'_>, sources: &Sources<'_>, tree: &DirIndex) -> Change {
+fn change(pair: &Pair<'_>, sources: &Sources<'_>, remarks: &Remarks) -> Change {
     let new = pair.new.map(|new| {
         let content = content(pair, &new.entry, sources);
         let stored = matches!(content, Content::Whole | Content::Delta { .. });
@@ -187,7 +205,7 @@ fn change(pair: &Pair<'_>, sources: &Sources<'_>, tree: &DirIndex) -> Change {
             signature: new.signature.clone().filter(|_| stored),
         }
     });
-    let excluded = new.is_none() && tree.is_excluded(pair.path);
+    let excluded = new.is_none() && remarks.is_excluded(pair.path);
     Change { path: pair.path.clone(), old: pair.nodes().0.cloned(), new, excluded }
 }
 

@@ -4,7 +4,7 @@
 use std::collections::{BTreeSet, HashMap, HashSet};
 use std::sync::Arc;
 
-use dirindex::{DirIndex, Entry, Node, Record, RelPath, content_hash};
+use dirindex::{Entry, Node, Record, RelPath, content_hash};
 use rsync_core::Digest;
 
 use crate::{Change, Content, DiffIndex, Error, NewEntry};
@@ -113,9 +113,9 @@ impl DiffIndex {
         Ok(diff.with_top_of(self))
     }
 
-    /// The same diff, from the tree of `old` to that of `new`, with one change for each directory that moved as
-    /// a whole.
-    pub(crate) fn collapsed(self, old: &DirIndex, new: &DirIndex) -> DiffIndex {
+    /// The same diff, from a tree with the records `old` to one with the records `new`, with one change for each directory that
+    /// moved as a whole.
+    pub(crate) fn collapsed(self, old: &[Arc<Record>], new: &[Arc<Record>]) -> DiffIndex {
         let trees = trees(old, new, self.changes());
         if trees.is_empty() {
             return self;
@@ -227,15 +227,15 @@ pub(crate) fn slice<'a>(records: &'a [Arc<Record>], dir: &RelPath) -> &'a [Arc<R
 /// For each directory that moved as a whole, by where it is now: where it was, and the hash and number of what
 /// is below it. None lies in another.
 fn trees<'a>(
-    old: &'a DirIndex,
-    new: &'a DirIndex,
+    old: &'a [Arc<Record>],
+    new: &'a [Arc<Record>],
     changes: &'a [Change],
 ) -> HashMap<&'a RelPath, (&'a RelPath, Digest, u64)> {
     let gone = changes.iter().filter(|change| change.was_dir() && !change.makes_dir());
     // By what can be seen at once: how much is below it, and what comes first there.
     let mut alike: HashMap<(usize, &[u8]), Vec<&RelPath>> = HashMap::new();
     for change in gone {
-        let below = slice(old.records(), &change.path);
+        let below = slice(old, &change.path);
         if below.len() >= COLLAPSE_FROM {
             alike.entry(sight(below)).or_default().push(&change.path);
         }
@@ -246,7 +246,7 @@ fn trees<'a>(
     }
     let made = changes.iter().filter(|change| change.old.is_none() && change.makes_dir());
     let mut made: Vec<(&RelPath, &[Arc<Record>])> =
-        made.map(|change| (&change.path, slice(new.records(), &change.path))).collect();
+        made.map(|change| (&change.path, slice(new, &change.path))).collect();
     made.retain(|(_, below)| below.len() >= COLLAPSE_FROM);
     // The largest first, so that none that is taken lies in one that could be.
     made.sort_by_key(|(_, below)| std::cmp::Reverse(below.len()));
@@ -262,9 +262,9 @@ fn trees<'a>(
         }
         let candidates = alike.get(&sight(after)).into_iter().flatten().copied();
         let mut candidates = candidates.filter(|from| !lies_in(&taken, from)).take(MAX_TRIES);
-        let found = candidates.find(|from| same(slice(old.records(), from), from, after, to));
+        let found = candidates.find(|from| same(slice(old, from), from, after, to));
         if let Some(from) = found
-            && let Some(hash) = below(new.records(), to).and_then(|entries| hash_of(&entries))
+            && let Some(hash) = below(new, to).and_then(|entries| hash_of(&entries))
         {
             taken.extend([from, to]);
             trees.insert(to, (from, hash, after.len() as u64));

@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use container::max_held;
 use dirindex::StoredSignature;
-use dirindex::{DirIndex, PathSlice, Record, RelPath, TreeId};
+use dirindex::{DirIndex, LazyIndex, PathSlice, Record, RelPath, TreeId};
 
 use crate::check::{check, holder, unusable};
 use crate::{Change, Class, Content, Entry, Error, NewEntry, Signatures, collapse};
@@ -46,6 +46,15 @@ impl DiffIndex {
     #[must_use]
     pub fn between(old: &DirIndex, new: &DirIndex) -> DiffIndex {
         crate::between::between(old, new)
+    }
+
+    /// [`between`](DiffIndex::between), of indexes of which little is in memory: it takes what differs, the directories of what is
+    /// new, and the files of the same names.
+    ///
+    /// # Errors
+    /// [`dirindex::Error::Sections`] when a file cannot be read any more in which a part of them is.
+    pub fn between_lazy(old: &LazyIndex, new: &LazyIndex) -> Result<DiffIndex, dirindex::Error> {
+        crate::between::between_lazy(old, new)
     }
 
     pub(crate) fn from_parts(base: TreeId, result: TreeId, changes: Vec<Change>) -> DiffIndex {

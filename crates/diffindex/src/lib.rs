@@ -40,6 +40,7 @@ mod between;
 mod change;
 mod check;
 mod collapse;
+mod concerned;
 mod diff;
 mod encoded;
 mod error;

@@ -76,16 +76,35 @@ pub(crate) fn share_a_block(old: &Record, new: &Record) -> bool {
 
 /// The files of `old` with the name, or in the directory, of one that is wanted.
 fn near<'a>(wanted: &[&Record], old: &'a [Arc<Record>]) -> impl Iterator<Item = &'a Record> {
-    let names: HashSet<Vec<u8>> =
-        wanted.iter().map(|record| record.entry.path.name().to_vec()).collect();
-    let dirs: HashSet<Vec<u8>> =
-        wanted.iter().map(|record| dir(&record.entry.path).to_vec()).collect();
-    let any = !wanted.is_empty();
-    old.iter().map(Arc::as_ref).filter(move |record| {
+    let neighbours: Neighbours = wanted.iter().copied().collect();
+    old.iter().map(Arc::as_ref).filter(move |record| neighbours.has(record))
+}
+
+/// The files that have the name of one of some files, or lie in its directory.
+pub(crate) struct Neighbours {
+    names: HashSet<Vec<u8>>,
+    dirs: HashSet<Vec<u8>>,
+}
+
+impl<'a> FromIterator<&'a Record> for Neighbours {
+    fn from_iter<I: IntoIterator<Item = &'a Record>>(files: I) -> Neighbours {
+        let (mut names, mut dirs) = (HashSet::new(), HashSet::new());
+        for Record { entry, .. } in files {
+            names.insert(entry.path.name().to_vec());
+            dirs.insert(dir(&entry.path).to_vec());
+        }
+        Neighbours { names, dirs }
+    }
+}
+
+impl Neighbours {
+    /// Whether `record` is one of them. Without a signature it says nothing.
+    pub(crate) fn has(&self, record: &Record) -> bool {
         let path = &record.entry.path;
-        any && record.signature.is_some()
-            && (names.contains(path.name()) || dirs.contains(dir(path)))
-    })
+        !self.names.is_empty()
+            && record.signature.is_some()
+            && (self.names.contains(path.name()) || self.dirs.contains(dir(path)))
+    }
 }
 
 /// The bytes of a path up to its name.

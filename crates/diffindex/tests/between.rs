@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 
 use diffindex::{Class, Content, DiffIndex, Error};
 use dirindex::StoredSignature;
-use dirindex::{DirIndex, Entry, Meta, Node, Record, RelPath, Time, Xattr};
+use dirindex::{DirIndex, Entry, IndexRun, LazyIndex, Meta, Node, Record, RelPath, Time, Xattr};
 use proptest::prelude::*;
 use rsync_core::{Digest, Signature, SignatureOptions};
 
@@ -49,6 +49,22 @@ fn index(records: impl Into<Vec<Record>>) -> DirIndex {
     DirIndex::from_records(records.into()).unwrap()
 }
 
+/// The diff, which is the same wherever the indexes are: in memory, in files, or the new one as what differs from the old.
+fn between(old: &DirIndex, new: &DirIndex) -> DiffIndex {
+    let diff = DiffIndex::between(old, new);
+    let [lazy_old, lazy_new] = [old, new].map(|index| {
+        let mut bytes = Vec::new();
+        index.write_to(&mut bytes).unwrap();
+        LazyIndex::from_source(bytes).unwrap()
+    });
+    let upon = lazy_old.with_runs(&[IndexRun::between(old, new)]).unwrap();
+    for lazy_new in [lazy_new, upon] {
+        let lazy = DiffIndex::between_lazy(&lazy_old, &lazy_new).unwrap();
+        assert!(lazy == diff && lazy.to_bytes().unwrap() == diff.to_bytes().unwrap());
+    }
+    diff
+}
+
 fn list<'a>(paths: impl Iterator<Item = &'a RelPath>) -> Vec<String> {
     paths.map(RelPath::to_string).collect()
 }
@@ -81,7 +97,7 @@ fn each_way_of_differing_is_told_apart() {
         dir("fresh"),
         link("fresh/l", "x"),
     ]);
-    let diff = DiffIndex::between(&old, &new);
+    let diff = between(&old, &new);
     assert_eq!(list(diff.created()), ["fresh/l", "to-dir/in"]);
     assert_eq!(list(diff.updated()), ["l", "up"]);
     assert_eq!(list(diff.metadata()), ["mode"]);
@@ -93,14 +109,14 @@ fn each_way_of_differing_is_told_apart() {
     assert_eq!(content(&diff, "to-dir/in"), Content::Whole);
     let digest = Digest::of(b"old");
     assert_eq!(content(&diff, "up"), Content::Delta { base: path("up"), digest });
-    assert!(DiffIndex::between(&new, &new).is_empty());
+    assert!(between(&new, &new).is_empty());
 }
 
 #[test]
 fn moves_copies_and_swaps_store_nothing() {
     let old = index([file("a", "A"), file("b", "B"), file("gone", "G"), file("keep", "G")]);
     let new = index([file("a", "B"), file("b", "A"), file("keep", "G"), file("moved", "G")]);
-    let diff = DiffIndex::between(&old, &new);
+    let diff = between(&old, &new);
     assert_eq!(content(&diff, "a"), Content::Copy { base: path("b") });
     assert_eq!(content(&diff, "b"), Content::Copy { base: path("a") });
     assert_eq!(content(&diff, "moved"), Content::Copy { base: path("gone") });
@@ -113,7 +129,7 @@ fn moves_copies_and_swaps_store_nothing() {
 fn an_empty_file_has_no_content_to_store() {
     let old = index([file("filled", ""), file("emptied", "x")]);
     let new = index([file("filled", "x"), file("emptied", ""), file("new", "")]);
-    let diff = DiffIndex::between(&old, &new);
+    let diff = between(&old, &new);
     assert_eq!(content(&diff, "new"), Content::Keep);
     assert_eq!(content(&diff, "emptied"), Content::Keep);
     assert_eq!(content(&diff, "filled"), Content::Copy { base: path("emptied") });
@@ -124,7 +140,7 @@ fn an_empty_file_has_no_content_to_store() {
 fn links_to_a_file_that_is_replaced_are_made_anew() {
     let old = index([file("a", "old"), hard("b", "a"), file("c", "c"), hard("d", "c")]);
     let new = index([file("a", "new"), hard("b", "a"), file("c", "c"), hard("d", "c")]);
-    let diff = DiffIndex::between(&old, &new);
+    let diff = between(&old, &new);
     assert_eq!(list(diff.updated()), ["a"]);
     assert_eq!(list(diff.metadata()), ["b"]);
     assert_eq!(diff.changes().len(), 2);
@@ -133,7 +149,7 @@ fn links_to_a_file_that_is_replaced_are_made_anew() {
 #[test]
 fn a_diff_applies_to_its_base_alone() {
     let (a, b, c) = (index([file("f", "1")]), index([file("f", "2")]), index([file("f", "3")]));
-    let diff = DiffIndex::between(&a, &b);
+    let diff = between(&a, &b);
     assert_eq!(diff.apply_to(&a).unwrap(), b);
     assert!(matches!(diff.apply_to(&c), Err(Error::WrongBase { .. })));
 }
@@ -142,7 +158,7 @@ fn a_diff_applies_to_its_base_alone() {
 fn every_truncation_and_flipped_bit_of_a_diff_is_an_error() {
     let old = index([file("f", "old"), file("g", "g")]);
     let new = index([file("f", "new"), dir("d"), file("d/n", "n")]);
-    let whole = DiffIndex::between(&old, &new).to_bytes().unwrap();
+    let whole = between(&old, &new).to_bytes().unwrap();
     let read = |bytes: Vec<u8>| {
         DiffIndex::from_bytes(bytes)?.apply_to(&old)?.signature(&path("d/n")).map_err(Error::from)
     };
@@ -163,7 +179,7 @@ fn the_file_brings_back_the_diff() {
     let new = index([file("f", "new")]);
     let dir = tempfile::tempdir().unwrap();
     let at = dir.path().join("diff");
-    DiffIndex::between(&old, &new).to_file(&at).unwrap();
+    between(&old, &new).to_file(&at).unwrap();
     assert_eq!(DiffIndex::from_file(&at).unwrap().apply_to(&old).unwrap(), new);
     let shown = DiffIndex::from_file(dir.path().join("absent")).unwrap_err().to_string();
     assert!(shown.starts_with("diff file ") && shown.ends_with("absent"), "{shown}");
@@ -214,7 +230,7 @@ fn tree() -> impl Strategy<Value = DirIndex> {
 proptest! {
     #[test]
     fn a_diff_leads_from_the_old_index_to_the_new(old in tree(), new in tree()) {
-        let diff = DiffIndex::between(&old, &new);
+        let diff = between(&old, &new);
         let back = DiffIndex::from_bytes(diff.to_bytes().unwrap()).unwrap();
         for diff in [&diff, &back] {
             let result = diff.apply_to(&old).unwrap();
@@ -262,7 +278,7 @@ fn a_file_that_was_moved_and_edited_is_a_delta_against_where_it_was() {
         // All its blocks are other ones, but it has the name and nearly the length.
         file("b/two", &edited(&two, 0)),
     ]);
-    let diff = DiffIndex::between(&old, &new);
+    let diff = between(&old, &new);
     assert_eq!(base(&diff, "b/renamed"), "a/one");
     assert_eq!(base(&diff, "b/two"), "a/two");
     let moved: Vec<_> = diff.moved().map(|(from, to)| (from.to_string(), to.to_string())).collect();
@@ -279,7 +295,7 @@ fn swapped_and_edited_files_are_deltas_against_each_other() {
     let old = index([file("a", &a), file("b", &b), file("c", &c)]);
     let new =
         index([file("a", &edited(&b, 40)), file("b", &edited(&c, 60)), file("c", &edited(&a, 80))]);
-    let diff = DiffIndex::between(&old, &new);
+    let diff = between(&old, &new);
     assert_eq!(["a", "b", "c"].map(|at| base(&diff, at)), ["b", "c", "a"]);
     assert_eq!(diff.apply_to(&old).unwrap(), new);
 }
@@ -296,7 +312,7 @@ fn a_copy_that_was_edited_is_a_delta_against_what_it_was_copied_from() {
         file("d/copy", &edited(&text, 70)),
     ];
     let new = index(records);
-    let diff = DiffIndex::between(&old, &new);
+    let diff = between(&old, &new);
     assert_eq!(["d/copy", "d/f"].map(|at| base(&diff, at)), ["d/f", "d/f"]);
     assert_eq!(content(&diff, "d/exact"), Content::Copy { base: path("d/f") });
     assert_eq!(diff.moved().count(), 0);
@@ -314,7 +330,7 @@ fn what_resembles_nothing_is_stored_whole() {
         file("b/short", "shorter"),
         file("a/new", &lines(3, 200)),
     ]);
-    let diff = DiffIndex::between(&old, &new);
+    let diff = between(&old, &new);
     for at in ["b/Makefile", "b/short", "a/new"] {
         assert_eq!(content(&diff, at), Content::Whole, "{at}");
     }
@@ -324,7 +340,7 @@ fn what_resembles_nothing_is_stored_whole() {
 fn one_file_gone_moves_to_one_place() {
     let old = index([file("a", "the same content")]);
     let new = index([file("b", "the same content"), file("c", "the same content")]);
-    let diff = DiffIndex::between(&old, &new);
+    let diff = between(&old, &new);
     assert_eq!(list(diff.moved().map(|(_, to)| to)), ["b"]);
     assert_eq!(list(diff.copied().map(|(_, to)| to)), ["c"]);
 }

@@ -7,7 +7,7 @@ use container::{SectionError, codec};
 
 use crate::stored::StoredSignature;
 use crate::tree;
-use crate::{Entry, Error, Node, Problem, ProblemKind, RelPath, StatFingerprint, TreeId};
+use crate::{Entry, Error, Node, Problem, RelPath, Remarks, StatFingerprint, Totals, TreeId};
 
 /// An entry and what the index keeps beside it.
 #[derive(Debug, Clone)]
@@ -20,20 +20,42 @@ pub struct Record {
     pub fingerprint: Option<StatFingerprint>,
 }
 
-/// The state of a directory tree: every entry in path order, and the signatures of its files.
-#[derive(Debug, Clone)]
-pub struct DirIndex {
-    records: Vec<Arc<Record>>,
-    tree_id: TreeId,
-    remarks: Remarks,
+impl Record {
+    /// Whether both say the same of a path, of its signature and of when it has to be read again. Where the contents are the same,
+    /// signatures of one shape are, too.
+    pub(crate) fn is_same(&self, other: &Record) -> bool {
+        std::ptr::eq(self, other)
+            || self.fingerprint == other.fingerprint
+                && self.entry == other.entry
+                && self.has_same_signature(other)
+    }
+
+    /// Whether both have the same content, and signatures of one shape or none. Then these are the same.
+    pub(crate) fn has_same_signature(&self, other: &Record) -> bool {
+        let code = |record: &Record| record.signature.as_ref().map(StoredSignature::code);
+        self.entry.node == other.entry.node && code(self) == code(other)
+    }
+
+    /// Loads the signature of the file, if it has one.
+    ///
+    /// # Errors
+    /// [`Error::Sections`] when the index file it lies in is damaged there.
+    pub fn load_signature(&self) -> Result<Option<rsync_core::Signature>, Error> {
+        match (&self.signature, &self.entry.node) {
+            (Some(stored), Node::File { digest, .. }) => stored.load(*digest).map(Some),
+            _ => Ok(None),
+        }
+    }
 }
 
-/// What an index says of the tree beside its entries.
-#[derive(Debug, Clone, Default)]
-pub(crate) struct Remarks {
-    pub(crate) problems: Vec<Problem>,
-    pub(crate) excluded: Vec<RelPath>,
-    pub(crate) top_mode: Option<u32>,
+/// The state of a directory tree: every entry in path order, and the signatures of its files.
+///
+/// It is in memory as a whole; see [`LazyIndex`](crate::LazyIndex) for trees of millions of files. A clone is cheap.
+#[derive(Debug, Clone)]
+pub struct DirIndex {
+    records: Arc<Vec<Arc<Record>>>,
+    tree_id: TreeId,
+    remarks: Remarks,
 }
 
 impl DirIndex {
@@ -41,7 +63,7 @@ impl DirIndex {
     #[must_use]
     pub fn empty() -> DirIndex {
         DirIndex {
-            records: Vec::new(),
+            records: Arc::default(),
             tree_id: tree::id_of::<Arc<Record>>(&[]).unwrap_or(TreeId([0; 32])),
             remarks: Remarks::default(),
         }
@@ -66,57 +88,22 @@ impl DirIndex {
     /// An index of records that are in path order.
     pub(crate) fn from_sorted(records: Vec<Arc<Record>>) -> Result<DirIndex, Error> {
         tree::check(&records)?;
-        DirIndex::from_checked(records)
-    }
-
-    /// An index of records that [`tree::check`] has nothing against.
-    pub(crate) fn from_checked(records: Vec<Arc<Record>>) -> Result<DirIndex, Error> {
         let tree_id = tree::id_of(&records)?;
-        Ok(DirIndex { records, tree_id, remarks: Remarks::default() })
+        Ok(DirIndex::of_parts(Arc::new(records), tree_id))
     }
 
-    pub(crate) fn with_problems(mut self, mut problems: Vec<Problem>) -> DirIndex {
-        problems.sort_by(|a, b| a.path.cmp(&b.path));
-        self.remarks.problems = problems;
-        self
+    /// An index of records that are those of the tree `tree_id`.
+    pub(crate) fn of_parts(records: Arc<Vec<Arc<Record>>>, tree_id: TreeId) -> DirIndex {
+        DirIndex { records, tree_id, remarks: Remarks::default() }
     }
 
-    /// `excluded` is in path order, and no path in it lies below another.
-    pub(crate) fn with_excluded(mut self, excluded: Vec<RelPath>) -> DirIndex {
-        self.remarks.excluded = excluded;
-        self
+    pub(crate) fn shared_records(&self) -> &Arc<Vec<Arc<Record>>> {
+        &self.records
     }
 
-    /// The index of the first `entries`: of a tree, since what is in a directory follows it, and a hard link the file that it
-    /// names. What is [said of the scan](DirIndex::problems) is that of this index.
-    ///
-    /// # Errors
-    /// [`Error::Sections`] for what cannot be encoded.
-    pub fn beginning(&self, entries: usize) -> Result<DirIndex, Error> {
-        let records = self.records.get(..entries).unwrap_or(&self.records).to_vec();
-        Ok(DirIndex::from_checked(records)?.with_remarks(self.remarks.clone()))
-    }
-
-    /// This index for a scan that is to read every file again.
+    /// What it says of the tree beside its entries.
     #[must_use]
-    pub fn without_fingerprints(&self) -> DirIndex {
-        let without = |record: &Arc<Record>| {
-            let has_one = record.fingerprint.is_some();
-            if has_one {
-                Record { fingerprint: None, ..Record::clone(record) }.into()
-            } else {
-                record.clone()
-            }
-        };
-        DirIndex { records: self.records.iter().map(without).collect(), ..self.clone() }
-    }
-
-    pub(crate) fn with_top_mode(mut self, mode: Option<u32>) -> DirIndex {
-        self.remarks.top_mode = mode;
-        self
-    }
-
-    pub(crate) fn remarks(&self) -> &Remarks {
+    pub fn remarks(&self) -> &Remarks {
         &self.remarks
     }
 
@@ -124,27 +111,34 @@ impl DirIndex {
         DirIndex { remarks, ..self }
     }
 
-    /// The permission bits that the top directory itself had, if the tree was scanned: what is made for the tree
-    /// need be no more open. No part of the tree id.
+    /// [`Remarks::top_mode`].
     #[must_use]
     pub fn top_mode(&self) -> Option<u32> {
-        self.remarks.top_mode
+        self.remarks.top_mode()
     }
 
-    /// What stood in the tree and is not in the index, with all below it, in path order; none lies below another:
-    /// what a rule [left out](DirIndex::excluded), and what could not be read. That it is not in a backup does not
-    /// mean that it may go.
+    /// [`Remarks::left_out`].
     #[must_use]
     pub fn left_out(&self) -> Vec<RelPath> {
-        use ProblemKind::{Unreadable, Unstable, Unsupported};
-        let problems = self.problems().iter();
-        let unread = problems
-            .filter(|problem| matches!(problem.kind, Unreadable | Unstable | Unsupported))
-            .map(|problem| &problem.path);
-        let mut paths: Vec<RelPath> = self.excluded().iter().chain(unread).cloned().collect();
-        paths.sort_unstable();
-        paths.dedup_by(|path, above| path == above || path.is_below(above));
-        paths
+        self.remarks.left_out()
+    }
+
+    /// [`Remarks::problems`].
+    #[must_use]
+    pub fn problems(&self) -> &[Problem] {
+        self.remarks.problems()
+    }
+
+    /// [`Remarks::excluded`].
+    #[must_use]
+    pub fn excluded(&self) -> &[RelPath] {
+        self.remarks.excluded()
+    }
+
+    /// [`Remarks::is_excluded`].
+    #[must_use]
+    pub fn is_excluded(&self, path: &RelPath) -> bool {
+        self.remarks.is_excluded(path)
     }
 
     /// The identity of the tree.
@@ -195,13 +189,14 @@ impl DirIndex {
 
     /// The whole record at `path`.
     pub fn record(&self, path: &RelPath) -> Option<&Record> {
-        self.shared(path).map(Arc::as_ref)
+        let found = self.records.binary_search_by(|record| record.entry.path.cmp(path));
+        found.ok().and_then(|at| self.records.get(at)).map(Arc::as_ref)
     }
 
-    /// [`record`](DirIndex::record), to be shared with another index.
-    pub(crate) fn shared(&self, path: &RelPath) -> Option<&Arc<Record>> {
-        let found = self.records.binary_search_by(|record| record.entry.path.cmp(path));
-        found.ok().and_then(|at| self.records.get(at))
+    /// What the tree consists of.
+    #[must_use]
+    pub fn totals(&self) -> Totals {
+        self.entries().collect()
     }
 
     /// Loads the signature of the file at `path`, if there is one.
@@ -209,12 +204,7 @@ impl DirIndex {
     /// # Errors
     /// [`Error::Sections`] when the index file it lies in is damaged there.
     pub fn signature(&self, path: &RelPath) -> Result<Option<rsync_core::Signature>, Error> {
-        let Some(record) = self.record(path) else { return Ok(None) };
-        let (Some(stored), Node::File { digest, .. }) = (&record.signature, &record.entry.node)
-        else {
-            return Ok(None);
-        };
-        stored.load(*digest).map(Some)
+        self.record(path).map_or(Ok(None), Record::load_signature)
     }
 
     /// Whether its files have signatures. Those of a scan [without](crate::ScanOptions::signature) have none, nor have those
@@ -231,29 +221,6 @@ impl DirIndex {
     pub fn check_signatures(&self) -> Result<(), Error> {
         let mut signatures = self.records().iter().filter_map(|record| record.signature.as_ref());
         signatures.try_for_each(StoredSignature::check)
-    }
-
-    /// What the scan could not take in as it should, in path order.
-    #[must_use]
-    pub fn problems(&self) -> &[Problem] {
-        &self.remarks.problems
-    }
-
-    /// What is in the tree and was left out by a rule, with all below it, in path order: a path that
-    /// an older index has and that stands here has not been deleted. A directory may be in the
-    /// index itself and only its content be left out. No part of the tree id.
-    #[must_use]
-    pub fn excluded(&self) -> &[RelPath] {
-        &self.remarks.excluded
-    }
-
-    /// Whether `path` was left out of the scan by a rule, by itself or with a directory above it.
-    #[must_use]
-    pub fn is_excluded(&self, path: &RelPath) -> bool {
-        let excluded = self.excluded();
-        let after = excluded.partition_point(|excluded| excluded <= path);
-        let before = after.checked_sub(1).and_then(|at| excluded.get(at));
-        before.is_some_and(|excluded| path == excluded || path.is_below(excluded))
     }
 
     /// A fingerprint of names, kinds and contents alone, whatever the modes, owners and times.

@@ -1,4 +1,4 @@
-//! The file of a [`DirIndex`], as `docs/format.md` has it: writing and opening. Must not know what the index is for.
+//! The file of an index, as `docs/format.md` has it: writing and opening. Must not know what the index is for.
 
 use std::fs::File;
 use std::io::Write;
@@ -9,10 +9,11 @@ use container::{FileKind, List, ReadAt, Section, SectionError, Sections, Writer}
 use rayon::prelude::*;
 use serde::Serialize;
 
-use crate::index::Remarks;
-use crate::stored::{self, ShapeCode, SignatureReader, StoredSignature};
+use crate::stored::{ShapeCode, SignatureReader, SignatureWriter, StoredSignature};
 use crate::tree::sections_at_once;
-use crate::{DirIndex, Entry, Error, Problem, Record, RelPath, StatFingerprint};
+use crate::{
+    DirIndex, Entry, Error, LazyIndex, Problem, Record, RelPath, Remarks, StatFingerprint,
+};
 
 const FILE_KIND: FileKind = FileKind {
     letters: *b"INDX",
@@ -43,19 +44,7 @@ impl DirIndex {
     /// # Errors
     /// [`Error::Sections`].
     pub fn write_to(&self, out: impl Write) -> Result<(), Error> {
-        let mut writer = Writer::new(out, FILE_KIND)?;
-        let lists: Vec<&[Arc<Record>]> =
-            container::cut(self.records(), ROWS_PER_SECTION, |record| record.entry.weight())
-                .collect();
-        write_rows(&mut writer, CATALOGUE, &lists, |record| -> Row<&Entry> {
-            (&record.entry, record.signature.as_ref().map(StoredSignature::code))
-        })?;
-        write_rows(&mut writer, FINGERPRINTS, &lists, |record| record.fingerprint)?;
-        self.remarks().write(&mut writer)?;
-        let signatures = self.records().iter().filter_map(|record| record.signature.as_ref());
-        stored::write_signatures(&mut writer, SIGNATURES, signatures)?;
-        writer.finish()?;
-        Ok(())
+        LazyIndex::from(self).write_to(out)
     }
 
     /// Opens the index in the file at `path`. Signatures stay in the file until they are asked for.
@@ -64,10 +53,7 @@ impl DirIndex {
     /// [`Error::File`], around what is wrong with it.
     pub fn from_file(path: impl AsRef<Path>) -> Result<DirIndex, Error> {
         let path = path.as_ref();
-        let open = || {
-            let file = File::open(path).map_err(|error| Error::io("open", path, error))?;
-            DirIndex::from_sections(Sections::open(file, FILE_KIND)?)
-        };
+        let open = || DirIndex::from_sections(open(path)?);
         open().map_err(|error| error.in_file(path))
     }
 
@@ -90,39 +76,140 @@ impl DirIndex {
     fn from_sections(sections: Sections) -> Result<DirIndex, Error> {
         let sections = Arc::new(sections);
         let remarks = Remarks::read(&sections)?;
-        let catalogue: Vec<usize> = sections.of_kind(CATALOGUE).collect();
-        let fingerprint: Vec<usize> = sections.of_kind(FINGERPRINTS).collect();
-        if catalogue.len() != fingerprint.len() {
-            return Err(sections
-                .damaged(FINGERPRINTS, "as many sections as the catalogue has")
-                .into());
-        }
-        let mut signatures = SignatureReader::new(Arc::clone(&sections), SIGNATURES)?;
         let mut records = Vec::new();
-        let pairs: Vec<(usize, usize)> = catalogue.into_iter().zip(fingerprint).collect();
-        for pairs in pairs.chunks(sections_at_once()) {
-            let decode = |&(rows, fingerprint): &(usize, usize)| {
-                let rows: Vec<Row<Entry>> = sections.decode_list(rows)?;
-                let fingerprints: Vec<Option<StatFingerprint>> =
-                    sections.decode_list(fingerprint)?;
-                if rows.len() == fingerprints.len() {
-                    Ok((rows, fingerprints))
-                } else {
-                    Err(sections.damaged(FINGERPRINTS, "not one row for each entry"))
-                }
-            };
-            let decoded = pairs.par_iter().map(decode).collect::<Result<Vec<_>, SectionError>>()?;
-            for (rows, fingerprints) in decoded {
-                records.reserve(rows.len());
-                for ((entry, code), fingerprint) in rows.into_iter().zip(fingerprints) {
-                    let signature = signatures.next(code, entry.node.len())?;
-                    records.push(Arc::new(Record { entry, signature, fingerprint }));
-                }
-            }
-        }
-        signatures.finish()?;
+        read(&sections, |blocks| {
+            records.extend(blocks.into_iter().flat_map(|(_, block)| block));
+            Ok(())
+        })?;
         Ok(DirIndex::from_sorted(records)?.with_remarks(remarks))
     }
+}
+
+impl LazyIndex {
+    /// Writes the index to `out`.
+    ///
+    /// # Errors
+    /// [`Error::Sections`], also when a file cannot be read any more in which a part of it is.
+    pub fn write_to(&self, out: impl Write) -> Result<(), Error> {
+        let mut writer = Writer::new(out, FILE_KIND)?;
+        self.layers().in_lists(|lists| {
+            write_rows(&mut writer, CATALOGUE, lists, |record| -> Row<&Entry> {
+                (&record.entry, record.signature.as_ref().map(StoredSignature::code))
+            })
+        })?;
+        self.layers().in_lists(|lists| {
+            write_rows(&mut writer, FINGERPRINTS, lists, |record| record.fingerprint)
+        })?;
+        self.remarks().write(&mut writer)?;
+        let mut signatures = SignatureWriter::new(&mut writer, SIGNATURES);
+        self.layers().for_each_chunk(|records| {
+            let mut these = records.iter().filter_map(|record| record.signature.as_ref());
+            Ok(these.try_for_each(|signature| signatures.push(signature))?)
+        })?;
+        signatures.finish()?;
+        writer.finish()?;
+        Ok(())
+    }
+
+    /// Opens the index in the file at `path`, and reads all of it but the signatures once: what it says is checked. Most of it
+    /// stays in the file until it is asked for.
+    ///
+    /// # Errors
+    /// [`Error::File`], around what is wrong with it.
+    pub fn from_file(path: impl AsRef<Path>) -> Result<LazyIndex, Error> {
+        let path = path.as_ref();
+        let open = || LazyIndex::from_sections(open(path)?);
+        open().map_err(|error| error.in_file(path))
+    }
+
+    /// [`from_file`](LazyIndex::from_file), of what `source` holds.
+    ///
+    /// # Errors
+    /// [`Error::Sections`], [`Error::Entry`].
+    pub fn from_source(source: impl ReadAt + 'static) -> Result<LazyIndex, Error> {
+        LazyIndex::from_sections(Sections::from_source(Box::new(source), FILE_KIND)?)
+    }
+}
+
+fn open(path: &Path) -> Result<Sections, Error> {
+    let file = File::open(path).map_err(|error| Error::io("open", path, error))?;
+    Ok(Sections::open(file, FILE_KIND)?)
+}
+
+/// Where a block of records lies in the file: those of one section of the catalogue.
+#[derive(Debug)]
+pub(crate) struct Place {
+    /// The path of the first.
+    pub(crate) first: RelPath,
+    /// Its number.
+    pub(crate) start: usize,
+    /// The sections of their entries and of their fingerprints.
+    pub(crate) sections: (usize, usize),
+    /// Where their signatures begin.
+    pub(crate) signatures: u64,
+}
+
+type Rows = (Vec<Row<Entry>>, Vec<Option<StatFingerprint>>);
+
+/// Reads all records, and hands them over, those of several blocks at a time. Gives what finds signatures.
+pub(crate) fn read(
+    sections: &Arc<Sections>,
+    mut each: impl FnMut(Vec<(Place, Vec<Arc<Record>>)>) -> Result<(), Error>,
+) -> Result<SignatureReader, Error> {
+    let catalogue: Vec<usize> = sections.of_kind(CATALOGUE).collect();
+    let fingerprints: Vec<usize> = sections.of_kind(FINGERPRINTS).collect();
+    if catalogue.len() != fingerprints.len() {
+        return Err(sections.damaged(FINGERPRINTS, "as many sections as the catalogue has").into());
+    }
+    let mut signatures = SignatureReader::new(Arc::clone(sections), SIGNATURES)?;
+    let pairs: Vec<(usize, usize)> = catalogue.into_iter().zip(fingerprints).collect();
+    let mut start = 0;
+    for pairs in pairs.chunks(sections_at_once()) {
+        let decoded = pairs.par_iter().map(|&pair| Ok((pair, rows(sections, pair)?)));
+        let mut blocks = Vec::with_capacity(pairs.len());
+        for (sections, rows) in decoded.collect::<Result<Vec<_>, SectionError>>()? {
+            let at = signatures.position();
+            let records = records(rows, &mut signatures)?;
+            let Some(first) = records.first().map(|first| first.entry.path.clone()) else {
+                continue;
+            };
+            let place = Place { first, start, sections, signatures: at };
+            start += records.len();
+            blocks.push((place, records));
+        }
+        each(blocks)?;
+    }
+    signatures.finish()?;
+    Ok(signatures)
+}
+
+/// Reads the records of a block again. `signatures` is where theirs begin.
+pub(crate) fn decode(
+    sections: &Sections,
+    place: &Place,
+    signatures: &mut SignatureReader,
+) -> Result<Vec<Arc<Record>>, SectionError> {
+    records(rows(sections, place.sections)?, signatures)
+}
+
+fn rows(sections: &Sections, (rows, fingerprints): (usize, usize)) -> Result<Rows, SectionError> {
+    let rows: Vec<Row<Entry>> = sections.decode_list(rows)?;
+    let fingerprints: Vec<Option<StatFingerprint>> = sections.decode_list(fingerprints)?;
+    match rows.len() == fingerprints.len() {
+        true => Ok((rows, fingerprints)),
+        false => Err(sections.damaged(FINGERPRINTS, "not one row for each entry")),
+    }
+}
+
+fn records(
+    (rows, fingerprints): Rows,
+    signatures: &mut SignatureReader,
+) -> Result<Vec<Arc<Record>>, SectionError> {
+    let record = |((entry, code), fingerprint): (Row<Entry>, Option<StatFingerprint>)| {
+        let signature = signatures.next(code, entry.node.len())?;
+        Ok(Arc::new(Record { entry, signature, fingerprint }))
+    };
+    rows.into_iter().zip(fingerprints).map(record).collect()
 }
 
 impl Remarks {

@@ -10,10 +10,12 @@ use container::{FileKind, List, ReadAt, Section, SectionError, Sections, Writer}
 use rsync_core::Digest;
 use serde::{Deserialize, Serialize};
 
-use crate::index::Remarks;
 use crate::index_file::{EXCLUDED, PROBLEMS, ROWS_PER_SECTION, SIGNATURES};
+use crate::lazy::{Edit, Layers};
 use crate::stored::{self, ShapeCode, SignatureReader, StoredSignature};
-use crate::{DirIndex, Entry, Error, Node, Record, RelPath, StatFingerprint, TreeId};
+use crate::{
+    DirIndex, Entry, Error, LazyIndex, Node, Record, RelPath, Remarks, StatFingerprint, TreeId,
+};
 
 const FILE_KIND: FileKind = FileKind {
     letters: *b"IRUN",
@@ -95,33 +97,43 @@ impl IndexRun {
     /// What `index` has other than `base`.
     #[must_use]
     pub fn between(base: &DirIndex, index: &DirIndex) -> IndexRun {
-        let differing = differing(base.records(), index.records());
+        let pairs = differing(base.records(), index.records());
+        IndexRun::of(&pairs, (base.tree_id(), index.tree_id()), index.remarks())
+    }
+
+    /// What `index` has other than `base`.
+    ///
+    /// # Errors
+    /// [`Error::Sections`] when a file cannot be read any more in which a part of them is.
+    pub fn between_lazy(base: &LazyIndex, index: &LazyIndex) -> Result<IndexRun, Error> {
+        let pairs = base.differing(index)?;
+        let pairs: Vec<Sides<'_>> =
+            pairs.iter().map(|pair| (pair.old.as_ref(), pair.new.as_ref())).collect();
+        Ok(IndexRun::of(&pairs, (base.tree_id(), index.tree_id()), index.remarks()))
+    }
+
+    fn of(pairs: &[Sides<'_>], (base, result): (TreeId, TreeId), remarks: &Remarks) -> IndexRun {
         // A file that moved has its signature at a path that is gone.
-        let gone = differing.iter().filter(|(_, new)| new.is_none()).filter_map(|(old, _)| *old);
+        let gone = pairs.iter().filter(|(_, new)| new.is_none()).filter_map(|(old, _)| *old);
         let gone: HashMap<Digest, &Record> =
             gone.filter_map(|record| Some((digest(record)?, &**record))).collect();
-        let change = |(old, new): &(Option<&Arc<Record>>, Option<&Arc<Record>>)| {
+        let change = |(old, new): &Sides<'_>| {
             let old = old.map(Arc::as_ref);
             let Some(new) = *new else { return Some(Change::Gone(old?.entry.path.clone())) };
             if let Some(old) = old
                 && old.entry == new.entry
-                && has_same_signature(old, new)
+                && old.has_same_signature(new)
             {
                 return Some(Change::Seen(new.entry.path.clone(), new.fingerprint));
             }
             let moved = digest(new).and_then(|digest| gone.get(&digest).copied());
             let mut same = [old, moved].into_iter().flatten();
-            let same = same.find(|old| new.signature.is_some() && has_same_signature(old, new));
+            let same = same.find(|old| new.signature.is_some() && old.has_same_signature(new));
             let signature = same.map(|old| SignatureFrom::Base(old.entry.path.clone()));
             Some(Change::Stands(Arc::clone(new), signature.unwrap_or(SignatureFrom::Record)))
         };
-        IndexRun {
-            base: base.tree_id(),
-            result: index.tree_id(),
-            changes: differing.iter().filter_map(change).collect(),
-            remarks: index.remarks().clone(),
-            file: None,
-        }
+        let changes = pairs.iter().filter_map(change).collect();
+        IndexRun { base, result, changes, remarks: remarks.clone(), file: None }
     }
 
     /// The tree of the index that it is upon.
@@ -216,50 +228,37 @@ impl IndexRun {
         signatures.try_for_each(StoredSignature::check)
     }
 
-    /// The records of the index that this is upon `base`, in path order.
-    fn onto(&self, base: &[Arc<Record>]) -> Result<Vec<Arc<Record>>, Error> {
-        let at = |path: &RelPath| {
-            let found = base.binary_search_by(|record| record.entry.path.cmp(path));
-            found.ok().and_then(|at| base.get(at))
+    /// What it makes of the index that it is upon.
+    pub(crate) fn edits(&self, base: &Layers) -> Result<Vec<Edit>, Error> {
+        let old = |path: &RelPath| {
+            let damaged = || self.damaged(format!("the index before has no {path}"));
+            base.record(path)?.ok_or_else(damaged)
         };
-        let mut records: Vec<Arc<Record>> = Vec::with_capacity(base.len());
-        let mut rest = base;
-        for change in &self.changes {
-            let path = change.path();
-            let before = rest.partition_point(|record| record.entry.path < *path);
-            let (kept, after) = rest.split_at(before);
-            records.extend_from_slice(kept);
-            let old = after.first().filter(|record| record.entry.path == *path);
-            rest = after.get(usize::from(old.is_some())..).unwrap_or_default();
-            match (change, old) {
-                (Change::Gone(_), Some(_)) => {}
-                (Change::Seen(_, fingerprint), Some(old)) => {
-                    let seen = Record { fingerprint: *fingerprint, ..Record::clone(old) };
-                    records.push(seen.into());
-                }
-                (Change::Gone(_) | Change::Seen(..), None) => {
-                    return Err(self.damaged(format!("the index before has no {path}")));
-                }
-                (Change::Stands(record, SignatureFrom::Record), _) => {
-                    records.push(Arc::clone(record));
-                }
-                (Change::Stands(record, SignatureFrom::Base(path)), _) => {
-                    let same = at(path).filter(|old| old.entry.node == record.entry.node);
-                    let signature = same.and_then(|old| old.signature.clone());
-                    let Some(signature) = signature else {
-                        let problem = format!("the index before has no signature of {path}");
-                        return Err(self.damaged(problem));
-                    };
-                    let signature = Some(signature);
-                    records.push(Record { signature, ..Record::clone(record) }.into());
-                }
+        let edit = |change: &Change| match change {
+            Change::Gone(path) => old(path).map(|_| Edit::Remove(path.clone())),
+            Change::Seen(path, fingerprint) => {
+                let seen = Record { fingerprint: *fingerprint, ..Record::clone(&*old(path)?) };
+                Ok(Edit::Put(seen.into()))
             }
-        }
-        records.extend_from_slice(rest);
-        Ok(records)
+            Change::Stands(record, SignatureFrom::Record) => Ok(Edit::Put(Arc::clone(record))),
+            Change::Stands(record, SignatureFrom::Base(path)) => {
+                let same = base.record(path)?.filter(|old| old.entry.node == record.entry.node);
+                let Some(signature) = same.and_then(|old| old.signature.clone()) else {
+                    let problem = format!("the index before has no signature of {path}");
+                    return Err(self.damaged(problem));
+                };
+                let signature = Some(signature);
+                Ok(Edit::Put(Record { signature, ..Record::clone(record) }.into()))
+            }
+        };
+        self.changes.iter().map(edit).collect()
     }
 
-    fn damaged(&self, problem: String) -> Error {
+    pub(crate) fn remarks(&self) -> &Remarks {
+        &self.remarks
+    }
+
+    pub(crate) fn damaged(&self, problem: String) -> Error {
         match &self.file {
             Some(sections) => sections.damaged(CHANGES, &problem).into(),
             None => SectionError::Damaged { offset: 0, problem }.into(),
@@ -273,20 +272,7 @@ impl DirIndex {
     /// # Errors
     /// [`Error::Sections`] when one is not, [`Error::Entry`].
     pub fn with_runs(&self, runs: &[IndexRun]) -> Result<DirIndex, Error> {
-        let Some(last) = runs.last() else { return Ok(self.clone()) };
-        let ends = std::iter::once(self.tree_id()).chain(runs.iter().map(IndexRun::result));
-        if let Some((run, _)) = runs.iter().zip(ends).find(|(run, end)| run.base() != *end) {
-            return Err(run.damaged("it is upon another index".to_owned()));
-        }
-        let mut records: Vec<Arc<Record>> = Vec::new();
-        for (number, run) in runs.iter().enumerate() {
-            records = run.onto(if number == 0 { self.records() } else { &records })?;
-        }
-        let index = DirIndex::from_sorted(records)?;
-        if index.tree_id() != last.result() {
-            return Err(last.damaged("it does not lead to its tree".to_owned()));
-        }
-        Ok(index.with_remarks(last.remarks.clone()))
+        LazyIndex::from(self).with_runs(runs)?.load()
     }
 }
 
@@ -340,10 +326,10 @@ impl Change {
 }
 
 /// A record of an older index and that of a newer one at the same path.
-type Pair<'a> = (Option<&'a Arc<Record>>, Option<&'a Arc<Record>>);
+type Sides<'a> = (Option<&'a Arc<Record>>, Option<&'a Arc<Record>>);
 
 /// What of two lists of records, in path order, is not the same.
-fn differing<'a>(mut old: &'a [Arc<Record>], mut new: &'a [Arc<Record>]) -> Vec<Pair<'a>> {
+fn differing<'a>(mut old: &'a [Arc<Record>], mut new: &'a [Arc<Record>]) -> Vec<Sides<'a>> {
     let mut pairs = Vec::new();
     loop {
         let order = match (old.first(), new.first()) {
@@ -357,23 +343,10 @@ fn differing<'a>(mut old: &'a [Arc<Record>], mut new: &'a [Arc<Record>]) -> Vec<
         let one = if order.is_le() { old.split_off_first() } else { None };
         let other = if order.is_ge() { new.split_off_first() } else { None };
         match (one, other) {
-            (Some(one), Some(other)) if is_same(one, other) => {}
+            (Some(one), Some(other)) if one.is_same(other) => {}
             pair => pairs.push(pair),
         }
     }
-}
-
-fn is_same(one: &Arc<Record>, other: &Arc<Record>) -> bool {
-    Arc::ptr_eq(one, other)
-        || one.fingerprint == other.fingerprint
-            && one.entry == other.entry
-            && has_same_signature(one, other)
-}
-
-/// Whether both have the same content, and signatures of one shape or none. Then these are the same.
-fn has_same_signature(one: &Record, other: &Record) -> bool {
-    let code = |record: &Record| record.signature.as_ref().map(StoredSignature::code);
-    one.entry.node == other.entry.node && code(one) == code(other)
 }
 
 fn digest(record: &Record) -> Option<Digest> {

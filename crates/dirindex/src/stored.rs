@@ -252,34 +252,65 @@ pub fn section_lens<'a>(
 /// Writes `signatures`, in order, as sections of `kind`.
 ///
 /// # Errors
-/// [`SectionError`], also when a signature cannot be loaded from where it lies.
+/// As [`SignatureWriter::push`].
 pub fn write_signatures<'a, W: std::io::Write>(
     writer: &mut Writer<W>,
     kind: u32,
-    signatures: impl Iterator<Item = &'a StoredSignature>,
+    mut signatures: impl Iterator<Item = &'a StoredSignature>,
 ) -> Result<(), SectionError> {
-    let mut pending: Vec<u8> = Vec::with_capacity(CHUNK_LEN);
-    let mut flush = |chunk: Vec<u8>| writer.section(&Section::new(kind, chunk, Packing::Stored)?);
-    for signature in signatures {
+    let mut out = SignatureWriter::new(writer, kind);
+    signatures.try_for_each(|signature| out.push(signature))?;
+    out.finish()
+}
+
+/// Writes signatures as sections of one kind, one after the other.
+#[derive(Debug)]
+pub struct SignatureWriter<'w, W: std::io::Write> {
+    writer: &'w mut Writer<W>,
+    kind: u32,
+    pending: Vec<u8>,
+}
+
+impl<'w, W: std::io::Write> SignatureWriter<'w, W> {
+    /// Begins with sections of `kind`.
+    pub fn new(writer: &'w mut Writer<W>, kind: u32) -> SignatureWriter<'w, W> {
+        SignatureWriter { writer, kind, pending: Vec::with_capacity(CHUNK_LEN) }
+    }
+
+    /// The signature that follows.
+    ///
+    /// # Errors
+    /// [`SectionError`], also when it cannot be loaded from where it lies.
+    pub fn push(&mut self, signature: &StoredSignature) -> Result<(), SectionError> {
         let (mut at, len) = (0, signature.packed_len());
         while at < len {
-            let now = (len - at).min((CHUNK_LEN - pending.len()) as u64);
-            pending.extend(signature.part(at, now)?);
+            let now = (len - at).min((CHUNK_LEN - self.pending.len()) as u64);
+            self.pending.extend(signature.part(at, now)?);
             at += now;
-            if pending.len() == CHUNK_LEN {
-                flush(std::mem::replace(&mut pending, Vec::with_capacity(CHUNK_LEN)))?;
+            if self.pending.len() == CHUNK_LEN {
+                self.flush()?;
             }
         }
+        Ok(())
     }
-    if !pending.is_empty() {
-        flush(pending)?;
+
+    fn flush(&mut self) -> Result<(), SectionError> {
+        let chunk = std::mem::replace(&mut self.pending, Vec::with_capacity(CHUNK_LEN));
+        self.writer.section(&Section::new(self.kind, chunk, Packing::Stored)?)
     }
-    Ok(())
+
+    /// Writes what is left.
+    ///
+    /// # Errors
+    /// [`SectionError`].
+    pub fn finish(mut self) -> Result<(), SectionError> {
+        if self.pending.is_empty() { Ok(()) } else { self.flush() }
+    }
 }
 
 /// Gives out handles to the signatures in the sections of one kind, in the order they were written.
 /// Loads none of them.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct SignatureReader {
     chunks: Arc<Chunks>,
     streams: HashMap<ShapeCode, Arc<Stream>>,
@@ -330,11 +361,23 @@ impl SignatureReader {
         Ok(Some(StoredSignature { file_len, stream, offset }))
     }
 
+    /// Where the next signature lies.
+    #[must_use]
+    pub fn position(&self) -> u64 {
+        self.at
+    }
+
+    /// The same reader, going on at `position`.
+    #[must_use]
+    pub fn at(&self, position: u64) -> SignatureReader {
+        SignatureReader { at: position, ..self.clone() }
+    }
+
     /// That nothing is left.
     ///
     /// # Errors
     /// [`SectionError::Damaged`].
-    pub fn finish(self) -> Result<(), SectionError> {
+    pub fn finish(&self) -> Result<(), SectionError> {
         let all = self.at == self.len;
         if all { Ok(()) } else { Err(out_of_place("a part of the signature stream")) }
     }

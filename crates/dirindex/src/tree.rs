@@ -43,9 +43,10 @@ impl Listed for EntryRef<'_> {
 /// As [`DirIndex::from_records`](crate::DirIndex::from_records).
 pub fn tree_hashes(entries: &[EntryRef<'_>]) -> Result<(TreeId, Vec<(RelPath, Digest)>), Error> {
     check(entries)?;
-    let mut dirs = Vec::new();
+    let (mut dirs, mut hasher) = (Vec::new(), TreeHasher::default());
     let mut note = |dir: &RelPath, hash| dirs.push((dir.clone(), hash));
-    let id = id_in_lists(entries, ROWS_PER_LIST, &mut note)?;
+    hasher.add(&[entries], &mut note)?;
+    let id = hasher.finish(&mut note);
     Ok((id, dirs))
 }
 
@@ -60,57 +61,41 @@ pub(crate) fn sections_at_once() -> usize {
 /// It is a Merkle tree: each directory has a hash over what is right in it, with the hashes of the directories among
 /// that. So who changes a few entries of a large tree hashes a few directories ([`directory_hash`]).
 pub(crate) fn id_of<T: Listed>(rows: &[T]) -> Result<TreeId, Error> {
-    id_in_lists(rows, ROWS_PER_LIST, &mut |_, _| {})
+    let mut hasher = TreeHasher::default();
+    hasher.add(&[rows], &mut |_, _| {})?;
+    Ok(hasher.finish(&mut |_, _| {}))
 }
 
 /// So many rows at most are encoded and hashed by one thread.
 const ROWS_PER_LIST: usize = 1024;
 
-/// [`id_of`] in lists of at most so many rows. Each directory is noted with its hash.
-fn id_in_lists<T: Listed>(
-    rows: &[T],
-    most: usize,
-    note: &mut dyn FnMut(&RelPath, Digest),
-) -> Result<TreeId, Error> {
-    let mut tree = Hashing { top: Listing::default(), open: Vec::new(), note };
-    let lists: Vec<&[T]> = container::cut(rows, most, |row| row.entry().weight()).collect();
-    for lists in lists.chunks(sections_at_once() * 4) {
-        let parts = lists.par_iter().map(|list| parts_of(list));
-        for Parts { parts, dirs } in parts.collect::<Result<Vec<_>, Error>>()? {
-            dirs.into_iter().for_each(|(dir, hash)| (tree.note)(dir, hash));
-            parts.into_iter().for_each(|part| tree.add(part));
-        }
-    }
-    Ok(TreeId(tree.finish().0))
-}
-
 /// What a list of rows adds to the directories around them, in order.
 #[derive(Default)]
-struct Parts<'a> {
-    parts: Vec<Part<'a>>,
+struct Parts {
+    parts: Vec<Part>,
     /// The directories that are complete in the list.
-    dirs: Vec<(&'a RelPath, Digest)>,
+    dirs: Vec<(RelPath, Digest)>,
 }
 
-enum Part<'a> {
+enum Part {
     /// An entry, with its hash if it is a directory.
-    Whole(&'a RelPath, Vec<u8>),
+    Whole(RelPath, Vec<u8>),
     /// A directory of which more may follow, and what is in it so far.
-    Begun(&'a RelPath, Vec<u8>, Listing),
+    Begun(RelPath, Vec<u8>, Listing),
 }
 
-fn parts_of<T: Listed>(rows: &[T]) -> Result<Parts<'_>, Error> {
+fn parts_of<T: Listed>(rows: &[T]) -> Result<Parts, Error> {
     let Parts { mut parts, mut dirs } = Parts::default();
     // Each with its own encoding.
     let mut open: Vec<(&RelPath, Vec<u8>, Listing)> = Vec::new();
     for EntryRef { path, node, meta } in rows.iter().map(T::entry) {
         while let Some((dir, mut bytes, listing)) = open.pop_if(|(dir, ..)| !path.is_below(dir)) {
             let hash = listing.finish();
-            dirs.push((dir, hash));
+            dirs.push((dir.clone(), hash));
             bytes.extend_from_slice(&hash.0);
             match open.last_mut() {
                 Some((_, _, outer)) => outer.room().extend_from_slice(&bytes),
-                None => parts.push(Part::Whole(dir, bytes)),
+                None => parts.push(Part::Whole(dir.clone(), bytes)),
             }
         }
         match open.last_mut() {
@@ -124,10 +109,11 @@ fn parts_of<T: Listed>(rows: &[T]) -> Result<Parts<'_>, Error> {
         encode_into(path.name(), node, meta, &mut bytes)?;
         match node {
             Node::Dir => open.push((path, bytes, Listing::default())),
-            _ => parts.push(Part::Whole(path, bytes)),
+            _ => parts.push(Part::Whole(path.clone(), bytes)),
         }
     }
-    parts.extend(open.into_iter().map(|(dir, bytes, listing)| Part::Begun(dir, bytes, listing)));
+    let begun = |(dir, bytes, listing): (&RelPath, _, _)| Part::Begun(dir.clone(), bytes, listing);
+    parts.extend(open.into_iter().map(begun));
     Ok(Parts { parts, dirs })
 }
 
@@ -193,20 +179,46 @@ impl Listing {
     }
 }
 
-/// Hashes a tree, part by part in path order.
-struct Hashing<'a, 'n> {
+/// What is told each directory below the top, with its hash.
+type Note<'n> = &'n mut dyn FnMut(&RelPath, Digest);
+
+/// Hashes a tree, list by list in path order. However the rows are cut into lists, the id is the same.
+#[derive(Default)]
+pub(crate) struct TreeHasher {
     top: Listing,
-    /// The directories that the last part lies in, outermost first. Each is noted where it lies when it is complete.
-    open: Vec<(&'a RelPath, Listing)>,
-    /// Called for each directory that was begun.
-    note: &'n mut dyn FnMut(&RelPath, Digest),
+    /// The directories that the last row lies in, outermost first.
+    open: Vec<(RelPath, Listing)>,
 }
 
-impl<'a> Hashing<'a, '_> {
-    fn add(&mut self, part: Part<'a>) {
+impl TreeHasher {
+    /// The rows that follow, in several lists.
+    pub(crate) fn add<T: Listed>(&mut self, rows: &[&[T]], note: Note<'_>) -> Result<(), Error> {
+        self.add_in_lists(rows, ROWS_PER_LIST, note)
+    }
+
+    /// [`add`](TreeHasher::add), in lists of at most so many rows.
+    fn add_in_lists<T: Listed>(
+        &mut self,
+        rows: &[&[T]],
+        most: usize,
+        note: Note<'_>,
+    ) -> Result<(), Error> {
+        let cut = |rows| container::cut(rows, most, |row: &T| row.entry().weight());
+        let lists: Vec<&[T]> = rows.iter().copied().flat_map(cut).collect();
+        for lists in lists.chunks(sections_at_once() * 4) {
+            let parts = lists.par_iter().map(|list| parts_of(list));
+            for Parts { parts, dirs } in parts.collect::<Result<Vec<_>, Error>>()? {
+                dirs.iter().for_each(|(dir, hash)| note(dir, *hash));
+                parts.into_iter().for_each(|part| self.add_part(part, note));
+            }
+        }
+        Ok(())
+    }
+
+    fn add_part(&mut self, part: Part, note: Note<'_>) {
         let (Part::Whole(path, bytes) | Part::Begun(path, bytes, _)) = &part;
         while self.open.last().is_some_and(|(dir, _)| !path.is_below(dir)) {
-            self.close();
+            self.close(note);
         }
         self.innermost().room().extend_from_slice(bytes);
         if let Part::Begun(dir, _, listing) = part {
@@ -218,71 +230,119 @@ impl<'a> Hashing<'a, '_> {
         self.open.last_mut().map_or(&mut self.top, |(_, listing)| listing)
     }
 
-    fn close(&mut self) {
+    fn close(&mut self, note: Note<'_>) {
         if let Some((dir, listing)) = self.open.pop() {
             let hash = listing.finish();
-            (self.note)(dir, hash);
+            note(&dir, hash);
             self.innermost().room().extend_from_slice(&hash.0);
         }
     }
 
-    fn finish(mut self) -> Digest {
+    /// The id of the tree.
+    pub(crate) fn finish(mut self, note: Note<'_>) -> TreeId {
         while !self.open.is_empty() {
-            self.close();
+            self.close(note);
         }
-        self.top.finish()
+        TreeId(self.top.finish().0)
     }
 }
 
 /// Checks that `rows` can be the entries of one tree.
 pub(crate) fn check<T: Listed>(rows: &[T]) -> Result<(), Error> {
-    let mut open_dirs: Vec<&RelPath> = Vec::new();
-    let mut links: Vec<(&RelPath, &RelPath)> = Vec::new();
-    let mut previous: Option<&RelPath> = None;
-    for row in rows {
-        let EntryRef { path, node, meta } = row.entry();
-        let fault = |problem| Error::Entry { path: path.clone(), problem };
-        if previous.is_some_and(|previous| previous >= path) {
-            return Err(fault("a path twice or out of order"));
-        }
-        previous = Some(path);
-        while open_dirs.last().is_some_and(|dir| !path.is_below(dir)) {
-            open_dirs.pop();
-        }
-        if open_dirs.last().map(|dir| dir.as_bytes()) != path.parent_bytes() {
-            return Err(fault("a path whose parent is not a directory"));
-        }
-        if let Some(problem) = node.broken_rule().or_else(|| meta.broken_rule()) {
-            return Err(fault(problem));
-        }
-        if row.is_signed() && node.is_empty() {
-            return Err(fault("a signature of no content"));
-        }
-        match node {
-            Node::Dir => open_dirs.push(path),
-            Node::HardLink { to } => links.push((path, to)),
-            _ => {}
-        }
-    }
-    check_links(rows, &links)
+    let mut checker = TreeChecker::default();
+    checker.add(rows)?;
+    let links = checker.links();
+    let mut named = NamedFiles::of(&links);
+    named.look(rows);
+    named.check()
 }
 
-fn check_links<T: Listed>(rows: &[T], links: &[(&RelPath, &RelPath)]) -> Result<(), Error> {
-    if links.is_empty() {
-        return Ok(());
+/// A hard link, and the file that it names.
+pub(crate) type Link = (RelPath, RelPath);
+
+/// Checks that rows can be the entries of one tree, list by list in path order. Whether the files are there that hard links
+/// name, [`NamedFiles`] tells.
+#[derive(Default)]
+pub(crate) struct TreeChecker {
+    /// The directories that the last row lies in, outermost first.
+    open: Vec<RelPath>,
+    last: Option<RelPath>,
+    links: Vec<Link>,
+}
+
+impl TreeChecker {
+    /// The rows that follow.
+    pub(crate) fn add<T: Listed>(&mut self, rows: &[T]) -> Result<(), Error> {
+        let last = self.last.take();
+        let mut previous = last.as_ref();
+        for row in rows {
+            let EntryRef { path, node, meta } = row.entry();
+            let fault = |problem| Error::Entry { path: path.clone(), problem };
+            if previous.is_some_and(|previous| previous >= path) {
+                return Err(fault("a path twice or out of order"));
+            }
+            previous = Some(path);
+            while self.open.last().is_some_and(|dir| !path.is_below(dir)) {
+                self.open.pop();
+            }
+            if self.open.last().map(RelPath::as_bytes) != path.parent_bytes() {
+                return Err(fault("a path whose parent is not a directory"));
+            }
+            if let Some(problem) = node.broken_rule().or_else(|| meta.broken_rule()) {
+                return Err(fault(problem));
+            }
+            if row.is_signed() && node.is_empty() {
+                return Err(fault("a signature of no content"));
+            }
+            match node {
+                Node::Dir => self.open.push(path.clone()),
+                Node::HardLink { to } => self.links.push((path.clone(), to.clone())),
+                _ => {}
+            }
+        }
+        self.last = previous.cloned();
+        Ok(())
     }
-    let wanted: HashSet<&RelPath> = links.iter().map(|(_, to)| *to).collect();
-    let is_wanted_file = |entry: &EntryRef<'_>| {
-        matches!(entry.node, Node::File { .. }) && wanted.contains(entry.path)
-    };
-    let found: HashSet<&RelPath> =
-        rows.iter().map(T::entry).filter(is_wanted_file).map(|entry| entry.path).collect();
-    match links.iter().find(|(path, to)| to >= path || !found.contains(to)) {
-        None => Ok(()),
-        Some((path, _)) => {
-            Err(Error::Entry { path: (*path).clone(), problem: "a hard link to no file before it" })
+
+    /// The hard links that there were, in path order.
+    pub(crate) fn links(self) -> Vec<Link> {
+        self.links
+    }
+}
+
+/// The files that hard links name: which of them are there.
+pub(crate) struct NamedFiles<'a> {
+    links: &'a [Link],
+    wanted: HashSet<&'a RelPath>,
+    found: HashSet<&'a RelPath>,
+}
+
+impl<'a> NamedFiles<'a> {
+    pub(crate) fn of(links: &'a [Link]) -> NamedFiles<'a> {
+        let wanted = links.iter().map(|(_, to)| to).collect();
+        NamedFiles { links, wanted, found: HashSet::new() }
+    }
+
+    /// Looks for them among `rows`.
+    pub(crate) fn look<T: Listed>(&mut self, rows: &[T]) {
+        if self.wanted.is_empty() {
+            return;
+        }
+        let files = rows.iter().map(T::entry).filter(|it| matches!(it.node, Node::File { .. }));
+        self.found.extend(files.filter_map(|file| self.wanted.get(file.path).copied()));
+    }
+
+    /// That each link names a file before it.
+    pub(crate) fn check(self) -> Result<(), Error> {
+        match self.links.iter().find(|(path, to)| to >= path || !self.found.contains(to)) {
+            None => Ok(()),
+            Some((path, _)) => Err(broken_link(path)),
         }
     }
+}
+
+pub(crate) fn broken_link(path: &RelPath) -> Error {
+    Error::Entry { path: path.clone(), problem: "a hard link to no file before it" }
 }
 
 #[cfg(test)]
@@ -311,8 +371,11 @@ mod tests {
         for most in 1..=rows.len() {
             let mut dirs = Vec::new();
             let mut note = |dir: &RelPath, hash| dirs.push((dir.clone(), hash));
-            let found = id_in_lists(&rows, most, &mut note).unwrap();
-            assert_eq!(found, expected, "{most} rows at once");
+            let mut hasher = TreeHasher::default();
+            for rows in rows.chunks(most + 1) {
+                hasher.add_in_lists(&[rows], most, &mut note).unwrap();
+            }
+            assert_eq!(hasher.finish(&mut note), expected, "{most} rows at once");
             dirs.sort_unstable_by(|(a, _), (b, _)| a.cmp(b));
             let is_dir = |entry: &&Entry| entry.node == Node::Dir;
             let expected = entries.iter().filter(is_dir).map(|dir| &dir.path);

@@ -132,7 +132,7 @@ fn warn(report: &BackupReport, console: &Console) {
             "the snapshot is there, and not all of its parity: {error}. The next backup makes it, or `ibtools protect`"
         ));
     }
-    scan::warn_of_problems(&report.index, console);
+    scan::warn_of_problems(report.index.problems(), console);
 }
 
 fn say(args: &BackupArgs, report: &BackupReport, console: &mut Console) -> Result<()> {
@@ -155,7 +155,7 @@ fn say(args: &BackupArgs, report: &BackupReport, console: &mut Console) -> Resul
     let (store, total) = (shown(&args.store), HumanBytes(*store_bytes));
     let took = console.took();
     let total = format!("{store}: {}, {total}, in {took}", number_of(*snapshots, "snapshot"));
-    let remarks = remarks(index);
+    let remarks = remarks(index.remarks());
     let Some(made) = made else {
         if !args.tag.is_empty() {
             console.warn(format_args!(

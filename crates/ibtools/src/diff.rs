@@ -6,7 +6,7 @@ use std::sync::Arc;
 use anyhow::{Context, Result, bail};
 use incremental_backups_tools::dirindex::{self, NewFile};
 use incremental_backups_tools::{
-    Archive, ArchiveOptions, DiffData, DiffIndex, Dir, DirIndex, Format, Progress, ScanOptions,
+    Archive, ArchiveOptions, DiffData, DiffIndex, Dir, Format, LazyIndex, Progress, ScanOptions,
     SignatureOptions,
 };
 use indicatif::HumanBytes;
@@ -27,10 +27,10 @@ pub(crate) fn run(args: &DiffArgs, console: &mut Console) -> Result<Answer> {
     let dir = scan::open(&args.tree)?;
     let outputs = Outputs::of(args)?;
     outputs.check(args, &dir, console)?;
-    let base = scan::for_good(Arc::new(match &args.base {
+    let base = scan::for_good(match &args.base {
         Some(base) => files::open_index(base)?,
-        None => DirIndex::empty(),
-    }));
+        None => LazyIndex::empty(),
+    });
     let (index, written) = match outputs.archive.is_stream() {
         true => stream(args, &outputs, &dir, &base, console)?,
         false => pack(args, &outputs, &dir, &base, console)?,
@@ -38,7 +38,7 @@ pub(crate) fn run(args: &DiffArgs, console: &mut Console) -> Result<Answer> {
     let index = scan::for_good(index);
     // Never an index of what no archive has.
     written.index.map(NewFile::put).transpose()?;
-    scan::warn_of_problems(&index, console);
+    scan::warn_of_problems(index.problems(), console);
     let mut document = object([
         ("base", base.tree_id().to_string().into()),
         ("result", index.tree_id().to_string().into()),
@@ -54,7 +54,7 @@ pub(crate) fn run(args: &DiffArgs, console: &mut Console) -> Result<Answer> {
     console.document(document)?;
     if !outputs.archive.is_standard_output() {
         let (archive, len) = (shown(&written.archive), HumanBytes(written.len));
-        let (totals, remarks) = (written.totals, remarks(&index));
+        let (totals, remarks) = (written.totals, remarks(index.remarks()));
         console.line(format_args!("{archive} ({len}): {totals}{remarks}"))?;
     }
     Ok(Answer::Yes)
@@ -89,7 +89,7 @@ impl Outputs {
     }
 
     /// Writes the index, if one is wanted.
-    fn new_index(&self, index: &DirIndex) -> Result<Option<NewFile>, dirindex::Error> {
+    fn new_index(&self, index: &LazyIndex) -> Result<Option<NewFile>, dirindex::Error> {
         // Checked before: it is a file.
         let place = self.index.as_ref().and_then(|output| output.file().ok());
         place.map(|place| index.to_new_file(place)).transpose()
@@ -110,12 +110,14 @@ fn pack(
     args: &DiffArgs,
     outputs: &Outputs,
     dir: &Dir,
-    base: &Arc<DirIndex>,
+    base: &LazyIndex,
     console: &Console,
-) -> Result<(DirIndex, Written)> {
+) -> Result<(LazyIndex, Written)> {
     let output = outputs.archive.file()?;
-    let scan = |again: Option<&DirIndex>| take_stock(args, dir, again, base, console);
-    let archive = |index: &DirIndex, diff: DiffIndex| {
+    let scan = |again: Option<&LazyIndex>, reads_all: bool| {
+        take_stock(args, dir, (again, reads_all), base, console)
+    };
+    let archive = |index: &LazyIndex, diff: DiffIndex| {
         let (_ticker, options) = packing(args, &diff, console);
         let (options, signature) = (&options, SignatureOptions::default());
         match args.volume_size {
@@ -124,7 +126,7 @@ fn pack(
             None => DiffData::create_live(dir, base, (index, &diff), output, &signature, options),
         }
     };
-    let write = |index: &DirIndex, diff: DiffIndex| {
+    let write = |index: &LazyIndex, diff: DiffIndex| {
         let mut index_file = Ok(None);
         let (data, amended) = rayon::in_place_scope(|scope| {
             scope.spawn(|_| index_file = outputs.new_index(index));
@@ -148,11 +150,11 @@ fn stream(
     args: &DiffArgs,
     outputs: &Outputs,
     dir: &Dir,
-    base: &Arc<DirIndex>,
+    base: &LazyIndex,
     console: &Console,
-) -> Result<(DirIndex, Written)> {
-    let index = take_stock(args, dir, None, base, console)?;
-    let diff = scan::for_good(DiffIndex::between(base, &index));
+) -> Result<(LazyIndex, Written)> {
+    let index = take_stock(args, dir, (None, false), base, console)?;
+    let diff = scan::for_good(DiffIndex::between_lazy(base, &index)?);
     let index_file = outputs.new_index(&index)?;
     let (_ticker, options) = packing(args, &diff, console);
     let written = Progress::default();
@@ -165,18 +167,18 @@ fn stream(
     Ok((index, Written { totals, archive, len: written.bytes(), index: index_file }))
 }
 
-/// Scans the tree; `again` is what the last scan found.
+/// Scans the tree; `again` is what the last scan found. Whether it `reads_all` files comes with it.
 fn take_stock(
     args: &DiffArgs,
     dir: &Dir,
-    again: Option<&DirIndex>,
-    base: &Arc<DirIndex>,
+    (again, reads_all): (Option<&LazyIndex>, bool),
+    base: &LazyIndex,
     console: &Console,
-) -> Result<DirIndex, incremental_backups_tools::Error> {
+) -> Result<LazyIndex, incremental_backups_tools::Error> {
     // What is packed into a file may be amended then.
     let provisional = args.volume_size.is_none() && !crate::console::is_dash(&args.output);
-    let keep = Some(Arc::clone(base));
-    let options = ScanOptions { keep, provisional, ..scan::options(&args.tree.scan) };
+    let (keep, verify) = (Some(base.clone()), reads_all);
+    let options = ScanOptions { keep, provisional, verify, ..scan::options(&args.tree.scan) };
     scan::scan(dir, again.or(Some(base)), options, console)
 }
 

@@ -10,7 +10,7 @@ use anyhow::{Context, Result, bail};
 use incremental_backups_tools::archive::length_of;
 use incremental_backups_tools::repository::store::{IndexName, StoredName};
 use incremental_backups_tools::{
-    Archive, DiffIndex, DiffStream, DirIndex, DirStore, Progress, Repository, archive, dirindex,
+    Archive, DiffIndex, DiffStream, DirStore, LazyIndex, Progress, Repository, archive, dirindex,
     repository,
 };
 
@@ -205,19 +205,19 @@ impl<'a> Input<'a> {
     }
 
     /// The index that it is.
-    pub(crate) fn index(self) -> Result<DirIndex> {
+    pub(crate) fn index(self) -> Result<LazyIndex> {
         self.is(Kind::Index, "index")?;
         Ok(self.into_index()?)
     }
 
     /// The index that it seems to be.
-    pub(crate) fn into_index(self) -> Result<DirIndex, repository::Error> {
+    pub(crate) fn into_index(self) -> Result<LazyIndex, repository::Error> {
         if let Some(name) = self.run {
             let store = link::parent(self.path);
-            return Repository::new(DirStore::open(store)?).index(name);
+            return Ok(Repository::new(DirStore::open(store)?).index(name)?.into());
         }
-        let Some(kept) = self.kept else { return Ok(DirIndex::from_file(self.path)?) };
-        let index = DirIndex::from_source(kept).map_err(|error| dirindex::Error::File {
+        let Some(kept) = self.kept else { return Ok(LazyIndex::from_file(self.path)?) };
+        let index = LazyIndex::from_source(kept).map_err(|error| dirindex::Error::File {
             path: self.path.to_path_buf(),
             source: Box::new(error),
         });
@@ -278,7 +278,7 @@ pub(crate) fn open_archive(path: &Path) -> Result<Archive> {
 }
 
 /// Opens an index.
-pub(crate) fn open_index(path: &Path) -> Result<DirIndex> {
+pub(crate) fn open_index(path: &Path) -> Result<LazyIndex> {
     Input::open(path)?.index()
 }
 

@@ -3,7 +3,8 @@
 use std::fmt;
 
 use anyhow::Result;
-use incremental_backups_tools::{DirIndex, Node, ProblemKind, ScanOptions};
+use incremental_backups_tools::dirindex::{self, Remarks};
+use incremental_backups_tools::{Problem, ProblemKind, ScanOptions};
 use indicatif::{HumanBytes, HumanCount};
 use serde_json::{Value, json};
 
@@ -25,8 +26,8 @@ pub(crate) fn run(args: &IndexArgs, console: &mut Console) -> Result<Answer> {
     options.signature = options.signature.filter(|_| !args.no_signatures);
     let index = scan::for_good(scan::scan(&dir, previous.as_deref(), options, console)?);
     index.to_file(place)?;
-    scan::warn_of_problems(&index, console);
-    let totals = Totals::of(&index);
+    scan::warn_of_problems(index.problems(), console);
+    let totals = Totals(index.totals());
     let mut document = object([
         ("tree_id", index.tree_id().to_string().into()),
         ("totals", totals.json()),
@@ -36,12 +37,12 @@ pub(crate) fn run(args: &IndexArgs, console: &mut Console) -> Result<Answer> {
     put_file(&mut document, "index", &args.output);
     console.document(document)?;
     let (output, len) = (shown(&args.output), HumanBytes(files::len(&args.output)));
-    console.line(format_args!("{output} ({len}): {totals}{}", remarks(&index)))?;
-    Ok(if scan::has_corrupt(&index) { Answer::No } else { Answer::Yes })
+    console.line(format_args!("{output} ({len}): {totals}{}", remarks(index.remarks())))?;
+    Ok(if scan::has_corrupt(index.problems()) { Answer::No } else { Answer::Yes })
 }
 
 /// What a summary says of problems: nothing when there are none.
-pub(crate) fn problems(index: &DirIndex) -> String {
+pub(crate) fn problems(problems: &[Problem]) -> String {
     let kinds = [
         (ProblemKind::Unreadable, "unreadable"),
         (ProblemKind::Unstable, "unstable"),
@@ -52,53 +53,33 @@ pub(crate) fn problems(index: &DirIndex) -> String {
         (ProblemKind::Attributes, "without some of their attributes"),
     ];
     let counted = kinds.map(|(kind, words)| {
-        (index.problems().iter().filter(|problem| problem.kind == kind).count(), words)
+        (problems.iter().filter(|problem| problem.kind == kind).count(), words)
     });
     let there = counted.iter().filter(|(count, _)| *count > 0);
     there.map(|(count, words)| format!("; {} {words}", HumanCount(*count as u64))).collect()
 }
 
 /// What a summary says of what is not as it should be, and of what rules left out. A directory counts once.
-pub(crate) fn remarks(index: &DirIndex) -> String {
-    match index.excluded().len() as u64 {
-        0 => problems(index),
-        count => format!("{}; {} left out by rules", problems(index), HumanCount(count)),
+pub(crate) fn remarks(remarks: &Remarks) -> String {
+    let problems = problems(remarks.problems());
+    match remarks.excluded().len() as u64 {
+        0 => problems,
+        count => format!("{problems}; {} left out by rules", HumanCount(count)),
     }
 }
 
 /// What an index consists of.
-#[derive(Debug, Clone, Copy, Default)]
-pub(crate) struct Totals {
-    files: u64,
-    dirs: u64,
-    links: u64,
-    others: u64,
-    bytes: u64,
-}
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Totals(pub(crate) dirindex::Totals);
 
 impl Totals {
-    pub(crate) fn of(index: &DirIndex) -> Totals {
-        let mut totals = Totals::default();
-        for entry in index.entries() {
-            let count = match entry.node {
-                Node::File { .. } => &mut totals.files,
-                Node::Dir => &mut totals.dirs,
-                Node::Symlink { .. } | Node::HardLink { .. } => &mut totals.links,
-                _ => &mut totals.others,
-            };
-            *count += 1;
-            totals.bytes = totals.bytes.saturating_add(entry.node.len());
-        }
-        totals
-    }
-
     pub(crate) fn json(&self) -> Value {
         json!({
-            "files": self.files,
-            "directories": self.dirs,
-            "links": self.links,
-            "others": self.others,
-            "bytes": self.bytes,
+            "files": self.0.files,
+            "directories": self.0.dirs,
+            "links": self.0.links,
+            "others": self.0.others,
+            "bytes": self.0.bytes,
         })
     }
 }
@@ -110,14 +91,15 @@ impl fmt::Display for Totals {
             1 => format!("1 {one}"),
             n => format!("{} {many}", HumanCount(n)),
         };
-        let files = plural(self.files, "file", "files");
-        let dirs = plural(self.dirs, "directory", "directories");
-        write!(f, "{files} ({}), {dirs}", HumanBytes(self.bytes))?;
-        if self.links > 0 {
-            write!(f, ", {}", plural(self.links, "link", "links"))?;
+        let dirindex::Totals { files, dirs, links, others, bytes } = self.0;
+        let files = plural(files, "file", "files");
+        let dirs = plural(dirs, "directory", "directories");
+        write!(f, "{files} ({}), {dirs}", HumanBytes(bytes))?;
+        if links > 0 {
+            write!(f, ", {}", plural(links, "link", "links"))?;
         }
-        if self.others > 0 {
-            write!(f, ", {}", plural(self.others, "fifo or device", "fifos and devices"))?;
+        if others > 0 {
+            write!(f, ", {}", plural(others, "fifo or device", "fifos and devices"))?;
         }
         Ok(())
     }

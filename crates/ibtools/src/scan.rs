@@ -10,7 +10,7 @@ use std::sync::Arc;
 use anyhow::{Context, Result, bail};
 use incremental_backups_tools::dirindex::FileId;
 use incremental_backups_tools::{
-    Dir, DirIndex, DirOptions, Problem, ProblemKind, RelPath, ScanOptions,
+    Dir, DirOptions, LazyIndex, Problem, ProblemKind, RelPath, ScanOptions,
 };
 
 use crate::args::{Scan, Tree};
@@ -88,13 +88,13 @@ pub(crate) fn options(scan: &Scan) -> ScanOptions {
 /// Scans `dir`, not reading again what looks as in `previous`.
 pub(crate) fn scan(
     dir: &Dir,
-    previous: Option<&DirIndex>,
+    previous: Option<&LazyIndex>,
     options: ScanOptions,
     console: &Console,
-) -> Result<DirIndex, incremental_backups_tools::Error> {
+) -> Result<LazyIndex, incremental_backups_tools::Error> {
     let ticker = console.ticker("scanning", None);
     let progress = Some(Arc::clone(ticker.progress()));
-    Ok(DirIndex::scan_with(dir, previous, &ScanOptions { progress, ..options })?)
+    Ok(LazyIndex::scan(dir, previous, &ScanOptions { progress, ..options })?)
 }
 
 /// Leaves it to the end of the process, which is near, to give back what `value` takes up: the records of a large
@@ -104,8 +104,8 @@ pub(crate) fn for_good<T>(value: T) -> ManuallyDrop<T> {
 }
 
 /// Warns of what the scan could not take in as it should.
-pub(crate) fn warn_of_problems(index: &DirIndex, console: &Console) {
-    for Problem { path, kind, detail, ranges, .. } in index.problems() {
+pub(crate) fn warn_of_problems(problems: &[Problem], console: &Console) {
+    for Problem { path, kind, detail, ranges, .. } in problems {
         match kind {
             ProblemKind::Unreadable => {
                 console.warn(format_args!("{path} cannot be read: {detail}"))
@@ -125,8 +125,8 @@ pub(crate) fn warn_of_problems(index: &DirIndex, console: &Console) {
 }
 
 /// Whether any file is corrupt.
-pub(crate) fn has_corrupt(index: &DirIndex) -> bool {
-    index.problems().iter().any(|problem| problem.kind == ProblemKind::BitRot)
+pub(crate) fn has_corrupt(problems: &[Problem]) -> bool {
+    problems.iter().any(|problem| problem.kind == ProblemKind::BitRot)
 }
 
 /// `bytes 0 to 1023, 4096 to 8191 and 3 more ranges`

@@ -24,7 +24,7 @@ pub(crate) fn run(args: &ShowArgs, console: &mut Console) -> Result<Answer> {
     }
     let input = Input::open(&args.file)?;
     match input.kind()? {
-        Kind::Index => show_index(args, &input.index()?, console)?,
+        Kind::Index => show_index(args, &input.index()?.load()?, console)?,
         Kind::Diff => {
             let len = input.len();
             show_diff(args, "diff", &input.diff()?, len, console)?;
@@ -90,8 +90,8 @@ fn show_store(args: &ShowArgs, console: &mut Console) -> Result<Answer> {
 }
 
 fn show_index(args: &ShowArgs, index: &DirIndex, console: &mut Console) -> Result<()> {
-    scan::warn_of_problems(index, console);
-    let totals = index::Totals::of(index);
+    scan::warn_of_problems(index.problems(), console);
+    let totals = index::Totals(index.totals());
     if console.json() {
         let mut document = object([
             ("kind", "index".into()),
@@ -111,7 +111,7 @@ fn show_index(args: &ShowArgs, index: &DirIndex, console: &mut Console) -> Resul
     if !args.summary {
         index.entries().try_for_each(|entry| console.line(line(entry)))?;
     }
-    console.line(format_args!("{totals}{}", problems(index)))?;
+    console.line(format_args!("{totals}{}", problems(index.problems())))?;
     console.line(format_args!("tree id {}", index.tree_id()))
 }
 

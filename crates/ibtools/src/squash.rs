@@ -80,7 +80,7 @@ fn base(path: &Path, source: &Source) -> Result<DirIndex> {
     let Some(base_id) = source.base() else {
         bail!("{source} starts from nothing: --base is for increments alone");
     };
-    let base = files::open_index(path)?;
+    let base = files::open_index(path)?.load()?;
     if base.tree_id() != base_id {
         let (path, found) = (shown(path), base.tree_id());
         bail!("{path} is the index of the tree {found}, and {source} starts from {base_id}");

@@ -140,8 +140,8 @@ pub use archive::{Archive, ArchiveOptions, DiffData, DiffStream, Format, Snapsho
 pub use container::ReadAt;
 pub use diffindex::{Change, Class, Content, DiffIndex, MovedTree, NewEntry};
 pub use dirindex::{
-    Dir, DirIndex, DirOptions, Entry, IndexRun, Meta, Node, Problem, ProblemKind, RelPath,
-    ScanOptions, Time, TreeId, Xattr,
+    Dir, DirIndex, DirOptions, Entry, IndexRun, LazyIndex, Meta, Node, Problem, ProblemKind,
+    RelPath, ScanOptions, Time, TreeId, Xattr,
 };
 pub use rsync_core::{Digest, Progress, Signature, SignatureOptions, Stage, Total};
 

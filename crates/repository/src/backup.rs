@@ -11,11 +11,10 @@ mod put;
 
 use std::cell::Cell;
 use std::collections::BTreeSet;
-use std::sync::Arc;
 
 use archive::ArchiveOptions;
 use diffindex::{Class, DiffIndex};
-use dirindex::{Dir, DirIndex, FileId, ScanOptions};
+use dirindex::{Dir, FileId, LazyIndex, ScanOptions};
 use rsync_core::Total;
 
 use self::base::{Indexes, Newest, is_index_damage, newest};
@@ -85,7 +84,7 @@ pub struct BackupReport {
     pub resumed: Option<SnapshotId>,
     /// The tree as it is now, and what could not be taken in.
     #[cfg_attr(feature = "serde", serde(serialize_with = "crate::serialized::index"))]
-    pub index: DirIndex,
+    pub index: LazyIndex,
     /// How many snapshots the store has now.
     pub snapshots: usize,
     /// How many bytes its archives and indexes have together.
@@ -248,7 +247,7 @@ impl Work<'_> {
         &self,
         files: &mut Vec<Stored>,
         unusable: &mut Vec<Unusable>,
-    ) -> Result<(DirIndex, Added)> {
+    ) -> Result<(LazyIndex, Added)> {
         let Work { dir, store, options, newest, indexes } = *self;
         let to_build_on = newest.filter(|newest| !options.full && !newest.ends_chain(options));
         let base = match to_build_on {
@@ -256,27 +255,29 @@ impl Work<'_> {
             None => None,
         };
         let since = to_build_on.filter(|_| base.is_some()).map(|newest| newest.snapshot);
-        let base = base.unwrap_or_else(|| Arc::new(DirIndex::empty()));
-        let mut putting = Putting::new(self, files, (since, Arc::clone(&base)));
+        let base = base.unwrap_or_else(LazyIndex::empty);
+        let mut putting = Putting::new(self, files, (since, base.clone()));
         let started = Cell::new(options.now());
-        let scan = |again: Option<&DirIndex>| {
+        let scan = |again: Option<&LazyIndex>, reads_all: bool| {
             started.set(options.now());
             if let Some(progress) = &options.scan.progress {
-                let before =
-                    indexes.newest().map(|index| Total::Items(index.records().len() as u64));
+                let before = indexes.newest().map(|index| Total::Items(index.len() as u64));
                 progress.begin("scanning", before);
             }
-            let keep = Some(Arc::clone(&base));
-            let provisional = !options.refuse_changing;
-            let barred = store.directory();
-            let scan = ScanOptions { keep, barred, provisional, ..options.scan.clone() };
-            let index = DirIndex::scan_with(dir, again.or(indexes.newest()), &scan);
+            let scan = ScanOptions {
+                keep: Some(base.clone()),
+                barred: store.directory(),
+                provisional: !options.refuse_changing,
+                verify: options.scan.verify || reads_all,
+                ..options.scan.clone()
+            };
+            let index = LazyIndex::scan(dir, again.or(indexes.newest()), &scan);
             index.map_err(|error| match error {
                 dirindex::Error::Barred { path } => Error::StoreInside { path: path.to_string() },
                 other => other.into(),
             })
         };
-        let write = |index: &DirIndex, diff: DiffIndex| {
+        let write = |index: &LazyIndex, diff: DiffIndex| {
             if !options.allow_emptied {
                 refuse_emptied(newest, &base, &diff, indexes, index)?;
             }
@@ -292,25 +293,27 @@ const FEW: u64 = 10;
 /// Refuses to back up a tree from which nearly all is gone that the newest snapshot has. `diff` is from `base` to `index`.
 fn refuse_emptied(
     newest: Option<&Newest>,
-    base: &DirIndex,
+    base: &LazyIndex,
     diff: &DiffIndex,
     indexes: &Indexes,
-    index: &DirIndex,
+    index: &LazyIndex,
 ) -> Result<()> {
-    let gone = |before: &DirIndex, diff: &DiffIndex| {
+    let gone = |before: &LazyIndex, diff: &DiffIndex| {
         let deleted = diff.changes().iter().filter(|change| change.class() == Class::Deleted);
         // What moved is there, elsewhere.
         let removed = deleted.count().saturating_sub(diff.moved().count()) as u64;
-        let entries = before.records().len() as u64;
+        let entries = before.len() as u64;
         match removed > FEW && removed.saturating_mul(10) > entries.saturating_mul(9) {
             true => Err(Error::Emptied { removed, entries }),
             false => Ok(()),
         }
     };
-    if !base.records().is_empty() {
+    if !base.is_empty() {
         return gone(base, diff);
     }
     // A full backup takes nothing away, but what is kept later may be that alone.
-    let newest = newest.and_then(|newest| indexes.of(newest));
-    newest.map_or(Ok(()), |before| gone(&before, &DiffIndex::between(&before, index)))
+    match newest.and_then(|newest| indexes.of(newest)) {
+        Some(before) => gone(&before, &DiffIndex::between_lazy(&before, index)?),
+        None => Ok(()),
+    }
 }

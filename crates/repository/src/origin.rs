@@ -7,7 +7,7 @@ use std::os::unix::ffi::OsStrExt;
 use std::time::Duration;
 
 use archive::Labels;
-use dirindex::{Dir, DirIndex, Node, escape};
+use dirindex::{Dir, LazyIndex, Totals, escape};
 
 const HOST: &str = "host";
 const PATH: &str = "path";
@@ -88,12 +88,9 @@ pub struct Size {
 }
 
 impl Size {
-    fn of(index: &DirIndex) -> Size {
-        let files = index.entries().filter(|entry| matches!(entry.node, Node::File { .. }));
-        files.fold(Size { files: 0, bytes: 0 }, |size, entry| Size {
-            files: size.files + 1,
-            bytes: size.bytes.saturating_add(entry.node.len()),
-        })
+    fn of(index: &LazyIndex) -> Size {
+        let Totals { files, bytes, .. } = index.totals();
+        Size { files, bytes }
     }
 
     /// The one that `labels` tell.
@@ -104,7 +101,7 @@ impl Size {
 }
 
 /// The labels of an archive that leads to the tree of `index`.
-pub(crate) fn labels(origin: &Origin, tags: &[String], index: &DirIndex) -> Labels {
+pub(crate) fn labels(origin: &Origin, tags: &[String], index: &LazyIndex) -> Labels {
     let Origin { host, path, name } = origin;
     let Size { files, bytes } = Size::of(index);
     let labels = [

@@ -4,7 +4,7 @@
 use std::collections::HashMap;
 
 use diffindex::DiffIndex;
-use dirindex::{DirIndex, RelPath};
+use dirindex::{LazyIndex, RelPath};
 
 use crate::error::{Error, Result};
 
@@ -15,12 +15,12 @@ const ATTEMPTS: usize = 3;
 const MAX_SCANS: usize = 30;
 
 /// Has a tree scanned, and what differs from `base` written to an archive, both again when the tree
-/// changes in between. A file that changes each time is [held back](DirIndex::hold_back): better an
+/// changes in between. A file that changes each time is [held back](LazyIndex::hold_back): better an
 /// older content of it than no backup of the others. Where a file cannot be read that the scan did not have to read, all
 /// files are read by the next scan, which finds out about all such files at once. Gives the index that the archive leads to, and what
 /// `write` gave.
 ///
-/// `scan` is given the index of the last scan, if there was one. `write` is given the index and what
+/// `scan` is given the index of the last scan, if there was one, and whether it is to read every file. `write` is given the index and what
 /// differs. It gives another index where it [stored](archive::DiffData::write_live) something else. When it fails with [`archive::Error::Changed`] or [`archive::Error::Unreadable`], what it wrote is to be
 /// thrown away.
 ///
@@ -28,25 +28,25 @@ const MAX_SCANS: usize = 30;
 /// Those of `scan`, and those of `write`; [`archive::Error::Changed`] only of a tree of which other files change all the
 /// time, and [`archive::Error::Unreadable`] of what the scan reads each time.
 pub fn pack<T>(
-    base: &DirIndex,
-    mut scan: impl FnMut(Option<&DirIndex>) -> Result<DirIndex>,
-    mut write: impl FnMut(&DirIndex, DiffIndex) -> Result<(Option<DirIndex>, T)>,
-) -> Result<(DirIndex, T)> {
+    base: &LazyIndex,
+    mut scan: impl FnMut(Option<&LazyIndex>, bool) -> Result<LazyIndex>,
+    mut write: impl FnMut(&LazyIndex, DiffIndex) -> Result<(Option<LazyIndex>, T)>,
+) -> Result<(LazyIndex, T)> {
     let mut changed: HashMap<RelPath, usize> = HashMap::new();
-    let mut index = scan(None)?;
+    let mut index = scan(None, false)?;
     let mut unreadable = 0;
     loop {
-        match write(&index, DiffIndex::between(base, &index)) {
+        match write(&index, DiffIndex::between_lazy(base, &index)?) {
             Ok((amended, written)) => return Ok((amended.unwrap_or(index), written)),
             Err(Error::Archived(archive::Error::Changed { path }))
                 if changed.values().sum::<usize>() < MAX_SCANS =>
             {
                 *changed.entry(path).or_default() += 1;
-                index = scan(Some(&index))?;
+                index = scan(Some(&index), false)?;
             }
             Err(Error::Archived(archive::Error::Unreadable { .. })) if unreadable < ATTEMPTS => {
                 unreadable += 1;
-                index = scan(Some(&index.without_fingerprints()))?;
+                index = scan(Some(&index), true)?;
             }
             Err(error) => return Err(error),
         }
@@ -59,7 +59,7 @@ pub fn pack<T>(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use dirindex::Dir;
+    use dirindex::{Dir, ScanOptions};
     use std::cell::Cell;
     use std::io;
 
@@ -69,14 +69,12 @@ mod tests {
         std::fs::write(tree.path().join("file"), "content").unwrap();
         let dir = Dir::new(tree.path()).unwrap();
         let scans = Cell::new(0);
-        let scan = |again: Option<&DirIndex>| {
+        let scan = |again: Option<&LazyIndex>, reads_all: bool| {
             scans.set(scans.get() + 1);
-            let trusted =
-                again.is_some_and(|index| index.records().iter().any(|r| r.fingerprint.is_some()));
-            assert!(!trusted, "everything is read again");
-            Ok(DirIndex::scan(&dir)?)
+            assert_eq!(again.is_some(), reads_all, "everything is read again");
+            Ok(LazyIndex::scan(&dir, again, &ScanOptions::default())?)
         };
-        let write = |_: &DirIndex, diff: DiffIndex| match scans.get() {
+        let write = |_: &LazyIndex, diff: DiffIndex| match scans.get() {
             1 => Err(Error::Archived(archive::Error::Unreadable {
                 operation: "read",
                 path: RelPath::new("file").unwrap(),
@@ -84,16 +82,16 @@ mod tests {
             })),
             _ => Ok((None, diff.changes().len())),
         };
-        let (index, written) = pack(&DirIndex::empty(), scan, write).unwrap();
-        assert_eq!((index.records().len(), written, scans.get()), (1, 1, 2));
+        let (index, written) = pack(&LazyIndex::empty(), scan, write).unwrap();
+        assert_eq!((index.len(), written, scans.get()), (1, 1, 2));
         // But it ends.
-        let never = |_: &DirIndex, _: DiffIndex| -> Result<(Option<DirIndex>, ())> {
+        let never = |_: &LazyIndex, _: DiffIndex| -> Result<(Option<LazyIndex>, ())> {
             Err(Error::Archived(archive::Error::Unreadable {
                 operation: "read",
                 path: RelPath::new("file").unwrap(),
                 source: io::Error::from_raw_os_error(5),
             }))
         };
-        pack(&DirIndex::empty(), scan, never).unwrap_err();
+        pack(&LazyIndex::empty(), scan, never).unwrap_err();
     }
 }

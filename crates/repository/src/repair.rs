@@ -7,7 +7,7 @@ use std::path::Path;
 use apply::{Applied, ApplyOptions};
 use archive::Archive;
 use dirindex::{
-    Dir, DirIndex, DirOptions, Node, ProblemKind, RelPath, StatFingerprint, Time, TreeId,
+    Dir, DirOptions, Entry, LazyIndex, Node, ProblemKind, RelPath, StatFingerprint, Time, TreeId,
     mapped_for_writing, open_for_writing,
 };
 use rustix::fs::{AtFlags, fstatfs, statat};
@@ -47,7 +47,7 @@ impl<S: Store> Repository<S> {
         &self,
         dir: impl AsRef<Path>,
         since: TreeId,
-        scan: &DirIndex,
+        scan: &LazyIndex,
         options: &ApplyOptions,
     ) -> Result<Repaired> {
         let snapshots = self.snapshots()?;
@@ -68,7 +68,7 @@ impl<S: Store> Repository<S> {
 fn repair(
     archives: &[Archive],
     dir: &Path,
-    scan: &DirIndex,
+    scan: &LazyIndex,
     options: &ApplyOptions,
 ) -> Result<Repaired> {
     let corrupt = scan.problems().iter().filter(|problem| problem.kind == ProblemKind::BitRot);
@@ -78,11 +78,12 @@ fn repair(
     }
     let tree = Dir::with_options(dir, &DirOptions::everything())?;
     let (open, mapped) = (open_for_writing(), mapped_for_writing());
-    let doubt = |path: &RelPath| {
-        let fingerprint = scan.record(path).and_then(|record| record.fingerprint);
-        in_doubt(&tree, path, fingerprint, |inode| open.contains(&inode) || mapped.contains(&inode))
+    let doubt = |path| -> Result<(&RelPath, Option<&'static str>)> {
+        let fingerprint = scan.record(path)?.and_then(|record| record.fingerprint);
+        let is_busy = |inode| open.contains(&inode) || mapped.contains(&inode);
+        Ok((path, in_doubt(&tree, path, fingerprint, is_busy)))
     };
-    let doubts: Vec<_> = corrupt.into_iter().map(|path| (path, doubt(path))).collect();
+    let doubts: Vec<_> = corrupt.into_iter().map(doubt).collect::<Result<_>>()?;
     let left = doubts.iter().filter_map(|(path, doubt)| Some(((*path).clone(), (*doubt)?)));
     let left: Vec<(RelPath, &'static str)> = left.collect();
     let sure = doubts.iter().filter(|(_, doubt)| doubt.is_none());
@@ -91,11 +92,16 @@ fn repair(
         return Ok(Repaired { left, ..Repaired::default() });
     }
     // A file is replaced, not written to: its other names have to come along.
-    let names = scan.entries().filter(|entry| match &entry.node {
+    let is_name = |entry: &&Entry| match &entry.node {
         Node::HardLink { to } => sure.contains(to),
         _ => sure.contains(&entry.path),
-    });
-    let paths = names.map(|entry| entry.path.clone()).collect();
+    };
+    let mut paths = Vec::new();
+    scan.for_each_chunk(|records| {
+        let names = records.iter().map(|record| &record.entry).filter(is_name);
+        paths.extend(names.map(|entry| entry.path.clone()));
+        Ok(())
+    })?;
     let apply = options.clone();
     let restored = restore(
         archives,

@@ -196,7 +196,7 @@ impl<S: Store> Repository<S> {
     /// [`Error::Store`], [`Error::Index`], [`Error::IndexMissing`] when one that it is upon is not there.
     pub fn index(&self, name: IndexName) -> Result<DirIndex> {
         let chain = IndexChain::open(self.store(), &self.snapshots()?, name)?;
-        Ok(DirIndex::clone(chain.index()))
+        Ok(chain.index().load()?)
     }
 
     /// Opens the newest index: that of the tree as it was scanned last. `None` where it is lost.
@@ -211,7 +211,7 @@ impl<S: Store> Repository<S> {
             match IndexChain::open(self.store(), &snapshots, newest.name) {
                 // A backup that is at work may have put another in its place: then it is that one.
                 Err(_) if before != Some(newest.name) => before = Some(newest.name),
-                opened => return opened.map(|chain| Some(DirIndex::clone(chain.index()))),
+                opened => return Ok(Some(opened?.index().load()?)),
             }
         }
     }

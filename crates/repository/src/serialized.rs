@@ -1,7 +1,7 @@
 //! Reports for serde, one way: names as they are written, errors as a text with their causes. Must not know any format.
 
 use diffindex::DiffIndex;
-use dirindex::{DirIndex, Problem, TreeId};
+use dirindex::{LazyIndex, Problem, TreeId};
 use serde::{Serialize, Serializer};
 
 use crate::Error;
@@ -30,7 +30,7 @@ impl Serialize for Error {
 }
 
 /// What an index is of, without its entries.
-pub(crate) fn index<S: Serializer>(index: &DirIndex, serializer: S) -> Result<S::Ok, S::Error> {
+pub(crate) fn index<S: Serializer>(index: &LazyIndex, serializer: S) -> Result<S::Ok, S::Error> {
     #[derive(Serialize)]
     struct Summary<'a> {
         tree_id: TreeId,

@@ -10,7 +10,7 @@ use std::time::{Duration, UNIX_EPOCH};
 
 use archive::{Archive, ArchiveOptions, DiffData, DiffStream, Error, Format, Snapshot};
 use diffindex::{Change, Content, DiffIndex, Signatures};
-use dirindex::{Dir, DirIndex, RelPath};
+use dirindex::{Dir, DirIndex, IndexRun, LazyIndex, RelPath};
 use tempfile::TempDir;
 
 pub(crate) const FORMATS: [Format; 2] = [Format::Gzip, Format::Zstd];
@@ -59,6 +59,15 @@ pub(crate) struct Trees {
     pub(crate) diff: DiffIndex,
 }
 
+/// The diff, which is the same for indexes of which little is in memory.
+fn between(old: &DirIndex, new: &DirIndex) -> DiffIndex {
+    let diff = DiffIndex::between(old, new);
+    let lazy_old = LazyIndex::from(old);
+    let lazy_new = lazy_old.with_runs(&[IndexRun::between(old, new)]).unwrap();
+    assert!(DiffIndex::between_lazy(&lazy_old, &lazy_new).unwrap() == diff);
+    diff
+}
+
 impl Trees {
     /// Runs `build` in two directories and then `edit` in the second.
     pub(crate) fn new(build: impl Fn(&Path), edit: impl FnOnce(&Path)) -> Trees {
@@ -70,7 +79,7 @@ impl Trees {
         edit(&tmp.path().join("new"));
         let scan = |name| DirIndex::scan(&Dir::new(tmp.path().join(name)).unwrap()).unwrap();
         let (old, new) = (scan("old"), scan("new"));
-        let diff = DiffIndex::between(&old, &new);
+        let diff = between(&old, &new);
         Trees { old, new, diff, tmp }
     }
 
@@ -169,7 +178,7 @@ impl Chain {
         edit(self.tmp.path());
         let dir = Dir::new(self.tmp.path()).unwrap();
         let new = DirIndex::scan(&dir).unwrap();
-        let diff = DiffIndex::between(&self.index, &new);
+        let diff = between(&self.index, &new);
         let mut archive = Vec::new();
         let options = ArchiveOptions { format: Some(Format::Zstd), ..Default::default() };
         DiffData::write(&dir, &self.index, &diff, &mut archive, &options).unwrap();

@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use archive::{ArchiveOptions, DiffData, Error, Format, Packed};
 use diffindex::DiffIndex;
-use dirindex::{DirIndex, Entry, Node, Problem, ProblemKind, RelPath, ScanOptions};
+use dirindex::{DirIndex, Entry, LazyIndex, Node, Problem, ProblemKind, RelPath, ScanOptions};
 use proptest::collection::vec;
 use proptest::prelude::*;
 use rsync_core::{Digest, SignatureOptions};
@@ -19,15 +19,17 @@ fn pack(trees: &mut Trees, format: Format) -> Result<Vec<u8>, Error> {
     let options = ArchiveOptions { format: Some(format), ..Default::default() };
     let (dir, signature) = (trees.dir(), SignatureOptions::default());
     let mut written = Vec::new();
-    let scanned = (&trees.new, &trees.diff);
-    let packed =
-        DiffData::write_live(&dir, &trees.old, scanned, &mut written, &signature, &options);
+    let (old, new) = (LazyIndex::from(&trees.old), LazyIndex::from(&trees.new));
+    let scanned = (&new, &trees.diff);
+    let packed = DiffData::write_live(&dir, &old, scanned, &mut written, &signature, &options);
     match packed? {
-        Packed::Whole(seen) => trees.new = seen.unwrap_or_else(|| trees.new.clone()),
+        Packed::Whole(None) => {}
+        Packed::Whole(Some(seen)) => trees.new = seen.load().unwrap(),
         Packed::Amended(amended) => {
             let mut again = Vec::new();
             amended.write(&written, &mut again, &options)?;
-            (trees.new, trees.diff) = (amended.index().clone(), amended.diff().clone());
+            let (index, diff) = amended.into_parts();
+            (trees.new, trees.diff) = (index.load().unwrap(), diff);
             written = again;
         }
     }

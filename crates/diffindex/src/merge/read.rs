@@ -182,7 +182,8 @@ fn collapsed<C>(
         was != is || is.is_some_and(|entry| matches!(entry.node, Node::HardLink { .. }))
     };
     let changes = diff.changes().iter().filter(differs).cloned().collect();
-    let made = DiffIndex::from_parts(diff.base(), diff.result(), changes).collapsed(old, &new);
+    let made = DiffIndex::from_parts(diff.base(), diff.result(), changes)
+        .collapsed(old.records(), new.records());
     let made = made.with_top_of(&diff);
     let renumbered = contents.into_iter().filter_map(|(number, content)| {
         Some((made.position(&diff.changes().get(number)?.path)?, content))

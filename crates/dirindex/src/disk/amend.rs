@@ -1,20 +1,22 @@
 //! Amending an index: entries of files that changed after the scan become what was stored of them, or what was there before.
 //! Must not know how contents are stored.
 
-use std::collections::HashSet;
+use std::collections::BTreeSet;
 use std::fs::File;
 use std::io;
-use std::sync::Arc;
 
 use rsync_core::{Digest, Signature};
 use rustix::fs::{FileType, Stat, fstat};
 
-use super::assemble::{index_of, keep};
+use super::assemble::keep;
 use super::read::{same_state, settled};
 use super::scan::{meta, now};
 use super::unchanged::fingerprint;
+use crate::lazy::{Edit, Layers};
 use crate::stored::Pool;
-use crate::{DirIndex, Entry, Error, Meta, Node, Problem, ProblemKind, Record, RelPath, Time};
+use crate::{
+    Entry, Error, LazyIndex, Meta, Node, Problem, ProblemKind, Record, RelPath, Remarks, Time,
+};
 
 /// The state of an open file, as the system reports it: length, times, inode, mode and owner. Two are equal when no change
 /// shows between them.
@@ -83,77 +85,88 @@ pub struct StoredFile {
     pub held_still: bool,
 }
 
-impl DirIndex {
+impl LazyIndex {
     /// This index with what was stored in place of what was scanned. A file that is gone has no entry any more. A file
-    /// that changed while it was stored is named among the [`problems`](DirIndex::problems).
+    /// that changed while it was stored is named among the [`problems`](LazyIndex::problems).
     ///
     /// # Errors
-    /// [`Error::Entry`] when the amendments do not go with the index.
-    pub fn amended(&self, mut amendments: Vec<Amendment>) -> Result<DirIndex, Error> {
+    /// [`Error::Entry`] when the amendments do not go with the index, [`Error::Sections`].
+    pub fn amended(&self, mut amendments: Vec<Amendment>) -> Result<LazyIndex, Error> {
         amendments.sort_unstable_by(|a, b| a.path.cmp(&b.path));
         let is_amended = |path: &RelPath| amendments.binary_search_by(|a| a.path.cmp(path)).is_ok();
         let mut problems: Vec<Problem> = self.problems().to_vec();
         problems.retain(|p| p.kind != ProblemKind::Unstable || !is_amended(&p.path));
-        let (mut records, mut pool) = (Vec::with_capacity(self.len()), Pool::default());
-        let mut amendments = amendments.into_iter().peekable();
-        for record in self.records() {
-            let Some(Amendment { path, stored }) =
-                amendments.next_if(|amendment| amendment.path == record.entry.path)
-            else {
-                records.push(Arc::clone(record));
+        let (mut edits, mut pool) = (Vec::with_capacity(amendments.len()), Pool::default());
+        for Amendment { path, stored } in amendments {
+            let Some(record) = self.record(&path)? else { continue };
+            let Some(stored) = stored else {
+                edits.push(Edit::Remove(path));
                 continue;
             };
-            let Some(stored) = stored else { continue };
             if !stored.held_still {
                 let detail = "stored while it changed".into();
                 problems.push(Problem::new(path, ProblemKind::Changing, detail));
             }
-            records.push(amended(record, stored, &mut pool).into());
+            edits.push(Edit::Put(amended(&record, stored, &mut pool).into()));
         }
-        let index = index_of(records, problems, self.excluded().to_vec())?;
-        Ok(index.with_top_mode(self.top_mode()))
+        self.edited(self.layers().clone(), edits, problems)
     }
 
-    /// This index with `beginning` in the place of the first `entries`: with what was [amended](DirIndex::amended) of the
-    /// [index of these](DirIndex::beginning).
+    /// The index that this is the [beginning](LazyIndex::beginning) of, with what was [amended](LazyIndex::amended) of the
+    /// beginning.
     ///
     /// # Errors
-    /// [`Error::Entry`] when the two do not go together.
-    pub fn with_beginning(&self, entries: usize, beginning: &DirIndex) -> Result<DirIndex, Error> {
-        let rest = self.records().get(entries..).unwrap_or_default();
-        let records = beginning.records().iter().chain(rest).cloned().collect();
-        let index = index_of(records, beginning.problems().to_vec(), self.excluded().to_vec())?;
-        Ok(index.with_top_mode(self.top_mode()))
+    /// [`Error::Entry`] when the two do not go together, [`Error::Sections`].
+    pub fn whole(&self) -> Result<LazyIndex, Error> {
+        self.edited(self.layers().up_to(None), Vec::new(), self.problems().to_vec())
     }
 
     /// This index with what `previous` has of the file at `path` and of its other names, or without
     /// them: for a file that never holds still long enough to be stored as it was scanned. Each is
-    /// named among the [`problems`](DirIndex::problems).
+    /// named among the [`problems`](LazyIndex::problems).
     ///
     /// # Errors
-    /// [`Error::Entry`] when the two indexes do not go together.
-    pub fn hold_back(&self, path: &RelPath, previous: &DirIndex) -> Result<DirIndex, Error> {
-        let is_name = |entry: &Entry| {
-            entry.path == *path || matches!(&entry.node, Node::HardLink { to } if to == path)
-        };
-        let (held, mut records): (Vec<_>, Vec<_>) =
-            self.records().iter().cloned().partition(|record| is_name(&record.entry));
-        let mut names: HashSet<&RelPath> = held.iter().map(|record| &record.entry.path).collect();
-        names.insert(path);
-        keep(&mut records, previous, |entry| {
+    /// [`Error::Entry`] when the two indexes do not go together, [`Error::Sections`].
+    pub fn hold_back(&self, path: &RelPath, previous: &LazyIndex) -> Result<LazyIndex, Error> {
+        let mut names = BTreeSet::from([path.clone()]);
+        self.for_each_chunk(|records| {
+            let entries = records.iter().map(|record| &record.entry);
+            let links =
+                entries.filter(|it| matches!(&it.node, Node::HardLink { to } if to == path));
+            names.extend(links.map(|link| link.path.clone()));
+            Ok(())
+        })?;
+        let mut layers = self.layers().clone();
+        layers.edit(names.iter().cloned().map(Edit::Remove).collect())?;
+        let there = names.iter().map(|name| previous.record(name));
+        let there: Vec<_> = there.collect::<Result<Vec<_>, _>>()?.into_iter().flatten().collect();
+        keep(&mut layers, previous, &there, |entry| {
             names.contains(&entry.path) && entry.node != Node::Dir
-        });
+        })?;
         let mut problems: Vec<Problem> = self.problems().to_vec();
         problems.retain(|problem| !names.contains(&problem.path));
         for name in names {
-            let detail = match records.binary_search_by(|record| record.entry.path.cmp(name)) {
-                Ok(_) => "changed whenever it was to be stored: kept as it was before",
-                Err(_) => "changed whenever it was to be stored: left out",
+            let detail = match layers.record(&name)? {
+                Some(_) => "changed whenever it was to be stored: kept as it was before",
+                None => "changed whenever it was to be stored: left out",
             };
-            problems.push(Problem::new(name.clone(), ProblemKind::Unstable, detail.into()));
+            problems.push(Problem::new(name, ProblemKind::Unstable, detail.into()));
         }
-        let index = index_of(records, problems, self.excluded().to_vec())?;
-        Ok(index.with_top_mode(self.top_mode()))
+        self.edited(layers, Vec::new(), problems)
+    }
+
+    /// The index of what `edits` make of `layers`. Beside its entries and these problems, it says what this one says.
+    fn edited(
+        &self,
+        mut layers: Layers,
+        edits: Vec<Edit>,
+        problems: Vec<Problem>,
+    ) -> Result<LazyIndex, Error> {
+        layers.edit(edits)?;
+        let excluded = self.remarks().excluded().to_vec();
+        let top_mode = self.remarks().top_mode();
+        let remarks = Remarks { top_mode, ..Remarks::new(problems, excluded) };
+        Ok(LazyIndex::settled(layers)?.with_remarks(remarks))
     }
 }
 

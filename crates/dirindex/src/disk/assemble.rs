@@ -1,5 +1,4 @@
-//! From the records of what was found to the index of a tree: order, links, and what a changing tree
-//! left without what it needs. Touches no disk.
+//! From the records of what was found to those of a tree: their order, and what could not be read. Touches no disk.
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
@@ -7,22 +6,10 @@ use std::sync::Arc;
 use rayon::prelude::*;
 
 use super::xattr::Attributes;
-use crate::tree::check;
-use crate::{DirIndex, Entry, Error, Node, Problem, ProblemKind, Record, RelPath, Subtrees};
+use crate::lazy::{Edit, Layers};
+use crate::{Entry, Error, LazyIndex, Node, Problem, ProblemKind, Record, RelPath, Subtrees};
 
-/// The index of what was found, which is in path order.
-pub(crate) fn index_of(
-    mut records: Vec<Arc<Record>>,
-    problems: Vec<Problem>,
-    excluded: Vec<RelPath>,
-) -> Result<DirIndex, Error> {
-    drop_orphans(&mut records)?;
-    fill_links(&mut records);
-    Ok(DirIndex::from_checked(records)?.with_problems(problems).with_excluded(excluded))
-}
-
-/// Puts lists of records, each from one directory, in path order: a directory is followed by what is
-/// in it. What lies in no directory that is there is left out.
+/// Puts lists of records, each from one directory, in path order: a directory is followed by what is in it.
 pub(crate) fn in_path_order(lists: impl Iterator<Item = Vec<Arc<Record>>>) -> Vec<Arc<Record>> {
     let mut inside: HashMap<Box<[u8]>, Vec<Arc<Record>>> = HashMap::new();
     let mut total = 0;
@@ -41,7 +28,24 @@ pub(crate) fn in_path_order(lists: impl Iterator<Item = Vec<Arc<Record>>>) -> Ve
         list.dedup_by(|a, b| a.entry.path == b.entry.path);
     });
     let mut ordered = Vec::with_capacity(total);
-    let mut open = vec![inside.remove(&[][..]).unwrap_or_default().into_iter()];
+    follow(&mut inside, &[], &mut ordered);
+    // What lies in directories that are as they were, and so in none of the lists.
+    for dir in inside.keys().cloned().collect::<Vec<_>>() {
+        follow(&mut inside, &dir, &mut ordered);
+    }
+    if !ordered.is_sorted_by(|a, b| a.entry.path <= b.entry.path) {
+        ordered.par_sort_unstable_by(|a, b| a.entry.path.cmp(&b.entry.path));
+    }
+    ordered
+}
+
+/// Appends what lies in the directory `dir`, in path order.
+fn follow(
+    inside: &mut HashMap<Box<[u8]>, Vec<Arc<Record>>>,
+    dir: &[u8],
+    ordered: &mut Vec<Arc<Record>>,
+) {
+    let mut open = vec![inside.remove(dir).unwrap_or_default().into_iter()];
     while let Some(list) = open.last_mut() {
         let Some(record) = list.next() else {
             open.pop();
@@ -54,85 +58,99 @@ pub(crate) fn in_path_order(lists: impl Iterator<Item = Vec<Arc<Record>>>) -> Ve
         }
         ordered.push(record);
     }
-    ordered
-}
-
-fn position(records: &[Arc<Record>], path: &RelPath) -> Option<usize> {
-    records.binary_search_by(|record| record.entry.path.cmp(path)).ok()
 }
 
 /// Gives directories their extended attributes; what could not be read of them is as `known` has it.
 pub(crate) fn put_xattrs(
-    records: &mut [Arc<Record>],
+    layers: &mut Layers,
     dir_xattrs: BTreeMap<RelPath, Attributes>,
-    known: Option<&DirIndex>,
-) {
+    known: Option<&LazyIndex>,
+) -> Result<(), Error> {
+    let mut edits = Vec::new();
     for (path, xattrs) in dir_xattrs {
-        let Some(record) = position(records, &path).and_then(|at| records.get_mut(at)) else {
+        let Some(record) = layers.record(&path)?.filter(|it| it.entry.node == Node::Dir) else {
             continue;
         };
-        let old = known.and_then(|known| known.get(&path)).filter(|old| old.node == Node::Dir);
+        let old = known.map_or(Ok(None), |known| known.record(&path))?;
+        let old = old.as_deref().map(|old| &old.entry).filter(|old| old.node == Node::Dir);
         let xattrs = xattrs.or_old(old.map(|old| &old.meta.xattrs));
-        if record.entry.node == Node::Dir && !xattrs.is_empty() {
-            Arc::make_mut(record).entry.meta.xattrs = xattrs.into();
+        if !xattrs.is_empty() {
+            let mut record = Record::clone(&record);
+            record.entry.meta.xattrs = xattrs.into();
+            edits.push(Edit::Put(record.into()));
         }
     }
+    layers.edit(edits)
 }
 
 /// Adds what `known` has of files that could not be read, and inside such directories.
 pub(crate) fn keep_unreadable(
-    records: &mut Vec<Arc<Record>>,
+    layers: &mut Layers,
     problems: &[Problem],
-    known: &DirIndex,
-) {
+    known: &LazyIndex,
+) -> Result<(), Error> {
     let unreadable = problems.iter().filter(|problem| problem.kind == ProblemKind::Unreadable);
     let unreadable: Subtrees = unreadable.map(|problem| problem.path.clone()).collect();
-    keep(records, known, |entry| unreadable.has(&entry.path));
+    let mut there = Vec::new();
+    for top in unreadable.tops() {
+        known.layers().for_each_at(top, |record| {
+            there.push(Arc::clone(record));
+            Ok(())
+        })?;
+    }
+    keep(layers, known, &there, |entry| unreadable.has(&entry.path))
 }
 
-/// Adds what `known` has at the paths that are `wanted` and that `records` do not have, each with its
+/// Adds those of the records `there`, which `known` has, that are `wanted` and that `layers` do not have, each with its
 /// own content: a hard link whose file has become another is a file from now on. What is added says
-/// nothing that was not true of the path when it was looked at last.
+/// nothing that was not true of the path when it was looked at last. All that are wanted are `there`.
 pub(crate) fn keep(
-    records: &mut Vec<Arc<Record>>,
-    known: &DirIndex,
+    layers: &mut Layers,
+    known: &LazyIndex,
+    there: &[Arc<Record>],
     wanted: impl Fn(&Entry) -> bool,
-) {
-    let is_kept = |entry: &Entry| wanted(entry) && position(records, &entry.path).is_none();
+) -> Result<(), Error> {
+    let is_kept = |entry: &Entry| -> Result<bool, Error> {
+        Ok(wanted(entry) && layers.record(&entry.path)?.is_none())
+    };
     // Where the content of a file is now, whose own path has another.
     let mut moved: HashMap<&RelPath, RelPath> = HashMap::new();
     let mut kept: Vec<Arc<Record>> = Vec::new();
-    for record in known.records().iter().filter(|record| is_kept(&record.entry)) {
+    for record in there {
+        if !is_kept(&record.entry)? {
+            continue;
+        }
         let Node::HardLink { to } = &record.entry.node else {
             kept.push(Arc::clone(record));
             continue;
         };
-        let Some(file) = known.shared(to) else { continue };
+        let Some(file) = known.record(to)? else { continue };
         let path = &record.entry.path;
-        if is_kept(&file.entry) {
+        let now = match moved.get(to) {
+            Some(now) => Some(now.clone()),
+            None => same_file(layers, &file)?,
+        };
+        if is_kept(&file.entry)? {
             kept.push(Arc::clone(record));
-        } else if let Some(to) = moved.get(to).cloned().or_else(|| same_file(records, file)) {
+        } else if let Some(to) = now {
             kept.push(with_node(record, path, Node::HardLink { to }));
         } else {
             moved.insert(to, path.clone());
-            kept.push(with_node(file, path, file.entry.node.clone()));
+            kept.push(with_node(&file, path, file.entry.node.clone()));
         }
     }
-    if !kept.is_empty() {
-        records.extend(kept);
-        records.sort_unstable_by(|a, b| a.entry.path.cmp(&b.entry.path));
-    }
+    layers.edit(kept.into_iter().map(Edit::Put).collect())
 }
 
-/// The first name of the file that `records` have where `file` was, if it is that file, unchanged.
-fn same_file(records: &[Arc<Record>], file: &Record) -> Option<RelPath> {
-    let at = |path| position(records, path).and_then(|at| records.get(at));
-    let mut found = at(&file.entry.path)?;
+/// The first name of the file that `layers` have where `file` was, if it is that file, unchanged.
+fn same_file(layers: &Layers, file: &Record) -> Result<Option<RelPath>, Error> {
+    let Some(mut found) = layers.record(&file.entry.path)? else { return Ok(None) };
     if let Node::HardLink { to } = &found.entry.node {
-        found = at(to)?;
+        let Some(named) = layers.record(to)? else { return Ok(None) };
+        found = named;
     }
     let (now, then) = (&found.entry, &file.entry);
-    (now.node == then.node && now.meta == then.meta).then(|| now.path.clone())
+    Ok((now.node == then.node && now.meta == then.meta).then(|| now.path.clone()))
 }
 
 /// `record` as that of `path`, where `node` stands.
@@ -145,52 +163,11 @@ fn with_node(record: &Arc<Record>, path: &RelPath, node: Node) -> Arc<Record> {
     record.into()
 }
 
-/// Gives hard links the metadata of the files they name.
-fn fill_links(records: &mut [Arc<Record>]) {
-    for at in 0..records.len() {
-        let Some(Node::HardLink { to }) = records.get(at).map(|record| &record.entry.node) else {
-            continue;
-        };
-        let named = position(records, to).and_then(|named| records.get(named));
-        let meta = named.map(|named| named.entry.meta.clone());
-        if let (Some(meta), Some(link)) = (meta, records.get_mut(at))
-            && link.entry.meta != meta
-        {
-            Arc::make_mut(link).entry.meta = meta;
-        }
-    }
-}
-
-/// Removes what a changing tree left without what it needs: entries whose directory vanished
-/// while it was scanned, hard links whose first name did. What is left is the index of a tree.
-fn drop_orphans(records: &mut Vec<Arc<Record>>) -> Result<(), Error> {
-    while let Err(fault) = check(records) {
-        let nodes: HashMap<&RelPath, &Node> =
-            records.iter().map(|record| (&record.entry.path, &record.entry.node)).collect();
-        let is_orphan = |entry: &Entry| {
-            let homeless =
-                entry.path.parent().is_some_and(|dir| nodes.get(&dir) != Some(&&Node::Dir));
-            let unnamed = match &entry.node {
-                Node::HardLink { to } => !matches!(nodes.get(to), Some(Node::File { .. })),
-                _ => false,
-            };
-            homeless || unnamed
-        };
-        let orphans: Vec<bool> = records.iter().map(|record| is_orphan(&record.entry)).collect();
-        if !orphans.contains(&true) {
-            return Err(fault);
-        }
-        let mut orphans = orphans.into_iter();
-        records.retain(|_| !orphans.next().unwrap_or(false));
-    }
-    Ok(())
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::disk::walk::unreadable;
-    use crate::{Meta, Time};
+    use crate::{DirIndex, Meta, Time};
     use std::io;
 
     fn record(path: &str, node: Node) -> Arc<Record> {
@@ -214,13 +191,11 @@ mod tests {
     fn what_cannot_be_read_is_not_taken_for_deleted() {
         let known = ["closed", "closed/in", "closed/in/deep", "gone", "open"];
         let old = known.map(|path| record(path, Node::Dir));
-        let previous = DirIndex::from_records(old).unwrap();
-        let mut found: Vec<Arc<Record>> =
-            ["closed", "open"].map(|path| record(path, Node::Dir)).into();
+        let found = ["closed", "open"].map(|path| record(path, Node::Dir)).into();
         let closed = RelPath::new("closed").unwrap();
         let denied = unreadable(closed, &io::Error::from_raw_os_error(13));
         assert_eq!(denied.detail, "Permission denied");
-        keep_unreadable(&mut found, &[denied], &previous);
+        let found = with_unreadable(old.into(), found, denied);
         assert_eq!(paths(&found), ["closed", "closed/in", "closed/in/deep", "open"]);
     }
 
@@ -235,8 +210,9 @@ mod tests {
         let index = [file("hot", 2), file("new", 3), record("newer", to("new"))];
         let index = DirIndex::from_records(index).unwrap();
         let [hot, new] = ["hot", "new"].map(|path| RelPath::new(path).unwrap());
+        let (index, previous) = (LazyIndex::from(index), LazyIndex::from(previous));
         let held = index.hold_back(&hot, &previous).unwrap().hold_back(&new, &previous).unwrap();
-        assert_eq!(held, previous);
+        assert_eq!(held.tree_id(), previous.tree_id());
         let named: Vec<&RelPath> = held.problems().iter().map(|problem| &problem.path).collect();
         assert_eq!(named, [&hot, &new, &RelPath::new("newer").unwrap()]);
     }
@@ -252,12 +228,39 @@ mod tests {
 
     /// What `old`, of which what is in `z` cannot be read, leaves in `found`.
     fn kept(old: Vec<Arc<Record>>, mut found: Vec<Arc<Record>>) -> Vec<Arc<Record>> {
-        let previous = DirIndex::from_records(old).unwrap();
         let z = RelPath::new("z").unwrap();
         found.push(record("z", Node::Dir));
         let denied = unreadable(z, &io::Error::from_raw_os_error(13));
-        keep_unreadable(&mut found, &[denied], &previous);
-        DirIndex::from_records(found).unwrap().records().to_vec()
+        let kept = with_unreadable(old, found, denied);
+        DirIndex::from_records(kept).unwrap().records().to_vec()
+    }
+
+    /// `found`, and what `old` has of what could not be read.
+    fn with_unreadable(
+        old: Vec<Arc<Record>>,
+        found: Vec<Arc<Record>>,
+        problem: Problem,
+    ) -> Vec<Arc<Record>> {
+        let previous = LazyIndex::from(DirIndex::from_records(old).unwrap());
+        let mut layers = layers_of(found);
+        keep_unreadable(&mut layers, &[problem], &previous).unwrap();
+        records_of(&layers)
+    }
+
+    fn layers_of(records: Vec<Arc<Record>>) -> Layers {
+        let mut layers = Layers::of_memory(&Arc::default());
+        layers.edit(records.into_iter().map(Edit::Put).collect()).unwrap();
+        layers
+    }
+
+    fn records_of(layers: &Layers) -> Vec<Arc<Record>> {
+        let mut records = Vec::new();
+        let mut each = |chunk: &[Arc<Record>]| {
+            records.extend_from_slice(chunk);
+            Ok(())
+        };
+        layers.for_each_chunk(&mut each).unwrap();
+        records
     }
 
     fn nodes(records: Vec<Arc<Record>>) -> Vec<(String, Node)> {
@@ -295,14 +298,15 @@ mod tests {
     fn a_name_held_back_keeps_its_own_content() {
         let previous = DirIndex::from_records(vec![file("a", 1), file("b", 2)]).unwrap();
         let index = DirIndex::from_records(vec![file("a", 3), link("b", "a")]).unwrap();
+        let (index, previous) = (LazyIndex::from(index), LazyIndex::from(previous));
         let held = index.hold_back(&RelPath::new("a").unwrap(), &previous).unwrap();
-        assert_eq!(held, previous);
+        assert_eq!(held.tree_id(), previous.tree_id());
     }
 
     #[test]
     fn what_lost_its_directory_or_its_file_is_dropped() {
         let to = |path| Node::HardLink { to: RelPath::new(path).unwrap() };
-        let mut found = vec![
+        let found = vec![
             record("a", Node::Fifo),
             record("a/b", Node::Dir),
             record("a/b/c", Node::Fifo),
@@ -310,7 +314,7 @@ mod tests {
             record("e", Node::Dir),
             record("e/f", to("vanished")),
         ];
-        drop_orphans(&mut found).unwrap();
-        assert_eq!(paths(&found), ["a", "e"]);
+        let (left, ..) = crate::lazy::settled(layers_of(found)).unwrap();
+        assert_eq!(paths(&records_of(&left)), ["a", "e"]);
     }
 }

@@ -1,11 +1,11 @@
-//! A [`DirIndex`] in its file, put in its place in one step. Must not know the bytes.
+//! An index in its file, put in its place in one step. Must not know the bytes.
 
 use std::io::BufWriter;
 use std::path::Path;
 
 use container::SectionError;
 
-use crate::{DirIndex, Error, NewFile};
+use crate::{DirIndex, Error, LazyIndex, NewFile};
 
 impl DirIndex {
     /// Writes the index to `path`: a new file is written beside it, synced, and put in its place,
@@ -14,8 +14,7 @@ impl DirIndex {
     /// # Errors
     /// [`Error::File`], around what went wrong.
     pub fn to_file(&self, path: impl AsRef<Path>) -> Result<(), Error> {
-        let path = path.as_ref();
-        self.to_new_file(path)?.put().map_err(|error| error.in_file(path))
+        LazyIndex::from(self).to_file(path)
     }
 
     /// Writes the index to a new file beside `path`, which has still to be [put](NewFile::put) there:
@@ -23,6 +22,25 @@ impl DirIndex {
     ///
     /// # Errors
     /// As [`to_file`](DirIndex::to_file).
+    pub fn to_new_file(&self, path: impl AsRef<Path>) -> Result<NewFile, Error> {
+        LazyIndex::from(self).to_new_file(path)
+    }
+}
+
+impl LazyIndex {
+    /// As [`DirIndex::to_file`].
+    ///
+    /// # Errors
+    /// As [`DirIndex::to_file`].
+    pub fn to_file(&self, path: impl AsRef<Path>) -> Result<(), Error> {
+        let path = path.as_ref();
+        self.to_new_file(path)?.put().map_err(|error| error.in_file(path))
+    }
+
+    /// As [`DirIndex::to_new_file`].
+    ///
+    /// # Errors
+    /// As [`DirIndex::to_file`].
     pub fn to_new_file(&self, path: impl AsRef<Path>) -> Result<NewFile, Error> {
         let path = path.as_ref();
         let write = || {

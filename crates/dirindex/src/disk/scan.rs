@@ -1,5 +1,5 @@
-//! Scanning: a walk becomes a [`DirIndex`]. Files that may have changed since the previous index are read. Must not know what
-//! the index is for.
+//! Scanning: a walk becomes an index. Files that may have changed since the previous one are read. What is as it was is noted by
+//! its number there, so a scan that finds little changed takes little memory. Must not know what the index is for.
 
 mod special;
 
@@ -13,17 +13,18 @@ use rayon::prelude::*;
 use rsync_core::{Progress, Shape, SignatureOptions};
 use rustix::fs::{AtFlags, FileType, Mode, Stat, openat, statat};
 
-use super::assemble::{in_path_order, index_of, keep_unreadable, put_xattrs};
+use super::assemble::{in_path_order, keep_unreadable, put_xattrs};
 use super::read::{self, Bytes, Content, LARGE, READ};
 use super::unchanged::{
-    self, differing, fingerprint, forget_mapped, forget_signatures, has_bit_rot,
+    self, differing, fingerprint, forget_mapped, forget_signatures, has_bit_rot, is_early,
 };
 use super::unfinished::holds_unfinished;
 use super::walk::{Found, Walk, unreadable, walk};
+use crate::lazy::{Edit, Layers, SharedBits, settled};
 use crate::stored::{self, Pool};
 use crate::{
-    Dir, DirIndex, Entry, Error, FileId, Meta, Node, Problem, ProblemKind, Record, RelPath, Time,
-    Xattrs,
+    Dir, DirIndex, Entry, Error, FileId, LazyIndex, Meta, Node, Problem, ProblemKind, Record,
+    RelPath, Remarks, Time, Xattrs,
 };
 
 /// Files from this length on are read one at a time, each by all threads.
@@ -39,7 +40,7 @@ pub struct ScanOptions {
     pub signature: Option<SignatureOptions>,
     /// The state of which something is kept where it cannot be read; `None`: the previous index's. For
     /// who scans with a previous index of a state that was never backed up.
-    pub keep: Option<Arc<DirIndex>>,
+    pub keep: Option<LazyIndex>,
     /// Counts files and bytes as they are dealt with and has the path in hand; through it the caller
     /// can cancel.
     pub progress: Option<Arc<Progress>>,
@@ -104,14 +105,30 @@ impl DirIndex {
         previous: Option<&DirIndex>,
         options: &ScanOptions,
     ) -> Result<DirIndex, Error> {
+        LazyIndex::scan(dir, previous.map(LazyIndex::from).as_ref(), options)?.load()
+    }
+}
+
+impl LazyIndex {
+    /// [`DirIndex::scan_with`], of which only what differs from `previous` is in memory.
+    ///
+    /// # Errors
+    /// As [`DirIndex::scan_with`], and [`Error::Sections`] when the file of `previous` cannot be read any more.
+    pub fn scan(
+        dir: &Dir,
+        previous: Option<&LazyIndex>,
+        options: &ScanOptions,
+    ) -> Result<LazyIndex, Error> {
         if let Some(SignatureOptions { sums, strong_len, .. }) = options.signature
             && let Some(why) = stored::unsuitable(&Shape { block_len: 1024, sums, strong_len })
         {
             return Err(Error::Signature(why));
         }
         refuse_unfinished(dir)?;
+        let records = previous.map_or(0, |previous| previous.layers().base().len());
+        let (seen, early) = (SharedBits::none(records), SharedBits::none(records));
         let later = Mutex::default();
-        let scan = Scan { dir, previous, options, started: now(), later };
+        let scan = Scan { dir, previous, options, started: now(), seen, early, later };
         let Walk { mut taken, dir_xattrs, mut problems, excluded } =
             walk(dir, |fd, found| scan.take(fd, found))?;
         scan.rest(&mut taken)?;
@@ -123,18 +140,36 @@ impl DirIndex {
                           /proc is not mounted";
             Problem::new(path.clone(), ProblemKind::Attributes, detail.into())
         }));
-        let mut records = in_path_order(taken.into_iter().map(|taken| taken.records));
-        forget_mapped(&mut records);
-        put_xattrs(&mut records, dir_xattrs, scan.known());
-        if let Some(known) = scan.known() {
-            keep_unreadable(&mut records, &problems, known);
+        let known = scan.known();
+        let Scan { seen, early, .. } = scan;
+        let mut layers = match previous {
+            Some(previous) => previous.layers().only(seen.into_bits()),
+            None => Layers::of_memory(&Arc::default()),
+        };
+        let records = in_path_order(taken.into_iter().map(|taken| taken.records));
+        layers.edit(records.into_iter().map(Edit::Put).collect())?;
+        forget_mapped(&mut layers, &early.into_bits())?;
+        put_xattrs(&mut layers, dir_xattrs, known)?;
+        if let Some(known) = known {
+            keep_unreadable(&mut layers, &problems, known)?;
         }
         if options.signature.is_none() {
-            forget_signatures(&mut records);
+            forget_signatures(&mut layers)?;
         }
+        let index = match previous.filter(|previous| layers.is_same(previous.layers())) {
+            Some(previous) => previous.clone(),
+            None => LazyIndex::settled(layers)?,
+        };
         let top = rustix::fs::fstat(dir.root());
         let top = top.map_err(|error| Error::io("look at", dir.path(), error.into()))?;
-        Ok(index_of(records, problems, excluded)?.with_top_mode(Some(top.st_mode & 0o7777)))
+        let top_mode = Some(top.st_mode & 0o7777);
+        Ok(index.with_remarks(Remarks { top_mode, ..Remarks::new(problems, excluded) }))
+    }
+
+    /// The index of what stands in `layers`, [as far as](settled) that is a tree.
+    pub(super) fn settled(layers: Layers) -> Result<LazyIndex, Error> {
+        let (layers, tree_id, totals) = settled(layers)?;
+        Ok(LazyIndex::new(layers, (tree_id, totals)))
     }
 }
 
@@ -150,6 +185,7 @@ fn refuse_unfinished(dir: &Dir) -> Result<(), Error> {
 /// What became of some of the paths in one directory.
 #[derive(Default)]
 struct Taken {
+    /// But for those that are as the previous index has them.
     records: Vec<Arc<Record>>,
     problems: Vec<Problem>,
     /// Where attributes could not be read for lack of `/proc`: said once, not of each path.
@@ -169,15 +205,22 @@ enum Read {
 
 struct Scan<'a> {
     dir: &'a Dir,
-    previous: Option<&'a DirIndex>,
+    previous: Option<&'a LazyIndex>,
     options: &'a ScanOptions,
     started: Time,
+    /// Which records of the base of the previous index were found as they are there.
+    seen: SharedBits,
+    /// Which of these were read soon after the last change of their files.
+    early: SharedBits,
     /// Files that are dealt with after the walk: those with several names, since only then it is
     /// known which is the first, and large ones, which all threads read together.
     later: Mutex<Vec<Found>>,
 }
 
-impl Scan<'_> {
+/// What the previous index has, with its number in the base of that, if it is there.
+type Before = (Option<usize>, Arc<Record>);
+
+impl<'a> Scan<'a> {
     /// Refuses a tree that has the barred directory in it. It is known by device and inode, so no link, mount or `..` hides
     /// it.
     fn check_barred(&self, found: &Found) -> Result<(), Error> {
@@ -192,23 +235,22 @@ impl Scan<'_> {
     /// Takes in what was found in the directory open as `fd`.
     fn take(&self, fd: BorrowedFd<'_>, found: Vec<Found>) -> Result<Taken, Error> {
         let mut taken = Taken::default();
-        taken.records.reserve_exact(found.len());
         let (mut buffer, mut pool) = (Vec::new(), Pool::default());
         for found in found {
             self.begin(&found.path)?;
             self.check_barred(&found)?;
             if found.kind() != FileType::RegularFile {
-                self.special(fd, found, &mut taken);
+                self.special(fd, found, &mut taken)?;
             } else if found.stat.st_nlink > 1 {
                 self.later().push(found);
-            } else if let Some(record) = self.as_before(&found) {
-                taken.records.push(Arc::clone(record));
+            } else if let Some(before) = self.as_before(&found)? {
+                self.stays(before, &mut taken);
             } else if read::len(&found.stat) >= LARGE {
                 self.later().push(found);
             } else {
                 let name = found.path.name();
                 let open = || Ok(openat(fd, name, READ, Mode::empty())?);
-                let read = self.file(&found, open, &mut buffer, &mut pool, &mut taken, false);
+                let read = self.file(&found, open, &mut buffer, &mut pool, &mut taken, false)?;
                 if matches!(read, Read::Apart) {
                     self.later().push(found);
                 }
@@ -246,7 +288,8 @@ impl Scan<'_> {
             if let (Some(progress), Some(found)) = (&self.options.progress, last) {
                 progress.set_in_hand(found.path.as_bytes());
             }
-            taken.par_extend(files.par_iter().flat_map_iter(|names| self.names(names)));
+            let read = files.par_iter().map(|names| self.names(names));
+            taken.extend(read.collect::<Result<Vec<_>, Error>>()?.into_iter().flatten());
         }
         Ok(())
     }
@@ -256,7 +299,7 @@ impl Scan<'_> {
     /// file; whatever is wrong with one name, the others keep the content.
     ///
     /// Each lies in a directory of its own.
-    fn names(&self, names: &[Found]) -> Vec<Taken> {
+    fn names(&self, names: &[Found]) -> Result<Vec<Taken>, Error> {
         let mut file: Option<(RelPath, Stat)> = None;
         let name = |found: &Found| {
             let mut taken = Taken::default();
@@ -265,17 +308,16 @@ impl Scan<'_> {
                     // Its metadata is filled in from that file's record, so that both agree.
                     let node = Node::HardLink { to: to.clone() };
                     let entry = Entry { path: found.path.clone(), node, meta: meta(&found.stat) };
-                    let record = Record { entry, signature: None, fingerprint: None };
-                    taken.records.push(record.into());
+                    self.push(Record { entry, signature: None, fingerprint: None }, &mut taken)?;
                 }
                 _ => {
-                    let stat = self.again(found, &mut taken);
+                    let stat = self.again(found, &mut taken)?;
                     file = file.take().or(stat
                         .filter(|stat| FileId::of_stat(stat) == FileId::of_stat(&found.stat))
                         .map(|stat| (found.path.clone(), stat)));
                 }
             }
-            taken
+            Ok(taken)
         };
         names.iter().map(name).collect()
     }
@@ -296,16 +338,34 @@ impl Scan<'_> {
     }
 
     /// Takes in the file at a path again. Gives its state when it was read, if it was.
-    fn again(&self, found: &Found, taken: &mut Taken) -> Option<Stat> {
-        if let Some(record) = self.as_before(found) {
-            taken.records.push(Arc::clone(record));
-            return Some(found.stat);
+    fn again(&self, found: &Found, taken: &mut Taken) -> Result<Option<Stat>, Error> {
+        if let Some(before) = self.as_before(found)? {
+            self.stays(before, taken);
+            return Ok(Some(found.stat));
         }
         let open = || self.dir.root().open(&found.path);
-        match self.file(found, open, &mut Vec::new(), &mut Pool::default(), taken, true) {
+        Ok(match self.file(found, open, &mut Vec::new(), &mut Pool::default(), taken, true)? {
             Read::Done(stat) => Some(stat),
             Read::Nothing | Read::Apart => None,
+        })
+    }
+
+    /// Takes in a record that the previous index has, too.
+    fn stays(&self, (number, record): Before, taken: &mut Taken) {
+        let Some(number) = number else { return taken.records.push(record) };
+        self.seen.insert(number);
+        if is_early(&record) {
+            self.early.insert(number);
         }
+    }
+
+    /// Takes in a record that the previous index may have, too.
+    fn push(&self, record: Record, taken: &mut Taken) -> Result<(), Error> {
+        match self.before(&record.entry.path)? {
+            Some(before) if before.1.is_same(&record) => self.stays(before, taken),
+            _ => taken.records.push(record.into()),
+        }
+        Ok(())
     }
 
     fn later(&self) -> MutexGuard<'_, Vec<Found>> {
@@ -327,22 +387,32 @@ impl Scan<'_> {
         progress.map_or(Ok(()), Progress::check).map_err(|_| Error::Cancelled)
     }
 
+    fn before(&self, path: &RelPath) -> Result<Option<Before>, Error> {
+        self.previous.map_or(Ok(None), |previous| previous.layers().find(path))
+    }
+
     /// What the previous index has of this very file, if that will do and the file need not be read.
-    fn as_before(&self, found: &Found) -> Option<&Arc<Record>> {
+    fn as_before(&self, found: &Found) -> Result<Option<Before>, Error> {
+        if self.options.verify {
+            return Ok(None);
+        }
         let wanted = self.options.signature.as_ref();
-        let record = self.unchanged(found).filter(|_| !self.options.verify)?;
-        wanted.is_none_or(|wanted| unchanged::has_signature(record, wanted)).then_some(record)
+        let will_do = |(_, record): &Before| {
+            wanted.is_none_or(|wanted| unchanged::has_signature(record, wanted))
+        };
+        Ok(self.unchanged(found)?.filter(will_do))
     }
 
     /// What the previous index has of this very file, which looks unchanged since.
-    fn unchanged(&self, found: &Found) -> Option<&Arc<Record>> {
-        let record = self.previous?.shared(&found.path)?;
-        unchanged::is_unchanged(record, &found.stat, self.started).then_some(record)
+    fn unchanged(&self, found: &Found) -> Result<Option<Before>, Error> {
+        let is_unchanged =
+            |before: &Before| unchanged::is_unchanged(&before.1, &found.stat, self.started);
+        Ok(self.before(&found.path)?.filter(is_unchanged))
     }
 
     /// What something is kept of where it cannot be read.
-    fn known(&self) -> Option<&DirIndex> {
-        self.options.keep.as_deref().or(self.previous)
+    fn known(&self) -> Option<&'a LazyIndex> {
+        self.options.keep.as_ref().or(self.previous)
     }
 
     /// Reads a file, one whose length is not what it is said to be only `apart`.
@@ -354,25 +424,26 @@ impl Scan<'_> {
         pool: &mut Pool,
         taken: &mut Taken,
         apart: bool,
-    ) -> Read {
+    ) -> Result<Read, Error> {
         let path = &found.path;
         let content = match read::read(&open, &found.stat, self.options, buffer, apart) {
             Ok(Some(content)) => content,
-            Ok(None) => return Read::Apart,
-            Err(error) if error.kind() == io::ErrorKind::NotFound => return Read::Nothing,
+            Ok(None) => return Ok(Read::Apart),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Read::Nothing),
             Err(error) => {
                 taken.problems.push(unreadable(path.clone(), &error));
-                return Read::Nothing;
+                return Ok(Read::Nothing);
             }
         };
         let read = Read::Done(content.stat);
-        if let Some(record) = self.unchanged(found).filter(|record| has_bit_rot(record, &content)) {
+        let before = self.unchanged(found)?;
+        if let Some(before) = before.filter(|(_, record)| has_bit_rot(record, &content)) {
             let detail = "content changed, but not its length, times or inode".into();
             let mut problem = Problem::new(path.clone(), ProblemKind::BitRot, detail);
-            problem.ranges = differing(record, &open);
+            problem.ranges = differing(&before.1, &open);
             taken.problems.push(problem);
-            taken.records.push(Arc::clone(record));
-            return read;
+            self.stays(before, taken);
+            return Ok(read);
         }
         let firm = content.stable && content.is_as_told() && content.xattrs.are_complete();
         let Content { stat, bytes, xattrs, stable } = content;
@@ -381,14 +452,15 @@ impl Scan<'_> {
         let signature = signature.filter(|_| len > 0).map(|signature| pool.keep(signature));
         let fingerprint = (firm && read::settled(&stat, self.started))
             .then(|| fingerprint(&stat).read_at(self.started));
-        let xattrs = self.attributes(path, xattrs, |old| matches!(old, Node::File { .. }), taken);
+        let is_file = |old: &Node| matches!(old, Node::File { .. });
+        let xattrs = self.attributes(path, xattrs, is_file, taken)?;
         let entry = Entry { path: path.clone(), node, meta: Meta { xattrs, ..meta(&stat) } };
         if !stable {
             let detail = "changed each time it was read".into();
             taken.problems.push(Problem::new(path.clone(), ProblemKind::Unstable, detail));
         }
         taken.records.push(Record { entry, signature, fingerprint }.into());
-        read
+        Ok(read)
     }
 }
 

@@ -11,7 +11,8 @@ use rustix::fs::Stat;
 
 use super::busy;
 use super::read::{self, Content};
-use crate::{Node, Record, StatFingerprint, Time};
+use crate::lazy::{Bits, Edit, Layers};
+use crate::{Error, Node, Record, StatFingerprint, Time};
 
 /// Bytes of a file that are read at a time.
 const BUFFER_LEN: usize = 256 << 10;
@@ -39,30 +40,55 @@ pub(crate) fn has_signature(record: &Record, wanted: &SignatureOptions) -> bool 
 }
 
 /// Leaves what an earlier index had of unchanged files without the signatures that it had.
-pub(crate) fn forget_signatures(records: &mut [Arc<Record>]) {
-    for record in records.iter_mut().filter(|record| record.signature.is_some()) {
-        Arc::make_mut(record).signature = None;
-    }
+pub(crate) fn forget_signatures(layers: &mut Layers) -> Result<(), Error> {
+    let mut edits = Vec::new();
+    layers.for_each_chunk(|records| {
+        let signed = records.iter().filter(|record| record.signature.is_some());
+        edits.extend(
+            signed.map(|it| Edit::Put(Record { signature: None, ..Record::clone(it) }.into())),
+        );
+        Ok(())
+    })?;
+    layers.edit(edits)
 }
 
 pub(crate) fn fingerprint(stat: &Stat) -> StatFingerprint {
     StatFingerprint::new(read::ctime(stat), stat.st_ino)
 }
 
+/// Whether the file was read soon after its last change.
+pub(crate) fn is_early(record: &Record) -> bool {
+    record.fingerprint.is_some_and(|fingerprint| fingerprint.is_early())
+}
+
 /// Has the next scan read those files again that a program may go on storing to without a time to
-/// show for it: they were read soon after their last change, and are mapped for writing.
-pub(crate) fn forget_mapped(records: &mut [Arc<Record>]) {
-    let is_early =
-        |record: &Record| record.fingerprint.is_some_and(|fingerprint| fingerprint.is_early());
-    if !records.iter().any(|record| is_early(record)) {
-        return;
+/// show for it: they were read soon after their last change, and are mapped for writing. `early` are those of the base.
+pub(crate) fn forget_mapped(layers: &mut Layers, early: &Bits) -> Result<(), Error> {
+    let numbers = 0..layers.base().len();
+    let any = layers.changed().iter().any(|record| is_early(record));
+    if !any && !numbers.clone().any(|number| early.has(number)) {
+        return Ok(());
     }
     let mapped = busy::mapped_for_writing();
-    for record in records.iter_mut().filter(|record| is_early(record)) {
-        if record.fingerprint.is_some_and(|fingerprint| mapped.contains(&fingerprint.inode())) {
-            Arc::make_mut(record).fingerprint = None;
+    if mapped.is_empty() {
+        return Ok(());
+    }
+    let is_mapped = |record: &Record| {
+        let inode = record.fingerprint.map(|fingerprint| fingerprint.inode());
+        is_early(record) && inode.is_some_and(|inode| mapped.contains(&inode))
+    };
+    let mut records: Vec<Arc<Record>> = layers.changed().to_vec();
+    for block in 0..layers.base().blocks() {
+        let numbers = layers.base().numbers(block);
+        if numbers.clone().any(|number| early.has(number)) {
+            let block = layers.base().block(block)?;
+            let seen = numbers.zip(&*block).filter(|(number, _)| early.has(*number));
+            records.extend(seen.map(|(_, record)| Arc::clone(record)).filter(|it| is_mapped(it)));
         }
     }
+    let mapped = records.into_iter().filter(|record| is_mapped(record));
+    let forgotten = mapped.map(|it| Record { fingerprint: None, ..Record::clone(&it) }.into());
+    layers.edit(forgotten.map(Edit::Put).collect())
 }
 
 /// Whether a file that looks as in `record`, and that held still, has another content, and no program

@@ -140,8 +140,12 @@ impl<T: Send, F: Fn(BorrowedFd<'_>, Vec<Found>) -> Result<T, Error> + Sync> Walk
             }
         }
         // Directories first: what is spawned last is done first, so the tasks of this one, which
-        // hold its descriptor, are done before those of the ones in it.
-        names.sort_by_key(|(_, kind)| !matches!(kind, FileType::Directory | FileType::Unknown));
+        // hold its descriptor, are done before those of the ones in it. In the order of their names, since so the previous index
+        // has them.
+        names.sort_unstable_by(|(a, a_kind), (b, b_kind)| {
+            let is_file = |kind| !matches!(kind, FileType::Directory | FileType::Unknown);
+            (is_file(*a_kind), a.as_bytes()).cmp(&(is_file(*b_kind), b.as_bytes()))
+        });
         let here = Arc::new(Here { fd, excludes });
         if names.len() <= BATCH {
             self.batch(scope, &here, names);

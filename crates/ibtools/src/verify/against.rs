@@ -5,7 +5,7 @@ use std::path::Path;
 
 use anyhow::{Context, Result, bail};
 use incremental_backups_tools::{
-    ApplyOptions, DiffIndex, Dir, DirOptions, RelPath, Repaired, ScanOptions,
+    ApplyOptions, DiffIndex, Dir, DirOptions, LazyIndex, RelPath, Repaired, ScanOptions,
 };
 use indicatif::HumanCount;
 use serde_json::Value;
@@ -30,14 +30,15 @@ pub(super) fn run(
     let Some(index) = store.newest_index().with_context(failed)? else {
         bail!("{}: its index is lost; a backup of {} makes it again", shown(path), shown(dir))
     };
+    let index = LazyIndex::from(index);
     let rules = Dir::with_options(dir, &DirOptions::everything())?;
     let options = ScanOptions { verify: true, ..ScanOptions::default() };
     let found = scan::scan(&rules, Some(&index), options, console).with_context(failed)?;
-    scan::warn_of_problems(&found, console);
-    let diff = DiffIndex::between(&index, &found);
+    scan::warn_of_problems(found.problems(), console);
+    let diff = DiffIndex::between_lazy(&index, &found)?;
     let changes: Vec<Row<'_>> = rows(&diff).filter(Row::was_there).collect();
     changes.iter().try_for_each(|row| console.line(row))?;
-    let corrupt = scan::has_corrupt(&found);
+    let corrupt = scan::has_corrupt(found.problems());
     let mut document = object([
         ("changes", changes.iter().map(Row::json).collect::<Value>()),
         ("problems", json::problems(found.problems())),

@@ -1,9 +1,7 @@
 //! What a backup starts from: the newest snapshot that its archives lead to, and the index of it. Knows nothing of the tree.
 
-use std::sync::Arc;
-
 use archive::{Archive, Labels, Snapshot};
-use dirindex::{DirIndex, TreeId};
+use dirindex::{DirIndex, LazyIndex, TreeId};
 
 use super::{BackupOptions, Unusable};
 use crate::chains::{self, Fault, Skipped};
@@ -86,7 +84,7 @@ fn follow(chain: &[Noted]) -> bool {
 
 impl Newest {
     /// Its index, if `chain` has it. A checkpoint has none of its own: it is the beginning of one that was put before.
-    fn index_in(&self, chain: &IndexChain) -> Option<Arc<DirIndex>> {
+    fn index_in(&self, chain: &IndexChain) -> Option<LazyIndex> {
         match self.checkpoint {
             None => chain.of(self.tree),
             Some(entries) => chain.beginning(self.tree, entries),
@@ -141,8 +139,8 @@ impl Indexes {
     }
 
     /// What was scanned last, be it backed up or not.
-    pub(super) fn newest(&self) -> Option<&DirIndex> {
-        self.chain().map(|chain| &**chain.index())
+    pub(super) fn newest(&self) -> Option<&LazyIndex> {
+        self.chain().map(IndexChain::index)
     }
 
     /// The files of it.
@@ -151,7 +149,7 @@ impl Indexes {
     }
 
     /// The index of `newest`, if it is there.
-    pub(super) fn of(&self, newest: &Newest) -> Option<Arc<DirIndex>> {
+    pub(super) fn of(&self, newest: &Newest) -> Option<LazyIndex> {
         self.0.iter().find_map(|chain| newest.index_in(chain))
     }
 
@@ -163,7 +161,7 @@ impl Indexes {
         newest: &Newest,
         options: &BackupOptions,
         unusable: &mut Vec<Unusable>,
-    ) -> Result<Option<Arc<DirIndex>>> {
+    ) -> Result<Option<LazyIndex>> {
         if let Some(index) = self.of(newest) {
             return Ok(Some(index));
         }
@@ -185,7 +183,7 @@ impl Indexes {
                 if !unusable.iter().any(|file| matches!(file.name, StoredName::Index(_))) {
                     unusable.push(Unusable { name, error: None });
                 }
-                Ok(Some(Arc::new(index)))
+                Ok(Some(index.into()))
             }
             Err(error) if is_damage(&error) => {
                 unusable.push(Unusable { name, error: Some(error) });
@@ -196,13 +194,11 @@ impl Indexes {
     }
 
     /// Whether the newest index there says all that `index` says of the tree, to the next scan too.
-    pub(super) fn are_current(&self, index: &DirIndex) -> bool {
-        let is_same = |newest: &&DirIndex| {
-            let (old, new) = (newest.records().iter(), index.records());
-            newest.tree_id() == index.tree_id()
-                && old.zip(new).all(|(old, new)| old.fingerprint == new.fingerprint)
-        };
-        self.newest().filter(is_same).is_some()
+    pub(super) fn are_current(&self, index: &LazyIndex) -> Result<bool> {
+        match self.newest() {
+            Some(newest) => Ok(newest.differing(index)?.is_empty()),
+            None => Ok(false),
+        }
     }
 }
 
@@ -242,5 +238,6 @@ pub(super) fn is_index_damage(error: &Error) -> bool {
         error,
         Error::Index(Sections(SectionError::Damaged { .. }))
             | Error::Archived(archive::Error::Signature { .. })
+            | Error::Archived(archive::Error::Index(Sections(SectionError::Damaged { .. })))
     )
 }

@@ -1,7 +1,7 @@
-//! When a first backup puts a checkpoint. Pure: knows no store.
+//! When a first backup puts a checkpoint. Knows no store.
 
 use diffindex::{Change, DiffIndex};
-use dirindex::DirIndex;
+use dirindex::LazyIndex;
 
 /// A checkpoint is put after so many bytes of contents, where nothing else is asked for.
 const EVERY: u64 = 4 << 30;
@@ -12,22 +12,21 @@ const SHARE: u64 = 16;
 /// After how many entries of `index` the next checkpoint is due, where `diff` leads from the checkpoint `from` to it. `None` when
 /// so little is left that it comes with the rest.
 pub(super) fn due(
-    from: &DirIndex,
-    index: &DirIndex,
+    from: &LazyIndex,
+    index: &LazyIndex,
     diff: &DiffIndex,
     every: Option<u64>,
-) -> Option<usize> {
-    let there = from.entries().map(|entry| entry.node.len()).fold(0, u64::saturating_add);
-    let enough = every.unwrap_or(EVERY).max(there / SHARE).max(1);
-    let last = from.entries().next_back().map(|entry| &entry.path);
+) -> Result<Option<usize>, dirindex::Error> {
+    let enough = every.unwrap_or(EVERY).max(from.totals().bytes / SHARE).max(1);
+    let last = from.last_path()?;
     let (all, mut packed) = (contents_len(diff), 0u64);
     let due = diff.changes().iter().find(|change| {
         packed = packed.saturating_add(content_len(change));
         // It takes nothing away that is stored already.
-        packed >= enough && last.is_none_or(|last| *last < change.path)
-    })?;
-    let is_worth_it = all.saturating_sub(packed) >= enough / 4;
-    is_worth_it.then(|| index.records().partition_point(|record| record.entry.path <= due.path))
+        packed >= enough && last.as_ref().is_none_or(|last| *last < change.path)
+    });
+    let due = due.filter(|_| all.saturating_sub(packed) >= enough / 4);
+    due.map(|due| index.entries_up_to(&due.path)).transpose()
 }
 
 /// How many bytes the contents have that are stored for `diff`.
@@ -43,7 +42,7 @@ fn content_len(change: &Change) -> u64 {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use dirindex::{Entry, Meta, Node, Record, RelPath, Time, Xattrs};
+    use dirindex::{DirIndex, Entry, Meta, Node, Record, RelPath, Time, Xattrs};
     use rsync_core::Digest;
 
     fn record(number: u64, len: u64) -> Record {
@@ -54,13 +53,20 @@ mod tests {
         Record { entry: Entry { path, node, meta }, signature: None, fingerprint: None }
     }
 
+    fn index(records: impl IntoIterator<Item = Record>) -> LazyIndex {
+        DirIndex::from_records(records).unwrap().into()
+    }
+
+    fn next_due(from: &LazyIndex, index: &LazyIndex) -> Option<usize> {
+        due(from, index, &DiffIndex::between_lazy(from, index).unwrap(), None).unwrap()
+    }
+
     /// Promise: an interruption costs 4 GiB or a sixteenth, and there are few checkpoints.
     #[test]
     fn a_terabyte_has_some_sixty_checkpoints() {
-        let index =
-            DirIndex::from_records((0..1024).map(|number| record(number, 1 << 30))).unwrap();
-        let (mut from, mut count) = (DirIndex::empty(), 0);
-        while let Some(entries) = due(&from, &index, &DiffIndex::between(&from, &index), None) {
+        let index = index((0..1024).map(|number| record(number, 1 << 30)));
+        let (mut from, mut count) = (LazyIndex::empty(), 0);
+        while let Some(entries) = next_due(&from, &index) {
             let there = from.len();
             assert!((4..=4.max(there / 16) + 1).contains(&(entries - there)), "{entries} {there}");
             from = index.beginning(entries).unwrap();
@@ -75,10 +81,9 @@ mod tests {
     fn a_large_file_is_one_piece() {
         let lens = [1, 100, 1, 1, 1];
         let records = lens.iter().zip(0..).map(|(len, number)| record(number, len << 30));
-        let index = DirIndex::from_records(records).unwrap();
-        let due = |from: &DirIndex| due(from, &index, &DiffIndex::between(from, &index), None);
-        assert_eq!(due(&DirIndex::empty()), Some(2));
-        assert_eq!(due(&index.beginning(2).unwrap()), None);
-        assert_eq!(due(&index), None);
+        let index = index(records);
+        assert_eq!(next_due(&LazyIndex::empty(), &index), Some(2));
+        assert_eq!(next_due(&index.beginning(2).unwrap(), &index), None);
+        assert_eq!(next_due(&index, &index), None);
     }
 }

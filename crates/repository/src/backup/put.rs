@@ -3,12 +3,11 @@
 
 use std::borrow::Cow;
 use std::io::ErrorKind;
-use std::sync::Arc;
 use std::time::Instant;
 
 use archive::{ArchiveOptions, DiffData, Packed, SECONDS};
 use diffindex::{DiffIndex, Signatures};
-use dirindex::DirIndex;
+use dirindex::LazyIndex;
 use rsync_core::Total;
 
 use super::{Added, Work, checkpoint};
@@ -20,7 +19,7 @@ use crate::store::{
 };
 
 /// A snapshot that an archive starts from, and its index. `None`: nothing at all.
-type Start = (Option<SnapshotId>, Arc<DirIndex>);
+type Start = (Option<SnapshotId>, LazyIndex);
 
 /// A backup on its way into the store.
 pub(super) struct Putting<'a> {
@@ -46,14 +45,14 @@ impl<'a> Putting<'a> {
     /// another, and what was put, if anything has changed.
     pub(super) fn put(
         &mut self,
-        index: &DirIndex,
+        index: &LazyIndex,
         diff: DiffIndex,
         seen: SnapshotId,
-    ) -> Result<(Option<DirIndex>, Added)> {
+    ) -> Result<(Option<LazyIndex>, Added)> {
         let &Work { store, options, newest, indexes, .. } = self.work;
         let whole = newest.filter(|newest| newest.checkpoint.is_none());
         let unchanged = whole.is_some_and(|newest| newest.tree == index.tree_id()) && !options.full;
-        if unchanged && indexes.are_current(index) {
+        if unchanged && indexes.are_current(index)? {
             return Ok((None, None));
         }
         let mut to = self.next(seen)?;
@@ -67,28 +66,28 @@ impl<'a> Putting<'a> {
         let mut index = Cow::Borrowed(index);
         let mut diff = match self.from.0 == self.start.0 {
             true => diff,
-            false => DiffIndex::between(&self.from.1, &index),
+            false => DiffIndex::between_lazy(&self.from.1, &index)?,
         };
         if let Some(progress) = &options.archive.progress {
             progress.begin("packing", Some(Total::Bytes(checkpoint::contents_len(&diff))));
         }
         while whole.is_none()
-            && let Some(entries) = checkpoint::due(&self.from.1, &index, &diff, options.checkpoint)
+            && let Some(entries) = checkpoint::due(&self.from.1, &index, &diff, options.checkpoint)?
         {
             // Not that of the index, which is of the whole tree.
             let id = self.next(seen)?;
             let beginning = index.beginning(entries)?;
-            let brings = DiffIndex::between(&self.from.1, &beginning);
+            let brings = DiffIndex::between_lazy(&self.from.1, &beginning)?;
             let (as_stored, amended) =
                 self.put_archive(self.name(id, seen, true), (&beginning, &brings))?;
             if let Some(as_stored) = &as_stored {
-                index = Cow::Owned(index.with_beginning(entries, as_stored)?);
+                index = Cow::Owned(as_stored.whole()?);
             }
             if amended.is_some() {
                 self.put_index(&index, self.next(seen)?)?;
             }
-            self.from = (Some(id), Arc::new(as_stored.unwrap_or(beginning)));
-            diff = DiffIndex::between(&self.from.1, &index);
+            self.from = (Some(id), as_stored.unwrap_or(beginning));
+            diff = DiffIndex::between_lazy(&self.from.1, &index)?;
             to = self.next(seen)?;
         }
         let name = self.name(to, seen, false);
@@ -100,7 +99,7 @@ impl<'a> Putting<'a> {
         let index = as_stored.map_or(index, Cow::Owned);
         let diff = match self.from.0 == self.start.0 {
             true => amended.unwrap_or(diff),
-            false => DiffIndex::between(&self.start.1, &index),
+            false => DiffIndex::between_lazy(&self.start.1, &index)?,
         };
         let index = match index {
             Cow::Borrowed(_) => None,
@@ -122,7 +121,7 @@ impl<'a> Putting<'a> {
     }
 
     /// Puts an index, as a run where that is worth it.
-    fn put_index(&mut self, index: &DirIndex, of: SnapshotId) -> Result<()> {
+    fn put_index(&mut self, index: &LazyIndex, of: SnapshotId) -> Result<()> {
         let upon = self.chain.as_ref().or(self.work.indexes.chain());
         self.chain = Some(put_index(self.work.store, self.files, upon, index, of)?);
         Ok(())
@@ -133,13 +132,13 @@ impl<'a> Putting<'a> {
     fn put_archive(
         &mut self,
         name: ArchiveName,
-        (index, diff): (&DirIndex, &DiffIndex),
-    ) -> Result<(Option<DirIndex>, Option<DiffIndex>)> {
+        (index, diff): (&LazyIndex, &DiffIndex),
+    ) -> Result<(Option<LazyIndex>, Option<DiffIndex>)> {
         let &Work { dir, store, options, .. } = self.work;
         let began = self.began;
-        let base = Arc::clone(&self.from.1);
+        let base = self.from.1.clone();
         // The index has the signatures, and they can be made again of all archives together.
-        let how = |index: &DirIndex| {
+        let how = |index: &LazyIndex| {
             let tags = if name.checkpoint { &[][..] } else { &options.tags };
             let labels = options.origin.as_ref();
             let labels = labels.map(|origin| origin::labels(origin, tags, index));
@@ -154,7 +153,7 @@ impl<'a> Putting<'a> {
                 ..options.archive.clone()
             }
         };
-        let note = |file: &mut NewFile<'_>, index: &DirIndex| {
+        let note = |file: &mut NewFile<'_>, index: &LazyIndex| {
             let (base, result) = (base.tree_id(), index.tree_id());
             let mut labels = how(index).labels;
             if options.origin.is_some() {

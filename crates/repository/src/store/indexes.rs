@@ -5,10 +5,8 @@
 //! that is not at least twice as large as the next one is merged with it, so there are few: as in a log-structured merge tree
 //! (O'Neil et al., 1996), of which the whole index is the largest run.
 
-use std::sync::Arc;
-
 use archive::ReadAt;
-use dirindex::{DirIndex, IndexRun, TreeId};
+use dirindex::{DirIndex, IndexRun, LazyIndex, TreeId};
 
 use super::{
     IndexName, SnapshotId, Snapshots, Store, Stored, StoredIndex, StoredName, failed, open_healing,
@@ -24,9 +22,9 @@ const SMALL: u64 = 64 << 10;
 pub(crate) struct IndexChain {
     /// A whole index, and the runs upon it.
     files: Vec<StoredIndex>,
-    base: Arc<DirIndex>,
+    base: LazyIndex,
     runs: Vec<IndexRun>,
-    index: Arc<DirIndex>,
+    index: LazyIndex,
 }
 
 impl IndexChain {
@@ -37,20 +35,21 @@ impl IndexChain {
         name: IndexName,
     ) -> Result<IndexChain> {
         let files = snapshots.index_chain(name).map_err(|of| Error::IndexMissing { of })?;
-        let (mut base, mut runs) = (DirIndex::empty(), Vec::new());
+        let (mut base, mut runs) = (LazyIndex::empty(), Vec::new());
         for file in &files {
             let source = open_healing(store, StoredName::Index(file.name))?;
             match file.name.since {
-                None => base = DirIndex::from_source(source)?,
+                None if store.directory().is_some() => base = LazyIndex::from_source(source)?,
+                // What is elsewhere is read once.
+                None => base = DirIndex::from_source(source)?.into(),
                 Some(_) => runs.push(IndexRun::from_source(source)?),
             }
         }
-        let base = Arc::new(base);
-        let index = if runs.is_empty() { Arc::clone(&base) } else { base.with_runs(&runs)?.into() };
+        let index = base.with_runs(&runs)?;
         Ok(IndexChain { files, base, runs, index })
     }
 
-    pub(crate) fn index(&self) -> &Arc<DirIndex> {
+    pub(crate) fn index(&self) -> &LazyIndex {
         &self.index
     }
 
@@ -60,9 +59,9 @@ impl IndexChain {
     }
 
     /// The index of the tree `tree`, if it is this one or one that it is upon.
-    pub(crate) fn of(&self, tree: TreeId) -> Option<Arc<DirIndex>> {
+    pub(crate) fn of(&self, tree: TreeId) -> Option<LazyIndex> {
         if self.index.tree_id() == tree {
-            return Some(Arc::clone(&self.index));
+            return Some(self.index.clone());
         }
         let ends =
             std::iter::once(self.base.tree_id()).chain(self.runs.iter().map(IndexRun::result));
@@ -71,33 +70,32 @@ impl IndexChain {
     }
 
     /// The index of the tree `tree`, if that is what the first `entries` of this one are, or of one that it is upon.
-    pub(crate) fn beginning(&self, tree: TreeId, entries: usize) -> Option<Arc<DirIndex>> {
+    pub(crate) fn beginning(&self, tree: TreeId, entries: usize) -> Option<LazyIndex> {
         let indexes = (0..=self.runs.len()).rev().filter_map(|runs| self.upto(runs).ok());
         let mut beginnings = indexes.filter_map(|index| index.beginning(entries).ok());
-        beginnings.find(|beginning| beginning.tree_id() == tree).map(Arc::new)
+        beginnings.find(|beginning| beginning.tree_id() == tree)
     }
 
     /// The index that the first `runs` lead to.
-    fn upto(&self, runs: usize) -> Result<Arc<DirIndex>> {
+    fn upto(&self, runs: usize) -> Result<LazyIndex> {
         match self.runs.get(..runs) {
-            Some([]) => Ok(Arc::clone(&self.base)),
-            Some(first) if runs < self.runs.len() => Ok(self.base.with_runs(first)?.into()),
-            _ => Ok(Arc::clone(&self.index)),
+            Some(first) if runs < self.runs.len() => Ok(self.base.with_runs(first)?),
+            _ => Ok(self.index.clone()),
         }
     }
 
     /// What `index` has other than one of this chain, and how many runs lead to that. `None` where a whole index is better.
-    fn run_to(&self, index: &DirIndex) -> Result<Option<(IndexRun, usize)>> {
+    fn run_to(&self, index: &LazyIndex) -> Result<Option<(IndexRun, usize)>> {
         if self.files.first().is_none_or(|whole| whole.size < SMALL) {
             return Ok(None);
         }
-        let run = IndexRun::between(&self.index, index);
+        let run = IndexRun::between_lazy(&self.index, index)?;
         let Some(upon) = upon(self.files.iter().map(|file| file.size), run.size()) else {
             return Ok(None);
         };
         let run = match upon == self.runs.len() {
             true => run,
-            false => IndexRun::between(&*self.upto(upon)?, index),
+            false => IndexRun::between_lazy(&self.upto(upon)?, index)?,
         };
         Ok(Some((run, upon)))
     }
@@ -124,17 +122,17 @@ pub(crate) fn put_index(
     store: &dyn Store,
     files: &mut Vec<Stored>,
     chain: Option<&IndexChain>,
-    index: &DirIndex,
+    index: &LazyIndex,
     of: SnapshotId,
 ) -> Result<IndexChain> {
     let run = chain.map(|chain| Ok::<_, Error>((chain, chain.run_to(index)?))).transpose()?;
-    let whole = Arc::new(index.clone());
+    let whole = index.clone();
     let Some((chain, (run, upon))) = run.and_then(|(chain, run)| Some((chain, run?))) else {
         let name = IndexName::whole(of);
         let file = put(store, StoredName::Index(name), |out| Ok(index.write_to(out)?))?;
         let size = file.size;
         files.push(file);
-        let (files, base) = (vec![StoredIndex { name, size }], Arc::clone(&whole));
+        let (files, base) = (vec![StoredIndex { name, size }], whole.clone());
         return Ok(IndexChain { files, base, runs: Vec::new(), index: whole });
     };
     let before = chain.files.get(..=upon).unwrap_or_default();
@@ -145,12 +143,12 @@ pub(crate) fn put_index(
     let mut runs = chain.runs.get(..upon).unwrap_or_default().to_vec();
     runs.push(run);
     let files = before.iter().copied().chain([StoredIndex { name, size }]).collect();
-    Ok(IndexChain { files, base: Arc::clone(&chain.base), runs, index: whole })
+    Ok(IndexChain { files, base: chain.base.clone(), runs, index: whole })
 }
 
 /// A file of an index, as it lies there: its damage shows, whatever its parity could do.
 pub(crate) enum IndexFile {
-    Whole(DirIndex),
+    Whole(LazyIndex),
     Run(IndexRun),
 }
 
@@ -162,7 +160,7 @@ impl IndexFile {
             store.open(&text).map_err(|source| failed("open", &text, source))?;
         Ok(match name.since {
             None => {
-                let index = DirIndex::from_source(source)?;
+                let index = LazyIndex::from_source(source)?;
                 index.check_signatures()?;
                 IndexFile::Whole(index)
             }

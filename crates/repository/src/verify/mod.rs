@@ -9,7 +9,7 @@ use std::fmt;
 use std::io::ErrorKind;
 
 use archive::Archive;
-use dirindex::{DirIndex, RelPath, TreeId};
+use dirindex::{LazyIndex, RelPath, TreeId};
 use rsync_core::{Progress, Total};
 
 use self::reached::{Reached, Start};
@@ -225,7 +225,7 @@ fn verify_listed(
     found.snapshots =
         snapshots.all().map(|snapshot| (snapshot, reached.restorable(snapshot))).collect();
     found.skipped = skipped(snapshots, &reached, &found.archives);
-    let mut before: HashMap<SnapshotId, DirIndex> = HashMap::new();
+    let mut before: HashMap<SnapshotId, LazyIndex> = HashMap::new();
     for StoredIndex { name, .. } in snapshots.indexes() {
         match index_of(store, *name, &before, reached.tree(name.of)) {
             Ok(index) => {
@@ -281,9 +281,9 @@ fn restorable(state: Option<&State>) -> Restorable {
 fn index_of(
     store: &dyn Store,
     name: IndexName,
-    before: &HashMap<SnapshotId, DirIndex>,
+    before: &HashMap<SnapshotId, LazyIndex>,
     expected: Option<TreeId>,
-) -> Result<DirIndex> {
+) -> Result<LazyIndex> {
     let index = match IndexFile::check(store, name)? {
         IndexFile::Whole(index) => index,
         IndexFile::Run(run) => {

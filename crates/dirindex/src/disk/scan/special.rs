@@ -9,15 +9,21 @@ use super::{Scan, Taken, meta};
 use crate::disk::read;
 use crate::disk::walk::Found;
 use crate::disk::xattr::{self, Attributes};
-use crate::{Entry, Node, Problem, ProblemKind, Record, RelPath, Xattrs};
+use crate::{Entry, Error, Node, Problem, ProblemKind, Record, RelPath, Xattrs};
 
 impl Scan<'_> {
     /// Takes in what is no file, found in the directory open as `fd`.
-    pub(super) fn special(&self, fd: BorrowedFd<'_>, found: Found, taken: &mut Taken) {
+    pub(super) fn special(
+        &self,
+        fd: BorrowedFd<'_>,
+        found: Found,
+        taken: &mut Taken,
+    ) -> Result<(), Error> {
         let (kind, mut meta) = (found.kind(), meta(&found.stat));
         let Found { path, stat, target } = found;
         let mut left_out = |path, why: &str| {
             taken.problems.push(Problem::new(path, ProblemKind::Unsupported, why.into()));
+            Ok(())
         };
         let (major, minor) = (major(stat.st_rdev), minor(stat.st_rdev));
         let node = match kind {
@@ -41,10 +47,10 @@ impl Scan<'_> {
                 taken.problems.push(Problem::new(path.clone(), ProblemKind::Unstable, detail));
             }
             let same_kind = |old: &Node| mem::discriminant(old) == mem::discriminant(&node);
-            meta.xattrs = self.attributes(&path, xattrs, same_kind, taken);
+            meta.xattrs = self.attributes(&path, xattrs, same_kind, taken)?;
         }
         let entry = Entry { path, node, meta };
-        taken.records.push(Record { entry, signature: None, fingerprint: None }.into());
+        self.push(Record { entry, signature: None, fingerprint: None }, taken)
     }
 
     /// The attributes of what stands at `path`. What could not be read of them is as it was, if what
@@ -55,17 +61,17 @@ impl Scan<'_> {
         xattrs: Attributes,
         same_kind: impl Fn(&Node) -> bool,
         taken: &mut Taken,
-    ) -> Xattrs {
+    ) -> Result<Xattrs, Error> {
         if xattrs.are_complete() {
-            return xattrs.or_old(None).into();
+            return Ok(xattrs.or_old(None).into());
         }
         if xattrs.lack_proc() {
             taken.no_proc.get_or_insert_with(|| path.clone());
         } else {
             taken.problems.extend(xattr::problem(path, &xattrs));
         }
-        let old = self.known().and_then(|known| known.get(path));
-        let old = old.filter(|old| same_kind(&old.node)).map(|old| &old.meta.xattrs);
-        xattrs.or_old(old).into()
+        let old = self.known().map_or(Ok(None), |known| known.record(path))?;
+        let old = old.as_deref().map(|old| &old.entry).filter(|old| same_kind(&old.node));
+        Ok(xattrs.or_old(old.map(|old| &old.meta.xattrs)).into())
     }
 }

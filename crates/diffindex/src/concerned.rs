@@ -1,0 +1,84 @@
+//! What of two indexes has a part in how they differ: few records, where they have much the same. Must not know what changes are made
+//! of them.
+
+use std::collections::HashSet;
+use std::sync::Arc;
+
+use dirindex::{Error, LazyIndex, Node, Pair, Record, RelPath};
+use rsync_core::Digest;
+
+use crate::between::content_of;
+use crate::resemble::Neighbours;
+
+/// The records of `old` and of `new`, each in path order, on which it depends how they differ: where they differ, and what both
+/// have that something new may come from, or that has to be made anew with it.
+pub(crate) fn concerned(
+    old: &LazyIndex,
+    new: &LazyIndex,
+) -> Result<(Vec<Arc<Record>>, Vec<Arc<Record>>), Error> {
+    let pairs = old.differing(new)?;
+    let mut both = Vec::new();
+    let sources = Sources::of(&pairs);
+    if !old.is_empty() && !sources.is_empty() {
+        old.for_each_chunk(|records| {
+            both.extend(records.iter().filter(|record| sources.has(record)).cloned());
+            Ok(())
+        })?;
+    }
+    let (mut olds, mut news) = (Vec::new(), Vec::new());
+    let mut both = both.into_iter().peekable();
+    for Pair { old, new } in pairs {
+        let Some(path) = old.as_ref().or(new.as_ref()).map(|it| it.entry.path.clone()) else {
+            continue;
+        };
+        while let Some(record) = both.next_if(|record| record.entry.path < path) {
+            olds.push(Arc::clone(&record));
+            news.push(record);
+        }
+        // Both do not have it the same.
+        both.next_if(|record| record.entry.path == path);
+        olds.extend(old);
+        news.extend(new);
+    }
+    olds.extend(both.clone());
+    news.extend(both);
+    Ok((olds, news))
+}
+
+/// What new contents may come from, and what depends on them.
+struct Sources {
+    contents: HashSet<Digest>,
+    near: Neighbours,
+    /// The files of hard links to these are other ones now.
+    replaced: HashSet<RelPath>,
+}
+
+impl Sources {
+    fn of(pairs: &[Pair]) -> Sources {
+        let is_new = |pair: &&Pair| {
+            let nodes = [&pair.old, &pair.new].map(|it| it.as_ref().map(|it| &it.entry.node));
+            nodes[0] != nodes[1]
+        };
+        let news = || pairs.iter().filter(is_new).filter_map(|pair| pair.new.as_deref());
+        let files = news().filter(|record| matches!(record.entry.node, Node::File { .. }));
+        Sources {
+            contents: news().filter_map(|record| content_of(&record.entry)).collect(),
+            near: news().filter(|record| record.signature.is_some()).collect(),
+            replaced: files.map(|record| record.entry.path.clone()).collect(),
+        }
+    }
+
+    fn is_empty(&self) -> bool {
+        self.replaced.is_empty()
+    }
+
+    fn has(&self, record: &Record) -> bool {
+        match &record.entry.node {
+            Node::HardLink { to } => self.replaced.contains(to),
+            _ => {
+                content_of(&record.entry).is_some_and(|digest| self.contents.contains(&digest))
+                    || self.near.has(record)
+            }
+        }
+    }
+}

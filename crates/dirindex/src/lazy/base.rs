@@ -1,0 +1,237 @@
+//! [`Base`]: records in path order that stay as they are, in memory or in an index file. Of a file, a few blocks are in memory.
+//! Must not know what was changed since.
+
+use std::ops::{Deref, Range};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use container::{SectionError, Sections};
+
+use crate::index_file::{self, Place, ROWS_PER_SECTION};
+use crate::stored::SignatureReader;
+use crate::{Error, Record, RelPath};
+
+/// So many blocks of a file are kept in memory: some 70 MB of records. A smaller index is in memory as a whole.
+const KEPT: usize = 64;
+
+/// Records in path order. They are numbered.
+#[derive(Debug)]
+pub(crate) enum Base {
+    Memory(Arc<Vec<Arc<Record>>>),
+    File(FileBase),
+}
+
+/// Records that follow each other.
+pub(crate) enum Block<'a> {
+    Part(&'a [Arc<Record>]),
+    Read(Arc<Vec<Arc<Record>>>),
+}
+
+impl Deref for Block<'_> {
+    type Target = [Arc<Record>];
+
+    fn deref(&self) -> &[Arc<Record>] {
+        match self {
+            Block::Part(records) => records,
+            Block::Read(records) => records,
+        }
+    }
+}
+
+impl Base {
+    /// How many records there are.
+    pub(crate) fn len(&self) -> usize {
+        match self {
+            Base::Memory(records) => records.len(),
+            Base::File(file) => file.len,
+        }
+    }
+
+    /// How many blocks they are in.
+    pub(crate) fn blocks(&self) -> usize {
+        match self {
+            Base::Memory(records) => records.len().div_ceil(ROWS_PER_SECTION),
+            Base::File(file) => file.places.len(),
+        }
+    }
+
+    /// The numbers of the records in a block.
+    pub(crate) fn numbers(&self, block: usize) -> Range<usize> {
+        let start = |block: usize| match self {
+            Base::Memory(_) => block * ROWS_PER_SECTION,
+            Base::File(file) => file.places.get(block).map_or(file.len, |place| place.start),
+        };
+        start(block).min(self.len())..start(block + 1).min(self.len())
+    }
+
+    /// The block that has the record at `path`, if any has.
+    pub(crate) fn block_of(&self, path: &RelPath) -> usize {
+        let after = match self {
+            Base::Memory(records) => {
+                let number = records.partition_point(|record| record.entry.path <= *path);
+                number.div_ceil(ROWS_PER_SECTION)
+            }
+            Base::File(file) => file.places.partition_point(|place| place.first <= *path),
+        };
+        after.saturating_sub(1)
+    }
+
+    /// The records of a block.
+    ///
+    /// # Errors
+    /// [`Error::Sections`] when it cannot be read any more.
+    pub(crate) fn block(&self, block: usize) -> Result<Block<'_>, Error> {
+        match self {
+            Base::Memory(records) => {
+                Ok(Block::Part(records.get(self.numbers(block)).unwrap_or_default()))
+            }
+            Base::File(file) => Ok(Block::Read(file.block(block, Keep::WhereRoom)?)),
+        }
+    }
+
+    /// The record at `path`, and its number.
+    ///
+    /// # Errors
+    /// As [`block`](Base::block).
+    pub(crate) fn find(&self, path: &RelPath) -> Result<Option<(usize, Arc<Record>)>, Error> {
+        let number = self.block_of(path);
+        let start = self.numbers(number).start;
+        let block = match self {
+            Base::Memory(_) => self.block(number)?,
+            Base::File(file) => Block::Read(file.block(number, Keep::InsteadOfOthers)?),
+        };
+        let found = block.binary_search_by(|record| record.entry.path.cmp(path)).ok();
+        Ok(found.and_then(|at| Some((start + at, Arc::clone(block.get(at)?)))))
+    }
+}
+
+/// The records of an index file.
+#[derive(Debug)]
+pub(crate) struct FileBase {
+    sections: Arc<Sections>,
+    places: Vec<Place>,
+    len: usize,
+    signatures: SignatureReader,
+    /// What is in memory, the block that was used last at the end.
+    kept: Mutex<Vec<(usize, Arc<Vec<Arc<Record>>>)>>,
+}
+
+/// Whether a block that was read is kept.
+#[derive(Clone, Copy, PartialEq)]
+enum Keep {
+    /// If nothing else has to go. One pass over all blocks would else leave the last ones.
+    WhereRoom,
+    InsteadOfOthers,
+}
+
+impl FileBase {
+    /// Reads all of an index file, and hands over its records, those of several blocks at a time, in path order.
+    pub(crate) fn open(
+        sections: Arc<Sections>,
+        mut each: impl FnMut(&[&[Arc<Record>]]) -> Result<(), Error>,
+    ) -> Result<FileBase, Error> {
+        let (mut places, mut len, mut kept) = (Vec::new(), 0, Vec::new());
+        let signatures = index_file::read(&sections, |blocks| {
+            let records: Vec<&[Arc<Record>]> = blocks.iter().map(|(_, it)| it.as_slice()).collect();
+            each(&records)?;
+            for (place, records) in blocks {
+                len = place.start + records.len();
+                if kept.len() < KEPT {
+                    kept.push((places.len(), Arc::new(records)));
+                }
+                places.push(place);
+            }
+            Ok(())
+        })?;
+        Ok(FileBase { sections, places, len, signatures, kept: Mutex::new(kept) })
+    }
+
+    fn kept(&self) -> MutexGuard<'_, Vec<(usize, Arc<Vec<Arc<Record>>>)>> {
+        self.kept.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn block(&self, block: usize, keep: Keep) -> Result<Arc<Vec<Arc<Record>>>, SectionError> {
+        let Some(place) = self.places.get(block) else { return Ok(Arc::default()) };
+        {
+            let mut kept = self.kept();
+            if let Some(at) = kept.iter().rposition(|(number, _)| *number == block) {
+                let found = kept.remove(at);
+                let records = Arc::clone(&found.1);
+                kept.push(found);
+                return Ok(records);
+            }
+        }
+        let mut signatures = self.signatures.at(place.signatures);
+        let records = Arc::new(index_file::decode(&self.sections, place, &mut signatures)?);
+        let mut kept = self.kept();
+        if keep == Keep::InsteadOfOthers && kept.len() >= KEPT {
+            kept.remove(0);
+        }
+        // Another thread may have read it too.
+        if kept.len() < KEPT && kept.iter().all(|(number, _)| *number != block) {
+            kept.push((block, Arc::clone(&records)));
+        }
+        Ok(records)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io;
+    use std::sync::atomic::{AtomicBool, Ordering};
+
+    use container::ReadAt;
+
+    use super::*;
+    use crate::{DirIndex, Entry, LazyIndex, Meta, Node, Time};
+
+    /// A file that cannot be read any more from some time on.
+    struct Failing(Vec<u8>, Arc<AtomicBool>);
+
+    impl ReadAt for Failing {
+        fn size(&self) -> io::Result<u64> {
+            Ok(self.0.len() as u64)
+        }
+
+        fn fill_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<()> {
+            match self.1.load(Ordering::Relaxed) {
+                true => Err(io::Error::other("the disk is gone")),
+                false => self.0.fill_at(buffer, offset),
+            }
+        }
+    }
+
+    /// Promise: more blocks than are kept are read again, and where that fails it is said.
+    #[test]
+    fn more_blocks_than_are_kept_are_read_again() {
+        let path = |number: usize| RelPath::new(format!("{number:07}")).unwrap();
+        let len = (KEPT + 2) * ROWS_PER_SECTION;
+        let mtime = Time { secs: 0, nanos: 0 };
+        let meta = Meta { mode: 0o600, uid: 0, gid: 0, mtime, xattrs: Default::default() };
+        let entry = |number| Entry { path: path(number), node: Node::Fifo, meta: meta.clone() };
+        let record = |number| Record { entry: entry(number), signature: None, fingerprint: None };
+        let whole = DirIndex::from_records((0..len).map(record)).unwrap();
+        let mut bytes = Vec::new();
+        whole.write_to(&mut bytes).unwrap();
+        let fails = Arc::new(AtomicBool::new(false));
+        let lazy = LazyIndex::from_source(Failing(bytes, Arc::clone(&fails))).unwrap();
+        assert_eq!(lazy.tree_id(), whole.tree_id());
+        let Base::File(file) = lazy.layers().base() else { panic!("it is in a file") };
+        for number in (0..len).step_by(ROWS_PER_SECTION / 2).chain((0..len).rev().step_by(1 << 12))
+        {
+            let (found, record) = file_find(&lazy, &path(number));
+            assert_eq!((found, &record.entry), (number, &entry(number)));
+            assert!(file.kept().len() <= KEPT);
+        }
+        fails.store(true, Ordering::Relaxed);
+        // What is kept is there.
+        assert!(lazy.record(&path(1)).unwrap().is_some());
+        let error = lazy.record(&path(len - 1)).unwrap_err();
+        assert!(format!("{error:?}").contains("the disk is gone"), "{error:?}");
+        assert!(lazy.load().is_err());
+    }
+
+    fn file_find(lazy: &LazyIndex, path: &RelPath) -> (usize, Arc<Record>) {
+        let (number, record) = lazy.layers().find(path).unwrap().unwrap();
+        (number.unwrap(), record)
+    }
+}

@@ -1,0 +1,45 @@
+//! [`Totals`]: what a tree consists of, counted.
+
+use crate::{Entry, Node};
+
+/// What a tree consists of.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Totals {
+    /// Files. Several names of one file count once.
+    pub files: u64,
+    /// Directories below the top.
+    pub dirs: u64,
+    /// Symbolic links, and the names of files but for the first.
+    pub links: u64,
+    /// Fifos and devices.
+    pub others: u64,
+    /// The bytes of all files.
+    pub bytes: u64,
+}
+
+impl Totals {
+    pub(crate) fn add(&mut self, entry: &Entry) {
+        let count = match entry.node {
+            Node::File { .. } => &mut self.files,
+            Node::Dir => &mut self.dirs,
+            Node::Symlink { .. } | Node::HardLink { .. } => &mut self.links,
+            Node::Fifo | Node::CharDevice { .. } | Node::BlockDevice { .. } => &mut self.others,
+        };
+        *count += 1;
+        self.bytes = self.bytes.saturating_add(entry.node.len());
+    }
+
+    /// All entries together.
+    #[must_use]
+    pub fn entries(&self) -> u64 {
+        self.files + self.dirs + self.links + self.others
+    }
+}
+
+impl<'a> FromIterator<&'a Entry> for Totals {
+    fn from_iter<I: IntoIterator<Item = &'a Entry>>(entries: I) -> Totals {
+        let mut totals = Totals::default();
+        entries.into_iter().for_each(|entry| totals.add(entry));
+        totals
+    }
+}

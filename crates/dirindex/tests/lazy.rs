@@ -1,0 +1,146 @@
+//! An index of which little is in memory says what the same index says that is in memory as a whole.
+#![allow(clippy::unwrap_used, reason = "a test")]
+#![cfg(feature = "scan")]
+
+use std::fs;
+use std::path::Path;
+
+use dirindex::{Dir, DirIndex, IndexRun, LazyIndex, RelPath, ScanOptions};
+use proptest::prelude::*;
+
+/// So many files that they are in several blocks of an index file, which are read some at a time.
+const FILES: usize = 4_500;
+
+fn path(number: usize) -> String {
+    format!("{}/{}/{number}", number % 7, number % 90)
+}
+
+fn write(root: &Path, number: usize, content: &str) {
+    let path = root.join(path(number));
+    fs::create_dir_all(path.parent().unwrap()).unwrap();
+    fs::write(path, content).unwrap();
+}
+
+fn large_tree() -> tempfile::TempDir {
+    let tree = tempfile::tempdir().unwrap();
+    (0..FILES).for_each(|number| write(tree.path(), number, &number.to_string()));
+    fs::hard_link(tree.path().join(path(5)), tree.path().join("z")).unwrap();
+    tree
+}
+
+fn bytes(index: &DirIndex) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    index.write_to(&mut bytes).unwrap();
+    bytes
+}
+
+fn lazy_bytes(index: &LazyIndex) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    index.write_to(&mut bytes).unwrap();
+    bytes
+}
+
+/// What becomes of a file.
+#[derive(Debug, Clone)]
+enum Step {
+    Write(usize),
+    Remove(usize),
+    Link(usize),
+    RemoveDir(usize),
+    Chmod(usize),
+}
+
+fn steps() -> impl Strategy<Value = Vec<Step>> {
+    let step = (0..5u8, 0..FILES + 100).prop_map(|(kind, number)| match kind {
+        0 => Step::Write(number),
+        1 => Step::Remove(number),
+        2 => Step::Link(number),
+        3 => Step::RemoveDir(number),
+        _ => Step::Chmod(number),
+    });
+    proptest::collection::vec(step, 0..12)
+}
+
+fn take(root: &Path, step: &Step) {
+    use std::os::unix::fs::PermissionsExt;
+    let at = |number: usize| root.join(path(number));
+    // What is not there any more is left alone.
+    match *step {
+        Step::Write(number) => write(root, number, "another content"),
+        Step::Remove(number) => drop(fs::remove_file(at(number))),
+        Step::Link(number) => drop(fs::hard_link(at(number), root.join(format!("l{number}")))),
+        Step::RemoveDir(number) => drop(fs::remove_dir_all(at(number).parent().unwrap())),
+        Step::Chmod(number) => {
+            drop(fs::set_permissions(at(number), PermissionsExt::from_mode(0o600)));
+        }
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 4, failure_persistence: None, ..ProptestConfig::default() })]
+
+    /// Promise: the same tree has the same index, however it was come by, and that has the same bytes wherever it is.
+    #[test]
+    fn a_scan_against_a_file_is_a_scan(nights in proptest::collection::vec(steps(), 1..4)) {
+        let tree = large_tree();
+        let dir = Dir::new(tree.path()).unwrap();
+        let options = ScanOptions::default();
+        let mut whole = DirIndex::scan(&dir).unwrap();
+        let mut lazy = LazyIndex::from_source(bytes(&whole)).unwrap();
+        prop_assert_eq!(lazy.tree_id(), whole.tree_id());
+        prop_assert_eq!(lazy.totals(), whole.totals());
+        for night in nights {
+            night.iter().for_each(|step| take(tree.path(), step));
+            let new = LazyIndex::scan(&dir, Some(&lazy), &options).unwrap();
+            let scanned = DirIndex::scan_since(&dir, &whole).unwrap();
+            prop_assert_eq!(new.tree_id(), scanned.tree_id());
+            prop_assert_eq!(new.totals(), scanned.totals());
+            // When a file may be trusted depends on the time of the scan.
+            let expected = new.load().unwrap();
+            prop_assert!(expected.entries().eq(scanned.entries()));
+            let expected_bytes = bytes(&expected);
+            prop_assert!(lazy_bytes(&new) == expected_bytes);
+            // What differs is the same, whether both are upon one file or not.
+            let apart = LazyIndex::from_source(expected_bytes.clone()).unwrap();
+            let in_memory = IndexRun::between(&whole, &expected);
+            for new in [&new, &apart] {
+                let mut runs = [Vec::new(), Vec::new()];
+                in_memory.write_to(&mut runs[0]).unwrap();
+                IndexRun::between_lazy(&lazy, new).unwrap().write_to(&mut runs[1]).unwrap();
+                prop_assert!(runs[0] == runs[1]);
+                let run = IndexRun::from_bytes(runs[1].clone()).unwrap();
+                prop_assert!(lazy_bytes(&lazy.with_runs(&[run]).unwrap()) == expected_bytes);
+            }
+            for entry in expected.entries().step_by(97) {
+                let found = new.record(&entry.path).unwrap().unwrap();
+                prop_assert_eq!(&found.entry, entry);
+            }
+            (whole, lazy) = (expected, new);
+        }
+    }
+}
+
+#[test]
+fn a_beginning_is_that_of_the_whole() {
+    let tree = large_tree();
+    let whole = DirIndex::scan(&Dir::new(tree.path()).unwrap()).unwrap();
+    let lazy = LazyIndex::from_source(bytes(&whole)).unwrap();
+    for entries in [0, 1, 4096, 4200, whole.len() - 1, whole.len(), whole.len() + 1] {
+        let beginning = lazy.beginning(entries).unwrap();
+        let first = whole.records().iter().take(entries).cloned();
+        assert_eq!(beginning.tree_id(), DirIndex::from_records(first).unwrap().tree_id());
+        assert_eq!(beginning.len(), entries.min(whole.len()));
+        let last = entries.min(whole.len()).checked_sub(1).map(|last| &whole.records()[last]);
+        let last = last.map(|last| &last.entry.path);
+        assert_eq!(beginning.last_path().unwrap().as_ref(), last);
+        if let Some(last) = last {
+            assert_eq!(lazy.entries_up_to(last).unwrap(), entries.min(whole.len()));
+            assert!(beginning.record(last).unwrap().is_some());
+        }
+        let z = RelPath::new("z").unwrap();
+        assert_eq!(beginning.record(&z).unwrap().is_some(), entries >= whole.len());
+        if entries > 0 {
+            assert_eq!(beginning.whole().unwrap().tree_id(), whole.tree_id());
+        }
+    }
+}
