@@ -8,7 +8,7 @@ use dirindex::{Error, LazyIndex, Node, Pair, Record, RelPath};
 use rsync_core::Digest;
 
 use crate::between::content_of;
-use crate::resemble::Neighbours;
+use crate::resemble::{Neighbours, has_full_blocks, share_a_block};
 
 /// The records of `old` and of `new`, each in path order, on which it depends how they differ: where they differ, and what both
 /// have that something new may come from, or that has to be made anew with it.
@@ -59,12 +59,26 @@ impl Sources {
             let nodes = [&pair.old, &pair.new].map(|it| it.as_ref().map(|it| &it.entry.node));
             nodes[0] != nodes[1]
         };
-        let news = || pairs.iter().filter(is_new).filter_map(|pair| pair.new.as_deref());
-        let files = news().filter(|record| matches!(record.entry.node, Node::File { .. }));
+        let gone = pairs.iter().filter(|pair| pair.new.is_none());
+        let gone = gone.filter_map(|pair| content_of(&pair.old.as_ref()?.entry));
+        let gone: HashSet<Digest> = gone.collect();
+        // What a file that is gone has comes from that one.
+        let is_elsewhere = |record: &Record| {
+            content_of(&record.entry).is_some_and(|digest| !gone.contains(&digest))
+        };
+        let news = || {
+            let news = pairs.iter().filter(is_new);
+            let news = news.filter_map(|pair| Some((pair.old.as_deref(), pair.new.as_deref()?)));
+            news.filter(|(_, new)| matches!(new.entry.node, Node::File { .. }))
+        };
+        let contents = news().filter(|(_, new)| is_elsewhere(new));
+        let alike = |old: Option<&Record>, new| old.is_some_and(|old| share_a_block(old, new));
+        let near = news()
+            .filter(|(old, new)| is_elsewhere(new) && has_full_blocks(new) && !alike(*old, new));
         Sources {
-            contents: news().filter_map(|record| content_of(&record.entry)).collect(),
-            near: news().filter(|record| record.signature.is_some()).collect(),
-            replaced: files.map(|record| record.entry.path.clone()).collect(),
+            contents: contents.filter_map(|(_, new)| content_of(&new.entry)).collect(),
+            near: near.map(|(_, new)| new).collect(),
+            replaced: news().map(|(_, new)| new.entry.path.clone()).collect(),
         }
     }
 

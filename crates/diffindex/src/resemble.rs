@@ -69,6 +69,12 @@ pub(crate) fn bases<'a>(
     found.collect()
 }
 
+/// Whether it has a block by which it may resemble another file.
+pub(crate) fn has_full_blocks(record: &Record) -> bool {
+    let signature = record.signature.as_ref();
+    signature.is_some_and(|it| it.file_len() >= u64::from(it.shape().block_len))
+}
+
 /// Whether both have a block in common, at the same place.
 pub(crate) fn share_a_block(old: &Record, new: &Record) -> bool {
     leading_blocks(old).iter().zip(leading_blocks(new)).any(|(old, new)| *old == new)
@@ -76,7 +82,8 @@ pub(crate) fn share_a_block(old: &Record, new: &Record) -> bool {
 
 /// The files of `old` with the name, or in the directory, of one that is wanted.
 fn near<'a>(wanted: &[&Record], old: &'a [Arc<Record>]) -> impl Iterator<Item = &'a Record> {
-    let neighbours: Neighbours = wanted.iter().copied().collect();
+    let wanted = wanted.iter().copied().filter(|record| has_full_blocks(record));
+    let neighbours: Neighbours = wanted.collect();
     old.iter().map(Arc::as_ref).filter(move |record| neighbours.has(record))
 }
 

@@ -12,7 +12,7 @@ use serde::Serialize;
 use crate::stored::{ShapeCode, SignatureReader, SignatureWriter, StoredSignature};
 use crate::tree::sections_at_once;
 use crate::{
-    DirIndex, Entry, Error, LazyIndex, Problem, Record, RelPath, Remarks, StatFingerprint,
+    DirIndex, Entry, Error, LazyIndex, Node, Problem, Record, RelPath, Remarks, StatFingerprint,
 };
 
 const FILE_KIND: FileKind = FileKind {
@@ -143,6 +143,8 @@ pub(crate) struct Place {
     pub(crate) first: RelPath,
     /// Its number.
     pub(crate) start: usize,
+    /// How many directories there are before it.
+    pub(crate) dirs: usize,
     /// The sections of their entries and of their fingerprints.
     pub(crate) sections: (usize, usize),
     /// Where their signatures begin.
@@ -163,7 +165,7 @@ pub(crate) fn read(
     }
     let mut signatures = SignatureReader::new(Arc::clone(sections), SIGNATURES)?;
     let pairs: Vec<(usize, usize)> = catalogue.into_iter().zip(fingerprints).collect();
-    let mut start = 0;
+    let (mut start, mut dirs) = (0, 0);
     for pairs in pairs.chunks(sections_at_once()) {
         let decoded = pairs.par_iter().map(|&pair| Ok((pair, rows(sections, pair)?)));
         let mut blocks = Vec::with_capacity(pairs.len());
@@ -173,8 +175,9 @@ pub(crate) fn read(
             let Some(first) = records.first().map(|first| first.entry.path.clone()) else {
                 continue;
             };
-            let place = Place { first, start, sections, signatures: at };
+            let place = Place { first, start, dirs, sections, signatures: at };
             start += records.len();
+            dirs += records.iter().filter(|record| record.entry.node == Node::Dir).count();
             blocks.push((place, records));
         }
         each(blocks)?;

@@ -3,8 +3,10 @@
 mod base;
 mod bits;
 mod chunks;
+mod cursor;
 mod differing;
 mod layers;
+mod rehash;
 mod survey;
 
 use std::sync::Arc;
@@ -18,7 +20,7 @@ pub use self::differing::Pair;
 pub(crate) use self::layers::{Edit, Layers};
 #[cfg(feature = "scan")]
 pub(crate) use self::survey::settled;
-use self::survey::{Survey, check_links, checked};
+use self::survey::{check_links, checked};
 use crate::stored::StoredSignature;
 use crate::{DirIndex, Error, IndexRun, Problem, Record, RelPath, Remarks, Totals, TreeId};
 
@@ -61,10 +63,8 @@ impl LazyIndex {
 
     pub(crate) fn from_sections(sections: Sections) -> Result<LazyIndex, Error> {
         let remarks = Remarks::read(&sections)?;
-        let mut survey = Survey::default();
-        let base = FileBase::open(Arc::new(sections), |records| survey.add(records))?;
-        let layers = Layers::of(Base::File(base));
-        let (tree_id, totals, links) = survey.finish();
+        let (base, tree_id, links) = FileBase::open(Arc::new(sections))?;
+        let (totals, layers) = (base.totals(), Layers::of(Base::File(base)));
         check_links(&layers, &links)?;
         Ok(LazyIndex { layers, tree_id, totals, remarks })
     }

@@ -13,20 +13,30 @@ pub struct Totals {
     pub links: u64,
     /// Fifos and devices.
     pub others: u64,
-    /// The bytes of all files.
+    /// The bytes of all files. Of a tree that says it has more than 2^64, so many less.
     pub bytes: u64,
 }
 
 impl Totals {
-    pub(crate) fn add(&mut self, entry: &Entry) {
-        let count = match entry.node {
+    fn count(&mut self, node: &Node) -> &mut u64 {
+        match node {
             Node::File { .. } => &mut self.files,
             Node::Dir => &mut self.dirs,
             Node::Symlink { .. } | Node::HardLink { .. } => &mut self.links,
             Node::Fifo | Node::CharDevice { .. } | Node::BlockDevice { .. } => &mut self.others,
-        };
-        *count += 1;
-        self.bytes = self.bytes.saturating_add(entry.node.len());
+        }
+    }
+
+    pub(crate) fn add(&mut self, entry: &Entry) {
+        *self.count(&entry.node) += 1;
+        self.bytes = self.bytes.wrapping_add(entry.node.len());
+    }
+
+    /// Takes out an entry that was counted in.
+    pub(crate) fn remove(&mut self, entry: &Entry) {
+        let count = self.count(&entry.node);
+        *count = count.saturating_sub(1);
+        self.bytes = self.bytes.wrapping_sub(entry.node.len());
     }
 
     /// All entries together.

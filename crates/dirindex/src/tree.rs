@@ -37,17 +37,17 @@ impl Listed for EntryRef<'_> {
 }
 
 /// The id of the tree that has these entries, which are in path order, and the [hash](directory_hash) of each directory
-/// below the top, in no order. It takes no index of them, so little memory.
+/// below the top, in path order. It takes no index of them, so little memory.
 ///
 /// # Errors
 /// As [`DirIndex::from_records`](crate::DirIndex::from_records).
 pub fn tree_hashes(entries: &[EntryRef<'_>]) -> Result<(TreeId, Vec<(RelPath, Digest)>), Error> {
     check(entries)?;
-    let (mut dirs, mut hasher) = (Vec::new(), TreeHasher::default());
-    let mut note = |dir: &RelPath, hash| dirs.push((dir.clone(), hash));
-    hasher.add(&[entries], &mut note)?;
-    let id = hasher.finish(&mut note);
-    Ok((id, dirs))
+    let mut hasher = TreeHasher::default();
+    hasher.add(&[entries])?;
+    let (id, hashes) = hasher.finish();
+    let dirs = entries.iter().filter(|entry| *entry.node == Node::Dir);
+    Ok((id, dirs.map(|dir| dir.path.clone()).zip(hashes).collect()))
 }
 
 /// Sections that are encoded or decoded at a time: enough for all threads, and so few that little
@@ -62,8 +62,8 @@ pub(crate) fn sections_at_once() -> usize {
 /// that. So who changes a few entries of a large tree hashes a few directories ([`directory_hash`]).
 pub(crate) fn id_of<T: Listed>(rows: &[T]) -> Result<TreeId, Error> {
     let mut hasher = TreeHasher::default();
-    hasher.add(&[rows], &mut |_, _| {})?;
-    Ok(hasher.finish(&mut |_, _| {}))
+    hasher.add(&[rows])?;
+    Ok(hasher.finish().0)
 }
 
 /// So many rows at most are encoded and hashed by one thread.
@@ -73,33 +73,37 @@ const ROWS_PER_LIST: usize = 1024;
 #[derive(Default)]
 struct Parts {
     parts: Vec<Part>,
-    /// The directories that are complete in the list.
-    dirs: Vec<(RelPath, Digest)>,
+    /// The hashes of the directories in the list, in path order. Of one that is not complete in it, there is none yet.
+    dirs: Vec<Digest>,
 }
 
 enum Part {
     /// An entry, with its hash if it is a directory.
     Whole(RelPath, Vec<u8>),
-    /// A directory of which more may follow, and what is in it so far.
-    Begun(RelPath, Vec<u8>, Listing),
+    /// A directory of which more may follow, what is in it so far, and its number among those of the list.
+    Begun(RelPath, Vec<u8>, Listing, usize),
 }
 
 fn parts_of<T: Listed>(rows: &[T]) -> Result<Parts, Error> {
     let Parts { mut parts, mut dirs } = Parts::default();
     // Each with its own encoding.
-    let mut open: Vec<(&RelPath, Vec<u8>, Listing)> = Vec::new();
+    let mut open: Vec<(&RelPath, Vec<u8>, Listing, usize)> = Vec::new();
     for EntryRef { path, node, meta } in rows.iter().map(T::entry) {
-        while let Some((dir, mut bytes, listing)) = open.pop_if(|(dir, ..)| !path.is_below(dir)) {
+        while let Some((dir, mut bytes, listing, number)) =
+            open.pop_if(|(dir, ..)| !path.is_below(dir))
+        {
             let hash = listing.finish();
-            dirs.push((dir.clone(), hash));
+            if let Some(place) = dirs.get_mut(number) {
+                *place = hash;
+            }
             bytes.extend_from_slice(&hash.0);
             match open.last_mut() {
-                Some((_, _, outer)) => outer.room().extend_from_slice(&bytes),
+                Some((_, _, outer, _)) => outer.room().extend_from_slice(&bytes),
                 None => parts.push(Part::Whole(dir.clone(), bytes)),
             }
         }
         match open.last_mut() {
-            Some((_, _, dir)) if *node != Node::Dir => {
+            Some((_, _, dir, _)) if *node != Node::Dir => {
                 encode_into(path.name(), node, meta, dir.room())?;
                 continue;
             }
@@ -108,12 +112,17 @@ fn parts_of<T: Listed>(rows: &[T]) -> Result<Parts, Error> {
         let mut bytes = Vec::with_capacity(96);
         encode_into(path.name(), node, meta, &mut bytes)?;
         match node {
-            Node::Dir => open.push((path, bytes, Listing::default())),
+            Node::Dir => {
+                open.push((path, bytes, Listing::default(), dirs.len()));
+                dirs.push(Digest([0; 32]));
+            }
             _ => parts.push(Part::Whole(path.clone(), bytes)),
         }
     }
-    let begun = |(dir, bytes, listing): (&RelPath, _, _)| Part::Begun(dir.clone(), bytes, listing);
-    parts.extend(open.into_iter().map(begun));
+    parts.extend(
+        open.into_iter()
+            .map(|(dir, bytes, listing, number)| Part::Begun(dir.clone(), bytes, listing, number)),
+    );
     Ok(Parts { parts, dirs })
 }
 
@@ -179,71 +188,69 @@ impl Listing {
     }
 }
 
-/// What is told each directory below the top, with its hash.
-type Note<'n> = &'n mut dyn FnMut(&RelPath, Digest);
-
 /// Hashes a tree, list by list in path order. However the rows are cut into lists, the id is the same.
 #[derive(Default)]
 pub(crate) struct TreeHasher {
     top: Listing,
-    /// The directories that the last row lies in, outermost first.
-    open: Vec<(RelPath, Listing)>,
+    /// The directories that the last row lies in, outermost first, with their numbers.
+    open: Vec<(RelPath, Listing, usize)>,
+    /// The hashes of all directories, in path order.
+    dirs: Vec<Digest>,
 }
 
 impl TreeHasher {
     /// The rows that follow, in several lists.
-    pub(crate) fn add<T: Listed>(&mut self, rows: &[&[T]], note: Note<'_>) -> Result<(), Error> {
-        self.add_in_lists(rows, ROWS_PER_LIST, note)
+    pub(crate) fn add<T: Listed>(&mut self, rows: &[&[T]]) -> Result<(), Error> {
+        self.add_in_lists(rows, ROWS_PER_LIST)
     }
 
     /// [`add`](TreeHasher::add), in lists of at most so many rows.
-    fn add_in_lists<T: Listed>(
-        &mut self,
-        rows: &[&[T]],
-        most: usize,
-        note: Note<'_>,
-    ) -> Result<(), Error> {
+    fn add_in_lists<T: Listed>(&mut self, rows: &[&[T]], most: usize) -> Result<(), Error> {
         let cut = |rows| container::cut(rows, most, |row: &T| row.entry().weight());
         let lists: Vec<&[T]> = rows.iter().copied().flat_map(cut).collect();
         for lists in lists.chunks(sections_at_once() * 4) {
             let parts = lists.par_iter().map(|list| parts_of(list));
-            for Parts { parts, dirs } in parts.collect::<Result<Vec<_>, Error>>()? {
-                dirs.iter().for_each(|(dir, hash)| note(dir, *hash));
-                parts.into_iter().for_each(|part| self.add_part(part, note));
+            for Parts { parts, mut dirs } in parts.collect::<Result<Vec<_>, Error>>()? {
+                let before = self.dirs.len();
+                self.dirs.append(&mut dirs);
+                parts.into_iter().for_each(|part| self.add_part(part, before));
             }
         }
         Ok(())
     }
 
-    fn add_part(&mut self, part: Part, note: Note<'_>) {
-        let (Part::Whole(path, bytes) | Part::Begun(path, bytes, _)) = &part;
-        while self.open.last().is_some_and(|(dir, _)| !path.is_below(dir)) {
-            self.close(note);
+    /// A part of a list that has so many directories before it.
+    fn add_part(&mut self, part: Part, before: usize) {
+        let (Part::Whole(path, bytes) | Part::Begun(path, bytes, ..)) = &part;
+        while self.open.last().is_some_and(|(dir, ..)| !path.is_below(dir)) {
+            self.close();
         }
         self.innermost().room().extend_from_slice(bytes);
-        if let Part::Begun(dir, _, listing) = part {
-            self.open.push((dir, listing));
+        if let Part::Begun(dir, _, listing, number) = part {
+            self.open.push((dir, listing, before + number));
         }
     }
 
     fn innermost(&mut self) -> &mut Listing {
-        self.open.last_mut().map_or(&mut self.top, |(_, listing)| listing)
+        self.open.last_mut().map_or(&mut self.top, |(_, listing, _)| listing)
     }
 
-    fn close(&mut self, note: Note<'_>) {
-        if let Some((dir, listing)) = self.open.pop() {
+    fn close(&mut self) {
+        if let Some((_, listing, number)) = self.open.pop() {
             let hash = listing.finish();
-            note(&dir, hash);
+            if let Some(place) = self.dirs.get_mut(number) {
+                *place = hash;
+            }
             self.innermost().room().extend_from_slice(&hash.0);
         }
     }
 
-    /// The id of the tree.
-    pub(crate) fn finish(mut self, note: Note<'_>) -> TreeId {
+    /// The id of the tree, and the hashes of its directories in path order.
+    pub(crate) fn finish(mut self) -> (TreeId, Vec<Digest>) {
         while !self.open.is_empty() {
-            self.close(note);
+            self.close();
         }
-        TreeId(self.top.finish().0)
+        (TreeId(self.top.finish().0), self.dirs)
     }
 }
 
@@ -368,19 +375,14 @@ mod tests {
         let entries: Vec<Entry> = paths.iter().map(entry).collect();
         let rows: Vec<EntryRef<'_>> = entries.iter().map(Entry::borrowed).collect();
         let expected = TreeId(by_hand(&entries, None).0);
+        let dirs = entries.iter().filter(|entry| entry.node == Node::Dir);
+        let dirs: Vec<Digest> = dirs.map(|dir| by_hand(&entries, Some(&dir.path))).collect();
         for most in 1..=rows.len() {
-            let mut dirs = Vec::new();
-            let mut note = |dir: &RelPath, hash| dirs.push((dir.clone(), hash));
             let mut hasher = TreeHasher::default();
             for rows in rows.chunks(most + 1) {
-                hasher.add_in_lists(&[rows], most, &mut note).unwrap();
+                hasher.add_in_lists(&[rows], most).unwrap();
             }
-            assert_eq!(hasher.finish(&mut note), expected, "{most} rows at once");
-            dirs.sort_unstable_by(|(a, _), (b, _)| a.cmp(b));
-            let is_dir = |entry: &&Entry| entry.node == Node::Dir;
-            let expected = entries.iter().filter(is_dir).map(|dir| &dir.path);
-            let expected = expected.map(|dir| (dir.clone(), by_hand(&entries, Some(dir))));
-            assert_eq!(dirs, expected.collect::<Vec<_>>(), "{most} rows at once");
+            assert_eq!(hasher.finish(), (expected, dirs.clone()), "{most} rows at once");
         }
     }
 

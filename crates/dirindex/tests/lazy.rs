@@ -17,8 +17,9 @@ fn path(number: usize) -> String {
 
 fn write(root: &Path, number: usize, content: &str) {
     let path = root.join(path(number));
-    fs::create_dir_all(path.parent().unwrap()).unwrap();
-    fs::write(path, content).unwrap();
+    if fs::create_dir_all(path.parent().unwrap()).is_ok() {
+        fs::write(path, content).unwrap();
+    }
 }
 
 fn large_tree() -> tempfile::TempDir {
@@ -47,15 +48,21 @@ enum Step {
     Remove(usize),
     Link(usize),
     RemoveDir(usize),
+    /// With all that is in it, to the top.
+    MoveDir(usize),
+    /// By a file.
+    ReplaceDir(usize),
     Chmod(usize),
 }
 
 fn steps() -> impl Strategy<Value = Vec<Step>> {
-    let step = (0..5u8, 0..FILES + 100).prop_map(|(kind, number)| match kind {
+    let step = (0..7u8, 0..FILES + 100).prop_map(|(kind, number)| match kind {
         0 => Step::Write(number),
         1 => Step::Remove(number),
         2 => Step::Link(number),
         3 => Step::RemoveDir(number),
+        4 => Step::MoveDir(number),
+        5 => Step::ReplaceDir(number),
         _ => Step::Chmod(number),
     });
     proptest::collection::vec(step, 0..12)
@@ -70,6 +77,16 @@ fn take(root: &Path, step: &Step) {
         Step::Remove(number) => drop(fs::remove_file(at(number))),
         Step::Link(number) => drop(fs::hard_link(at(number), root.join(format!("l{number}")))),
         Step::RemoveDir(number) => drop(fs::remove_dir_all(at(number).parent().unwrap())),
+        Step::MoveDir(number) => {
+            drop(fs::rename(at(number).parent().unwrap(), root.join(format!("m{number}"))));
+        }
+        Step::ReplaceDir(number) => {
+            let path = at(number);
+            let dir = path.parent().unwrap();
+            if fs::remove_dir_all(dir).is_ok() {
+                fs::write(dir, "no directory").unwrap();
+            }
+        }
         Step::Chmod(number) => {
             drop(fs::set_permissions(at(number), PermissionsExt::from_mode(0o600)));
         }

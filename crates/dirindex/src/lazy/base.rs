@@ -1,14 +1,20 @@
 //! [`Base`]: records in path order that stay as they are, in memory or in an index file. Of a file, a few blocks are in memory.
 //! Must not know what was changed since.
 
+use std::collections::HashSet;
+use std::hash::{DefaultHasher, Hash, Hasher};
 use std::ops::{Deref, Range};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use container::{SectionError, Sections};
+use rsync_core::Digest;
 
+use super::cursor::Cursor;
+use super::survey::{Survey, Surveyed};
 use crate::index_file::{self, Place, ROWS_PER_SECTION};
 use crate::stored::SignatureReader;
-use crate::{Error, Record, RelPath};
+use crate::tree::Link;
+use crate::{Error, Node, Record, RelPath, Totals, TreeId};
 
 /// So many blocks of a file are kept in memory: some 70 MB of records. A smaller index is in memory as a whole.
 const KEPT: usize = 64;
@@ -63,16 +69,28 @@ impl Base {
         start(block).min(self.len())..start(block + 1).min(self.len())
     }
 
+    /// How many blocks begin with a path that `is_before` is true of. It is of none that follows one of which it is not.
+    pub(crate) fn blocks_before(&self, is_before: impl Fn(&RelPath) -> bool) -> usize {
+        match self {
+            Base::Memory(records) => {
+                let before = |record: &Arc<Record>| is_before(&record.entry.path);
+                records.partition_point(before).div_ceil(ROWS_PER_SECTION)
+            }
+            Base::File(file) => file.places.partition_point(|place| is_before(&place.first)),
+        }
+    }
+
     /// The block that has the record at `path`, if any has.
     pub(crate) fn block_of(&self, path: &RelPath) -> usize {
-        let after = match self {
-            Base::Memory(records) => {
-                let number = records.partition_point(|record| record.entry.path <= *path);
-                number.div_ceil(ROWS_PER_SECTION)
-            }
-            Base::File(file) => file.places.partition_point(|place| place.first <= *path),
-        };
-        after.saturating_sub(1)
+        self.blocks_before(|first| first <= path).saturating_sub(1)
+    }
+
+    /// The block that has record number `number`.
+    pub(crate) fn block_with(&self, number: usize) -> usize {
+        match self {
+            Base::Memory(_) => number / ROWS_PER_SECTION,
+            Base::File(file) => file.block_with(number),
+        }
     }
 
     /// The records of a block.
@@ -111,6 +129,11 @@ pub(crate) struct FileBase {
     places: Vec<Place>,
     len: usize,
     signatures: SignatureReader,
+    totals: Totals,
+    /// The hashes of its directories, in path order.
+    dirs: Vec<Digest>,
+    /// The files that its hard links name, each by a hash of its path. Some other paths may have the same.
+    linked: HashSet<u64>,
     /// What is in memory, the block that was used last at the end.
     kept: Mutex<Vec<(usize, Arc<Vec<Arc<Record>>>)>>,
 }
@@ -124,15 +147,14 @@ enum Keep {
 }
 
 impl FileBase {
-    /// Reads all of an index file, and hands over its records, those of several blocks at a time, in path order.
-    pub(crate) fn open(
-        sections: Arc<Sections>,
-        mut each: impl FnMut(&[&[Arc<Record>]]) -> Result<(), Error>,
-    ) -> Result<FileBase, Error> {
+    /// Reads all of an index file. Gives the id of its tree, and the hard links, of which has still to be seen whether they name
+    /// files.
+    pub(super) fn open(sections: Arc<Sections>) -> Result<(FileBase, TreeId, Vec<Link>), Error> {
         let (mut places, mut len, mut kept) = (Vec::new(), 0, Vec::new());
+        let mut survey = Survey::default();
         let signatures = index_file::read(&sections, |blocks| {
             let records: Vec<&[Arc<Record>]> = blocks.iter().map(|(_, it)| it.as_slice()).collect();
-            each(&records)?;
+            survey.add(&records)?;
             for (place, records) in blocks {
                 len = place.start + records.len();
                 if kept.len() < KEPT {
@@ -142,7 +164,36 @@ impl FileBase {
             }
             Ok(())
         })?;
-        Ok(FileBase { sections, places, len, signatures, kept: Mutex::new(kept) })
+        let (Surveyed { id, totals, dirs, links }, kept) = (survey.finish(), Mutex::new(kept));
+        let linked = links.iter().map(|(_, to)| hash_of(to)).collect();
+        let base = FileBase { sections, places, len, signatures, totals, dirs, linked, kept };
+        Ok((base, id, links))
+    }
+
+    pub(super) fn totals(&self) -> Totals {
+        self.totals
+    }
+
+    /// Whether a hard link may name the file at `path`. If not, none does.
+    pub(super) fn is_linked(&self, path: &RelPath) -> bool {
+        !self.linked.is_empty() && self.linked.contains(&hash_of(path))
+    }
+
+    /// The hash of the directory that is record number `number`.
+    pub(super) fn dir_hash(
+        &self,
+        number: usize,
+        cursor: &mut Cursor<'_>,
+    ) -> Result<Option<Digest>, Error> {
+        let Some(place) = self.places.get(self.block_with(number)) else { return Ok(None) };
+        let (records, at) = cursor.block(number)?;
+        let before = records.iter().take(at);
+        let before = before.filter(|record| record.entry.node == Node::Dir).count();
+        Ok(self.dirs.get(place.dirs + before).copied())
+    }
+
+    fn block_with(&self, number: usize) -> usize {
+        self.places.partition_point(|place| place.start <= number).saturating_sub(1)
     }
 
     fn kept(&self) -> MutexGuard<'_, Vec<(usize, Arc<Vec<Arc<Record>>>)>> {
@@ -172,6 +223,12 @@ impl FileBase {
         }
         Ok(records)
     }
+}
+
+fn hash_of(path: &RelPath) -> u64 {
+    let mut hasher = DefaultHasher::new();
+    path.hash(&mut hasher);
+    hasher.finish()
 }
 
 #[cfg(test)]

@@ -17,7 +17,7 @@ pub struct Pair {
 }
 
 impl Pair {
-    fn path(&self) -> Option<&RelPath> {
+    pub(super) fn path(&self) -> Option<&RelPath> {
         self.new.as_ref().or(self.old.as_ref()).map(|record| &record.entry.path)
     }
 
@@ -90,7 +90,7 @@ fn join(one: Vec<Pair>, other: Vec<Pair>) -> Vec<Pair> {
 
 /// Both lists side by side.
 fn of_all(old: &Layers, new: &Layers) -> Result<Vec<Pair>, Error> {
-    let (mut olds, mut news) = (Cursor::new(old), Cursor::new(new));
+    let (mut olds, mut news) = (Rows::new(old), Rows::new(new));
     let mut pairs = Vec::new();
     loop {
         let order = match (olds.peek()?, news.peek()?) {
@@ -109,15 +109,15 @@ fn of_all(old: &Layers, new: &Layers) -> Result<Vec<Pair>, Error> {
 }
 
 /// One record after the other.
-struct Cursor<'a> {
+struct Rows<'a> {
     chunks: Chunks<'a>,
     chunk: Option<Chunk<'a>>,
     at: usize,
 }
 
-impl<'a> Cursor<'a> {
-    fn new(layers: &'a Layers) -> Cursor<'a> {
-        Cursor { chunks: Chunks::new(layers, None), chunk: None, at: 0 }
+impl<'a> Rows<'a> {
+    fn new(layers: &'a Layers) -> Rows<'a> {
+        Rows { chunks: Chunks::new(layers, None), chunk: None, at: 0 }
     }
 
     fn peek(&mut self) -> Result<Option<&Arc<Record>>, Error> {

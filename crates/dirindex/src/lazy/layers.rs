@@ -51,8 +51,13 @@ impl Layers {
 
     /// The records of this one's base that are in `standing`.
     pub(crate) fn only(&self, standing: Bits) -> Layers {
-        let (base, standing) = (Arc::clone(&self.base), Some(Arc::new(standing)));
-        Layers { base, standing, changed: Arc::default(), end: None }
+        Layers { standing: Some(Arc::new(standing)), ..self.of_base() }
+    }
+
+    /// All of its base, and nothing beside it.
+    pub(crate) fn of_base(&self) -> Layers {
+        let base = Arc::clone(&self.base);
+        Layers { base, standing: None, changed: Arc::default(), end: None }
     }
 
     /// What is here up to `end`.

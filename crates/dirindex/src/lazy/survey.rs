@@ -3,7 +3,10 @@
 use std::collections::HashSet;
 use std::sync::Arc;
 
+use rsync_core::Digest;
+
 use super::layers::{Edit, Layers};
+use super::rehash::rehashed;
 use crate::tree::{Link, NamedFiles, TreeChecker, TreeHasher, broken_link};
 use crate::{Error, Node, Record, RelPath, Totals, TreeId};
 
@@ -22,19 +25,29 @@ impl Survey {
             self.checker.add(list)?;
             list.iter().for_each(|record| self.totals.add(&record.entry));
         }
-        self.hasher.add(records, &mut |_, _| {})
+        self.hasher.add(records)
     }
 
-    /// The id of the tree, what it consists of, and the hard links in it, of which has still to be seen whether they name files.
-    pub(super) fn finish(self) -> (TreeId, Totals, Vec<Link>) {
-        (self.hasher.finish(&mut |_, _| {}), self.totals, self.checker.links())
+    pub(super) fn finish(self) -> Surveyed {
+        let (id, dirs) = self.hasher.finish();
+        Surveyed { id, totals: self.totals, dirs, links: self.checker.links() }
     }
 
-    fn of(layers: &Layers) -> Result<(TreeId, Totals, Vec<Link>), Error> {
+    fn of(layers: &Layers) -> Result<Surveyed, Error> {
         let mut survey = Survey::default();
         layers.for_each_chunk(|records| survey.add(&[records]))?;
         Ok(survey.finish())
     }
+}
+
+/// What was seen of records.
+pub(super) struct Surveyed {
+    pub(super) id: TreeId,
+    pub(super) totals: Totals,
+    /// The hashes of the directories, in path order.
+    pub(super) dirs: Vec<Digest>,
+    /// The hard links, of which has still to be seen whether they name files.
+    pub(super) links: Vec<Link>,
 }
 
 /// The tree of these records, if they are those of one.
@@ -42,7 +55,10 @@ impl Survey {
 /// # Errors
 /// [`Error::Entry`] if not, [`Error::Sections`].
 pub(super) fn checked(layers: &Layers) -> Result<(TreeId, Totals), Error> {
-    let (id, totals, links) = Survey::of(layers)?;
+    if let Some(found) = rehashed(layers)? {
+        return Ok(found);
+    }
+    let Surveyed { id, totals, links, .. } = Survey::of(layers)?;
     check_links(layers, &links)?;
     Ok((id, totals))
 }
@@ -66,6 +82,9 @@ pub(super) fn check_links(layers: &Layers, links: &[Link]) -> Result<(), Error> 
 /// # Errors
 /// [`Error::Entry`] for what cannot be in any tree, [`Error::Sections`].
 pub(crate) fn settled(mut layers: Layers) -> Result<(Layers, TreeId, Totals), Error> {
+    if let Some((id, totals)) = rehashed(&layers)? {
+        return Ok((layers, id, totals));
+    }
     loop {
         let (surveyed, orphans) = match Survey::of(&layers) {
             Ok(surveyed) => (Ok(surveyed), Vec::new()),
@@ -75,7 +94,7 @@ pub(crate) fn settled(mut layers: Layers) -> Result<(Layers, TreeId, Totals), Er
         let edits = match surveyed {
             Err(fault) if orphans.is_empty() => return Err(fault),
             Err(_) => orphans,
-            Ok((id, totals, links)) => match links_to_mend(&layers, &links)? {
+            Ok(Surveyed { id, totals, links, .. }) => match links_to_mend(&layers, &links)? {
                 edits if edits.is_empty() => return Ok((layers, id, totals)),
                 edits => edits,
             },

@@ -1,0 +1,112 @@
+//! Single records of [`Layers`] by their places, and the children of a directory: what lies deeper is passed over. Must not know
+//! what they are read for.
+
+use std::sync::Arc;
+
+use super::base::{Base, Block};
+use super::layers::Layers;
+use crate::{Error, Node, Record, RelPath};
+
+/// Records of a base by their numbers. The block that was read last is at hand.
+pub(super) struct Cursor<'a> {
+    base: &'a Base,
+    at: Option<(usize, Block<'a>)>,
+}
+
+impl<'a> Cursor<'a> {
+    pub(super) fn new(base: &'a Base) -> Cursor<'a> {
+        Cursor { base, at: None }
+    }
+
+    /// The block that has a number, and where it is in that.
+    pub(super) fn block(&mut self, number: usize) -> Result<(&[Arc<Record>], usize), Error> {
+        let is_in = |(block, _): &(usize, Block<'_>)| self.base.numbers(*block).contains(&number);
+        if !self.at.as_ref().is_some_and(is_in) {
+            let block = self.base.block_with(number);
+            self.at = Some((block, self.base.block(block)?));
+        }
+        let (block, records) = match &self.at {
+            Some((block, records)) => (*block, &**records),
+            None => (0, &[][..]),
+        };
+        Ok((records, number - self.base.numbers(block).start.min(number)))
+    }
+
+    /// The first number whose path, and those of all that follow, `is_before` is not true of.
+    fn number_after(&mut self, is_before: impl Fn(&RelPath) -> bool) -> Result<usize, Error> {
+        let Some(block) = self.base.blocks_before(&is_before).checked_sub(1) else { return Ok(0) };
+        let start = self.base.numbers(block).start;
+        let (records, _) = self.block(start)?;
+        Ok(start + records.partition_point(|record| is_before(&record.entry.path)))
+    }
+
+    /// The first record from a number on that stands in `layers`, with its number.
+    fn standing(
+        &mut self,
+        layers: &Layers,
+        mut number: usize,
+    ) -> Result<Option<(usize, Arc<Record>)>, Error> {
+        while number < self.base.len() {
+            let numbers = self.base.numbers(self.base.block_with(number));
+            match (number..numbers.end).find(|number| layers.stands(*number)) {
+                Some(number) => {
+                    let (records, at) = self.block(number)?;
+                    return Ok(records.get(at).map(|record| (number, Arc::clone(record))));
+                }
+                None => number = numbers.end,
+            }
+        }
+        Ok(None)
+    }
+}
+
+/// Whether anything is below `dir`.
+pub(super) fn has_below(layers: &Layers, dir: &RelPath) -> Result<bool, Error> {
+    let mut cursor = Cursor::new(layers.base());
+    let number = cursor.number_after(|path| path <= dir)?;
+    let next = cursor.standing(layers, number)?;
+    let changed = layers.changed().partition_point(|record| record.entry.path <= *dir);
+    let changed = layers.changed().get(changed);
+    let next = next.as_ref().map(|(_, record)| record);
+    Ok([next, changed].into_iter().flatten().any(|record| record.entry.path.is_below(dir)))
+}
+
+/// What lies right in the directory `dir`, in the top for `None`, in path order; with the number of what stands in the base.
+pub(super) fn children(
+    layers: &Layers,
+    dir: Option<&RelPath>,
+    cursor: &mut Cursor<'_>,
+) -> Result<Vec<(Option<usize>, Arc<Record>)>, Error> {
+    let is_before = |path: &RelPath| dir.is_some_and(|dir| path <= dir);
+    let is_inside = |record: &Arc<Record>| dir.is_none_or(|dir| record.entry.path.is_below(dir));
+    let mut number = cursor.number_after(is_before)?;
+    let mut changed = layers.changed();
+    let start = changed.partition_point(|record| is_before(&record.entry.path));
+    changed = changed.get(start..).unwrap_or_default();
+    let mut children = Vec::new();
+    loop {
+        let base = cursor.standing(layers, number)?.filter(|(_, record)| is_inside(record));
+        let beside = changed.first().filter(|record| is_inside(record));
+        let child = match (base, beside) {
+            (Some((number, base)), beside)
+                if beside.is_none_or(|beside| base.entry.path < beside.entry.path) =>
+            {
+                (Some(number), base)
+            }
+            (_, Some(beside)) => (None, Arc::clone(beside)),
+            (_, None) => return Ok(children),
+        };
+        let path = &child.1.entry.path;
+        if child.1.entry.node == Node::Dir {
+            let is_done = |other: &RelPath| other <= path || other.is_below(path);
+            number = cursor.number_after(is_done)?;
+            let done = changed.partition_point(|record| is_done(&record.entry.path));
+            changed = changed.get(done..).unwrap_or_default();
+        } else if let Some(base) = child.0 {
+            number = base + 1;
+        } else {
+            changed.split_off_first();
+        }
+        children.push(child);
+    }
+}
