@@ -29,7 +29,7 @@ mod writer;
 pub use error::SectionError;
 pub use held::{FileKind, List, max_held, too_much};
 pub use reader::Sections;
-pub use section::{Packing, Seal, Section, cut, cut_at, encode_all};
+pub use section::{Packing, Seal, Section, cut, cut_at, encode_all, is_full};
 pub use source::{ReadAt, read_healed};
 pub use writer::{Writer, container_len};
 

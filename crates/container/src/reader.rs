@@ -13,7 +13,7 @@ use serde::de::DeserializeOwned;
 use crate::error::damaged;
 use crate::{
     FOOTER_LEN, FileKind, HEADER_LEN, MAGIC, MAX_SECTION_LEN, Packing, ROW_LEN, ReadAt, Seal,
-    SectionError, VERSION, codec, max_held, read_healed, too_much,
+    Section, SectionError, VERSION, codec, max_held, read_healed, too_much,
 };
 
 #[derive(Debug, Clone)]
@@ -205,6 +205,21 @@ impl Sections {
     /// # Errors
     /// [`SectionError::Damaged`], also when there is no such section.
     pub fn raw(&self, number: usize) -> Result<Vec<u8>, SectionError> {
+        let (row, stored) = self.stored(number)?;
+        let named = |problem| damaged(row.offset, format!("section {number}: {problem}"));
+        row.seal.unpack(stored.into_owned()).map_err(named)
+    }
+
+    /// Section `number` as it is stored, verified, to be written to another container.
+    ///
+    /// # Errors
+    /// As [`raw`](Sections::raw).
+    pub fn section(&self, number: usize) -> Result<Section, SectionError> {
+        let (Row { kind, seal, digest, .. }, stored) = self.stored(number)?;
+        Ok(Section { kind: *kind, seal: *seal, digest: *digest, stored: stored.into_owned() })
+    }
+
+    fn stored(&self, number: usize) -> Result<(&Row, Cow<'_, [u8]>), SectionError> {
         let row = self.row(number)?;
         let read = || {
             let stored = self.bytes.read(row.offset, row.seal.stored_len as usize)?;
@@ -220,8 +235,7 @@ impl Sections {
             Backing::Source(source) => read_healed(source, read)?,
             Backing::Memory(_) => read()?,
         };
-        let named = |problem| damaged(row.offset, format!("section {number}: {problem}"));
-        row.seal.unpack(stored.into_owned()).map_err(named)
+        Ok((row, stored))
     }
 
     /// Where section `number` begins, and what it can be read with apart from the container.
@@ -333,7 +347,7 @@ fn parse_row(row: &[u8; ROW_LEN], offset: usize) -> Option<Row> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{List, Section, Writer, cut};
+    use crate::{List, Writer, cut};
 
     const KIND: [u8; 4] = *b"TEST";
 
@@ -384,6 +398,10 @@ mod tests {
     #[test]
     fn sections_come_back() {
         assert_eq!(read(sample()).unwrap(), (vec![1, 2, 3, 4], b"raw bytes".to_vec()));
+        let (from, mut to) =
+            (Sections::from_bytes(sample(), KIND).unwrap(), Writer::new(Vec::new(), KIND).unwrap());
+        (0..3).for_each(|number| to.section(&from.section(number).unwrap()).unwrap());
+        assert_eq!(to.finish().unwrap(), sample());
         let empty = Writer::new(Vec::new(), KIND).unwrap().finish().unwrap();
         assert_eq!(Sections::from_bytes(empty, KIND).unwrap().count(), 0);
     }

@@ -225,6 +225,11 @@ pub fn cut_at<T>(
     })
 }
 
+/// Whether nothing more goes into the list that `rows` are, where lists are [cut] so.
+pub fn is_full<T>(rows: &[T], most: usize, weight: impl Fn(&T) -> usize) -> bool {
+    rows.len() >= most || rows.iter().map(weight).fold(0, usize::saturating_add) >= FULL
+}
+
 /// Encodes `chunks` in parallel, each as a section of `kind`, in order.
 ///
 /// # Errors

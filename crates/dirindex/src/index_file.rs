@@ -7,8 +7,8 @@ use std::sync::Arc;
 
 use container::{FileKind, List, ReadAt, Section, SectionError, Sections, Writer};
 use rayon::prelude::*;
-use serde::Serialize;
 
+use crate::lazy::{RecordList, in_lists};
 use crate::stored::{ShapeCode, SignatureReader, SignatureWriter, StoredSignature};
 use crate::tree::sections_at_once;
 use crate::{
@@ -92,19 +92,41 @@ impl LazyIndex {
     /// [`Error::Sections`], also when a file cannot be read any more in which a part of it is.
     pub fn write_to(&self, out: impl Write) -> Result<(), Error> {
         let mut writer = Writer::new(out, FILE_KIND)?;
-        self.layers().in_lists(|lists| {
-            write_rows(&mut writer, CATALOGUE, lists, |record| -> Row<&Entry> {
-                (&record.entry, record.signature.as_ref().map(StoredSignature::code))
+        in_lists(self.layers(), |lists| {
+            write_lists(&mut writer, lists, |list| match list {
+                RecordList::Block(file, block) => file.stored(*block, |(entries, _)| entries),
+                RecordList::Records(records) => {
+                    let rows = records.iter().map(|record| -> Row<&Entry> {
+                        (&record.entry, record.signature.as_ref().map(StoredSignature::code))
+                    });
+                    Section::encode(CATALOGUE, &rows.collect::<Vec<_>>())
+                }
             })
         })?;
-        self.layers().in_lists(|lists| {
-            write_rows(&mut writer, FINGERPRINTS, lists, |record| record.fingerprint)
+        in_lists(self.layers(), |lists| {
+            write_lists(&mut writer, lists, |list| match list {
+                RecordList::Block(file, block) => file.stored(*block, |(_, prints)| prints),
+                RecordList::Records(records) => {
+                    let rows: Vec<_> = records.iter().map(|record| record.fingerprint).collect();
+                    Section::encode(FINGERPRINTS, &rows)
+                }
+            })
         })?;
         self.remarks().write(&mut writer)?;
         let mut signatures = SignatureWriter::new(&mut writer, SIGNATURES);
-        self.layers().for_each_chunk(|records| {
-            let mut these = records.iter().filter_map(|record| record.signature.as_ref());
-            Ok(these.try_for_each(|signature| signatures.push(signature))?)
+        in_lists(self.layers(), |lists| {
+            for list in lists {
+                match list {
+                    RecordList::Block(file, block) => {
+                        file.copy_signatures(*block, &mut signatures)?
+                    }
+                    RecordList::Records(records) => {
+                        let mut these = records.iter().filter_map(|it| it.signature.as_ref());
+                        these.try_for_each(|signature| signatures.push(signature))?;
+                    }
+                }
+            }
+            Ok(())
         })?;
         signatures.finish()?;
         writer.finish()?;
@@ -208,11 +230,13 @@ fn records(
     (rows, fingerprints): Rows,
     signatures: &mut SignatureReader,
 ) -> Result<Vec<Arc<Record>>, SectionError> {
-    let record = |((entry, code), fingerprint): (Row<Entry>, Option<StatFingerprint>)| {
+    // Collected, they would lie where the rows lay, which is much more room.
+    let mut records = Vec::with_capacity(rows.len());
+    for ((entry, code), fingerprint) in rows.into_iter().zip(fingerprints) {
         let signature = signatures.next(code, entry.node.len())?;
-        Ok(Arc::new(Record { entry, signature, fingerprint }))
-    };
-    rows.into_iter().zip(fingerprints).map(record).collect()
+        records.push(Arc::new(Record { entry, signature, fingerprint }));
+    }
+    Ok(records)
 }
 
 impl Remarks {
@@ -249,19 +273,14 @@ impl Remarks {
     }
 }
 
-/// Writes a row for each record, those of each list in a section of `kind`.
-fn write_rows<'a, W: Write, T: Serialize>(
+/// Writes the section of each list.
+fn write_lists<W: Write>(
     writer: &mut Writer<W>,
-    kind: u32,
-    lists: &[&'a [Arc<Record>]],
-    row: impl Fn(&'a Record) -> T + Sync,
+    lists: &[RecordList<'_>],
+    section: impl Fn(&RecordList<'_>) -> Result<Section, SectionError> + Sync,
 ) -> Result<(), Error> {
     for lists in lists.chunks(sections_at_once()) {
-        let encode = |list: &&'a [Arc<Record>]| {
-            let rows: Vec<T> = list.iter().map(|record| row(record)).collect();
-            Section::encode(kind, &rows)
-        };
-        let sections = lists.par_iter().map(encode).collect::<Result<Vec<_>, SectionError>>()?;
+        let sections = lists.par_iter().map(&section).collect::<Result<Vec<_>, SectionError>>()?;
         sections.iter().try_for_each(|section| writer.section(section))?;
     }
     Ok(())

@@ -6,6 +6,7 @@ mod chunks;
 mod cursor;
 mod differing;
 mod layers;
+mod lists;
 mod rehash;
 mod survey;
 
@@ -18,6 +19,7 @@ pub(crate) use self::base::{Base, FileBase};
 pub(crate) use self::bits::{Bits, SharedBits};
 pub use self::differing::Pair;
 pub(crate) use self::layers::{Edit, Layers};
+pub(crate) use self::lists::{RecordList, in_lists};
 #[cfg(feature = "scan")]
 pub(crate) use self::survey::settled;
 use self::survey::{check_links, checked};

@@ -12,6 +12,7 @@ use std::path::Path;
 use std::str::FromStr;
 use std::sync::Arc;
 
+use serde::de::Visitor;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use crate::{escape, is_stage_name};
@@ -334,8 +335,29 @@ impl Serialize for RelPath {
 
 impl<'de> Deserialize<'de> for RelPath {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<RelPath, D::Error> {
-        let bytes = crate::bytes::deserialize(deserializer)?;
-        RelPath::new(bytes).map_err(serde::de::Error::custom)
+        if deserializer.is_human_readable() {
+            let bytes = crate::bytes::deserialize(deserializer)?;
+            return RelPath::new(bytes).map_err(serde::de::Error::custom);
+        }
+        deserializer.deserialize_bytes(PathBytes)
+    }
+}
+
+/// Makes a path of bytes where they lie: an index has millions, which need no other room meanwhile.
+struct PathBytes;
+
+impl Visitor<'_> for PathBytes {
+    type Value = RelPath;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a path")
+    }
+
+    fn visit_bytes<E: serde::de::Error>(self, bytes: &[u8]) -> Result<RelPath, E> {
+        match broken_rule(bytes) {
+            None => Ok(RelPath(bytes.into())),
+            Some(reason) => Err(E::custom(InvalidPath { path: bytes.to_vec(), reason })),
+        }
     }
 }
 

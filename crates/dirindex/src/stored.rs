@@ -282,10 +282,33 @@ impl<'w, W: std::io::Write> SignatureWriter<'w, W> {
     /// # Errors
     /// [`SectionError`], also when it cannot be loaded from where it lies.
     pub fn push(&mut self, signature: &StoredSignature) -> Result<(), SectionError> {
-        let (mut at, len) = (0, signature.packed_len());
+        self.push_parts(signature.packed_len(), |at, len| signature.part(at, len))
+    }
+
+    /// The signatures from `from` up to `to` in the stream that `reader` reads.
+    ///
+    /// # Errors
+    /// As [`push`](SignatureWriter::push).
+    pub fn copy(
+        &mut self,
+        reader: &SignatureReader,
+        from: u64,
+        to: u64,
+    ) -> Result<(), SectionError> {
+        let len = to.saturating_sub(from);
+        self.push_parts(len, |at, len| reader.chunks.read(from.saturating_add(at), len))
+    }
+
+    /// So many bytes, which `part` reads from some place on.
+    fn push_parts(
+        &mut self,
+        len: u64,
+        part: impl Fn(u64, u64) -> Result<Vec<u8>, SectionError>,
+    ) -> Result<(), SectionError> {
+        let mut at = 0;
         while at < len {
             let now = (len - at).min((CHUNK_LEN - self.pending.len()) as u64);
-            self.pending.extend(signature.part(at, now)?);
+            self.pending.extend(part(at, now)?);
             at += now;
             if self.pending.len() == CHUNK_LEN {
                 self.flush()?;

@@ -3,16 +3,17 @@
 
 use std::collections::HashSet;
 use std::hash::{DefaultHasher, Hash, Hasher};
+use std::io::Write;
 use std::ops::{Deref, Range};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use container::{SectionError, Sections};
+use container::{Section, SectionError, Sections};
 use rsync_core::Digest;
 
 use super::cursor::Cursor;
 use super::survey::{Survey, Surveyed};
 use crate::index_file::{self, Place, ROWS_PER_SECTION};
-use crate::stored::SignatureReader;
+use crate::stored::{SignatureReader, SignatureWriter};
 use crate::tree::Link;
 use crate::{Error, Node, Record, RelPath, Totals, TreeId};
 
@@ -90,6 +91,16 @@ impl Base {
         match self {
             Base::Memory(_) => number / ROWS_PER_SECTION,
             Base::File(file) => file.block_with(number),
+        }
+    }
+
+    /// The path of the first record of a block.
+    pub(crate) fn first_path(&self, block: usize) -> Option<&RelPath> {
+        match self {
+            Base::Memory(records) => {
+                records.get(self.numbers(block).start).map(|record| &record.entry.path)
+            }
+            Base::File(file) => file.places.get(block).map(|place| &place.first),
         }
     }
 
@@ -190,6 +201,27 @@ impl FileBase {
         let before = records.iter().take(at);
         let before = before.filter(|record| record.entry.node == Node::Dir).count();
         Ok(self.dirs.get(place.dirs + before).copied())
+    }
+
+    /// One of the two sections of a block, that of the entries or that of the fingerprints, as it is stored.
+    pub(crate) fn stored(
+        &self,
+        block: usize,
+        which: impl Fn((usize, usize)) -> usize,
+    ) -> Result<Section, SectionError> {
+        self.sections.section(which(self.places.get(block).map_or((0, 0), |it| it.sections)))
+    }
+
+    /// Copies the signatures of a block.
+    pub(crate) fn copy_signatures<W: Write>(
+        &self,
+        block: usize,
+        to: &mut SignatureWriter<'_, W>,
+    ) -> Result<(), SectionError> {
+        let Some(place) = self.places.get(block) else { return Ok(()) };
+        let next = self.places.get(block + 1);
+        let end = next.map_or(self.signatures.position(), |next| next.signatures);
+        to.copy(&self.signatures, place.signatures, end)
     }
 
     fn block_with(&self, number: usize) -> usize {

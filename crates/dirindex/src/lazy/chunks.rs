@@ -1,6 +1,6 @@
 //! The records of [`Layers`] in path order, some at a time. Must not know what they are read for.
 
-use std::ops::Deref;
+use std::ops::{Deref, Range};
 use std::sync::Arc;
 
 use rayon::prelude::*;
@@ -51,8 +51,36 @@ impl<'a> Chunks<'a> {
 
     /// The next records, one or more.
     pub(crate) fn next(&mut self) -> Result<Option<Chunk<'a>>, Error> {
+        self.next_of(false)
+    }
+
+    /// The next records up to a block that can be taken [as it is](Chunks::untouched).
+    pub(super) fn next_touched(&mut self) -> Result<Option<Chunk<'a>>, Error> {
+        self.next_of(true)
+    }
+
+    /// Passes over the blocks that come next of which all records stand and nothing beside them, and gives these.
+    pub(super) fn untouched(&mut self) -> Range<usize> {
+        let start = self.block;
+        while self.block < start + sections_at_once() && self.is_untouched(self.block) {
+            self.block += 1;
+        }
+        start..self.block
+    }
+
+    fn is_untouched(&self, block: usize) -> bool {
+        let base = self.layers.base();
+        block < base.blocks()
+            && self.layers.end().is_none()
+            && base.numbers(block).all(|number| self.layers.stands(number))
+            && self.changed.first().is_none_or(|next| {
+                base.first_path(block + 1).is_some_and(|first| *first <= next.entry.path)
+            })
+    }
+
+    fn next_of(&mut self, touched: bool) -> Result<Option<Chunk<'a>>, Error> {
         loop {
-            let Some(chunk) = self.next_whole()? else { return Ok(None) };
+            let Some(chunk) = self.next_whole(touched)? else { return Ok(None) };
             let start = match self.from.take() {
                 Some(from) => chunk.partition_point(|record| record.entry.path < *from),
                 None => 0,
@@ -79,10 +107,13 @@ impl<'a> Chunks<'a> {
         }
     }
 
-    fn next_whole(&mut self) -> Result<Option<Chunk<'a>>, Error> {
+    fn next_whole(&mut self, touched: bool) -> Result<Option<Chunk<'a>>, Error> {
         let (base, layers) = (self.layers.base(), self.layers);
-        while self.block < base.blocks() {
-            let blocks = self.block..base.blocks().min(self.block + sections_at_once());
+        while self.block < base.blocks() && !(touched && self.is_untouched(self.block)) {
+            let most = base.blocks().min(self.block + sections_at_once());
+            let is_touched = |block: &usize| !touched || !self.is_untouched(*block);
+            let count = (self.block..most).take_while(is_touched).count();
+            let blocks = self.block..self.block + count;
             self.block = blocks.end;
             let read = |block: usize| match layers.has_any(base.numbers(block)) {
                 true => base.block(block).map(Some),
@@ -100,6 +131,9 @@ impl<'a> Chunks<'a> {
             if !records.is_empty() {
                 return Ok(Some(Chunk::Merged(records)));
             }
+        }
+        if self.block < base.blocks() {
+            return Ok(None);
         }
         let rest = std::mem::take(&mut self.changed);
         Ok((!rest.is_empty()).then_some(Chunk::Part(rest)))

@@ -6,7 +6,6 @@ use std::sync::Arc;
 use super::base::Base;
 use super::bits::Bits;
 use super::chunks::Chunks;
-use crate::index_file::ROWS_PER_SECTION;
 use crate::{Error, Record, RelPath};
 
 /// Records in path order: those of a base that stand, and others beside them. What both have the same of is kept once, in the
@@ -235,33 +234,6 @@ impl Layers {
             }
         }
         Ok(())
-    }
-
-    /// Hands over all records in lists that are cut as those of an index file, some at a time.
-    ///
-    /// # Errors
-    /// As [`for_each_chunk`](Layers::for_each_chunk).
-    pub(crate) fn in_lists(
-        &self,
-        mut each: impl FnMut(&[&[Arc<Record>]]) -> Result<(), Error>,
-    ) -> Result<(), Error> {
-        fn cut(records: &[Arc<Record>]) -> Vec<&[Arc<Record>]> {
-            container::cut(records, ROWS_PER_SECTION, |record| record.entry.weight()).collect()
-        }
-        // Of the last list, more may come.
-        let mut last: Vec<Arc<Record>> = Vec::new();
-        self.for_each_chunk(|records| {
-            let joined = std::mem::take(&mut last);
-            let joined = match joined.is_empty() {
-                true => None,
-                false => Some([&joined, records].concat()),
-            };
-            let lists = cut(joined.as_deref().unwrap_or(records));
-            let Some((open, whole)) = lists.split_last() else { return Ok(()) };
-            last = open.to_vec();
-            each(whole)
-        })?;
-        each(&cut(&last))
     }
 }
 

@@ -1,0 +1,61 @@
+//! The records of [`Layers`] in lists that are cut as those of an index file. Must not know how these are encoded.
+
+use std::sync::Arc;
+
+use super::base::{Base, FileBase};
+use super::chunks::Chunks;
+use super::layers::Layers;
+use crate::index_file::ROWS_PER_SECTION;
+use crate::{Error, Record};
+
+/// A list of records, as many as are in one section.
+pub(crate) enum RecordList<'a> {
+    /// A block of an index file: its sections can be taken as they are.
+    Block(&'a FileBase, usize),
+    Records(&'a [Arc<Record>]),
+}
+
+/// Hands over all records in lists, some at a time.
+///
+/// # Errors
+/// [`Error::Sections`] when the base cannot be read any more, and what `each` returns.
+pub(crate) fn in_lists(
+    layers: &Layers,
+    mut each: impl FnMut(&[RecordList<'_>]) -> Result<(), Error>,
+) -> Result<(), Error> {
+    let mut chunks = Chunks::new(layers, None);
+    // Of the last list, more may come.
+    let mut last: Vec<Arc<Record>> = Vec::new();
+    loop {
+        // Blocks begin where lists begin, as long as no list is open.
+        let chunk = match (last.is_empty(), layers.base()) {
+            (true, Base::File(file)) => {
+                let blocks = chunks.untouched();
+                if !blocks.is_empty() {
+                    each(&blocks.map(|block| RecordList::Block(file, block)).collect::<Vec<_>>())?;
+                    continue;
+                }
+                chunks.next_touched()?
+            }
+            _ => chunks.next()?,
+        };
+        let Some(chunk) = chunk else { break };
+        let joined = match std::mem::take(&mut last) {
+            last if last.is_empty() => None,
+            last => Some([&last, &*chunk].concat()),
+        };
+        let mut lists = cut(joined.as_deref().unwrap_or(&chunk));
+        let open = lists.pop_if(|list| !container::is_full(list, ROWS_PER_SECTION, weight));
+        last = open.unwrap_or_default().to_vec();
+        each(&lists.into_iter().map(RecordList::Records).collect::<Vec<_>>())?;
+    }
+    each(&cut(&last).into_iter().map(RecordList::Records).collect::<Vec<_>>())
+}
+
+fn weight(record: &Arc<Record>) -> usize {
+    record.entry.weight()
+}
+
+fn cut(records: &[Arc<Record>]) -> Vec<&[Arc<Record>]> {
+    container::cut(records, ROWS_PER_SECTION, weight).collect()
+}
