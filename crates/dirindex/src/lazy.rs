@@ -91,9 +91,7 @@ impl LazyIndex {
     /// [`Error::Sections`] when a file cannot be read any more in which a part of it is.
     pub fn load(&self) -> Result<DirIndex, Error> {
         let records = match self.layers.base() {
-            Base::Memory(records) if self.layers.is_same(&Layers::of_memory(records)) => {
-                Arc::clone(records)
-            }
+            Base::Memory(records) if self.layers.is_base() => Arc::clone(records),
             _ => {
                 let mut records = Vec::with_capacity(self.len());
                 self.layers.for_each_chunk(|chunk| {

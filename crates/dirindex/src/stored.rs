@@ -337,6 +337,8 @@ impl<'w, W: std::io::Write> SignatureWriter<'w, W> {
 pub struct SignatureReader {
     chunks: Arc<Chunks>,
     streams: HashMap<ShapeCode, Arc<Stream>>,
+    /// The one of the last signature: neighbours mostly have one shape.
+    last: Option<(ShapeCode, Arc<Stream>)>,
     len: u64,
     at: u64,
 }
@@ -354,7 +356,7 @@ impl SignatureReader {
         }
         let len = numbers.iter().map(|&number| sections.raw_len(number) as u64).sum();
         let chunks = Arc::new(Chunks { sections, numbers, last: Mutex::default() });
-        Ok(SignatureReader { chunks, streams: HashMap::new(), len, at: 0 })
+        Ok(SignatureReader { chunks, streams: HashMap::new(), last: None, len, at: 0 })
     }
 
     /// The signature of the next file, which has `file_len` bytes, if it has one: then its shape is
@@ -368,12 +370,9 @@ impl SignatureReader {
         file_len: u64,
     ) -> Result<Option<StoredSignature>, SectionError> {
         let Some(code) = code else { return Ok(None) };
-        let stream = match self.streams.entry(code) {
-            Entry::Occupied(stream) => Arc::clone(stream.get()),
-            Entry::Vacant(none) => {
-                let bytes = Bytes::Sections(Arc::clone(&self.chunks));
-                Arc::clone(none.insert(Arc::new(Stream { shape: code.shape()?, bytes })))
-            }
+        let stream = match &self.last {
+            Some((last, stream)) if *last == code => Arc::clone(stream),
+            _ => self.stream(code)?,
         };
         let offset = self.at;
         self.at = self
@@ -382,6 +381,18 @@ impl SignatureReader {
             .filter(|&end| end <= self.len)
             .ok_or_else(|| out_of_place("a signature"))?;
         Ok(Some(StoredSignature { file_len, stream, offset }))
+    }
+
+    fn stream(&mut self, code: ShapeCode) -> Result<Arc<Stream>, SectionError> {
+        let stream = match self.streams.entry(code) {
+            Entry::Occupied(stream) => Arc::clone(stream.get()),
+            Entry::Vacant(none) => {
+                let bytes = Bytes::Sections(Arc::clone(&self.chunks));
+                Arc::clone(none.insert(Arc::new(Stream { shape: code.shape()?, bytes })))
+            }
+        };
+        self.last = Some((code, Arc::clone(&stream)));
+        Ok(stream)
     }
 
     /// Where the next signature lies.

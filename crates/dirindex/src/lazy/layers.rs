@@ -59,6 +59,11 @@ impl Layers {
         Layers { base, standing: None, changed: Arc::default(), end: None }
     }
 
+    /// Whether this is [all of its base](Layers::of_base).
+    pub(crate) fn is_base(&self) -> bool {
+        self.is_same(&self.of_base())
+    }
+
     /// What is here up to `end`.
     pub(crate) fn up_to(&self, end: Option<RelPath>) -> Layers {
         Layers { end, ..self.clone() }
