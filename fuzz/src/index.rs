@@ -1,8 +1,8 @@
-//! Any bytes are an error or an index that is written back to the same tree.
+//! Any bytes are an error or an index that is written back to the same tree, be it in memory or in its file.
 #![no_main]
 
 use container::{Packing, Section, Writer};
-use dirindex::DirIndex;
+use dirindex::{DirIndex, LazyIndex};
 use libfuzzer_sys::fuzz_target;
 
 mod input;
@@ -26,9 +26,18 @@ fuzz_target!(|bytes: &[u8]| {
             writer.section(&section).expect("a vector takes all");
         }
     }
-    let Ok(index) = DirIndex::from_bytes(writer.finish().expect("a vector takes all")) else {
+    let file = writer.finish().expect("a vector takes all");
+    let lazy = LazyIndex::from_source(file.clone());
+    let Ok(index) = DirIndex::from_bytes(file) else {
+        assert!(lazy.is_err(), "both read the same");
         return;
     };
+    let lazy = lazy.expect("both read the same");
+    assert_eq!((lazy.tree_id(), lazy.len()), (index.tree_id(), index.len()));
+    for entry in index.entries() {
+        let found = lazy.record(&entry.path).expect("it was read before").expect("it is there");
+        assert_eq!(found.entry, *entry);
+    }
     for path in index.files() {
         index.signature(path).expect("opening has checked the lengths");
     }

@@ -94,7 +94,7 @@ fn take(root: &Path, step: &Step) {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 4, failure_persistence: None, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: 2, failure_persistence: None, ..ProptestConfig::default() })]
 
     /// Promise: the same tree has the same index, however it was come by, and that has the same bytes wherever it is.
     #[test]

@@ -110,7 +110,12 @@ fn an_exclude_file_that_cannot_be_used_is_a_warning_or_with_strict_an_error() {
     let json = place.ibtools("index tree -o i --json").json();
     let kinds = json["problems"].as_array().unwrap().iter().map(|problem| &problem["kind"]);
     assert!(kinds.eq([&serde_json::json!("exclude"); 2]), "{json}");
-    place.ibtools("index tree -o i --strict-excludes").bad(&["/.exclude", "exclude file"]);
+    for (tree, words) in
+        [("alice", ["/.exclude", "exclude file"]), ("mallory", [".exclude:2", "`[`"])]
+    {
+        place.ibtools(&format!("index tree/{tree} -o i --strict-excludes")).bad(&words);
+    }
+    place.ibtools("index tree -o i --strict-excludes").bad(&["/.exclude"]);
 }
 
 #[test]

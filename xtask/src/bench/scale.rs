@@ -1,5 +1,9 @@
 //! `bench scale`: every verb on trees of more and more small files, for how time and memory grow. Knows nothing of what the verbs do.
 
+use std::fs::{self, File};
+use std::ops::Range;
+use std::path::Path;
+
 use anyhow::{Context, Result};
 
 use super::corpora::{self, Corpus};
@@ -29,6 +33,10 @@ const BLOCKS: &[Row<'_>] = &[
     ("apply", OURS, "ibtools -q apply back full.tar.zst", ""),
 ];
 
+/// How many of [`BLOCKS`] are shown of trees of so many files that the rest takes too long, and peers too.
+const NIGHTS: usize = 4;
+const LARGE: usize = 10_000_000;
+
 /// Verbs on a store, by the names that the works of the peers have, with a tree that has changed since the first of them.
 const STORES: &[Row<'_>] = &[
     ("ls -r", OURS, "ibtools ls -r store", ""),
@@ -42,6 +50,10 @@ const PRUNE: Row<'_> = ("prune", OURS, "ibtools -q prune store --keep-last 1", "
 /// Runs the benchmark.
 pub(crate) fn run(bench: &mut Bench, common: &Common) -> Result<()> {
     for files in common.sizes(&[10_000, 100_000, 1_000_000]) {
+        if files >= LARGE {
+            nights(bench, files)?;
+            continue;
+        }
         let one = Common { size: vec![files], ..common.clone() };
         for corpus in corpora::named("small", &one)? {
             eprintln!("{}: every verb", corpus.name);
@@ -59,24 +71,58 @@ pub(crate) fn run(bench: &mut Bench, common: &Common) -> Result<()> {
 fn verbs(bench: &mut Bench, corpus: &Corpus) -> Result<()> {
     bench.fresh()?;
     let work = bench.work.clone();
-    let (source, back, store) = (work.join("source"), work.join("back"), work.join("store"));
-    std::fs::create_dir(&source)?;
+    let (source, back) = (work.join("source"), work.join("back"));
+    fs::create_dir(&source)?;
     (corpus.make)(&source)?;
     steps(bench, &corpus.name, BLOCKS)?;
-    output(&format!("cd '{}' && ibtools -q init store", work.display()))?;
-    let backup = |bench: &mut Bench, work: &str| {
-        let command = "ibtools -q backup --zstd source store";
-        let step = Step { corpus: &corpus.name, work, tool: OURS, asked: command };
-        bench.step(&step, command, &[], &Stored::Growth(&store)).map(drop)
-    };
-    backup(bench, "full")?;
-    backup(bench, "nothing changed")?;
-    edits::edit(&source)?;
-    backup(bench, "increment")?;
+    backups(bench, &corpus.name, || edits::edit(&source).map(drop))?;
     for row in STORES {
         output(&format!("rm -rf '{}'", back.display()))?;
         steps(bench, &corpus.name, &[*row])?;
     }
     history::same(&source, &back)?;
     steps(bench, &corpus.name, &[PRUNE])
+}
+
+/// A first backup, one of nothing, and one of what `edit` changes.
+fn backups(bench: &mut Bench, corpus: &str, edit: impl FnOnce() -> Result<()>) -> Result<()> {
+    let store = bench.work.join("store");
+    output(&format!("cd '{}' && ibtools -q init store", bench.work.display()))?;
+    let backup = |bench: &mut Bench, work: &str| {
+        let command = "ibtools -q backup --zstd source store";
+        let step = Step { corpus, work, tool: OURS, asked: command };
+        bench.step(&step, command, &[], &Stored::Growth(&store)).map(drop)
+    };
+    backup(bench, "full")?;
+    backup(bench, "nothing changed")?;
+    edit()?;
+    backup(bench, "increment")
+}
+
+/// Nights of a tree of sparse files, which take no room for their contents.
+fn nights(bench: &mut Bench, files: usize) -> Result<()> {
+    let name = format!("small {files}");
+    eprintln!("{name}: nights, of sparse files");
+    bench.fresh()?;
+    let source = bench.work.join("source");
+    sparse(&source, 0..files)?;
+    steps(bench, &name, BLOCKS.get(..NIGHTS).unwrap_or_default())?;
+    // A directory more, with as many files as the others have.
+    backups(bench, &name, || sparse(&source, files..files + FILES_IN_DIR))
+}
+
+const FILES_IN_DIR: usize = 100;
+
+/// Files of these numbers, of 1 to 3,000 zeros.
+fn sparse(source: &Path, numbers: Range<usize>) -> Result<()> {
+    for number in numbers {
+        let dir = number / FILES_IN_DIR;
+        let dir = source.join(format!("a/b{:03}/dir{dir:06}", dir / 1000));
+        if number % FILES_IN_DIR == 0 {
+            fs::create_dir_all(&dir)?;
+        }
+        File::create(dir.join(format!("file{number:08}")))?
+            .set_len(number as u64 * 7 % 3000 + 1)?;
+    }
+    Ok(())
 }

@@ -64,31 +64,30 @@ pub(crate) fn is_early(record: &Record) -> bool {
 /// Has the next scan read those files again that a program may go on storing to without a time to
 /// show for it: they were read soon after their last change, and are mapped for writing. `early` are those of the base.
 pub(crate) fn forget_mapped(layers: &mut Layers, early: &Bits) -> Result<(), Error> {
-    let numbers = 0..layers.base().len();
-    let any = layers.changed().iter().any(|record| is_early(record));
-    if !any && !numbers.clone().any(|number| early.has(number)) {
+    let any_seen = (0..layers.base().len()).any(|number| early.has(number));
+    if !any_seen && !layers.changed().iter().any(|record| is_early(record)) {
         return Ok(());
     }
     let mapped = busy::mapped_for_writing();
-    if mapped.is_empty() {
-        return Ok(());
-    }
-    let is_mapped = |record: &Record| {
+    let is_mapped = |record: &&Arc<Record>| {
         let inode = record.fingerprint.map(|fingerprint| fingerprint.inode());
         is_early(record) && inode.is_some_and(|inode| mapped.contains(&inode))
     };
-    let mut records: Vec<Arc<Record>> = layers.changed().to_vec();
-    for block in 0..layers.base().blocks() {
-        let numbers = layers.base().numbers(block);
-        if numbers.clone().any(|number| early.has(number)) {
-            let block = layers.base().block(block)?;
-            let seen = numbers.zip(&*block).filter(|(number, _)| early.has(*number));
-            records.extend(seen.map(|(_, record)| Arc::clone(record)).filter(|it| is_mapped(it)));
+    let without = |record: &Arc<Record>| {
+        Edit::Put(Record { fingerprint: None, ..Record::clone(record) }.into())
+    };
+    let mut edits: Vec<Edit> = layers.changed().iter().filter(is_mapped).map(without).collect();
+    if any_seen && !mapped.is_empty() {
+        for block in 0..layers.base().blocks() {
+            let numbers = layers.base().numbers(block);
+            if numbers.clone().any(|number| early.has(number)) {
+                let records = layers.base().block(block)?;
+                let seen = numbers.zip(&*records).filter(|(number, _)| early.has(*number));
+                edits.extend(seen.map(|(_, record)| record).filter(is_mapped).map(without));
+            }
         }
     }
-    let mapped = records.into_iter().filter(|record| is_mapped(record));
-    let forgotten = mapped.map(|it| Record { fingerprint: None, ..Record::clone(&it) }.into());
-    layers.edit(forgotten.map(Edit::Put).collect())
+    layers.edit(edits)
 }
 
 /// Whether a file that looks as in `record`, and that held still, has another content, and no program
