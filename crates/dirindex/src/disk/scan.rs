@@ -363,7 +363,7 @@ impl<'a> Scan<'a> {
             let detail = "changed each time it was read".into();
             taken.problems.push(Problem::new(path.clone(), ProblemKind::Unstable, detail));
         }
-        taken.records.push(Record { entry, signature, fingerprint }.into());
+        self.push(Record { entry, signature, fingerprint }, taken)?;
         Ok(read)
     }
 }

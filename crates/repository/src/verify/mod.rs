@@ -210,7 +210,7 @@ fn verify_listed(
             Err(error) if chains::is_exhaustion(&error) => return Err(chains::with_limit(error)),
             Err(error) => Found { problems: vec![error], state: None },
         };
-        if let Some(since) = since.filter(|since| snapshots.chain_to(*since).is_none()) {
+        if let Some(since) = since.filter(|since| snapshots.last_to(*since).is_none()) {
             verified.problems.push(Error::Unlinked { since });
         }
         // A full backup under the name of an increment leads nowhere by itself.
@@ -255,6 +255,9 @@ fn skipped(
 ) -> Vec<(SnapshotId, Vec<ArchiveName>)> {
     let wrong = archives.iter().filter(|(_, verified)| !verified.problems.is_empty());
     let wrong: HashSet<ArchiveName> = wrong.map(|(stored, _)| stored.name).collect();
+    if wrong.is_empty() {
+        return Vec::new();
+    }
     let past = |snapshot: SnapshotId| {
         let first = snapshots.chain_to(snapshot)?.into_iter().map(|step| step.name);
         let first: Vec<ArchiveName> = first.filter(|name| wrong.contains(name)).collect();
