@@ -7,11 +7,12 @@ use std::io::Write;
 use std::sync::Arc;
 
 use container::{FileKind, List, ReadAt, Section, SectionError, Sections, Writer};
+use rayon::prelude::*;
 use rsync_core::Digest;
 use serde::{Deserialize, Serialize};
 
 use crate::index_file::{EXCLUDED, PROBLEMS, ROWS_PER_SECTION, SIGNATURES};
-use crate::lazy::{Edit, Layers};
+use crate::lazy::{AT_ONCE, Edit, Layers};
 use crate::stored::{self, ShapeCode, SignatureReader, StoredSignature};
 use crate::{
     DirIndex, Entry, Error, LazyIndex, Node, Record, RelPath, Remarks, StatFingerprint, TreeId,
@@ -251,7 +252,10 @@ impl IndexRun {
                 Ok(Edit::Put(Record { signature, ..Record::clone(record) }.into()))
             }
         };
-        self.changes.iter().map(edit).collect()
+        let edits =
+            |changes: &[Change]| -> Result<Vec<Edit>, Error> { changes.iter().map(edit).collect() };
+        let edits = self.changes.par_chunks(AT_ONCE).map(edits);
+        Ok(edits.collect::<Result<Vec<_>, Error>>()?.into_iter().flatten().collect())
     }
 
     pub(crate) fn remarks(&self) -> &Remarks {

@@ -18,7 +18,7 @@ pub(crate) use self::base::{Base, FileBase};
 #[cfg(feature = "scan")]
 pub(crate) use self::bits::{Bits, SharedBits};
 pub use self::differing::Pair;
-pub(crate) use self::layers::{Edit, Layers};
+pub(crate) use self::layers::{AT_ONCE, Edit, Layers};
 pub(crate) use self::lists::{RecordList, in_lists};
 #[cfg(feature = "scan")]
 pub(crate) use self::survey::settled;

@@ -117,6 +117,17 @@ impl Base {
         }
     }
 
+    /// The records of a block, of which others will be asked for soon.
+    ///
+    /// # Errors
+    /// As [`block`](Base::block).
+    pub(crate) fn block_to_keep(&self, block: usize) -> Result<Block<'_>, Error> {
+        match self {
+            Base::Memory(_) => self.block(block),
+            Base::File(file) => Ok(Block::Read(file.block(block, Keep::InsteadOfOthers)?)),
+        }
+    }
+
     /// The record at `path`, and its number.
     ///
     /// # Errors
@@ -124,10 +135,7 @@ impl Base {
     pub(crate) fn find(&self, path: &RelPath) -> Result<Option<(usize, Arc<Record>)>, Error> {
         let number = self.block_of(path);
         let start = self.numbers(number).start;
-        let block = match self {
-            Base::Memory(_) => self.block(number)?,
-            Base::File(file) => Block::Read(file.block(number, Keep::InsteadOfOthers)?),
-        };
+        let block = self.block_to_keep(number)?;
         let found = block.binary_search_by(|record| record.entry.path.cmp(path)).ok();
         Ok(found.and_then(|at| Some((start + at, Arc::clone(block.get(at)?)))))
     }

@@ -26,6 +26,11 @@ impl Bits {
         self.0.get(word).is_some_and(|word| word & bit != 0)
     }
 
+    /// How many there are.
+    pub(crate) fn count(&self) -> usize {
+        self.0.iter().map(|word| word.count_ones() as usize).sum()
+    }
+
     /// Adds a number below the bound, or takes it out.
     pub(crate) fn set(&mut self, number: usize, has: bool) {
         let (word, bit) = place(number);
@@ -70,6 +75,7 @@ mod tests {
         for len in [0, 1, 63, 64, 65, 200] {
             let mut bits = Bits::all(len);
             assert!((0..len).all(|number| bits.has(number)) && !bits.has(len), "{len}");
+            assert_eq!(bits.count(), len);
             (0..len).for_each(|number| bits.set(number, number % 3 == 0));
             assert!((0..len).all(|number| bits.has(number) == (number % 3 == 0)), "{len}");
             #[cfg(feature = "scan")]

@@ -23,7 +23,7 @@ impl<'a> Cursor<'a> {
         let is_in = |(block, _): &(usize, Block<'_>)| self.base.numbers(*block).contains(&number);
         if !self.at.as_ref().is_some_and(is_in) {
             let block = self.base.block_with(number);
-            self.at = Some((block, self.base.block(block)?));
+            self.at = Some((block, self.base.block_to_keep(block)?));
         }
         let (block, records) = match &self.at {
             Some((block, records)) => (*block, &**records),

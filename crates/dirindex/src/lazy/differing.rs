@@ -3,6 +3,8 @@
 use std::cmp::Ordering;
 use std::sync::Arc;
 
+use rayon::prelude::*;
+
 use super::chunks::{Chunk, Chunks};
 use super::layers::Layers;
 use crate::{Error, Record, RelPath};
@@ -40,22 +42,22 @@ pub(super) fn differing(old: &Layers, new: &Layers) -> Result<Vec<Pair>, Error> 
 
 /// What stands of the base that both have in one of them alone.
 fn of_base(old: &Layers, new: &Layers) -> Result<Vec<Pair>, Error> {
-    let (base, mut pairs) = (old.base(), Vec::new());
-    for block in 0..base.blocks() {
-        let differs = |number: &usize| old.stands(*number) != new.stands(*number);
-        if !base.numbers(block).any(|number| differs(&number)) {
-            continue;
-        }
-        let records = base.block(block)?;
-        for (number, record) in base.numbers(block).zip(&*records) {
-            if differs(&number) {
-                let in_old = old.stands(number).then(|| Arc::clone(record));
-                let in_new = new.stands(number).then(|| Arc::clone(record));
-                pairs.push(Pair { old: in_old, new: in_new });
-            }
-        }
-    }
-    Ok(pairs)
+    let base = old.base();
+    let differs = |number: &usize| old.stands(*number) != new.stands(*number);
+    let blocks = 0..base.blocks();
+    let blocks: Vec<usize> =
+        blocks.filter(|block| base.numbers(*block).any(|number| differs(&number))).collect();
+    let of_block = |block: &usize| -> Result<Vec<Pair>, Error> {
+        let (numbers, records) = (base.numbers(*block), base.block(*block)?);
+        let differing = numbers.zip(&*records).filter(|(number, _)| differs(number));
+        let pair = |(number, record): (usize, &Arc<Record>)| Pair {
+            old: old.stands(number).then(|| Arc::clone(record)),
+            new: new.stands(number).then(|| Arc::clone(record)),
+        };
+        Ok(differing.map(pair).collect())
+    };
+    let pairs = blocks.par_iter().map(of_block).collect::<Result<Vec<_>, Error>>()?;
+    Ok(pairs.into_iter().flatten().collect())
 }
 
 /// What both have beside the base.

@@ -3,6 +3,8 @@
 use std::ops::Range;
 use std::sync::Arc;
 
+use rayon::prelude::*;
+
 use super::base::Base;
 use super::bits::Bits;
 use super::chunks::Chunks;
@@ -20,6 +22,12 @@ pub(crate) struct Layers {
     /// The path of the last record; what lies behind it does not count. `None`: all count.
     end: Option<RelPath>,
 }
+
+/// A record of the base with its number, if there is one.
+type Numbered = Option<(usize, Arc<Record>)>;
+
+/// So many paths are looked up by one thread: neighbours lie in one block.
+pub(crate) const AT_ONCE: usize = 256;
 
 /// What is to become of one path.
 #[derive(Debug)]
@@ -84,6 +92,11 @@ impl Layers {
     /// Whether record number `number` of the base stands.
     pub(crate) fn stands(&self, number: usize) -> bool {
         self.standing.as_ref().is_none_or(|standing| standing.has(number))
+    }
+
+    /// How many records of the base do not stand.
+    pub(crate) fn count_gone(&self) -> usize {
+        self.standing.as_ref().map_or(0, |standing| self.base.len() - standing.count())
     }
 
     /// Whether any of these records of the base stands.
@@ -154,6 +167,7 @@ impl Layers {
         if !edits.is_sorted_by(|a, b| a.path() <= b.path()) {
             edits.sort_by(|a, b| a.path().cmp(b.path()));
         }
+        let mut found = self.in_base(&edits)?.into_iter();
         let mut standing: Option<Bits> = self.standing.as_deref().cloned();
         let mut set = |number, stands| {
             standing.get_or_insert_with(|| Bits::all(self.base.len())).set(number, stands);
@@ -166,7 +180,7 @@ impl Layers {
                 changed.push(Arc::clone(record));
             }
             before.next_if(|record| record.entry.path == *path);
-            match (self.base.find(path)?, edit) {
+            match (found.next().flatten(), edit) {
                 (Some((number, base)), Edit::Put(record)) if base.is_same(&record) => {
                     set(number, true);
                 }
@@ -183,6 +197,18 @@ impl Layers {
         changed.extend(before.cloned());
         (self.standing, self.changed) = (standing.map(Arc::new), Arc::new(changed));
         Ok(())
+    }
+
+    /// What the base has at the paths of `edits`, which are in order. Nothing at all for a base without records.
+    fn in_base(&self, edits: &[Edit]) -> Result<Vec<Numbered>, Error> {
+        if self.base.len() == 0 {
+            return Ok(Vec::new());
+        }
+        let find = |edits: &[Edit]| -> Result<Vec<Numbered>, Error> {
+            edits.iter().map(|edit| self.base.find(edit.path())).collect()
+        };
+        let found = edits.par_chunks(AT_ONCE).map(find).collect::<Result<Vec<_>, Error>>()?;
+        Ok(found.into_iter().flatten().collect())
     }
 
     /// The paths of the base at which nothing stands any more.

@@ -13,8 +13,10 @@ use super::layers::Layers;
 use crate::tree::directory_hash;
 use crate::{Error, Node, Record, RelPath, Totals, TreeId};
 
-/// Where more than one record in so many differs, all are looked at.
-const MANY: usize = 8;
+/// Where more than one record in so many differs, all are looked at: that takes little more then, and all threads do it.
+const MANY: usize = 256;
+/// A tree of so few records is looked at as a whole in no time.
+const FEW: usize = 64;
 
 /// The tree that `layers` are, and what it consists of. `None` where that has to be seen by looking at all records: where much differs from
 /// the base, or something does not go with the rest, or the file of a hard link became another.
@@ -23,13 +25,11 @@ const MANY: usize = 8;
 /// [`Error::Sections`] when the base cannot be read any more.
 pub(super) fn rehashed(layers: &Layers) -> Result<Option<(TreeId, Totals)>, Error> {
     let Base::File(file) = layers.base() else { return Ok(None) };
-    if layers.end().is_some() || layers.changed().len() > layers.base().len() / MANY {
+    let most = FEW.max(layers.base().len() / MANY);
+    if layers.end().is_some() || layers.changed().len() > most || layers.count_gone() > most {
         return Ok(None);
     }
     let pairs = differing(&layers.of_base(), layers)?;
-    if pairs.len() > layers.base().len() / MANY {
-        return Ok(None);
-    }
     let (mut totals, mut dirty) = (file.totals(), BTreeSet::new());
     for pair in &pairs {
         if !is_sound(pair, layers, file)? {
