@@ -10,12 +10,12 @@ use rsync_core::Digest;
 use crate::between::content_of;
 use crate::resemble::{Neighbours, has_full_blocks, share_a_block};
 
+/// Records in path order.
+type Records = Vec<Arc<Record>>;
+
 /// The records of `old` and of `new`, each in path order, on which it depends how they differ: where they differ, and what both
 /// have that something new may come from, or that has to be made anew with it.
-pub(crate) fn concerned(
-    old: &LazyIndex,
-    new: &LazyIndex,
-) -> Result<(Vec<Arc<Record>>, Vec<Arc<Record>>), Error> {
+pub(crate) fn concerned(old: &LazyIndex, new: &LazyIndex) -> Result<(Records, Records), Error> {
     let pairs = old.differing(new)?;
     let mut both = Vec::new();
     let sources = Sources::of(&pairs);

@@ -8,6 +8,8 @@ mod differing;
 mod layers;
 mod lists;
 mod rehash;
+#[cfg(feature = "scan")]
+mod settle;
 mod survey;
 
 use std::sync::Arc;
@@ -18,10 +20,12 @@ pub(crate) use self::base::{Base, FileBase};
 #[cfg(feature = "scan")]
 pub(crate) use self::bits::{Bits, SharedBits};
 pub use self::differing::Pair;
+#[cfg(feature = "scan")]
+pub(crate) use self::layers::Found;
 pub(crate) use self::layers::{AT_ONCE, Edit, Layers};
 pub(crate) use self::lists::{RecordList, in_lists};
 #[cfg(feature = "scan")]
-pub(crate) use self::survey::settled;
+pub(crate) use self::settle::settled;
 use self::survey::{check_links, checked};
 use crate::stored::StoredSignature;
 use crate::{DirIndex, Error, IndexRun, Problem, Record, RelPath, Remarks, Totals, TreeId};
@@ -66,7 +70,7 @@ impl LazyIndex {
     pub(crate) fn from_sections(sections: Sections) -> Result<LazyIndex, Error> {
         let remarks = Remarks::read(&sections)?;
         let (base, tree_id, links) = FileBase::open(Arc::new(sections))?;
-        let (totals, layers) = (base.totals(), Layers::of(Base::File(base)));
+        let (totals, layers) = (base.totals(), Layers::of(Base::File(Box::new(base))));
         check_links(&layers, &links)?;
         Ok(LazyIndex { layers, tree_id, totals, remarks })
     }

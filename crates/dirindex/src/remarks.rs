@@ -12,6 +12,7 @@ pub struct Remarks {
 
 impl Remarks {
     /// `excluded` is in path order, and no path in it lies below another.
+    #[cfg(feature = "scan")]
     pub(crate) fn new(mut problems: Vec<Problem>, excluded: Vec<RelPath>) -> Remarks {
         problems.sort_by(|a, b| a.path.cmp(&b.path));
         Remarks { problems, excluded, top_mode: None }

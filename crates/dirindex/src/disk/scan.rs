@@ -19,7 +19,7 @@ use super::unchanged::{
 };
 use super::unfinished::holds_unfinished;
 use super::walk::{Found, Walk, unreadable, walk};
-use crate::lazy::{Edit, Layers, SharedBits, settled};
+use crate::lazy::{Edit, Found as Before, Layers, SharedBits, settled};
 use crate::stored::{self, Pool};
 use crate::{
     Dir, DirIndex, Entry, Error, FileId, LazyIndex, Meta, Node, Problem, ProblemKind, Record,
@@ -45,7 +45,7 @@ pub struct ScanOptions {
     /// no longer the same.
     pub verify: bool,
     /// Whether a file that changes while it is read may be taken as it was read the first time, if it is large. For who
-    /// reads it again when its content is stored, and then [amends](DirIndex::amended) the index.
+    /// reads it again when its content is stored, and then [amends](LazyIndex::amended) the index.
     pub provisional: bool,
     /// A directory that is not to be in the tree, by whatever name or mount: where the backup
     /// goes to.
@@ -210,9 +210,6 @@ struct Scan<'a> {
     /// known which is the first, and large ones, which all threads read together.
     later: Mutex<Vec<Found>>,
 }
-
-/// What the previous index has, with its number in the base of that, if it is there.
-type Before = (Option<usize>, Arc<Record>);
 
 impl<'a> Scan<'a> {
     /// Refuses a tree that has the barred directory in it. It is known by device and inode, so no link, mount or `..` hides

@@ -20,17 +20,20 @@ use crate::{Error, Node, Record, RelPath, Totals, TreeId};
 /// So many blocks of a file are kept in memory: some 70 MB of records. A smaller index is in memory as a whole.
 const KEPT: usize = 64;
 
+/// Records in path order.
+type Records = Arc<Vec<Arc<Record>>>;
+
 /// Records in path order. They are numbered.
 #[derive(Debug)]
 pub(crate) enum Base {
-    Memory(Arc<Vec<Arc<Record>>>),
-    File(FileBase),
+    Memory(Records),
+    File(Box<FileBase>),
 }
 
 /// Records that follow each other.
 pub(crate) enum Block<'a> {
     Part(&'a [Arc<Record>]),
-    Read(Arc<Vec<Arc<Record>>>),
+    Read(Records),
 }
 
 impl Deref for Block<'_> {
@@ -154,8 +157,11 @@ pub(crate) struct FileBase {
     /// The files that its hard links name, each by a hash of its path. Some other paths may have the same.
     linked: HashSet<u64>,
     /// What is in memory, the block that was used last at the end.
-    kept: Mutex<Vec<(usize, Arc<Vec<Arc<Record>>>)>>,
+    kept: Mutex<Vec<Kept>>,
 }
+
+/// The number of a block, and its records.
+type Kept = (usize, Records);
 
 /// Whether a block that was read is kept.
 #[derive(Clone, Copy, PartialEq)]
@@ -236,11 +242,11 @@ impl FileBase {
         self.places.partition_point(|place| place.start <= number).saturating_sub(1)
     }
 
-    fn kept(&self) -> MutexGuard<'_, Vec<(usize, Arc<Vec<Arc<Record>>>)>> {
+    fn kept(&self) -> MutexGuard<'_, Vec<Kept>> {
         self.kept.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn block(&self, block: usize, keep: Keep) -> Result<Arc<Vec<Arc<Record>>>, SectionError> {
+    fn block(&self, block: usize, keep: Keep) -> Result<Records, SectionError> {
         let Some(place) = self.places.get(block) else { return Ok(Arc::default()) };
         {
             let mut kept = self.kept();

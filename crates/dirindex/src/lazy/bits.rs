@@ -1,5 +1,6 @@
 //! Sets of numbers below a bound, a bit for each. Knows nothing of what is numbered.
 
+#[cfg(feature = "scan")]
 use std::sync::atomic::{AtomicU64, Ordering};
 
 /// A set of numbers.

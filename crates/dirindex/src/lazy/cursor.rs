@@ -4,7 +4,7 @@
 use std::sync::Arc;
 
 use super::base::{Base, Block};
-use super::layers::Layers;
+use super::layers::{Found, Layers};
 use crate::{Error, Node, Record, RelPath};
 
 /// Records of a base by their numbers. The block that was read last is at hand.
@@ -76,7 +76,7 @@ pub(super) fn children(
     layers: &Layers,
     dir: Option<&RelPath>,
     cursor: &mut Cursor<'_>,
-) -> Result<Vec<(Option<usize>, Arc<Record>)>, Error> {
+) -> Result<Vec<Found>, Error> {
     let is_before = |path: &RelPath| dir.is_some_and(|dir| path <= dir);
     let is_inside = |record: &Arc<Record>| dir.is_none_or(|dir| record.entry.path.is_below(dir));
     let mut number = cursor.number_after(is_before)?;

@@ -23,6 +23,9 @@ pub(crate) struct Layers {
     end: Option<RelPath>,
 }
 
+/// A record, with its number if it is one of the base.
+pub(crate) type Found = (Option<usize>, Arc<Record>);
+
 /// A record of the base with its number, if there is one.
 type Numbered = Option<(usize, Arc<Record>)>;
 
@@ -54,11 +57,6 @@ impl Layers {
     /// All of `records`, which are in path order.
     pub(crate) fn of_memory(records: &Arc<Vec<Arc<Record>>>) -> Layers {
         Layers::of(Base::Memory(Arc::clone(records)))
-    }
-
-    /// The records of this one's base that are in `standing`.
-    pub(crate) fn only(&self, standing: Bits) -> Layers {
-        Layers { standing: Some(Arc::new(standing)), ..self.of_base() }
     }
 
     /// All of its base, and nothing beside it.
@@ -128,19 +126,11 @@ impl Layers {
         found.and_then(|at| self.changed.get(at))
     }
 
-    /// Whether the record at `path` is one beside the base.
-    pub(crate) fn is_changed(&self, path: &RelPath) -> bool {
-        self.changed_at(path).is_some()
-    }
-
     /// The record at `path`, and its number if it is one of the base.
     ///
     /// # Errors
     /// [`Error::Sections`] when the base cannot be read any more.
-    pub(crate) fn find(
-        &self,
-        path: &RelPath,
-    ) -> Result<Option<(Option<usize>, Arc<Record>)>, Error> {
+    pub(crate) fn find(&self, path: &RelPath) -> Result<Option<Found>, Error> {
         if self.end.as_ref().is_some_and(|end| end < path) {
             return Ok(None);
         }
@@ -211,6 +201,35 @@ impl Layers {
         Ok(found.into_iter().flatten().collect())
     }
 
+    /// Hands over all records in path order, some at a time.
+    ///
+    /// # Errors
+    /// As [`find`](Layers::find), and what `each` returns.
+    pub(crate) fn for_each_chunk(
+        &self,
+        mut each: impl FnMut(&[Arc<Record>]) -> Result<(), Error>,
+    ) -> Result<(), Error> {
+        let mut chunks = Chunks::new(self, None);
+        while let Some(chunk) = chunks.next()? {
+            each(&chunk)?;
+        }
+        Ok(())
+    }
+}
+
+/// What scans need.
+#[cfg(feature = "scan")]
+impl Layers {
+    /// The records of this one's base that are in `standing`.
+    pub(crate) fn only(&self, standing: Bits) -> Layers {
+        Layers { standing: Some(Arc::new(standing)), ..self.of_base() }
+    }
+
+    /// Whether the record at `path` is one beside the base.
+    pub(crate) fn is_changed(&self, path: &RelPath) -> bool {
+        self.changed_at(path).is_some()
+    }
+
     /// The paths of the base at which nothing stands any more.
     ///
     /// # Errors
@@ -228,21 +247,6 @@ impl Layers {
             gone.extend(paths.filter(|path| !self.is_changed(path)).cloned());
         }
         Ok(gone)
-    }
-
-    /// Hands over all records in path order, some at a time.
-    ///
-    /// # Errors
-    /// As [`find`](Layers::find), and what `each` returns.
-    pub(crate) fn for_each_chunk(
-        &self,
-        mut each: impl FnMut(&[Arc<Record>]) -> Result<(), Error>,
-    ) -> Result<(), Error> {
-        let mut chunks = Chunks::new(self, None);
-        while let Some(chunk) = chunks.next()? {
-            each(&chunk)?;
-        }
-        Ok(())
     }
 
     /// Hands over the records at `top` and below it.

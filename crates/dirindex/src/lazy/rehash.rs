@@ -2,7 +2,6 @@
 //! know how records are checked where much differs.
 
 use std::collections::{BTreeSet, HashMap};
-use std::sync::Arc;
 
 use rsync_core::Digest;
 
@@ -100,7 +99,7 @@ fn hash_of(
     hashes: &HashMap<RelPath, Digest>,
 ) -> Result<Digest, Error> {
     let mut cursor = Cursor::new(layers.base());
-    let children: Vec<(Option<usize>, Arc<Record>)> = children(layers, dir, &mut cursor)?;
+    let children = children(layers, dir, &mut cursor)?;
     let mut below = Vec::with_capacity(children.len());
     for (number, record) in &children {
         let path = &record.entry.path;

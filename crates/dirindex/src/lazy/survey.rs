@@ -1,14 +1,13 @@
 //! What records are together: whether they are those of a tree, and of which. Must not know where they come from.
 
-use std::collections::HashSet;
 use std::sync::Arc;
 
 use rsync_core::Digest;
 
-use super::layers::{Edit, Layers};
+use super::layers::Layers;
 use super::rehash::rehashed;
-use crate::tree::{Link, NamedFiles, TreeChecker, TreeHasher, broken_link};
-use crate::{Error, Node, Record, RelPath, Totals, TreeId};
+use crate::tree::{Link, NamedFiles, TreeChecker, TreeHasher};
+use crate::{Error, Record, Totals, TreeId};
 
 /// Looks at records, list by list in path order.
 #[derive(Default)]
@@ -33,7 +32,7 @@ impl Survey {
         Surveyed { id, totals: self.totals, dirs, links: self.checker.links() }
     }
 
-    fn of(layers: &Layers) -> Result<Surveyed, Error> {
+    pub(super) fn of(layers: &Layers) -> Result<Surveyed, Error> {
         let mut survey = Survey::default();
         layers.for_each_chunk(|records| survey.add(&[records]))?;
         Ok(survey.finish())
@@ -74,82 +73,4 @@ pub(super) fn check_links(layers: &Layers, links: &[Link]) -> Result<(), Error> 
         Ok(())
     })?;
     named.check()
-}
-
-/// Removes what a changing tree left without what it needs: entries whose directory vanished while it was scanned, hard links whose
-/// first name did. Gives hard links the metadata of the files they name. What is left is a tree. The base is that of one.
-///
-/// # Errors
-/// [`Error::Entry`] for what cannot be in any tree, [`Error::Sections`].
-pub(crate) fn settled(mut layers: Layers) -> Result<(Layers, TreeId, Totals), Error> {
-    if let Some((id, totals)) = rehashed(&layers)? {
-        return Ok((layers, id, totals));
-    }
-    loop {
-        let (surveyed, orphans) = match Survey::of(&layers) {
-            Ok(surveyed) => (Ok(surveyed), Vec::new()),
-            Err(fault @ Error::Entry { .. }) => (Err(fault), orphans(&layers)?),
-            Err(error) => return Err(error),
-        };
-        let edits = match surveyed {
-            Err(fault) if orphans.is_empty() => return Err(fault),
-            Err(_) => orphans,
-            Ok(Surveyed { id, totals, links, .. }) => match links_to_mend(&layers, &links)? {
-                edits if edits.is_empty() => return Ok((layers, id, totals)),
-                edits => edits,
-            },
-        };
-        layers.edit(edits)?;
-    }
-}
-
-/// The removal of what lies in no directory that is there.
-fn orphans(layers: &Layers) -> Result<Vec<Edit>, Error> {
-    let (mut open, mut orphans): (Vec<RelPath>, _) = (Vec::new(), Vec::new());
-    layers.for_each_chunk(|records| {
-        for Record { entry, .. } in records.iter().map(Arc::as_ref) {
-            while open.last().is_some_and(|dir| !entry.path.is_below(dir)) {
-                open.pop();
-            }
-            if open.last().map(RelPath::as_bytes) != entry.path.parent_bytes() {
-                orphans.push(Edit::Remove(entry.path.clone()));
-            } else if entry.node == Node::Dir {
-                open.push(entry.path.clone());
-            }
-        }
-        Ok(())
-    })?;
-    Ok(orphans)
-}
-
-/// What is to become of hard links that do not agree with the files that they name. Of those in the base that name files in it,
-/// nothing is looked at: they agreed.
-fn links_to_mend(layers: &Layers, links: &[Link]) -> Result<Vec<Edit>, Error> {
-    let (mut edits, mut gone) = (Vec::new(), None);
-    for (path, to) in links {
-        if !layers.is_changed(path) && !layers.is_changed(to) {
-            let gone: &HashSet<RelPath> = match &gone {
-                Some(gone) => gone,
-                None => gone.insert(layers.gone()?.into_iter().collect()),
-            };
-            if gone.contains(to) {
-                edits.push(Edit::Remove(path.clone()));
-            }
-            continue;
-        }
-        let file = layers.record(to)?.filter(|it| matches!(it.entry.node, Node::File { .. }));
-        let (Some(file), Some(link)) = (file, layers.record(path)?) else {
-            edits.push(Edit::Remove(path.clone()));
-            continue;
-        };
-        if to >= path {
-            return Err(broken_link(path));
-        }
-        if link.entry.meta != file.entry.meta {
-            let mut link = Record::clone(&link);
-            link.entry.meta = file.entry.meta.clone();
-            edits.push(Edit::Put(link.into()));
-        }
-    }
-    Ok(edits)
 }
