@@ -57,7 +57,7 @@ fn between(old: &DirIndex, new: &DirIndex) -> DiffIndex {
         index.write_to(&mut bytes).unwrap();
         LazyIndex::from_source(bytes).unwrap()
     });
-    let upon = lazy_old.with_runs(&[IndexRun::between(old, new)]).unwrap();
+    let upon = lazy_old.with_runs(&[IndexRun::between(old, new).unwrap()]).unwrap();
     for lazy_new in [lazy_new, upon] {
         let lazy = DiffIndex::between_lazy(&lazy_old, &lazy_new).unwrap();
         assert!(lazy == diff && lazy.to_bytes().unwrap() == diff.to_bytes().unwrap());

@@ -52,9 +52,7 @@ impl DirIndex {
     /// # Errors
     /// [`Error::File`], around what is wrong with it.
     pub fn from_file(path: impl AsRef<Path>) -> Result<DirIndex, Error> {
-        let path = path.as_ref();
-        let open = || DirIndex::from_sections(open(path)?);
-        open().map_err(|error| error.in_file(path))
+        open(path.as_ref(), DirIndex::from_sections)
     }
 
     /// Opens the index that `source` holds. Signatures stay there until they are asked for.
@@ -139,9 +137,7 @@ impl LazyIndex {
     /// # Errors
     /// [`Error::File`], around what is wrong with it.
     pub fn from_file(path: impl AsRef<Path>) -> Result<LazyIndex, Error> {
-        let path = path.as_ref();
-        let open = || LazyIndex::from_sections(open(path)?);
-        open().map_err(|error| error.in_file(path))
+        open(path.as_ref(), LazyIndex::from_sections)
     }
 
     /// [`from_file`](LazyIndex::from_file), of what `source` holds.
@@ -153,9 +149,13 @@ impl LazyIndex {
     }
 }
 
-fn open(path: &Path) -> Result<Sections, Error> {
-    let file = File::open(path).map_err(|error| Error::io("open", path, error))?;
-    Ok(Sections::open(file, FILE_KIND)?)
+/// What `read` makes of the file at `path`.
+fn open<T>(path: &Path, read: impl FnOnce(Sections) -> Result<T, Error>) -> Result<T, Error> {
+    let open = || {
+        let file = File::open(path).map_err(|error| Error::io("open", path, error))?;
+        read(Sections::open(file, FILE_KIND)?)
+    };
+    open().map_err(|error| error.in_file(path))
 }
 
 /// Where a block of records lies in the file: those of one section of the catalogue.

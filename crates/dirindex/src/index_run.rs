@@ -1,7 +1,6 @@
 //! [`IndexRun`]: what an index has other than an older one, and the file of that, as `docs/format.md` has it. Must not know where
 //! the older one is kept.
 
-use std::cmp::Ordering;
 use std::collections::HashMap;
 use std::io::Write;
 use std::sync::Arc;
@@ -15,7 +14,8 @@ use crate::index_file::{EXCLUDED, PROBLEMS, ROWS_PER_SECTION, SIGNATURES};
 use crate::lazy::{AT_ONCE, Edit, Layers};
 use crate::stored::{self, ShapeCode, SignatureReader, StoredSignature};
 use crate::{
-    DirIndex, Entry, Error, LazyIndex, Node, Record, RelPath, Remarks, StatFingerprint, TreeId,
+    DirIndex, Entry, Error, LazyIndex, Node, Pair, Record, RelPath, Remarks, StatFingerprint,
+    TreeId,
 };
 
 const FILE_KIND: FileKind = FileKind {
@@ -47,7 +47,7 @@ const EMPTY: u64 = 500;
 /// let old = DirIndex::from_records([dir("a")?, dir("b")?])?;
 /// let new = DirIndex::from_records([dir("b")?, dir("c")?])?;
 /// let mut file = Vec::new();
-/// IndexRun::between(&old, &new).write_to(&mut file)?;
+/// IndexRun::between(&old, &new)?.write_to(&mut file)?;
 /// assert_eq!(old.with_runs(&[IndexRun::from_bytes(file)?])?, new);
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
@@ -96,31 +96,23 @@ enum SignatureCode {
 
 impl IndexRun {
     /// What `index` has other than `base`.
-    #[must_use]
-    pub fn between(base: &DirIndex, index: &DirIndex) -> IndexRun {
-        let pairs = differing(base.records(), index.records());
-        IndexRun::of(&pairs, (base.tree_id(), index.tree_id()), index.remarks())
-    }
-
-    /// What `index` has other than `base`.
     ///
     /// # Errors
-    /// [`Error::Sections`] when a file cannot be read any more in which a part of them is.
-    pub fn between_lazy(base: &LazyIndex, index: &LazyIndex) -> Result<IndexRun, Error> {
-        let pairs = base.differing(index)?;
-        let pairs: Vec<Sides<'_>> =
-            pairs.iter().map(|pair| (pair.old.as_ref(), pair.new.as_ref())).collect();
-        Ok(IndexRun::of(&pairs, (base.tree_id(), index.tree_id()), index.remarks()))
-    }
-
-    fn of(pairs: &[Sides<'_>], (base, result): (TreeId, TreeId), remarks: &Remarks) -> IndexRun {
+    /// [`Error::Sections`] when a file cannot be read any more in which a part of them is. What is in memory can always be compared.
+    pub fn between(
+        base: impl Into<LazyIndex>,
+        index: impl Into<LazyIndex>,
+    ) -> Result<IndexRun, Error> {
+        let (base, index) = (base.into(), index.into());
+        let pairs = base.differing(&index)?;
         // A file that moved has its signature at a path that is gone.
-        let gone = pairs.iter().filter(|(_, new)| new.is_none()).filter_map(|(old, _)| *old);
+        let gone = pairs.iter().filter(|pair| pair.new.is_none());
+        let gone = gone.filter_map(|pair| pair.old.as_deref());
         let gone: HashMap<Digest, &Record> =
-            gone.filter_map(|record| Some((digest(record)?, &**record))).collect();
-        let change = |(old, new): &Sides<'_>| {
-            let old = old.map(Arc::as_ref);
-            let Some(new) = *new else { return Some(Change::Gone(old?.entry.path.clone())) };
+            gone.filter_map(|record| Some((digest(record)?, record))).collect();
+        let change = |Pair { old, new }: &Pair| {
+            let old = old.as_deref();
+            let Some(new) = new else { return Some(Change::Gone(old?.entry.path.clone())) };
             if let Some(old) = old
                 && old.entry == new.entry
                 && old.has_same_signature(new)
@@ -133,8 +125,13 @@ impl IndexRun {
             let signature = same.map(|old| SignatureFrom::Base(old.entry.path.clone()));
             Some(Change::Stands(Arc::clone(new), signature.unwrap_or(SignatureFrom::Record)))
         };
-        let changes = pairs.iter().filter_map(change).collect();
-        IndexRun { base, result, changes, remarks: remarks.clone(), file: None }
+        Ok(IndexRun {
+            base: base.tree_id(),
+            result: index.tree_id(),
+            changes: pairs.iter().filter_map(change).collect(),
+            remarks: index.remarks().clone(),
+            file: None,
+        })
     }
 
     /// The tree of the index that it is upon.
@@ -326,30 +323,6 @@ impl Change {
         };
         let signature = signatures.next(code, entry.node.len())?;
         Ok(Change::Stands(Record { entry, signature, fingerprint }.into(), from))
-    }
-}
-
-/// A record of an older index and that of a newer one at the same path.
-type Sides<'a> = (Option<&'a Arc<Record>>, Option<&'a Arc<Record>>);
-
-/// What of two lists of records, in path order, is not the same.
-fn differing<'a>(mut old: &'a [Arc<Record>], mut new: &'a [Arc<Record>]) -> Vec<Sides<'a>> {
-    let mut pairs = Vec::new();
-    loop {
-        let order = match (old.first(), new.first()) {
-            (None, None) => return pairs,
-            // Most records are shared.
-            (Some(one), Some(other)) if Arc::ptr_eq(one, other) => Ordering::Equal,
-            (Some(one), Some(other)) => one.entry.path.cmp(&other.entry.path),
-            (Some(_), None) => Ordering::Less,
-            (None, Some(_)) => Ordering::Greater,
-        };
-        let one = if order.is_le() { old.split_off_first() } else { None };
-        let other = if order.is_ge() { new.split_off_first() } else { None };
-        match (one, other) {
-            (Some(one), Some(other)) if one.is_same(other) => {}
-            pair => pairs.push(pair),
-        }
     }
 }
 

@@ -29,15 +29,10 @@ fn large_tree() -> tempfile::TempDir {
     tree
 }
 
-fn bytes(index: &DirIndex) -> Vec<u8> {
+/// The file of an index, wherever that is.
+fn bytes(index: impl Into<LazyIndex>) -> Vec<u8> {
     let mut bytes = Vec::new();
-    index.write_to(&mut bytes).unwrap();
-    bytes
-}
-
-fn lazy_bytes(index: &LazyIndex) -> Vec<u8> {
-    let mut bytes = Vec::new();
-    index.write_to(&mut bytes).unwrap();
+    index.into().write_to(&mut bytes).unwrap();
     bytes
 }
 
@@ -96,7 +91,7 @@ fn take(root: &Path, step: &Step) {
 proptest! {
     #![proptest_config(ProptestConfig { cases: 2, failure_persistence: None, ..ProptestConfig::default() })]
 
-    /// Promise: the same tree has the same index, however it was come by, and that has the same bytes wherever it is.
+    /// Promise: the same tree has the same index, however it was made, and that has the same bytes wherever it is.
     #[test]
     fn a_scan_against_a_file_is_a_scan(nights in proptest::collection::vec(steps(), 1..4)) {
         let tree = large_tree();
@@ -116,17 +111,17 @@ proptest! {
             let expected = new.load().unwrap();
             prop_assert!(expected.entries().eq(scanned.entries()));
             let expected_bytes = bytes(&expected);
-            prop_assert!(lazy_bytes(&new) == expected_bytes);
+            prop_assert!(bytes(&new) == expected_bytes);
             // What differs is the same, whether both are upon one file or not.
             let apart = LazyIndex::from_source(expected_bytes.clone()).unwrap();
-            let in_memory = IndexRun::between(&whole, &expected);
+            let in_memory = IndexRun::between(&whole, &expected).unwrap();
             for new in [&new, &apart] {
                 let mut runs = [Vec::new(), Vec::new()];
                 in_memory.write_to(&mut runs[0]).unwrap();
-                IndexRun::between_lazy(&lazy, new).unwrap().write_to(&mut runs[1]).unwrap();
+                IndexRun::between(&lazy, new).unwrap().write_to(&mut runs[1]).unwrap();
                 prop_assert!(runs[0] == runs[1]);
                 let run = IndexRun::from_bytes(runs[1].clone()).unwrap();
-                prop_assert!(lazy_bytes(&lazy.with_runs(&[run]).unwrap()) == expected_bytes);
+                prop_assert!(bytes(lazy.with_runs(&[run]).unwrap()) == expected_bytes);
             }
             for entry in expected.entries().step_by(97) {
                 let found = new.record(&entry.path).unwrap().unwrap();

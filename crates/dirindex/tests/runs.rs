@@ -78,7 +78,7 @@ proptest! {
     fn an_index_and_runs_are_the_index(trees in proptest::collection::vec(trees(), 2..5)) {
         let indexes: Vec<DirIndex> = trees.iter().map(index).collect();
         let kept: Vec<IndexRun> =
-            indexes.windows(2).map(|pair| IndexRun::between(&pair[0], &pair[1])).collect();
+            indexes.windows(2).map(|pair| IndexRun::between(&pair[0], &pair[1]).unwrap()).collect();
         let read: Vec<IndexRun> =
             kept.iter().map(|run| IndexRun::from_bytes(file_of(run)).unwrap()).collect();
         let base = DirIndex::from_bytes(bytes(&indexes[0])).unwrap();
@@ -87,7 +87,7 @@ proptest! {
         let found = base.with_runs(&read).unwrap();
         prop_assert_eq!(bytes(&found), last.clone());
         // One run that does what all do, made of what was read.
-        let merged = IndexRun::between(&base, &found);
+        let merged = IndexRun::between(&base, &found).unwrap();
         let merged = IndexRun::from_bytes(file_of(&merged)).unwrap();
         merged.check_signatures().unwrap();
         prop_assert_eq!(bytes(&base.with_runs(&[merged]).unwrap()), last);
@@ -98,7 +98,7 @@ proptest! {
     fn another_base_is_refused(old in trees(), new in trees(), other in trees()) {
         let (old, new, other) = (index(&old), index(&new), index(&other));
         prop_assume!(old != other);
-        let run = IndexRun::from_bytes(file_of(&IndexRun::between(&old, &new))).unwrap();
+        let run = IndexRun::from_bytes(file_of(&IndexRun::between(&old, &new).unwrap())).unwrap();
         prop_assert!(other.with_runs(&[run]).is_err());
     }
 
@@ -106,7 +106,7 @@ proptest! {
     #[test]
     fn damage_is_found(old in trees(), new in trees(), at in any::<proptest::sample::Index>(), bit in 0..8u8) {
         let (old, new) = (index(&old), index(&new));
-        let mut bytes = file_of(&IndexRun::between(&old, &new));
+        let mut bytes = file_of(&IndexRun::between(&old, &new).unwrap());
         let at = at.index(bytes.len());
         bytes[at] ^= 1u8 << bit;
         let found = IndexRun::from_bytes(bytes).and_then(|run| {
@@ -140,7 +140,7 @@ fn a_run_has_the_size_of_what_changed() {
         DirIndex::from_records((0..200).map(|n| file(names(n), &noise(n)))).unwrap()
     };
     let old = files(&|n| format!("{n}"));
-    let run = |new: &DirIndex| file_of(&IndexRun::between(&old, new)).len();
+    let run = |new: &DirIndex| file_of(&IndexRun::between(&old, new).unwrap()).len();
     let same = run(&old);
     assert!(same < 500, "{same}");
     let one_moved = run(&files(&|n| if n == 7 { "moved".to_owned() } else { format!("{n}") }));

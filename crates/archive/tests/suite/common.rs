@@ -63,7 +63,7 @@ pub(crate) struct Trees {
 fn between(old: &DirIndex, new: &DirIndex) -> DiffIndex {
     let diff = DiffIndex::between(old, new);
     let lazy_old = LazyIndex::from(old);
-    let lazy_new = lazy_old.with_runs(&[IndexRun::between(old, new)]).unwrap();
+    let lazy_new = lazy_old.with_runs(&[IndexRun::between(old, new).unwrap()]).unwrap();
     assert!(DiffIndex::between_lazy(&lazy_old, &lazy_new).unwrap() == diff);
     diff
 }

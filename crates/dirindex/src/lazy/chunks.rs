@@ -1,6 +1,7 @@
 //! The records of [`Layers`] in path order, some at a time. Must not know what they are read for.
 
-use std::ops::{Deref, Range};
+use std::borrow::Cow;
+use std::ops::Range;
 use std::sync::Arc;
 
 use rayon::prelude::*;
@@ -12,21 +13,7 @@ use crate::tree::sections_at_once;
 use crate::{Error, Record, RelPath};
 
 /// Records that follow each other.
-pub(crate) enum Chunk<'a> {
-    Part(&'a [Arc<Record>]),
-    Merged(Vec<Arc<Record>>),
-}
-
-impl Deref for Chunk<'_> {
-    type Target = [Arc<Record>];
-
-    fn deref(&self) -> &[Arc<Record>] {
-        match self {
-            Chunk::Part(records) => records,
-            Chunk::Merged(records) => records,
-        }
-    }
-}
+pub(crate) type Chunk<'a> = Cow<'a, [Arc<Record>]>;
 
 /// Goes through the records of an index. Blocks of its base are read some at a time, by all threads.
 pub(crate) struct Chunks<'a> {
@@ -59,7 +46,7 @@ impl<'a> Chunks<'a> {
         self.next_of(true)
     }
 
-    /// Passes over the blocks that come next of which all records stand and nothing beside them, and gives these.
+    /// The blocks that come next of which all records stand, and nothing beside them. Their records do not come any more.
     pub(super) fn untouched(&mut self) -> Range<usize> {
         let start = self.block;
         while self.block < start + sections_at_once() && self.is_untouched(self.block) {
@@ -97,11 +84,13 @@ impl<'a> Chunks<'a> {
                 continue;
             }
             return Ok(Some(match chunk {
-                Chunk::Part(records) => Chunk::Part(records.get(start..end).unwrap_or_default()),
-                Chunk::Merged(mut records) => {
+                Cow::Borrowed(records) => {
+                    Cow::Borrowed(records.get(start..end).unwrap_or_default())
+                }
+                Cow::Owned(mut records) => {
                     records.truncate(end);
                     records.drain(..start);
-                    Chunk::Merged(records)
+                    Cow::Owned(records)
                 }
             }));
         }
@@ -129,13 +118,13 @@ impl<'a> Chunks<'a> {
                 }
             }
             if !records.is_empty() {
-                return Ok(Some(Chunk::Merged(records)));
+                return Ok(Some(Cow::Owned(records)));
             }
         }
         if self.block < base.blocks() {
             return Ok(None);
         }
         let rest = std::mem::take(&mut self.changed);
-        Ok((!rest.is_empty()).then_some(Chunk::Part(rest)))
+        Ok((!rest.is_empty()).then_some(Cow::Borrowed(rest)))
     }
 }

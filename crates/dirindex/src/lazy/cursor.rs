@@ -1,5 +1,5 @@
-//! Single records of [`Layers`] by their places, and the children of a directory: what lies deeper is passed over. Must not know
-//! what they are read for.
+//! Single records of [`Layers`] by their numbers, and the children of a directory, without what is deeper. Must not know what they are
+//! read for.
 
 use std::sync::Arc;
 

@@ -84,7 +84,7 @@ fn wide_change() -> DiffIndex {
 }
 
 fn change_run() -> IndexRun {
-    IndexRun::between(&tree::wide_index(1), &tree::wide_index(2))
+    IndexRun::between(tree::wide_index(1), tree::wide_index(2)).unwrap()
 }
 
 /// The archive that leads from `old` to the tree of `generation`.

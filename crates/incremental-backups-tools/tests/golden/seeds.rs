@@ -112,7 +112,10 @@ fn huge() -> Vec<u8> {
 
 fn runs() {
     let mut bytes = Vec::new();
-    IndexRun::between(&tree::wide_index(1), &tree::wide_index(2)).write_to(&mut bytes).unwrap();
+    IndexRun::between(tree::wide_index(1), tree::wide_index(2))
+        .unwrap()
+        .write_to(&mut bytes)
+        .unwrap();
     let of = |kind| raw(&bytes, *b"IRUN", kind);
     write("index_run", "wide", [part(&of(1)), part(&[]), part(&[]), of(3)].concat());
 }

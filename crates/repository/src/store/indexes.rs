@@ -89,13 +89,13 @@ impl IndexChain {
         if self.files.first().is_none_or(|whole| whole.size < SMALL) {
             return Ok(None);
         }
-        let run = IndexRun::between_lazy(&self.index, index)?;
+        let run = IndexRun::between(&self.index, index)?;
         let Some(upon) = upon(self.files.iter().map(|file| file.size), run.size()) else {
             return Ok(None);
         };
         let run = match upon == self.runs.len() {
             true => run,
-            false => IndexRun::between_lazy(&self.upto(upon)?, index)?,
+            false => IndexRun::between(self.upto(upon)?, index)?,
         };
         Ok(Some((run, upon)))
     }
