@@ -6,12 +6,11 @@ use std::io::Write;
 use std::sync::Arc;
 
 use container::{FileKind, List, ReadAt, Section, SectionError, Sections, Writer};
-use rayon::prelude::*;
 use rsync_core::Digest;
 use serde::{Deserialize, Serialize};
 
 use crate::index_file::{EXCLUDED, PROBLEMS, ROWS_PER_SECTION, SIGNATURES};
-use crate::lazy::{AT_ONCE, Edit, Layers};
+use crate::lazy::Layers;
 use crate::stored::{self, ShapeCode, SignatureReader, StoredSignature};
 use crate::{
     DirIndex, Entry, Error, LazyIndex, Node, Pair, Record, RelPath, Remarks, StatFingerprint,
@@ -226,33 +225,33 @@ impl IndexRun {
         signatures.try_for_each(StoredSignature::check)
     }
 
-    /// What it makes of the index that it is upon.
-    pub(crate) fn edits(&self, base: &Layers) -> Result<Vec<Edit>, Error> {
-        let old = |path: &RelPath| {
-            let damaged = || self.damaged(format!("the index before has no {path}"));
-            base.record(path)?.ok_or_else(damaged)
-        };
-        let edit = |change: &Change| match change {
-            Change::Gone(path) => old(path).map(|_| Edit::Remove(path.clone())),
+    /// Makes of the index that it is upon what both are.
+    pub(crate) fn put_upon(&self, layers: &mut Layers) -> Result<(), Error> {
+        let base = layers.clone();
+        let missing = |path: &RelPath| self.damaged(format!("the index before has no {path}"));
+        let becomes = |change: &Change, stands: Option<&Arc<Record>>| match change {
+            Change::Gone(path) => stands.map(|_| None).ok_or_else(|| missing(path)),
             Change::Seen(path, fingerprint) => {
-                let seen = Record { fingerprint: *fingerprint, ..Record::clone(&*old(path)?) };
-                Ok(Edit::Put(seen.into()))
+                let stands = stands.ok_or_else(|| missing(path))?;
+                let seen = Record { fingerprint: *fingerprint, ..Record::clone(stands) };
+                Ok(Some(seen.into()))
             }
-            Change::Stands(record, SignatureFrom::Record) => Ok(Edit::Put(Arc::clone(record))),
+            Change::Stands(record, SignatureFrom::Record) => Ok(Some(Arc::clone(record))),
             Change::Stands(record, SignatureFrom::Base(path)) => {
-                let same = base.record(path)?.filter(|old| old.entry.node == record.entry.node);
+                let same = match *path == record.entry.path {
+                    true => stands.cloned(),
+                    false => base.record(path)?,
+                };
+                let same = same.filter(|old| old.entry.node == record.entry.node);
                 let Some(signature) = same.and_then(|old| old.signature.clone()) else {
                     let problem = format!("the index before has no signature of {path}");
                     return Err(self.damaged(problem));
                 };
                 let signature = Some(signature);
-                Ok(Edit::Put(Record { signature, ..Record::clone(record) }.into()))
+                Ok(Some(Record { signature, ..Record::clone(record) }.into()))
             }
         };
-        let edits =
-            |changes: &[Change]| -> Result<Vec<Edit>, Error> { changes.iter().map(edit).collect() };
-        let edits = self.changes.par_chunks(AT_ONCE).map(edits);
-        Ok(edits.collect::<Result<Vec<_>, Error>>()?.into_iter().flatten().collect())
+        layers.change(&self.changes, Change::path, becomes)
     }
 
     pub(crate) fn remarks(&self) -> &Remarks {

@@ -1,6 +1,7 @@
 //! [`LazyIndex`]: an index of which little is in memory. Must not know how a tree is scanned.
 
 mod base;
+#[cfg(feature = "scan")]
 mod bits;
 mod chunks;
 mod cursor;
@@ -18,11 +19,11 @@ use container::Sections;
 
 pub(crate) use self::base::{Base, FileBase};
 #[cfg(feature = "scan")]
-pub(crate) use self::bits::{Bits, SharedBits};
+pub(crate) use self::bits::Bits;
 pub use self::differing::Pair;
+pub(crate) use self::layers::Layers;
 #[cfg(feature = "scan")]
-pub(crate) use self::layers::Found;
-pub(crate) use self::layers::{AT_ONCE, Edit, Layers};
+pub(crate) use self::layers::{Edit, Found};
 pub(crate) use self::lists::{RecordList, in_lists};
 #[cfg(feature = "scan")]
 pub(crate) use self::settle::settled;
@@ -265,8 +266,7 @@ impl LazyIndex {
         }
         let mut layers = self.layers.clone();
         for run in runs {
-            let edits = run.edits(&layers)?;
-            layers.edit(edits)?;
+            run.put_upon(&mut layers)?;
         }
         let (tree_id, totals) = checked(&layers)?;
         match tree_id == last.result() {

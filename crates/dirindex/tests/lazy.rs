@@ -5,7 +5,7 @@
 use std::fs;
 use std::path::Path;
 
-use dirindex::{Dir, DirIndex, IndexRun, LazyIndex, RelPath, ScanOptions};
+use dirindex::{Dir, DirIndex, IndexRun, LazyIndex, Pair, RelPath, ScanOptions};
 use proptest::prelude::*;
 
 /// So many files that they are in several blocks of an index file, which are read some at a time.
@@ -154,5 +154,29 @@ fn a_beginning_is_that_of_the_whole() {
         if entries > 0 {
             assert_eq!(beginning.whole().unwrap().tree_id(), whole.tree_id());
         }
+    }
+}
+
+/// Promise: however two indexes are kept, what they differ by is the same.
+#[test]
+fn beginnings_differ_by_what_is_behind_the_end() {
+    let tree = large_tree();
+    let whole = DirIndex::scan(&Dir::new(tree.path()).unwrap()).unwrap();
+    let base = LazyIndex::from_source(bytes(&whole)).unwrap();
+    write(tree.path(), 3, "edited");
+    fs::remove_file(tree.path().join(path(4000))).unwrap();
+    write(tree.path(), 1_000_000, "new");
+    let edited = LazyIndex::scan(&Dir::new(tree.path()).unwrap(), Some(&base), &Default::default());
+    let edited = edited.unwrap();
+    let ends = [0, 2, 4000, base.len() - 1, base.len() + 1];
+    let beginnings = |index: &LazyIndex| ends.map(|entries| index.beginning(entries).unwrap());
+    let all = [beginnings(&base), beginnings(&edited)].concat();
+    for (old, new) in all.iter().flat_map(|old| all.iter().map(move |new| (old, new))) {
+        let apart = |index: &LazyIndex| LazyIndex::from_source(bytes(index)).unwrap();
+        let pairs = |old: &LazyIndex, new: &LazyIndex| {
+            let pairs = old.differing(new).unwrap().into_iter();
+            pairs.map(|Pair { old, new }| [old, new].map(|it| it.map(|it| it.entry.clone())))
+        };
+        assert!(pairs(old, new).eq(pairs(&apart(old), &apart(new))), "{} {}", old.len(), new.len());
     }
 }

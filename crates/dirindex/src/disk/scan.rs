@@ -4,6 +4,7 @@
 mod later;
 mod special;
 
+use std::collections::HashSet;
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -13,13 +14,15 @@ use rsync_core::{Progress, Shape, SignatureOptions};
 use rustix::fs::{FileType, Mode, Stat, openat};
 
 use super::assemble::{in_path_order, keep_unreadable, put_xattrs};
+use super::busy;
 use super::read::{self, Bytes, Content, LARGE, READ};
 use super::unchanged::{
-    self, differing, fingerprint, forget_mapped, forget_signatures, has_bit_rot, is_early,
+    self, differing, fingerprint, forget_signatures, has_bit_rot, is_early, read_again,
+    to_read_again,
 };
 use super::unfinished::holds_unfinished;
 use super::walk::{Found, Walk, unreadable, walk};
-use crate::lazy::{Edit, Found as Before, Layers, SharedBits, settled};
+use crate::lazy::{Bits, Found as Before, Layers, settled};
 use crate::stored::{self, Pool};
 use crate::{
     Dir, DirIndex, Entry, Error, FileId, LazyIndex, Meta, Node, Problem, ProblemKind, Record,
@@ -120,7 +123,7 @@ impl LazyIndex {
         }
         refuse_unfinished(dir)?;
         let records = previous.map_or(0, |previous| previous.layers().base().len());
-        let (seen, early) = (SharedBits::none(records), SharedBits::none(records));
+        let (seen, early) = (Bits::none(records), Bits::none(records));
         let later = Mutex::default();
         let scan = Scan { dir, previous, options, started: now(), seen, early, later };
         let Walk { mut taken, dir_xattrs, mut problems, excluded } =
@@ -136,13 +139,20 @@ impl LazyIndex {
         }));
         let known = scan.known();
         let Scan { seen, early, .. } = scan;
-        let mut layers = match previous {
-            Some(previous) => previous.layers().only(seen.into_bits()),
-            None => Layers::of_memory(&Arc::default()),
+        let mut records = in_path_order(taken.into_iter().map(|taken| taken.records));
+        let mapped = match early.is_empty() && !records.iter().any(|record| is_early(record)) {
+            true => HashSet::new(),
+            false => busy::mapped_for_writing(),
         };
-        let records = in_path_order(taken.into_iter().map(|taken| taken.records));
-        layers.edit(records.into_iter().map(Edit::Put).collect())?;
-        forget_mapped(&mut layers, &early.into_bits())?;
+        for record in &mut records {
+            if let Some(again) = to_read_again(record, &mapped) {
+                *record = again.into();
+            }
+        }
+        let empty = Layers::of_memory(&Arc::default());
+        let before = previous.map_or(&empty, LazyIndex::layers);
+        let mut layers = before.scanned(&seen, records)?;
+        read_again(&mut layers, &early, &mapped)?;
         put_xattrs(&mut layers, dir_xattrs, known)?;
         if let Some(known) = known {
             keep_unreadable(&mut layers, &problems, known)?;
@@ -203,9 +213,9 @@ struct Scan<'a> {
     options: &'a ScanOptions,
     started: Time,
     /// Which records of the base of the previous index were found as they are there.
-    seen: SharedBits,
+    seen: Bits,
     /// Which of these were read soon after the last change of their files.
-    early: SharedBits,
+    early: Bits,
     /// Files that are dealt with after the walk: those with several names, since only then it is
     /// known which is the first, and large ones, which all threads read together.
     later: Mutex<Vec<Found>>,

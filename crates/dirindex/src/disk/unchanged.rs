@@ -1,15 +1,14 @@
 //! Whether a file is as the previous index has it: by its stat fingerprint before it is read, by its digest after. Must not
 //! know what a scan does with the answer.
 
+use std::collections::HashSet;
 use std::fs::File;
 use std::io::{self, BufReader};
 use std::os::fd::OwnedFd;
-use std::sync::Arc;
 
 use rsync_core::SignatureOptions;
 use rustix::fs::Stat;
 
-use super::busy;
 use super::read::{self, Content};
 use crate::lazy::{Bits, Edit, Layers};
 use crate::{Error, Node, Record, StatFingerprint, Time};
@@ -61,30 +60,30 @@ pub(crate) fn is_early(record: &Record) -> bool {
     record.fingerprint.is_some_and(|fingerprint| fingerprint.is_early())
 }
 
-/// Has the next scan read those files again that a program may go on storing to without a time to
-/// show for it: they were read soon after their last change, and are mapped for writing. `early` are those of the base.
-pub(crate) fn forget_mapped(layers: &mut Layers, early: &Bits) -> Result<(), Error> {
-    let any_seen = (0..layers.base().len()).any(|number| early.has(number));
-    if !any_seen && !layers.changed().iter().any(|record| is_early(record)) {
-        return Ok(());
-    }
-    let mapped = busy::mapped_for_writing();
-    let is_mapped = |record: &&Arc<Record>| {
-        let inode = record.fingerprint.map(|fingerprint| fingerprint.inode());
-        is_early(record) && inode.is_some_and(|inode| mapped.contains(&inode))
-    };
-    let without = |record: &Arc<Record>| {
-        Edit::Put(Record { fingerprint: None, ..Record::clone(record) }.into())
-    };
-    let mut edits: Vec<Edit> = layers.changed().iter().filter(is_mapped).map(without).collect();
-    if any_seen && !mapped.is_empty() {
-        for block in 0..layers.base().blocks() {
-            let numbers = layers.base().numbers(block);
-            if numbers.clone().any(|number| early.has(number)) {
-                let records = layers.base().block(block)?;
-                let seen = numbers.zip(&*records).filter(|(number, _)| early.has(*number));
-                edits.extend(seen.map(|(_, record)| record).filter(is_mapped).map(without));
-            }
+/// `record` so that the next scan reads the file again, if a program may go on storing to it without a time to show for it: it was read
+/// soon after its last change, and its inode is one of those `mapped` for writing.
+pub(crate) fn to_read_again(record: &Record, mapped: &HashSet<u64>) -> Option<Record> {
+    let is_mapped = |known: &StatFingerprint| known.is_early() && mapped.contains(&known.inode());
+    let known = record.fingerprint.filter(is_mapped);
+    known.map(|_| Record { fingerprint: None, ..record.clone() })
+}
+
+/// Has the next scan read those files [again](to_read_again) that are as the base has them. Those numbered in `early` were read soon
+/// after their last change.
+pub(crate) fn read_again(
+    layers: &mut Layers,
+    early: &Bits,
+    mapped: &HashSet<u64>,
+) -> Result<(), Error> {
+    let mut edits = Vec::new();
+    let blocks = if mapped.is_empty() { 0 } else { layers.base().blocks() };
+    for block in 0..blocks {
+        let numbers = layers.base().numbers(block);
+        if numbers.clone().any(|number| early.has(number)) {
+            let records = layers.base().block(block)?;
+            let seen = numbers.zip(&*records).filter(|(number, _)| early.has(*number));
+            let again = seen.filter_map(|(_, record)| to_read_again(record, mapped));
+            edits.extend(again.map(|record| Edit::Put(record.into())));
         }
     }
     layers.edit(edits)

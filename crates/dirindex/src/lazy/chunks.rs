@@ -7,6 +7,7 @@ use std::sync::Arc;
 use rayon::prelude::*;
 
 use super::base::Block;
+use super::differing::Pair;
 use super::layers::{Layers, merge};
 use crate::index_file::ROWS_PER_SECTION;
 use crate::tree::sections_at_once;
@@ -20,8 +21,8 @@ pub(crate) struct Chunks<'a> {
     layers: &'a Layers,
     /// The next block of the base.
     block: usize,
-    /// What is left of the records beside it.
-    changed: &'a [Arc<Record>],
+    /// What is left of what is other than there.
+    changed: &'a [Pair],
     /// Nothing before this path is wanted any more.
     from: Option<&'a RelPath>,
 }
@@ -30,9 +31,7 @@ impl<'a> Chunks<'a> {
     /// All records, or those from a path on.
     pub(crate) fn new(layers: &'a Layers, from: Option<&'a RelPath>) -> Chunks<'a> {
         let block = from.map_or(0, |path| layers.base().block_of(path));
-        let start =
-            |path: &RelPath| layers.changed().partition_point(|record| record.entry.path < *path);
-        let changed = layers.changed().get(from.map_or(0, start)..).unwrap_or_default();
+        let changed = layers.changed_after(|path| from.is_some_and(|from| path < from));
         Chunks { layers, block, changed, from }
     }
 
@@ -46,7 +45,7 @@ impl<'a> Chunks<'a> {
         self.next_of(true)
     }
 
-    /// The blocks that come next of which all records stand, and nothing beside them. Their records do not come any more.
+    /// The blocks that come next in which nothing was changed. Their records do not come any more.
     pub(super) fn untouched(&mut self) -> Range<usize> {
         let start = self.block;
         while self.block < start + sections_at_once() && self.is_untouched(self.block) {
@@ -59,9 +58,8 @@ impl<'a> Chunks<'a> {
         let base = self.layers.base();
         block < base.blocks()
             && self.layers.end().is_none()
-            && base.numbers(block).all(|number| self.layers.stands(number))
             && self.changed.first().is_none_or(|next| {
-                base.first_path(block + 1).is_some_and(|first| *first <= next.entry.path)
+                base.first_path(block + 1).is_some_and(|first| Some(first) <= next.path())
             })
     }
 
@@ -97,25 +95,17 @@ impl<'a> Chunks<'a> {
     }
 
     fn next_whole(&mut self, touched: bool) -> Result<Option<Chunk<'a>>, Error> {
-        let (base, layers) = (self.layers.base(), self.layers);
+        let base = self.layers.base();
         while self.block < base.blocks() && !(touched && self.is_untouched(self.block)) {
             let most = base.blocks().min(self.block + sections_at_once());
             let is_touched = |block: &usize| !touched || !self.is_untouched(*block);
             let count = (self.block..most).take_while(is_touched).count();
             let blocks = self.block..self.block + count;
             self.block = blocks.end;
-            let read = |block: usize| match layers.has_any(base.numbers(block)) {
-                true => base.block(block).map(Some),
-                false => Ok(None),
-            };
-            let read = blocks.clone().into_par_iter().map(read);
+            let read = blocks.clone().into_par_iter().map(|block| base.block(block));
             let mut records = Vec::with_capacity(blocks.len() * ROWS_PER_SECTION);
-            for (block, read) in blocks.zip(read.collect::<Result<Vec<Option<Block<'_>>>, _>>()?) {
-                if let Some(block_records) = read {
-                    let start = base.numbers(block).start;
-                    let stands = |at| layers.stands(start + at);
-                    merge(&mut records, &block_records, stands, &mut self.changed);
-                }
+            for block in read.collect::<Result<Vec<Block<'_>>, Error>>()? {
+                merge(&mut records, &block, &mut self.changed);
             }
             if !records.is_empty() {
                 return Ok(Some(Cow::Owned(records)));
@@ -124,7 +114,8 @@ impl<'a> Chunks<'a> {
         if self.block < base.blocks() {
             return Ok(None);
         }
-        let rest = std::mem::take(&mut self.changed);
-        Ok((!rest.is_empty()).then_some(Cow::Borrowed(rest)))
+        let rest = std::mem::take(&mut self.changed).iter().filter_map(|pair| pair.new.clone());
+        let rest: Vec<Arc<Record>> = rest.collect();
+        Ok((!rest.is_empty()).then_some(Cow::Owned(rest)))
     }
 }

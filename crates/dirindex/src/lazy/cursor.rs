@@ -4,6 +4,7 @@
 use std::sync::Arc;
 
 use super::base::{Base, Block};
+use super::differing::Pair;
 use super::layers::{Found, Layers};
 use crate::{Error, Node, Record, RelPath};
 
@@ -48,11 +49,10 @@ impl<'a> Cursor<'a> {
     ) -> Result<Option<(usize, Arc<Record>)>, Error> {
         while number < self.base.len() {
             let numbers = self.base.numbers(self.base.block_with(number));
-            match (number..numbers.end).find(|number| layers.stands(*number)) {
-                Some(number) => {
-                    let (records, at) = self.block(number)?;
-                    return Ok(records.get(at).map(|record| (number, Arc::clone(record))));
-                }
+            let (records, at) = self.block(number)?;
+            let mut rest = (number..).zip(records.iter().skip(at));
+            match rest.find(|(_, record)| layers.changed_at(&record.entry.path).is_none()) {
+                Some((number, record)) => return Ok(Some((number, Arc::clone(record)))),
                 None => number = numbers.end,
             }
         }
@@ -64,11 +64,17 @@ impl<'a> Cursor<'a> {
 pub(super) fn has_below(layers: &Layers, dir: &RelPath) -> Result<bool, Error> {
     let mut cursor = Cursor::new(layers.base());
     let number = cursor.number_after(|path| path <= dir)?;
-    let next = cursor.standing(layers, number)?;
-    let changed = layers.changed().partition_point(|record| record.entry.path <= *dir);
-    let changed = layers.changed().get(changed);
-    let next = next.as_ref().map(|(_, record)| record);
-    Ok([next, changed].into_iter().flatten().any(|record| record.entry.path.is_below(dir)))
+    let base = cursor.standing(layers, number)?.map(|(_, record)| record);
+    let beside = beside(&mut layers.changed_after(|path| path <= dir));
+    Ok([base, beside].into_iter().flatten().any(|record| record.entry.path.is_below(dir)))
+}
+
+/// The first record that stands at one of these paths. Takes away those before it.
+fn beside(changed: &mut &[Pair]) -> Option<Arc<Record>> {
+    while changed.first().is_some_and(|pair| pair.new.is_none()) {
+        changed.split_off_first();
+    }
+    changed.first()?.new.clone()
 }
 
 /// What lies right in the directory `dir`, in the top for `None`, in path order; with the number of what stands in the base.
@@ -80,28 +86,25 @@ pub(super) fn children(
     let is_before = |path: &RelPath| dir.is_some_and(|dir| path <= dir);
     let is_inside = |record: &Arc<Record>| dir.is_none_or(|dir| record.entry.path.is_below(dir));
     let mut number = cursor.number_after(is_before)?;
-    let mut changed = layers.changed();
-    let start = changed.partition_point(|record| is_before(&record.entry.path));
-    changed = changed.get(start..).unwrap_or_default();
+    let mut changed = layers.changed_after(is_before);
     let mut children = Vec::new();
     loop {
         let base = cursor.standing(layers, number)?.filter(|(_, record)| is_inside(record));
-        let beside = changed.first().filter(|record| is_inside(record));
+        let beside = beside(&mut changed).filter(&is_inside);
         let child = match (base, beside) {
             (Some((number, base)), beside)
-                if beside.is_none_or(|beside| base.entry.path < beside.entry.path) =>
+                if beside.as_ref().is_none_or(|beside| base.entry.path < beside.entry.path) =>
             {
                 (Some(number), base)
             }
-            (_, Some(beside)) => (None, Arc::clone(beside)),
+            (_, Some(beside)) => (None, beside),
             (_, None) => return Ok(children),
         };
         let path = &child.1.entry.path;
         if child.1.entry.node == Node::Dir {
             let is_done = |other: &RelPath| other <= path || other.is_below(path);
             number = cursor.number_after(is_done)?;
-            let done = changed.partition_point(|record| is_done(&record.entry.path));
-            changed = changed.get(done..).unwrap_or_default();
+            changed = layers.changed_after(is_done);
         } else if let Some(base) = child.0 {
             number = base + 1;
         } else {

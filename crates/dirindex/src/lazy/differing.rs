@@ -3,8 +3,6 @@
 use std::cmp::Ordering;
 use std::sync::Arc;
 
-use rayon::prelude::*;
-
 use super::chunks::{Chunk, Chunks};
 use super::layers::Layers;
 use crate::{Error, Record, RelPath};
@@ -19,11 +17,12 @@ pub struct Pair {
 }
 
 impl Pair {
-    pub(super) fn path(&self) -> Option<&RelPath> {
+    /// Their path.
+    pub(crate) fn path(&self) -> Option<&RelPath> {
         self.new.as_ref().or(self.old.as_ref()).map(|record| &record.entry.path)
     }
 
-    fn is_same(&self) -> bool {
+    pub(crate) fn is_same(&self) -> bool {
         match (&self.old, &self.new) {
             (Some(old), Some(new)) => old.is_same(new),
             (None, None) => true,
@@ -33,45 +32,49 @@ impl Pair {
 }
 
 pub(super) fn differing(old: &Layers, new: &Layers) -> Result<Vec<Pair>, Error> {
-    let pairs = match old.is_beside(new) {
-        true => join(of_base(old, new)?, of_changed(old, new)),
+    let mut pairs = match old.is_beside(new) {
+        true => of_changed(old, new)?,
         false => of_all(old, new)?,
     };
-    Ok(pairs.into_iter().filter(|pair| !pair.is_same()).collect())
+    pairs.retain(|pair| !pair.is_same());
+    Ok(pairs)
 }
 
-/// What stands of the base that both have in one of them alone.
-fn of_base(old: &Layers, new: &Layers) -> Result<Vec<Pair>, Error> {
-    let base = old.base();
-    let differs = |number: &usize| old.stands(*number) != new.stands(*number);
-    let blocks = 0..base.blocks();
-    let blocks: Vec<usize> =
-        blocks.filter(|block| base.numbers(*block).any(|number| differs(&number))).collect();
-    let of_block = |block: &usize| -> Result<Vec<Pair>, Error> {
-        let (numbers, records) = (base.numbers(*block), base.block(*block)?);
-        let differing = numbers.zip(&*records).filter(|(number, _)| differs(number));
-        let pair = |(number, record): (usize, &Arc<Record>)| Pair {
-            old: old.stands(number).then(|| Arc::clone(record)),
-            new: new.stands(number).then(|| Arc::clone(record)),
-        };
-        Ok(differing.map(pair).collect())
+/// What both have other than their base, which is the same one; and what one of them has behind the end of the other.
+fn of_changed(old: &Layers, new: &Layers) -> Result<Vec<Pair>, Error> {
+    let of = |layers: &Layers| layers.changed().to_vec();
+    let mut pairs = join(of(old), of(new), |old, new| match (old, new) {
+        // The other has what the base has.
+        (Some(old), None) => Pair { old: old.new, new: old.old },
+        (None, new) => new.unwrap_or(Pair { old: None, new: None }),
+        (Some(old), Some(new)) => Pair { old: old.new, new: new.new },
+    });
+    let (end, longer, is_new) = match (old.end(), new.end()) {
+        (Some(old_end), Some(new_end)) if old_end > new_end => (new_end, old, false),
+        (None, Some(new_end)) => (new_end, old, false),
+        (Some(old_end), _) => (old_end, new, true),
+        (None, None) => return Ok(pairs),
     };
-    let pairs = blocks.par_iter().map(of_block).collect::<Result<Vec<_>, Error>>()?;
-    Ok(pairs.into_iter().flatten().collect())
+    pairs.truncate(pairs.partition_point(|pair| pair.path() <= Some(end)));
+    let mut chunks = Chunks::new(longer, Some(end));
+    while let Some(chunk) = chunks.next()? {
+        let behind = chunk.iter().filter(|record| record.entry.path > *end).cloned();
+        pairs.extend(behind.map(|record| match is_new {
+            true => Pair { old: None, new: Some(record) },
+            false => Pair { old: Some(record), new: None },
+        }));
+    }
+    Ok(pairs)
 }
 
-/// What both have beside the base.
-fn of_changed(old: &Layers, new: &Layers) -> Vec<Pair> {
-    let one = |record: &Arc<Record>| Some(Arc::clone(record));
-    let olds = old.changed().iter().map(|it| Pair { old: one(it), new: None }).collect();
-    let news = new.changed().iter().map(|it| Pair { old: None, new: one(it) }).collect();
-    join(olds, news)
-}
-
-/// Two lists in path order as one. Of one path, each has one side.
-fn join(one: Vec<Pair>, other: Vec<Pair>) -> Vec<Pair> {
-    let mut joined = Vec::with_capacity(one.len() + other.len());
-    let (mut ones, mut others) = (one.into_iter().peekable(), other.into_iter().peekable());
+/// Two lists in path order as one. `both` says what becomes of what they have at a path.
+pub(super) fn join(
+    ones: Vec<Pair>,
+    others: Vec<Pair>,
+    both: impl Fn(Option<Pair>, Option<Pair>) -> Pair,
+) -> Vec<Pair> {
+    let mut joined = Vec::with_capacity(ones.len() + others.len());
+    let (mut ones, mut others) = (ones.into_iter().peekable(), others.into_iter().peekable());
     loop {
         let order = match (ones.peek(), others.peek()) {
             (Some(one), Some(other)) => one.path().cmp(&other.path()),
@@ -81,12 +84,7 @@ fn join(one: Vec<Pair>, other: Vec<Pair>) -> Vec<Pair> {
         };
         let one = if order.is_le() { ones.next() } else { None };
         let other = if order.is_ge() { others.next() } else { None };
-        joined.extend(match (one, other) {
-            (Some(one), Some(other)) => {
-                Some(Pair { old: one.old.or(other.old), new: one.new.or(other.new) })
-            }
-            (one, other) => one.or(other),
-        });
+        joined.push(both(one, other));
     }
 }
 

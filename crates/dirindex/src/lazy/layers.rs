@@ -1,24 +1,25 @@
-//! [`Layers`]: records of a base that stand, and others beside them. Must not know whether they can be those of a tree.
+//! [`Layers`]: records of a base, and what is other than there. Must not know whether they can be those of a tree.
 
-use std::ops::Range;
 use std::sync::Arc;
 
 use rayon::prelude::*;
 
 use super::base::Base;
+#[cfg(feature = "scan")]
 use super::bits::Bits;
 use super::chunks::Chunks;
+use super::differing::Pair;
+#[cfg(feature = "scan")]
+use super::differing::join;
 use crate::{Error, Record, RelPath};
 
-/// Records in path order: those of a base that stand, and others beside them. What both have the same of is kept once, in the
-/// base.
+/// Records in path order: those of a base, but for the paths at which something else stands. What both have the same of is kept once,
+/// in the base. What the base has at the other paths is kept here too, so nobody has to look for it there.
 #[derive(Debug, Clone)]
 pub(crate) struct Layers {
     base: Arc<Base>,
-    /// Which records of the base stand; `None`: all.
-    standing: Option<Arc<Bits>>,
-    /// In path order. None has the path of one that stands in the base.
-    changed: Arc<Vec<Arc<Record>>>,
+    /// What the base has, and what stands, where these are not the same. In path order.
+    changed: Arc<Vec<Pair>>,
     /// The path of the last record; what lies behind it does not count. `None`: all count.
     end: Option<RelPath>,
 }
@@ -26,32 +27,13 @@ pub(crate) struct Layers {
 /// A record, with its number if it is one of the base.
 pub(crate) type Found = (Option<usize>, Arc<Record>);
 
-/// A record of the base with its number, if there is one.
-type Numbered = Option<(usize, Arc<Record>)>;
-
 /// So many paths are looked up by one thread: neighbours lie in one block.
-pub(crate) const AT_ONCE: usize = 256;
-
-/// What is to become of one path.
-#[derive(Debug)]
-pub(crate) enum Edit {
-    Put(Arc<Record>),
-    Remove(RelPath),
-}
-
-impl Edit {
-    fn path(&self) -> &RelPath {
-        match self {
-            Edit::Put(record) => &record.entry.path,
-            Edit::Remove(path) => path,
-        }
-    }
-}
+const AT_ONCE: usize = 256;
 
 impl Layers {
     /// All records of `base`.
     pub(crate) fn of(base: Base) -> Layers {
-        Layers { base: Arc::new(base), standing: None, changed: Arc::default(), end: None }
+        Layers { base: Arc::new(base), changed: Arc::default(), end: None }
     }
 
     /// All of `records`, which are in path order.
@@ -59,15 +41,9 @@ impl Layers {
         Layers::of(Base::Memory(Arc::clone(records)))
     }
 
-    /// All of its base, and nothing beside it.
-    pub(crate) fn of_base(&self) -> Layers {
-        let base = Arc::clone(&self.base);
-        Layers { base, standing: None, changed: Arc::default(), end: None }
-    }
-
-    /// Whether this is [all of its base](Layers::of_base).
+    /// Whether this is all of its base, and nothing else.
     pub(crate) fn is_base(&self) -> bool {
-        self.is_same(&self.of_base())
+        self.changed.is_empty() && self.end.is_none()
     }
 
     /// What is here up to `end`.
@@ -79,50 +55,29 @@ impl Layers {
         &self.base
     }
 
-    pub(crate) fn changed(&self) -> &[Arc<Record>] {
+    /// What the base has, and what stands, where these are not the same. In path order, and also behind the [end](Layers::end).
+    pub(crate) fn changed(&self) -> &[Pair] {
         &self.changed
+    }
+
+    /// [`changed`](Layers::changed), of the paths that `is_before` is not true of. It is of none that follows one of which it is not.
+    pub(crate) fn changed_after(&self, is_before: impl Fn(&RelPath) -> bool) -> &[Pair] {
+        let start = self.changed.partition_point(|pair| pair.path().is_some_and(&is_before));
+        self.changed.get(start..).unwrap_or_default()
     }
 
     pub(crate) fn end(&self) -> Option<&RelPath> {
         self.end.as_ref()
     }
 
-    /// Whether record number `number` of the base stands.
-    pub(crate) fn stands(&self, number: usize) -> bool {
-        self.standing.as_ref().is_none_or(|standing| standing.has(number))
-    }
-
-    /// How many records of the base do not stand.
-    pub(crate) fn count_gone(&self) -> usize {
-        self.standing.as_ref().map_or(0, |standing| self.base.len() - standing.count())
-    }
-
-    /// Whether any of these records of the base stands.
-    pub(crate) fn has_any(&self, mut numbers: Range<usize>) -> bool {
-        self.standing.is_none() || numbers.any(|number| self.stands(number))
-    }
-
-    /// Whether this and `other` are the same, as far as can be seen without reading the base.
-    pub(crate) fn is_same(&self, other: &Layers) -> bool {
-        let same = |(one, other): (&Arc<Record>, &Arc<Record>)| one.is_same(other);
-        Arc::ptr_eq(&self.base, &other.base)
-            && self.end == other.end
-            && self.changed.len() == other.changed.len()
-            && self.changed.iter().zip(&*other.changed).all(same)
-            && match (&self.standing, &other.standing) {
-                (None, None) => true,
-                (Some(one), Some(other)) => one == other,
-                (Some(one), None) | (None, Some(one)) => **one == Bits::all(self.base.len()),
-            }
-    }
-
-    /// Whether both are upon the same base, and differ by what can be seen without reading it.
+    /// Whether both are upon the same base.
     pub(crate) fn is_beside(&self, other: &Layers) -> bool {
-        Arc::ptr_eq(&self.base, &other.base) && self.end == other.end
+        Arc::ptr_eq(&self.base, &other.base)
     }
 
-    fn changed_at(&self, path: &RelPath) -> Option<&Arc<Record>> {
-        let found = self.changed.binary_search_by(|record| record.entry.path.cmp(path)).ok();
+    /// What the base has at `path`, and what stands there, if these are not the same.
+    pub(crate) fn changed_at(&self, path: &RelPath) -> Option<&Pair> {
+        let found = self.changed.binary_search_by(|pair| pair.path().cmp(&Some(path))).ok();
         found.and_then(|at| self.changed.get(at))
     }
 
@@ -134,11 +89,10 @@ impl Layers {
         if self.end.as_ref().is_some_and(|end| end < path) {
             return Ok(None);
         }
-        if let Some(record) = self.changed_at(path) {
-            return Ok(Some((None, Arc::clone(record))));
+        if let Some(pair) = self.changed_at(path) {
+            return Ok(pair.new.clone().map(|record| (None, record)));
         }
-        let found = self.base.find(path)?.filter(|(number, _)| self.stands(*number));
-        Ok(found.map(|(number, record)| (Some(number), record)))
+        Ok(self.base.find(path)?.map(|(number, record)| (Some(number), record)))
     }
 
     /// [`find`](Layers::find), the record alone.
@@ -146,59 +100,43 @@ impl Layers {
         Ok(self.find(path)?.map(|(_, record)| record))
     }
 
-    /// Has `edits` made, of which no two have one path.
+    /// Has the paths of `edits`, which are in path order, become what `becomes` makes of what stands there.
     ///
     /// # Errors
-    /// As [`find`](Layers::find).
-    pub(crate) fn edit(&mut self, mut edits: Vec<Edit>) -> Result<(), Error> {
+    /// As [`find`](Layers::find), and what `becomes` returns.
+    pub(crate) fn change<E: Sync>(
+        &mut self,
+        edits: &[E],
+        path: impl Fn(&E) -> &RelPath + Sync,
+        becomes: impl Fn(&E, Option<&Arc<Record>>) -> Result<Option<Arc<Record>>, Error> + Sync,
+    ) -> Result<(), Error> {
         if edits.is_empty() {
             return Ok(());
         }
-        if !edits.is_sorted_by(|a, b| a.path() <= b.path()) {
-            edits.sort_by(|a, b| a.path().cmp(b.path()));
-        }
-        let mut found = self.in_base(&edits)?.into_iter();
-        let mut standing: Option<Bits> = self.standing.as_deref().cloned();
-        let mut set = |number, stands| {
-            standing.get_or_insert_with(|| Bits::all(self.base.len())).set(number, stands);
+        let change = |edit: &E| match self.changed_at(path(edit)) {
+            Some(pair) => {
+                Ok(Pair { old: pair.old.clone(), new: becomes(edit, pair.new.as_ref())? })
+            }
+            None => {
+                let old = self.base.find(path(edit))?.map(|(_, record)| record);
+                let new = becomes(edit, old.as_ref())?;
+                Ok(Pair { old, new })
+            }
         };
+        let change = |edits: &[E]| edits.iter().map(change).collect::<Result<Vec<Pair>, Error>>();
+        let made = edits.par_chunks(AT_ONCE).map(change).collect::<Result<Vec<_>, Error>>()?;
         let mut changed = Vec::with_capacity(self.changed.len() + edits.len());
         let mut before = self.changed.iter().peekable();
-        for edit in edits {
-            let path = edit.path();
-            while let Some(record) = before.next_if(|record| record.entry.path < *path) {
-                changed.push(Arc::clone(record));
+        for (edit, pair) in edits.iter().zip(made.into_iter().flatten()) {
+            while let Some(pair) = before.next_if(|before| before.path() < Some(path(edit))) {
+                changed.push(pair.clone());
             }
-            before.next_if(|record| record.entry.path == *path);
-            match (found.next().flatten(), edit) {
-                (Some((number, base)), Edit::Put(record)) if base.is_same(&record) => {
-                    set(number, true);
-                }
-                (base, edit) => {
-                    if let Some((number, _)) = base {
-                        set(number, false);
-                    }
-                    if let Edit::Put(record) = edit {
-                        changed.push(record);
-                    }
-                }
-            }
+            before.next_if(|before| before.path() == Some(path(edit)));
+            changed.extend(Some(pair).filter(|pair| !pair.is_same()));
         }
         changed.extend(before.cloned());
-        (self.standing, self.changed) = (standing.map(Arc::new), Arc::new(changed));
+        self.changed = Arc::new(changed);
         Ok(())
-    }
-
-    /// What the base has at the paths of `edits`, which are in order. Nothing at all for a base without records.
-    fn in_base(&self, edits: &[Edit]) -> Result<Vec<Numbered>, Error> {
-        if self.base.len() == 0 {
-            return Ok(Vec::new());
-        }
-        let find = |edits: &[Edit]| -> Result<Vec<Numbered>, Error> {
-            edits.iter().map(|edit| self.base.find(edit.path())).collect()
-        };
-        let found = edits.par_chunks(AT_ONCE).map(find).collect::<Result<Vec<_>, Error>>()?;
-        Ok(found.into_iter().flatten().collect())
     }
 
     /// Hands over all records in path order, some at a time.
@@ -217,36 +155,90 @@ impl Layers {
     }
 }
 
+/// What is to become of one path.
+#[derive(Debug)]
+#[cfg(feature = "scan")]
+pub(crate) enum Edit {
+    Put(Arc<Record>),
+    Remove(RelPath),
+}
+
+#[cfg(feature = "scan")]
+impl Edit {
+    fn path(&self) -> &RelPath {
+        match self {
+            Edit::Put(record) => &record.entry.path,
+            Edit::Remove(path) => path,
+        }
+    }
+
+    fn record(&self) -> Option<&Arc<Record>> {
+        match self {
+            Edit::Put(record) => Some(record),
+            Edit::Remove(_) => None,
+        }
+    }
+}
+
 /// What scans need.
 #[cfg(feature = "scan")]
 impl Layers {
-    /// The records of this one's base that are in `standing`.
-    pub(crate) fn only(&self, standing: Bits) -> Layers {
-        Layers { standing: Some(Arc::new(standing)), ..self.of_base() }
-    }
-
-    /// Whether the record at `path` is one beside the base.
-    pub(crate) fn is_changed(&self, path: &RelPath) -> bool {
-        self.changed_at(path).is_some()
-    }
-
-    /// The paths of the base at which nothing stands any more.
+    /// The records of this one's base that are in `standing`, and `records` beside. These are in path order, and none has the path of one
+    /// that stands.
     ///
     /// # Errors
     /// As [`find`](Layers::find).
-    pub(crate) fn gone(&self) -> Result<Vec<RelPath>, Error> {
-        let mut gone = Vec::new();
-        for block in 0..self.base.blocks() {
-            let numbers = self.base.numbers(block);
-            if !numbers.clone().any(|number| !self.stands(number)) {
-                continue;
-            }
-            let records = self.base.block(block)?;
-            let paths = numbers.zip(&*records).filter(|(number, _)| !self.stands(*number));
-            let paths = paths.map(|(_, record)| &record.entry.path);
-            gone.extend(paths.filter(|path| !self.is_changed(path)).cloned());
+    pub(crate) fn scanned(
+        &self,
+        standing: &Bits,
+        records: Vec<Arc<Record>>,
+    ) -> Result<Layers, Error> {
+        if self.base.len() == 0 {
+            return Ok(Layers::of_memory(&Arc::new(records)));
         }
-        Ok(gone)
+        let gone = |block: usize| -> Result<Vec<Arc<Record>>, Error> {
+            let mut gone = Vec::new();
+            if self.base.numbers(block).any(|number| !standing.has(number)) {
+                let (numbers, block) = (self.base.numbers(block), self.base.block(block)?);
+                let of_block = numbers.zip(&*block).filter(|(number, _)| !standing.has(*number));
+                gone.extend(of_block.map(|(_, record)| Arc::clone(record)));
+            }
+            Ok(gone)
+        };
+        let gone = (0..self.base.blocks()).into_par_iter().map(gone);
+        let gone = gone.collect::<Result<Vec<_>, Error>>()?;
+        let olds = gone.into_iter().flatten().map(|it| Pair { old: Some(it), new: None });
+        let news = records.into_iter().map(|it| Pair { old: None, new: Some(it) });
+        let mut changed = join(olds.collect(), news.collect(), |old, new| Pair {
+            old: old.and_then(|pair| pair.old),
+            new: new.and_then(|pair| pair.new),
+        });
+        changed.retain(|pair| !pair.is_same());
+        Ok(Layers { base: Arc::clone(&self.base), changed: Arc::new(changed), end: None })
+    }
+
+    /// Has `edits` made, of which no two have one path.
+    ///
+    /// # Errors
+    /// As [`find`](Layers::find).
+    pub(crate) fn edit(&mut self, mut edits: Vec<Edit>) -> Result<(), Error> {
+        if !edits.is_sorted_by(|a, b| a.path() <= b.path()) {
+            edits.sort_by(|a, b| a.path().cmp(b.path()));
+        }
+        self.change(&edits, Edit::path, |edit, _| Ok(edit.record().cloned()))
+    }
+
+    /// Whether this and `other` are the same, as far as can be seen without reading the base.
+    pub(crate) fn is_same(&self, other: &Layers) -> bool {
+        let same = |(one, other): (&Pair, &Pair)| match (&one.new, &other.new) {
+            (Some(one), Some(other)) => one.is_same(other),
+            (None, None) => one.path() == other.path(),
+            _ => false,
+        };
+        self.is_beside(other)
+            && self.end == other.end
+            && self.changed.len() == other.changed.len()
+            && self.changed.iter().zip(&*other.changed).all(same)
     }
 
     /// Hands over the records at `top` and below it.
@@ -272,29 +264,22 @@ impl Layers {
     }
 }
 
-/// Appends the records of a block that stand, and those of `changed` that come before or between them.
+/// Appends the records of a block, with those that stand at the paths of `changed` in their place or between them. Takes from `changed`
+/// what is up to the last of the block.
 pub(crate) fn merge(
     records: &mut Vec<Arc<Record>>,
     mut block: &[Arc<Record>],
-    stands: impl Fn(usize) -> bool,
-    changed: &mut &[Arc<Record>],
+    changed: &mut &[Pair],
 ) {
-    let mut number = 0;
-    loop {
-        let next = changed.first();
-        let upto = next.map_or(block.len(), |next| {
-            block.partition_point(|record| record.entry.path < next.entry.path)
-        });
+    while let Some(last) = block.last()
+        && let Some(next) = changed.first().filter(|next| next.path() <= Some(&last.entry.path))
+    {
+        let upto = block.partition_point(|record| Some(&record.entry.path) < next.path());
         let (before, rest) = block.split_at(upto);
-        let standing = before.iter().zip(number..).filter(|(_, number)| stands(*number));
-        records.extend(standing.map(|(record, _)| Arc::clone(record)));
-        (block, number) = (rest, number + upto);
-        let (Some(next), Some(same)) = (next, block.first()) else { return };
-        if same.entry.path == next.entry.path {
-            block = block.get(1..).unwrap_or_default();
-            number += 1;
-        }
-        records.push(Arc::clone(next));
+        records.extend_from_slice(before);
+        block = rest.get(usize::from(next.old.is_some())..).unwrap_or_default();
+        records.extend(next.new.clone());
         changed.split_off_first();
     }
+    records.extend_from_slice(block);
 }

@@ -7,7 +7,7 @@ use rsync_core::Digest;
 
 use super::base::{Base, FileBase};
 use super::cursor::{Cursor, children, has_below};
-use super::differing::{Pair, differing};
+use super::differing::Pair;
 use super::layers::Layers;
 use crate::tree::directory_hash;
 use crate::{Error, Node, Record, RelPath, Totals, TreeId};
@@ -25,12 +25,12 @@ const FEW: usize = 64;
 pub(super) fn rehashed(layers: &Layers) -> Result<Option<(TreeId, Totals)>, Error> {
     let Base::File(file) = layers.base() else { return Ok(None) };
     let most = FEW.max(layers.base().len() / MANY);
-    if layers.end().is_some() || layers.changed().len() > most || layers.count_gone() > most {
+    let pairs = layers.changed();
+    if layers.end().is_some() || pairs.len() > most {
         return Ok(None);
     }
-    let pairs = differing(&layers.of_base(), layers)?;
     let (mut totals, mut dirty) = (file.totals(), BTreeSet::new());
-    for pair in &pairs {
+    for pair in pairs {
         if !is_sound(pair, layers, file)? {
             return Ok(None);
         }

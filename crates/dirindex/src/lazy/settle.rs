@@ -1,8 +1,8 @@
 //! What a scan of a changing tree found, made a tree: what lost its directory or its file goes. Must not know how a tree is scanned.
 
-use std::collections::HashSet;
 use std::sync::Arc;
 
+use super::base::Base;
 use super::layers::{Edit, Layers};
 use super::rehash::rehashed;
 use super::survey::{Survey, Surveyed};
@@ -10,7 +10,7 @@ use crate::tree::{Link, broken_link};
 use crate::{Error, Node, Record, RelPath, Totals, TreeId};
 
 /// Removes what a changing tree left without what it needs: entries whose directory vanished while it was scanned, hard links whose
-/// first name did. Gives hard links the metadata of the files they name. What is left is a tree. The base is that of one.
+/// first name did. Gives hard links the metadata of the files they name. What is left is a tree. An index file has one.
 ///
 /// # Errors
 /// [`Error::Entry`] for what cannot be in any tree, [`Error::Sections`].
@@ -55,21 +55,14 @@ fn orphans(layers: &Layers) -> Result<Vec<Edit>, Error> {
     Ok(orphans)
 }
 
-/// What is to become of hard links that do not agree with the files that they name. Of those in the base that name files in it,
+/// What is to become of hard links that do not agree with the files that they name. Of those in an index file that name files in it,
 /// nothing is looked at: they agreed.
 fn links_to_mend(layers: &Layers, links: &[Link]) -> Result<Vec<Edit>, Error> {
-    let (mut edits, mut gone) = (Vec::new(), None);
-    for (path, to) in links {
-        if !layers.is_changed(path) && !layers.is_changed(to) {
-            let gone: &HashSet<RelPath> = match &gone {
-                Some(gone) => gone,
-                None => gone.insert(layers.gone()?.into_iter().collect()),
-            };
-            if gone.contains(to) {
-                edits.push(Edit::Remove(path.clone()));
-            }
-            continue;
-        }
+    let is_as_in_file = |path: &RelPath| {
+        matches!(layers.base(), Base::File(_)) && layers.changed_at(path).is_none()
+    };
+    let mut edits = Vec::new();
+    for (path, to) in links.iter().filter(|(path, to)| !is_as_in_file(path) || !is_as_in_file(to)) {
         let file = layers.record(to)?.filter(|it| matches!(it.entry.node, Node::File { .. }));
         let (Some(file), Some(link)) = (file, layers.record(path)?) else {
             edits.push(Edit::Remove(path.clone()));
