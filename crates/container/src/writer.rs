@@ -58,6 +58,12 @@ impl<W: Write> Writer<W> {
         Ok(())
     }
 
+    /// How many sections were appended.
+    #[must_use]
+    pub fn count(&self) -> usize {
+        self.table.len() / ROW_LEN
+    }
+
     /// The writer that the container goes to.
     pub fn get_mut(&mut self) -> &mut W {
         &mut self.out

@@ -15,7 +15,7 @@ use crate::{
     DirIndex, Entry, Error, LazyIndex, Node, Problem, Record, RelPath, Remarks, StatFingerprint,
 };
 
-const FILE_KIND: FileKind = FileKind {
+pub(crate) const FILE_KIND: FileKind = FileKind {
     letters: *b"INDX",
     lists: &[
         List { kind: CATALOGUE, rows: ROWS_PER_SECTION, row_room: 256 },
@@ -93,40 +93,32 @@ impl LazyIndex {
         in_lists(self.layers(), |lists| {
             write_lists(&mut writer, lists, |list| match list {
                 RecordList::Block(file, block) => file.stored(*block, |(entries, _)| entries),
-                RecordList::Records(records) => {
-                    let rows = records.iter().map(|record| -> Row<&Entry> {
-                        (&record.entry, record.signature.as_ref().map(StoredSignature::code))
-                    });
-                    Section::encode(CATALOGUE, &rows.collect::<Vec<_>>())
-                }
+                RecordList::Records(records) => entries_of(records),
             })
         })?;
         in_lists(self.layers(), |lists| {
             write_lists(&mut writer, lists, |list| match list {
                 RecordList::Block(file, block) => file.stored(*block, |(_, prints)| prints),
-                RecordList::Records(records) => {
-                    let rows: Vec<_> = records.iter().map(|record| record.fingerprint).collect();
-                    Section::encode(FINGERPRINTS, &rows)
-                }
+                RecordList::Records(records) => fingerprints_of(records),
             })
         })?;
         self.remarks().write(&mut writer)?;
-        let mut signatures = SignatureWriter::new(&mut writer, SIGNATURES);
+        let mut signatures = SignatureWriter::new(SIGNATURES);
         in_lists(self.layers(), |lists| {
             for list in lists {
                 match list {
                     RecordList::Block(file, block) => {
-                        file.copy_signatures(*block, &mut signatures)?
+                        file.copy_signatures(*block, &mut writer, &mut signatures)?
                     }
                     RecordList::Records(records) => {
                         let mut these = records.iter().filter_map(|it| it.signature.as_ref());
-                        these.try_for_each(|signature| signatures.push(signature))?;
+                        these.try_for_each(|signature| signatures.push(&mut writer, signature))?;
                     }
                 }
             }
             Ok(())
         })?;
-        signatures.finish()?;
+        signatures.finish(&mut writer)?;
         writer.finish()?;
         Ok(())
     }
@@ -237,6 +229,20 @@ fn records(
         records.push(Arc::new(Record { entry, signature, fingerprint }));
     }
     Ok(records)
+}
+
+/// The section of the catalogue that has these records.
+pub(crate) fn entries_of(records: &[Arc<Record>]) -> Result<Section, SectionError> {
+    let rows = records.iter().map(|record| -> Row<&Entry> {
+        (&record.entry, record.signature.as_ref().map(StoredSignature::code))
+    });
+    Section::encode(CATALOGUE, &rows.collect::<Vec<_>>())
+}
+
+/// The section of their fingerprints.
+pub(crate) fn fingerprints_of(records: &[Arc<Record>]) -> Result<Section, SectionError> {
+    let rows: Vec<_> = records.iter().map(|record| record.fingerprint).collect();
+    Section::encode(FINGERPRINTS, &rows)
 }
 
 impl Remarks {

@@ -11,7 +11,11 @@ mod lists;
 mod rehash;
 #[cfg(feature = "scan")]
 mod settle;
+#[cfg(feature = "scan")]
+mod sort;
 mod survey;
+#[cfg(feature = "scan")]
+mod temporary;
 
 use std::sync::Arc;
 
@@ -27,6 +31,8 @@ pub(crate) use self::layers::{Edit, Found};
 pub(crate) use self::lists::{RecordList, in_lists};
 #[cfg(feature = "scan")]
 pub(crate) use self::settle::settled;
+#[cfg(feature = "scan")]
+pub(crate) use self::sort::{Room, Sorter};
 use self::survey::{check_links, checked};
 use crate::stored::StoredSignature;
 use crate::{DirIndex, Error, IndexRun, Problem, Record, RelPath, Remarks, Totals, TreeId};
@@ -71,7 +77,8 @@ impl LazyIndex {
     pub(crate) fn from_sections(sections: Sections) -> Result<LazyIndex, Error> {
         let remarks = Remarks::read(&sections)?;
         let (base, tree_id, links) = FileBase::open(Arc::new(sections))?;
-        let (totals, layers) = (base.totals(), Layers::of(Base::File(Box::new(base))));
+        let totals = base.tree().map(|tree| tree.totals).unwrap_or_default();
+        let layers = Layers::of(Base::File(Box::new(base)));
         check_links(&layers, &links)?;
         Ok(LazyIndex { layers, tree_id, totals, remarks })
     }

@@ -258,50 +258,63 @@ pub fn write_signatures<'a, W: std::io::Write>(
     kind: u32,
     mut signatures: impl Iterator<Item = &'a StoredSignature>,
 ) -> Result<(), SectionError> {
-    let mut out = SignatureWriter::new(writer, kind);
-    signatures.try_for_each(|signature| out.push(signature))?;
-    out.finish()
+    let mut out = SignatureWriter::new(kind);
+    signatures.try_for_each(|signature| out.push(writer, signature))?;
+    out.finish(writer)
 }
 
-/// Writes signatures as sections of one kind, one after the other.
+/// Writes signatures as sections of one kind, one after the other. Other sections may come between these.
 #[derive(Debug)]
-pub struct SignatureWriter<'w, W: std::io::Write> {
-    writer: &'w mut Writer<W>,
+pub struct SignatureWriter {
     kind: u32,
     pending: Vec<u8>,
+    written: u64,
 }
 
-impl<'w, W: std::io::Write> SignatureWriter<'w, W> {
+impl SignatureWriter {
     /// Begins with sections of `kind`.
-    pub fn new(writer: &'w mut Writer<W>, kind: u32) -> SignatureWriter<'w, W> {
-        SignatureWriter { writer, kind, pending: Vec::with_capacity(CHUNK_LEN) }
+    #[must_use]
+    pub fn new(kind: u32) -> SignatureWriter {
+        SignatureWriter { kind, pending: Vec::with_capacity(CHUNK_LEN), written: 0 }
     }
 
-    /// The signature that follows.
+    /// How many bytes of signatures there were so far.
+    #[must_use]
+    pub fn position(&self) -> u64 {
+        self.written + self.pending.len() as u64
+    }
+
+    /// The signature that follows. Sections that are full go to `writer`, the same one each time.
     ///
     /// # Errors
     /// [`SectionError`], also when it cannot be loaded from where it lies.
-    pub fn push(&mut self, signature: &StoredSignature) -> Result<(), SectionError> {
-        self.push_parts(signature.packed_len(), |at, len| signature.part(at, len))
+    pub fn push<W: std::io::Write>(
+        &mut self,
+        writer: &mut Writer<W>,
+        signature: &StoredSignature,
+    ) -> Result<(), SectionError> {
+        self.push_parts(writer, signature.packed_len(), |at, len| signature.part(at, len))
     }
 
     /// The signatures from `from` up to `to` in the stream that `reader` reads.
     ///
     /// # Errors
     /// As [`push`](SignatureWriter::push).
-    pub fn copy(
+    pub fn copy<W: std::io::Write>(
         &mut self,
+        writer: &mut Writer<W>,
         reader: &SignatureReader,
         from: u64,
         to: u64,
     ) -> Result<(), SectionError> {
         let len = to.saturating_sub(from);
-        self.push_parts(len, |at, len| reader.chunks.read(from.saturating_add(at), len))
+        self.push_parts(writer, len, |at, len| reader.chunks.read(from.saturating_add(at), len))
     }
 
     /// So many bytes, which `part` reads from some place on.
-    fn push_parts(
+    fn push_parts<W: std::io::Write>(
         &mut self,
+        writer: &mut Writer<W>,
         len: u64,
         part: impl Fn(u64, u64) -> Result<Vec<u8>, SectionError>,
     ) -> Result<(), SectionError> {
@@ -311,23 +324,24 @@ impl<'w, W: std::io::Write> SignatureWriter<'w, W> {
             self.pending.extend(part(at, now)?);
             at += now;
             if self.pending.len() == CHUNK_LEN {
-                self.flush()?;
+                self.flush(writer)?;
             }
         }
         Ok(())
     }
 
-    fn flush(&mut self) -> Result<(), SectionError> {
+    fn flush<W: std::io::Write>(&mut self, writer: &mut Writer<W>) -> Result<(), SectionError> {
         let chunk = std::mem::replace(&mut self.pending, Vec::with_capacity(CHUNK_LEN));
-        self.writer.section(&Section::new(self.kind, chunk, Packing::Stored)?)
+        self.written += chunk.len() as u64;
+        writer.section(&Section::new(self.kind, chunk, Packing::Stored)?)
     }
 
     /// Writes what is left.
     ///
     /// # Errors
     /// [`SectionError`].
-    pub fn finish(mut self) -> Result<(), SectionError> {
-        if self.pending.is_empty() { Ok(()) } else { self.flush() }
+    pub fn finish<W: std::io::Write>(mut self, writer: &mut Writer<W>) -> Result<(), SectionError> {
+        if self.pending.is_empty() { Ok(()) } else { self.flush(writer) }
     }
 }
 

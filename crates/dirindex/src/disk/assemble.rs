@@ -10,7 +10,7 @@ use crate::lazy::{Edit, Layers};
 use crate::{Entry, Error, LazyIndex, Node, Problem, ProblemKind, Record, RelPath, Subtrees};
 
 /// Puts lists of records, each from one directory, in path order: a directory is followed by what is in it.
-pub(crate) fn in_path_order(lists: impl Iterator<Item = Vec<Arc<Record>>>) -> Vec<Arc<Record>> {
+pub(crate) fn in_path_order(lists: Vec<Vec<Arc<Record>>>) -> Vec<Arc<Record>> {
     let mut inside: HashMap<Box<[u8]>, Vec<Arc<Record>>> = HashMap::new();
     let mut total = 0;
     for mut list in lists {

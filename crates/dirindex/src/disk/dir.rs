@@ -3,6 +3,7 @@
 
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
+use std::sync::{Mutex, PoisonError};
 
 use rsync_core::Digest;
 use rustix::fs::FileType;
@@ -234,9 +235,13 @@ impl Dir {
     }
 
     fn complete(&self) -> Result<Vec<Found>, Error> {
-        let walk = walk(self, |_, found| Ok(found))?;
+        let all = Mutex::new(Vec::new());
+        let walk = walk(self, |_, mut found| {
+            all.lock().unwrap_or_else(PoisonError::into_inner).append(&mut found);
+            Ok(())
+        })?;
         self.refuse(&walk.problems)?;
-        let mut found: Vec<Found> = walk.taken.into_iter().flatten().collect();
+        let mut found: Vec<Found> = all.into_inner().unwrap_or_else(PoisonError::into_inner);
         found.sort_unstable_by(|a, b| a.path.cmp(&b.path));
         Ok(found)
     }

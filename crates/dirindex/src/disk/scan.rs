@@ -22,7 +22,7 @@ use super::unchanged::{
 };
 use super::unfinished::holds_unfinished;
 use super::walk::{Found, Walk, unreadable, walk};
-use crate::lazy::{Bits, Found as Before, Layers, settled};
+use crate::lazy::{Base, Bits, Found as Before, Layers, Room, Sorter, settled};
 use crate::stored::{self, Pool};
 use crate::{
     Dir, DirIndex, Entry, Error, FileId, LazyIndex, Meta, Node, Problem, ProblemKind, Record,
@@ -102,72 +102,22 @@ impl DirIndex {
         previous: Option<&DirIndex>,
         options: &ScanOptions,
     ) -> Result<DirIndex, Error> {
-        LazyIndex::scan(dir, previous.map(LazyIndex::from).as_ref(), options)?.load()
+        scan(dir, previous.map(LazyIndex::from).as_ref(), options, room(usize::MAX))?.load()
     }
 }
 
 impl LazyIndex {
-    /// [`DirIndex::scan_with`], of which only what differs from `previous` is in memory.
+    /// [`DirIndex::scan_with`], of which little is in memory: what differs from `previous`. Without that, of more than 262,144 entries most
+    /// are in temporary files, as [`std::env::temp_dir`] has them, which have no names; where these have no room, all are in memory.
     ///
     /// # Errors
-    /// As [`DirIndex::scan_with`], and [`Error::Sections`] when the file of `previous` cannot be read any more.
+    /// As [`DirIndex::scan_with`], and [`Error::Sections`] when the file of `previous`, or a temporary one, cannot be read any more.
     pub fn scan(
         dir: &Dir,
         previous: Option<&LazyIndex>,
         options: &ScanOptions,
     ) -> Result<LazyIndex, Error> {
-        if let Some(SignatureOptions { sums, strong_len, .. }) = options.signature
-            && let Some(why) = stored::unsuitable(&Shape { block_len: 1024, sums, strong_len })
-        {
-            return Err(Error::Signature(why));
-        }
-        refuse_unfinished(dir)?;
-        let records = previous.map_or(0, |previous| previous.layers().base().len());
-        let (seen, early) = (Bits::none(records), Bits::none(records));
-        let later = Mutex::default();
-        let scan = Scan { dir, previous, options, started: now(), seen, early, later };
-        let Walk { mut taken, dir_xattrs, mut problems, excluded } =
-            walk(dir, |fd, found| scan.take(fd, found))?;
-        scan.rest(&mut taken)?;
-        scan.check()?;
-        problems.append(&mut taken.iter_mut().flat_map(|t| t.problems.drain(..)).collect());
-        let no_proc = taken.iter().filter_map(|taken| taken.no_proc.as_ref()).min();
-        problems.extend(no_proc.map(|path| {
-            let detail = "its attributes, and those of all links, fifos and devices, cannot be read: \
-                          /proc is not mounted";
-            Problem::new(path.clone(), ProblemKind::Attributes, detail.into())
-        }));
-        let known = scan.known();
-        let Scan { seen, early, .. } = scan;
-        let mut records = in_path_order(taken.into_iter().map(|taken| taken.records));
-        let mapped = match early.is_empty() && !records.iter().any(|record| is_early(record)) {
-            true => HashSet::new(),
-            false => busy::mapped_for_writing(),
-        };
-        for record in &mut records {
-            if let Some(again) = to_read_again(record, &mapped) {
-                *record = again.into();
-            }
-        }
-        let empty = Layers::of_memory(&Arc::default());
-        let before = previous.map_or(&empty, LazyIndex::layers);
-        let mut layers = before.scanned(&seen, records)?;
-        read_again(&mut layers, &early, &mapped)?;
-        put_xattrs(&mut layers, dir_xattrs, known)?;
-        if let Some(known) = known {
-            keep_unreadable(&mut layers, &problems, known)?;
-        }
-        if options.signature.is_none() {
-            forget_signatures(&mut layers)?;
-        }
-        let index = match previous.filter(|previous| layers.is_same(previous.layers())) {
-            Some(previous) => previous.clone(),
-            None => LazyIndex::settled(layers)?,
-        };
-        let top = rustix::fs::fstat(dir.root());
-        let top = top.map_err(|error| Error::io("look at", dir.path(), error.into()))?;
-        let top_mode = Some(top.st_mode & 0o7777);
-        Ok(index.with_remarks(Remarks { top_mode, ..Remarks::new(problems, excluded) }))
+        scan(dir, previous, options, room(IN_MEMORY))
     }
 
     /// The index of what stands in `layers`, [as far as](settled) that is a tree.
@@ -175,6 +125,73 @@ impl LazyIndex {
         let (layers, tree_id, totals) = settled(layers)?;
         Ok(LazyIndex::new(layers, (tree_id, totals)))
     }
+}
+
+/// A first scan holds so many records in memory: some 80 MB.
+const IN_MEMORY: usize = 1 << 18;
+
+fn room(most: usize) -> Room {
+    Room { most, dir: std::env::temp_dir() }
+}
+
+/// [`LazyIndex::scan`], with `room` for what is found where there is no previous index.
+fn scan(
+    dir: &Dir,
+    previous: Option<&LazyIndex>,
+    options: &ScanOptions,
+    room: Room,
+) -> Result<LazyIndex, Error> {
+    if let Some(SignatureOptions { sums, strong_len, .. }) = options.signature
+        && let Some(why) = stored::unsuitable(&Shape { block_len: 1024, sums, strong_len })
+    {
+        return Err(Error::Signature(why));
+    }
+    refuse_unfinished(dir)?;
+    let previous = previous.filter(|previous| !previous.is_empty());
+    let records = previous.map_or(0, |previous| previous.layers().base().len());
+    let (seen, early) = (Bits::none(records), Bits::none(records));
+    let later = Mutex::default();
+    let most = if previous.is_some() { usize::MAX } else { room.most };
+    let sorter = Sorter::new(Room { most, ..room });
+    let kept = Mutex::new(Kept { sorter, problems: Vec::new(), no_proc: None, any_early: false });
+    let scan = Scan { dir, previous, options, started: now(), seen, early, later, kept };
+    let Walk { dir_xattrs, mut problems, excluded } = walk(dir, |fd, found| scan.take(fd, found))?;
+    scan.rest()?;
+    scan.check()?;
+    let known = scan.known();
+    let Scan { seen, early, kept, .. } = scan;
+    let kept = kept.into_inner().unwrap_or_else(PoisonError::into_inner);
+    problems.extend(kept.problems);
+    problems.extend(kept.no_proc.map(|path| {
+        let detail = "its attributes, and those of all links, fifos and devices, cannot be read: \
+                      /proc is not mounted";
+        Problem::new(path, ProblemKind::Attributes, detail.into())
+    }));
+    let mapped = match early.is_empty() && !kept.any_early {
+        true => HashSet::new(),
+        false => busy::mapped_for_writing(),
+    };
+    let found = kept.sorter.finish(in_path_order, |record| to_read_again(record, &mapped))?;
+    let mut layers = match (previous, found) {
+        (Some(previous), Base::Memory(records)) => previous.layers().scanned(&seen, &records)?,
+        (_, found) => Layers::of(found),
+    };
+    read_again(&mut layers, &early, &mapped)?;
+    put_xattrs(&mut layers, dir_xattrs, known)?;
+    if let Some(known) = known {
+        keep_unreadable(&mut layers, &problems, known)?;
+    }
+    if options.signature.is_none() {
+        forget_signatures(&mut layers)?;
+    }
+    let index = match previous.filter(|previous| layers.is_same(previous.layers())) {
+        Some(previous) => previous.clone(),
+        None => LazyIndex::settled(layers)?,
+    };
+    let top = rustix::fs::fstat(dir.root());
+    let top = top.map_err(|error| Error::io("look at", dir.path(), error.into()))?;
+    let top_mode = Some(top.st_mode & 0o7777);
+    Ok(index.with_remarks(Remarks { top_mode, ..Remarks::new(problems, excluded) }))
 }
 
 /// Refuses a tree that an interrupted apply left half old, half new.
@@ -194,6 +211,16 @@ struct Taken {
     problems: Vec<Problem>,
     /// Where attributes could not be read for lack of `/proc`: said once, not of each path.
     no_proc: Option<RelPath>,
+}
+
+/// What became of all paths so far.
+struct Kept {
+    sorter: Sorter,
+    problems: Vec<Problem>,
+    /// The first of those [without `/proc`](Taken::no_proc).
+    no_proc: Option<RelPath>,
+    /// Whether a file was read soon after its last change.
+    any_early: bool,
 }
 
 /// What became of reading a file.
@@ -219,9 +246,29 @@ struct Scan<'a> {
     /// Files that are dealt with after the walk: those with several names, since only then it is
     /// known which is the first, and large ones, which all threads read together.
     later: Mutex<Vec<Found>>,
+    kept: Mutex<Kept>,
 }
 
 impl<'a> Scan<'a> {
+    /// Keeps what became of some paths.
+    fn keep(&self, taken: Taken) {
+        let Taken { records, mut problems, no_proc } = taken;
+        let any_early = records.iter().any(|record| is_early(record));
+        let kept = || self.kept.lock().unwrap_or_else(PoisonError::into_inner);
+        let full = {
+            let mut kept = kept();
+            kept.problems.append(&mut problems);
+            kept.no_proc = kept.no_proc.take().into_iter().chain(no_proc).min();
+            kept.any_early |= any_early;
+            kept.sorter.add(records)
+        };
+        if let Some(full) = full {
+            // Other threads go on meanwhile.
+            let written = full.write(in_path_order);
+            kept().sorter.add_back(written);
+        }
+    }
+
     /// Refuses a tree that has the barred directory in it. It is known by device and inode, so no link, mount or `..` hides
     /// it.
     fn check_barred(&self, found: &Found) -> Result<(), Error> {
@@ -234,7 +281,7 @@ impl<'a> Scan<'a> {
     }
 
     /// Takes in what was found in the directory open as `fd`.
-    fn take(&self, fd: BorrowedFd<'_>, found: Vec<Found>) -> Result<Taken, Error> {
+    fn take(&self, fd: BorrowedFd<'_>, found: Vec<Found>) -> Result<(), Error> {
         let mut taken = Taken::default();
         let (mut buffer, mut pool) = (Vec::new(), Pool::default());
         for found in found {
@@ -258,7 +305,8 @@ impl<'a> Scan<'a> {
             }
         }
         pool.shrink();
-        Ok(taken)
+        self.keep(taken);
+        Ok(())
     }
 
     /// Takes in a record that the previous index has, too.
@@ -388,4 +436,71 @@ pub(crate) fn meta(stat: &Stat) -> Meta {
 pub(crate) fn now() -> Time {
     let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     Time { secs: since.as_secs() as i64, nanos: since.subsec_nanos() }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+    use std::os::unix::fs::symlink;
+
+    use super::*;
+
+    /// So many files that they are in several blocks.
+    const FILES: usize = 5_000;
+
+    fn tree() -> tempfile::TempDir {
+        let tree = tempfile::tempdir().unwrap();
+        let at = |path: String| tree.path().join(path);
+        for number in 0..FILES {
+            let dir = at(format!("{}/{}", number % 13, number % 170));
+            fs::create_dir_all(&dir).unwrap();
+            fs::write(dir.join(number.to_string()), format!("{number} ").repeat(number % 99))
+                .unwrap();
+        }
+        fs::create_dir(at("empty".to_owned())).unwrap();
+        symlink("1/2", at("link".to_owned())).unwrap();
+        for (number, to) in [(5, "7/again"), (5, "0"), (6, "again"), (7, "9/again")] {
+            let dir = at(to.to_owned());
+            let to = if dir.is_dir() { dir.join("again") } else { dir };
+            fs::hard_link(at(format!("{}/{}/{number}", number % 13, number % 170)), to).unwrap();
+        }
+        tree
+    }
+
+    fn bytes(index: &LazyIndex) -> Vec<u8> {
+        let mut bytes = Vec::new();
+        index.write_to(&mut bytes).unwrap();
+        bytes
+    }
+
+    /// Promise: a first scan finds the same, however little of it is in memory, and also where no file can be made for the rest.
+    #[test]
+    fn room_makes_no_difference() {
+        let (tree, temporary) = (tree(), tempfile::tempdir().unwrap());
+        let dir = Dir::new(tree.path()).unwrap();
+        let scan = |most: usize, into: &str| {
+            let room = Room { most, dir: temporary.path().join(into) };
+            scan(&dir, None, &ScanOptions::default(), room).unwrap()
+        };
+        // Until so long after the last change that each file has a fingerprint.
+        let is_settled = |index: &LazyIndex| {
+            let records = index.load().unwrap().records().to_vec();
+            let files = records.iter().filter(|it| matches!(it.entry.node, Node::File { .. }));
+            files.into_iter().all(|file| file.fingerprint.is_some())
+        };
+        let whole = std::iter::repeat_with(|| scan(usize::MAX, "")).find(is_settled).unwrap();
+        assert!(matches!(whole.layers().base(), Base::Memory(_)));
+        for most in [300, 4_100] {
+            let lazy = scan(most, "");
+            assert!(matches!(lazy.layers().base(), Base::File(_)), "{most}");
+            assert_eq!(lazy.tree_id(), whole.tree_id(), "{most}");
+            assert_eq!(lazy.totals(), whole.totals());
+            assert!(bytes(&lazy) == bytes(&whole), "{most}");
+            let again = LazyIndex::scan(&dir, Some(&lazy), &ScanOptions::default()).unwrap();
+            assert!(bytes(&again) == bytes(&whole), "{most}");
+            let nowhere = scan(most, "nowhere");
+            assert!(matches!(nowhere.layers().base(), Base::Memory(_)), "{most}");
+            assert!(bytes(&nowhere) == bytes(&whole), "{most}");
+        }
+    }
 }

@@ -35,11 +35,9 @@ impl Found {
     }
 }
 
-/// What a walk came across.
+/// What a walk came across, beside the paths that it handed over.
 #[derive(Debug)]
-pub(crate) struct Walk<T> {
-    /// What was made of the paths found: one for each directory, or several for a large one.
-    pub(crate) taken: Vec<T>,
+pub(crate) struct Walk {
     /// The extended attributes of directories that have any, which are read where a directory is
     /// opened, after it was found.
     pub(crate) dir_xattrs: BTreeMap<RelPath, Attributes>,
@@ -56,12 +54,12 @@ pub(crate) struct Walk<T> {
 /// # Errors
 /// When the root cannot be read, for exclude files as [`DirOptions::strict_excludes`](crate::DirOptions)
 /// says, and what `take` returns.
-pub(crate) fn walk<T: Send>(
+pub(crate) fn walk(
     dir: &Dir,
-    take: impl Fn(BorrowedFd<'_>, Vec<Found>) -> Result<T, Error> + Sync,
-) -> Result<Walk<T>, Error> {
-    let (taken, dir_xattrs) = (Vec::new(), BTreeMap::new());
-    let walk = Walk { taken, dir_xattrs, problems: Vec::new(), excluded: Vec::new() };
+    take: impl Fn(BorrowedFd<'_>, Vec<Found>) -> Result<(), Error> + Sync,
+) -> Result<Walk, Error> {
+    let dir_xattrs = BTreeMap::new();
+    let walk = Walk { dir_xattrs, problems: Vec::new(), excluded: Vec::new() };
     let walker = Walker { dir, take, state: Mutex::new((walk, None)) };
     let excludes = dir.rules().at_root().clone();
     rayon::scope(|scope| walker.visit(scope, None, &excludes));
@@ -72,10 +70,10 @@ pub(crate) fn walk<T: Send>(
     error.map_or(Ok(walk), Err)
 }
 
-struct Walker<'a, T, F> {
+struct Walker<'a, F> {
     dir: &'a Dir,
     take: F,
-    state: Mutex<(Walk<T>, Option<Error>)>,
+    state: Mutex<(Walk, Option<Error>)>,
 }
 
 /// A directory that is being looked at.
@@ -84,7 +82,7 @@ struct Here {
     excludes: Excludes,
 }
 
-impl<T: Send, F: Fn(BorrowedFd<'_>, Vec<Found>) -> Result<T, Error> + Sync> Walker<'_, T, F> {
+impl<F: Fn(BorrowedFd<'_>, Vec<Found>) -> Result<(), Error> + Sync> Walker<'_, F> {
     /// Looks at one directory, and has tasks spawned for those in it.
     fn visit<'s>(&'s self, scope: &Scope<'s>, dir: Option<RelPath>, above: &Excludes) {
         if self.lock().1.is_some() {
@@ -254,13 +252,12 @@ impl<T: Send, F: Fn(BorrowedFd<'_>, Vec<Found>) -> Result<T, Error> + Sync> Walk
         let mut state = self.lock();
         state.0.problems.append(&mut problems);
         state.0.excluded.append(&mut excluded);
-        match taken {
-            Ok(taken) => state.0.taken.push(taken),
-            Err(error) => drop(state.1.get_or_insert(error)),
+        if let Err(error) = taken {
+            state.1.get_or_insert(error);
         }
     }
 
-    fn lock(&self) -> MutexGuard<'_, (Walk<T>, Option<Error>)> {
+    fn lock(&self) -> MutexGuard<'_, (Walk, Option<Error>)> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 

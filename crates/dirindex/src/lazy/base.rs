@@ -7,7 +7,7 @@ use std::io::Write;
 use std::ops::{Deref, Range};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use container::{Section, SectionError, Sections};
+use container::{Section, SectionError, Sections, Writer};
 use rsync_core::Digest;
 
 use super::cursor::Cursor;
@@ -150,14 +150,22 @@ pub(crate) struct FileBase {
     sections: Arc<Sections>,
     places: Vec<Place>,
     len: usize,
+    /// Behind the last signature.
     signatures: SignatureReader,
-    totals: Totals,
+    /// What was seen of all of them. `None` while they may be those of no tree.
+    tree: Option<Tree>,
+    /// What is in memory, the block that was used last at the end.
+    kept: Mutex<Vec<Kept>>,
+}
+
+/// The tree that records are.
+#[derive(Debug)]
+pub(super) struct Tree {
+    pub(super) totals: Totals,
     /// The hashes of its directories, in path order.
     dirs: Vec<Digest>,
     /// The files that its hard links name, each by a hash of its path. Some other paths may have the same.
     linked: HashSet<u64>,
-    /// What is in memory, the block that was used last at the end.
-    kept: Mutex<Vec<Kept>>,
 }
 
 /// The number of a block, and its records.
@@ -191,17 +199,26 @@ impl FileBase {
         })?;
         let (Surveyed { id, totals, dirs, links }, kept) = (survey.finish(), Mutex::new(kept));
         let linked = links.iter().map(|(_, to)| hash_of(to)).collect();
-        let base = FileBase { sections, places, len, signatures, totals, dirs, linked, kept };
-        Ok((base, id, links))
+        let tree = Some(Tree { totals, dirs, linked });
+        Ok((FileBase { sections, places, len, signatures, tree, kept }, id, links))
     }
 
-    pub(super) fn totals(&self) -> Totals {
-        self.totals
+    /// The records in an index file of which nobody knows whether they can be those of a tree. `places` says where they are, and `end`
+    /// where their signatures end.
+    #[cfg(feature = "scan")]
+    pub(super) fn unchecked(
+        sections: Arc<Sections>,
+        places: Vec<Place>,
+        (len, end): (usize, u64),
+    ) -> Result<FileBase, SectionError> {
+        let signatures = SignatureReader::new(Arc::clone(&sections), index_file::SIGNATURES)?;
+        let (signatures, kept) = (signatures.at(end), Mutex::default());
+        Ok(FileBase { sections, places, len, signatures, tree: None, kept })
     }
 
-    /// Whether a hard link may name the file at `path`. If not, none does.
-    pub(super) fn is_linked(&self, path: &RelPath) -> bool {
-        !self.linked.is_empty() && self.linked.contains(&hash_of(path))
+    /// The tree that the records are, if that was looked at.
+    pub(super) fn tree(&self) -> Option<&Tree> {
+        self.tree.as_ref()
     }
 
     /// The hash of the directory that is record number `number`.
@@ -214,7 +231,7 @@ impl FileBase {
         let (records, at) = cursor.block(number)?;
         let before = records.iter().take(at);
         let before = before.filter(|record| record.entry.node == Node::Dir).count();
-        Ok(self.dirs.get(place.dirs + before).copied())
+        Ok(self.tree.as_ref().and_then(|tree| tree.dirs.get(place.dirs + before)).copied())
     }
 
     /// One of the two sections of a block, that of the entries or that of the fingerprints, as it is stored.
@@ -230,12 +247,13 @@ impl FileBase {
     pub(crate) fn copy_signatures<W: Write>(
         &self,
         block: usize,
-        to: &mut SignatureWriter<'_, W>,
+        writer: &mut Writer<W>,
+        to: &mut SignatureWriter,
     ) -> Result<(), SectionError> {
         let Some(place) = self.places.get(block) else { return Ok(()) };
         let next = self.places.get(block + 1);
         let end = next.map_or(self.signatures.position(), |next| next.signatures);
-        to.copy(&self.signatures, place.signatures, end)
+        to.copy(writer, &self.signatures, place.signatures, end)
     }
 
     fn block_with(&self, number: usize) -> usize {
@@ -244,6 +262,16 @@ impl FileBase {
 
     fn kept(&self) -> MutexGuard<'_, Vec<Kept>> {
         self.kept.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn read(&self, place: &Place) -> Result<Vec<Arc<Record>>, SectionError> {
+        index_file::decode(&self.sections, place, &mut self.signatures.at(place.signatures))
+    }
+
+    /// The records of a block that nobody else will ask for.
+    #[cfg(feature = "scan")]
+    pub(super) fn block_once(&self, block: usize) -> Result<Vec<Arc<Record>>, SectionError> {
+        self.places.get(block).map_or(Ok(Vec::new()), |place| self.read(place))
     }
 
     fn block(&self, block: usize, keep: Keep) -> Result<Records, SectionError> {
@@ -257,8 +285,7 @@ impl FileBase {
                 return Ok(records);
             }
         }
-        let mut signatures = self.signatures.at(place.signatures);
-        let records = Arc::new(index_file::decode(&self.sections, place, &mut signatures)?);
+        let records = Arc::new(self.read(place)?);
         let mut kept = self.kept();
         if keep == Keep::InsteadOfOthers && kept.len() >= KEPT {
             kept.remove(0);
@@ -268,6 +295,13 @@ impl FileBase {
             kept.push((block, Arc::clone(&records)));
         }
         Ok(records)
+    }
+}
+
+impl Tree {
+    /// Whether a hard link may name the file at `path`. If not, none does.
+    pub(super) fn is_linked(&self, path: &RelPath) -> bool {
+        !self.linked.is_empty() && self.linked.contains(&hash_of(path))
     }
 }
 

@@ -191,11 +191,8 @@ impl Layers {
     pub(crate) fn scanned(
         &self,
         standing: &Bits,
-        records: Vec<Arc<Record>>,
+        records: &[Arc<Record>],
     ) -> Result<Layers, Error> {
-        if self.base.len() == 0 {
-            return Ok(Layers::of_memory(&Arc::new(records)));
-        }
         let gone = |block: usize| -> Result<Vec<Arc<Record>>, Error> {
             let mut gone = Vec::new();
             if self.base.numbers(block).any(|number| !standing.has(number)) {
@@ -208,7 +205,7 @@ impl Layers {
         let gone = (0..self.base.blocks()).into_par_iter().map(gone);
         let gone = gone.collect::<Result<Vec<_>, Error>>()?;
         let olds = gone.into_iter().flatten().map(|it| Pair { old: Some(it), new: None });
-        let news = records.into_iter().map(|it| Pair { old: None, new: Some(it) });
+        let news = records.iter().map(|it| Pair { old: None, new: Some(Arc::clone(it)) });
         let mut changed = join(olds.collect(), news.collect(), |old, new| Pair {
             old: old.and_then(|pair| pair.old),
             new: new.and_then(|pair| pair.new),

@@ -5,7 +5,7 @@ use std::collections::{BTreeSet, HashMap};
 
 use rsync_core::Digest;
 
-use super::base::{Base, FileBase};
+use super::base::{Base, FileBase, Tree};
 use super::cursor::{Cursor, children, has_below};
 use super::differing::Pair;
 use super::layers::Layers;
@@ -24,14 +24,15 @@ const FEW: usize = 64;
 /// [`Error::Sections`] when the base cannot be read any more.
 pub(super) fn rehashed(layers: &Layers) -> Result<Option<(TreeId, Totals)>, Error> {
     let Base::File(file) = layers.base() else { return Ok(None) };
+    let Some(tree) = file.tree() else { return Ok(None) };
     let most = FEW.max(layers.base().len() / MANY);
     let pairs = layers.changed();
     if layers.end().is_some() || pairs.len() > most {
         return Ok(None);
     }
-    let (mut totals, mut dirty) = (file.totals(), BTreeSet::new());
+    let (mut totals, mut dirty) = (tree.totals, BTreeSet::new());
     for pair in pairs {
-        if !is_sound(pair, layers, file)? {
+        if !is_sound(pair, layers, tree)? {
             return Ok(None);
         }
         let entries = [&pair.old, &pair.new].map(|it| it.as_ref().map(|it| &it.entry));
@@ -64,7 +65,7 @@ fn is_dir(layers: &Layers, path: &RelPath) -> Result<bool, Error> {
 }
 
 /// Whether what became of a path goes with what is around it.
-fn is_sound(pair: &Pair, layers: &Layers, base: &FileBase) -> Result<bool, Error> {
+fn is_sound(pair: &Pair, layers: &Layers, base: &Tree) -> Result<bool, Error> {
     let Some(path) = pair.path() else { return Ok(false) };
     if base.is_linked(path) {
         return Ok(false);

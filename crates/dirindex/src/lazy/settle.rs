@@ -10,7 +10,7 @@ use crate::tree::{Link, broken_link};
 use crate::{Error, Node, Record, RelPath, Totals, TreeId};
 
 /// Removes what a changing tree left without what it needs: entries whose directory vanished while it was scanned, hard links whose
-/// first name did. Gives hard links the metadata of the files they name. What is left is a tree. An index file has one.
+/// first name did. Gives hard links the metadata of the files they name. What is left is a tree.
 ///
 /// # Errors
 /// [`Error::Entry`] for what cannot be in any tree, [`Error::Sections`].
@@ -55,14 +55,13 @@ fn orphans(layers: &Layers) -> Result<Vec<Edit>, Error> {
     Ok(orphans)
 }
 
-/// What is to become of hard links that do not agree with the files that they name. Of those in an index file that name files in it,
-/// nothing is looked at: they agreed.
+/// What is to become of hard links that do not agree with the files that they name. Of those that are as in an
+/// earlier index, as the files are, nothing is looked at: they agreed.
 fn links_to_mend(layers: &Layers, links: &[Link]) -> Result<Vec<Edit>, Error> {
-    let is_as_in_file = |path: &RelPath| {
-        matches!(layers.base(), Base::File(_)) && layers.changed_at(path).is_none()
-    };
+    let is_of_tree = matches!(layers.base(), Base::File(file) if file.tree().is_some());
+    let is_as_before = |path: &RelPath| is_of_tree && layers.changed_at(path).is_none();
     let mut edits = Vec::new();
-    for (path, to) in links.iter().filter(|(path, to)| !is_as_in_file(path) || !is_as_in_file(to)) {
+    for (path, to) in links.iter().filter(|(path, to)| !is_as_before(path) || !is_as_before(to)) {
         let file = layers.record(to)?.filter(|it| matches!(it.entry.node, Node::File { .. }));
         let (Some(file), Some(link)) = (file, layers.record(path)?) else {
             edits.push(Edit::Remove(path.clone()));

@@ -19,7 +19,7 @@ const AT_ONCE: usize = 16;
 
 impl Scan<'_> {
     /// Deals with what the walk left for later.
-    pub(super) fn rest(&self, taken: &mut Vec<Taken>) -> Result<(), Error> {
+    pub(super) fn rest(&self) -> Result<(), Error> {
         let later = std::mem::take(&mut *self.later());
         let mut files: HashMap<FileId, Vec<Found>> = HashMap::new();
         let (mut several, mut alone) = (Vec::new(), Vec::new());
@@ -46,8 +46,7 @@ impl Scan<'_> {
             if let (Some(progress), Some(found)) = (&self.options.progress, last) {
                 progress.set_in_hand(found.path.as_bytes());
             }
-            let read = files.par_iter().map(|names| self.names(names));
-            taken.extend(read.collect::<Result<Vec<_>, Error>>()?.into_iter().flatten());
+            files.par_iter().try_for_each(|names| self.names(names))?;
         }
         Ok(())
     }
@@ -55,11 +54,10 @@ impl Scan<'_> {
     /// A file by all its names, which are in path order. The first by which it can be read is the
     /// file, the others are links to it. A name that has become another file's meanwhile is that
     /// file; whatever is wrong with one name, the others keep the content.
-    ///
-    /// Each lies in a directory of its own.
-    fn names(&self, names: &[Found]) -> Result<Vec<Taken>, Error> {
+    fn names(&self, names: &[Found]) -> Result<(), Error> {
         let mut file: Option<(RelPath, Stat)> = None;
-        let name = |found: &Found| {
+        for found in names {
+            // Each lies in a directory of its own.
             let mut taken = Taken::default();
             match &file {
                 Some((to, stat)) if self.is_still(found, stat) => {
@@ -75,9 +73,9 @@ impl Scan<'_> {
                         .map(|stat| (found.path.clone(), stat)));
                 }
             }
-            Ok(taken)
-        };
-        names.iter().map(name).collect()
+            self.keep(taken);
+        }
+        Ok(())
     }
 
     /// Whether what was found is a name of the file that had `stat` when it was read. A name that
