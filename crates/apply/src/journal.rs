@@ -36,7 +36,7 @@ const ROWS: usize = 1 << 16;
 struct Head {
     privileged: bool,
     sync: bool,
-    diff: [u8; 32],
+    diff: Digest,
     /// The inodes of the root and of the stage: what no archive and no copy brings.
     root: u64,
     stage: u64,
@@ -63,7 +63,7 @@ pub(crate) fn draft(
     let mut bytes = Vec::new();
     diff.write_to(&mut bytes, Signatures::None).map_err(|error| unusable(target, error))?;
     let (root, home) = inodes(target, stage)?;
-    let head = Head { privileged, sync, diff: Digest::of(&bytes).0, root, stage: home };
+    let head = Head { privileged, sync, diff: Digest::of(&bytes), root, stage: home };
     let journal = encode(&head, plan).map_err(|error| unusable(target, error))?;
     write(stage, DIFF, &bytes).map_err(error)?;
     write(stage, DRAFT, &journal).map_err(error)?;
@@ -154,7 +154,7 @@ pub(crate) fn read(target: &Target, stage: &Stage) -> Result<Journal> {
     let plan = Plan { steps, before, placed, has_inodes: same };
     let diff = diff_bytes(&ours(target, stage, DIFF)?)
         .map_err(|error| target.error("read the journal in", io::Error::other(error)))?;
-    if Digest::of(&diff).0 != head.diff {
+    if Digest::of(&diff) != head.diff {
         return Err(unusable("the diff beside it is not the one it was written for"));
     }
     let diff = DiffIndex::from_bytes(diff).map_err(|error| self::unusable(target, error))?;

@@ -96,7 +96,7 @@ impl fmt::Debug for Digest {
     }
 }
 
-/// Its text in formats for people, else its bytes.
+/// Its text in formats for people, else a byte string: that is read at once, where an array is read byte by byte.
 #[cfg(feature = "serde")]
 impl serde::Serialize for Digest {
     fn serialize<S: serde::Serializer>(
@@ -105,7 +105,7 @@ impl serde::Serialize for Digest {
     ) -> std::result::Result<S::Ok, S::Error> {
         match serializer.is_human_readable() {
             true => serializer.collect_str(self),
-            false => self.0.serialize(serializer),
+            false => serializer.serialize_bytes(&self.0),
         }
     }
 }
@@ -119,7 +119,25 @@ impl<'de> serde::Deserialize<'de> for Digest {
             let text = String::deserialize(deserializer)?;
             return text.parse().map_err(serde::de::Error::custom);
         }
-        <[u8; 32]>::deserialize(deserializer).map(Digest)
+        deserializer.deserialize_bytes(Bytes)
+    }
+}
+
+/// Takes the 32 bytes of a digest.
+#[cfg(feature = "serde")]
+struct Bytes;
+
+#[cfg(feature = "serde")]
+impl serde::de::Visitor<'_> for Bytes {
+    type Value = Digest;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("32 bytes")
+    }
+
+    fn visit_bytes<E: serde::de::Error>(self, bytes: &[u8]) -> std::result::Result<Digest, E> {
+        let digest = bytes.try_into().map(Digest);
+        digest.map_err(|_| E::invalid_length(bytes.len(), &self))
     }
 }
 

@@ -37,10 +37,10 @@ const FILES: [&str; 10] = [
 ];
 
 const EMPTY_ROOT: &str = "75e8659c75e74ec0eace61efb19314dbba50598a9c0c2fcbe9ed896d9752ced8";
-const ROOT_1: &str = "6d94832e7e6440084e6aee6cdf1dc3a0488ce3c73bd7089112d149fed235b5eb";
-const ROOT_2: &str = "49fe867f0e07e0648c5bee804243828fd783604dcc17d232bdc463ef90cfb5d3";
-const WIDE_ROOT_1: &str = "246eedf88a08b100a03d39d318250596588dc010001e98621a1564f2fc56bbb4";
-const WIDE_ROOT_2: &str = "d4975d2e914e9af9aa3b1fbb37a9fe4b5b6a37c2640a65148e51d41f66364c84";
+const ROOT_1: &str = "5aaa95997ed7e376e99d7cf60d0dbdb363e044269dd0f1edb12996c1cde20c21";
+const ROOT_2: &str = "6ca1a232d7a26fd1f062bfb86ca7235fbcdb01a01ed3cb13cc497cd2bca35c24";
+const WIDE_ROOT_1: &str = "16d9b3c6dc472cb18bf452ce1410c92273879e5545acdb7e8f7b01de7bded766";
+const WIDE_ROOT_2: &str = "8c54ffef7c4cdc2e99f1703b796ff884104679366eac934e68572c01850ad6cc";
 
 fn path(name: &str) -> PathBuf {
     Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/../../testdata/v1")).join(name)
