@@ -291,4 +291,20 @@ impl Counts {
         }
         counts
     }
+
+    /// [`of`](Counts::of), of a diff that may not be in memory.
+    pub(crate) fn of_lazy(diff: &LazyDiff) -> Result<Counts, dirindex::Error> {
+        if let Some(diff) = diff.in_memory() {
+            return Ok(Counts::of(diff));
+        }
+        let mut counts = Counts::default();
+        for list in diff.lists() {
+            // All is new, so nothing has moved.
+            let list = list?;
+            counts.created += list.len();
+            let contents = list.iter().filter_map(|change| Some(&change.new.as_ref()?.content));
+            counts.copied += contents.filter(|it| matches!(it, Content::Copy { .. })).count();
+        }
+        Ok(counts)
+    }
 }

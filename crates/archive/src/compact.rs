@@ -1,10 +1,10 @@
 //! Archives of what other archives hold: contents composed, checked and packed again. Knows nothing of
 //! tar.
 
-use std::io::{Read, Write};
+use std::io::{self, Read, Write};
 use std::path::Path;
 
-use diffindex::{Change, Signatures};
+use diffindex::{Change, LazyDiff, Signatures};
 use rsync_core::{Digest, Progress};
 
 use crate::diff_data::{ContentReader, is_whole, unread};
@@ -51,7 +51,7 @@ impl DiffData {
                 self.pass_on(&mut reader, change, slot, &mut buffer, progress)
             }
         };
-        writer::write(&self.diff, out, options, 0, |_| Ok(()), reader)
+        writer::write(&(&self.diff).into(), out, options, 0, |_| Ok(()), reader)
     }
 
     /// About how many bytes [`repack_to`](DiffData::repack_to) would write: what the contents take where they lie, and what
@@ -61,7 +61,7 @@ impl DiffData {
     /// # Errors
     /// [`Error::Diff`] when the diff cannot be written.
     pub fn packed_len(&self) -> Result<u64, Error> {
-        let encoded = self.diff.encode(Signatures::None);
+        let encoded = LazyDiff::from(&self.diff).encode(io::sink(), Signatures::None, |_, _| ());
         let encoded = encoded.map_err(|source| Error::Diff { archive: self.name(), source })?;
         let bodies = self.contents.iter().flat_map(|content| content.bodies.iter());
         let contents = bodies.map(|body| body.archive.0.stream.packed_len(body.span())).sum();

@@ -7,7 +7,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Instant;
 
-use diffindex::{Change, Content, DiffIndex, Signatures};
+use diffindex::{Change, Content, DiffIndex, LazyDiff, Signatures};
 use dirindex::{Dir, LazyIndex, Neighbours, Node, RelPath};
 use rsync_core::{Digest, FileBytes, Progress};
 use rustix::io::Errno;
@@ -89,11 +89,11 @@ impl DiffData {
     pub fn write(
         dir: &Dir,
         old: impl Into<LazyIndex>,
-        diff: &DiffIndex,
+        diff: impl Into<LazyDiff>,
         out: impl Write,
         options: &ArchiveOptions,
     ) -> Result<(), Error> {
-        write(dir, &old.into(), diff, out, options, 0, |_| Ok(()))
+        write(dir, &old.into(), &diff.into(), out, options, 0, |_| Ok(()))
     }
 
     /// [`create_with`](DiffData::create_with), into several files of at most `limit` bytes: `NAME.001.tgz`
@@ -120,7 +120,8 @@ impl DiffData {
         let options = ArchiveOptions { format, ..options.clone() };
         let out = volumes::Writer::new(path, limit);
         let mut out = out.map_err(|error| Error::io("write", path, error))?;
-        let written = write(dir, &old.into(), diff, &mut out, &options, limit, |out| out.table());
+        let written =
+            write(dir, &old.into(), &diff.into(), &mut out, &options, limit, |out| out.table());
         written.map_err(|error| error.in_output(path))?;
         open::with_diff(&Archive::open(out.finish()?)?, diff.clone())
     }
@@ -130,7 +131,7 @@ impl DiffData {
 fn write<W: Write>(
     dir: &Dir,
     old: &LazyIndex,
-    diff: &DiffIndex,
+    diff: &LazyDiff,
     out: W,
     options: &ArchiveOptions,
     volume_len: u64,
@@ -164,7 +165,7 @@ impl<'a> Tree<'a> {
     }
 
     /// That `diff` starts from the tree of `old`.
-    pub(crate) fn check_base(old: &LazyIndex, diff: &DiffIndex) -> Result<(), Error> {
+    pub(crate) fn check_base(old: &LazyIndex, diff: &LazyDiff) -> Result<(), Error> {
         match old.tree_id() == diff.base() {
             true => Ok(()),
             false => Err(Error::WrongBase { wanted: diff.base(), found: old.tree_id() }),

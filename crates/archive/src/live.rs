@@ -8,7 +8,7 @@ use std::path::Path;
 use std::sync::{Mutex, PoisonError};
 
 use container::ReadAt;
-use diffindex::{Change, Content, DiffIndex};
+use diffindex::{Change, Content, LazyDiff};
 use dirindex::{
     Amendment, Dir, FileState, LazyIndex, NewFile, Node, ProblemKind, RelPath, StoredFile,
 };
@@ -60,13 +60,13 @@ impl Amended {
 
     /// What the archive brings.
     #[must_use]
-    pub fn diff(&self) -> &DiffIndex {
+    pub fn diff(&self) -> &LazyDiff {
         &self.contents.diff
     }
 
     /// [`index`](Amended::index) and [`diff`](Amended::diff).
     #[must_use]
-    pub fn into_parts(self) -> (LazyIndex, DiffIndex) {
+    pub fn into_parts(self) -> (LazyIndex, LazyDiff) {
         (self.index, self.contents.diff)
     }
 
@@ -100,7 +100,7 @@ impl DiffData {
     pub fn write_live(
         dir: &Dir,
         old: &LazyIndex,
-        (index, diff): (&LazyIndex, &DiffIndex),
+        (index, diff): (&LazyIndex, &LazyDiff),
         out: impl Write,
         signature: &SignatureOptions,
         options: &ArchiveOptions,
@@ -130,18 +130,18 @@ impl DiffData {
     }
 
     /// [`create_with`](DiffData::create_with) for a tree that changes meanwhile, as [`write_live`](DiffData::write_live) has
-    /// it. Gives the index of the tree that the archive leads to, too, where it is another.
+    /// it. Gives the archive, the diff that is in it, and the index of the tree that it leads to where that is another.
     ///
     /// # Errors
     /// As [`write_live`](DiffData::write_live).
     pub fn create_live(
         dir: &Dir,
         old: &LazyIndex,
-        (index, diff): (&LazyIndex, &DiffIndex),
+        (index, diff): (&LazyIndex, &LazyDiff),
         path: impl AsRef<Path>,
         signature: &SignatureOptions,
         options: &ArchiveOptions,
-    ) -> Result<(DiffData, Option<LazyIndex>), Error> {
+    ) -> Result<(Archive, LazyDiff, Option<LazyIndex>), Error> {
         let path = path.as_ref();
         let format = options.format.or(Format::from_name(path));
         let options = ArchiveOptions { format, ..options.clone() };
@@ -161,13 +161,17 @@ impl DiffData {
                 (Some(index), diff)
             }
         };
-        Ok((open::with_diff(&Archive::open(path)?, diff)?, index))
+        let archive = Archive::open(path)?;
+        if let Some(diff) = diff.in_memory() {
+            open::with_diff(&archive, diff.clone())?;
+        }
+        Ok((archive, diff, index))
     }
 }
 
 impl Live<'_> {
     /// The index as it turned out, where it is another, and the diff to that.
-    fn amended(&self, diff: &DiffIndex) -> Result<(Option<LazyIndex>, Option<DiffIndex>), Error> {
+    fn amended(&self, diff: &LazyDiff) -> Result<(Option<LazyIndex>, Option<LazyDiff>), Error> {
         let amendments =
             std::mem::take(&mut *self.amendments.lock().unwrap_or_else(PoisonError::into_inner));
         let paths: Vec<RelPath> =

@@ -4,7 +4,7 @@
 use std::fmt;
 use std::io::{self, Write};
 
-use diffindex::{Change, Content, DiffIndex, NewEntry};
+use diffindex::{BLOCK, Change, Content, DiffIndex, LazyDiff, NewEntry};
 use dirindex::{Node, RelPath, Time, escape_controls};
 use rayon::prelude::*;
 use rsync_core::Digest;
@@ -13,24 +13,29 @@ use sha2::{Digest as _, Sha256};
 /// The first line: what the columns are.
 const COLUMNS: &str = "#kind\tcontent\tmode\tuid\tgid\tmtime\tfrom\tpath";
 
-/// Changes whose lines one thread makes at a time.
-const RUN: usize = 1024;
+/// Lists of changes whose lines each thread makes at a time.
+const LISTS: usize = 16;
 
 /// Writes PATHS. `docs/format.md` says what is in a line.
-pub(crate) fn write(diff: &DiffIndex, mut out: impl Write) -> io::Result<()> {
+pub(crate) fn write(diff: &LazyDiff, mut out: impl Write) -> io::Result<()> {
     out.write_all(head(diff).as_bytes())?;
-    // So much is in memory at a time, and no more.
-    for changes in diff.changes().chunks(RUN * 2 * rayon::current_num_threads()) {
-        let texts: Vec<String> = changes.par_chunks(RUN).map(lines).collect();
+    let mut lists = diff.lists();
+    loop {
+        // So much is in memory at a time, and no more.
+        let some = lists.by_ref().take(LISTS * rayon::current_num_threads());
+        let some = some.collect::<Result<Vec<_>, _>>().map_err(io::Error::other)?;
+        if some.is_empty() {
+            return Ok(());
+        }
+        let texts: Vec<String> = some.par_iter().map(|list| lines(list)).collect();
         texts.iter().try_for_each(|text| out.write_all(text.as_bytes()))?;
     }
-    Ok(())
 }
 
 /// How many bytes [`write`] writes.
 pub(crate) fn byte_len(diff: &DiffIndex) -> u64 {
-    let texts = diff.changes().par_chunks(RUN).map(|changes| lines(changes).len() as u64);
-    head(diff).len() as u64 + texts.sum::<u64>()
+    let texts = diff.changes().par_chunks(BLOCK.rows).map(|changes| lines(changes).len() as u64);
+    head(&diff.into()).len() as u64 + texts.sum::<u64>()
 }
 
 /// The name of the tar entry that holds the change's content, if any does.
@@ -46,11 +51,13 @@ pub(crate) fn content_name(path: &RelPath, whole: bool) -> String {
     format!("{}/{:.32}", if whole { "created" } else { "updated" }, Digest(hash))
 }
 
-fn head(diff: &DiffIndex) -> String {
+/// What comes before the lines.
+pub(crate) fn head(diff: &LazyDiff) -> String {
     format!("{COLUMNS}\n#base {} result {}\n", diff.base(), diff.result())
 }
 
-fn lines(changes: &[Change]) -> String {
+/// The lines of these changes.
+pub(crate) fn lines(changes: &[Change]) -> String {
     let mut text = String::new();
     // Writing into a string cannot fail.
     let _ = changes.iter().try_for_each(|change| line(change, &mut text));

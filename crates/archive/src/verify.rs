@@ -130,7 +130,7 @@ pub(crate) fn compare_paths(
     paths: impl Read,
     differs: Error,
 ) -> Result<(), Error> {
-    paths::write(diff, Compare(paths)).map_err(|error| match error.downcast() {
+    paths::write(&diff.into(), Compare(paths)).map_err(|error| match error.downcast() {
         Ok(ours) => ours,
         Err(_) => differs,
     })

@@ -64,6 +64,12 @@ impl<W: Write> Writer<W> {
         self.table.len() / ROW_LEN
     }
 
+    /// How many bytes the container has if it is finished now.
+    #[must_use]
+    pub fn finished_len(&self) -> u64 {
+        self.at + (self.table.len() + FOOTER_LEN) as u64
+    }
+
     /// The writer that the container goes to.
     pub fn get_mut(&mut self) -> &mut W {
         &mut self.out
@@ -75,8 +81,7 @@ impl<W: Write> Writer<W> {
     /// [`SectionError::Write`]; [`SectionError::Encode`] for what no reader would take, being more than
     /// [`max_held`] of so short a file.
     pub fn finish(self) -> Result<W, SectionError> {
-        let len = self.at + (self.table.len() + FOOTER_LEN) as u64;
-        match too_much(self.held, max_held(len)) {
+        match too_much(self.held, max_held(self.finished_len())) {
             Some(problem) => Err(SectionError::Encode(problem)),
             None => self.finish_part(),
         }

@@ -6,12 +6,12 @@ use std::io::Write;
 use std::path::Path;
 use std::sync::Arc;
 
-use container::max_held;
+use container::{SectionError, max_held};
 use dirindex::StoredSignature;
 use dirindex::{DirIndex, LazyIndex, PathSlice, Record, RelPath, TreeId};
 
 use crate::check::{check, holder, unusable};
-use crate::{Change, Class, Content, Entry, Error, NewEntry, Signatures, collapse};
+use crate::{Change, Class, Content, Entry, Error, LazyDiff, NewEntry, Signatures, collapse};
 
 /// What changed between two trees: from the one whose id is [`base`](DiffIndex::base) to the one
 /// whose id is [`result`](DiffIndex::result).
@@ -122,6 +122,10 @@ impl DiffIndex {
     #[must_use]
     pub fn changes(&self) -> &[Change] {
         &self.changes
+    }
+
+    pub(crate) fn shared_changes(&self) -> Arc<Vec<Change>> {
+        Arc::clone(&self.changes)
     }
 
     /// [`changes`](DiffIndex::changes), taken over where nobody shares them.
@@ -329,10 +333,10 @@ impl DiffIndex {
     /// # Errors
     /// [`Error::Sections`], also before anything is written, when the diff takes so much more memory than
     /// bytes that no reader would believe it.
-    pub fn write_to(&self, out: impl Write, signatures: Signatures) -> Result<(), Error> {
-        let encoded = self.encode(signatures)?;
+    pub fn write_to(&self, mut out: impl Write, signatures: Signatures) -> Result<(), Error> {
+        let encoded = LazyDiff::from(self).encode(Vec::new(), signatures, |_, _| ())?;
         encoded.check_held(encoded.byte_len())?;
-        encoded.write_to(out, |_| Ok(()))
+        out.write_all(&encoded.into_inner()).map_err(|error| SectionError::Write(error).into())
     }
 
     /// Reads what [`to_bytes`](DiffIndex::to_bytes) wrote.
@@ -354,7 +358,7 @@ impl DiffIndex {
         dirindex::replace_file(path, |file| {
             let mut out = std::io::BufWriter::new(file);
             self.write_to(&mut out, Signatures::All)?;
-            out.flush().map_err(|error| container::SectionError::Write(error).into())
+            out.flush().map_err(|error| SectionError::Write(error).into())
         })
         .map_err(|error: Error| error.in_file(path))
     }

@@ -2,22 +2,20 @@
 //! they mean beyond the rules that each must keep.
 
 use std::fs::File;
-use std::io::{self, Write};
+use std::io::Write;
 use std::path::Path;
 use std::sync::Arc;
 
 use container::{
-    FileKind, HEADER_LEN, List, Seal, Section, SectionError, Sections, Writer, container_len, cut,
-    cut_at, max_held, too_much,
+    FileKind, HEADER_LEN, List, Seal, Section, SectionError, Sections, Writer, cut, cut_at,
+    max_held, too_much,
 };
-use dirindex::stored::{
-    ShapeCode, SignatureReader, StoredSignature, section_lens, write_signatures,
-};
+use dirindex::stored::{ShapeCode, SignatureReader, SignatureWriter, StoredSignature};
 use dirindex::{Meta, Node, RelPath};
 use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 
-use crate::{Change, Content, DiffIndex, Error, NewEntry};
+use crate::{Change, ChangeList, Content, DiffIndex, Error, LazyDiff, NewEntry};
 
 const FILE_KIND: FileKind = FileKind { letters: *b"DIFF", lists: &[BLOCK, PATHS] };
 const ENDS: u32 = 1;
@@ -32,7 +30,7 @@ const PATHS: List = List { kind: LEFT_OUT, rows: PATHS_AT_ONCE, row_room: 64 };
 
 /// The most changes that a block has: fewer where they are long. So few that reading one path's change
 /// costs some 6 KiB, so many that compression loses 4% against blocks of 4,096.
-const BLOCK_ROWS: usize = 128;
+pub(crate) const BLOCK_ROWS: usize = 128;
 
 /// So many are decoded at a time, and of so many bytes: enough for all threads, and so few that little more than the
 /// changes themselves is held of a large diff.
@@ -89,43 +87,17 @@ type InBlocks = (DiffIndex, Vec<(u64, Seal)>, u64);
 type RowRead = Row<RelPath, Node, Meta, Content>;
 type RowWritten<'a> = Row<&'a RelPath, &'a Node, &'a Meta, &'a Content>;
 
-/// A diff whose changes are encoded, ready to be written: its length is known, and where in it each
-/// block of changes lies. Signatures are loaded only when it is written.
+/// A diff that was encoded to `W`: how long it is, what reading it takes, and where its blocks are.
 #[derive(Debug)]
-pub struct Encoded<'a> {
-    diff: &'a DiffIndex,
-    signatures: Signatures,
-    ends: Section,
-    /// The changes in each, and what they are encoded as.
-    blocks: Vec<(&'a [Change], Section)>,
-    /// What was left out of the tree.
-    left_out: Vec<Section>,
-    /// The mode of its top directory.
-    top: Option<Section>,
+pub struct Encoded<W> {
+    out: W,
+    blocks_at: u64,
+    blocks: Vec<Seal>,
+    byte_len: u64,
+    held: u64,
 }
 
 impl DiffIndex {
-    /// Encodes the diff, with the signatures asked for.
-    ///
-    /// # Errors
-    /// [`Error::Sections`], when the changes are too large for their sections.
-    pub fn encode(&self, signatures: Signatures) -> Result<Encoded<'_>, Error> {
-        let ends = Section::encode(ENDS, &(self.base(), self.result()))?;
-        let lists: Vec<&[Change]> = cut(self.changes(), BLOCK_ROWS, weight).collect();
-        let encode = |list: &&'_ [Change]| {
-            let rows: Vec<RowWritten<'_>> =
-                list.iter().map(|change| row(change, signatures)).collect();
-            Section::encode(CHANGES, &rows)
-        };
-        let blocks = lists.par_iter().map(encode).collect::<Result<Vec<_>, _>>()?;
-        let blocks = lists.into_iter().zip(blocks).collect();
-        let lists = cut(self.left_out(), PATHS_AT_ONCE, |path| path.as_bytes().len());
-        let left_out: Vec<Section> =
-            lists.map(|list| Section::encode(LEFT_OUT, &list)).collect::<Result<_, _>>()?;
-        let top = self.top_mode().map(|mode| Section::encode(TOP, &mode)).transpose()?;
-        Ok(Encoded { diff: self, signatures, ends, blocks, left_out, top })
-    }
-
     /// [`from_bytes`](DiffIndex::from_bytes), and where in the bytes each block of changes begins and what it can be read with by itself. For a diff that is a part of a larger file,
     /// which may take `most` bytes of memory, together with the bytes that it is read from; and how much it takes.
     ///
@@ -146,28 +118,89 @@ impl DiffIndex {
     }
 }
 
-impl<'a> Encoded<'a> {
+impl LazyDiff {
+    /// Writes the diff, with the signatures asked for, to `out`. Calls `each` for the lists of changes in several blocks at a time, in
+    /// order, with what each can be read with by itself. Whether readers [accept](Encoded::check_held) it is for the caller to see to.
+    ///
+    /// # Errors
+    /// [`Error::Sections`] when `out` fails, a signature cannot be loaded, or the changes are too large for their sections;
+    /// [`Error::Index`].
+    pub fn encode<W: Write>(
+        &self,
+        out: W,
+        signatures: Signatures,
+        mut each: impl FnMut(&[ChangeList], &[Seal]),
+    ) -> Result<Encoded<W>, Error> {
+        let mut writer = Writer::new(out, FILE_KIND)?;
+        let ends = Section::encode(ENDS, &(self.base(), self.result()))?;
+        writer.section(&ends)?;
+        let (mut blocks, mut held) = (Vec::new(), ends.seal().raw_len);
+        let mut lists = self.lists();
+        loop {
+            let some = lists.by_ref().take(BLOCKS_AT_ONCE).collect::<Result<Vec<_>, _>>()?;
+            if some.is_empty() {
+                break;
+            }
+            let sections = some.par_iter().map(|list| section(list, signatures));
+            let sections = sections.collect::<Result<Vec<_>, SectionError>>()?;
+            let seals: Vec<Seal> = sections.iter().map(Section::seal).collect();
+            each(&some, &seals);
+            for (list, section) in some.iter().zip(&sections) {
+                let takes = BLOCK.held(&section.seal()).saturating_add(attributes(list));
+                held = held.saturating_add(takes);
+                writer.section(section)?;
+            }
+            blocks.extend(seals);
+        }
+        let lists = (signatures != Signatures::None).then(|| self.lists());
+        let mut out = SignatureWriter::new(SIGNATURES);
+        for list in lists.into_iter().flatten() {
+            let list = list?;
+            let news = list.iter().filter_map(|change| change.new.as_ref());
+            let mut kept = news.filter_map(|new| signatures.keep(new));
+            kept.try_for_each(|signature| out.push(&mut writer, signature))?;
+        }
+        held = held.saturating_add(out.position());
+        out.finish(&mut writer)?;
+        let paths = cut(self.ends().left_out(), PATHS_AT_ONCE, |path| path.as_bytes().len());
+        for paths in paths {
+            let section = Section::encode(LEFT_OUT, &paths)?;
+            held = held.saturating_add(PATHS.held(&section.seal()));
+            writer.section(&section)?;
+        }
+        if let Some(mode) = self.ends().top_mode() {
+            let section = Section::encode(TOP, &mode)?;
+            held = held.saturating_add(section.seal().raw_len);
+            writer.section(&section)?;
+        }
+        let byte_len = writer.finished_len();
+        let out = writer.finish_part()?;
+        let (blocks_at, held) = (blocks_at(&ends), held.saturating_add(byte_len));
+        Ok(Encoded { out, blocks_at, blocks, byte_len, held })
+    }
+}
+
+/// Where the first block is behind this section.
+fn blocks_at(ends: &Section) -> u64 {
+    HEADER_LEN as u64 + ends.seal().stored_len
+}
+
+fn section(changes: &[Change], signatures: Signatures) -> Result<Section, SectionError> {
+    let rows: Vec<RowWritten<'_>> = changes.iter().map(|change| row(change, signatures)).collect();
+    Section::encode(CHANGES, &rows)
+}
+
+impl<W> Encoded<W> {
     /// How many bytes it is.
     #[must_use]
     pub fn byte_len(&self) -> u64 {
-        let blocks = self.blocks.iter().map(|(_, block)| block.seal().stored_len);
-        let ends = self.ends.seal().stored_len;
-        let top = self.left_out.iter().chain(&self.top).map(|section| section.seal().stored_len);
-        let lens = [ends].into_iter().chain(blocks).chain(section_lens(self.kept())).chain(top);
-        container_len(lens)
+        self.byte_len
     }
 
     /// The memory that reading all of it takes, the encoded bytes included. See [`max_held`].
+    #[must_use]
     pub fn held(&self) -> u64 {
-        let blocks = self.blocks.iter().map(|(_, block)| BLOCK.held(&block.seal()));
-        let signatures = section_lens(self.kept());
-        let left_out = self.left_out.iter().map(|section| PATHS.held(&section.seal()));
-        let heads = [&self.ends].into_iter().chain(&self.top).map(|head| head.seal().raw_len);
-        let all = heads.chain(blocks).chain(signatures).chain(left_out);
-        all.fold(
-            self.byte_len().saturating_add(attributes(self.diff.changes())),
-            u64::saturating_add,
-        )
+        self.held
     }
 
     /// Checks that readers accept it when `len` bytes are stored for it.
@@ -175,49 +208,31 @@ impl<'a> Encoded<'a> {
     /// # Errors
     /// [`Error::Sections`].
     pub fn check_held(&self, len: u64) -> Result<(), Error> {
-        let problem = too_much(self.held(), max_held(len));
+        let problem = too_much(self.held, max_held(len));
         problem.map_or(Ok(()), |problem| Err(SectionError::Encode(problem).into()))
     }
 
     /// Where in the bytes the first block of changes begins. The others follow without gaps.
     #[must_use]
     pub fn blocks_at(&self) -> u64 {
-        HEADER_LEN as u64 + self.ends.seal().stored_len
+        self.blocks_at
     }
 
-    /// The blocks: the changes in each, and what it can be read with by itself.
-    pub fn blocks(&self) -> impl Iterator<Item = (&'a [Change], Seal)> {
-        self.blocks.iter().map(|(changes, block)| (*changes, block.seal()))
+    /// What each block can be read with by itself.
+    #[must_use]
+    pub fn blocks(&self) -> &[Seal] {
+        &self.blocks
     }
 
-    /// Writes the bytes to `out`. Calls `before` before each block and after the last one. Of a diff that holds
-    /// [too much](Encoded::check_held) no reader takes them.
-    ///
-    /// # Errors
-    /// [`Error::Sections`], when `out` or `before` fails or a signature cannot be loaded.
-    pub fn write_to<W: Write>(
-        &self,
-        out: W,
-        mut before: impl FnMut(&mut W) -> io::Result<()>,
-    ) -> Result<(), Error> {
-        let mut writer = Writer::new(out, FILE_KIND)?;
-        writer.section(&self.ends)?;
-        for (_, block) in &self.blocks {
-            before(writer.get_mut()).map_err(SectionError::Write)?;
-            writer.section(block)?;
-        }
-        before(writer.get_mut()).map_err(SectionError::Write)?;
-        write_signatures(&mut writer, SIGNATURES, self.kept())?;
-        let mut top = self.left_out.iter().chain(&self.top);
-        top.try_for_each(|section| writer.section(section))?;
-        writer.finish_part()?;
-        Ok(())
+    /// What it was written to.
+    pub fn get_mut(&mut self) -> &mut W {
+        &mut self.out
     }
 
-    fn kept(&self) -> impl Iterator<Item = &'a StoredSignature> {
-        let signatures = self.signatures;
-        let news = self.diff.changes().iter().filter_map(|change| change.new.as_ref());
-        news.filter_map(move |new| signatures.keep(new))
+    /// What it was written to.
+    #[must_use]
+    pub fn into_inner(self) -> W {
+        self.out
     }
 }
 
@@ -304,7 +319,7 @@ fn attributes(changes: &[Change]) -> u64 {
 }
 
 /// About how many bytes a change is encoded in.
-fn weight(change: &Change) -> usize {
+pub(crate) fn weight(change: &Change) -> usize {
     let base = |content: &Content| match content {
         Content::Delta { base, .. } | Content::Copy { base } | Content::Tree { base, .. } => {
             base.as_bytes().len()

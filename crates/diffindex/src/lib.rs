@@ -44,7 +44,9 @@ mod concerned;
 mod diff;
 mod encoded;
 mod error;
+mod lazy;
 mod merge;
+mod repeated;
 mod resemble;
 
 use dirindex::Entry;
@@ -54,6 +56,7 @@ pub use collapse::MovedTree;
 pub use diff::DiffIndex;
 pub use encoded::{BLOCK, Encoded, Signatures, read_block};
 pub use error::Error;
+pub use lazy::{ChangeList, ChangeLists, LazyDiff};
 pub use merge::{Contents, Merge, Merged};
 
 /// The example of the README, compiled.

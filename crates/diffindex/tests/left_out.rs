@@ -4,7 +4,7 @@
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 
-use diffindex::{DiffIndex, Signatures};
+use diffindex::{DiffIndex, LazyDiff, Signatures};
 use dirindex::{Dir, DirIndex, DirOptions, RelPath};
 
 #[test]
@@ -40,7 +40,8 @@ fn each_diff_tells_it() {
         (both, paths(&["d"]), 0o700),
     ] {
         let bytes = diff.to_bytes().unwrap();
-        assert_eq!(diff.encode(Signatures::All).unwrap().byte_len(), bytes.len() as u64);
+        let encoded = LazyDiff::from(&diff).encode(Vec::new(), Signatures::All, |_, _| ()).unwrap();
+        assert_eq!((encoded.byte_len(), encoded.into_inner()), (bytes.len() as u64, bytes.clone()));
         for diff in [DiffIndex::from_bytes(bytes).unwrap(), diff] {
             assert_eq!((diff.left_out(), diff.top_mode()), (&left_out[..], Some(mode)));
         }

@@ -24,6 +24,7 @@ use container::Sections;
 pub(crate) use self::base::{Base, FileBase};
 #[cfg(feature = "scan")]
 pub(crate) use self::bits::Bits;
+pub use self::chunks::RecordChunks;
 pub use self::differing::Pair;
 pub(crate) use self::layers::Layers;
 #[cfg(feature = "scan")]
@@ -169,6 +170,19 @@ impl LazyIndex {
         each: impl FnMut(&[Arc<Record>]) -> Result<(), Error>,
     ) -> Result<(), Error> {
         self.layers.for_each_chunk(each)
+    }
+
+    /// The records in path order, some at a time: those behind the path `after`, or all.
+    #[must_use]
+    pub fn chunks<'a>(&'a self, after: Option<&'a RelPath>) -> RecordChunks<'a> {
+        RecordChunks::new(&self.layers, after)
+    }
+
+    /// The path of the last entry of `beginning`, if this index has the same up to there, and others behind it. `None` also where that
+    /// cannot be seen without reading: each is an index by itself.
+    #[must_use]
+    pub fn continues<'b>(&self, beginning: &'b LazyIndex) -> Option<&'b RelPath> {
+        self.layers.continues(&beginning.layers)
     }
 
     /// Loads the signature of the file at `path`, if there is one.

@@ -167,7 +167,7 @@ fn say(args: &BackupArgs, report: &BackupReport, console: &mut Console) -> Resul
         return console.line(total);
     };
     let name = StoredName::Archive(made.archive).to_string();
-    let totals = Totals::of(&made.diff);
+    let totals = Totals::of_lazy(&made.diff)?;
     document.extend(object([
         ("archive", name.clone().into()),
         ("archive_bytes", made.archive_bytes.into()),

@@ -4,7 +4,9 @@
 use std::collections::{HashMap, HashSet};
 use std::fmt;
 
-use incremental_backups_tools::{Change, Class, Content, DiffIndex, Node, RelPath};
+use incremental_backups_tools::{
+    Change, Class, Content, DiffIndex, LazyDiff, Node, RelPath, dirindex,
+};
 use indicatif::{HumanBytes, HumanCount};
 use serde_json::{Value, json};
 
@@ -160,32 +162,53 @@ pub(crate) struct Totals {
 impl Totals {
     pub(crate) fn of(diff: &DiffIndex) -> Totals {
         let mut totals = Totals::default();
-        for row in rows(diff) {
-            let count = match row.change.class() {
-                _ if matches!(row.from, Some(From::Moved(_))) => &mut totals.moved,
-                _ if matches!(row.from, Some(From::Copied(_))) => &mut totals.copied,
-                Class::Created => &mut totals.created,
-                Class::Metadata => &mut totals.metadata,
-                Class::TypeChanged => &mut totals.type_changed,
-                Class::Deleted => &mut totals.deleted,
-                Class::Excluded => &mut totals.excluded,
-                _ => &mut totals.updated,
-            };
-            *count += 1;
-            totals.moved_below = totals.moved_below.saturating_add(row.below());
-            let len = row.change.new.as_ref().map_or(0, |new| new.node.len());
-            match row.change.stored_content() {
-                Some(Content::Whole) => totals.whole = totals.whole.saturating_add(len),
-                Some(_) => totals.by_delta = totals.by_delta.saturating_add(len),
-                None => {
-                    let content = row.change.new.as_ref().map(|new| &new.content);
-                    if matches!(content, Some(Content::Same { .. })) {
-                        totals.same = totals.same.saturating_add(len);
-                    }
+        rows(diff).for_each(|row| totals.add(&row));
+        totals
+    }
+
+    /// [`of`](Totals::of), of a diff that may not be in memory.
+    pub(crate) fn of_lazy(diff: &LazyDiff) -> Result<Totals, dirindex::Error> {
+        if let Some(diff) = diff.in_memory() {
+            return Ok(Totals::of(diff));
+        }
+        let mut totals = Totals::default();
+        for list in diff.lists() {
+            // All is new, so nothing has moved.
+            list?.iter().for_each(|change| {
+                let from = match change.new.as_ref().map(|new| &new.content) {
+                    Some(Content::Copy { base }) => Some(From::Copied(base)),
+                    _ => None,
+                };
+                totals.add(&Row { from, change });
+            });
+        }
+        Ok(totals)
+    }
+
+    fn add(&mut self, row: &Row<'_>) {
+        let count = match row.change.class() {
+            _ if matches!(row.from, Some(From::Moved(_))) => &mut self.moved,
+            _ if matches!(row.from, Some(From::Copied(_))) => &mut self.copied,
+            Class::Created => &mut self.created,
+            Class::Metadata => &mut self.metadata,
+            Class::TypeChanged => &mut self.type_changed,
+            Class::Deleted => &mut self.deleted,
+            Class::Excluded => &mut self.excluded,
+            _ => &mut self.updated,
+        };
+        *count += 1;
+        self.moved_below = self.moved_below.saturating_add(row.below());
+        let len = row.change.new.as_ref().map_or(0, |new| new.node.len());
+        match row.change.stored_content() {
+            Some(Content::Whole) => self.whole = self.whole.saturating_add(len),
+            Some(_) => self.by_delta = self.by_delta.saturating_add(len),
+            None => {
+                let content = row.change.new.as_ref().map(|new| &new.content);
+                if matches!(content, Some(Content::Same { .. })) {
+                    self.same = self.same.saturating_add(len);
                 }
             }
         }
-        totals
     }
 
     /// Bytes of the files that an archive of the diff stores in some way.

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use anyhow::{Context, Result, bail};
 use incremental_backups_tools::dirindex::{self, NewFile};
 use incremental_backups_tools::{
-    Archive, ArchiveOptions, DiffData, DiffIndex, Dir, Format, LazyIndex, Progress, ScanOptions,
+    Archive, ArchiveOptions, DiffData, Dir, Format, LazyDiff, LazyIndex, Progress, ScanOptions,
     SignatureOptions,
 };
 use indicatif::HumanBytes;
@@ -117,29 +117,32 @@ fn pack(
     let scan = |again: Option<&LazyIndex>, reads_all: bool| {
         take_stock(args, dir, (again, reads_all), base, console)
     };
-    let archive = |index: &LazyIndex, diff: DiffIndex| {
-        let (_ticker, options) = packing(args, &diff, console);
+    let archive = |index: &LazyIndex, diff: LazyDiff| {
+        let (_ticker, options) = packing(args, &diff, console)?;
         let (options, signature) = (&options, SignatureOptions::default());
-        match args.volume_size {
-            Some(limit) => DiffData::create_volumes(dir, base, &diff, output, limit, options)
-                .map(|data| (data, None)),
-            None => DiffData::create_live(dir, base, (index, &diff), output, &signature, options),
-        }
+        let Some(limit) = args.volume_size else {
+            let made = (index, &diff);
+            return Ok(DiffData::create_live(dir, base, made, output, &signature, options)?);
+        };
+        let data = DiffData::create_volumes(dir, base, &diff.load()?, output, limit, options)?;
+        let archive = data.archives().first().cloned();
+        Ok((archive.map_or_else(|| Archive::open(output), Ok)?, data.into_diff().into(), None))
     };
-    let write = |index: &LazyIndex, diff: DiffIndex| {
+    let write = |index: &LazyIndex, diff: LazyDiff| {
         let mut index_file = Ok(None);
-        let (data, amended) = rayon::in_place_scope(|scope| {
+        let made: Result<_, incremental_backups_tools::Error> = rayon::in_place_scope(|scope| {
             scope.spawn(|_| index_file = outputs.new_index(index));
             archive(index, diff)
-        })?;
-        let data = scan::for_good(data);
+        });
+        let (archive, diff, amended) = made?;
+        let diff = scan::for_good(diff);
         let mut index_file = index_file?;
         if let Some(amended) = &amended {
             index_file = outputs.new_index(amended)?;
         }
-        let archive = data.archives().first().map_or(args.output.as_path(), Archive::path);
-        let (totals, archive) = (Totals::of(data.diff()), archive.to_path_buf());
-        Ok((amended, Written { totals, archive, len: data.size(), index: index_file }))
+        let (totals, len) = (Totals::of_lazy(&diff)?, archive.size());
+        let archive = archive.path().to_path_buf();
+        Ok((amended, Written { totals, archive, len, index: index_file }))
     };
     Ok(incremental_backups_tools::pack(base, scan, write)?)
 }
@@ -154,16 +157,16 @@ fn stream(
     console: &Console,
 ) -> Result<(LazyIndex, Written)> {
     let index = take_stock(args, dir, (None, false), base, console)?;
-    let diff = scan::for_good(DiffIndex::between_lazy(base, &index)?);
+    let diff = scan::for_good(LazyDiff::between(base, &index)?);
     let index_file = outputs.new_index(&index)?;
-    let (_ticker, options) = packing(args, &diff, console);
+    let (_ticker, options) = packing(args, &diff, console)?;
     let written = Progress::default();
     let done = outputs.archive.write(|out| {
         let out = Counted { out, progress: &written };
-        Ok(DiffData::write(dir, base, &diff, out, &options)?)
+        Ok(DiffData::write(dir, base, &*diff, out, &options)?)
     });
     done.with_context(|| format!("what {} was given is no archive", shown(&args.output)))?;
-    let (totals, archive) = (Totals::of(&diff), args.output.clone());
+    let (totals, archive) = (Totals::of_lazy(&diff)?, args.output.clone());
     Ok((index, Written { totals, archive, len: written.bytes(), index: index_file }))
 }
 
@@ -183,9 +186,13 @@ fn take_stock(
 }
 
 /// What shows how far packing `diff` is, and the options that have it do so.
-fn packing(args: &DiffArgs, diff: &DiffIndex, console: &Console) -> (Ticker, ArchiveOptions) {
-    let ticker = console.ticker("packing", Some(Totals::of(diff).content()));
+fn packing(
+    args: &DiffArgs,
+    diff: &LazyDiff,
+    console: &Console,
+) -> Result<(Ticker, ArchiveOptions), dirindex::Error> {
+    let ticker = console.ticker("packing", Some(Totals::of_lazy(diff)?.content()));
     let progress = Some(Arc::clone(ticker.progress()));
     let format = args.zstd.then_some(Format::Zstd);
-    (ticker, ArchiveOptions { format, progress, ..ArchiveOptions::default() })
+    Ok((ticker, ArchiveOptions { format, progress, ..ArchiveOptions::default() }))
 }

@@ -138,7 +138,7 @@ pub use repository::{
 
 pub use archive::{Archive, ArchiveOptions, DiffData, DiffStream, Format, Snapshot, SnapshotTree};
 pub use container::ReadAt;
-pub use diffindex::{Change, Class, Content, DiffIndex, MovedTree, NewEntry};
+pub use diffindex::{Change, Class, Content, DiffIndex, LazyDiff, MovedTree, NewEntry};
 pub use dirindex::{
     Dir, DirIndex, DirOptions, Entry, IndexRun, LazyIndex, Meta, Node, Problem, ProblemKind,
     RelPath, ScanOptions, Time, TreeId, Xattr,

@@ -13,7 +13,7 @@ use std::cell::Cell;
 use std::collections::BTreeSet;
 
 use archive::ArchiveOptions;
-use diffindex::{Class, DiffIndex};
+use diffindex::{Class, DiffIndex, LazyDiff};
 use dirindex::{Dir, FileId, LazyIndex, ScanOptions};
 use rsync_core::Total;
 
@@ -114,7 +114,7 @@ pub struct NewArchive {
     pub parity_bytes: u64,
     /// What it and the checkpoints bring: all there is, or what has changed.
     #[cfg_attr(feature = "serde", serde(serialize_with = "crate::serialized::diff"))]
-    pub diff: DiffIndex,
+    pub diff: LazyDiff,
 }
 
 /// A file of the store that cannot be used.
@@ -229,7 +229,7 @@ fn back_up(dir: &Dir, store: &dyn Store, options: &BackupOptions) -> Result<Back
 }
 
 /// What a backup added to the store, if it did.
-type Added = Option<(ArchiveName, DiffIndex)>;
+type Added = Option<(ArchiveName, LazyDiff)>;
 
 /// What a backup is made of.
 struct Work<'a> {
@@ -277,7 +277,7 @@ impl Work<'_> {
                 other => other.into(),
             })
         };
-        let write = |index: &LazyIndex, diff: DiffIndex| {
+        let write = |index: &LazyIndex, diff: LazyDiff| {
             if !options.allow_emptied {
                 refuse_emptied(newest, &base, &diff, indexes, index)?;
             }
@@ -294,7 +294,7 @@ const FEW: u64 = 10;
 fn refuse_emptied(
     newest: Option<&Newest>,
     base: &LazyIndex,
-    diff: &DiffIndex,
+    diff: &LazyDiff,
     indexes: &Indexes,
     index: &LazyIndex,
 ) -> Result<()> {
@@ -309,7 +309,8 @@ fn refuse_emptied(
         }
     };
     if !base.is_empty() {
-        return gone(base, diff);
+        // Where it brings new entries alone, nothing is gone.
+        return diff.in_memory().map_or(Ok(()), |diff| gone(base, diff));
     }
     // A full backup takes nothing away, but what is kept later may be that alone.
     match newest.and_then(|newest| indexes.of(newest)) {

@@ -3,7 +3,7 @@
 
 use std::collections::HashMap;
 
-use diffindex::DiffIndex;
+use diffindex::LazyDiff;
 use dirindex::{LazyIndex, RelPath};
 
 use crate::error::{Error, Result};
@@ -30,13 +30,13 @@ const MAX_SCANS: usize = 30;
 pub fn pack<T>(
     base: &LazyIndex,
     mut scan: impl FnMut(Option<&LazyIndex>, bool) -> Result<LazyIndex>,
-    mut write: impl FnMut(&LazyIndex, DiffIndex) -> Result<(Option<LazyIndex>, T)>,
+    mut write: impl FnMut(&LazyIndex, LazyDiff) -> Result<(Option<LazyIndex>, T)>,
 ) -> Result<(LazyIndex, T)> {
     let mut changed: HashMap<RelPath, usize> = HashMap::new();
     let mut index = scan(None, false)?;
     let mut unreadable = 0;
     loop {
-        match write(&index, DiffIndex::between_lazy(base, &index)?) {
+        match write(&index, LazyDiff::between(base, &index)?) {
             Ok((amended, written)) => return Ok((amended.unwrap_or(index), written)),
             Err(Error::Archived(archive::Error::Changed { path }))
                 if changed.values().sum::<usize>() < MAX_SCANS =>
@@ -74,18 +74,18 @@ mod tests {
             assert_eq!(again.is_some(), reads_all, "everything is read again");
             Ok(LazyIndex::scan(&dir, again, &ScanOptions::default())?)
         };
-        let write = |_: &LazyIndex, diff: DiffIndex| match scans.get() {
+        let write = |_: &LazyIndex, diff: LazyDiff| match scans.get() {
             1 => Err(Error::Archived(archive::Error::Unreadable {
                 operation: "read",
                 path: RelPath::new("file").unwrap(),
                 source: io::Error::from_raw_os_error(5),
             })),
-            _ => Ok((None, diff.changes().len())),
+            _ => Ok((None, diff.load()?.changes().len())),
         };
         let (index, written) = pack(&LazyIndex::empty(), scan, write).unwrap();
         assert_eq!((index.len(), written, scans.get()), (1, 1, 2));
         // But it ends.
-        let never = |_: &LazyIndex, _: DiffIndex| -> Result<(Option<LazyIndex>, ())> {
+        let never = |_: &LazyIndex, _: LazyDiff| -> Result<(Option<LazyIndex>, ())> {
             Err(Error::Archived(archive::Error::Unreadable {
                 operation: "read",
                 path: RelPath::new("file").unwrap(),

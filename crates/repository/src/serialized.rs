@@ -1,6 +1,6 @@
 //! Reports for serde, one way: names as they are written, errors as a text with their causes. Must not know any format.
 
-use diffindex::DiffIndex;
+use diffindex::LazyDiff;
 use dirindex::{LazyIndex, Problem, TreeId};
 use serde::{Serialize, Serializer};
 
@@ -42,14 +42,17 @@ pub(crate) fn index<S: Serializer>(index: &LazyIndex, serializer: S) -> Result<S
 }
 
 /// Between which trees a diff is, without its changes.
-pub(crate) fn diff<S: Serializer>(diff: &DiffIndex, serializer: S) -> Result<S::Ok, S::Error> {
+pub(crate) fn diff<S: Serializer>(diff: &LazyDiff, serializer: S) -> Result<S::Ok, S::Error> {
     #[derive(Serialize)]
     struct Summary {
         base: TreeId,
         result: TreeId,
         changes: usize,
     }
-    let (base, result, changes) = (diff.base(), diff.result(), diff.changes().len());
+    let changes =
+        diff.lists().try_fold(0, |count, list| Ok::<_, dirindex::Error>(count + list?.len()));
+    let changes = changes.map_err(serde::ser::Error::custom)?;
+    let (base, result) = (diff.base(), diff.result());
     Summary { base, result, changes }.serialize(serializer)
 }
 

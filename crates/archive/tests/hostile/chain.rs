@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use archive::{Archive, Format};
 use container::{Packing, Seal, Section, Sections, Writer};
-use diffindex::{Change, Content, DiffIndex, NewEntry, Signatures};
+use diffindex::{Change, ChangeList, Content, DiffIndex, LazyDiff, NewEntry, Signatures};
 use dirindex::{DirIndex, Entry, Record, RelPath, TreeId};
 use rsync_core::Digest;
 use sha2::{Digest as _, Sha256};
@@ -51,13 +51,15 @@ impl Chain {
             false => self.made_up(),
         };
         let diff = DiffIndex::from_changes(self.at, result, changes).unwrap();
-        let encoded = diff.encode(Signatures::All).unwrap();
-        let mut index = Vec::new();
-        encoded.write_to(&mut index, |_| Ok(())).unwrap();
-        let (index, seals) = unmasked(index, *b"DIFF", BLOCKS);
-        let blocks = encoded.blocks().zip(seals);
-        let blocks = blocks.map(|((changes, _), seal)| Block::new(changes, seal, &body));
-        let (blocks_at, blocks) = (encoded.blocks_at(), blocks.collect());
+        let mut lists: Vec<ChangeList> = Vec::new();
+        let encoded = LazyDiff::from(&diff);
+        let encoded =
+            encoded.encode(Vec::new(), Signatures::All, |some, _| lists.extend_from_slice(some));
+        let encoded = encoded.unwrap();
+        let blocks_at = encoded.blocks_at();
+        let (index, seals) = unmasked(encoded.into_inner(), *b"DIFF", BLOCKS);
+        let blocks = lists.iter().zip(seals);
+        let blocks = blocks.map(|(changes, seal)| Block::new(changes, seal, &body)).collect();
         let last = diff.changes().iter().rfind(|change| change.new.is_some());
         let last = last.map(|change| change.path.clone());
         self.parts.push(Part { base: self.at, result, index, blocks_at, blocks, last });

@@ -6,7 +6,7 @@ use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use archive::{ArchiveOptions, DiffData, Error, Format, Packed};
-use diffindex::DiffIndex;
+use diffindex::{DiffIndex, LazyDiff};
 use dirindex::{DirIndex, Entry, LazyIndex, Node, Problem, ProblemKind, RelPath, ScanOptions};
 use proptest::collection::vec;
 use proptest::prelude::*;
@@ -20,7 +20,8 @@ fn pack(trees: &mut Trees, format: Format) -> Result<Vec<u8>, Error> {
     let (dir, signature) = (trees.dir(), SignatureOptions::default());
     let mut written = Vec::new();
     let (old, new) = (LazyIndex::from(&trees.old), LazyIndex::from(&trees.new));
-    let scanned = (&new, &trees.diff);
+    let diff = LazyDiff::from(&trees.diff);
+    let scanned = (&new, &diff);
     let packed = DiffData::write_live(&dir, &old, scanned, &mut written, &signature, &options);
     match packed? {
         Packed::Whole(None) => {}
@@ -29,7 +30,7 @@ fn pack(trees: &mut Trees, format: Format) -> Result<Vec<u8>, Error> {
             let mut again = Vec::new();
             amended.write(&written, &mut again, &options)?;
             let (index, diff) = amended.into_parts();
-            (trees.new, trees.diff) = (index.load().unwrap(), diff);
+            (trees.new, trees.diff) = (index.load().unwrap(), diff.load().unwrap());
             written = again;
         }
     }

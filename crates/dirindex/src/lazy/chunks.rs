@@ -27,6 +27,45 @@ pub(crate) struct Chunks<'a> {
     from: Option<&'a RelPath>,
 }
 
+/// The records of a [`LazyIndex`](crate::LazyIndex) in path order, some at a time.
+pub struct RecordChunks<'a> {
+    chunks: Chunks<'a>,
+    /// Records up to this path do not count.
+    after: Option<&'a RelPath>,
+}
+
+impl<'a> RecordChunks<'a> {
+    pub(super) fn new(layers: &'a Layers, after: Option<&'a RelPath>) -> RecordChunks<'a> {
+        RecordChunks { chunks: Chunks::new(layers, after), after }
+    }
+}
+
+/// One record or more each time. [`Error::Sections`] when a file cannot be read any more in which a part of them is.
+impl Iterator for RecordChunks<'_> {
+    type Item = Result<Vec<Arc<Record>>, Error>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        loop {
+            let mut records = match self.chunks.next().transpose()? {
+                Ok(chunk) => chunk.into_owned(),
+                Err(error) => return Some(Err(error)),
+            };
+            if let Some(after) = self.after.take() {
+                records.drain(..records.partition_point(|record| record.entry.path <= *after));
+            }
+            if !records.is_empty() {
+                return Some(Ok(records));
+            }
+        }
+    }
+}
+
+impl std::fmt::Debug for RecordChunks<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("RecordChunks").field("after", &self.after).finish_non_exhaustive()
+    }
+}
+
 impl<'a> Chunks<'a> {
     /// All records, or those from a path on.
     pub(crate) fn new(layers: &'a Layers, from: Option<&'a RelPath>) -> Chunks<'a> {

@@ -75,6 +75,18 @@ impl Layers {
         Arc::ptr_eq(&self.base, &other.base)
     }
 
+    /// The [end](Layers::end) of `beginning`, if this has the same up to there, and goes on behind it.
+    pub(crate) fn continues<'b>(&self, beginning: &'b Layers) -> Option<&'b RelPath> {
+        let end = beginning.end()?;
+        let before =
+            |layers: &'_ Layers| layers.changed.partition_point(|pair| pair.path() <= Some(end));
+        let (own, others) = (before(self), before(beginning));
+        let goes_on = self.end.as_ref().is_none_or(|own| own > end);
+        let pairs = self.changed.iter().zip(&*beginning.changed).take(own);
+        (self.is_beside(beginning) && goes_on && own == others && pairs.into_iter().all(is_same))
+            .then_some(end)
+    }
+
     /// What the base has at `path`, and what stands there, if these are not the same.
     pub(crate) fn changed_at(&self, path: &RelPath) -> Option<&Pair> {
         let found = self.changed.binary_search_by(|pair| pair.path().cmp(&Some(path))).ok();
@@ -227,15 +239,10 @@ impl Layers {
 
     /// Whether this and `other` are the same, as far as can be seen without reading the base.
     pub(crate) fn is_same(&self, other: &Layers) -> bool {
-        let same = |(one, other): (&Pair, &Pair)| match (&one.new, &other.new) {
-            (Some(one), Some(other)) => one.is_same(other),
-            (None, None) => one.path() == other.path(),
-            _ => false,
-        };
         self.is_beside(other)
             && self.end == other.end
             && self.changed.len() == other.changed.len()
-            && self.changed.iter().zip(&*other.changed).all(same)
+            && self.changed.iter().zip(&*other.changed).all(is_same)
     }
 
     /// Hands over the records at `top` and below it.
@@ -258,6 +265,15 @@ impl Layers {
             }
         }
         Ok(())
+    }
+}
+
+/// Whether the same stands at both paths of one base.
+fn is_same((one, other): (&Pair, &Pair)) -> bool {
+    match (&one.new, &other.new) {
+        (Some(one), Some(other)) => one.is_same(other),
+        (None, None) => one.path() == other.path(),
+        _ => false,
     }
 }
 

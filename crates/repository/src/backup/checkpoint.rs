@@ -1,6 +1,6 @@
 //! When a first backup puts a checkpoint. Knows no store.
 
-use diffindex::{Change, DiffIndex};
+use diffindex::{Change, LazyDiff};
 use dirindex::LazyIndex;
 
 /// A checkpoint is put after so many bytes of contents, where nothing else is asked for.
@@ -14,24 +14,37 @@ const SHARE: u64 = 16;
 pub(super) fn due(
     from: &LazyIndex,
     index: &LazyIndex,
-    diff: &DiffIndex,
+    diff: &LazyDiff,
     every: Option<u64>,
 ) -> Result<Option<usize>, dirindex::Error> {
     let enough = every.unwrap_or(EVERY).max(from.totals().bytes / SHARE).max(1);
     let last = from.last_path()?;
-    let (all, mut packed) = (contents_len(diff), 0u64);
-    let due = diff.changes().iter().find(|change| {
-        packed = packed.saturating_add(content_len(change));
-        // It takes nothing away that is stored already.
-        packed >= enough && last.as_ref().is_none_or(|last| *last < change.path)
-    });
-    let due = due.filter(|_| all.saturating_sub(packed) >= enough / 4);
-    due.map(|due| index.entries_up_to(&due.path)).transpose()
+    let (mut due, mut packed, mut rest) = (None, 0u64, 0u64);
+    for list in diff.lists() {
+        for change in &*list? {
+            if due.is_some() {
+                rest = rest.saturating_add(content_len(change));
+                continue;
+            }
+            packed = packed.saturating_add(content_len(change));
+            // It takes nothing away that is stored already.
+            if packed >= enough && last.as_ref().is_none_or(|last| *last < change.path) {
+                due = Some(change.path.clone());
+            }
+        }
+        if due.is_some() && rest >= enough / 4 {
+            break;
+        }
+    }
+    let due = due.filter(|_| rest >= enough / 4);
+    due.map(|due| index.entries_up_to(&due)).transpose()
 }
 
 /// How many bytes the contents have that are stored for `diff`.
-pub(super) fn contents_len(diff: &DiffIndex) -> u64 {
-    diff.changes().iter().map(content_len).fold(0, u64::saturating_add)
+pub(super) fn contents_len(diff: &LazyDiff) -> Result<u64, dirindex::Error> {
+    diff.lists().try_fold(0u64, |len, list| {
+        Ok(list?.iter().map(content_len).fold(len, u64::saturating_add))
+    })
 }
 
 fn content_len(change: &Change) -> u64 {
@@ -58,7 +71,7 @@ mod tests {
     }
 
     fn next_due(from: &LazyIndex, index: &LazyIndex) -> Option<usize> {
-        due(from, index, &DiffIndex::between_lazy(from, index).unwrap(), None).unwrap()
+        due(from, index, &LazyDiff::between(from, index).unwrap(), None).unwrap()
     }
 
     /// Promise: an interruption costs 4 GiB or a sixteenth, and there are few checkpoints.

@@ -6,7 +6,7 @@ use std::io::ErrorKind;
 use std::time::Instant;
 
 use archive::{ArchiveOptions, DiffData, Packed, SECONDS};
-use diffindex::{DiffIndex, Signatures};
+use diffindex::{LazyDiff, Signatures};
 use dirindex::LazyIndex;
 use rsync_core::Total;
 
@@ -46,7 +46,7 @@ impl<'a> Putting<'a> {
     pub(super) fn put(
         &mut self,
         index: &LazyIndex,
-        diff: DiffIndex,
+        diff: LazyDiff,
         seen: SnapshotId,
     ) -> Result<(Option<LazyIndex>, Added)> {
         let &Work { store, options, newest, indexes, .. } = self.work;
@@ -66,10 +66,10 @@ impl<'a> Putting<'a> {
         let mut index = Cow::Borrowed(index);
         let mut diff = match self.from.0 == self.start.0 {
             true => diff,
-            false => DiffIndex::between_lazy(&self.from.1, &index)?,
+            false => diff.part(&self.from.1, &index)?,
         };
         if let Some(progress) = &options.archive.progress {
-            progress.begin("packing", Some(Total::Bytes(checkpoint::contents_len(&diff))));
+            progress.begin("packing", Some(Total::Bytes(checkpoint::contents_len(&diff)?)));
         }
         while whole.is_none()
             && let Some(entries) = checkpoint::due(&self.from.1, &index, &diff, options.checkpoint)?
@@ -77,7 +77,7 @@ impl<'a> Putting<'a> {
             // Not that of the index, which is of the whole tree.
             let id = self.next(seen)?;
             let beginning = index.beginning(entries)?;
-            let brings = DiffIndex::between_lazy(&self.from.1, &beginning)?;
+            let brings = diff.part(&self.from.1, &beginning)?;
             let (as_stored, amended) =
                 self.put_archive(self.name(id, seen, true), (&beginning, &brings))?;
             if let Some(as_stored) = &as_stored {
@@ -87,7 +87,7 @@ impl<'a> Putting<'a> {
                 self.put_index(&index, self.next(seen)?)?;
             }
             self.from = (Some(id), as_stored.unwrap_or(beginning));
-            diff = DiffIndex::between_lazy(&self.from.1, &index)?;
+            diff = diff.part(&self.from.1, &index)?;
             to = self.next(seen)?;
         }
         let name = self.name(to, seen, false);
@@ -99,7 +99,7 @@ impl<'a> Putting<'a> {
         let index = as_stored.map_or(index, Cow::Owned);
         let diff = match self.from.0 == self.start.0 {
             true => amended.unwrap_or(diff),
-            false => DiffIndex::between_lazy(&self.start.1, &index)?,
+            false => diff.part(&self.start.1, &index)?,
         };
         let index = match index {
             Cow::Borrowed(_) => None,
@@ -132,8 +132,8 @@ impl<'a> Putting<'a> {
     fn put_archive(
         &mut self,
         name: ArchiveName,
-        (index, diff): (&LazyIndex, &DiffIndex),
-    ) -> Result<(Option<LazyIndex>, Option<DiffIndex>)> {
+        (index, diff): (&LazyIndex, &LazyDiff),
+    ) -> Result<(Option<LazyIndex>, Option<LazyDiff>)> {
         let &Work { dir, store, options, .. } = self.work;
         let began = self.began;
         let base = self.from.1.clone();
