@@ -90,7 +90,7 @@ where
         let before = tar.count();
         let (deltas, rows) = write_contents(&mut tar, &encoded, framing, ahead)?;
         let Some(diff) = amend()? else {
-            finish(tar, head, rows, deltas, options, packer, before_table)?;
+            finish(tar, head, rows?, deltas, options, packer, before_table)?;
             return Ok(None);
         };
         let (frames, _) = tar.settle().map_err(Error::Write)?;
@@ -385,6 +385,9 @@ where
     }
 }
 
+/// The rows of all blocks. An error where other contents are stored than the diff says.
+type Rows = Result<Vec<BlockRow>, Error>;
+
 /// Writes the contents of all changes, in path order. Gives the length of each delta, and the row of each block. A file that is longer
 /// than a run streams through here.
 fn write_contents<'s, W: Write, C>(
@@ -392,11 +395,11 @@ fn write_contents<'s, W: Write, C>(
     encoded: &EncodedDiff,
     framing: Framing,
     mut ahead: Ahead<'_, 's, '_, C>,
-) -> Result<(Vec<u64>, Vec<BlockRow>), Error>
+) -> Result<(Vec<u64>, Rows), Error>
 where
     C: Fn(&[Change], &mut dyn Sink) -> Result<Vec<u64>, Error> + Sync,
 {
-    let (mut deltas, mut rows, mut rowed) = (Vec::new(), Vec::new(), 0);
+    let (mut deltas, mut rows, mut rowed) = (Vec::new(), Ok(Vec::new()), 0);
     let mut seals = encoded.encoded.blocks().iter();
     loop {
         ahead.begin()?;
@@ -412,7 +415,10 @@ where
                 let problem = || Error::Write(io::Error::other("another diff than was encoded"));
                 let seal = seals.next().ok_or_else(problem)?;
                 let mut lens = deltas.get(rowed..).unwrap_or_default().iter();
-                rows.push(row(&list, *seal, framing, &mut lens)?);
+                rows = rows.and_then(|mut rows: Vec<BlockRow>| {
+                    rows.push(row(&list, *seal, framing, &mut lens)?);
+                    Ok(rows)
+                });
                 rowed = deltas.len();
             }
         }

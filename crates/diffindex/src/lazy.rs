@@ -44,26 +44,28 @@ pub struct LazyDiff {
     new: Option<Arc<New>>,
 }
 
+/// The first files of contents that several have.
+type Firsts = HashMap<Digest, RelPath>;
+
 /// The entries of an index behind some path, all of which are new.
 #[derive(Debug)]
 struct New {
     index: LazyIndex,
     /// The old tree ends with it. `None` for the empty one.
     after: Option<RelPath>,
-    /// The first files of contents that several have.
-    firsts: Arc<HashMap<Digest, RelPath>>,
+    firsts: Arc<Firsts>,
     /// Files whose contents are stored whole whatever others have.
     stored: HashSet<RelPath>,
 }
 
 impl LazyDiff {
-    /// What turns the tree of `old` into that of `new`, as [`DiffIndex::between_lazy`] has it. Where `new` goes on from `old` with very
-    /// many entries, a new file is not compared with files of `old` that it only resembles.
+    /// What turns the tree of `old` into that of `new`, as [`DiffIndex::between_lazy`] has it. Where `new` has very many entries more, and
+    /// all else is the same, it is made [as it is read](LazyDiff::added).
     ///
     /// # Errors
     /// [`Error::Sections`] when a file cannot be read any more in which a part of the indexes is.
     pub fn between(old: &LazyIndex, new: &LazyIndex) -> Result<LazyDiff, Error> {
-        LazyDiff::between_with(old, new, MANY, None)
+        LazyDiff::between_with(old, new, None)
     }
 
     /// [`between`](LazyDiff::between), where the two are beginnings of the index that this diff leads to.
@@ -71,25 +73,42 @@ impl LazyDiff {
     /// # Errors
     /// As [`between`](LazyDiff::between).
     pub fn part(&self, old: &LazyIndex, new: &LazyIndex) -> Result<LazyDiff, Error> {
-        LazyDiff::between_with(old, new, MANY, self.new.as_ref().map(|new| &new.firsts))
+        LazyDiff::between_with(old, new, self.new.as_ref().map(|new| &new.firsts))
     }
 
-    /// [`between`](LazyDiff::between), where `many` entries are too many to be in memory.
     fn between_with(
         old: &LazyIndex,
         new: &LazyIndex,
-        many: usize,
-        known: Option<&Arc<HashMap<Digest, RelPath>>>,
+        known: Option<&Arc<Firsts>>,
     ) -> Result<LazyDiff, Error> {
-        let after = new.continues(old);
-        let goes_on = old.is_empty() || after.is_some();
-        if !goes_on || new.len() - old.len() < many {
-            return Ok(DiffIndex::between_lazy(old, new)?.into());
+        let added = match new.len().saturating_sub(old.len()) < MANY {
+            true => None,
+            false => LazyDiff::added_with(old, new, known)?,
+        };
+        added.map_or_else(|| Ok(DiffIndex::between_lazy(old, new)?.into()), Ok)
+    }
+
+    /// [`between`](LazyDiff::between), where `old` is empty or a [beginning](LazyIndex::continues) of `new`; else `None`. No change is in
+    /// memory. A new file is not compared with those of `old` that it resembles without having their content.
+    ///
+    /// # Errors
+    /// As [`between`](LazyDiff::between).
+    pub fn added(old: &LazyIndex, new: &LazyIndex) -> Result<Option<LazyDiff>, Error> {
+        LazyDiff::added_with(old, new, None)
+    }
+
+    fn added_with(
+        old: &LazyIndex,
+        new: &LazyIndex,
+        known: Option<&Arc<Firsts>>,
+    ) -> Result<Option<LazyDiff>, Error> {
+        let after = new.continues(old).cloned();
+        if !old.is_empty() && after.is_none() {
+            return Ok(None);
         }
         let firsts = known.map_or_else(|| firsts(new).map(Arc::new), |known| Ok(Arc::clone(known)));
-        let (after, stored) = (after.cloned(), HashSet::new());
-        let new = New { index: new.clone(), after, firsts: firsts?, stored };
-        Ok(LazyDiff::of_new(old.tree_id(), new))
+        let new = New { index: new.clone(), after, firsts: firsts?, stored: HashSet::new() };
+        Ok(Some(LazyDiff::of_new(old.tree_id(), new)))
     }
 
     fn of_new(base: TreeId, new: New) -> LazyDiff {
@@ -333,9 +352,7 @@ mod tests {
     }
 
     fn lazy(old: &LazyIndex, new: &LazyIndex) -> LazyDiff {
-        let diff = LazyDiff::between_with(old, new, 1, None).unwrap();
-        assert!(diff.in_memory().is_none());
-        diff
+        LazyDiff::added(old, new).unwrap().unwrap()
     }
 
     /// Promise: however much of it is in memory, a full diff is the same, to the byte.
@@ -365,7 +382,7 @@ mod tests {
         let beginnings = ends.map(|entries| whole.beginning(entries).unwrap());
         for pair in beginnings.windows(2) {
             let [old, new] = pair else { continue };
-            let alike = LazyDiff::between_with(old, new, 1, Some(firsts)).unwrap();
+            let alike = LazyDiff::added_with(old, new, Some(firsts)).unwrap().unwrap();
             let diff = lazy(old, new);
             assert_eq!(alike.load().unwrap(), diff.load().unwrap());
             let diff = DiffIndex::from_bytes(diff.load().unwrap().to_bytes().unwrap()).unwrap();

@@ -9,7 +9,7 @@ use std::process::{Command, Output};
 use std::time::{Duration, UNIX_EPOCH};
 
 use archive::{Archive, ArchiveOptions, DiffData, DiffStream, Error, Format, Snapshot};
-use diffindex::{Change, Content, DiffIndex, Signatures};
+use diffindex::{Change, Content, DiffIndex, LazyDiff, Signatures};
 use dirindex::{Dir, DirIndex, IndexRun, LazyIndex, RelPath};
 use tempfile::TempDir;
 
@@ -65,6 +65,9 @@ fn between(old: &DirIndex, new: &DirIndex) -> DiffIndex {
     let lazy_old = LazyIndex::from(old);
     let lazy_new = lazy_old.with_runs(&[IndexRun::between(old, new).unwrap()]).unwrap();
     assert!(DiffIndex::between_lazy(&lazy_old, &lazy_new).unwrap() == diff);
+    if let Some(added) = LazyDiff::added(&lazy_old, &lazy_new).unwrap() {
+        assert!(added.load().unwrap() == diff);
+    }
     diff
 }
 
@@ -108,6 +111,12 @@ impl Trees {
         let mut bytes = Vec::new();
         let options = ArchiveOptions { format: Some(format), ..Default::default() };
         DiffData::write(&self.dir(), &self.old, &self.diff, &mut bytes, &options)?;
+        // The same comes of a diff that is not in memory.
+        if let Some(added) = LazyDiff::added(&(&self.old).into(), &(&self.new).into()).unwrap() {
+            let mut same = Vec::new();
+            DiffData::write(&self.dir(), &self.old, added, &mut same, &options)?;
+            assert!(same == bytes);
+        }
         Ok(bytes)
     }
 

@@ -20,7 +20,9 @@ fn pack(trees: &mut Trees, format: Format) -> Result<Vec<u8>, Error> {
     let (dir, signature) = (trees.dir(), SignatureOptions::default());
     let mut written = Vec::new();
     let (old, new) = (LazyIndex::from(&trees.old), LazyIndex::from(&trees.new));
-    let diff = LazyDiff::from(&trees.diff);
+    // As a first backup has it, and as any other.
+    let added = LazyDiff::added(&old, &new).unwrap();
+    let diff = added.unwrap_or_else(|| LazyDiff::from(&trees.diff));
     let scanned = (&new, &diff);
     let packed = DiffData::write_live(&dir, &old, scanned, &mut written, &signature, &options);
     match packed? {
@@ -55,12 +57,16 @@ fn check(trees: &mut Trees, format: Format) -> Result<(), Error> {
 #[test]
 fn a_file_that_changed_since_the_scan_is_stored_as_it_is() {
     // Stored whole, stored as a delta, and large: mapped, and streamed.
-    for victim in ["sub/sub/created", "edited", "large", "larger"] {
+    let victims = ["sub/sub/created", "edited", "large", "larger"];
+    let victims = victims.into_iter().flat_map(|victim| [(victim, true), (victim, false)]);
+    for (victim, is_first) in victims {
         for (how, mutate) in MUTATIONS {
             let mut trees = Trees::new(
                 |root| {
-                    write(root, "edited", &text(1, 200));
-                    write(root, "large", &noise(2, 3 << 20));
+                    if !is_first {
+                        write(root, "edited", &text(1, 200));
+                        write(root, "large", &noise(2, 3 << 20));
+                    }
                 },
                 |root| {
                     write(root, "edited", &text(2, 200));
