@@ -3,7 +3,7 @@
 
 use container::{Packing, Section, Writer};
 use diffindex::DiffIndex;
-use dirindex::DirIndex;
+use dirindex::{DirIndex, TreeId};
 use libfuzzer_sys::fuzz_target;
 
 mod input;
@@ -15,7 +15,7 @@ fuzz_target!(|bytes: &[u8]| {
     let mut input = Input(bytes);
     let empty = DirIndex::empty();
     let mut writer = Writer::new(Vec::new(), *b"DIFF").expect("a vector takes all");
-    let roots = Section::encode(1, &(empty.tree_id(), [0u8; 32])).expect("two roots");
+    let roots = Section::encode(1, &(empty.tree_id(), TreeId([0; 32]))).expect("two roots");
     writer.section(&roots).expect("a vector takes all");
     for (kind, raw) in [(2, input.part()), (3, input.0)] {
         if !raw.is_empty() {

@@ -4,7 +4,7 @@
 use std::io::Write;
 
 use container::{Packing, Seal, Section, Writer};
-use diffindex::{Content, DiffIndex, Signatures};
+use diffindex::{ChangeList, Content, DiffIndex, LazyDiff, Signatures};
 use dirindex::{RelPath, TreeId};
 use rsync_core::Digest;
 use sha2::{Digest as _, Sha256};
@@ -58,14 +58,18 @@ pub(crate) fn forge(mut input: Input<'_>, roots: (TreeId, TreeId)) -> Option<Vec
     let mut deltas: Vec<u64> = (0..deltas_of(&diff)).map(|_| lens.word().into()).collect();
     let bends = Bends(input.part().as_chunks().0);
 
-    let diff_bytes = diff.to_bytes().expect("what was read can be written");
+    let mut lists: Vec<(ChangeList, Seal)> = Vec::new();
+    let encoded = LazyDiff::from(&diff).encode(Vec::new(), Signatures::All, |some, seals| {
+        lists.extend(some.iter().cloned().zip(seals.iter().copied()));
+    });
+    let encoded = encoded.expect("what was read can be written");
+    let (blocks_at, diff_bytes) = (encoded.blocks_at(), encoded.into_inner());
     let mut stream = vec![member("diff.index", &diff_bytes), member("PATHS", paths), Vec::new()];
-    let encoded = diff.encode(Signatures::All).expect("what was read can be written");
     let mut delta_lens = deltas.iter();
     let (mut blocks, mut block_numbers) = (Vec::new(), Vec::new());
-    for (changes, seal) in encoded.blocks() {
+    for (changes, seal) in &lists {
         let (contents, before) = (stream[2].len(), delta_lens.len());
-        for change in changes {
+        for change in changes.iter() {
             let (Some(content), Some(new)) = (change.stored_content(), &change.new) else {
                 continue;
             };
@@ -77,7 +81,7 @@ pub(crate) fn forge(mut input: Input<'_>, roots: (TreeId, TreeId)) -> Option<Vec
             let body = input.take(len.min(4096) as usize);
             stream[2].extend(member(&format!("{folder}/{hash:.32}"), body));
         }
-        blocks.push((&changes.first()?.path, seal));
+        blocks.push((&changes.first()?.path, *seal));
         block_numbers.push((stream[2].len() - contents) as u64);
         block_numbers.push((before - delta_lens.len()) as u64);
     }
@@ -103,7 +107,7 @@ pub(crate) fn forge(mut input: Input<'_>, roots: (TreeId, TreeId)) -> Option<Vec
             (stored as u32, len as u32, check.try_into().expect("8 bytes"))
         })
         .collect();
-    let mut lengths = [diff_bytes.len() as u64, encoded.blocks_at(), paths.len() as u64, 0];
+    let mut lengths = [diff_bytes.len() as u64, blocks_at, paths.len() as u64, 0];
     bends.numbers(LENGTHS, &mut lengths);
     bends.numbers(DELTAS, &mut deltas);
     let mut writer = Writer::new(Vec::new(), *b"TABL").expect("a vector takes all");

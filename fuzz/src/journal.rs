@@ -38,7 +38,7 @@ fuzz_target!(|bytes: &[u8]| {
         let Some(diff) = diff_of((base, TreeId([0; 32])), changes, &[]) else { return };
         let diff = diff.to_bytes().expect("what was read can be written");
         let inode = |path| fs::metadata(path).expect("a directory of the target's own").ino();
-        let head = (false, false, Digest::of(&diff).0, inode(tree.root()), inode(stage.clone()));
+        let head = (false, false, Digest::of(&diff), inode(tree.root()), inode(stage.clone()));
         put("diff", &diff);
         put("journal", &journal(&head, steps, before));
         // What was staged, by names that the fuzzer gives.
@@ -57,7 +57,7 @@ fuzz_target!(|bytes: &[u8]| {
     tree.end(flags & 8 != 0);
 });
 
-type Head = (bool, bool, [u8; 32], u64, u64);
+type Head = (bool, bool, Digest, u64, u64);
 
 fn journal(head: &Head, steps: &[u8], before: &[u8]) -> Vec<u8> {
     let mut writer = Writer::new(Vec::new(), *b"JRNL").expect("a vector takes all");

@@ -4,7 +4,7 @@ use std::ffi::OsString;
 
 use incremental_backups_tools::{
     BackupReport, Came, Origin, ParityFound, ParityReport, ProtectReport, PruneReport, Restorable,
-    SnapshotId, SnapshotInfo, VerifiedStore, Version, Went,
+    SnapshotId, SnapshotInfo, VerifiedStore, Version, Went, dirindex,
 };
 use pyo3::prelude::*;
 
@@ -94,16 +94,19 @@ pub(crate) struct Report {
     unusable: Vec<String>,
 }
 
-impl From<BackupReport> for Report {
-    fn from(report: BackupReport) -> Report {
+impl TryFrom<BackupReport> for Report {
+    type Error = dirindex::Error;
+
+    fn try_from(report: BackupReport) -> Result<Report, dirindex::Error> {
         let made = report.made.as_ref();
-        Report {
+        let changes = made.map(|made| Counts::of_lazy(&made.diff)).transpose()?;
+        Ok(Report {
             snapshot: report.snapshot.to_string(),
             is_new: made.is_some(),
             resumed: report.resumed.map(|checkpoint| checkpoint.to_string()),
             archive: made.map(|made| made.archive.to_string()),
             archive_size: made.map_or(0, |made| made.archive_bytes),
-            changes: made.map(|made| Counts::of(&made.diff)).unwrap_or_default(),
+            changes: changes.unwrap_or_default(),
             problems: report.index.problems().iter().map(PyProblem::from).collect(),
             files: report.index.len() - report.index.totals().dirs as usize,
             snapshots: report.snapshots,
@@ -111,7 +114,7 @@ impl From<BackupReport> for Report {
             parity_size: made.map_or(0, |made| made.parity_bytes),
             unprotected: report.unprotected.as_ref().map(ToString::to_string),
             unusable: report.unusable.iter().map(|file| file.name.to_string()).collect(),
-        }
+        })
     }
 }
 

@@ -152,9 +152,10 @@ impl Repository {
                     ..ArchiveOptions::default()
                 },
             };
-            Ok::<_, Failure>(self.repository()?.backup(&dir.0, &options)?)
+            let report = self.repository()?.backup(&dir.0, &options)?;
+            Ok::<_, Failure>(Report::try_from(report)?)
         })?;
-        Ok(report.into())
+        Ok(report)
     }
 
     #[pyo3(signature = (dest, at, what, how, watch=None))]

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use incremental_backups_tools::dirindex::{self, EntryRef};
 use incremental_backups_tools::{
-    Class, DiffIndex, DirIndex, DirOptions, Node, RelPath, ScanOptions,
+    Class, Content, DiffIndex, DirIndex, DirOptions, LazyDiff, Node, RelPath, ScanOptions,
 };
 use pyo3::prelude::*;
 use pyo3::types::PyBytes;

@@ -189,11 +189,13 @@ impl Live<'_> {
     /// Writes what is stored for `change`: the content that was indexed, or else what there is.
     fn store(&self, tree: &mut Tree<'_>, change: &Change, out: &mut Slot<'_>) -> Result<(), Error> {
         let path = &change.path;
-        let record = self.index.record(path).map_err(Error::Index)?;
-        let (Some(record), Some(content)) = (record, change.stored_content()) else {
-            return tree.content(change, out);
+        let new = change.new.as_ref();
+        let (Some(Node::File { len, digest }), Some(content)) =
+            (new.map(|new| &new.node), change.stored_content())
+        else {
+            return Ok(());
         };
-        let Node::File { len, digest } = record.entry.node else { return Ok(()) };
+        let (len, digest) = (*len, *digest);
         let base = match content {
             Content::Delta { base, digest } => Some((base, *digest)),
             _ => None,
@@ -206,6 +208,9 @@ impl Live<'_> {
                 other => return other,
             }
         }
+        let Some(record) = self.index.record(path).map_err(Error::Index)? else {
+            return tree.content(change, out);
+        };
         let Some(file) = tree.find(path)? else { return self.amend(path, None) };
         let state = FileState::of(&file);
         let state = state.map_err(|error| failed(tree.dir, "look at", path, error))?;

@@ -1,64 +1,11 @@
-//! From the records of what was found to those of a tree: their order, and what could not be read. Touches no disk.
+//! From the records of what was found to those of a tree: attributes of directories, and what could not be read. Touches no disk.
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
-use rayon::prelude::*;
-
 use super::xattr::Attributes;
 use crate::lazy::{Edit, Layers};
 use crate::{Entry, Error, LazyIndex, Node, Problem, ProblemKind, Record, RelPath, Subtrees};
-
-/// Puts lists of records, each from one directory, in path order: a directory is followed by what is in it.
-pub(crate) fn in_path_order(lists: Vec<Vec<Arc<Record>>>) -> Vec<Arc<Record>> {
-    let mut inside: HashMap<Box<[u8]>, Vec<Arc<Record>>> = HashMap::new();
-    let mut total = 0;
-    for mut list in lists {
-        total += list.len();
-        let Some(first) = list.first() else { continue };
-        let dir = first.entry.path.parent_bytes().unwrap_or_default();
-        match inside.get_mut(dir) {
-            Some(others) => others.append(&mut list),
-            None => drop(inside.insert(dir.into(), list)),
-        }
-    }
-    inside.par_iter_mut().for_each(|(_, list)| {
-        list.sort_unstable_by(|a, b| a.entry.path.as_bytes().cmp(b.entry.path.as_bytes()));
-        // A directory that changes while it is listed may give a name twice.
-        list.dedup_by(|a, b| a.entry.path == b.entry.path);
-    });
-    let mut ordered = Vec::with_capacity(total);
-    follow(&mut inside, &[], &mut ordered);
-    // What lies in directories that are as they were, and so in none of the lists.
-    for dir in inside.keys().cloned().collect::<Vec<_>>() {
-        follow(&mut inside, &dir, &mut ordered);
-    }
-    if !ordered.is_sorted_by(|a, b| a.entry.path <= b.entry.path) {
-        ordered.par_sort_unstable_by(|a, b| a.entry.path.cmp(&b.entry.path));
-    }
-    ordered
-}
-
-/// Appends what lies in the directory `dir`, in path order.
-fn follow(
-    inside: &mut HashMap<Box<[u8]>, Vec<Arc<Record>>>,
-    dir: &[u8],
-    ordered: &mut Vec<Arc<Record>>,
-) {
-    let mut open = vec![inside.remove(dir).unwrap_or_default().into_iter()];
-    while let Some(list) = open.last_mut() {
-        let Some(record) = list.next() else {
-            open.pop();
-            continue;
-        };
-        if record.entry.node == Node::Dir
-            && let Some(list) = inside.remove(record.entry.path.as_bytes())
-        {
-            open.push(list.into_iter());
-        }
-        ordered.push(record);
-    }
-}
 
 /// Gives directories their extended attributes; what could not be read of them is as `known` has it.
 pub(crate) fn put_xattrs(

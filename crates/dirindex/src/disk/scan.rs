@@ -13,7 +13,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use rsync_core::{Progress, Shape, SignatureOptions};
 use rustix::fs::{FileType, Mode, Stat, openat};
 
-use super::assemble::{in_path_order, keep_unreadable, put_xattrs};
+use super::assemble::{keep_unreadable, put_xattrs};
 use super::busy;
 use super::read::{self, Bytes, Content, LARGE, READ};
 use super::unchanged::{
@@ -171,7 +171,7 @@ fn scan(
         true => HashSet::new(),
         false => busy::mapped_for_writing(),
     };
-    let found = kept.sorter.finish(in_path_order, |record| to_read_again(record, &mapped))?;
+    let found = kept.sorter.finish(|record| to_read_again(record, &mapped))?;
     let mut layers = match (previous, found) {
         (Some(previous), Base::Memory(records)) => previous.layers().scanned(&seen, &records)?,
         (_, found) => Layers::of(found),
@@ -264,7 +264,7 @@ impl<'a> Scan<'a> {
         };
         if let Some(full) = full {
             // Other threads go on meanwhile.
-            let written = full.write(in_path_order);
+            let written = full.write();
             kept().sorter.add_back(written);
         }
     }

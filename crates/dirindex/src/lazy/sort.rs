@@ -1,5 +1,6 @@
 //! [`Sorter`]: records put in path order, however many. Must not know where they come from.
 
+use std::collections::HashMap;
 use std::mem;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -10,7 +11,7 @@ use rayon::prelude::*;
 use super::base::{Base, FileBase};
 use super::temporary::TemporaryIndex;
 use crate::tree::sections_at_once;
-use crate::{Error, Record, RelPath};
+use crate::{Error, Node, Record, RelPath};
 
 /// Records that are to be in path order. When there are more than may be in memory, those that there are go to a temporary file, in
 /// order; in the end all are merged. That is an external merge sort: see D. E. Knuth, "The Art of Computer Programming", volume 3,
@@ -43,7 +44,7 @@ impl Sorter {
         Sorter { room, lists: Vec::new(), len: 0, runs: Vec::new() }
     }
 
-    /// Adds records. When there are too many, it gives those that there are, for [`Full::write`].
+    /// Adds records from one directory. When there are too many, it gives those that there are, for [`Full::write`].
     pub(crate) fn add(&mut self, list: Vec<Arc<Record>>) -> Option<Full> {
         self.len += list.len();
         if !list.is_empty() {
@@ -67,18 +68,14 @@ impl Sorter {
         }
     }
 
-    /// All records in path order, and one for each path. They are in memory, if none had to be written; `put_in_order` puts those in
-    /// order that are. Of each, `change` says what it becomes, if it becomes another.
+    /// All records in path order, and one for each path. They are in memory, if none had to be written. Of each, `change` says what it
+    /// becomes, if it becomes another.
     ///
     /// # Errors
     /// [`Error::Sections`] when a temporary file cannot be read any more.
-    pub(crate) fn finish(
-        self,
-        put_in_order: impl FnOnce(Vec<Vec<Arc<Record>>>) -> Vec<Arc<Record>>,
-        change: impl Fn(&Record) -> Option<Record>,
-    ) -> Result<Base, Error> {
+    pub(crate) fn finish(self, change: impl Fn(&Record) -> Option<Record>) -> Result<Base, Error> {
         let Sorter { room, lists, runs, .. } = self;
-        let in_memory = put_in_order(lists);
+        let in_memory = in_path_order(lists);
         let changed = |mut records: Vec<Arc<Record>>| {
             for record in &mut records {
                 if let Some(changed) = change(record) {
@@ -111,18 +108,66 @@ impl Sorter {
 }
 
 impl Full {
-    /// Writes the records to a temporary file, after `put_in_order` did that. Gives them back when they cannot be written.
-    pub(crate) fn write(
-        self,
-        put_in_order: impl FnOnce(Vec<Vec<Arc<Record>>>) -> Vec<Arc<Record>>,
-    ) -> Result<FileBase, Vec<Arc<Record>>> {
-        let records = put_in_order(self.lists);
+    /// Writes the records, in path order, to a temporary file. Gives them back when they cannot be written.
+    pub(crate) fn write(self) -> Result<FileBase, Vec<Arc<Record>>> {
+        let records = in_path_order(self.lists);
         let write = || {
             let mut file = TemporaryIndex::new(&self.dir)?;
             file.push(&records)?;
             file.finish()
         };
         write().map_err(|_: Error| records)
+    }
+}
+
+/// Puts lists of records, each from one directory, in path order: a directory is followed by what is in it.
+fn in_path_order(lists: Vec<Vec<Arc<Record>>>) -> Vec<Arc<Record>> {
+    let mut inside: HashMap<Box<[u8]>, Vec<Arc<Record>>> = HashMap::new();
+    let mut total = 0;
+    for mut list in lists {
+        total += list.len();
+        let Some(first) = list.first() else { continue };
+        let dir = first.entry.path.parent_bytes().unwrap_or_default();
+        match inside.get_mut(dir) {
+            Some(others) => others.append(&mut list),
+            None => drop(inside.insert(dir.into(), list)),
+        }
+    }
+    inside.par_iter_mut().for_each(|(_, list)| {
+        list.sort_unstable_by(|a, b| a.entry.path.as_bytes().cmp(b.entry.path.as_bytes()));
+        // A directory that changes while it is listed may give a name twice.
+        list.dedup_by(|a, b| a.entry.path == b.entry.path);
+    });
+    let mut ordered = Vec::with_capacity(total);
+    follow(&mut inside, &[], &mut ordered);
+    // What lies in directories that are as they were, and so in none of the lists.
+    for dir in inside.keys().cloned().collect::<Vec<_>>() {
+        follow(&mut inside, &dir, &mut ordered);
+    }
+    if !ordered.is_sorted_by(|a, b| a.entry.path <= b.entry.path) {
+        ordered.par_sort_unstable_by(|a, b| a.entry.path.cmp(&b.entry.path));
+    }
+    ordered
+}
+
+/// Appends what lies in the directory `dir`, in path order.
+fn follow(
+    inside: &mut HashMap<Box<[u8]>, Vec<Arc<Record>>>,
+    dir: &[u8],
+    ordered: &mut Vec<Arc<Record>>,
+) {
+    let mut open = vec![inside.remove(dir).unwrap_or_default().into_iter()];
+    while let Some(list) = open.last_mut() {
+        let Some(record) = list.next() else {
+            open.pop();
+            continue;
+        };
+        if record.entry.node == Node::Dir
+            && let Some(list) = inside.remove(record.entry.path.as_bytes())
+        {
+            open.push(list.into_iter());
+        }
+        ordered.push(record);
     }
 }
 
