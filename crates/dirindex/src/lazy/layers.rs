@@ -82,9 +82,8 @@ impl Layers {
             |layers: &'_ Layers| layers.changed.partition_point(|pair| pair.path() <= Some(end));
         let (own, others) = (before(self), before(beginning));
         let goes_on = self.end.as_ref().is_none_or(|own| own > end);
-        let pairs = self.changed.iter().zip(&*beginning.changed).take(own);
-        (self.is_beside(beginning) && goes_on && own == others && pairs.into_iter().all(is_same))
-            .then_some(end)
+        let mut pairs = self.changed.iter().zip(&*beginning.changed).take(own);
+        (self.is_beside(beginning) && goes_on && own == others && pairs.all(is_same)).then_some(end)
     }
 
     /// What the base has at `path`, and what stands there, if these are not the same.
@@ -206,13 +205,16 @@ impl Layers {
         records: &[Arc<Record>],
     ) -> Result<Layers, Error> {
         let gone = |block: usize| -> Result<Vec<Arc<Record>>, Error> {
-            let mut gone = Vec::new();
-            if self.base.numbers(block).any(|number| !standing.has(number)) {
-                let (numbers, block) = (self.base.numbers(block), self.base.block(block)?);
-                let of_block = numbers.zip(&*block).filter(|(number, _)| !standing.has(*number));
-                gone.extend(of_block.map(|(_, record)| Arc::clone(record)));
+            let numbers = self.base.numbers(block);
+            let is_gone = |number: usize| !standing.has(number);
+            let known: Vec<Arc<Record>> = self.changed_in(block).collect();
+            // What does not stand here does not stand there.
+            if numbers.clone().filter(|number| is_gone(*number)).count() == known.len() {
+                return Ok(known);
             }
-            Ok(gone)
+            let records = self.base.block(block)?;
+            let gone = numbers.zip(&*records).filter(|(number, _)| is_gone(*number));
+            Ok(gone.map(|(_, record)| Arc::clone(record)).collect())
         };
         let gone = (0..self.base.blocks()).into_par_iter().map(gone);
         let gone = gone.collect::<Result<Vec<_>, Error>>()?;
@@ -224,6 +226,14 @@ impl Layers {
         });
         changed.retain(|pair| !pair.is_same());
         Ok(Layers { base: Arc::clone(&self.base), changed: Arc::new(changed), end: None })
+    }
+
+    /// The records of a block of the base that do not stand.
+    fn changed_in(&self, block: usize) -> impl Iterator<Item = Arc<Record>> {
+        let [start, end] = [block, block + 1].map(|block| self.base.first_path(block));
+        let changed = self.changed_after(|path| start.is_some_and(|start| path < start));
+        let upto = move |pair: &&Pair| end.is_none_or(|end| pair.path() < Some(end));
+        changed.iter().take_while(upto).filter_map(|pair| pair.old.clone())
     }
 
     /// Has `edits` made, of which no two have one path.

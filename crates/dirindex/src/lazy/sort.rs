@@ -120,7 +120,8 @@ impl Full {
     }
 }
 
-/// Puts lists of records, each from one directory, in path order: a directory is followed by what is in it.
+/// Puts lists of records in path order: a directory is followed by what is in it. That takes least where each list is from one
+/// directory.
 fn in_path_order(lists: Vec<Vec<Arc<Record>>>) -> Vec<Arc<Record>> {
     let mut inside: HashMap<Box<[u8]>, Vec<Arc<Record>>> = HashMap::new();
     let mut total = 0;
@@ -144,8 +145,9 @@ fn in_path_order(lists: Vec<Vec<Arc<Record>>>) -> Vec<Arc<Record>> {
     for dir in inside.keys().cloned().collect::<Vec<_>>() {
         follow(&mut inside, &dir, &mut ordered);
     }
-    if !ordered.is_sorted_by(|a, b| a.entry.path <= b.entry.path) {
+    if !ordered.is_sorted_by(|a, b| a.entry.path < b.entry.path) {
         ordered.par_sort_unstable_by(|a, b| a.entry.path.cmp(&b.entry.path));
+        ordered.dedup_by(|a, b| a.entry.path == b.entry.path);
     }
     ordered
 }
