@@ -34,7 +34,7 @@ const BLOCKS: &[Row<'_>] = &[
 ];
 
 /// How many of [`BLOCKS`] are shown of trees of so many files that the rest takes too long, and peers too.
-const NIGHTS: usize = 4;
+const OF_LARGE: usize = 6;
 const LARGE: usize = 10_000_000;
 
 /// Verbs on a store, by the names that the works of the peers have, with a tree that has changed since the first of them.
@@ -51,7 +51,7 @@ const PRUNE: Row<'_> = ("prune", OURS, "ibtools -q prune store --keep-last 1", "
 pub(crate) fn run(bench: &mut Bench, common: &Common) -> Result<()> {
     for files in common.sizes(&[10_000, 100_000, 1_000_000]) {
         if files >= LARGE {
-            nights(bench, files)?;
+            large(bench, files)?;
             continue;
         }
         let one = Common { size: vec![files], ..common.clone() };
@@ -99,14 +99,14 @@ fn backups(bench: &mut Bench, corpus: &str, edit: impl FnOnce() -> Result<()>) -
     backup(bench, "increment")
 }
 
-/// Nights of a tree of sparse files, which take no room for their contents.
-fn nights(bench: &mut Bench, files: usize) -> Result<()> {
+/// Scans, a diff and backups of a tree of sparse files, which take no room for their contents.
+fn large(bench: &mut Bench, files: usize) -> Result<()> {
     let name = format!("small {files}");
-    eprintln!("{name}: nights, of sparse files");
+    eprintln!("{name}: sparse files");
     bench.fresh()?;
     let source = bench.work.join("source");
     sparse(&source, 0..files)?;
-    steps(bench, &name, BLOCKS.get(..NIGHTS).unwrap_or_default())?;
+    steps(bench, &name, BLOCKS.get(..OF_LARGE).unwrap_or_default())?;
     // A directory more, with as many files as the others have.
     backups(bench, &name, || sparse(&source, files..files + FILES_IN_DIR))
 }

@@ -20,7 +20,7 @@ pub(crate) struct Sorter {
     room: Room,
     lists: Vec<Vec<Arc<Record>>>,
     len: usize,
-    runs: Vec<FileBase>,
+    files: Vec<FileBase>,
 }
 
 /// Where records may be that are sorted.
@@ -41,7 +41,7 @@ pub(crate) struct Full {
 impl Sorter {
     /// No records yet.
     pub(crate) fn new(room: Room) -> Sorter {
-        Sorter { room, lists: Vec::new(), len: 0, runs: Vec::new() }
+        Sorter { room, lists: Vec::new(), len: 0, files: Vec::new() }
     }
 
     /// Adds records from one directory. When there are too many, it gives those that there are, for [`Full::write`].
@@ -60,7 +60,7 @@ impl Sorter {
     /// Adds what was written, or stays in memory since it could not be. Then no more is written: there is no room.
     pub(crate) fn add_back(&mut self, written: Result<FileBase, Vec<Arc<Record>>>) {
         match written {
-            Ok(run) => self.runs.push(run),
+            Ok(file) => self.files.push(file),
             Err(records) => {
                 self.room.most = usize::MAX;
                 self.lists.push(records);
@@ -74,7 +74,7 @@ impl Sorter {
     /// # Errors
     /// [`Error::Sections`] when a temporary file cannot be read any more.
     pub(crate) fn finish(self, change: impl Fn(&Record) -> Option<Record>) -> Result<Base, Error> {
-        let Sorter { room, lists, runs, .. } = self;
+        let Sorter { room, lists, files, .. } = self;
         let in_memory = in_path_order(lists);
         let changed = |mut records: Vec<Arc<Record>>| {
             for record in &mut records {
@@ -84,19 +84,19 @@ impl Sorter {
             }
             records
         };
-        if runs.is_empty() {
+        if files.is_empty() {
             return Ok(Base::Memory(Arc::new(changed(in_memory))));
         }
         let to_file = || {
             let mut file = TemporaryIndex::new(&room.dir)?;
-            merge(&runs, in_memory.clone(), |records| file.push(&changed(records)))?;
+            merge(&files, in_memory.clone(), |records| file.push(&changed(records)))?;
             file.finish()
         };
         match to_file() {
             Ok(file) => Ok(Base::File(Box::new(file))),
             Err(error) if is_no_room(&error) => {
                 let mut all = Vec::new();
-                merge(&runs, in_memory, |records| {
+                merge(&files, in_memory, |records| {
                     all.append(&mut changed(records));
                     Ok(())
                 })?;
@@ -178,10 +178,10 @@ fn is_no_room(error: &Error) -> bool {
     matches!(error, Error::Io { .. } | Error::Sections(SectionError::Write(_)))
 }
 
-/// What is left of a run, or of a list in memory.
+/// What is left of a file, or of a list in memory.
 struct Rest<'a> {
-    run: Option<&'a FileBase>,
-    /// The next block of the run that is to be read.
+    file: Option<&'a FileBase>,
+    /// The next block of the file that is to be read.
     block: usize,
     /// What was read, the last record first.
     records: Vec<Arc<Record>>,
@@ -202,10 +202,10 @@ impl Rest<'_> {
 
     /// Reads on if all is taken: so many blocks.
     fn read(&mut self, blocks: usize) -> Result<(), Error> {
-        let Some(run) = self.run.filter(|_| self.records.is_empty()) else { return Ok(()) };
+        let Some(file) = self.file.filter(|_| self.records.is_empty()) else { return Ok(()) };
         let blocks = self.block..self.block + blocks;
         self.block = blocks.end;
-        let read = blocks.into_par_iter().map(|block| run.block_once(block));
+        let read = blocks.into_par_iter().map(|block| file.block_once(block));
         let read = read.collect::<Result<Vec<_>, SectionError>>()?;
         self.records = read.into_iter().flatten().collect();
         self.records.reverse();
@@ -213,15 +213,15 @@ impl Rest<'_> {
     }
 }
 
-/// Hands over the records of `runs` and of `list` in path order, some at a time. Where several have one path, one of them.
+/// Hands over the records of `files` and of `list` in path order, some at a time. Where several have one path, one of them.
 fn merge(
-    runs: &[FileBase],
+    files: &[FileBase],
     list: Vec<Arc<Record>>,
     mut each: impl FnMut(Vec<Arc<Record>>) -> Result<(), Error>,
 ) -> Result<(), Error> {
-    let list = Rest { run: None, block: 0, records: list.into_iter().rev().collect() };
-    let runs = runs.iter().map(|run| Rest { run: Some(run), block: 0, records: Vec::new() });
-    let mut rests: Vec<Rest<'_>> = runs.chain([list]).collect();
+    let list = Rest { file: None, block: 0, records: list.into_iter().rev().collect() };
+    let files = files.iter().map(|file| Rest { file: Some(file), block: 0, records: Vec::new() });
+    let mut rests: Vec<Rest<'_>> = files.chain([list]).collect();
     // Many begin late: of these, one block waits.
     rests.iter_mut().try_for_each(|rest| rest.read(1))?;
     loop {
