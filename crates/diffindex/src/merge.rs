@@ -76,20 +76,21 @@ struct Origin<C> {
     base: Base,
     /// Each is a delta against what the one before it makes.
     contents: Arc<[C]>,
-    signature: Option<StoredSignature>,
+    signature: Option<Box<StoredSignature>>,
 }
 
+#[derive(Clone)]
 enum Base {
     /// The first of the contents is the whole file.
     Whole,
-    /// What a path of the first tree has.
-    Tree(RelPath, Digest),
+    /// What a path of the first tree has. Most contents of a merge from nothing have no such base, so it takes no room in them.
+    Tree(Box<(RelPath, Digest)>),
 }
 
 impl<C> Origin<C> {
     /// What the first tree has at `path`.
     fn kept(path: &RelPath, digest: Digest) -> Arc<Origin<C>> {
-        let base = Base::Tree(path.clone(), digest);
+        let base = Base::Tree(Box::new((path.clone(), digest)));
         Arc::new(Origin { base, contents: Arc::default(), signature: None })
     }
 }

@@ -221,7 +221,7 @@ impl<'a, C: Clone> Merge<'a, C> {
         same: impl FnOnce(&RelPath) -> Option<Arc<Origin<C>>>,
     ) -> Result<Option<Arc<Origin<C>>>, Error> {
         let Some(digest) = content_of(&new.node) else { return Ok(None) };
-        let signature = new.signature.clone();
+        let signature = new.signature.clone().map(Box::new);
         let origin = match &new.content {
             Content::Whole => {
                 let (base, contents) = (Base::Whole, stored());
@@ -229,10 +229,7 @@ impl<'a, C: Clone> Merge<'a, C> {
             }
             Content::Delta { base, digest } => {
                 let before = self.at(base, *digest, None)?;
-                let base = match &before.base {
-                    Base::Whole => Base::Whole,
-                    Base::Tree(path, digest) => Base::Tree(path.clone(), *digest),
-                };
+                let base = before.base.clone();
                 let contents = before.contents.iter().chain(&*stored()).cloned().collect();
                 Arc::new(Origin { base, contents, signature })
             }

@@ -82,8 +82,8 @@ impl<C: Clone> Merge<'_, C> {
             if part.paths.contains_key(path) {
                 continue;
             }
-            if let Some(Base::Tree(base, _)) = origin.as_ref().map(|origin| &origin.base) {
-                return Err(unusable(base, TAKEN));
+            if let Some(Base::Tree(base)) = origin.as_ref().map(|origin| &origin.base) {
+                return Err(unusable(&base.0, TAKEN));
             }
             if let Some(above) = path.parent() {
                 if self.node(&above) != Some(&Node::Dir) {
@@ -115,7 +115,7 @@ impl<C: Clone> Merge<'_, C> {
         };
         let bases = self.paths.values().filter_map(|outcome| {
             match &outcome.new.as_ref()?.origin.as_ref()?.base {
-                Base::Tree(base, digest) => Some((*digest, base.clone())),
+                Base::Tree(base) => Some((base.1, base.0.clone())),
                 Base::Whole => None,
             }
         });
@@ -152,7 +152,7 @@ fn changes<C: Clone>(
                                 firsts.insert(Arc::as_ptr(&origin), path.clone());
                             }
                             contents.push((changes.len(), Arc::clone(&origin.contents)));
-                            signature = origin.signature.clone();
+                            signature = origin.signature.as_deref().cloned();
                         }
                     }
                 }
@@ -197,13 +197,11 @@ impl<C> Origin<C> {
     fn content(&self, path: &RelPath, node: &Node, known: &HashMap<Digest, RelPath>) -> Content {
         match (&self.base, content_of(node).and_then(|digest| known.get(&digest))) {
             // Where it came from, if that is what it was.
-            (Base::Tree(base, _), _) if self.contents.is_empty() && base != path => {
-                Content::Copy { base: base.clone() }
+            (Base::Tree(base), _) if self.contents.is_empty() && base.0 != *path => {
+                Content::Copy { base: base.0.clone() }
             }
             (_, Some(base)) => Content::Copy { base: base.clone() },
-            (Base::Tree(base, digest), None) => {
-                Content::Delta { base: base.clone(), digest: *digest }
-            }
+            (Base::Tree(base), None) => Content::Delta { base: base.0.clone(), digest: base.1 },
             (Base::Whole, None) => Content::Whole,
         }
     }
