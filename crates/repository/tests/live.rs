@@ -48,6 +48,33 @@ fn files_that_change_after_the_scan_are_stored_as_they_are() {
     }
 }
 
+/// Promise: `verify` finds fault with nothing in a store that is whole, also where the index of what was stored is a run upon that of what
+/// was scanned.
+#[test]
+fn one_file_of_many_that_changes_after_the_scan_is_no_fault() {
+    let temp = fast_tempdir();
+    let (tree, at) = (temp.path().join("tree"), temp.path().join("store"));
+    fs::create_dir(&tree).unwrap();
+    (0..400).for_each(|n| write(tree.join(n.to_string()), noise(n, 30_000)));
+    let store = DirStore::create(at).unwrap();
+    for night in 0..3u64 {
+        write(tree.join("first"), noise(500 + night, 3000));
+        let meddle = |turn| {
+            if turn == 1 {
+                write(tree.join("first"), noise(600 + night, 2000));
+            }
+        };
+        back_up(&tree, &Meddling::new(&store, meddle)).unwrap();
+        let names = Repository::new(&store).snapshots().unwrap();
+        assert!(names.indexes().iter().any(|index| index.name.since.is_some()), "{names:?}");
+        let found = Repository::new(&store).verify(None).unwrap();
+        assert!(found.is_sound(), "night {night}: {found:?}");
+        let again = back_up(&tree, &store).unwrap();
+        assert!(again.made.is_none() && again.unusable.is_empty(), "{:?}", again.unusable);
+        assert!(Repository::new(&store).verify(None).unwrap().is_sound());
+    }
+}
+
 /// The archive is read back and written again. Wherever that stops, each snapshot is there or not, and the next backup is
 /// as any other.
 #[test]

@@ -111,8 +111,9 @@ impl Trees {
         let mut bytes = Vec::new();
         let options = ArchiveOptions { format: Some(format), ..Default::default() };
         DiffData::write(&self.dir(), &self.old, &self.diff, &mut bytes, &options)?;
-        // The same comes of a diff that is not in memory.
-        if let Some(added) = LazyDiff::added(&(&self.old).into(), &(&self.new).into()).unwrap() {
+        // The same comes of a diff that is not in memory, if it is the same diff.
+        let added = LazyDiff::added(&(&self.old).into(), &(&self.new).into()).unwrap();
+        if let Some(added) = added.filter(|added| added.load().unwrap() == self.diff) {
             let mut same = Vec::new();
             DiffData::write(&self.dir(), &self.old, added, &mut same, &options)?;
             assert!(same == bytes);

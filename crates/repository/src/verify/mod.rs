@@ -226,8 +226,13 @@ fn verify_listed(
         snapshots.all().map(|snapshot| (snapshot, reached.restorable(snapshot))).collect();
     found.skipped = skipped(snapshots, &reached, &found.archives);
     let mut before: HashMap<SnapshotId, LazyIndex> = HashMap::new();
+    // One that others are upon may have been scanned, and a file stored as it was then, so that it is of no snapshot. The others say
+    // upon which tree they are.
+    let bases = snapshots.indexes().iter().filter_map(|index| index.name.since);
+    let bases: HashSet<SnapshotId> = bases.collect();
     for StoredIndex { name, .. } in snapshots.indexes() {
-        match index_of(store, *name, &before, reached.tree(name.of)) {
+        let expected = reached.tree(name.of).filter(|_| !bases.contains(&name.of));
+        match index_of(store, *name, &before, expected) {
             Ok(index) => {
                 before.insert(name.of, index);
             }
