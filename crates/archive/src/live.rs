@@ -14,9 +14,10 @@ use dirindex::{
 };
 use rsync_core::{Digest, FileBytes, Signature, SignatureOptions};
 
+use crate::ahead::RUN_LEN;
 use crate::create::{PIECE_LEN, Tree, failed, unread};
 use crate::slot::Slot;
-use crate::writer::{self, Contents, RUN_LEN};
+use crate::writer::{self, Contents};
 use crate::{Archive, ArchiveOptions, DiffData, Error, Format, open};
 
 /// A file that was scanned as a short one is in memory when it is stored. One that has grown beyond this since is left to

@@ -2,6 +2,7 @@
 //! its number there, so a scan that finds little changed takes little memory. Must not know what the index is for.
 
 mod later;
+mod options;
 mod special;
 
 use std::collections::HashSet;
@@ -13,6 +14,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use rsync_core::{Progress, Shape, SignatureOptions};
 use rustix::fs::{FileType, Mode, Stat, openat};
 
+pub use self::options::ScanOptions;
 use super::assemble::{keep_unreadable, put_xattrs};
 use super::busy;
 use super::read::{self, Bytes, Content, LARGE, READ};
@@ -28,47 +30,6 @@ use crate::{
     Dir, DirIndex, Entry, Error, FileId, LazyIndex, Meta, Node, Problem, ProblemKind, Record,
     RelPath, Remarks, Time, Xattrs,
 };
-
-/// How a tree is scanned.
-#[derive(Debug, Clone)]
-pub struct ScanOptions {
-    /// Of the signatures: not librsync's sums, and 10 bytes or more of the strong hash, of SHA-256 16. `None`: the index has no signatures.
-    /// It says what has changed and what is corrupt all the same; against it, a changed file is stored whole.
-    pub signature: Option<SignatureOptions>,
-    /// The state of which something is kept where it cannot be read; `None`: the previous index's. For
-    /// who scans with a previous index of a state that was never backed up.
-    pub keep: Option<LazyIndex>,
-    /// Counts files and bytes as they are dealt with and has the path in hand; through it the caller
-    /// can cancel.
-    pub progress: Option<Arc<Progress>>,
-    /// Whether large files may be mapped into memory. Without maps they are read, which takes a
-    /// little longer.
-    pub maps: bool,
-    /// Read also what looks unchanged, and report as [`ProblemKind::BitRot`] what is
-    /// no longer the same.
-    pub verify: bool,
-    /// Whether a file that changes while it is read may be taken as it was read the first time, if it is large. For who
-    /// reads it again when its content is stored, and then [amends](LazyIndex::amended) the index.
-    pub provisional: bool,
-    /// A directory that is not to be in the tree, by whatever name or mount: where the backup
-    /// goes to.
-    pub barred: Option<FileId>,
-}
-
-/// Signatures as [`SignatureOptions::default`], with maps, without verifying.
-impl Default for ScanOptions {
-    fn default() -> ScanOptions {
-        ScanOptions {
-            signature: Some(SignatureOptions::default()),
-            keep: None,
-            progress: None,
-            maps: true,
-            verify: false,
-            provisional: false,
-            barred: None,
-        }
-    }
-}
 
 impl DirIndex {
     /// Scans `dir`: reads everything.
