@@ -193,7 +193,7 @@ impl LazyDiff {
         if new.index.len() - gone != index.len() {
             return Ok(None);
         }
-        let stored = paths.iter().map(|path| RelPath::clone(path));
+        let stored = paths.iter().copied().cloned();
         let stored = new.stored.iter().cloned().chain(stored).collect();
         let (after, firsts) = (new.after.clone(), Arc::clone(&new.firsts));
         let new = New { index: index.clone(), after, firsts, stored };
