@@ -21,7 +21,7 @@ pub struct ScanOptions {
     /// Whether large files may be mapped into memory. Without maps they are read, which takes a
     /// little longer.
     pub maps: bool,
-    /// Read also what looks unchanged, and report as [`ProblemKind::BitRot`] what is
+    /// Read also what looks unchanged, and report as [`ProblemKind::BitRot`](crate::ProblemKind::BitRot) what is
     /// no longer the same.
     pub verify: bool,
     /// Whether a file that changes while it is read may be taken as it was read the first time, if it is large. For who
