@@ -31,7 +31,7 @@ pub use held::{FileKind, List, max_held, too_much};
 pub use reader::Sections;
 pub use section::{Packing, Seal, Section, cut, cut_at, encode_all, is_full};
 pub use source::{ReadAt, read_healed};
-pub use writer::{Writer, container_len};
+pub use writer::Writer;
 
 /// The most one section may hold before compression.
 pub const MAX_SECTION_LEN: usize = codec::LIMIT;

@@ -9,12 +9,6 @@ use crate::{
     max_held, too_much,
 };
 
-/// How long a container is whose sections are stored in these lengths.
-pub fn container_len(stored: impl Iterator<Item = u64>) -> u64 {
-    let sections: u64 = stored.map(|len| len + ROW_LEN as u64).sum();
-    (HEADER_LEN + FOOTER_LEN) as u64 + sections
-}
-
 /// Writes a container a section at a time.
 #[derive(Debug)]
 pub struct Writer<W> {

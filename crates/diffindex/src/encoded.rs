@@ -153,15 +153,15 @@ impl LazyDiff {
             blocks.extend(seals);
         }
         let lists = (signatures != Signatures::None).then(|| self.lists());
-        let mut out = SignatureWriter::new(SIGNATURES);
+        let mut stream = SignatureWriter::new(SIGNATURES);
         for list in lists.into_iter().flatten() {
             let list = list?;
             let news = list.iter().filter_map(|change| change.new.as_ref());
             let mut kept = news.filter_map(|new| signatures.keep(new));
-            kept.try_for_each(|signature| out.push(&mut writer, signature))?;
+            kept.try_for_each(|signature| stream.push(&mut writer, signature))?;
         }
-        held = held.saturating_add(out.position());
-        out.finish(&mut writer)?;
+        held = held.saturating_add(stream.position());
+        stream.finish(&mut writer)?;
         let paths = cut(self.ends().left_out(), PATHS_AT_ONCE, |path| path.as_bytes().len());
         for paths in paths {
             let section = Section::encode(LEFT_OUT, &paths)?;
@@ -175,14 +175,10 @@ impl LazyDiff {
         }
         let byte_len = writer.finished_len();
         let out = writer.finish_part()?;
-        let (blocks_at, held) = (blocks_at(&ends), held.saturating_add(byte_len));
+        let blocks_at = HEADER_LEN as u64 + ends.seal().stored_len;
+        let held = held.saturating_add(byte_len);
         Ok(Encoded { out, blocks_at, blocks, byte_len, held })
     }
-}
-
-/// Where the first block is behind this section.
-fn blocks_at(ends: &Section) -> u64 {
-    HEADER_LEN as u64 + ends.seal().stored_len
 }
 
 fn section(changes: &[Change], signatures: Signatures) -> Result<Section, SectionError> {

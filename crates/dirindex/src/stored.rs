@@ -240,15 +240,6 @@ fn damaged(problem: impl Into<String>) -> SectionError {
     SectionError::Damaged { offset: 0, problem: problem.into() }
 }
 
-/// The lengths of the sections that [`write_signatures`] writes.
-pub fn section_lens<'a>(
-    signatures: impl Iterator<Item = &'a StoredSignature>,
-) -> impl Iterator<Item = u64> {
-    let total: u64 = signatures.map(StoredSignature::packed_len).sum();
-    let chunk = CHUNK_LEN as u64;
-    (0..total.div_ceil(chunk)).map(move |number| chunk.min(total - number * chunk))
-}
-
 /// Writes `signatures`, in order, as sections of `kind`.
 ///
 /// # Errors

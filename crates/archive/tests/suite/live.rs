@@ -20,7 +20,7 @@ fn pack(trees: &mut Trees, format: Format) -> Result<Vec<u8>, Error> {
     let (dir, signature) = (trees.dir(), SignatureOptions::default());
     let mut written = Vec::new();
     let (old, new) = (LazyIndex::from(&trees.old), LazyIndex::from(&trees.new));
-    // As a first backup has it, and as any other.
+    // A first backup may have a diff that is not in memory.
     let added = LazyDiff::added(&old, &new).unwrap();
     let diff = added.unwrap_or_else(|| LazyDiff::from(&trees.diff));
     let scanned = (&new, &diff);

@@ -45,17 +45,23 @@ pub(crate) fn in_lists(
             last => Some([&last, &*chunk].concat()),
         };
         let mut lists = cut(joined.as_deref().unwrap_or(&chunk));
-        let open = lists.pop_if(|list| !container::is_full(list, ROWS_PER_SECTION, weight));
+        let open = lists.pop_if(|list| !is_full(list));
         last = open.unwrap_or_default().to_vec();
         each(&lists.into_iter().map(RecordList::Records).collect::<Vec<_>>())?;
     }
     each(&cut(&last).into_iter().map(RecordList::Records).collect::<Vec<_>>())
 }
 
+/// Whether nothing is added to the list any more.
+pub(super) fn is_full(list: &[Arc<Record>]) -> bool {
+    container::is_full(list, ROWS_PER_SECTION, weight)
+}
+
 fn weight(record: &Arc<Record>) -> usize {
     record.entry.weight()
 }
 
-fn cut(records: &[Arc<Record>]) -> Vec<&[Arc<Record>]> {
+/// Records as they are in sections. To the last list, more may be added.
+pub(super) fn cut(records: &[Arc<Record>]) -> Vec<&[Arc<Record>]> {
     container::cut(records, ROWS_PER_SECTION, weight).collect()
 }

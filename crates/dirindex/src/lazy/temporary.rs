@@ -10,6 +10,7 @@ use container::{Section, SectionError, Sections, Writer};
 use rayon::prelude::*;
 
 use super::base::FileBase;
+use super::lists::{cut, is_full};
 use crate::index_file::{
     FILE_KIND, Place, ROWS_PER_SECTION, SIGNATURES, entries_of, fingerprints_of,
 };
@@ -46,8 +47,8 @@ impl TemporaryIndex {
             return Ok(());
         }
         let rest = std::mem::take(&mut self.rest);
-        let mut lists: Vec<&[Arc<Record>]> = cut(&rest).collect();
-        let last = lists.pop_if(|list| !container::is_full(list, ROWS_PER_SECTION, weight));
+        let mut lists = cut(&rest);
+        let last = lists.pop_if(|list| !is_full(list));
         self.rest = last.unwrap_or_default().to_vec();
         self.write(&lists)
     }
@@ -55,7 +56,7 @@ impl TemporaryIndex {
     /// All of them, to be read.
     pub(super) fn finish(mut self) -> Result<FileBase, Error> {
         let rest = std::mem::take(&mut self.rest);
-        self.write(&cut(&rest).collect::<Vec<_>>())?;
+        self.write(&cut(&rest))?;
         let TemporaryIndex { mut writer, signatures, places, len, .. } = self;
         let end = signatures.position();
         signatures.finish(&mut writer)?;
@@ -87,12 +88,4 @@ impl TemporaryIndex {
         }
         Ok(())
     }
-}
-
-fn cut(records: &[Arc<Record>]) -> impl Iterator<Item = &[Arc<Record>]> {
-    container::cut(records, ROWS_PER_SECTION, weight)
-}
-
-fn weight(record: &Arc<Record>) -> usize {
-    record.entry.weight()
 }

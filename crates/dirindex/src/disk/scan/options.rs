@@ -15,8 +15,7 @@ pub struct ScanOptions {
     /// The state of which something is kept where it cannot be read; `None`: the previous index's. For
     /// who scans with a previous index of a state that was never backed up.
     pub keep: Option<LazyIndex>,
-    /// Counts files and bytes as they are dealt with and has the path in hand; through it the caller
-    /// can cancel.
+    /// Counts the files and bytes that are done, and shows the path that is being read. The caller can cancel through it.
     pub progress: Option<Arc<Progress>>,
     /// Whether large files may be mapped into memory. Without maps they are read, which takes a
     /// little longer.
