@@ -4,9 +4,10 @@ use std::ffi::OsString;
 use std::path::PathBuf;
 use std::sync::Arc;
 
+use incremental_backups_tools::diffindex::Moves;
 use incremental_backups_tools::dirindex::{self, EntryRef};
 use incremental_backups_tools::{
-    Class, Content, DiffIndex, DirIndex, DirOptions, LazyDiff, Node, RelPath, ScanOptions,
+    Change, Class, DiffIndex, DirIndex, DirOptions, LazyDiff, Node, RelPath, ScanOptions,
 };
 use pyo3::prelude::*;
 use pyo3::types::PyBytes;
@@ -276,34 +277,30 @@ pub(crate) struct Counts {
 impl Counts {
     /// What comes from elsewhere is counted as created too, and what moved as deleted there, as in the lists.
     pub(crate) fn of(diff: &DiffIndex) -> Counts {
-        let mut counts = Counts { moved: diff.moved().count(), ..Counts::default() };
-        counts.copied = diff.copied().count();
-        for change in diff {
-            let count = match change.class() {
-                Class::Created => &mut counts.created,
-                Class::Metadata => &mut counts.metadata,
-                Class::TypeChanged => &mut counts.type_changed,
-                Class::Deleted => &mut counts.deleted,
-                Class::Excluded => &mut counts.excluded,
-                _ => &mut counts.updated,
-            };
-            *count += 1;
-        }
+        let (moved, copied) = Moves::of(diff.changes()).counts();
+        let mut counts = Counts { moved, copied, ..Counts::default() };
+        diff.changes().iter().for_each(|change| counts.add(change));
         counts
+    }
+
+    fn add(&mut self, change: &Change) {
+        let count = match change.class() {
+            Class::Created => &mut self.created,
+            Class::Metadata => &mut self.metadata,
+            Class::TypeChanged => &mut self.type_changed,
+            Class::Deleted => &mut self.deleted,
+            Class::Excluded => &mut self.excluded,
+            _ => &mut self.updated,
+        };
+        *count += 1;
     }
 
     /// [`of`](Counts::of), of a diff that may not be in memory.
     pub(crate) fn of_lazy(diff: &LazyDiff) -> Result<Counts, dirindex::Error> {
-        if let Some(diff) = diff.in_memory() {
-            return Ok(Counts::of(diff));
-        }
-        let mut counts = Counts::default();
+        let (moved, copied) = Moves::of_lazy(diff)?.counts();
+        let mut counts = Counts { moved, copied, ..Counts::default() };
         for list in diff.lists() {
-            // All is new, so nothing has moved.
-            let list = list?;
-            counts.created += list.len();
-            let contents = list.iter().filter_map(|change| Some(&change.new.as_ref()?.content));
-            counts.copied += contents.filter(|it| matches!(it, Content::Copy { .. })).count();
+            list?.iter().for_each(|change| counts.add(change));
         }
         Ok(counts)
     }

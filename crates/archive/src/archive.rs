@@ -29,7 +29,7 @@ pub struct Archive(pub(crate) Arc<Opened>);
 
 /// What all that reads from one archive shares.
 pub(crate) struct Opened {
-    pub(crate) stream: TarStream,
+    pub(crate) stream: Arc<TarStream>,
     pub(crate) layout: Layout,
     pub(crate) labels: Labels,
     /// The most that the diff may take in memory.
@@ -226,7 +226,7 @@ impl Opened {
 /// Reads blocks of changes, each once.
 pub(crate) struct Blocks<'a> {
     archive: &'a Opened,
-    reader: FrameReader<'a>,
+    reader: FrameReader,
     loaded: BTreeMap<usize, Vec<Arc<Listed>>>,
     /// How much more may be in memory, of all archives that are read together.
     room: &'a Cell<u64>,

@@ -4,6 +4,7 @@
 use std::fmt;
 use std::io::{self, Read, Seek, SeekFrom};
 use std::ops::Range;
+use std::sync::Arc;
 
 use rsync_core::{DeltaPart, DeltaParts, Digest, Progress, Segments};
 
@@ -20,9 +21,9 @@ const FIRST_WINDOW_LEN: usize = 64 << 10;
 const WINDOW_PARTS: usize = 1 << 16;
 
 /// The bytes of one content: exactly as many as are declared, or an error. They can be read from any place on.
-pub struct StoredContent<'r, 'a> {
-    readers: &'r mut FrameReaders<'a>,
-    bodies: &'a [Stored],
+pub struct StoredContent<'r> {
+    readers: &'r mut FrameReaders,
+    bodies: Arc<[Stored]>,
     /// The tar entries that the bodies are.
     names: Vec<String>,
     made: Made,
@@ -30,7 +31,7 @@ pub struct StoredContent<'r, 'a> {
     at: u64,
 }
 
-impl fmt::Debug for StoredContent<'_, '_> {
+impl fmt::Debug for StoredContent<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let StoredContent { names, len, at, .. } = self;
         let mut shown = f.debug_struct("StoredContent");
@@ -58,24 +59,24 @@ struct Composed {
     taken: usize,
 }
 
-impl<'r, 'a> StoredContent<'r, 'a> {
+impl<'r> StoredContent<'r> {
     /// The content that `bodies` make: the first is the file if it is stored `whole`, and else a delta; each of
     /// the others is a delta against what the one before it makes.
     pub(crate) fn new(
-        readers: &'r mut FrameReaders<'a>,
-        bodies: &'a [Stored],
+        readers: &'r mut FrameReaders,
+        bodies: Arc<[Stored]>,
         whole: bool,
-    ) -> Result<StoredContent<'r, 'a>, Error> {
+    ) -> Result<StoredContent<'r>, Error> {
         let mut names = Vec::with_capacity(bodies.len());
         for (number, body) in bodies.iter().enumerate() {
             let name = body.name(number == 0 && whole);
             readers.of(&body.archive).header(&name, &body.entry, 0)?;
             names.push(name);
         }
-        let (made, len) = match bodies {
+        let (made, len) = match &*bodies {
             [only] => (Made::One, only.entry.len),
             _ => {
-                let segments = compose(readers, bodies, &names, whole)?;
+                let segments = compose(readers, &bodies, &names, whole)?;
                 let (len, parts) = (segments.encoded_len(), segments.into_parts());
                 let (window, window_len) = (Vec::new(), WINDOW_LEN);
                 (Made::Composed(Composed { parts, over: None, window, window_len, taken: 0 }), len)
@@ -134,7 +135,7 @@ impl<'r, 'a> StoredContent<'r, 'a> {
 }
 
 /// Damage comes as [`InvalidData`](io::ErrorKind::InvalidData) around [`Error::Damaged`].
-impl Read for StoredContent<'_, '_> {
+impl Read for StoredContent<'_> {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         if buffer.is_empty() || self.remaining() == 0 {
             return Ok(0);
@@ -147,7 +148,7 @@ impl Read for StoredContent<'_, '_> {
                     composed.taken -= composed.window.len();
                     let readings = composed.lay_out();
                     let window = &mut composed.window;
-                    let filled = fill(self.readers, self.bodies, &self.names, readings, window);
+                    let filled = fill(self.readers, &self.bodies, &self.names, readings, window);
                     filled.inspect_err(|_| window.clear()).map_err(as_io)?;
                 }
                 let read =
@@ -165,7 +166,7 @@ impl Read for StoredContent<'_, '_> {
 }
 
 /// Past the end there is nothing to read.
-impl Seek for StoredContent<'_, '_> {
+impl Seek for StoredContent<'_> {
     fn seek(&mut self, to: SeekFrom) -> io::Result<u64> {
         let at = place(to, self.at, self.len)?;
         if at != self.at
@@ -188,9 +189,9 @@ const FREE_SEGMENTS: u64 = 1024;
 const FREE_LOOKS: u64 = 1 << 14;
 
 /// Where the bytes of a content lie that is made of several bodies.
-fn compose<'a>(
-    readers: &mut FrameReaders<'a>,
-    bodies: &'a [Stored],
+fn compose(
+    readers: &mut FrameReaders,
+    bodies: &[Stored],
     names: &[String],
     whole: bool,
 ) -> Result<Segments, Error> {
@@ -275,9 +276,9 @@ impl Composed {
 }
 
 /// Reads stretches into the window, one body after the other.
-fn fill<'a>(
-    readers: &mut FrameReaders<'a>,
-    bodies: &'a [Stored],
+fn fill(
+    readers: &mut FrameReaders,
+    bodies: &[Stored],
     names: &[String],
     mut readings: Vec<Reading>,
     window: &mut [u8],

@@ -47,9 +47,7 @@ pub(crate) struct Composition {
 impl Composition {
     /// How many bytes of tar streams it takes at most to read it.
     pub(crate) fn cost(&self) -> u64 {
-        self.bodies
-            .iter()
-            .fold(0, |sum, body| sum.saturating_add(body.entry.len).saturating_add(512))
+        self.bodies.iter().map(Stored::cost).fold(0, u64::saturating_add)
     }
 }
 
@@ -120,21 +118,16 @@ impl DiffData {
         self.diff.changes().get(composition.change)
     }
 
-    /// That the content stored whole for `change`, whose digest is `found`, is what the diff promises.
-    pub(crate) fn check_digest(&self, change: &Change, found: Digest) -> Result<(), Error> {
-        match change.new.as_ref().map(|new| &new.node) {
-            Some(Node::File { digest, .. }) if *digest == found => return Ok(()),
-            _ => {}
-        }
-        let bodies = self.find(change).map_or(&[][..], |composition| &composition.bodies);
-        let last = bodies.last().ok_or_else(|| self.not_stored(&change.path))?;
-        let name = last.name(bodies.len() == 1);
-        Err(last.damaged(&name, format!("{} has another content", change.path)))
-    }
-
     /// The content of change number `number`.
     pub(crate) fn content_of(&self, number: usize) -> Option<&Composition> {
         composition_of(&self.contents, number)
+    }
+
+    /// [`check_digest`], of a content of this diff.
+    pub(crate) fn check_digest(&self, change: &Change, found: Digest) -> Result<(), Error> {
+        let bodies = self.find(change).map_or(&[][..], |composition| &composition.bodies);
+        let last = bodies.last().ok_or_else(|| self.not_stored(&change.path))?;
+        check_digest((last, bodies.len() == 1), change, found)
     }
 
     fn find(&self, change: &Change) -> Option<&Composition> {
@@ -143,6 +136,22 @@ impl DiffData {
 
     pub(crate) fn not_stored(&self, path: &RelPath) -> Error {
         Error::NotStored { archive: self.name(), path: path.clone() }
+    }
+}
+
+/// That the whole content of `change`, whose digest is `found`, is what the diff promises. The last of what it is made of is `last`;
+/// there is nothing else if it `is_only`.
+pub(crate) fn check_digest(
+    (last, is_only): (&Stored, bool),
+    change: &Change,
+    found: Digest,
+) -> Result<(), Error> {
+    match change.new.as_ref().map(|new| &new.node) {
+        Some(Node::File { digest, .. }) if *digest == found => Ok(()),
+        _ => {
+            let problem = format!("{} has another content", change.path);
+            Err(last.damaged(&last.name(is_only), problem))
+        }
     }
 }
 
@@ -190,7 +199,7 @@ impl std::fmt::Debug for DiffData {
 /// unpacked, of each archive that it reads from, and some 64 MiB of such at most.
 pub struct ContentReader<'a> {
     data: &'a DiffData,
-    readers: FrameReaders<'a>,
+    readers: FrameReaders,
 }
 
 impl std::fmt::Debug for ContentReader<'_> {
@@ -199,12 +208,12 @@ impl std::fmt::Debug for ContentReader<'_> {
     }
 }
 
-impl<'a> ContentReader<'a> {
+impl ContentReader<'_> {
     /// [`open`](ContentReader::open) for what becomes of `path`.
     ///
     /// # Errors
     /// As [`open`](ContentReader::open).
-    pub fn open_path(&mut self, path: &RelPath) -> Result<StoredContent<'_, 'a>, Error> {
+    pub fn open_path(&mut self, path: &RelPath) -> Result<StoredContent<'_>, Error> {
         let data = self.data;
         let change = data.diff().get(path).ok_or_else(|| data.not_stored(path))?;
         self.open(change)
@@ -223,13 +232,11 @@ impl<'a> ContentReader<'a> {
     /// # Errors
     /// [`Error::NotStored`] when `change` is not one of this diff, or one without a
     /// stored content; [`Error::Io`] and [`Error::Damaged`].
-    pub fn open(&mut self, change: &Change) -> Result<StoredContent<'_, 'a>, Error> {
+    pub fn open(&mut self, change: &Change) -> Result<StoredContent<'_>, Error> {
         let composition =
             self.data.find(change).ok_or_else(|| self.data.not_stored(&change.path))?;
-        // The change of the diff lives as long as the reader.
-        let ours =
-            self.data.change(composition).ok_or_else(|| self.data.not_stored(&change.path))?;
-        StoredContent::new(&mut self.readers, &composition.bodies, is_whole(ours))
+        let bodies = Arc::clone(&composition.bodies);
+        StoredContent::new(&mut self.readers, bodies, is_whole(change))
     }
 }
 

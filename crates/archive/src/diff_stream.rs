@@ -57,7 +57,7 @@ impl<'r> DiffStream<'r> {
             .map_err(|source| Error::Diff { archive: forward.name(), source })?;
         forward.begin(PATHS, Some(paths::byte_len(&diff)))?;
         let differs = forward.damaged(PATHS, PATHS_DIFFER);
-        compare_paths(&diff, &mut forward, differs)?;
+        compare_paths(&(&diff).into(), &mut forward, differs)?;
         Ok(DiffStream { forward, diff, blocks, next: 0 })
     }
 

@@ -30,6 +30,8 @@ impl Snapshot {
     pub fn write_tar(&self, mut out: impl Write, progress: Option<&Progress>) -> Result<(), Error> {
         let mut reader = self.reader();
         for entry in self.entries() {
+            let entry = entry?;
+            let entry = entry.entry();
             let (header, records) = head(entry);
             if !records.is_empty() {
                 let mut pax = header_of(EntryType::XHeader, records.len() as u64);

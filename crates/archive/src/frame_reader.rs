@@ -4,6 +4,7 @@
 use std::io;
 use std::ops::Range;
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use container::read_healed;
 use rayon::prelude::*;
@@ -100,9 +101,9 @@ impl TarStream {
     }
 
     /// A reader at the start of the stream.
-    pub(crate) fn reader(&self) -> FrameReader<'_> {
+    pub(crate) fn reader(self: &Arc<TarStream>) -> FrameReader {
         FrameReader {
-            stream: self,
+            stream: Arc::clone(self),
             at: 0,
             ahead: 0,
             loaded: None,
@@ -163,8 +164,8 @@ impl TarStream {
 }
 
 /// Reads a stream from any place on, and unpacks a frame once while it stays in it.
-pub(crate) struct FrameReader<'a> {
-    stream: &'a TarStream,
+pub(crate) struct FrameReader {
+    stream: Arc<TarStream>,
     at: u64,
     /// Up to where in the archive more than one frame is read at once.
     ahead: u64,
@@ -179,10 +180,15 @@ pub(crate) struct FrameReader<'a> {
 /// How much is read at once where small frames follow one another.
 const READ_LEN: u64 = 1 << 20;
 
-impl<'a> FrameReader<'a> {
+impl FrameReader {
     /// How much memory it holds.
     pub(crate) fn held(&self) -> usize {
         self.packed.capacity() + self.unpacked.capacity()
+    }
+
+    /// Whether the frame is unpacked that holds byte `at` of the stream.
+    pub(crate) fn has(&self, at: u64) -> bool {
+        self.loaded.is_some_and(|(start, end)| start.stream <= at && at < end.stream)
     }
 
     pub(crate) fn seek(&mut self, at: u64) {
@@ -298,8 +304,7 @@ impl<'a> FrameReader<'a> {
 
     /// What the current frame still has; nothing at the end of the stream.
     fn available(&mut self) -> Result<&[u8], Error> {
-        let holds = |(start, end): (Place, Place), at| start.stream <= at && at < end.stream;
-        if !self.loaded.is_some_and(|loaded| holds(loaded, self.at)) {
+        if !self.has(self.at) {
             let Some((number, start, end)) = self.stream.frame_at(self.at) else {
                 return Ok(&[]);
             };
@@ -312,7 +317,7 @@ impl<'a> FrameReader<'a> {
     }
 
     fn load(&mut self, number: usize, start: Place, end: Place) -> Result<(), Error> {
-        let stream = self.stream;
+        let stream = Arc::clone(&self.stream);
         read_healed(&*stream.source, || {
             let loaded = self.load_as_it_is(number, start, end);
             // What was read ahead may be damaged too.
@@ -322,7 +327,7 @@ impl<'a> FrameReader<'a> {
 
     fn load_as_it_is(&mut self, number: usize, start: Place, end: Place) -> Result<(), Error> {
         let (stored, len) = ((end.stored - start.stored) as usize, end.stream - start.stream);
-        let stream = self.stream;
+        let stream = Arc::clone(&self.stream);
         let packed_end = self.packed_at + self.packed.len() as u64;
         if start.stored < self.packed_at || packed_end < end.stored {
             let read_end = self.ahead.min(start.stored + READ_LEN).max(end.stored);

@@ -48,6 +48,11 @@ impl Limits {
         Ok(archive.0.max_held.min((most / TIMES).saturating_sub(before)))
     }
 
+    /// Counts in paths that archives bring of which nothing is in memory.
+    pub(crate) fn add_paths(&mut self, paths: usize) {
+        self.paths += paths as u64;
+    }
+
     /// Counts in what moves with directories in `part`, whose archives are counted in.
     pub(crate) fn add_moves(&mut self, part: &DiffData) -> Result<(), Error> {
         for tree in part.diff.moved_trees() {

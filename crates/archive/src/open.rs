@@ -8,14 +8,16 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use container::{Seal, max_held, read_healed, too_much};
-use diffindex::DiffIndex;
+use diffindex::{DiffIndex, StoredDiff};
 use dirindex::PooledFile;
 
 use crate::archive::Opened;
 use crate::diff_data::Composition;
+use crate::diff_source::DiffSource;
 use crate::error::shown;
 use crate::frame_reader::TarStream;
 use crate::layout::Layout;
+use crate::lazy_data::of_diff;
 use crate::length::{self, First};
 use crate::stored::Stored;
 use crate::table::{MAX_TRAILER_LEN, TABLE, Table, Trailer};
@@ -122,12 +124,25 @@ pub(crate) fn open(source: Box<dyn ReadAt>, path: PathBuf, from: u64) -> Result<
     if let Some(problem) = too_much(layout.held(), max_held) {
         return Err(stream.damaged(DIFF, 0, problem));
     }
+    let stream = Arc::new(stream);
     Ok(Archive(Arc::new(Opened { stream, layout, labels, max_held, end: read })))
 }
 
 /// The archive with all of its diff, which may take `most` bytes of memory.
 pub(crate) fn load(archive: &Archive, most: u64) -> Result<DiffData, Error> {
     with_diff(archive, read_diff(&archive.0, most)?)
+}
+
+/// The archive's diff, which stays there. What it says is checked.
+pub(crate) fn stored_diff(archive: &Archive) -> Result<StoredDiff, Error> {
+    let Opened { stream, layout, max_held, .. } = &*archive.0;
+    let mut reader = stream.reader();
+    reader.header(DIFF, &layout.diff, 0)?;
+    let diff = StoredDiff::from_source_within(DiffSource::new(archive), *max_held);
+    let diff = diff.map_err(|source| of_diff(stream.name(), source))?;
+    check_diff(&archive.0, diff.ends(), diff.places())?;
+    reader.padding(DIFF, &layout.diff)?;
+    Ok(diff)
 }
 
 /// The archive with its diff, which was read before.
@@ -230,7 +245,7 @@ fn read_diff(archive: &Opened, most: u64) -> Result<DiffIndex, Error> {
 pub(crate) fn check_diff(
     archive: &Opened,
     diff: &DiffIndex,
-    blocks: Vec<(u64, Seal)>,
+    blocks: impl IntoIterator<Item = (u64, Seal)>,
 ) -> Result<(), Error> {
     let Opened { layout, .. } = archive;
     if !layout.blocks.iter().map(|block| (block.offset, block.seal)).eq(blocks) {

@@ -4,16 +4,18 @@
 use std::path::Path;
 use std::sync::{Arc, OnceLock};
 
-use diffindex::{Content, DiffIndex, Merge, NewEntry};
-use dirindex::{DirIndex, EntryRef, Node, Record, RelPath, TreeId};
+use diffindex::{Content, DiffIndex, Made, Merge, MergedEntry, NewEntry};
+use dirindex::{DirIndex, Node, Record, RelPath, TreeId};
 use rsync_core::{Digest, Progress, SignatureOptions};
 
 use crate::content_reader::StoredContent;
 use crate::diff_data::{Composition, names, unread};
+use crate::first_tree::{Cursor, FirstTree};
+use crate::lazy_data::{in_diff, of_diff};
 use crate::limits::{Limits, check_chain};
 use crate::squash::{check_link, push};
 use crate::stored::{FrameReaders, Stored};
-use crate::{Archive, ArchiveOptions, DiffData, Error, open};
+use crate::{Archive, ArchiveOptions, DiffData, Error, LazyData, open};
 
 /// The tree after a chain of archives, and where each content of it lies.
 ///
@@ -21,11 +23,15 @@ use crate::{Archive, ArchiveOptions, DiffData, Error, open};
 /// [`Merge`]: opening it reads what has changed in each archive, and no contents. A content that was stored as a file and
 /// deltas after it is made when it is read.
 ///
-/// Holds some 200 bytes for each path, and what the paths and attributes take. A clone costs as much as there are paths.
+/// The tree of the first archive stays there, and what is asked for is read again; so does what those after it add behind the
+/// last path, as a first backup in several parts does it. In memory is what the others change: some 200 bytes for each path,
+/// and what the paths and attributes take. A clone costs as much as there are such paths.
 #[derive(Clone)]
 pub struct Snapshot {
     archives: Vec<Archive>,
-    merge: Merge<'static, Stored>,
+    /// The tree that stays in the first archives.
+    first: Option<FirstTree>,
+    merge: Merge<Stored>,
     limits: Limits,
     /// Made when it is asked for.
     tree: OnceLock<DirIndex>,
@@ -43,8 +49,12 @@ impl Snapshot {
     pub fn open(archives: &[Archive]) -> Result<Snapshot, Error> {
         check_first(archives)?;
         check_chain(archives)?;
-        let snapshot = archives.iter().try_fold(Snapshot::empty(), Snapshot::add);
-        snapshot?.proved()
+        let mut snapshot = Snapshot::empty();
+        if let Some(first) = FirstTree::open(archives)? {
+            snapshot = snapshot.upon(first, archives)?;
+        }
+        let rest = archives.get(snapshot.archives.len()..).unwrap_or_default();
+        rest.iter().try_fold(snapshot, Snapshot::add)?.proved()
     }
 
     /// The snapshot after these diffs, oldest first, which have been read already, and are taken over.
@@ -73,11 +83,51 @@ impl Snapshot {
         self.merged(part)?.proved()
     }
 
+    /// [`push`](Snapshot::push), of what stays in its archive where that can be: where it is the first, or the snapshot stays in
+    /// its archives too, and this only adds behind its last path.
+    ///
+    /// # Errors
+    /// As [`open`](Snapshot::open).
+    pub fn push_lazy(mut self, part: &LazyData) -> Result<Snapshot, Error> {
+        let archives = [&self.archives[..], std::slice::from_ref(part.archive())].concat();
+        if self.archives.is_empty() {
+            check_first(&archives)?;
+        }
+        let first = match &self.first {
+            None if self.archives.is_empty() => FirstTree::of_one(part)?,
+            Some(first) if first.archives() == self.archives.len() => first.with(part)?,
+            _ => None,
+        };
+        match first {
+            Some(first) => {
+                self.limits.add(part.archive())?;
+                self.upon(first, &archives)
+            }
+            None => self.add(part.archive())?.proved(),
+        }
+    }
+
     /// The snapshot of an empty directory, which no archives lead to.
     #[must_use]
     pub fn empty() -> Snapshot {
-        let (archives, limits) = (Vec::new(), Limits::default());
-        Snapshot { archives, merge: Merge::from_nothing(), limits, tree: OnceLock::new() }
+        Snapshot {
+            archives: Vec::new(),
+            first: None,
+            merge: Merge::from_nothing(),
+            limits: Limits::default(),
+            tree: OnceLock::new(),
+        }
+    }
+
+    /// The snapshot that the first of `archives` lead to, which is the tree `first`.
+    fn upon(mut self, first: FirstTree, archives: &[Archive]) -> Result<Snapshot, Error> {
+        let archives = archives.get(..first.archives()).unwrap_or_default();
+        for archive in archives.get(self.archives.len()..).unwrap_or_default() {
+            self.limits.add(archive)?;
+        }
+        self.limits.add_paths(first.len());
+        let (archives, merge, tree) = (archives.to_vec(), first.merge(), OnceLock::new());
+        Ok(Snapshot { archives, first: Some(first), merge, tree, ..self })
     }
 
     fn add(mut self, archive: &Archive) -> Result<Snapshot, Error> {
@@ -98,7 +148,7 @@ impl Snapshot {
 
     fn proved(mut self) -> Result<Snapshot, Error> {
         let proof = self.merge.prove();
-        proof.map_err(|source| Error::Diff { archive: self.name(), source })?;
+        proof.map_err(|source| self.unusable(source))?;
         Ok(self)
     }
 
@@ -125,8 +175,8 @@ impl Snapshot {
             limits.add_moves(&part)?;
             push(merge, part, archives)
         });
-        let (archives, tree) = (archives.to_vec(), OnceLock::new());
-        Snapshot { archives, merge: merge?, limits, tree }.select(paths)
+        let archives = archives.to_vec();
+        Snapshot { archives, merge: merge?, limits, ..Snapshot::empty() }.select(paths)
     }
 
     /// The tree's id.
@@ -145,18 +195,30 @@ impl Snapshot {
     }
 
     /// Every entry, in path order.
-    pub fn entries(&self) -> impl Iterator<Item = EntryRef<'_>> {
-        self.merge.entries()
+    ///
+    /// # Errors
+    /// Each may be an error of reading the archives.
+    pub fn entries(&self) -> impl Iterator<Item = Result<MergedEntry<'_>, Error>> {
+        self.merge.entries().map(|entry| entry.map_err(|source| self.unusable(source)))
     }
 
     /// Every entry below the directory `dir`, in path order.
-    pub fn below<'s>(&'s self, dir: &'s RelPath) -> impl Iterator<Item = EntryRef<'s>> {
-        self.merge.below(dir)
+    ///
+    /// # Errors
+    /// As [`entries`](Snapshot::entries).
+    pub fn below<'s>(
+        &'s self,
+        dir: &'s RelPath,
+    ) -> impl Iterator<Item = Result<MergedEntry<'s>, Error>> {
+        self.merge.below(dir).map(|entry| entry.map_err(|source| self.unusable(source)))
     }
 
     /// What stands at `path`.
-    pub fn get(&self, path: &RelPath) -> Option<EntryRef<'_>> {
-        self.merge.get(path)
+    ///
+    /// # Errors
+    /// As [`entries`](Snapshot::entries).
+    pub fn get(&self, path: &RelPath) -> Result<Option<MergedEntry<'_>>, Error> {
+        self.merge.get(path).map_err(|source| self.unusable(source))
     }
 
     /// The part at and below `paths`, with the directories that they lie in and the files that hard links among them name.
@@ -165,13 +227,16 @@ impl Snapshot {
     /// # Errors
     /// [`Error::Missing`] for a path where nothing stands.
     pub fn select(&self, paths: &[RelPath]) -> Result<Snapshot, Error> {
-        if let Some(path) = paths.iter().find(|path| self.get(path).is_none()) {
-            return Err(Error::Missing { archive: self.name(), path: path.clone() });
+        for path in paths {
+            if self.get(path)?.is_none() {
+                return Err(Error::Missing { archive: self.name(), path: path.clone() });
+            }
         }
-        let merge = self.merge.select(paths);
-        let merge = merge.map_err(|source| self.unusable(source))?;
+        let mut cursor = Cursor::default();
+        let find = |path: &RelPath| self.stored_first(path, &mut cursor).map_err(in_diff);
+        let merge = self.merge.select(paths, find).map_err(|source| self.unusable(source))?;
         let (archives, limits) = (self.archives.clone(), self.limits.clone());
-        Ok(Snapshot { archives, merge, limits, tree: OnceLock::new() })
+        Ok(Snapshot { archives, merge, limits, ..Snapshot::empty() })
     }
 
     /// What brings the tree of `current`, whatever that is, here: what that tree has is copied and moved, and the rest is
@@ -189,7 +254,15 @@ impl Snapshot {
     /// # Errors
     /// [`Error::Diff`].
     pub fn into_full(self) -> Result<DiffData, Error> {
-        DiffData::of_merge(self.merge, self.archives.into())
+        let merge = match self.first {
+            None => self.merge,
+            Some(_) => {
+                let mut cursor = Cursor::default();
+                let find = |path: &RelPath| self.stored_first(path, &mut cursor).map_err(in_diff);
+                self.merge.in_memory(find).map_err(|source| self.unusable(source))?
+            }
+        };
+        DiffData::of_merge(merge, self.archives.into())
     }
 
     /// [`diff_from`](Snapshot::diff_from), where the directories `kept` stay as `current` has them, though they are not in
@@ -209,6 +282,7 @@ impl Snapshot {
             DiffIndex::between(current, &both.map_err(|source| self.unusable(source.into()))?)
         };
         let (mut changes, mut contents) = (diff.changes().to_vec(), Vec::new());
+        let mut cursor = Cursor::default();
         for (number, change) in changes.iter_mut().enumerate() {
             // There is nothing to make a delta of: the contents here are whole.
             let Some(NewEntry {
@@ -218,7 +292,7 @@ impl Snapshot {
                 continue;
             };
             *content = Content::Whole;
-            let bodies = self.merge.contents(&change.path).cloned().unwrap_or_default();
+            let bodies = self.bodies(&change.path, &mut cursor)?.unwrap_or_default();
             contents.push(Composition { change: number, bodies });
         }
         let diff = DiffIndex::from_changes(current.tree_id(), self.id(), changes);
@@ -236,11 +310,11 @@ impl Snapshot {
         if let Some(tree) = self.tree.get() {
             return Ok(tree);
         }
-        let records = self.entries().map(|entry| Record {
-            entry: entry.to_entry(),
-            signature: None,
-            fingerprint: None,
-        });
+        let record = |entry: Result<MergedEntry<'_>, Error>| {
+            let entry = entry?.entry().to_entry();
+            Ok(Record { entry, signature: None, fingerprint: None })
+        };
+        let records = self.entries().map(record).collect::<Result<Vec<Record>, Error>>()?;
         let tree = DirIndex::from_records(records);
         let tree = tree.map_err(|source| self.unusable(source.into()))?;
         Ok(self.tree.get_or_init(|| tree))
@@ -259,7 +333,8 @@ impl Snapshot {
     /// A reader of contents. One reader opens contents that follow one another without unpacking anything twice; several
     /// readers may work at once.
     pub fn reader(&self) -> SnapshotReader<'_> {
-        SnapshotReader { snapshot: self, readers: FrameReaders::new(&self.archives) }
+        let readers = FrameReaders::new(&self.archives);
+        SnapshotReader { snapshot: self, readers, cursor: Cursor::default() }
     }
 
     /// Reads every content, and compares it with its digest. The archives themselves are read whole when each is
@@ -276,11 +351,13 @@ impl Snapshot {
     /// # Errors
     /// [`Error::Damaged`] when it is not; [`Error::NotStored`] when there is no file of 1 byte or more.
     pub fn check(&self, path: &RelPath, found: Digest) -> Result<(), Error> {
-        let node = self.get(path).map(|entry| entry.node);
+        let entry = self.get(path)?;
+        let node = entry.as_ref().map(|entry| entry.entry().node);
         if matches!(node, Some(Node::File { digest, .. }) if *digest == found) {
             return Ok(());
         }
-        match self.merge.contents(path).and_then(|bodies| bodies.split_last()) {
+        let bodies = self.bodies(path, &mut Cursor::default())?;
+        match bodies.as_deref().and_then(<[Stored]>::split_last) {
             Some((last, before)) => {
                 let name = last.name(before.is_empty());
                 Err(last.damaged(&name, format!("{path} has another content")))
@@ -302,9 +379,37 @@ impl Snapshot {
     }
 
     /// Where the contents of the files lie.
-    pub(crate) fn stored(&self) -> impl Iterator<Item = &Stored> {
-        let contents = self.entries().filter_map(|entry| self.merge.contents(entry.path));
-        contents.flat_map(|bodies| bodies.iter())
+    pub(crate) fn stored(&self) -> Result<Vec<Stored>, Error> {
+        let (mut stored, mut cursor) = (Vec::new(), Cursor::default());
+        for entry in self.entries() {
+            let bodies = self.bodies(entry?.entry().path, &mut cursor)?;
+            stored.extend_from_slice(&bodies.unwrap_or_default());
+        }
+        Ok(stored)
+    }
+
+    /// What the content at `path` is made of, where there is one: a file that is stored whole, and deltas after it.
+    fn bodies(&self, path: &RelPath, cursor: &mut Cursor) -> Result<Option<Arc<[Stored]>>, Error> {
+        let made = self.merge.contents(path).map_err(|source| self.unusable(source))?;
+        let Some(Made { from, then }) = made else { return Ok(None) };
+        let Some(from) = from else { return Ok(Some(then)) };
+        let (_, first) = self.stored_first(&from, cursor)?;
+        Ok(Some(std::iter::once(first).chain(then.iter().cloned()).collect()))
+    }
+
+    /// What the first archives store for the content at a path, and for which path.
+    fn stored_first(
+        &self,
+        path: &RelPath,
+        cursor: &mut Cursor,
+    ) -> Result<(RelPath, Stored), Error> {
+        match &self.first {
+            Some(first) => first.find(path, cursor),
+            None => {
+                let problem = "something taken from where nothing was";
+                Err(self.unusable(diffindex::Error::Unusable { path: path.clone(), problem }))
+            }
+        }
     }
 
     fn name(&self) -> String {
@@ -312,7 +417,7 @@ impl Snapshot {
     }
 
     fn unusable(&self, source: diffindex::Error) -> Error {
-        Error::Diff { archive: self.name(), source }
+        of_diff(self.name(), source)
     }
 
     fn not_stored(&self, path: &RelPath) -> Error {
@@ -339,7 +444,9 @@ fn check_first(archives: &[Archive]) -> Result<(), Error> {
 /// archive that it reads from, and some 64 MiB of such at most.
 pub struct SnapshotReader<'a> {
     snapshot: &'a Snapshot,
-    readers: FrameReaders<'a>,
+    readers: FrameReaders,
+    /// Where in the first archives contents are looked for.
+    cursor: Cursor,
 }
 
 impl std::fmt::Debug for SnapshotReader<'_> {
@@ -348,13 +455,13 @@ impl std::fmt::Debug for SnapshotReader<'_> {
     }
 }
 
-impl<'a> SnapshotReader<'a> {
+impl SnapshotReader<'_> {
     /// The content of the file at `path`. It is not yet compared with the digest that the entry has.
     ///
     /// # Errors
     /// [`Error::NotStored`] when there is no file of 1 byte or more; [`Error::Io`] and [`Error::Damaged`].
-    pub fn open(&mut self, path: &RelPath) -> Result<StoredContent<'_, 'a>, Error> {
-        match self.snapshot.merge.contents(path) {
+    pub fn open(&mut self, path: &RelPath) -> Result<StoredContent<'_>, Error> {
+        match self.snapshot.bodies(path, &mut self.cursor)? {
             Some(bodies) if !bodies.is_empty() => {
                 StoredContent::new(&mut self.readers, bodies, true)
             }

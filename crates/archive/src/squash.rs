@@ -6,6 +6,7 @@ use diffindex::Merge;
 use dirindex::DirIndex;
 
 use crate::diff_data::{Composition, composition_of, names};
+use crate::lazy_data::of_diff;
 use crate::limits::Limits;
 use crate::stored::Stored;
 use crate::{Archive, DiffData, Error};
@@ -56,7 +57,7 @@ impl DiffData {
 
     /// What the `merge` of these archives leads to.
     pub(crate) fn of_merge(
-        merge: Merge<'_, Stored>,
+        merge: Merge<Stored>,
         archives: Arc<[Archive]>,
     ) -> Result<DiffData, Error> {
         let unusable = |source| Error::Diff { archive: names(&archives), source };
@@ -68,7 +69,7 @@ impl DiffData {
 }
 
 fn squashed(
-    merge: Merge<'_, Stored>,
+    merge: Merge<Stored>,
     mut limits: Limits,
     parts: &[DiffData],
 ) -> Result<DiffData, Error> {
@@ -113,11 +114,11 @@ pub(crate) fn check_link(
 }
 
 /// The merge of `archives` with one diff more, which some of them hold.
-pub(crate) fn push<'a>(
-    merge: Merge<'a, Stored>,
+pub(crate) fn push(
+    merge: Merge<Stored>,
     part: DiffData,
     archives: &[Archive],
-) -> Result<Merge<'a, Stored>, Error> {
+) -> Result<Merge<Stored>, Error> {
     let (name, DiffData { diff, contents, .. }) = (part.name(), part);
     let stored = |number: usize| {
         let composition = composition_of(&contents, number);
@@ -128,6 +129,6 @@ pub(crate) fn push<'a>(
             diffindex::Error::Collapsed { .. } => name,
             _ => names(archives),
         };
-        Error::Diff { archive, source }
+        of_diff(archive, source)
     })
 }

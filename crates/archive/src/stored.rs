@@ -37,6 +37,11 @@ impl Stored {
         paths::content_name(&self.path, whole)
     }
 
+    /// How many bytes of the tar stream it takes at most to read it.
+    pub(crate) fn cost(&self) -> u64 {
+        self.entry.len.saturating_add(512)
+    }
+
     /// The part of the stream that who reads it has to have.
     pub(crate) fn span(&self) -> Range<u64> {
         self.entry.span(0..self.entry.len)
@@ -65,8 +70,8 @@ impl Stored {
 const MAX_HELD: usize = 64 << 20;
 
 /// FrameReaders in the archives that were read from last, the last one last.
-pub(crate) struct FrameReaders<'a> {
-    readers: Vec<(&'a Archive, FrameReader<'a>)>,
+pub(crate) struct FrameReaders {
+    readers: Vec<(Archive, FrameReader)>,
     /// How many steps composing contents may still take.
     steps: u64,
 }
@@ -76,8 +81,8 @@ pub(crate) struct FrameReaders<'a> {
 const FREE_STEPS: u64 = 16 << 20;
 const STEPS_PER_BYTE: u64 = 32;
 
-impl<'a> FrameReaders<'a> {
-    pub(crate) fn new(archives: &[Archive]) -> FrameReaders<'a> {
+impl FrameReaders {
+    pub(crate) fn new(archives: &[Archive]) -> FrameReaders {
         let stored = archives.iter().map(Archive::size).fold(0, u64::saturating_add);
         let steps = stored.saturating_mul(STEPS_PER_BYTE).saturating_add(FREE_STEPS);
         FrameReaders { readers: Vec::new(), steps }
@@ -91,8 +96,8 @@ impl<'a> FrameReaders<'a> {
     }
 
     /// The reader in `archive`.
-    pub(crate) fn of(&mut self, archive: &'a Archive) -> &mut FrameReader<'a> {
-        let same = |(known, _): &(&Archive, FrameReader<'_>)| Arc::ptr_eq(&known.0, &archive.0);
+    pub(crate) fn of(&mut self, archive: &Archive) -> &mut FrameReader {
+        let same = |(known, _): &(Archive, FrameReader)| Arc::ptr_eq(&known.0, &archive.0);
         let reader = match self.readers.iter().rposition(same) {
             Some(at) => self.readers.remove(at).1,
             None => {
@@ -103,28 +108,28 @@ impl<'a> FrameReaders<'a> {
                 archive.0.stream.reader()
             }
         };
-        self.readers.push((archive, reader));
+        self.readers.push((archive.clone(), reader));
         let last = self.readers.len() - 1;
         &mut self.readers[last].1
     }
 }
 
 /// The bytes of one body, front to back or from any place on.
-pub(crate) struct StoredReader<'r, 'a> {
-    reader: &'r mut FrameReader<'a>,
+pub(crate) struct StoredReader<'r> {
+    reader: &'r mut FrameReader,
     body: TarEntry,
     name: &'r str,
     at: u64,
 }
 
-impl<'r, 'a> StoredReader<'r, 'a> {
+impl<'r> StoredReader<'r> {
     /// `body`, called `name`, whose first header has been read.
-    pub(crate) fn new(reader: &'r mut FrameReader<'a>, body: TarEntry, name: &'r str) -> Self {
+    pub(crate) fn new(reader: &'r mut FrameReader, body: TarEntry, name: &'r str) -> Self {
         StoredReader { reader, body, name, at: 0 }
     }
 }
 
-impl Read for StoredReader<'_, '_> {
+impl Read for StoredReader<'_> {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         let read = self.reader.read_body(self.name, &self.body, self.at, buffer).map_err(as_io)?;
         if read == 0 && self.at < self.body.len && !buffer.is_empty() {
@@ -135,7 +140,7 @@ impl Read for StoredReader<'_, '_> {
     }
 }
 
-impl Seek for StoredReader<'_, '_> {
+impl Seek for StoredReader<'_> {
     fn seek(&mut self, to: SeekFrom) -> io::Result<u64> {
         self.at = place(to, self.at, self.body.len)?;
         Ok(self.at)

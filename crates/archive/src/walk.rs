@@ -1,8 +1,8 @@
 //! [`SnapshotTree`]: the tree of a snapshot, to be walked directory by directory. Knows nothing of where contents lie.
 
-use dirindex::{EntryRef, Node, RelPath, TreeId};
+use dirindex::{DirIndex, Entry, EntryRef, Node, RelPath, TreeId};
 
-use crate::Snapshot;
+use crate::{Error, Snapshot};
 
 /// The tree of a [`Snapshot`], to be walked directory by directory.
 ///
@@ -10,17 +10,18 @@ use crate::Snapshot;
 /// numbers, so a number and the tree id name an entry for good. What is below a directory has the numbers that follow its own:
 /// going through a directory costs what is in it, not what is below.
 ///
-/// Beside the snapshot it holds some 32 bytes for each path.
+/// It holds the index of the tree, and some 16 bytes for each path beside.
 #[derive(Debug)]
 pub struct SnapshotTree {
     snapshot: Snapshot,
+    tree: DirIndex,
+    /// Of each entry.
     places: Vec<Place>,
 }
 
 /// Where in the tree an entry is.
 #[derive(Debug)]
 struct Place {
-    path: RelPath,
     /// The first number after the entry and all that is below it.
     end: usize,
     /// How many links lead to it.
@@ -28,14 +29,19 @@ struct Place {
 }
 
 impl SnapshotTree {
-    /// The tree of `snapshot`. Goes through all entries once, and reads nothing.
-    pub fn new(snapshot: Snapshot) -> SnapshotTree {
+    /// The tree of `snapshot`.
+    ///
+    /// # Errors
+    /// As [`Snapshot::tree`].
+    pub fn new(snapshot: Snapshot) -> Result<SnapshotTree, Error> {
+        let tree = snapshot.tree()?.clone();
         let mut places: Vec<Place> = Vec::new();
         // The directories that the current entry is in, and the hard links.
-        let (mut above, mut linked): (Vec<usize>, Vec<RelPath>) = (Vec::new(), Vec::new());
-        for (number, EntryRef { path, node, .. }) in snapshot.entries().enumerate() {
-            while let Some(dir) = above.last().and_then(|&dir| places.get_mut(dir)) {
-                if path.is_below(&dir.path) {
+        let (mut above, mut linked): (Vec<(usize, &RelPath)>, Vec<&RelPath>) = Default::default();
+        for (number, Entry { path, node, .. }) in tree.entries().enumerate() {
+            while let Some(&(dir, dir_path)) = above.last() {
+                let Some(dir) = places.get_mut(dir) else { break };
+                if path.is_below(dir_path) {
                     dir.links = dir.links.saturating_add(u32::from(*node == Node::Dir));
                     break;
                 }
@@ -48,25 +54,24 @@ impl SnapshotTree {
                 _ => 1,
             };
             match node {
-                Node::Dir => above.push(number),
-                Node::HardLink { to } => linked.push(to.clone()),
+                Node::Dir => above.push((number, path)),
+                Node::HardLink { to } => linked.push(to),
                 _ => {}
             }
-            places.push(Place { path: path.clone(), end: number + 1, links });
+            places.push(Place { end: number + 1, links });
         }
         let end = places.len();
-        above.into_iter().for_each(|dir| {
+        above.into_iter().for_each(|(dir, _)| {
             if let Some(dir) = places.get_mut(dir) {
                 dir.end = end;
             }
         });
-        let mut tree = SnapshotTree { snapshot, places };
         for to in linked {
-            if let Some(place) = tree.number(&to).and_then(|file| tree.places.get_mut(file)) {
+            if let Some(place) = number_in(&tree, to).and_then(|file| places.get_mut(file)) {
                 place.links = place.links.saturating_add(1);
             }
         }
-        tree
+        Ok(SnapshotTree { snapshot, tree, places })
     }
 
     /// The snapshot.
@@ -91,19 +96,19 @@ impl SnapshotTree {
 
     /// The entry with a number.
     pub fn entry(&self, number: usize) -> Option<EntryRef<'_>> {
-        self.snapshot.get(&self.places.get(number)?.path)
+        self.tree.records().get(number).map(|record| record.entry.borrowed())
     }
 
     /// The number of what stands at `path`.
     pub fn number(&self, path: &RelPath) -> Option<usize> {
-        self.places.binary_search_by(|place| place.path.cmp(path)).ok()
+        number_in(&self.tree, path)
     }
 
     /// The number of what is called `name` in a directory; `None` is the top directory.
     pub fn child(&self, dir: Option<usize>, name: &[u8]) -> Option<usize> {
         let path = match dir {
             None => RelPath::new(name),
-            Some(dir) => self.places.get(dir)?.path.join(name),
+            Some(dir) => self.entry(dir)?.path.join(name),
         };
         // No entry has a name that is none, nor one with a slash in it.
         self.number(&path.ok()?).filter(|_| !name.contains(&b'/'))
@@ -144,4 +149,8 @@ impl SnapshotTree {
             }
         }
     }
+}
+
+fn number_in(tree: &DirIndex, path: &RelPath) -> Option<usize> {
+    tree.records().binary_search_by(|record| record.entry.path.cmp(path)).ok()
 }

@@ -100,15 +100,33 @@ impl Sections {
         source: Box<dyn ReadAt>,
         kind: impl Into<FileKind>,
     ) -> Result<Sections, SectionError> {
-        let (source, kind): (Arc<dyn ReadAt>, FileKind) = (Arc::from(source), kind.into());
-        read_healed(&source, || Sections::from_shared(Arc::clone(&source), kind))
+        Sections::opened(source.into(), kind.into(), max_held)
     }
 
-    fn from_shared(source: Arc<dyn ReadAt>, kind: FileKind) -> Result<Sections, SectionError> {
-        let len = source.size().map_err(SectionError::Read)?;
-        let most = max_held(len);
-        let len = usize::try_from(len).map_err(io::Error::other).map_err(SectionError::Read)?;
-        Sections::parse(Backing::Source(source), len, kind, most)
+    /// [`from_source`](Sections::from_source), of a container that is a part of a larger file and may hold
+    /// `most` bytes, whatever its own length.
+    ///
+    /// # Errors
+    /// As [`open`](Sections::open).
+    pub fn from_source_within(
+        source: Box<dyn ReadAt>,
+        kind: impl Into<FileKind>,
+        most: u64,
+    ) -> Result<Sections, SectionError> {
+        Sections::opened(source.into(), kind.into(), |_| most)
+    }
+
+    fn opened(
+        source: Arc<dyn ReadAt>,
+        kind: FileKind,
+        most: impl Fn(u64) -> u64,
+    ) -> Result<Sections, SectionError> {
+        read_healed(&source, || {
+            let len = source.size().map_err(SectionError::Read)?;
+            let most = most(len);
+            let len = usize::try_from(len).map_err(io::Error::other).map_err(SectionError::Read)?;
+            Sections::parse(Backing::Source(Arc::clone(&source)), len, kind, most)
+        })
     }
 
     /// Opens the container that `bytes` are.

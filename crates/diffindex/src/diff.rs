@@ -11,6 +11,7 @@ use dirindex::StoredSignature;
 use dirindex::{DirIndex, LazyIndex, PathSlice, Record, RelPath, TreeId};
 
 use crate::check::{check, holder, unusable};
+use crate::moves::source;
 use crate::{Change, Class, Content, Entry, Error, LazyDiff, NewEntry, Signatures, collapse};
 
 /// What changed between two trees: from the one whose id is [`base`](DiffIndex::base) to the one
@@ -222,13 +223,10 @@ impl DiffIndex {
     /// Every new path whose content is made from another path's, and whether that one moved there.
     fn derived(&self) -> impl Iterator<Item = (&RelPath, &RelPath, bool)> {
         let mut left: HashSet<&RelPath> = HashSet::new();
-        self.changes.iter().filter_map(move |change| match &change.new.as_ref()?.content {
-            Content::Tree { base, .. } => Some((base, &change.path, true)),
-            Content::Copy { base } | Content::Delta { base, .. } if change.old.is_none() => {
-                let gone = self.get(base).is_some_and(|at_base| at_base.new.is_none());
-                Some((base, &change.path, gone && left.insert(base)))
-            }
-            _ => None,
+        self.changes.iter().filter_map(move |change| {
+            let (base, is_tree) = source(change)?;
+            let gone = || self.get(base).is_some_and(|at_base| at_base.new.is_none());
+            Some((base, &change.path, is_tree || gone() && left.insert(base)))
         })
     }
 

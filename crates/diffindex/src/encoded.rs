@@ -17,9 +17,9 @@ use serde::{Deserialize, Serialize};
 
 use crate::{Change, ChangeList, Content, DiffIndex, Error, LazyDiff, NewEntry};
 
-const FILE_KIND: FileKind = FileKind { letters: *b"DIFF", lists: &[BLOCK, PATHS] };
+pub(crate) const FILE_KIND: FileKind = FileKind { letters: *b"DIFF", lists: &[BLOCK, PATHS] };
 const ENDS: u32 = 1;
-const CHANGES: u32 = 2;
+pub(crate) const CHANGES: u32 = 2;
 const SIGNATURES: u32 = 3;
 const LEFT_OUT: u32 = 4;
 const TOP: u32 = 5;
@@ -256,32 +256,39 @@ pub fn read_block(seal: &Seal, stored: Vec<u8>) -> Result<Vec<Change>, Error> {
 
 /// The diff in `sections`, which may hold `most`.
 fn from_sections(sections: Sections, most: u64) -> Result<InBlocks, Error> {
+    let sections = Arc::new(sections);
+    let blocks = sections.of_kind(CHANGES);
+    let places = blocks.filter_map(|number| sections.place(number)).collect();
+    // Reserved at once: a vector that grows is in memory twice while it is copied. The limit has counted this room.
+    let mut changes = Vec::with_capacity(sections.of_kind(CHANGES).count() * BLOCK_ROWS);
+    let (ends, held) = read_all(&sections, most, |lists| {
+        lists.into_iter().for_each(|list| changes.extend(list));
+        Ok(())
+    })?;
+    let diff = DiffIndex::from_changes(ends.base(), ends.result(), changes)?;
+    Ok((diff.with_top_of(&ends), places, held))
+}
+
+/// Reads all of the diff in `sections`, which may hold `most`. Hands over the changes, those of several blocks at a time. Gives the
+/// diff without them, and what it takes in memory.
+pub(crate) fn read_all(
+    sections: &Arc<Sections>,
+    most: u64,
+    mut each: impl FnMut(Vec<Vec<Change>>) -> Result<(), Error>,
+) -> Result<(DiffIndex, u64), Error> {
     let mut held = sections.held();
     let ends = sections.of_kind(ENDS).next().unwrap_or(usize::MAX);
     let (base, result) = sections.decode(ends)?;
-    let blocks = sections.of_kind(CHANGES).filter_map(|number| sections.place(number)).collect();
-    let numbers: Vec<usize> = sections.of_kind(CHANGES).collect();
-    let sections = Arc::new(sections);
-    let mut signatures = SignatureReader::new(Arc::clone(&sections), SIGNATURES)?;
-    // Reserved at once: a vector that grows is in memory twice while it is copied. The limit has counted this room.
-    let mut changes = Vec::with_capacity(numbers.len() * BLOCK_ROWS);
-    let raw_len = |number: &usize| sections.raw_len(*number);
-    for numbers in cut_at(&numbers, BLOCKS_AT_ONCE, BYTES_AT_ONCE, raw_len) {
-        let before = changes.len();
-        let rows = numbers.par_iter().map(|&number| sections.decode_list::<RowRead>(number));
-        for row in rows.collect::<Result<Vec<_>, _>>()?.into_iter().flatten() {
-            let signature = match &row.2 {
-                Outcome::New((node, _, _, code)) => signatures.next(*code, node.len())?,
-                Outcome::Gone | Outcome::Excluded => None,
-            };
-            changes.push(change(row, signature));
-        }
-        held = held.saturating_add(attributes(changes.get(before..).unwrap_or_default()));
+    let mut blocks = Blocks::new(sections)?;
+    while let Some(lists) = blocks.next()? {
+        let attributes = lists.iter().map(|list| attributes(list));
+        held = attributes.fold(held, u64::saturating_add);
         if let Some(problem) = too_much(held, most) {
             return Err(SectionError::Damaged { offset: 0, problem }.into());
         }
+        each(lists)?;
     }
-    signatures.finish()?;
+    blocks.signatures.finish()?;
     let mut left_out: Vec<RelPath> = Vec::new();
     for number in sections.of_kind(LEFT_OUT) {
         left_out.extend(sections.decode_list::<RelPath>(number)?);
@@ -295,8 +302,57 @@ fn from_sections(sections: Sections, most: u64) -> Result<InBlocks, Error> {
         Some(number) => Some(sections.decode(number)?),
         None => None,
     };
-    let diff = DiffIndex::from_changes(base, result, changes)?;
-    Ok((diff.with_top(left_out, top), blocks, held))
+    let ends = DiffIndex::from_parts(base, result, Vec::new());
+    Ok((ends.with_top(left_out, top), held))
+}
+
+/// Goes through the changes in sections, those of several blocks at a time.
+#[derive(Debug)]
+pub(crate) struct Blocks {
+    sections: Arc<Sections>,
+    /// Those that are blocks, and how many of them were read.
+    numbers: Vec<usize>,
+    done: usize,
+    signatures: SignatureReader,
+}
+
+impl Blocks {
+    pub(crate) fn new(sections: &Arc<Sections>) -> Result<Blocks, SectionError> {
+        let numbers = sections.of_kind(CHANGES).collect();
+        let signatures = SignatureReader::new(Arc::clone(sections), SIGNATURES)?;
+        Ok(Blocks { sections: Arc::clone(sections), numbers, done: 0, signatures })
+    }
+
+    /// The changes of the blocks that come next, one list for each.
+    pub(crate) fn next(&mut self) -> Result<Option<Vec<Vec<Change>>>, SectionError> {
+        let Blocks { sections, numbers, done, signatures } = self;
+        let raw_len = |number: &usize| sections.raw_len(*number);
+        let rest = numbers.get(*done..).unwrap_or_default();
+        let mut lists = cut_at(rest, BLOCKS_AT_ONCE, BYTES_AT_ONCE, raw_len);
+        let Some(these) = lists.next() else { return Ok(None) };
+        *done += these.len();
+        let rows = these.par_iter().map(|&number| sections.decode_list::<RowRead>(number));
+        let mut lists = Vec::with_capacity(these.len());
+        for rows in rows.collect::<Result<Vec<_>, _>>()? {
+            // Collected, they would lie where the rows lay, which may be more room.
+            let mut list = Vec::with_capacity(rows.len());
+            for row in rows {
+                let signature = match &row.2 {
+                    Outcome::New((node, _, _, code)) => signatures.next(*code, node.len())?,
+                    Outcome::Gone | Outcome::Excluded => None,
+                };
+                list.push(change(row, signature));
+            }
+            lists.push(list);
+        }
+        Ok(Some(lists))
+    }
+}
+
+/// The changes of the block in a section, without their signatures.
+pub(crate) fn block_of(sections: &Sections, number: usize) -> Result<Vec<Change>, SectionError> {
+    let rows: Vec<RowRead> = sections.decode_list(number)?;
+    Ok(rows.into_iter().map(|row| change(row, None)).collect())
 }
 
 fn change((path, old, new): RowRead, signature: Option<StoredSignature>) -> Change {

@@ -4,22 +4,23 @@ use std::collections::{HashMap, HashSet, VecDeque};
 use std::ops::{Deref, Range};
 use std::sync::Arc;
 
+use container::SectionError;
 use dirindex::{Error, LazyIndex, Record, RecordChunks, RelPath, TreeId};
 use rayon::prelude::*;
 use rsync_core::Digest;
 
 use crate::between::content_of;
-use crate::encoded::{BLOCK_ROWS, weight};
+use crate::encoded::{BLOCK_ROWS, Blocks, weight};
 use crate::repeated::firsts;
-use crate::{Change, Content, DiffIndex, NewEntry};
+use crate::{Change, Content, DiffIndex, NewEntry, StoredDiff};
 
 /// A diff that brings more than so many entries, and nothing else, is not in memory.
 const MANY: usize = 1 << 17;
 
 /// A diff of which little is in memory. One that brings many new entries alone, as that of a first backup, is made of their index as
-/// it is read; any other is in memory.
+/// it is read; one that is [stored](StoredDiff) stays in its file; any other is in memory.
 ///
-/// A clone is cheap. Whoever asks for changes may hear that the file of the index cannot be read any more.
+/// A clone is cheap. Whoever asks for changes may hear that a file cannot be read any more.
 ///
 /// ```
 /// use diffindex::{DiffIndex, LazyDiff};
@@ -39,9 +40,16 @@ const MANY: usize = 1 << 17;
 /// ```
 #[derive(Debug, Clone)]
 pub struct LazyDiff {
-    /// All changes; none where they are `new`.
+    /// All changes, if these are in memory; else none.
     diff: DiffIndex,
-    new: Option<Arc<New>>,
+    elsewhere: Option<Elsewhere>,
+}
+
+/// Where changes are that are not in memory.
+#[derive(Debug, Clone)]
+enum Elsewhere {
+    New(Arc<New>),
+    Stored(StoredDiff),
 }
 
 /// The first files of contents that several have.
@@ -73,7 +81,7 @@ impl LazyDiff {
     /// # Errors
     /// As [`between`](LazyDiff::between).
     pub fn part(&self, old: &LazyIndex, new: &LazyIndex) -> Result<LazyDiff, Error> {
-        LazyDiff::between_with(old, new, self.new.as_ref().map(|new| &new.firsts))
+        LazyDiff::between_with(old, new, self.as_new().map(|new| &new.firsts))
     }
 
     fn between_with(
@@ -115,7 +123,14 @@ impl LazyDiff {
         let remarks = new.index.remarks();
         let diff = DiffIndex::from_parts(base, new.index.tree_id(), Vec::new());
         let diff = diff.with_top(remarks.left_out(), remarks.top_mode());
-        LazyDiff { diff, new: Some(Arc::new(new)) }
+        LazyDiff { diff, elsewhere: Some(Elsewhere::New(Arc::new(new))) }
+    }
+
+    fn as_new(&self) -> Option<&Arc<New>> {
+        match &self.elsewhere {
+            Some(Elsewhere::New(new)) => Some(new),
+            _ => None,
+        }
     }
 
     /// The diff without its changes, if these are not in memory; else all of it.
@@ -126,7 +141,7 @@ impl LazyDiff {
     /// The whole diff, if it is in memory.
     #[must_use]
     pub fn in_memory(&self) -> Option<&DiffIndex> {
-        self.new.is_none().then_some(&self.diff)
+        self.elsewhere.is_none().then_some(&self.diff)
     }
 
     /// The whole diff, in memory.
@@ -160,10 +175,15 @@ impl LazyDiff {
     /// All changes in path order, in lists as they are encoded.
     #[must_use]
     pub fn lists(&self) -> ChangeLists<'_> {
-        let mut lists = ChangeLists { new: None, rest: Vec::new(), ready: VecDeque::new() };
-        match &self.new {
+        let mut lists = ChangeLists { more: More::None, rest: Vec::new(), ready: VecDeque::new() };
+        match &self.elsewhere {
             None => lists.make_ready(self.diff.shared_changes()),
-            Some(new) => lists.new = Some((new, new.index.chunks(new.after.as_ref()))),
+            Some(Elsewhere::New(new)) => {
+                lists.more = More::New(new, new.index.chunks(new.after.as_ref()));
+            }
+            Some(Elsewhere::Stored(stored)) => {
+                lists.more = stored.in_blocks().map_or_else(More::Failed, More::Stored);
+            }
         }
         lists
     }
@@ -177,8 +197,8 @@ impl LazyDiff {
         index: &LazyIndex,
         paths: &HashSet<&RelPath>,
     ) -> Result<Option<LazyDiff>, Error> {
-        let Some(new) = &self.new else {
-            return Ok(self.diff.amended(index, paths)?.map(LazyDiff::from));
+        let Some(new) = self.as_new() else {
+            return Ok(self.load()?.amended(index, paths)?.map(LazyDiff::from));
         };
         let mut gone = 0;
         for path in paths {
@@ -203,7 +223,14 @@ impl LazyDiff {
 
 impl From<DiffIndex> for LazyDiff {
     fn from(diff: DiffIndex) -> LazyDiff {
-        LazyDiff { diff, new: None }
+        LazyDiff { diff, elsewhere: None }
+    }
+}
+
+impl From<&StoredDiff> for LazyDiff {
+    fn from(stored: &StoredDiff) -> LazyDiff {
+        let elsewhere = Some(Elsewhere::Stored(stored.clone()));
+        LazyDiff { diff: stored.ends().clone(), elsewhere }
     }
 }
 
@@ -257,6 +284,11 @@ impl Deref for ChangeList {
 }
 
 impl ChangeList {
+    fn of(changes: Vec<Change>) -> ChangeList {
+        let range = 0..changes.len();
+        ChangeList { changes: Arc::new(changes), range }
+    }
+
     /// Some of them.
     ///
     /// Of what is beyond the end, nothing is there.
@@ -270,11 +302,19 @@ impl ChangeList {
 /// The changes of a [`LazyDiff`] in path order, in lists as they are encoded: none is empty.
 #[derive(Debug)]
 pub struct ChangeLists<'a> {
-    /// Where more comes from.
-    new: Option<(&'a New, RecordChunks<'a>)>,
+    more: More<'a>,
     /// What does not fill a list yet.
     rest: Vec<Change>,
     ready: VecDeque<ChangeList>,
+}
+
+/// Where more changes come from.
+#[derive(Debug)]
+enum More<'a> {
+    None,
+    New(&'a New, RecordChunks<'a>),
+    Stored(Blocks),
+    Failed(SectionError),
 }
 
 impl ChangeLists<'_> {
@@ -297,19 +337,35 @@ impl Iterator for ChangeLists<'_> {
             if let Some(list) = self.ready.pop_front() {
                 return Some(Ok(list));
             }
-            let (new, chunks) = self.new.as_mut()?;
-            let mut changes = std::mem::take(&mut self.rest);
-            match chunks.next() {
-                Some(Ok(records)) => {
-                    changes.par_extend(records.par_iter().map(|record| new.change(record)));
-                    let last = container::cut(&changes, BLOCK_ROWS, weight).last();
-                    let open = last.filter(|last| !container::is_full(last, BLOCK_ROWS, weight));
-                    self.rest = changes.split_off(changes.len() - open.map_or(0, <[Change]>::len));
+            match std::mem::replace(&mut self.more, More::None) {
+                More::None => return None,
+                More::Failed(error) => return Some(Err(error.into())),
+                More::Stored(mut blocks) => match blocks.next() {
+                    Ok(Some(lists)) => {
+                        self.more = More::Stored(blocks);
+                        self.ready.extend(lists.into_iter().map(ChangeList::of));
+                    }
+                    Ok(None) => return None,
+                    Err(error) => return Some(Err(error.into())),
+                },
+                More::New(new, mut chunks) => {
+                    let mut changes = std::mem::take(&mut self.rest);
+                    match chunks.next() {
+                        Some(Ok(records)) => {
+                            changes.par_extend(records.par_iter().map(|record| new.change(record)));
+                            let last = container::cut(&changes, BLOCK_ROWS, weight).last();
+                            let is_open =
+                                |last: &&[Change]| !container::is_full(last, BLOCK_ROWS, weight);
+                            let open = last.filter(is_open).map_or(0, <[Change]>::len);
+                            self.rest = changes.split_off(changes.len() - open);
+                            self.more = More::New(new, chunks);
+                        }
+                        Some(Err(error)) => return Some(Err(error)),
+                        None => {}
+                    }
+                    self.make_ready(Arc::new(changes));
                 }
-                Some(Err(error)) => return Some(Err(error)),
-                None => self.new = None,
             }
-            self.make_ready(Arc::new(changes));
         }
     }
 }
@@ -377,7 +433,7 @@ mod tests {
         let index = DirIndex::from_records(records()).unwrap();
         let whole = LazyIndex::from(&index);
         let full = lazy(&LazyIndex::empty(), &whole);
-        let firsts = &full.new.as_ref().unwrap().firsts;
+        let firsts = &full.as_new().unwrap().firsts;
         let ends = [1, 2, 90, 95, 200, 500, index.records().len()];
         let beginnings = ends.map(|entries| whole.beginning(entries).unwrap());
         for pair in beginnings.windows(2) {

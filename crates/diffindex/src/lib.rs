@@ -46,8 +46,10 @@ mod encoded;
 mod error;
 mod lazy;
 mod merge;
+mod moves;
 mod repeated;
 mod resemble;
+mod stored;
 
 use dirindex::Entry;
 
@@ -57,7 +59,9 @@ pub use diff::DiffIndex;
 pub use encoded::{BLOCK, Encoded, Signatures, read_block};
 pub use error::Error;
 pub use lazy::{ChangeList, ChangeLists, LazyDiff};
-pub use merge::{Contents, Merge, Merged};
+pub use merge::{Contents, Entries, Made, Merge, Merged, MergedEntry};
+pub use moves::Moves;
+pub use stored::StoredDiff;
 
 /// The example of the README, compiled.
 #[cfg(all(doctest, feature = "scan"))]

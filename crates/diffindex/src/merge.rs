@@ -1,20 +1,22 @@
 //! [`Merge`]: what diffs that follow one another lead to, and where each content lies. A chain of diffs is a log-structured
 //! merge tree, each diff a sorted run of it. Pure; must not know where contents are stored, nor how.
 
+mod entries;
+mod part;
 mod proof;
 mod push;
 mod read;
 
-use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use dirindex::StoredSignature;
-use dirindex::{DirIndex, Meta, Node, RelPath, TreeId};
+use dirindex::{DirIndex, LazyIndex, Meta, Node, RelPath, TreeId};
 use rsync_core::Digest;
 
+pub use self::entries::{Entries, MergedEntry};
 use self::proof::Proof;
-pub use self::read::{Contents, Merged};
+pub use self::read::{Contents, Made, Merged};
 use crate::collapse::Growth;
 use crate::{DiffIndex, Error};
 
@@ -24,11 +26,12 @@ use crate::{DiffIndex, Error};
 /// `C` says where a stored content lies, and is the caller's. A content is followed back through the runs: through copies
 /// and moves, and delta after delta, until it is stored whole or comes from the tree before the first run.
 ///
-/// A clone costs as much as there are paths.
+/// In memory is what the runs list. The tree before the first run may stay in its file. A clone costs as much as there are paths in
+/// memory.
 #[derive(Clone)]
-pub struct Merge<'a, C> {
+pub struct Merge<C> {
     /// The tree before the first run, if it is known.
-    old: Option<Cow<'a, DirIndex>>,
+    old: Option<LazyIndex>,
     extent: Extent,
     /// A diff without changes. It has the ends, and the top directory as the last run has it.
     ends: DiffIndex,
@@ -38,7 +41,7 @@ pub struct Merge<'a, C> {
     /// nothing is.
     paths: BTreeMap<RelPath, Outcome<C>>,
     growth: Growth,
-    /// Of a merge from nothing: what has to be looked at to prove the tree.
+    /// Where the first tree is known: what has to be looked at to prove the last.
     proof: Proof,
 }
 
@@ -83,7 +86,7 @@ struct Origin<C> {
 enum Base {
     /// The first of the contents is the whole file.
     Whole,
-    /// What a path of the first tree has. Most contents of a merge from nothing have no such base, so it takes no room in them.
+    /// What a path of the first tree has. Most contents have no such base, so it takes no room in them.
     Tree(Box<(RelPath, Digest)>),
 }
 
@@ -95,7 +98,7 @@ impl<C> Origin<C> {
     }
 }
 
-impl<C> std::fmt::Debug for Merge<'_, C> {
+impl<C> std::fmt::Debug for Merge<C> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         let mut debug = f.debug_struct("Merge");
         debug.field("base", &self.ends.base()).field("result", &self.ends.result());
@@ -120,17 +123,23 @@ impl<C> Outcome<C> {
     }
 }
 
-impl<C: Clone> Merge<'static, C> {
-    /// No runs yet, on the empty tree. Then every path is known.
+impl<C: Clone> Merge<C> {
+    /// No runs yet, on the empty tree.
     #[must_use]
-    pub fn from_nothing() -> Merge<'static, C> {
-        let old = DirIndex::empty();
-        Merge::new(old.tree_id(), Some(Cow::Owned(old)), Extent::Whole)
+    pub fn from_nothing() -> Merge<C> {
+        Merge::from_tree(LazyIndex::empty())
+    }
+
+    /// No runs yet, on the tree of `old`. Every path is known.
+    #[must_use]
+    pub fn from_tree(old: impl Into<LazyIndex>) -> Merge<C> {
+        let old = old.into();
+        Merge::new(old.tree_id(), Some(old), Extent::Whole)
     }
 
     /// No runs yet, on a tree of which no more than its id is known.
     #[must_use]
-    pub fn from_unknown(base: TreeId) -> Merge<'static, C> {
+    pub fn from_unknown(base: TreeId) -> Merge<C> {
         if base == DirIndex::empty().tree_id() {
             return Merge::from_nothing();
         }
@@ -140,22 +149,21 @@ impl<C: Clone> Merge<'static, C> {
     /// No runs yet, on the empty tree, where each run is only a part: what it has at some paths, at the paths that their
     /// contents come from, and at the directories above either. Of the others the merge may say what is no longer so.
     #[must_use]
-    pub fn of_parts() -> Merge<'static, C> {
+    pub fn of_parts() -> Merge<C> {
         Merge { extent: Extent::Part, ..Merge::from_nothing() }
     }
-}
 
-impl<'a, C: Clone> Merge<'a, C> {
-    /// No runs yet, on the tree of `old`.
-    #[must_use]
-    pub fn from_tree(old: &'a DirIndex) -> Merge<'a, C> {
-        Merge::new(old.tree_id(), Some(Cow::Borrowed(old)), Extent::Whole)
+    fn new(base: TreeId, old: Option<LazyIndex>, extent: Extent) -> Merge<C> {
+        let ends = DiffIndex::from_parts(base, base, Vec::new());
+        let (paths, growth) = (BTreeMap::new(), Growth::default());
+        let proof = Proof::of(old.as_ref());
+        Merge { old, extent, ends, runs: 0, paths, growth, proof }
     }
 
-    fn new(base: TreeId, old: Option<Cow<'a, DirIndex>>, extent: Extent) -> Merge<'a, C> {
-        let ends = DiffIndex::from_parts(base, base, Vec::new());
-        let (paths, growth, proof) = (BTreeMap::new(), Growth::default(), Proof::default());
-        Merge { old, extent, ends, runs: 0, paths, growth, proof }
+    /// The same merge, whose last tree has the top directory that `diff` says, and left out what it says.
+    #[must_use]
+    pub fn with_top_of(self, diff: &DiffIndex) -> Merge<C> {
+        Merge { ends: self.ends.with_top_of(diff), ..self }
     }
 
     /// The id of the tree before the first run.
@@ -176,18 +184,23 @@ impl<'a, C: Clone> Merge<'a, C> {
         &self.ends
     }
 
-    /// Whether the paths are all that there are.
-    fn knows_all(&self) -> bool {
-        self.extent == Extent::Whole && self.is_from_nothing()
-    }
-
-    fn is_from_nothing(&self) -> bool {
-        self.old.as_ref().is_some_and(|old| old.records().is_empty())
+    /// The tree before the first run, where that and all that became of it is known.
+    fn known_tree(&self) -> Option<&LazyIndex> {
+        self.old.as_ref().filter(|_| self.extent == Extent::Whole)
     }
 
     /// Whether no path is known because there is none.
     fn has_nothing(&self) -> bool {
-        self.runs == 0 && self.is_from_nothing()
+        self.runs == 0 && self.old.as_ref().is_some_and(LazyIndex::is_empty)
+    }
+
+    /// What stands at `path`, where the first tree is known.
+    fn node(&self, path: &RelPath) -> Result<Option<Node>, Error> {
+        if let Some(outcome) = self.paths.get(path) {
+            return Ok(outcome.node().cloned());
+        }
+        let record = self.old.as_ref().map_or(Ok(None), |old| old.record(path))?;
+        Ok(record.map(|record| record.entry.node.clone()))
     }
 }
 
@@ -212,7 +225,7 @@ impl DiffIndex {
     }
 }
 
-impl Merge<'_, ()> {
+impl Merge<()> {
     fn squashed(self, parts: &[DiffIndex]) -> Result<DiffIndex, Error> {
         let merge =
             parts.iter().try_fold(self, |merge, part| merge.push(part.clone(), |_| [()]))?;

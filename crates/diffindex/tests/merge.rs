@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 
 use diffindex::{Change, DiffIndex, Error, Merge, NewEntry};
-use dirindex::{DirIndex, Entry, Meta, Node, Record, RelPath, Time};
+use dirindex::{DirIndex, Entry, LazyIndex, Meta, Node, Record, RelPath, Time};
 use proptest::prelude::*;
 use rsync_core::Digest;
 
@@ -110,45 +110,78 @@ fn index(tree: &Tree) -> DirIndex {
     DirIndex::from_records(entries.into_values().map(record)).unwrap()
 }
 
-fn entries<C: Clone>(merge: &Merge<'_, C>) -> Vec<Entry> {
-    let owned = |entry: dirindex::EntryRef<'_>| Entry {
-        path: entry.path.clone(),
-        node: entry.node.clone(),
-        meta: entry.meta.clone(),
-    };
-    merge.entries().map(owned).collect()
+fn entries<C: Clone>(merge: &Merge<C>) -> Vec<Entry> {
+    merge.entries().map(|entry| entry.unwrap().entry().to_entry()).collect()
+}
+
+/// The index in a file, of which what is asked for is read.
+fn in_file(index: &DirIndex) -> LazyIndex {
+    let mut bytes = Vec::new();
+    index.write_to(&mut bytes).unwrap();
+    LazyIndex::from_source(bytes).unwrap()
+}
+
+/// Where a content lies: in which run, for which change.
+type Place = (usize, usize);
+
+/// Where the content is stored that `full` has for a path.
+fn stored(full: &DiffIndex, path: &RelPath) -> (RelPath, Place) {
+    let holder = full.holder(full.get(path).unwrap()).unwrap();
+    (holder.path.clone(), (0, full.position(&holder.path).unwrap()))
 }
 
 proptest! {
     #[test]
     fn run_by_run_it_is_the_tree(steps in prop::collection::vec(prop::collection::vec(step(), 1..6), 1..8)) {
-        let (mut tree, mut old) = (Tree::new(), DirIndex::empty());
-        let mut merge: Merge<'_, (usize, usize)> = Merge::from_nothing();
+        let (mut tree, mut old, mut full) = (Tree::new(), DirIndex::empty(), None);
+        let mut merge: Merge<Place> = Merge::from_nothing();
+        // The same upon the first tree, which stays in its file.
+        let mut upon: Option<Merge<Place>> = None;
         for (number, steps) in steps.iter().enumerate() {
             steps.iter().for_each(|step| take(&mut tree, step));
             let new = index(&tree);
             let diff = DiffIndex::between(&old, &new);
-            merge = merge.push(diff, |change| [(number, change)]).unwrap();
+            merge = merge.push(diff.clone(), |change| [(number, change)]).unwrap();
+            let pushed = upon.map(|upon| upon.push(diff.clone(), |change| [(number, change)]).unwrap());
+            let mut upon_first = pushed.unwrap_or_else(|| Merge::from_tree(in_file(&new)));
+            let full = full.get_or_insert(diff);
             // Proved by what changed, every second time by that of two runs.
             if number % 2 == 0 {
                 merge.prove().unwrap();
+                upon_first.prove().unwrap();
             }
             let expected: Vec<Entry> = new.entries().cloned().collect();
             prop_assert!(entries(&merge) == expected, "after run {}", number);
+            prop_assert!(entries(&upon_first) == expected, "after run {}", number);
+            for entry in &expected {
+                let (one, other) = (merge.contents(&entry.path).unwrap(), upon_first.contents(&entry.path).unwrap());
+                let from = other.as_ref().and_then(|it| it.from.as_ref()).map(|from| stored(full, from).1);
+                let other = other.map(|other| from.into_iter().chain(other.then.iter().copied()).collect::<Vec<_>>());
+                prop_assert_eq!(one.map(|one| one.then.to_vec()), other);
+            }
+            upon = Some(upon_first);
             old = new;
         }
         merge.prove().unwrap();
-        let (diff, _) = merge.clone().into_diff().unwrap();
+        let (mut upon, full) = (upon.unwrap(), full.unwrap());
+        upon.prove().unwrap();
+        let resolve = |path: &RelPath| Ok::<_, Error>(stored(&full, path));
+        let in_memory = upon.in_memory(resolve).unwrap();
+        let (diff, contents) = merge.clone().into_diff().unwrap();
         prop_assert_eq!(diff.apply_to(&DirIndex::empty()).unwrap(), old.clone());
+        prop_assert_eq!(in_memory.into_diff().unwrap(), (diff, contents));
 
         for entry in old.entries() {
-            let mut part = merge.select(std::slice::from_ref(&entry.path)).unwrap();
+            let selected = |merge: &Merge<Place>| merge.select(std::slice::from_ref(&entry.path), resolve);
+            let mut part = selected(&merge).unwrap();
             part.prove().unwrap();
             let records = entries(&part).into_iter().map(|entry| Record { entry, signature: None, fingerprint: None });
             prop_assert_eq!(DirIndex::from_records(records).unwrap().tree_id(), part.result());
-            prop_assert_eq!(part.get(&entry.path).map(|it| it.node.clone()), Some(entry.node.clone()));
+            prop_assert_eq!(part.get(&entry.path).unwrap().map(|it| it.entry().node.clone()), Some(entry.node.clone()));
             let below = merge.below(&entry.path).count();
             prop_assert!(below == old.entries().filter(|it| it.path.is_below(&entry.path)).count());
+            prop_assert_eq!(upon.below(&entry.path).count(), below);
+            prop_assert_eq!(selected(&upon).unwrap().into_diff().unwrap(), part.into_diff().unwrap());
         }
     }
 }
@@ -161,8 +194,9 @@ fn another_tree_than_the_run_names_is_refused() {
     };
     let first = index(&tree(&[("a/1", 5), ("a/b/2", 5), ("d/3", 1)]));
     let full = DiffIndex::between(&DirIndex::empty(), &first);
-    let mut merge = Merge::<()>::from_nothing().push(full, |_| [()]).unwrap();
-    merge.prove().unwrap();
+    let mut in_memory = Merge::<()>::from_nothing().push(full, |_| [()]).unwrap();
+    in_memory.prove().unwrap();
+    let merges = [in_memory, Merge::from_tree(in_file(&first))];
 
     // One entry differs from what the id is over.
     let second = index(&tree(&[("a/1", 5), ("a/b/2", 5), ("d/3", 2)]));
@@ -176,8 +210,10 @@ fn another_tree_than_the_run_names_is_refused() {
     };
     let changes = honest.changes().iter().map(bent).collect();
     let lie = DiffIndex::from_changes(first.tree_id(), second.tree_id(), changes).unwrap();
-    let error = merge.clone().push(lie, |_| [()]).unwrap().prove().unwrap_err();
-    assert!(matches!(error, Error::WrongResult { .. }), "{error}");
+    for merge in merges.clone() {
+        let error = merge.push(lie.clone(), |_| [()]).unwrap().prove().unwrap_err();
+        assert!(matches!(error, Error::WrongResult { .. }), "{error}");
+    }
 
     // The file that a link names goes.
     let gone: Vec<Change> = {
@@ -187,6 +223,8 @@ fn another_tree_than_the_run_names_is_refused() {
     };
     assert_eq!(gone.len(), 1);
     let lie = DiffIndex::from_changes(first.tree_id(), second.tree_id(), gone).unwrap();
-    let error = merge.push(lie, |_| [()]).unwrap().prove().unwrap_err();
-    assert!(error.to_string().contains("a hard link to no file before it"), "{error}");
+    for merge in merges {
+        let error = merge.push(lie.clone(), |_| [()]).unwrap().prove().unwrap_err();
+        assert!(error.to_string().contains("a hard link to no file before it"), "{error}");
+    }
 }

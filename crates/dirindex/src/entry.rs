@@ -160,7 +160,8 @@ impl EntryRef<'_> {
 
 impl Entry {
     /// The same, borrowed.
-    pub(crate) fn borrowed(&self) -> EntryRef<'_> {
+    #[must_use]
+    pub fn borrowed(&self) -> EntryRef<'_> {
         EntryRef { path: &self.path, node: &self.node, meta: &self.meta }
     }
 

@@ -159,7 +159,7 @@ pub(crate) struct Place {
     pub(crate) start: usize,
     /// How many directories there are before it.
     pub(crate) dirs: usize,
-    /// The sections of their entries and of their fingerprints.
+    /// The sections of their entries and of their fingerprints. Of what is no index file, the number of the block.
     pub(crate) sections: (usize, usize),
     /// Where their signatures begin.
     pub(crate) signatures: u64,

@@ -20,11 +20,13 @@ mod temporary;
 use std::sync::Arc;
 
 use container::Sections;
+use rsync_core::Digest;
 
 pub(crate) use self::base::{Base, FileBase};
 #[cfg(feature = "scan")]
 pub(crate) use self::bits::Bits;
 pub use self::chunks::RecordChunks;
+use self::cursor::Cursor;
 pub use self::differing::Pair;
 pub(crate) use self::layers::Layers;
 #[cfg(feature = "scan")]
@@ -36,7 +38,8 @@ pub(crate) use self::settle::settled;
 pub(crate) use self::sort::{Room, Sorter};
 use self::survey::{check_links, checked};
 use crate::stored::StoredSignature;
-use crate::{DirIndex, Error, IndexRun, Problem, Record, RelPath, Remarks, Totals, TreeId};
+use crate::tree::Link;
+use crate::{DirIndex, Error, IndexRun, Node, Problem, Record, RelPath, Remarks, Totals, TreeId};
 
 /// An index of which little is in memory: what is in a file stays there until it is needed, and an index that was made from
 /// another has what differs from it. So it takes what changed, where a [`DirIndex`] takes what there is: to compare a tree of
@@ -77,7 +80,25 @@ impl LazyIndex {
 
     pub(crate) fn from_sections(sections: Sections) -> Result<LazyIndex, Error> {
         let remarks = Remarks::read(&sections)?;
-        let (base, tree_id, links) = FileBase::open(Arc::new(sections))?;
+        LazyIndex::of_file(FileBase::open(Arc::new(sections))?, remarks)
+    }
+
+    /// The index of records that somebody else has in a file, in blocks: `read` gives those of one, in path order. All are read once now:
+    /// what they say is checked. They stay in that file until they are asked for.
+    ///
+    /// # Errors
+    /// [`Error::Entry`], and those of `read`.
+    pub fn from_blocks(
+        blocks: usize,
+        read: impl Fn(usize) -> Result<Vec<Record>, Error> + Send + Sync + 'static,
+    ) -> Result<LazyIndex, Error> {
+        LazyIndex::of_file(FileBase::of_blocks(blocks, Arc::new(read))?, Remarks::default())
+    }
+
+    fn of_file(
+        (base, tree_id, links): (FileBase, TreeId, Vec<Link>),
+        remarks: Remarks,
+    ) -> Result<LazyIndex, Error> {
         let totals = base.tree().map(|tree| tree.totals).unwrap_or_default();
         let layers = Layers::of(Base::File(Box::new(base)));
         check_links(&layers, &links)?;
@@ -183,6 +204,48 @@ impl LazyIndex {
     #[must_use]
     pub fn continues<'b>(&self, beginning: &'b LazyIndex) -> Option<&'b RelPath> {
         self.layers.continues(&beginning.layers)
+    }
+
+    /// What lies right in the directory `dir`, in the top directory for `None`, in path order; with the [hash](crate::directory_hash) of each
+    /// directory, where the index [has hashes](LazyIndex::has_hashes).
+    ///
+    /// # Errors
+    /// As [`load`](LazyIndex::load).
+    pub fn children(
+        &self,
+        dir: Option<&RelPath>,
+    ) -> Result<Vec<(Arc<Record>, Option<Digest>)>, Error> {
+        let mut cursor = Cursor::new(self.layers.base());
+        let children = cursor::children(&self.layers, dir, &mut cursor)?;
+        let hashed = children.into_iter().map(|(number, record)| {
+            let is_dir = record.entry.node == Node::Dir;
+            let hash = match (self.tree(), self.layers.base(), number.filter(|_| is_dir)) {
+                (Some(_), Base::File(file), Some(number)) => file.dir_hash(number, &mut cursor)?,
+                _ => None,
+            };
+            Ok((record, hash))
+        });
+        hashed.collect()
+    }
+
+    /// Whether the hashes of directories are known: when it was opened and is as it was.
+    #[must_use]
+    pub fn has_hashes(&self) -> bool {
+        self.tree().is_some()
+    }
+
+    /// Whether a hard link may name the file at `path`. If not, none does.
+    #[must_use]
+    pub fn may_be_linked(&self, path: &RelPath) -> bool {
+        self.tree().is_none_or(|tree| tree.is_linked(path))
+    }
+
+    /// The tree that these records are, if the base is one, and nothing was changed.
+    fn tree(&self) -> Option<&base::Tree> {
+        match self.layers.base() {
+            Base::File(file) if self.layers.is_base() => file.tree(),
+            _ => None,
+        }
     }
 
     /// Loads the signature of the file at `path`, if there is one.

@@ -1,9 +1,10 @@
 //! What a diff says, as lines, totals and JSON: the same in `diff`, `show` and `compare`. Knows
 //! nothing of where the diff comes from.
 
-use std::collections::{HashMap, HashSet};
 use std::fmt;
 
+use anyhow::Result;
+use incremental_backups_tools::diffindex::Moves;
 use incremental_backups_tools::{
     Change, Class, Content, DiffIndex, LazyDiff, Node, RelPath, dirindex,
 };
@@ -15,18 +16,18 @@ use crate::json::{object, put_content, put_meta, put_node, put_path};
 /// One line of the list: a change, or a move, which is two (with a directory comes all that is below it).
 pub(crate) struct Row<'a> {
     /// Whence the file or directory came, if it was moved or copied.
-    from: Option<From<'a>>,
+    from: Option<From>,
     change: &'a Change,
 }
 
-#[derive(Clone, Copy)]
-enum From<'a> {
-    Moved(&'a RelPath),
-    Copied(&'a RelPath),
+#[derive(Clone)]
+enum From {
+    Moved(RelPath),
+    Copied(RelPath),
 }
 
-impl<'a> From<'a> {
-    fn path(self) -> &'a RelPath {
+impl From {
+    fn path(&self) -> &RelPath {
         let (From::Moved(path) | From::Copied(path)) = self;
         path
     }
@@ -34,14 +35,35 @@ impl<'a> From<'a> {
 
 /// Every change in path order; the two of a move are one row, at the new path.
 pub(crate) fn rows(diff: &DiffIndex) -> impl Iterator<Item = Row<'_>> {
-    let gone: HashSet<&RelPath> = diff.moved().map(|(from, _)| from).collect();
-    let moved = diff.moved().map(|(from, to)| (to, From::Moved(from)));
-    let copied = diff.copied().map(|(from, to)| (to, From::Copied(from)));
-    let from: HashMap<&RelPath, From<'_>> = moved.chain(copied).collect();
-    diff.changes()
-        .iter()
-        .filter(move |change| change.new.is_some() || !gone.contains(&change.path))
-        .map(move |change| Row { from: from.get(&change.path).copied(), change })
+    let moves = Moves::of(diff.changes());
+    diff.changes().iter().filter_map(move |change| Row::of(change, &moves))
+}
+
+/// What `each` makes of every row of a diff that need not be in memory.
+pub(crate) fn rows_of<'a, T: 'a>(
+    diff: &'a LazyDiff,
+    moves: &'a Moves,
+    each: impl Fn(&Row<'_>) -> T + 'a,
+) -> impl Iterator<Item = Result<T>> + 'a {
+    diff.lists().flat_map(move |list| match list {
+        Ok(list) => {
+            let rows = list.iter().filter_map(|change| Row::of(change, moves));
+            rows.map(|row| Ok(each(&row))).collect::<Vec<_>>()
+        }
+        Err(error) => vec![Err(anyhow::Error::new(error).context("cannot read the diff"))],
+    })
+}
+
+impl<'a> Row<'a> {
+    /// The row of a change, if it has one.
+    fn of(change: &'a Change, moves: &Moves) -> Option<Row<'a>> {
+        let is_move = change.new.is_none() && moves.went(&change.path);
+        let from = moves.source(&change.path).map(|(from, moved)| match moved {
+            true => From::Moved(from.clone()),
+            false => From::Copied(from.clone()),
+        });
+        (!is_move).then_some(Row { from, change })
+    }
 }
 
 impl Row<'_> {
@@ -99,7 +121,7 @@ impl Row<'_> {
     pub(crate) fn json(&self) -> Value {
         let mut object = object([("change", self.what().1.into())]);
         put_path(&mut object, "path", &self.change.path);
-        if let Some(from) = self.from {
+        if let Some(from) = &self.from {
             put_path(&mut object, "from", from.path());
         }
         if let Some(node) = self.node() {
@@ -126,7 +148,7 @@ impl fmt::Display for Row<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let slash = if self.node() == Some(&Node::Dir) { "/" } else { "" };
         write!(f, "{} ", self.what().0)?;
-        if let Some(from) = self.from {
+        if let Some(from) = &self.from {
             write!(f, "{}{slash} -> ", from.path())?;
         }
         write!(f, "{}{slash}{}", self.change.path, with_below(self.below()))
@@ -166,21 +188,21 @@ impl Totals {
         totals
     }
 
-    /// [`of`](Totals::of), of a diff that may not be in memory.
+    /// [`of`](Totals::of), of a diff that need not be in memory.
     pub(crate) fn of_lazy(diff: &LazyDiff) -> Result<Totals, dirindex::Error> {
-        if let Some(diff) = diff.in_memory() {
-            return Ok(Totals::of(diff));
+        match diff.in_memory() {
+            Some(diff) => Ok(Totals::of(diff)),
+            None => Totals::with(diff, &Moves::of_lazy(diff)?),
         }
+    }
+
+    /// [`of_lazy`](Totals::of_lazy), with what comes from other paths.
+    pub(crate) fn with(diff: &LazyDiff, moves: &Moves) -> Result<Totals, dirindex::Error> {
         let mut totals = Totals::default();
         for list in diff.lists() {
-            // All is new, so nothing has moved.
-            list?.iter().for_each(|change| {
-                let from = match change.new.as_ref().map(|new| &new.content) {
-                    Some(Content::Copy { base }) => Some(From::Copied(base)),
-                    _ => None,
-                };
-                totals.add(&Row { from, change });
-            });
+            let list = list?;
+            let rows = list.iter().filter_map(|change| Row::of(change, moves));
+            rows.for_each(|row| totals.add(&row));
         }
         Ok(totals)
     }

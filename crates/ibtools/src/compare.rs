@@ -38,7 +38,7 @@ pub(crate) fn run(args: &CompareArgs, console: &mut Console) -> Result<Answer> {
         ("totals", totals.json()),
         ("problems", json::problems(new.problems())),
     ]);
-    console.document_with_rows(document, "changes", rows(&diff).map(|row| row.json()))?;
+    console.document_with_rows(document, "changes", rows(&diff).map(|row| Ok(row.json())))?;
     rows(&diff).try_for_each(|row: Row<'_>| console.line(row))?;
     console.line(format_args!("{totals}{}", problems(new.problems())))?;
     Ok(if same { Answer::Yes } else { Answer::No })

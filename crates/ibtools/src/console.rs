@@ -65,21 +65,25 @@ impl Console {
         self.print(text)
     }
 
-    /// Prints a document with one more field, a list that may be long: each of its rows is made when it is printed.
+    /// Prints a document with one more field, a list that may be long: each of its rows is made when it is printed. Where one cannot be
+    /// made, what was printed is no document.
     pub(crate) fn document_with_rows(
         &mut self,
         document: Object,
         name: &str,
-        rows: impl Iterator<Item = Value>,
+        rows: impl Iterator<Item = Result<Value>>,
     ) -> Result<()> {
         if !self.json {
             return Ok(());
         }
+        let mut failed = None;
         let write = |out: &mut dyn Write| {
             write!(out, "{{{}:[", json::text(&name.into())?)?;
-            for (number, row) in rows.enumerate() {
-                let comma = if number == 0 { "" } else { "," };
+            let mut comma = "";
+            for row in rows {
+                let Ok(row) = row.map_err(|error| failed = Some(error)) else { return Ok(()) };
                 write!(out, "{comma}{}", json::text(&row)?)?;
+                comma = ",";
             }
             let rest = json::text(&document.into())?;
             match rest.strip_prefix('{') {
@@ -88,7 +92,8 @@ impl Console {
             }
         };
         let printed = if self.unread { Ok(()) } else { write(&mut self.out) };
-        self.unless_unread(printed)
+        self.unless_unread(printed)?;
+        failed.map_or(Ok(()), Err)
     }
 
     fn print(&mut self, text: impl Display) -> Result<()> {

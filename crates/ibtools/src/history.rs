@@ -59,7 +59,7 @@ pub(crate) fn find(args: &FindArgs, console: &mut Console) -> Result<Answer> {
         let versions = versions.iter().map(|version| json(version));
         let mut object = object([("versions", versions.collect())]);
         put_path(&mut object, "path", path);
-        Value::from(object)
+        Ok(Value::from(object))
     });
     console.document_with_rows(document, "matches", matches)?;
     for (path, versions) in &found {

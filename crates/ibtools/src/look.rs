@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail};
-use incremental_backups_tools::{DiffIndex, Node, RelPath, Snapshot};
+use incremental_backups_tools::{DiffIndex, Node, RelPath, Snapshot, archive};
 use serde_json::Value;
 
 use crate::Answer;
@@ -32,23 +32,29 @@ pub(crate) fn ls(args: &LsArgs, console: &mut Console) -> Result<Answer> {
     });
     let snapshot = snapshot.map_err(|error| explained(error, &source, console));
     let snapshot = snapshot.with_context(|| format!("cannot list {source}"))?;
-    let is_dir = path
-        .as_ref()
-        .is_none_or(|path| snapshot.get(path).is_some_and(|entry| matches!(entry.node, Node::Dir)));
+    let is_dir = match &path {
+        Some(path) => snapshot.get(path)?.is_some_and(|it| matches!(it.entry().node, Node::Dir)),
+        None => true,
+    };
+    let is_listed = |path_of: &RelPath| match &path {
+        Some(path) if !is_dir => path_of == path,
+        dir => is_listed(path_of, dir.as_ref(), args.recursive),
+    };
     let listed = || {
-        let listed = snapshot.entries().filter(|entry| match &path {
-            Some(path) if !is_dir => entry.path == path,
-            dir => is_listed(entry.path, dir.as_ref(), args.recursive),
+        let entries = snapshot.entries().map(|entry| {
+            let entry = entry.with_context(|| format!("cannot list {source}"))?;
+            let entry = entry.entry();
+            anyhow::Ok(is_listed(entry.path).then(|| entry.to_entry()))
         });
-        listed.map(|entry| entry.to_entry())
+        entries.filter_map(Result::transpose)
     };
     if console.json() {
         let mut document = Object::new();
         source.put_into(&mut document);
-        let entries = listed().map(|entry| json::entry(&entry));
+        let entries = listed().map(|entry| Ok(json::entry(&entry?)));
         console.document_with_rows(document, "entries", entries)?;
     } else {
-        listed().try_for_each(|entry| console.line(show::line(&entry)))?;
+        listed().try_for_each(|entry| console.line(show::line(&entry?)))?;
     }
     Ok(Answer::Yes)
 }
@@ -73,7 +79,7 @@ pub(crate) fn cat(args: &CatArgs, console: &mut Console) -> Result<Answer> {
         source.with_archives(console, |archives| {
             // The tree id proves the digest, and it is over all paths.
             let snapshot = Snapshot::open(archives)?.select(std::slice::from_ref(&path))?;
-            let file = file_at(&snapshot, &path);
+            let file = file_at(&snapshot, &path)?;
             if file.is_some() {
                 snapshot.verify(Some(ticker.progress()))?;
             }
@@ -83,7 +89,8 @@ pub(crate) fn cat(args: &CatArgs, console: &mut Console) -> Result<Answer> {
     let found = found.map_err(|error| explained(error, &source, console));
     let (snapshot, file) = found.with_context(|| format!("cannot read {source}"))?;
     let Some((file, len)) = file else {
-        let kind = snapshot.get(&path).map_or("nothing", |entry| entry.node.kind());
+        let found = snapshot.get(&path)?;
+        let kind = found.as_ref().map_or("nothing", |entry| entry.entry().node.kind());
         bail!(
             "{path} in {source} is no file: it is a {kind}, which `ls` lists and `restore --path` brings back"
         );
@@ -129,14 +136,13 @@ pub(crate) fn dump(args: &DumpArgs, console: &mut Console) -> Result<Answer> {
 }
 
 /// The file that `path` is, or is another name of, and its length.
-fn file_at(snapshot: &Snapshot, path: &RelPath) -> Option<(RelPath, u64)> {
-    match snapshot.get(path)?.node {
-        Node::File { len, .. } => Some((path.clone(), *len)),
-        Node::HardLink { to } => match snapshot.get(to)?.node {
-            Node::File { len, .. } => Some((to.clone(), *len)),
-            _ => None,
-        },
-        _ => None,
+fn file_at(snapshot: &Snapshot, path: &RelPath) -> Result<Option<(RelPath, u64)>, archive::Error> {
+    let Some(found) = snapshot.get(path)? else { return Ok(None) };
+    match found.entry().node {
+        Node::File { len, .. } => Ok(Some((path.clone(), *len))),
+        // It names a file that has its content.
+        Node::HardLink { to } => file_at(snapshot, to),
+        _ => Ok(None),
     }
 }
 
@@ -160,7 +166,7 @@ pub(crate) fn changes(args: &ChangesArgs, console: &mut Console) -> Result<Answe
         ("totals", totals.json()),
     ]);
     put_file(&mut document, "store", &args.store);
-    console.document_with_rows(document, "changes", rows(&diff).map(|row| row.json()))?;
+    console.document_with_rows(document, "changes", rows(&diff).map(|row| Ok(row.json())))?;
     rows(&diff).try_for_each(|row| console.line(row))?;
     console.line(totals)?;
     Ok(Answer::Yes)

@@ -57,19 +57,22 @@ pub(crate) fn all_inside(
     if patterns.is_empty() {
         return Ok(paths);
     }
-    let entries = source.with_archives(console, |archives| {
-        Ok(Snapshot::open(archives)?.entries().map(|it| it.path.clone()).collect::<Vec<_>>())
-    });
-    let entries = entries.with_context(|| format!("cannot read {source}"))?;
+    let snapshot = source.with_archives(console, |archives| Ok(Snapshot::open(archives)?));
+    let failed = || format!("cannot read {source}");
+    let snapshot = snapshot.with_context(failed)?;
     for path in patterns {
         // What is called so is meant, whatever it would match.
-        if entries.binary_search(&path).is_ok() {
+        if snapshot.get(&path).with_context(failed)?.is_some() {
             paths.push(path);
             continue;
         }
         let pattern = Pattern::of_path(&path)?;
         let before = paths.len();
-        paths.extend(entries.iter().filter(|entry| pattern.matches(entry)).cloned());
+        for entry in snapshot.entries() {
+            let entry = entry.with_context(failed)?;
+            let found = Some(entry.entry().path).filter(|path| pattern.matches(path));
+            paths.extend(found.cloned());
+        }
         if paths.len() == before {
             bail!(
                 "nothing in {source} matches {path}: it is compared with whole paths, and `**/` is any directories"
@@ -89,7 +92,8 @@ pub(crate) fn explained(error: Error, source: &Source, console: &Console) -> any
 
 /// That there is no `path` in `source`, and which is near.
 pub(crate) fn missing(path: &RelPath, source: &Source, console: &Console) -> anyhow::Error {
-    let near = source.with_archives(console, |archives| Ok(near(path, &Snapshot::open(archives)?)));
+    let near =
+        source.with_archives(console, |archives| Ok(near(path, &Snapshot::open(archives)?)?));
     match near.ok().flatten() {
         Some(near) => anyhow!("there is no {path}; is it {near}?"),
         None => anyhow!("there is no {path}; `ibtools ls` lists what is there"),
@@ -97,28 +101,37 @@ pub(crate) fn missing(path: &RelPath, source: &Source, console: &Console) -> any
 }
 
 /// The path in `snapshot` that is spelled nearly as `path`: the first name that is not there is another.
-fn near(path: &RelPath, snapshot: &Snapshot) -> Option<RelPath> {
+fn near(path: &RelPath, snapshot: &Snapshot) -> Result<Option<RelPath>, archive::Error> {
     let mut at: Option<RelPath> = None;
     let mut is_guess = false;
     for name in path.components() {
         let next = match &at {
-            None => RelPath::new(name).ok()?,
-            Some(dir) => dir.join(name).ok()?,
+            None => RelPath::new(name),
+            Some(dir) => dir.join(name),
         };
-        at = Some(match snapshot.get(&next) {
-            Some(_) => next,
-            None if is_guess => return at,
-            None => {
-                is_guess = true;
-                let names = snapshot.entries().map(|entry| entry.path).filter(|it| match &at {
-                    None => it.parent().is_none(),
-                    Some(dir) => it.is_right_below(dir),
-                });
-                nearest(&next, names)?.clone()
-            }
-        });
+        let Ok(next) = next else { return Ok(None) };
+        if snapshot.get(&next)?.is_some() {
+            at = Some(next);
+            continue;
+        }
+        if is_guess {
+            break;
+        }
+        is_guess = true;
+        let mut names: Vec<RelPath> = Vec::new();
+        for entry in snapshot.entries() {
+            let entry = entry?;
+            let path = entry.entry().path;
+            let is_beside = match &at {
+                None => path.parent().is_none(),
+                Some(dir) => path.is_right_below(dir),
+            };
+            names.extend(Some(path).filter(|_| is_beside).cloned());
+        }
+        let Some(nearest) = nearest(&next, names.iter()) else { return Ok(None) };
+        at = Some(nearest.clone());
     }
-    at.filter(|_| is_guess)
+    Ok(at.filter(|_| is_guess))
 }
 
 /// That of `paths` whose name is spelled nearly as that of `path`.

@@ -130,7 +130,11 @@ fn report(
     match args.dry_run {
         true => {
             rows(diff).try_for_each(|row| console.line(row))?;
-            console.document_with_rows(document, "changes", rows(diff).map(|row| row.json()))?;
+            console.document_with_rows(
+                document,
+                "changes",
+                rows(diff).map(|row| Ok(row.json())),
+            )?;
         }
         false => console.document(document)?,
     }

@@ -1,15 +1,17 @@
 //! The verb `show`: what is in an index, an archive, a diff or a store.
 
 use anyhow::Result;
+use incremental_backups_tools::archive::LazyData;
+use incremental_backups_tools::diffindex::Moves;
 use incremental_backups_tools::store::StoredArchive;
-use incremental_backups_tools::{DiffIndex, DirIndex, Entry, Node, dirindex};
+use incremental_backups_tools::{DirIndex, Entry, LazyDiff, LazyIndex, Node, dirindex};
 use indicatif::HumanBytes;
 use jiff::Timestamp;
 use serde_json::Value;
 
 use crate::Answer;
 use crate::args::ShowArgs;
-use crate::changes::{self, rows};
+use crate::changes::{self, rows_of};
 use crate::console::{Console, number_of};
 use crate::files::{Input, Kind};
 use crate::index::{self, problems};
@@ -24,14 +26,14 @@ pub(crate) fn run(args: &ShowArgs, console: &mut Console) -> Result<Answer> {
     }
     let input = Input::open(&args.file)?;
     match input.kind()? {
-        Kind::Index => show_index(args, &input.index()?.load()?, console)?,
+        Kind::Index => show_index(args, &input.index()?, console)?,
         Kind::Diff => {
             let len = input.len();
-            show_diff(args, "diff", &input.diff()?, len, console)?;
+            show_diff(args, "diff", &LazyDiff::from(&input.diff()?), len, console)?;
         }
         Kind::Archive => {
-            let data = input.archive()?.load()?;
-            show_diff(args, "archive", data.diff(), data.size(), console)?;
+            let data = LazyData::open(&input.archive()?)?;
+            show_diff(args, "archive", data.diff(), data.archive().size(), console)?;
         }
     }
     Ok(Answer::Yes)
@@ -89,7 +91,13 @@ fn show_store(args: &ShowArgs, console: &mut Console) -> Result<Answer> {
     Ok(Answer::Yes)
 }
 
-fn show_index(args: &ShowArgs, index: &DirIndex, console: &mut Console) -> Result<()> {
+fn show_index(args: &ShowArgs, index: &LazyIndex, console: &mut Console) -> Result<()> {
+    let entries = || {
+        index.chunks(None).flat_map(|records| match records {
+            Ok(records) => records.into_iter().map(Ok).collect(),
+            Err(error) => vec![Err(anyhow::Error::new(error).context("cannot read the index"))],
+        })
+    };
     scan::warn_of_problems(index.problems(), console);
     let totals = index::Totals(index.totals());
     if console.json() {
@@ -103,13 +111,13 @@ fn show_index(args: &ShowArgs, index: &DirIndex, console: &mut Console) -> Resul
         match args.summary {
             true => console.document(document)?,
             false => {
-                let entries = index.entries().map(json::entry);
+                let entries = entries().map(|record| Ok(json::entry(&record?.entry)));
                 console.document_with_rows(document, "entries", entries)?;
             }
         }
     }
     if !args.summary {
-        index.entries().try_for_each(|entry| console.line(line(entry)))?;
+        entries().try_for_each(|record| console.line(line(&record?.entry)))?;
     }
     console.line(format_args!("{totals}{}", problems(index.problems())))?;
     console.line(format_args!("tree id {}", index.tree_id()))
@@ -118,12 +126,13 @@ fn show_index(args: &ShowArgs, index: &DirIndex, console: &mut Console) -> Resul
 fn show_diff(
     args: &ShowArgs,
     kind: &str,
-    diff: &DiffIndex,
+    diff: &LazyDiff,
     bytes: u64,
     console: &mut Console,
 ) -> Result<()> {
-    let full = diff.is_full();
-    let totals = changes::Totals::of(diff);
+    let full = diff.base() == DirIndex::empty().tree_id();
+    let moves = Moves::of_lazy(diff)?;
+    let totals = changes::Totals::with(diff, &moves)?;
     if console.json() {
         let mut document = object([
             ("kind", kind.into()),
@@ -137,13 +146,14 @@ fn show_diff(
         match args.summary {
             true => console.document(document)?,
             false => {
-                let changes = rows(diff).map(|row| row.json());
+                let changes = rows_of(diff, &moves, |row| row.json());
                 console.document_with_rows(document, "changes", changes)?;
             }
         }
     }
     if !args.summary {
-        rows(diff).try_for_each(|row| console.line(row.with_size()))?;
+        let mut rows = rows_of(diff, &moves, |row| row.with_size());
+        rows.try_for_each(|row| console.line(row?))?;
     }
     let (what, len) = (if full { "full" } else { "incremental" }, HumanBytes(bytes));
     console.line(format_args!("{what} {kind}, {len}: {totals}"))?;

@@ -6,7 +6,7 @@ use std::fs;
 use std::path::Path;
 
 use archive::{Archive, Snapshot};
-use dirindex::{Dir, Meta, Node, RelPath, Time};
+use dirindex::{Dir, EntryRef, Meta, Node, RelPath, Time};
 use proptest::prelude::*;
 use repository::{
     BackupOptions, Came, DirStore, History, Repository, SnapshotId, Store, Version, Went,
@@ -21,7 +21,7 @@ fn standings(archives: &[Archive]) -> BTreeMap<RelPath, Standing> {
     let snapshot = Snapshot::open(archives).unwrap();
     let len = |node: &Node| match node {
         Node::File { len, .. } => Some(*len),
-        Node::HardLink { to } => Some(snapshot.get(to).unwrap().node.len()),
+        Node::HardLink { to } => Some(snapshot.get(to).unwrap().unwrap().entry().node.len()),
         _ => None,
     };
     let standing = |node: &Node, meta: &Meta| {
@@ -31,7 +31,12 @@ fn standings(archives: &[Archive]) -> BTreeMap<RelPath, Standing> {
         }
         (node.clone(), meta, len(node))
     };
-    snapshot.entries().map(|it| (it.path.clone(), standing(it.node, it.meta))).collect()
+    let entries = snapshot.entries().map(|entry| {
+        let entry = entry.unwrap();
+        let EntryRef { path, node, meta } = entry.entry();
+        (path.clone(), standing(node, meta))
+    });
+    entries.collect()
 }
 
 /// From which to which snapshot each path was what it was.

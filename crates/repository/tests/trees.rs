@@ -104,7 +104,8 @@ fn a_tree_is_walked_by_numbers() {
             assert_eq!(tree.child(dir, unknown), None);
         }
     }
-    let all: Vec<_> = tree.snapshot().entries().map(|entry| entry.to_entry()).collect();
+    let all: Vec<_> =
+        tree.snapshot().entries().map(|entry| entry.unwrap().entry().to_entry()).collect();
     assert!(walked.into_values().eq(all));
 
     let number = |name: &str| tree.number(&path(name)).unwrap();
@@ -113,7 +114,7 @@ fn a_tree_is_walked_by_numbers() {
     assert_eq!((links("a"), links("a/x"), links("a/x/y"), links("z/empty")), (4, 3, 2, 2));
     assert_eq!((links("a/b/d"), links("a/b/c"), tree.links(None)), (2, 1, 4));
 
-    let empty = SnapshotTree::new(Snapshot::empty());
+    let empty = SnapshotTree::new(Snapshot::empty()).unwrap();
     assert_eq!((empty.len(), empty.children(None, None).next()), (0, None));
 }
 

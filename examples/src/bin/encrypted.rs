@@ -23,10 +23,10 @@ fn read(repository: &Repository<AnyStore>, path: &RelPath) -> Result<Vec<u8>> {
         snapshot.verify(None)?;
         Ok(snapshot)
     })?;
-    let entry = snapshot.get(path).with_context(|| format!("there is no {path}"))?;
+    let entry = snapshot.get(path)?.with_context(|| format!("there is no {path}"))?;
     let mut content = Vec::new();
     // What is empty has no content to open.
-    if !entry.node.is_empty() {
+    if !entry.entry().node.is_empty() {
         snapshot.reader().open(path)?.read_to_end(&mut content)?;
     }
     Ok(content)

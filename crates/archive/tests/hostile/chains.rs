@@ -339,8 +339,12 @@ fn chains() -> Vec<Named> {
 fn read(archives: &[Archive]) -> Result<(), String> {
     let snapshot = Snapshot::open(archives).map_err(in_words)?;
     let mut reader = snapshot.reader();
-    for entry in snapshot.entries().filter(|entry| !entry.node.is_empty()) {
-        let mut body = reader.open(entry.path).map_err(in_words)?;
+    for entry in snapshot.entries() {
+        let entry = entry.map_err(in_words)?;
+        if entry.entry().node.is_empty() {
+            continue;
+        }
+        let mut body = reader.open(entry.entry().path).map_err(in_words)?;
         std::io::copy(&mut body.by_ref().take(1 << 20), &mut std::io::sink())
             .map_err(|error| error.to_string())?;
     }
@@ -404,7 +408,11 @@ fn what_stands_where_no_directory_is() {
     let dir = || comes("d", Node::Dir);
     let inside = || comes("d/f", Node::Fifo);
     for (parts, problem) in [
-        (vec![vec![inside()], vec![dir()]], "something new where no directory is at d/f"),
+        (vec![vec![inside()], vec![dir()]], "a path whose parent is not a directory at d/f"),
+        (
+            vec![vec![comes("z", Node::Dir)], vec![inside()]],
+            "something new where no directory is at d/f",
+        ),
         (
             vec![vec![dir(), inside()], vec![goes("d", Node::Dir)]],
             "something is left below a directory that goes at d",

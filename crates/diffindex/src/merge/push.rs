@@ -11,9 +11,9 @@ use super::{
     Base, Extent, Merge, Origin, Outcome, Standing, Standings, TAKEN, content_of, disagree,
     unusable,
 };
-use crate::{Change, Content, DiffIndex, Error, MovedTree, NewEntry, collapse};
+use crate::{Change, Content, DiffIndex, Error, MovedTree, NewEntry};
 
-impl<'a, C: Clone> Merge<'a, C> {
+impl<C: Clone> Merge<C> {
     /// The merge with one run more. `stored` gives where the content of a change of it lies, by its number: of a delta that
     /// was composed already, each part, oldest first.
     ///
@@ -23,11 +23,12 @@ impl<'a, C: Clone> Merge<'a, C> {
     /// # Errors
     /// [`Error::Apart`] when the run starts from another tree. [`Error::Unusable`] when it contradicts what was merged, or
     /// itself. [`Error::Collapsed`] when it moves a directory as a whole, and the tree before the first run is not known.
+    /// [`Error::Index`] when the file cannot be read any more that that tree is in.
     pub fn push<S: Into<Arc<[C]>>>(
         mut self,
         run: DiffIndex,
         stored: impl Fn(usize) -> S,
-    ) -> Result<Merge<'a, C>, Error> {
+    ) -> Result<Merge<C>, Error> {
         let (part, result, base) = (self.runs, self.result(), run.base());
         if base != result {
             return Err(Error::Apart { part, result, base });
@@ -73,7 +74,7 @@ impl<'a, C: Clone> Merge<'a, C> {
             gone.iter().for_each(|(dir, excluded)| self.clear_below(dir, *excluded));
         }
         self.put(outcomes);
-        if self.knows_all() {
+        if self.known_tree().is_some() {
             self.check_tree(&come, &gone)?;
         }
         (self.ends, self.runs) = (ends, self.runs + 1);
@@ -81,9 +82,12 @@ impl<'a, C: Clone> Merge<'a, C> {
     }
 
     fn put(&mut self, mut outcomes: Vec<(RelPath, Outcome<C>)>) {
-        if self.knows_all() {
+        if self.known_tree().is_some() {
             for (path, outcome) in &outcomes {
-                let before = self.paths.get(path).and_then(Outcome::node);
+                let before = match self.paths.get(path) {
+                    Some(before) => before.node(),
+                    None => outcome.old.as_deref(),
+                };
                 self.proof.note(path, before, outcome.node());
             }
         }
@@ -104,7 +108,7 @@ impl<'a, C: Clone> Merge<'a, C> {
     }
 
     /// Checks that the tree is one after a run: what it put at the paths `come` lies in directories, and nothing is left of
-    /// those that are `gone`. A merge from nothing knows every path, so it can check this. Without the check, a path could
+    /// those that are `gone`. A merge from a known tree knows every path, so it can check this. Without the check, a path could
     /// lie in no directory, and a later run could make that directory. Reading the whole chain would then find the path. A
     /// look-up of the directory would not.
     fn check_tree(&self, come: &[RelPath], gone: &[(RelPath, bool)]) -> Result<(), Error> {
@@ -114,14 +118,15 @@ impl<'a, C: Clone> Merge<'a, C> {
                 continue;
             }
             checked = path.parent();
-            if checked.as_ref().is_some_and(|dir| self.node(dir) != Some(&Node::Dir)) {
+            if let Some(dir) = &checked
+                && self.node(dir)? != Some(Node::Dir)
+            {
                 return Err(unusable(path, "something new where no directory is"));
             }
         }
+        // What lay deeper was in a directory that is gone too.
         for (path, _) in gone {
-            let after = (Bound::Excluded(path), Bound::Unbounded);
-            let next = self.paths.range::<RelPath, _>(after).next();
-            if next.is_some_and(|(next, _)| next.is_below(path)) {
+            if !self.children(Some(path))?.is_empty() {
                 return Err(unusable(path, "something is left below a directory that goes"));
             }
         }
@@ -140,12 +145,22 @@ impl<'a, C: Clone> Merge<'a, C> {
     fn take(&mut self, tree: &MovedTree<'_>, excluded: bool) -> Result<Standings<C>, Error> {
         let dir = tree.from;
         let part = self.runs;
-        let old = self.old.as_ref().ok_or_else(|| Error::Collapsed { part, path: dir.clone() })?;
+        let old = self.old.clone().ok_or_else(|| Error::Collapsed { part, path: dir.clone() })?;
         let mut below: Standings<C> = Vec::new();
+        let (all, knows_all) = (old.len(), self.known_tree().is_some());
         // What the first tree has there is listed from now on, as gone.
-        for record in collapse::slice(old.records(), dir) {
-            let Entry { path, node, meta } = &record.entry;
-            if !self.paths.contains_key(path) {
+        'chunks: for chunk in old.chunks(Some(dir)) {
+            for record in chunk? {
+                let Entry { path, node, meta } = &record.entry;
+                if !path.is_below(dir) {
+                    break 'chunks;
+                }
+                if self.paths.contains_key(path) {
+                    continue;
+                }
+                if knows_all {
+                    self.proof.note(path, Some(node), None);
+                }
                 let origin = content_of(node).map(|digest| Origin::kept(path, digest));
                 let old = Some(Box::new(node.clone()));
                 let (node, meta) = (node.clone(), meta.clone());
@@ -153,8 +168,7 @@ impl<'a, C: Clone> Merge<'a, C> {
                 self.paths.insert(path.clone(), Outcome { old, new: None, excluded });
             }
         }
-        let (kept, all) = (below.len(), old.records().len());
-        let knows_all = self.knows_all();
+        let kept = below.len();
         let from = (Bound::Excluded(dir), Bound::Unbounded);
         let mut nothing = Vec::new();
         for (path, outcome) in self.paths.range_mut::<RelPath, _>(from) {
@@ -201,7 +215,8 @@ impl<'a, C: Clone> Merge<'a, C> {
             (Some(_), _) => Err(disagree(path)),
             (None, None) => Ok(now.cloned().map(Box::new)),
             (None, Some(tree)) => {
-                let stands = tree.get(path).map(|entry| &entry.node);
+                let record = tree.record(path)?;
+                let stands = record.as_ref().map(|record| &record.entry.node);
                 // The runs before may have had something here that nobody needed.
                 match stands == now || self.extent == Extent::Part {
                     true => Ok(stands.cloned().map(Box::new)),
@@ -249,14 +264,18 @@ impl<'a, C: Clone> Merge<'a, C> {
         digest: Digest,
         len: Option<u64>,
     ) -> Result<Arc<Origin<C>>, Error> {
-        let Some(outcome) = self.paths.get(path) else {
-            return match self.knows_all() || self.has_nothing() {
-                true => Err(unusable(path, TAKEN)),
-                false => Ok(Origin::kept(path, digest)),
-            };
-        };
         let is_it = |node: &Node| {
             content_of(node) == Some(digest) && len.is_none_or(|len| len == node.len())
+        };
+        let Some(outcome) = self.paths.get(path) else {
+            let known = self.known_tree().map(|old| old.record(path)).transpose()?;
+            return match known {
+                Some(Some(record)) if is_it(&record.entry.node) => Ok(Origin::kept(path, digest)),
+                Some(Some(_)) => Err(disagree(path)),
+                Some(None) => Err(unusable(path, TAKEN)),
+                None if self.has_nothing() => Err(unusable(path, TAKEN)),
+                None => Ok(Origin::kept(path, digest)),
+            };
         };
         let standing = outcome.new.as_ref().filter(|standing| is_it(&standing.node));
         standing.and_then(|standing| standing.origin.clone()).ok_or_else(|| disagree(path))

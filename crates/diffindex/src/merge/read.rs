@@ -1,24 +1,42 @@
-//! What a [`Merge`] leads to: as a diff, as entries, at single paths. Changes nothing.
+//! What a [`Merge`] leads to, as a diff, and what single contents are made of. Changes nothing.
 
 use std::collections::{BTreeMap, HashMap};
-use std::ops::Bound;
 use std::sync::Arc;
 
-use dirindex::{DirIndex, EntryRef, Node, RelPath};
+use dirindex::{DirIndex, Node, RelPath};
 use rsync_core::Digest;
 
-use super::{Base, Merge, Origin, Outcome, Standing, TAKEN, content_of, unusable};
+use super::{Base, Merge, Origin, Outcome, Standing, content_of};
 use crate::{Change, Content, DiffIndex, Error, NewEntry};
 
 /// A diff, and the contents that are stored for it.
 pub type Merged<C> = (DiffIndex, Contents<C>);
+
+/// What a content is made of.
+#[derive(Debug, Clone)]
+pub struct Made<C> {
+    /// The path at which the first tree has what it begins with, if it does not begin with a whole file.
+    pub from: Option<RelPath>,
+    /// The whole file if it begins with one, and deltas, each against what the one before it makes.
+    pub then: Arc<[C]>,
+}
+
+impl<C> Made<C> {
+    fn of(origin: &Origin<C>) -> Made<C> {
+        let from = match &origin.base {
+            Base::Tree(base) => Some(base.0.clone()),
+            Base::Whole => None,
+        };
+        Made { from, then: Arc::clone(&origin.contents) }
+    }
+}
 
 /// For each change of a diff with a stored content, in path order: its number, and what the content is made of. Each is a
 /// delta against what the one before it makes. The first is a whole file for [`Content::Whole`], and a delta against
 /// [`Content::Delta`]'s base.
 pub type Contents<C> = Vec<(usize, Arc<[C]>)>;
 
-impl<C: Clone> Merge<'_, C> {
+impl<C: Clone> Merge<C> {
     /// One diff from the first tree to the last. What several paths have in the end is stored for the first of them.
     /// What the first tree is known to have is not stored: a file that is in the end what it was in the beginning is kept,
     /// though it was edited or gone in between. Where all of the first tree is known, what is in the end what it was is
@@ -31,75 +49,24 @@ impl<C: Clone> Merge<'_, C> {
         let Merge { old, ends, paths, .. } = self;
         let (changes, contents) = changes(paths, &known);
         let diff = DiffIndex::from_changes(ends.base(), ends.result(), changes)?.with_top_of(&ends);
-        match old.as_deref().filter(|old| !old.records().is_empty()) {
-            Some(old) => collapsed(old, diff, contents),
+        match old.filter(|old| !old.is_empty()) {
+            Some(old) => collapsed(&old.load()?, diff, contents),
             None => Ok((diff, contents)),
         }
     }
 
-    /// The entries of the last tree, in path order, of a merge from nothing.
-    pub fn entries(&self) -> impl Iterator<Item = EntryRef<'_>> {
-        self.paths.iter().filter_map(|(path, outcome)| entry(path, outcome))
-    }
-
-    /// [`entries`](Merge::entries), of what is below `dir`.
-    pub fn below<'s>(&'s self, dir: &'s RelPath) -> impl Iterator<Item = EntryRef<'s>> {
-        let from = (Bound::Excluded(dir), Bound::Unbounded);
-        let below = self.paths.range::<RelPath, _>(from);
-        let below = below.take_while(move |(path, _)| path.is_below(dir));
-        below.filter_map(|(path, outcome)| entry(path, outcome))
-    }
-
-    /// What stands at `path` in the last tree, of a merge from nothing.
-    #[must_use]
-    pub fn get(&self, path: &RelPath) -> Option<EntryRef<'_>> {
-        let (path, outcome) = self.paths.get_key_value(path)?;
-        entry(path, outcome)
-    }
-
-    /// What the content at `path` is made of: a whole file, and deltas one on the other. Empty where nothing is stored.
-    #[must_use]
-    pub fn contents(&self, path: &RelPath) -> Option<&Arc<[C]>> {
-        Some(&self.paths.get(path)?.new.as_ref()?.origin.as_ref()?.contents)
-    }
-
-    /// The part of a merge from nothing at and below `paths`, with the directories that they lie in and the files that
-    /// hard links among them name. Its [`result`](Merge::result) is the id of the tree of these; its top directory is the
-    /// same. Where nothing stands, nothing is selected.
+    /// What the content at `path` is made of, where the first tree is known. None where there is no content.
     ///
     /// # Errors
-    /// [`Error::Unusable`] where these are no tree.
-    pub fn select(&self, paths: &[RelPath]) -> Result<Merge<'static, C>, Error> {
-        let mut part = Merge::from_nothing();
-        let mut found: Vec<RelPath> = Vec::new();
-        for path in paths {
-            found.push(path.clone());
-            found.extend(self.below(path).map(|entry| entry.path.clone()));
+    /// [`Error::Index`] when the file cannot be read any more that the first tree is in.
+    pub fn contents(&self, path: &RelPath) -> Result<Option<Made<C>>, Error> {
+        if let Some(outcome) = self.paths.get(path) {
+            let origin = outcome.new.as_ref().and_then(|new| new.origin.as_ref());
+            return Ok(origin.map(|origin| Made::of(origin)));
         }
-        while let Some(path) = found.pop() {
-            let Some((path, outcome)) = self.paths.get_key_value(&path) else { continue };
-            let Some(Standing { node, origin, .. }) = outcome.new.as_deref() else { continue };
-            if part.paths.contains_key(path) {
-                continue;
-            }
-            if let Some(Base::Tree(base)) = origin.as_ref().map(|origin| &origin.base) {
-                return Err(unusable(&base.0, TAKEN));
-            }
-            if let Some(above) = path.parent() {
-                if self.node(&above) != Some(&Node::Dir) {
-                    return Err(unusable(path, "something new where no directory is"));
-                }
-                found.push(above);
-            }
-            if let Node::HardLink { to } = node {
-                found.push(to.clone());
-            }
-            part.proof.note(path, None, Some(node));
-            part.paths.insert(path.clone(), outcome.clone());
-        }
-        let id = part.tree_id()?;
-        part.ends = DiffIndex::from_parts(part.base(), id, Vec::new()).with_top_of(&self.ends);
-        Ok(part)
+        let record = self.old.as_ref().map_or(Ok(None), |old| old.record(path))?;
+        let is_content = record.is_some_and(|record| content_of(&record.entry.node).is_some());
+        Ok(is_content.then(|| Made { from: Some(path.clone()), then: Arc::default() }))
     }
 
     /// The contents that the first tree is known to have, each with a path: one that goes away if there is one, so that a
@@ -162,11 +129,6 @@ fn changes<C: Clone>(
         changes.push(Change { path, old: old.map(|old| *old), new, excluded });
     }
     (changes, contents)
-}
-
-fn entry<'a, C>(path: &'a RelPath, outcome: &'a Outcome<C>) -> Option<EntryRef<'a>> {
-    let Standing { node, meta, .. } = outcome.new.as_deref()?;
-    Some(EntryRef { path, node, meta })
 }
 
 /// `diff`, from the tree of `old`, without the changes that change nothing, and with one change for each directory that

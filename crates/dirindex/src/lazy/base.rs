@@ -1,20 +1,22 @@
-//! [`Base`]: records in path order that stay as they are, in memory or in an index file. Of a file, a few blocks are in memory.
+//! [`Base`]: records in path order that stay as they are, in memory or in a file. Of a file, a few blocks are in memory.
 //! Must not know what was changed since.
 
 use std::collections::HashSet;
+use std::fmt;
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::io::Write;
 use std::ops::{Deref, Range};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use container::{Section, SectionError, Sections, Writer};
+use rayon::prelude::*;
 use rsync_core::Digest;
 
 use super::cursor::Cursor;
 use super::survey::{Survey, Surveyed};
 use crate::index_file::{self, Place, ROWS_PER_SECTION};
 use crate::stored::{SignatureReader, SignatureWriter};
-use crate::tree::Link;
+use crate::tree::{Link, sections_at_once};
 use crate::{Error, Node, Record, RelPath, Totals, TreeId};
 
 /// So many blocks of a file are kept in memory: some 70 MB of records. A smaller index is in memory as a whole.
@@ -144,18 +146,36 @@ impl Base {
     }
 }
 
-/// The records of an index file.
+/// The records of a file.
 #[derive(Debug)]
 pub(crate) struct FileBase {
-    sections: Arc<Sections>,
+    source: Source,
     places: Vec<Place>,
     len: usize,
-    /// Behind the last signature.
-    signatures: SignatureReader,
     /// What was seen of all of them. `None` while they may be those of no tree.
     tree: Option<Tree>,
     /// What is in memory, the block that was used last at the end.
     kept: Mutex<Vec<Kept>>,
+}
+
+/// What the blocks of a file are read from.
+enum Source {
+    /// An index file. The reader is behind the last signature.
+    Index(Arc<Sections>, SignatureReader),
+    /// Somebody who knows what the file is.
+    Other(Arc<ReadBlock>),
+}
+
+/// Gives the records of a block.
+pub(super) type ReadBlock = dyn Fn(usize) -> Result<Vec<Record>, Error> + Send + Sync;
+
+impl fmt::Debug for Source {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Source::Index(..) => "Index",
+            Source::Other(_) => "Other",
+        })
+    }
 }
 
 /// The tree that records are.
@@ -183,9 +203,44 @@ impl FileBase {
     /// Reads all of an index file. Gives the id of its tree, and the hard links, of which has still to be seen whether they name
     /// files.
     pub(super) fn open(sections: Arc<Sections>) -> Result<(FileBase, TreeId, Vec<Link>), Error> {
+        FileBase::surveyed(|each| {
+            let signatures = index_file::read(&sections, each)?;
+            Ok(Source::Index(sections, signatures))
+        })
+    }
+
+    /// [`open`](FileBase::open), of blocks, as many as there are, that `read` gives.
+    pub(super) fn of_blocks(
+        blocks: usize,
+        read: Arc<ReadBlock>,
+    ) -> Result<(FileBase, TreeId, Vec<Link>), Error> {
+        FileBase::surveyed(|each| {
+            let (mut start, mut dirs) = (0, 0);
+            for from in (0..blocks).step_by(sections_at_once()) {
+                let these = from..blocks.min(from + sections_at_once());
+                let lists = these.into_par_iter().map(|block| Ok((block, arcs(read(block)?))));
+                let lists = lists.collect::<Result<Vec<_>, Error>>()?;
+                let place = |(block, records): (usize, Vec<Arc<Record>>)| {
+                    let (first, sections) = (records.first()?.entry.path.clone(), (block, block));
+                    let place = Place { first, start, dirs, sections, signatures: 0 };
+                    start += records.len();
+                    let is_dir = |record: &&Arc<Record>| record.entry.node == Node::Dir;
+                    dirs += records.iter().filter(is_dir).count();
+                    Some((place, records))
+                };
+                each(lists.into_iter().filter_map(place).collect())?;
+            }
+            Ok(Source::Other(read))
+        })
+    }
+
+    /// The records that `read` hands over, those of several blocks at a time.
+    fn surveyed(
+        read: impl FnOnce(&mut EachBlocks<'_>) -> Result<Source, Error>,
+    ) -> Result<(FileBase, TreeId, Vec<Link>), Error> {
         let (mut places, mut len, mut kept) = (Vec::new(), 0, Vec::new());
         let mut survey = Survey::default();
-        let signatures = index_file::read(&sections, |blocks| {
+        let source = read(&mut |blocks| {
             let records: Vec<&[Arc<Record>]> = blocks.iter().map(|(_, it)| it.as_slice()).collect();
             survey.add(&records)?;
             for (place, records) in blocks {
@@ -200,7 +255,7 @@ impl FileBase {
         let (Surveyed { id, totals, dirs, links }, kept) = (survey.finish(), Mutex::new(kept));
         let linked = links.iter().map(|(_, to)| hash_of(to)).collect();
         let tree = Some(Tree { totals, dirs, linked });
-        Ok((FileBase { sections, places, len, signatures, tree, kept }, id, links))
+        Ok((FileBase { source, places, len, tree, kept }, id, links))
     }
 
     /// The records in an index file of which nobody knows whether they can be those of a tree. `places` says where they are, and `end`
@@ -212,8 +267,8 @@ impl FileBase {
         (len, end): (usize, u64),
     ) -> Result<FileBase, SectionError> {
         let signatures = SignatureReader::new(Arc::clone(&sections), index_file::SIGNATURES)?;
-        let (signatures, kept) = (signatures.at(end), Mutex::default());
-        Ok(FileBase { sections, places, len, signatures, tree: None, kept })
+        let (source, kept) = (Source::Index(sections, signatures.at(end)), Mutex::default());
+        Ok(FileBase { source, places, len, tree: None, kept })
     }
 
     /// The tree that the records are, if that was looked at.
@@ -234,6 +289,69 @@ impl FileBase {
         Ok(self.tree.as_ref().and_then(|tree| tree.dirs.get(place.dirs + before)).copied())
     }
 
+    /// The sections of the index file that this is, if it is one.
+    pub(super) fn sections(&self) -> Option<FileSections<'_>> {
+        match &self.source {
+            Source::Index(sections, signatures) => {
+                Some(FileSections { sections, places: &self.places, signatures })
+            }
+            Source::Other(_) => None,
+        }
+    }
+
+    fn block_with(&self, number: usize) -> usize {
+        self.places.partition_point(|place| place.start <= number).saturating_sub(1)
+    }
+
+    fn kept(&self) -> MutexGuard<'_, Vec<Kept>> {
+        self.kept.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The records of a block that nobody else will ask for.
+    pub(super) fn block_once(&self, block: usize) -> Result<Vec<Arc<Record>>, Error> {
+        let Some(place) = self.places.get(block) else { return Ok(Vec::new()) };
+        match &self.source {
+            Source::Index(sections, signatures) => {
+                let mut signatures = signatures.at(place.signatures);
+                Ok(index_file::decode(sections, place, &mut signatures)?)
+            }
+            Source::Other(read) => Ok(arcs(read(place.sections.0)?)),
+        }
+    }
+
+    fn block(&self, block: usize, keep: Keep) -> Result<Records, Error> {
+        {
+            let mut kept = self.kept();
+            if let Some(at) = kept.iter().rposition(|(number, _)| *number == block) {
+                let found = kept.remove(at);
+                let records = Arc::clone(&found.1);
+                kept.push(found);
+                return Ok(records);
+            }
+        }
+        let records = Arc::new(self.block_once(block)?);
+        let mut kept = self.kept();
+        if keep == Keep::InsteadOfOthers && kept.len() >= KEPT {
+            kept.remove(0);
+        }
+        // Another thread may have read it too.
+        if kept.len() < KEPT && kept.iter().all(|(number, _)| *number != block) {
+            kept.push((block, Arc::clone(&records)));
+        }
+        Ok(records)
+    }
+}
+
+/// The sections of an index file whose records these are.
+#[derive(Clone, Copy)]
+pub(crate) struct FileSections<'a> {
+    sections: &'a Sections,
+    places: &'a [Place],
+    /// Behind the last signature.
+    signatures: &'a SignatureReader,
+}
+
+impl FileSections<'_> {
     /// One of the two sections of a block, that of the entries or that of the fingerprints, as it is stored.
     pub(crate) fn stored(
         &self,
@@ -253,49 +371,15 @@ impl FileBase {
         let Some(place) = self.places.get(block) else { return Ok(()) };
         let next = self.places.get(block + 1);
         let end = next.map_or(self.signatures.position(), |next| next.signatures);
-        to.copy(writer, &self.signatures, place.signatures, end)
+        to.copy(writer, self.signatures, place.signatures, end)
     }
+}
 
-    fn block_with(&self, number: usize) -> usize {
-        self.places.partition_point(|place| place.start <= number).saturating_sub(1)
-    }
+/// Gets blocks of a file, some at a time.
+type EachBlocks<'a> = dyn FnMut(Vec<(Place, Vec<Arc<Record>>)>) -> Result<(), Error> + 'a;
 
-    fn kept(&self) -> MutexGuard<'_, Vec<Kept>> {
-        self.kept.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    fn read(&self, place: &Place) -> Result<Vec<Arc<Record>>, SectionError> {
-        index_file::decode(&self.sections, place, &mut self.signatures.at(place.signatures))
-    }
-
-    /// The records of a block that nobody else will ask for.
-    #[cfg(feature = "scan")]
-    pub(super) fn block_once(&self, block: usize) -> Result<Vec<Arc<Record>>, SectionError> {
-        self.places.get(block).map_or(Ok(Vec::new()), |place| self.read(place))
-    }
-
-    fn block(&self, block: usize, keep: Keep) -> Result<Records, SectionError> {
-        let Some(place) = self.places.get(block) else { return Ok(Arc::default()) };
-        {
-            let mut kept = self.kept();
-            if let Some(at) = kept.iter().rposition(|(number, _)| *number == block) {
-                let found = kept.remove(at);
-                let records = Arc::clone(&found.1);
-                kept.push(found);
-                return Ok(records);
-            }
-        }
-        let records = Arc::new(self.read(place)?);
-        let mut kept = self.kept();
-        if keep == Keep::InsteadOfOthers && kept.len() >= KEPT {
-            kept.remove(0);
-        }
-        // Another thread may have read it too.
-        if kept.len() < KEPT && kept.iter().all(|(number, _)| *number != block) {
-            kept.push((block, Arc::clone(&records)));
-        }
-        Ok(records)
-    }
+fn arcs(records: Vec<Record>) -> Vec<Arc<Record>> {
+    records.into_iter().map(Arc::new).collect()
 }
 
 impl Tree {

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::base::{Base, FileBase};
+use super::base::{Base, FileSections};
 use super::chunks::Chunks;
 use super::layers::Layers;
 use crate::index_file::ROWS_PER_SECTION;
@@ -11,7 +11,7 @@ use crate::{Error, Record};
 /// A list of records, as many as are in one section.
 pub(crate) enum RecordList<'a> {
     /// A block of an index file: its sections can be taken as they are.
-    Block(&'a FileBase, usize),
+    Block(FileSections<'a>, usize),
     Records(&'a [Arc<Record>]),
 }
 
@@ -23,21 +23,26 @@ pub(crate) fn in_lists(
     layers: &Layers,
     mut each: impl FnMut(&[RecordList<'_>]) -> Result<(), Error>,
 ) -> Result<(), Error> {
+    let sections = match layers.base() {
+        Base::File(file) => file.sections(),
+        Base::Memory(_) => None,
+    };
     let mut chunks = Chunks::new(layers, None);
     // Of the last list, more may come.
     let mut last: Vec<Arc<Record>> = Vec::new();
     loop {
         // Blocks begin where lists begin, as long as no list is open.
-        let chunk = match (last.is_empty(), layers.base()) {
-            (true, Base::File(file)) => {
-                let blocks = chunks.untouched();
+        let chunk = match sections.filter(|_| last.is_empty()) {
+            Some(sections) => {
+                let blocks = chunks.untouched().map(|block| RecordList::Block(sections, block));
+                let blocks: Vec<RecordList<'_>> = blocks.collect();
                 if !blocks.is_empty() {
-                    each(&blocks.map(|block| RecordList::Block(file, block)).collect::<Vec<_>>())?;
+                    each(&blocks)?;
                     continue;
                 }
                 chunks.next_touched()?
             }
-            _ => chunks.next()?,
+            None => chunks.next()?,
         };
         let Some(chunk) = chunk else { break };
         let joined = match std::mem::take(&mut last) {

@@ -206,7 +206,7 @@ impl Rest<'_> {
         let blocks = self.block..self.block + blocks;
         self.block = blocks.end;
         let read = blocks.into_par_iter().map(|block| file.block_once(block));
-        let read = read.collect::<Result<Vec<_>, SectionError>>()?;
+        let read = read.collect::<Result<Vec<_>, Error>>()?;
         self.records = read.into_iter().flatten().collect();
         self.records.reverse();
         Ok(())

@@ -49,7 +49,7 @@ pub(super) fn run(
                 .line(format_args!("takes {needed} beside the tree, of {free} that are free"))?;
         }
     }
-    console.document_with_rows(document, "changes", rows().map(|row| row.json()))?;
+    console.document_with_rows(document, "changes", rows().map(|row| Ok(row.json())))?;
     if !later.is_empty() {
         let count = HumanCount(later.len() as u64);
         console.line(format_args!(

@@ -108,7 +108,7 @@ impl<S: Store> Trees<S> {
             return Ok(Arc::clone(tree));
         }
         let opened = self.repository.with_archives(snapshot, |archives| {
-            Ok(Arc::new(SnapshotTree::new(Snapshot::open(archives)?)))
+            Ok(Arc::new(SnapshotTree::new(Snapshot::open(archives)?)?))
         });
         let tree = self.noted(snapshot, opened)?;
         *open = Some(Arc::clone(&tree));
@@ -188,7 +188,7 @@ impl<S: Store> Trees<S> {
             return Err(failed);
         }
         let read = self.repository.with_archives(snapshot, |archives| {
-            let tree = Arc::new(SnapshotTree::new(Snapshot::open(archives)?));
+            let tree = Arc::new(SnapshotTree::new(Snapshot::open(archives)?)?);
             let (expected, found) = (file.tree().id(), tree.id());
             if found != expected {
                 return Err(Error::OtherResult { expected, found });

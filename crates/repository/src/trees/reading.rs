@@ -110,7 +110,7 @@ fn with(reader: &mut SnapshotReader<'_>, file: &File, part: Part) -> Result<Byte
 }
 
 /// Reads a part of a content that is open.
-fn bytes(content: &mut StoredContent<'_, '_>, file: &File, part: Part) -> Result<Bytes> {
+fn bytes(content: &mut StoredContent<'_>, file: &File, part: Part) -> Result<Bytes> {
     let range = file.range(part);
     let mut bytes = vec![0; (range.end - range.start) as usize];
     let filled = content.seek(SeekFrom::Start(range.start));

@@ -107,8 +107,8 @@ impl VerifiedStore {
 
 /// Verifies every byte of `archives`, of which each starts where the one before it ends, and that every
 /// file they lead to has the content that was backed up: what is whole by its digest, what is a delta
-/// by what it makes of its base. Writes nothing; holds the changes of all of them and, on each thread,
-/// a few MiB.
+/// by what it makes of its base. Writes nothing. Holds what is in memory of a [snapshot](archive::Snapshot), the changes of one
+/// increment and, on each thread, a few MiB.
 ///
 /// # Errors
 /// [`archive::Error::Cancelled`].

@@ -4,7 +4,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::{self, ErrorKind};
 
-use archive::{Archive, Snapshot, SnapshotReader};
+use archive::{Archive, LazyData, Snapshot, SnapshotReader};
 use diffindex::{Change, Content};
 use dirindex::{Node, RelPath, TreeId};
 use rayon::prelude::*;
@@ -70,22 +70,19 @@ fn check(
     problems: &mut Vec<Error>,
 ) -> Option<State> {
     let mut noted = |error: Error| problems.push(error);
-    let data = archive.load().map_err(|error| noted(error.into())).ok()?;
+    let data = LazyData::open(archive).map_err(|error| noted(error.into())).ok()?;
     let sound = data.verify(progress).map_err(|error| noted(error.into())).is_ok();
     let (start, before) = match (archive.is_full(), base) {
         (true, None) => (Snapshot::empty(), BTreeSet::new()),
         (_, Some(State { snapshot, lost })) => (snapshot, lost),
         (false, None) => return None,
     };
-    // A copy of what is looked at after the merge, which takes the rest over: where nothing was lost before and all is sound, files
-    // are lost by deltas alone, and with what is the same as they are.
+    // Where nothing was lost before and all is sound, files are lost by deltas alone, and with what is the same as they are.
     let all = !sound || !before.is_empty();
-    let may_lose = |change: &&Change| {
-        let content = change.new.as_ref().map(|new| &new.content);
-        all || matches!(content, Some(Content::Delta { .. } | Content::Same { .. }))
-    };
-    let changes: Vec<Change> = data.diff().changes().iter().filter(may_lose).cloned().collect();
-    let snapshot = start.push(data).map_err(|error| noted(error.into())).ok()?;
+    let is_delta = |content: Option<&Content>| matches!(content, Some(Content::Delta { .. }));
+    let changes = changes_of(&data, |content| all || is_delta(content));
+    let mut changes = changes.map_err(&mut noted).ok()?;
+    let snapshot = start.push_lazy(&data).map_err(|error| noted(error.into())).ok()?;
 
     let mut lost = BTreeSet::new();
     if !sound {
@@ -98,6 +95,11 @@ fn check(
     for (path, error) in unreadable(&snapshot, &changes, delta, progress) {
         noted(error);
         lost.insert(path);
+    }
+    if !all && !lost.is_empty() {
+        let is_same = |content: Option<&Content>| matches!(content, Some(Content::Same { .. }));
+        let alike = changes_of(&data, |content| is_delta(content) || is_same(content));
+        changes = alike.map_err(&mut noted).ok()?;
     }
     for change in &changes {
         // Nothing of what was there before is kept for a node without content.
@@ -124,6 +126,17 @@ fn check(
         |path: &&RelPath| changes.binary_search_by(|change| change.path.cmp(path)).is_err();
     lost.extend(before.iter().filter(untouched).map(moved));
     Some(State { snapshot, lost })
+}
+
+/// The changes whose content is `wanted`.
+fn changes_of(data: &LazyData, wanted: impl Fn(Option<&Content>) -> bool) -> Result<Vec<Change>> {
+    let mut changes = Vec::new();
+    for list in data.changes() {
+        let list = list?;
+        let are_wanted = |change: &&Change| wanted(change.new.as_ref().map(|new| &new.content));
+        changes.extend(list.iter().filter(are_wanted).cloned());
+    }
+    Ok(changes)
 }
 
 /// Those of the files for which one of `changes`, of the last archive of `snapshot`, stores a content that is `wanted`, and that

@@ -1,0 +1,215 @@
+//! [`StoredDiff`]: a diff in its file, of which a block of changes is read when it is asked for. Must not know where contents are.
+
+use std::fmt;
+use std::sync::Arc;
+
+use container::{ReadAt, Seal, SectionError, Sections, max_held};
+use dirindex::{RelPath, TreeId};
+
+use crate::check::{Checker, unusable};
+use crate::encoded::{Blocks, CHANGES, FILE_KIND, block_of, read_all};
+use crate::{Change, Content, DiffIndex, Error};
+
+/// A diff in its file: a block of changes is read when it is asked for. In memory is the first path of each block.
+///
+/// A clone is cheap. Whoever asks for changes may hear that the file cannot be read any more, or was changed meanwhile.
+///
+/// ```
+/// use diffindex::{Change, Content, DiffIndex, LazyDiff, NewEntry, StoredDiff};
+/// use dirindex::{DirIndex, Meta, Node, RelPath, Time};
+///
+/// let mtime = Time { secs: 0, nanos: 0 };
+/// let meta = Meta { mode: 0o755, uid: 0, gid: 0, mtime, xattrs: Default::default() };
+/// let new = NewEntry { node: Node::Dir, meta, content: Content::Keep, signature: None };
+/// let change = Change { path: RelPath::new("a")?, old: None, new: Some(new), excluded: false };
+/// let (base, result) = (DirIndex::empty().tree_id(), DirIndex::empty().tree_id());
+/// let diff = DiffIndex::from_changes(base, result, vec![change])?;
+///
+/// let stored = StoredDiff::from_source(diff.to_bytes()?)?;
+/// assert_eq!(stored.block(0)?, diff.changes());
+/// assert_eq!(LazyDiff::from(&stored).load()?, diff);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+#[derive(Clone)]
+pub struct StoredDiff(Arc<Opened>);
+
+struct Opened {
+    sections: Arc<Sections>,
+    /// The diff without its changes.
+    ends: DiffIndex,
+    /// The section of each block, and the first path in it.
+    blocks: Vec<(usize, RelPath)>,
+    /// How many changes there are, and the path of the last.
+    len: u64,
+    last: Option<RelPath>,
+    only_adds: bool,
+    copies: bool,
+}
+
+impl StoredDiff {
+    /// Opens the diff that `source` holds, and reads all of it but the signatures once: what it says is checked, as
+    /// [`DiffIndex::from_bytes`] does it.
+    ///
+    /// # Errors
+    /// As [`DiffIndex::from_bytes`].
+    pub fn from_source(source: impl ReadAt + 'static) -> Result<StoredDiff, Error> {
+        let most = max_held(source.size().map_err(SectionError::Read)?);
+        StoredDiff::from_source_within(source, most)
+    }
+
+    /// [`from_source`](StoredDiff::from_source), for a diff that is a part of a larger file, which may take `most` bytes of memory when it is
+    /// read as a whole.
+    ///
+    /// # Errors
+    /// As [`from_source`](StoredDiff::from_source).
+    pub fn from_source_within(
+        source: impl ReadAt + 'static,
+        most: u64,
+    ) -> Result<StoredDiff, Error> {
+        let most = most.saturating_sub(source.size().map_err(SectionError::Read)?);
+        let sections = Sections::from_source_within(Box::new(source), FILE_KIND, most)?;
+        StoredDiff::open(Arc::new(sections), most)
+    }
+
+    fn open(sections: Arc<Sections>, most: u64) -> Result<StoredDiff, Error> {
+        let (mut checker, mut firsts, mut len) = (Checker::default(), Vec::new(), 0);
+        let (mut last, mut only_adds, mut copies) = (None, true, false);
+        let (ends, _) = read_all(&sections, most, |lists| {
+            for list in lists {
+                checker.add(&list)?;
+                let first =
+                    list.first().ok_or_else(|| sections.damaged(CHANGES, "an empty block"))?;
+                firsts.push(first.path.clone());
+                len += list.len() as u64;
+                last = list.last().map(|change| change.path.clone());
+                only_adds = only_adds && list.iter().all(adds);
+                copies = copies || list.iter().any(is_copy);
+            }
+            Ok(())
+        })?;
+        let blocks: Vec<(usize, RelPath)> = sections.of_kind(CHANGES).zip(firsts).collect();
+        let mut references = checker.references();
+        for (number, (section, first)) in blocks.iter().enumerate() {
+            let next = blocks.get(number + 1).map(|(_, next)| next);
+            if references.are_in(first, next) {
+                references.look(&block_of(&sections, *section)?, next);
+            }
+        }
+        references.check()?;
+        Ok(StoredDiff(Arc::new(Opened { sections, ends, blocks, len, last, only_adds, copies })))
+    }
+
+    /// The diff without its changes.
+    #[must_use]
+    pub fn ends(&self) -> &DiffIndex {
+        &self.0.ends
+    }
+
+    /// The root of the tree that this changes.
+    #[must_use]
+    pub fn base(&self) -> TreeId {
+        self.0.ends.base()
+    }
+
+    /// The root of the tree that this leads to.
+    #[must_use]
+    pub fn result(&self) -> TreeId {
+        self.0.ends.result()
+    }
+
+    /// How many changes there are.
+    #[must_use]
+    pub fn len(&self) -> u64 {
+        self.0.len
+    }
+
+    /// Whether the two trees are the same.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.0.blocks.is_empty()
+    }
+
+    /// How many blocks they are in.
+    #[must_use]
+    pub fn blocks(&self) -> usize {
+        self.0.blocks.len()
+    }
+
+    /// The path of the first change of a block.
+    #[must_use]
+    pub fn first_path(&self, block: usize) -> Option<&RelPath> {
+        self.0.blocks.get(block).map(|(_, first)| first)
+    }
+
+    /// The path of the last change.
+    #[must_use]
+    pub fn last_path(&self) -> Option<&RelPath> {
+        self.0.last.as_ref()
+    }
+
+    /// Whether each change brings something where nothing stood, and the old tree has to do with it by its
+    /// [copies](Content::Copy) alone.
+    #[must_use]
+    pub fn only_adds(&self) -> bool {
+        self.0.only_adds
+    }
+
+    /// Whether there are copies of files of the old tree.
+    #[must_use]
+    pub fn copies(&self) -> bool {
+        self.0.copies
+    }
+
+    /// Where in the file each block begins, and what it can be read with by itself.
+    pub fn places(&self) -> impl Iterator<Item = (u64, Seal)> {
+        self.0.blocks.iter().filter_map(|(section, _)| self.0.sections.place(*section))
+    }
+
+    /// The changes of a block, in path order and without signatures. None where there is no such block.
+    ///
+    /// # Errors
+    /// [`Error::Sections`] when the file cannot be read any more.
+    pub fn block(&self, block: usize) -> Result<Vec<Change>, Error> {
+        let Some((section, first)) = self.0.blocks.get(block) else { return Ok(Vec::new()) };
+        let changes = block_of(&self.0.sections, *section)?;
+        match changes.first().is_some_and(|it| it.path == *first) {
+            true => Ok(changes),
+            false => Err(unusable(first, "it is another than before")),
+        }
+    }
+
+    /// The change at `path`, without its signature.
+    ///
+    /// # Errors
+    /// As [`block`](StoredDiff::block).
+    pub fn get(&self, path: &RelPath) -> Result<Option<Change>, Error> {
+        let after = self.0.blocks.partition_point(|(_, first)| first <= path);
+        let Some(block) = after.checked_sub(1) else { return Ok(None) };
+        Ok(self.block(block)?.into_iter().find(|change| change.path == *path))
+    }
+
+    pub(crate) fn in_blocks(&self) -> Result<Blocks, SectionError> {
+        Blocks::new(&self.0.sections)
+    }
+}
+
+fn adds(change: &Change) -> bool {
+    let Some(new) = change.new.as_ref().filter(|_| change.old.is_none()) else { return false };
+    match new.content {
+        Content::Keep => new.node.is_empty(),
+        Content::Whole | Content::Same { .. } | Content::Copy { .. } => true,
+        Content::Delta { .. } | Content::Tree { .. } => false,
+    }
+}
+
+fn is_copy(change: &Change) -> bool {
+    matches!(change.new.as_ref().map(|new| &new.content), Some(Content::Copy { .. }))
+}
+
+impl fmt::Debug for StoredDiff {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut debug = f.debug_struct("StoredDiff");
+        debug.field("base", &self.base()).field("result", &self.result());
+        debug.field("changes", &self.len()).finish_non_exhaustive()
+    }
+}
