@@ -52,6 +52,12 @@ impl LazyData {
         &self.diff
     }
 
+    /// Whether each change brings something where nothing stood, and no content is a delta.
+    #[must_use]
+    pub fn only_adds(&self) -> bool {
+        self.stored.only_adds()
+    }
+
     /// The diff, of which a block can be read by itself.
     pub(crate) fn stored(&self) -> &StoredDiff {
         &self.stored

@@ -54,7 +54,8 @@ impl Snapshot {
         let parts = archives.iter().zip(found);
         let parts = parts.map(|(archive, found)| part(archive, found.changes));
         let part = Snapshot::of_found(archives, parts.collect::<Result<_, Error>>()?, paths)?;
-        let stored = part.stored()?;
+        let mut stored: Vec<Stored> = Vec::new();
+        part.each_body(part.full()?, |body| stored.push(body.clone()))?;
         let plan = archives.iter().zip(blocks).map(|(archive, blocks)| {
             let own = stored.iter().filter(|body| Arc::ptr_eq(&body.archive.0, &archive.0));
             archive.ranges(&blocks, &own.map(Stored::span).collect::<Vec<_>>())

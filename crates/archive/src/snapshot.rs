@@ -1,11 +1,10 @@
 //! [`Snapshot`]: the tree after a chain of archives, and where each content of it lies. Must not know compression, nor how
 //! a tree is changed.
 
-use std::path::Path;
 use std::sync::{Arc, OnceLock};
 
-use diffindex::{Content, DiffIndex, Made, Merge, MergedEntry, NewEntry};
-use dirindex::{DirIndex, Node, Record, RelPath, TreeId};
+use diffindex::{Content, DiffIndex, LazyDiff, Made, Merge, MergedEntry, NewEntry};
+use dirindex::{DirIndex, LazyIndex, Node, Record, RelPath, TreeId};
 use rsync_core::{Digest, Progress, SignatureOptions};
 
 use crate::content_reader::StoredContent;
@@ -15,7 +14,7 @@ use crate::lazy_data::{in_diff, of_diff};
 use crate::limits::{Limits, check_chain};
 use crate::squash::{check_link, push};
 use crate::stored::{FrameReaders, Stored};
-use crate::{Archive, ArchiveOptions, DiffData, Error, LazyData, open};
+use crate::{Archive, DiffData, Error, LazyData, open};
 
 /// The tree after a chain of archives, and where each content of it lies.
 ///
@@ -33,8 +32,14 @@ pub struct Snapshot {
     first: Option<FirstTree>,
     merge: Merge<Stored>,
     limits: Limits,
-    /// Made when it is asked for.
-    tree: OnceLock<DirIndex>,
+    views: Views,
+}
+
+/// What is made when it is asked for.
+#[derive(Clone, Default)]
+struct Views {
+    tree: OnceLock<LazyIndex>,
+    full: OnceLock<LazyDiff>,
 }
 
 impl Snapshot {
@@ -115,7 +120,7 @@ impl Snapshot {
             first: None,
             merge: Merge::from_nothing(),
             limits: Limits::default(),
-            tree: OnceLock::new(),
+            views: Views::default(),
         }
     }
 
@@ -126,8 +131,8 @@ impl Snapshot {
             self.limits.add(archive)?;
         }
         self.limits.add_paths(first.len());
-        let (archives, merge, tree) = (archives.to_vec(), first.merge(), OnceLock::new());
-        Ok(Snapshot { archives, first: Some(first), merge, tree, ..self })
+        let (archives, merge, views) = (archives.to_vec(), first.merge(), Views::default());
+        Ok(Snapshot { archives, first: Some(first), merge, views, ..self })
     }
 
     fn add(mut self, archive: &Archive) -> Result<Snapshot, Error> {
@@ -143,7 +148,7 @@ impl Snapshot {
         self.archives.extend_from_slice(&part.archives);
         self.limits.add_moves(&part)?;
         let merge = push(self.merge, part, &self.archives)?;
-        Ok(Snapshot { merge, tree: OnceLock::new(), ..self })
+        Ok(Snapshot { merge, views: Views::default(), ..self })
     }
 
     fn proved(mut self) -> Result<Snapshot, Error> {
@@ -248,21 +253,26 @@ impl Snapshot {
         self.diff_beside(current, &[])
     }
 
-    /// What brings an empty directory here. Takes over what is held, where [`diff_from`](Snapshot::diff_from) makes another one
-    /// of it.
+    /// What brings an empty directory here. Lets go what is held, where [`diff_from`](Snapshot::diff_from) keeps it.
     ///
     /// # Errors
-    /// [`Error::Diff`].
+    /// As [`diff_from`](Snapshot::diff_from).
     pub fn into_full(self) -> Result<DiffData, Error> {
-        let merge = match self.first {
-            None => self.merge,
-            Some(_) => {
-                let mut cursor = Cursor::default();
-                let find = |path: &RelPath| self.stored_first(path, &mut cursor).map_err(in_diff);
-                self.merge.in_memory(find).map_err(|source| self.unusable(source))?
-            }
-        };
-        DiffData::of_merge(merge, self.archives.into())
+        let diff = self.full()?.load().map_err(|source| self.unusable(source.into()))?;
+        self.with_contents(diff)
+    }
+
+    /// The diff that brings an empty directory here. Little more of it is in memory than of the snapshot.
+    ///
+    /// # Errors
+    /// [`Error::Diff`]; those of reading the archives.
+    pub fn full(&self) -> Result<&LazyDiff, Error> {
+        if let Some(full) = self.views.full.get() {
+            return Ok(full);
+        }
+        let unusable = |source: dirindex::Error| self.unusable(source.into());
+        let diff = LazyDiff::between(&LazyIndex::empty(), self.tree()?).map_err(unusable)?;
+        Ok(self.views.full.get_or_init(|| diff.with_top_of(self.merge.ends())))
     }
 
     /// [`diff_from`](Snapshot::diff_from), where the directories `kept` stay as `current` has them, though they are not in
@@ -274,50 +284,50 @@ impl Snapshot {
         if current.records().is_empty() {
             return self.clone().into_full();
         }
-        let tree = self.tree()?;
+        let unusable = |source: dirindex::Error| self.unusable(source.into());
+        let tree = self.tree()?.load().map_err(unusable)?;
         let diff = if kept.is_empty() {
-            DiffIndex::between(current, tree)
+            DiffIndex::between(current, &tree)
         } else {
             let both = DirIndex::from_records(tree.records().iter().chain(kept).cloned());
-            DiffIndex::between(current, &both.map_err(|source| self.unusable(source.into()))?)
+            DiffIndex::between(current, &both.map_err(unusable)?)
         };
-        let (mut changes, mut contents) = (diff.changes().to_vec(), Vec::new());
-        let mut cursor = Cursor::default();
-        for (number, change) in changes.iter_mut().enumerate() {
+        let mut changes = diff.into_changes();
+        for change in &mut changes {
             // There is nothing to make a delta of: the contents here are whole.
-            let Some(NewEntry {
-                content: content @ (Content::Whole | Content::Delta { .. }), ..
-            }) = &mut change.new
-            else {
-                continue;
-            };
-            *content = Content::Whole;
-            let bodies = self.bodies(&change.path, &mut cursor)?.unwrap_or_default();
-            contents.push(Composition { change: number, bodies });
+            if let Some(NewEntry { content: content @ Content::Delta { .. }, .. }) = &mut change.new
+            {
+                *content = Content::Whole;
+            }
         }
         let diff = DiffIndex::from_changes(current.tree_id(), self.id(), changes);
         let diff = diff.map_err(|source| self.unusable(source))?;
-        let diff = diff.with_top_of(self.merge.ends());
+        self.with_contents(diff.with_top_of(self.merge.ends()))
+    }
+
+    /// A diff to this tree, whose contents are those here.
+    fn with_contents(&self, diff: DiffIndex) -> Result<DiffData, Error> {
+        let (mut contents, mut cursor) = (Vec::new(), Cursor::default());
+        for (change, new) in diff.changes().iter().enumerate() {
+            if new.stored_content().is_some() {
+                let bodies = self.bodies(&new.path, &mut cursor)?.unwrap_or_default();
+                contents.push(Composition { change, bodies });
+            }
+        }
         let (archives, parts) = (self.archives.clone().into(), Default::default());
         Ok(DiffData { archives, diff, contents: contents.into(), parts })
     }
 
-    /// The index of the tree, without signatures.
+    /// The index of the tree, without signatures. What stays in the archives stays there.
     ///
     /// # Errors
-    /// [`Error::Diff`].
-    pub fn tree(&self) -> Result<&DirIndex, Error> {
-        if let Some(tree) = self.tree.get() {
+    /// [`Error::Diff`]; those of reading the archives.
+    pub fn tree(&self) -> Result<&LazyIndex, Error> {
+        if let Some(tree) = self.views.tree.get() {
             return Ok(tree);
         }
-        let record = |entry: Result<MergedEntry<'_>, Error>| {
-            let entry = entry?.entry().to_entry();
-            Ok(Record { entry, signature: None, fingerprint: None })
-        };
-        let records = self.entries().map(record).collect::<Result<Vec<Record>, Error>>()?;
-        let tree = DirIndex::from_records(records);
-        let tree = tree.map_err(|source| self.unusable(source.into()))?;
-        Ok(self.tree.get_or_init(|| tree))
+        let tree = self.merge.tree().map_err(|source| self.unusable(source))?;
+        Ok(self.views.tree.get_or_init(|| tree))
     }
 
     /// The index of the tree as a scan would have made it. Reads every file whose signature no archive has.
@@ -366,26 +376,21 @@ impl Snapshot {
         }
     }
 
-    /// Writes the snapshot as one full archive at `path`: what merges its runs to one, compaction.
-    ///
-    /// # Errors
-    /// As [`DiffData::compact`].
-    pub fn write(
+    /// Hands over what the contents are made of that `diff`, to this tree, stores.
+    pub(crate) fn each_body(
         &self,
-        path: impl AsRef<Path>,
-        options: &ArchiveOptions,
-    ) -> Result<DiffData, Error> {
-        self.diff_from(&DirIndex::empty())?.compact(path, options)
-    }
-
-    /// Where the contents of the files lie.
-    pub(crate) fn stored(&self) -> Result<Vec<Stored>, Error> {
-        let (mut stored, mut cursor) = (Vec::new(), Cursor::default());
-        for entry in self.entries() {
-            let bodies = self.bodies(entry?.entry().path, &mut cursor)?;
-            stored.extend_from_slice(&bodies.unwrap_or_default());
+        diff: &LazyDiff,
+        mut each: impl FnMut(&Stored),
+    ) -> Result<(), Error> {
+        let mut cursor = Cursor::default();
+        for list in diff.lists() {
+            let list = list.map_err(|source| self.unusable(source.into()))?;
+            for change in list.iter().filter(|change| change.stored_content().is_some()) {
+                let bodies = self.bodies(&change.path, &mut cursor)?.unwrap_or_default();
+                bodies.iter().for_each(&mut each);
+            }
         }
-        Ok(stored)
+        Ok(())
     }
 
     /// What the content at `path` is made of, where there is one: a file that is stored whole, and deltas after it.
@@ -416,7 +421,7 @@ impl Snapshot {
         names(&self.archives)
     }
 
-    fn unusable(&self, source: diffindex::Error) -> Error {
+    pub(crate) fn unusable(&self, source: diffindex::Error) -> Error {
         of_diff(self.name(), source)
     }
 

@@ -34,7 +34,7 @@ impl SnapshotTree {
     /// # Errors
     /// As [`Snapshot::tree`].
     pub fn new(snapshot: Snapshot) -> Result<SnapshotTree, Error> {
-        let tree = snapshot.tree()?.clone();
+        let tree = snapshot.tree()?.load().map_err(|source| snapshot.unusable(source.into()))?;
         let mut places: Vec<Place> = Vec::new();
         // The directories that the current entry is in, and the hard links.
         let (mut above, mut linked): (Vec<(usize, &RelPath)>, Vec<&RelPath>) = Default::default();

@@ -144,6 +144,21 @@ impl LazyDiff {
         self.elsewhere.is_none().then_some(&self.diff)
     }
 
+    /// Whether contents may come from other paths of the old tree.
+    pub(crate) fn may_move(&self) -> bool {
+        match &self.elsewhere {
+            None => true,
+            Some(Elsewhere::New(new)) => new.after.is_some(),
+            Some(Elsewhere::Stored(stored)) => stored.copies() || !stored.only_adds(),
+        }
+    }
+
+    /// The same diff, to a tree of which the top directory is as `other` has it, and what was left out.
+    #[must_use]
+    pub fn with_top_of(self, other: &DiffIndex) -> LazyDiff {
+        LazyDiff { diff: self.diff.with_top_of(other), ..self }
+    }
+
     /// The whole diff, in memory.
     ///
     /// # Errors

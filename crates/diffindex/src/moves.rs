@@ -38,11 +38,14 @@ impl Moves {
         Moves::made(sources, &gone)
     }
 
-    /// Those of a diff that need not be in memory. Reads it once or twice.
+    /// Those of a diff that need not be in memory. Reads it twice at most.
     ///
     /// # Errors
     /// [`Error::Sections`] when a file cannot be read any more in which a part of it is.
     pub fn of_lazy(diff: &LazyDiff) -> Result<Moves, Error> {
+        if !diff.may_move() {
+            return Ok(Moves::default());
+        }
         let mut sources = Vec::new();
         for list in diff.lists() {
             sources.extend(list?.iter().filter_map(found));

@@ -213,3 +213,88 @@ impl fmt::Debug for StoredDiff {
         debug.field("changes", &self.len()).finish_non_exhaustive()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{LazyDiff, NewEntry};
+    use dirindex::{DirIndex, Meta, Node, Time};
+    use proptest::prelude::*;
+    use rsync_core::Digest;
+
+    fn path(at: u32) -> RelPath {
+        // Some lie below others.
+        let text = match at % 3 {
+            0 => format!("{:04}", at / 3),
+            _ => format!("{:04}/{}", at / 3, at % 3),
+        };
+        RelPath::new(text).unwrap()
+    }
+
+    /// What is at a path, before or after.
+    fn node(kind: u8) -> Node {
+        match kind {
+            0 | 1 => Node::Dir,
+            kind => Node::File { len: 1, digest: Digest::of(&[kind]) },
+        }
+    }
+
+    /// A change at a path; not always one that can be.
+    fn change(at: u32, old: Option<u8>, new: Option<(u8, u32)>) -> Change {
+        let mtime = Time { secs: 0, nanos: 0 };
+        let meta = Meta { mode: 0o644, uid: 0, gid: 0, mtime, xattrs: Default::default() };
+        let new = new.map(|(kind, other)| {
+            let content = match (kind, other % 3) {
+                (0, _) => Content::Keep,
+                (1, _) => Content::Tree { base: path(other), hash: Digest([0; 32]), entries: 16 },
+                (_, 0) => Content::Same { path: path(other) },
+                (_, _) => Content::Whole,
+            };
+            NewEntry { node: node(kind), meta: meta.clone(), content, signature: None }
+        });
+        Change { path: path(at), old: old.map(node), new, excluded: false }
+    }
+
+    proptest! {
+        /// Promise: a diff that stays in its file is accepted where one in memory is, and says the same.
+        #[test]
+        fn it_is_the_diff_in_memory(
+            changes in prop::collection::btree_map(
+                0..1200u32,
+                (prop::option::weighted(0.3, 0..4u8), prop::option::weighted(0.8, (0..4u8, 0..1200u32))),
+                0..6,
+            ),
+            filler in any::<bool>(),
+        ) {
+            let mut changes: Vec<Change> =
+                changes.into_iter().map(|(at, (old, new))| change(at, old, new)).collect();
+            if filler {
+                // So that one refers to another block.
+                changes.extend((3000..3600).step_by(3).map(|at| change(at, None, Some((2, 1)))));
+                changes.extend((1200..2400).step_by(3).map(|at| change(at, Some(2), None)));
+                let same = Content::Same { path: path(3000) };
+                let mut last = change(4200, None, Some((2, 1)));
+                last.new.as_mut().unwrap().content = same;
+                changes.push(last);
+            }
+            changes.sort_by(|a, b| a.path.cmp(&b.path));
+            let (base, result) = (DirIndex::empty().tree_id(), DirIndex::empty().tree_id());
+            let bytes = DiffIndex::from_parts(base, result, changes.clone()).to_bytes().unwrap();
+            let in_memory = DiffIndex::from_bytes(bytes.clone());
+            let stored = StoredDiff::from_source(bytes);
+            match (in_memory, stored) {
+                (Ok(diff), Ok(stored)) => {
+                    prop_assert_eq!(LazyDiff::from(&stored).load().unwrap(), diff);
+                    prop_assert_eq!(stored.len(), changes.len() as u64);
+                    prop_assert_eq!(stored.last_path(), changes.last().map(|change| &change.path));
+                    for change in &changes {
+                        prop_assert_eq!(stored.get(&change.path).unwrap(), Some(change.clone()));
+                    }
+                    prop_assert_eq!(stored.get(&RelPath::new("other").unwrap()).unwrap(), None);
+                }
+                (Err(one), Err(other)) => prop_assert_eq!(one.to_string(), other.to_string()),
+                (one, other) => panic!("{one:?}, {other:?}"),
+            }
+        }
+    }
+}

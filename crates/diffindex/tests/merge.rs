@@ -166,10 +166,13 @@ proptest! {
         let (mut upon, full) = (upon.unwrap(), full.unwrap());
         upon.prove().unwrap();
         let resolve = |path: &RelPath| Ok::<_, Error>(stored(&full, path));
-        let in_memory = upon.in_memory(resolve).unwrap();
         let (diff, contents) = merge.clone().into_diff().unwrap();
         prop_assert_eq!(diff.apply_to(&DirIndex::empty()).unwrap(), old.clone());
+        let all: Vec<RelPath> = old.entries().map(|entry| entry.path.clone()).collect();
+        let in_memory = upon.select(&all, resolve).unwrap();
         prop_assert_eq!(in_memory.into_diff().unwrap(), (diff, contents));
+        prop_assert_eq!(upon.tree().unwrap().load().unwrap(), merge.tree().unwrap().load().unwrap());
+        prop_assert_eq!(upon.tree().unwrap().tree_id(), old.tree_id());
 
         for entry in old.entries() {
             let selected = |merge: &Merge<Place>| merge.select(std::slice::from_ref(&entry.path), resolve);

@@ -359,6 +359,17 @@ impl LazyIndex {
         }
     }
 
+    /// The index in which at these paths, in path order, something else stands, or nothing.
+    ///
+    /// # Errors
+    /// [`Error::Entry`] where that is no tree; as [`load`](LazyIndex::load).
+    pub fn with(&self, changes: &[(RelPath, Option<Arc<Record>>)]) -> Result<LazyIndex, Error> {
+        let mut layers = self.layers.clone();
+        layers.change(changes, |(path, _)| path, |(_, becomes), _| Ok(becomes.clone()))?;
+        let (tree_id, totals) = checked(&layers)?;
+        Ok(LazyIndex { layers, tree_id, totals, remarks: self.remarks.clone() })
+    }
+
     /// The paths at which this and `new` do not have the same, in path order, with what they have there.
     ///
     /// # Errors

@@ -155,7 +155,8 @@ pub(crate) fn changes(args: &ChangesArgs, console: &mut Console) -> Result<Answe
             source.with_archives(console, |archives| Ok(Snapshot::open(archives)?.tree()?.clone()));
         tree.with_context(|| format!("cannot read {source}"))
     };
-    let diff = DiffIndex::between(&tree(&from, console)?, &tree(&to, console)?);
+    let diff = DiffIndex::between_lazy(&tree(&from, console)?, &tree(&to, console)?)
+        .with_context(|| format!("cannot compare {from} with {to}"))?;
     let totals = Totals::of(&diff);
     let id = |source: &Source| Value::from(source.snapshot().map(|id| id.to_string()));
     let mut document = object([

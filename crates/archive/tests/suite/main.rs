@@ -13,6 +13,7 @@ mod create;
 #[allow(dead_code, reason = "hostile archives use the rest")]
 mod forge;
 mod interop;
+mod lazy;
 mod live;
 mod moved;
 mod round_trip;

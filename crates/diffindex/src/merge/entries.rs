@@ -8,7 +8,7 @@ use std::ops::Bound;
 use std::sync::Arc;
 use std::vec::IntoIter;
 
-use dirindex::{EntryRef, Node, Record, RecordChunks, RelPath};
+use dirindex::{DirIndex, EntryRef, LazyIndex, Node, Record, RecordChunks, RelPath};
 use rsync_core::Digest;
 
 use super::{Merge, Outcome, Standing};
@@ -140,6 +140,25 @@ impl<C: Clone> Merge<C> {
         Ok(record.map(|record| MergedEntry(Found::Old(record))))
     }
 
+    /// The index of the last tree, without signatures, where the first is known. What the first tree has stays where it is.
+    ///
+    /// # Errors
+    /// [`Error::Index`], also where that is no tree.
+    pub fn tree(&self) -> Result<LazyIndex, Error> {
+        let changes = self.paths.iter().map(|(path, outcome)| {
+            let record = |entry: EntryRef<'_>| Record {
+                entry: entry.to_entry(),
+                signature: None,
+                fingerprint: None,
+            };
+            (path.clone(), listed_entry(path, outcome).map(|entry| Arc::new(record(entry))))
+        });
+        match self.old.as_ref().filter(|old| !old.is_empty()) {
+            Some(old) => Ok(old.with(&changes.collect::<Vec<_>>())?),
+            None => Ok(DirIndex::from_records(changes.filter_map(|(_, new)| new))?.into()),
+        }
+    }
+
     /// What stands right in the directory `dir`, in the top directory for `None`, in path order.
     pub(super) fn children(&self, dir: Option<&RelPath>) -> Result<Vec<Child<'_, C>>, Error> {
         let old = self.old.as_ref().filter(|old| !old.is_empty());
@@ -191,10 +210,7 @@ fn after(path: &RelPath) -> Option<RelPath> {
     RelPath::new([path.as_bytes(), &[1]].concat()).ok()
 }
 
-pub(super) fn listed_entry<'a, C>(
-    path: &'a RelPath,
-    outcome: &'a Outcome<C>,
-) -> Option<EntryRef<'a>> {
+fn listed_entry<'a, C>(path: &'a RelPath, outcome: &'a Outcome<C>) -> Option<EntryRef<'a>> {
     let Standing { node, meta, .. } = outcome.new.as_deref()?;
     Some(EntryRef { path, node, meta })
 }

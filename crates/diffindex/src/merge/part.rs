@@ -1,4 +1,4 @@
-//! A part of what a [`Merge`] leads to, or all of it, as a merge from nothing that is in memory. Must not know where contents of the first tree lie.
+//! A part of what a [`Merge`] leads to, as a merge from nothing that is in memory. Must not know where contents of the first tree lie.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -9,31 +9,14 @@ use super::{Base, Merge, Origin, Outcome, Standing, content_of, unusable};
 use crate::{DiffIndex, Error};
 
 impl<C: Clone> Merge<C> {
-    /// The last tree as a merge from nothing, all of it in memory. `resolve` says where what the first tree has at a path lies:
+    /// The part of the last tree at and below `paths`, with the directories that they lie in and the files that
+    /// hard links among them name, as a merge from nothing. Its [`result`](Merge::result) is the id of the tree of these; its top
+    /// directory is the same. Where nothing stands, nothing is selected. `resolve` says where what the first tree has at a path lies:
     /// which path it is stored for, and where that is.
     ///
     /// # Errors
-    /// [`Error::Index`] when the file cannot be read any more that the first tree is in, and those of `resolve`.
-    pub fn in_memory(
-        &self,
-        resolve: impl FnMut(&RelPath) -> Result<(RelPath, C), Error>,
-    ) -> Result<Merge<C>, Error> {
-        let mut part = Part::new(self, resolve);
-        for entry in self.entries() {
-            part.add(entry?.entry())?;
-        }
-        let mut merge = part.merge;
-        merge.ends = DiffIndex::from_parts(merge.base(), self.result(), Vec::new());
-        merge.ends = merge.ends.with_top_of(&self.ends);
-        Ok(merge)
-    }
-
-    /// The part of the last tree at and below `paths`, with the directories that they lie in and the files that
-    /// hard links among them name, as a merge from nothing. Its [`result`](Merge::result) is the id of the tree of these; its top
-    /// directory is the same. Where nothing stands, nothing is selected. `resolve` is as for [`in_memory`](Merge::in_memory).
-    ///
-    /// # Errors
-    /// [`Error::Unusable`] where these are no tree, and as [`in_memory`](Merge::in_memory).
+    /// [`Error::Unusable`] where these are no tree; [`Error::Index`] when the file cannot be read any more that the first tree is in;
+    /// those of `resolve`.
     pub fn select(
         &self,
         paths: &[RelPath],

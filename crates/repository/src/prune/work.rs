@@ -5,9 +5,10 @@
 //! take its place have been read.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::io::Write;
 
-use archive::{Archive, ArchiveOptions, DiffData, Labels, Snapshot};
-use diffindex::{Change, Content, Signatures};
+use archive::{Archive, ArchiveOptions, DiffData, Labels, LazyData, Snapshot};
+use diffindex::{Change, Content, LazyDiff, Signatures};
 use dirindex::{DirIndex, RelPath, TreeId};
 use rsync_core::Total;
 
@@ -34,6 +35,36 @@ pub(super) struct Work<'a> {
     /// The parities over several archives, which are of others once one of these is deleted.
     across: Vec<StoredName>,
     done: Done,
+}
+
+/// What several archives are as one.
+enum One {
+    /// A full backup, whose changes need not be in memory.
+    Full(Box<Snapshot>),
+    Increment(DiffData),
+}
+
+impl One {
+    fn diff(&self) -> Result<LazyDiff> {
+        Ok(match self {
+            One::Full(snapshot) => snapshot.full()?.clone(),
+            One::Increment(data) => data.diff().into(),
+        })
+    }
+
+    fn packed_len(&self) -> Result<u64> {
+        Ok(match self {
+            One::Full(snapshot) => snapshot.packed_len()?,
+            One::Increment(data) => data.packed_len()?,
+        })
+    }
+
+    fn repack_to(&self, out: &mut dyn Write, options: &ArchiveOptions) -> Result<()> {
+        Ok(match self {
+            One::Full(snapshot) => snapshot.repack_to(out, options)?,
+            One::Increment(data) => data.repack_to(out, options)?,
+        })
+    }
 }
 
 /// What has been done.
@@ -69,7 +100,7 @@ impl<'a> Work<'a> {
             let (name, parts) = (edge.name, edge.parts.clone());
             let data = self.parts_as_one(&parts, &self.chain_to(name.since));
             let last = parts.last().map_or(name, |part| part.name);
-            let size = unsound(name.to, last, data.and_then(|(data, _)| Ok(data.packed_len()?)))?;
+            let size = unsound(name.to, last, data.and_then(|(data, _)| data.packed_len()))?;
             self.done.bytes += size;
             self.done.squashed.push(Squashed { name, size: None, parts });
         }
@@ -158,7 +189,7 @@ impl<'a> Work<'a> {
                     }
                     // What others are made of is read when they are.
                     if !edge.is_new() {
-                        drop(archive.load()?);
+                        LazyData::open(&archive)?;
                     }
                     Ok(archive.result())
                 };
@@ -214,25 +245,26 @@ impl<'a> Work<'a> {
         parts: &[StoredArchive],
         before: &[ArchiveName],
     ) -> Result<()> {
-        let (data, labels) = self.parts_as_one(parts, before)?;
+        let (one, labels) = self.parts_as_one(parts, before)?;
+        let diff = one.diff()?;
         let (format, signatures) = (Some(name.format), Signatures::None);
         let options = ArchiveOptions { format, signatures, labels, ..self.options.clone() };
         if let Some(progress) = &self.options.progress {
             // Each is written and then read again.
-            let lens =
-                data.diff().changes().iter().filter(|change| change.stored_content().is_some());
-            let lens = lens.filter_map(|change| Some(change.new.as_ref()?.node.len()));
-            let total = lens.fold(0u64, |total, len| total.saturating_add(len.saturating_mul(2)));
+            let mut total = 0u64;
+            for changes in diff.lists() {
+                let changes = changes?;
+                let stored = changes.iter().filter(|change| change.stored_content().is_some());
+                let lens = stored.filter_map(|change| Some(change.new.as_ref()?.node.len()));
+                total = lens.fold(total, |total, len| total.saturating_add(len.saturating_mul(2)));
+            }
             let (made, left) = (self.done.squashed.len() as u64, self.to_make.len() as u64);
             progress.begin_part("squashing", Some(Total::Bytes(total)), made, 1, made + left);
         }
-        let noted = Noted {
-            base: data.diff().base(),
-            result: data.diff().result(),
-            labels: options.labels.clone(),
-        };
+        let noted =
+            Noted { base: diff.base(), result: diff.result(), labels: options.labels.clone() };
         let mut file = NewFile::begin(self.store, StoredName::Archive(name))?;
-        file.write_by(|out| Ok(data.repack_to(out, &options)?))?;
+        file.write_by(|out| one.repack_to(out, &options))?;
         file.note(noted);
         file.commit().map(drop)
     }
@@ -243,22 +275,24 @@ impl<'a> Work<'a> {
         &self,
         parts: &[StoredArchive],
         before: &[ArchiveName],
-    ) -> Result<(DiffData, Labels)> {
+    ) -> Result<(One, Labels)> {
         let parts: Vec<ArchiveName> = parts.iter().map(|part| part.name).collect();
         let parts = self.open(&parts)?;
         let labels = parts.last().map(|last| last.labels().clone()).unwrap_or_default();
         if parts.first().is_some_and(Archive::is_full) {
-            // A snapshot takes over what it reads: so much less is held.
-            return Ok((Snapshot::open(&parts)?.into_full()?, labels));
+            return Ok((One::Full(Box::new(Snapshot::open(&parts)?)), labels));
         }
         let parts = parts.iter().map(Archive::load).collect::<Result<Vec<_>, _>>()?;
         // What is below a directory that moved as a whole, only the archives before tell.
         let collapsed = parts.iter().any(|part| part.diff().moved_trees().next().is_some());
         let data = match collapsed && !before.is_empty() {
             false => DiffData::squash(&parts)?,
-            true => DiffData::squash_from(Snapshot::open(&self.open(before)?)?.tree()?, &parts)?,
+            true => {
+                let before = Snapshot::open(&self.open(before)?)?.tree()?.load()?;
+                DiffData::squash_from(&before, &parts)?
+            }
         };
-        Ok((data, labels))
+        Ok((One::Increment(data), labels))
     }
 
     fn open(&self, archives: &[ArchiveName]) -> Result<Vec<Archive>> {
@@ -276,19 +310,21 @@ impl<'a> Work<'a> {
     /// on, which is the snapshot `before`. Gives its size, and the snapshot that it leads to.
     fn verify(&self, name: ArchiveName, before: Snapshot) -> Result<(u64, Snapshot)> {
         let progress = self.options.progress.as_deref();
-        let data = store::open_archive(self.store, &name)?.load()?;
+        let data = LazyData::open(&store::open_archive(self.store, &name)?)?;
         data.verify(progress)?;
-        let size = data.size();
         // What is stored whole has been read, and what is the same as that is no other content.
         let builds_on = |change: &&Change| {
             let content = change.new.as_ref().map(|new| &new.content);
             !matches!(content, None | Some(Content::Keep | Content::Whole | Content::Same { .. }))
         };
-        let changes = data.diff().changes().iter().filter(builds_on);
-        let paths: Vec<RelPath> = changes.map(|change| change.path.clone()).collect();
-        let snapshot = before.push(data)?;
+        let mut paths: Vec<RelPath> = Vec::new();
+        for changes in data.changes() {
+            let changes = changes?;
+            paths.extend(changes.iter().filter(builds_on).map(|change| change.path.clone()));
+        }
+        let snapshot = before.push_lazy(&data)?;
         snapshot.select(&paths)?.verify(progress)?;
-        Ok((size, snapshot))
+        Ok((data.archive().size(), snapshot))
     }
 
     /// Verifies what is there and takes the place of something that goes; of what could not be made, that of which it was

@@ -178,7 +178,7 @@ fn plan(
         // Where nothing is, nothing is asked.
         return Ok(snapshot.into_full()?);
     }
-    let (left_out, target) = (snapshot.left_out(), snapshot.tree()?);
+    let (left_out, target) = (snapshot.left_out(), &snapshot.tree()?.load()?);
     let planned = |known: bool| {
         let (delete, replace) = (known || options.delete, known || options.overwrite);
         let paths = &options.paths;
