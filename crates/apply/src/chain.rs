@@ -82,7 +82,7 @@ pub fn apply_chain(
     {
         // In a tree of which the archives tell only a part, those in between could leave what none of the ends has.
         // Diffs of large trees are large, and only that of all is needed from here on.
-        let whole = Snapshot::of(archives)?.into_full()?;
+        let whole = Snapshot::of(archives)?.diff_from(&dirindex::DirIndex::empty())?;
         done.add(&apply_with(path, &whole, options).map_err(|error| of_chain(0, error))?);
         return Ok(done);
     }

@@ -154,14 +154,13 @@ impl FirstTree {
         let mut at = path.clone();
         // A copy may be of what is the same as another, in an earlier archive.
         for _ in 0..=2 * self.parts.len() {
-            let Some((part, change)) = cursor.change(self, &at)? else { break };
-            at = match &change.new.as_ref().map(|new| &new.content) {
-                Some(Content::Same { path } | Content::Copy { base: path }) => path.clone(),
-                Some(Content::Whole) => {
-                    let stored = cursor.stored(part.archive(), &at);
-                    return stored.map(|stored| (at, stored)).ok_or_else(|| self.not_stored(path));
-                }
-                _ => break,
+            at = match cursor.change(self, &at)? {
+                Some((_, Some(stored))) => return Ok((at, stored)),
+                Some((change, None)) => match change.new.as_ref().map(|new| &new.content) {
+                    Some(Content::Same { path } | Content::Copy { base: path }) => path.clone(),
+                    _ => break,
+                },
+                None => break,
             };
         }
         Err(self.not_stored(path))
@@ -197,30 +196,29 @@ impl FirstTree {
 }
 
 impl Cursor {
-    /// The change at `path`, and the part of the tree that it is in.
-    fn change<'t>(
+    /// The change at `path`, what is stored for it if something is.
+    fn change(
         &mut self,
-        tree: &'t FirstTree,
+        tree: &FirstTree,
         path: &RelPath,
-    ) -> Result<Option<(&'t LazyData, &Change)>, Error> {
+    ) -> Result<Option<(&Change, Option<Stored>)>, Error> {
         let before =
             |part: &LazyData| part.stored().first_path(0).is_some_and(|first| first <= path);
         let number = tree.parts.partition_point(before).saturating_sub(1);
-        let Some(part) = tree.parts.get(number) else { return Ok(None) };
-        let Some(block) = part.archive().0.layout.block_of(path) else { return Ok(None) };
-        if !matches!(&self.0, Some((in_part, at, _)) if (*in_part, *at) == (number, block)) {
-            self.0 = Some((number, block, part.block(block)?));
-        }
-        let changes = self.0.as_ref().map_or(&[][..], |(.., it)| &it.changes);
-        let at = changes.binary_search_by(|change| change.path.cmp(path)).ok();
-        Ok(at.and_then(|at| changes.get(at)).map(|change| (part, change)))
-    }
-
-    /// What the block that was read last stores for `path` in `archive`.
-    fn stored(&self, archive: &Archive, path: &RelPath) -> Option<Stored> {
-        let (.., part) = self.0.as_ref()?;
-        let mut contents = part.contents(archive);
-        contents.find(|(change, _)| change.path == *path).map(|(_, stored)| stored)
+        let Some(data) = tree.parts.get(number) else { return Ok(None) };
+        let Some(block) = data.archive().0.layout.block_of(path) else { return Ok(None) };
+        let (.., part) = match self.0.take().filter(|it| (it.0, it.1) == (number, block)) {
+            Some(same) => self.0.insert(same),
+            None => self.0.insert((number, block, data.block(block)?)),
+        };
+        let at = part.changes.binary_search_by(|change| change.path.cmp(path));
+        let Some((at, change)) = at.ok().and_then(|at| Some((at, part.changes.get(at)?))) else {
+            return Ok(None);
+        };
+        let placed = part.placed.binary_search_by_key(&at, |placed| placed.change).ok();
+        let placed = placed.and_then(|at| part.placed.get(at));
+        let stored = placed.map(|placed| Stored::new(data.archive(), placed, change));
+        Ok(Some((change, stored)))
     }
 }
 

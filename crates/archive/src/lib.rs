@@ -94,6 +94,7 @@ mod stored;
 mod table;
 mod tar_entry;
 mod verify;
+mod views;
 mod volumes;
 mod walk;
 mod writer;

@@ -1,19 +1,20 @@
 //! [`Snapshot`]: the tree after a chain of archives, and where each content of it lies. Must not know compression, nor how
 //! a tree is changed.
 
-use std::sync::{Arc, OnceLock};
+use std::sync::Arc;
 
-use diffindex::{Content, DiffIndex, LazyDiff, Made, Merge, MergedEntry, NewEntry};
-use dirindex::{DirIndex, LazyIndex, Node, Record, RelPath, TreeId};
-use rsync_core::{Digest, Progress, SignatureOptions};
+use diffindex::{Made, Merge, MergedEntry};
+use dirindex::{DirIndex, Node, RelPath, TreeId};
+use rsync_core::{Digest, Progress};
 
 use crate::content_reader::StoredContent;
-use crate::diff_data::{Composition, names, unread};
+use crate::diff_data::{names, unread};
 use crate::first_tree::{Cursor, FirstTree};
 use crate::lazy_data::{in_diff, of_diff};
 use crate::limits::{Limits, check_chain};
 use crate::squash::{check_link, push};
 use crate::stored::{FrameReaders, Stored};
+use crate::views::Views;
 use crate::{Archive, DiffData, Error, LazyData, open};
 
 /// The tree after a chain of archives, and where each content of it lies.
@@ -30,16 +31,9 @@ pub struct Snapshot {
     archives: Vec<Archive>,
     /// The tree that stays in the first archives.
     first: Option<FirstTree>,
-    merge: Merge<Stored>,
+    pub(crate) merge: Merge<Stored>,
     limits: Limits,
-    views: Views,
-}
-
-/// What is made when it is asked for.
-#[derive(Clone, Default)]
-struct Views {
-    tree: OnceLock<LazyIndex>,
-    full: OnceLock<LazyDiff>,
+    pub(crate) views: Views,
 }
 
 impl Snapshot {
@@ -244,102 +238,6 @@ impl Snapshot {
         Ok(Snapshot { archives, merge, limits, ..Snapshot::empty() })
     }
 
-    /// What brings the tree of `current`, whatever that is, here: what that tree has is copied and moved, and the rest is
-    /// taken from the archives.
-    ///
-    /// # Errors
-    /// [`Error::Diff`].
-    pub fn diff_from(&self, current: &DirIndex) -> Result<DiffData, Error> {
-        self.diff_beside(current, &[])
-    }
-
-    /// What brings an empty directory here. Lets go what is held, where [`diff_from`](Snapshot::diff_from) keeps it.
-    ///
-    /// # Errors
-    /// As [`diff_from`](Snapshot::diff_from).
-    pub fn into_full(self) -> Result<DiffData, Error> {
-        let diff = self.full()?.load().map_err(|source| self.unusable(source.into()))?;
-        self.with_contents(diff)
-    }
-
-    /// The diff that brings an empty directory here. Little more of it is in memory than of the snapshot.
-    ///
-    /// # Errors
-    /// [`Error::Diff`]; those of reading the archives.
-    pub fn full(&self) -> Result<&LazyDiff, Error> {
-        if let Some(full) = self.views.full.get() {
-            return Ok(full);
-        }
-        let unusable = |source: dirindex::Error| self.unusable(source.into());
-        let diff = LazyDiff::between(&LazyIndex::empty(), self.tree()?).map_err(unusable)?;
-        Ok(self.views.full.get_or_init(|| diff.with_top_of(self.merge.ends())))
-    }
-
-    /// [`diff_from`](Snapshot::diff_from), where the directories `kept` stay as `current` has them, though they are not in
-    /// this tree: for those with something in them that the diff must not touch.
-    ///
-    /// # Errors
-    /// [`Error::Diff`], also where `kept` cannot stand beside this tree.
-    pub fn diff_beside(&self, current: &DirIndex, kept: &[Arc<Record>]) -> Result<DiffData, Error> {
-        if current.records().is_empty() {
-            return self.clone().into_full();
-        }
-        let unusable = |source: dirindex::Error| self.unusable(source.into());
-        let tree = self.tree()?.load().map_err(unusable)?;
-        let diff = if kept.is_empty() {
-            DiffIndex::between(current, &tree)
-        } else {
-            let both = DirIndex::from_records(tree.records().iter().chain(kept).cloned());
-            DiffIndex::between(current, &both.map_err(unusable)?)
-        };
-        let mut changes = diff.into_changes();
-        for change in &mut changes {
-            // There is nothing to make a delta of: the contents here are whole.
-            if let Some(NewEntry { content: content @ Content::Delta { .. }, .. }) = &mut change.new
-            {
-                *content = Content::Whole;
-            }
-        }
-        let diff = DiffIndex::from_changes(current.tree_id(), self.id(), changes);
-        let diff = diff.map_err(|source| self.unusable(source))?;
-        self.with_contents(diff.with_top_of(self.merge.ends()))
-    }
-
-    /// A diff to this tree, whose contents are those here.
-    fn with_contents(&self, diff: DiffIndex) -> Result<DiffData, Error> {
-        let (mut contents, mut cursor) = (Vec::new(), Cursor::default());
-        for (change, new) in diff.changes().iter().enumerate() {
-            if new.stored_content().is_some() {
-                let bodies = self.bodies(&new.path, &mut cursor)?.unwrap_or_default();
-                contents.push(Composition { change, bodies });
-            }
-        }
-        let (archives, parts) = (self.archives.clone().into(), Default::default());
-        Ok(DiffData { archives, diff, contents: contents.into(), parts })
-    }
-
-    /// The index of the tree, without signatures. What stays in the archives stays there.
-    ///
-    /// # Errors
-    /// [`Error::Diff`]; those of reading the archives.
-    pub fn tree(&self) -> Result<&LazyIndex, Error> {
-        if let Some(tree) = self.views.tree.get() {
-            return Ok(tree);
-        }
-        let tree = self.merge.tree().map_err(|source| self.unusable(source))?;
-        Ok(self.views.tree.get_or_init(|| tree))
-    }
-
-    /// The index of the tree as a scan would have made it. Reads every file whose signature no archive has.
-    ///
-    /// # Errors
-    /// As [`DiffData::signed_diff`].
-    pub fn index(&self, options: &SignatureOptions) -> Result<DirIndex, Error> {
-        let empty = DirIndex::empty();
-        let diff = self.diff_from(&empty)?.signed_diff(options)?;
-        diff.apply_to(&empty).map_err(|source| self.unusable(source))
-    }
-
     /// A reader of contents. One reader opens contents that follow one another without unpacking anything twice; several
     /// readers may work at once.
     pub fn reader(&self) -> SnapshotReader<'_> {
@@ -376,27 +274,13 @@ impl Snapshot {
         }
     }
 
-    /// Hands over what the contents are made of that `diff`, to this tree, stores.
-    pub(crate) fn each_body(
-        &self,
-        diff: &LazyDiff,
-        mut each: impl FnMut(&Stored),
-    ) -> Result<(), Error> {
-        let mut cursor = Cursor::default();
-        for list in diff.lists() {
-            let list = list.map_err(|source| self.unusable(source.into()))?;
-            for change in list.iter().filter(|change| change.stored_content().is_some()) {
-                let bodies = self.bodies(&change.path, &mut cursor)?.unwrap_or_default();
-                bodies.iter().for_each(&mut each);
-            }
-        }
-        Ok(())
-    }
-
     /// What the content at `path` is made of, where there is one: a file that is stored whole, and deltas after it.
-    fn bodies(&self, path: &RelPath, cursor: &mut Cursor) -> Result<Option<Arc<[Stored]>>, Error> {
-        let made = self.merge.contents(path).map_err(|source| self.unusable(source))?;
-        let Some(Made { from, then }) = made else { return Ok(None) };
+    pub(crate) fn bodies(
+        &self,
+        path: &RelPath,
+        cursor: &mut Cursor,
+    ) -> Result<Option<Arc<[Stored]>>, Error> {
+        let Some(Made { from, then }) = self.merge.contents(path) else { return Ok(None) };
         let Some(from) = from else { return Ok(Some(then)) };
         let (_, first) = self.stored_first(&from, cursor)?;
         Ok(Some(std::iter::once(first).chain(then.iter().cloned()).collect()))

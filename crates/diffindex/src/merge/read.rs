@@ -55,18 +55,15 @@ impl<C: Clone> Merge<C> {
         }
     }
 
-    /// What the content at `path` is made of, where the first tree is known. None where there is no content.
-    ///
-    /// # Errors
-    /// [`Error::Index`] when the file cannot be read any more that the first tree is in.
-    pub fn contents(&self, path: &RelPath) -> Result<Option<Made<C>>, Error> {
-        if let Some(outcome) = self.paths.get(path) {
-            let origin = outcome.new.as_ref().and_then(|new| new.origin.as_ref());
-            return Ok(origin.map(|origin| Made::of(origin)));
-        }
-        let record = self.old.as_ref().map_or(Ok(None), |old| old.record(path))?;
-        let is_content = record.is_some_and(|record| content_of(&record.entry.node).is_some());
-        Ok(is_content.then(|| Made { from: Some(path.clone()), then: Arc::default() }))
+    /// What the content at `path` is made of, where the first tree is known. None where there is no content; whether there is one at
+    /// a path that no run lists is not looked at.
+    #[must_use]
+    pub fn contents(&self, path: &RelPath) -> Option<Made<C>> {
+        let Some(outcome) = self.paths.get(path) else {
+            return Some(Made { from: Some(path.clone()), then: Arc::default() });
+        };
+        let origin = outcome.new.as_ref()?.origin.as_ref()?;
+        Some(Made::of(origin))
     }
 
     /// The contents that the first tree is known to have, each with a path: one that goes away if there is one, so that a

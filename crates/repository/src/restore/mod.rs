@@ -176,7 +176,7 @@ fn plan(
     let found = Found::of(dest, options, barred)?;
     if found.is_empty() {
         // Where nothing is, nothing is asked.
-        return Ok(snapshot.into_full()?);
+        return Ok(snapshot.diff_from(&DirIndex::empty())?);
     }
     let (left_out, target) = (snapshot.left_out(), &snapshot.tree()?.load()?);
     let planned = |known: bool| {
