@@ -229,9 +229,9 @@ fn is_first(diff: &StoredDiff) -> bool {
 
 /// Whether `part` only adds behind the last path of `parts`, and enough that it is worth it to look at all of it again.
 fn continues(parts: &[LazyData], part: &LazyData) -> bool {
-    let (before, stored) = (parts.iter().map(LazyData::stored), part.stored());
-    let Some(last) = before.clone().last() else { return false };
-    let all = before.map(StoredDiff::len).fold(0, u64::saturating_add);
+    let (last, stored) = (parts.last().map(LazyData::stored), part.stored());
+    let Some(last) = last else { return false };
+    let all = parts.iter().map(|part| part.stored().len()).fold(0, u64::saturating_add);
     let is_much = stored.len() >= MANY || stored.len().saturating_mul(SHARE) >= all;
     let follows = last.result() == stored.base() && stored.first_path(0) > last.last_path();
     is_much && follows && stored.only_adds()

@@ -20,6 +20,9 @@ const RUN_LEN: u64 = 16 << 20;
 /// So many runs for each thread are in memory at a time, where the diff is not.
 const RUNS: usize = 4;
 
+/// Changes that are read by one thread, and what their contents are made of.
+type Run = Vec<(Change, Arc<[Stored]>)>;
+
 impl LazyData {
     /// Reads everything, as [`DiffData::verify`] does.
     ///
@@ -30,7 +33,7 @@ impl LazyData {
         verify_paths(self.archive(), self.diff())?;
         let at_once = RUNS * rayon::current_num_threads();
         let (mut runs, mut run, mut cost) = (Vec::new(), Vec::new(), 0u64);
-        let verify = |runs: &mut Vec<Vec<(Change, Arc<[Stored]>)>>| {
+        let verify = |runs: &mut Vec<Run>| {
             let done = runs.par_iter().try_for_each(|run| {
                 let contents = run.iter().map(|(change, bodies)| (change, bodies));
                 verify_run(archives, contents, progress, Err)

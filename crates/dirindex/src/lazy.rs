@@ -41,6 +41,9 @@ use crate::stored::StoredSignature;
 use crate::tree::Link;
 use crate::{DirIndex, Error, IndexRun, Node, Problem, Record, RelPath, Remarks, Totals, TreeId};
 
+/// A record, and the [hash](crate::directory_hash) of what is below it if it is a directory whose hash is known.
+pub type HashedRecord = (Arc<Record>, Option<Digest>);
+
 /// An index of which little is in memory: what is in a file stays there until it is needed, and an index that was made from
 /// another has what differs from it. So it takes what changed, where a [`DirIndex`] takes what there is: to compare a tree of
 /// ten million files with its index takes some 100 MB.
@@ -211,10 +214,7 @@ impl LazyIndex {
     ///
     /// # Errors
     /// As [`load`](LazyIndex::load).
-    pub fn children(
-        &self,
-        dir: Option<&RelPath>,
-    ) -> Result<Vec<(Arc<Record>, Option<Digest>)>, Error> {
+    pub fn children(&self, dir: Option<&RelPath>) -> Result<Vec<HashedRecord>, Error> {
         let mut cursor = Cursor::new(self.layers.base());
         let children = cursor::children(&self.layers, dir, &mut cursor)?;
         let hashed = children.into_iter().map(|(number, record)| {

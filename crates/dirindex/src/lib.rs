@@ -96,7 +96,7 @@ pub use escape::{escape, escape_controls, is_hidden};
 pub use fingerprint::StatFingerprint;
 pub use index::{DirIndex, Record, content_hash};
 pub use index_run::IndexRun;
-pub use lazy::{LazyIndex, Pair, RecordChunks};
+pub use lazy::{HashedRecord, LazyIndex, Pair, RecordChunks};
 pub use path::{InvalidPath, MAX_NAME_LEN, MAX_PATH_LEN, PathSlice, RelPath};
 pub use problem::{Problem, ProblemKind};
 pub use remarks::Remarks;

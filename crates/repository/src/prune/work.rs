@@ -53,17 +53,19 @@ impl One {
     }
 
     fn packed_len(&self) -> Result<u64> {
-        Ok(match self {
-            One::Full(snapshot) => snapshot.packed_len()?,
-            One::Increment(data) => data.packed_len()?,
-        })
+        let len = match self {
+            One::Full(snapshot) => snapshot.packed_len(),
+            One::Increment(data) => data.packed_len(),
+        };
+        Ok(len?)
     }
 
     fn repack_to(&self, out: &mut dyn Write, options: &ArchiveOptions) -> Result<()> {
-        Ok(match self {
-            One::Full(snapshot) => snapshot.repack_to(out, options)?,
-            One::Increment(data) => data.repack_to(out, options)?,
-        })
+        let written = match self {
+            One::Full(snapshot) => snapshot.repack_to(out, options),
+            One::Increment(data) => data.repack_to(out, options),
+        };
+        Ok(written?)
     }
 }
 
