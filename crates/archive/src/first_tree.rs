@@ -7,7 +7,7 @@ use std::slice;
 use std::sync::Arc;
 
 use container::SectionError;
-use diffindex::{Change, Content, Merge, NewEntry, StoredDiff};
+use diffindex::{Change, Content, LazyDiff, Merge, NewEntry, StoredDiff};
 use dirindex::{Entry, LazyIndex, Record, RelPath};
 
 use crate::diff_data::names;
@@ -131,6 +131,11 @@ impl FirstTree {
     /// How many entries it has.
     pub(crate) fn len(&self) -> usize {
         self.index.len()
+    }
+
+    /// What the first archive says, which is all where there is no other.
+    pub(crate) fn diff(&self) -> Option<LazyDiff> {
+        self.parts.first().map(|first| first.diff().clone())
     }
 
     /// No runs yet, on this tree.

@@ -30,7 +30,7 @@ use crate::{Archive, DiffData, Error, LazyData, open};
 pub struct Snapshot {
     archives: Vec<Archive>,
     /// The tree that stays in the first archives.
-    first: Option<FirstTree>,
+    pub(crate) first: Option<FirstTree>,
     pub(crate) merge: Merge<Stored>,
     limits: Limits,
     pub(crate) views: Views,

@@ -7,7 +7,7 @@ use dirindex::{DirIndex, LazyIndex, Record};
 use rsync_core::SignatureOptions;
 
 use crate::diff_data::Composition;
-use crate::first_tree::Cursor;
+use crate::first_tree::{Cursor, FirstTree};
 use crate::stored::Stored;
 use crate::{DiffData, Error, Snapshot};
 
@@ -36,9 +36,16 @@ impl Snapshot {
         if let Some(full) = self.views.full.get() {
             return Ok(full);
         }
-        let unusable = |source: dirindex::Error| self.unusable(source.into());
-        let diff = LazyDiff::between(&LazyIndex::empty(), self.tree()?).map_err(unusable)?;
-        Ok(self.views.full.get_or_init(|| diff.with_top_of(self.merge.ends())))
+        let first = self.first.as_ref().filter(|_| self.archives().len() == 1);
+        let diff = match first.and_then(FirstTree::diff) {
+            Some(diff) => diff,
+            None => {
+                let diff = LazyDiff::between(&LazyIndex::empty(), self.tree()?);
+                let diff = diff.map_err(|source| self.unusable(source.into()))?;
+                diff.with_top_of(self.merge.ends())
+            }
+        };
+        Ok(self.views.full.get_or_init(|| diff))
     }
 
     /// [`diff_from`](Snapshot::diff_from), where the directories `kept` stay as `current` has them, though they are not in
@@ -49,6 +56,10 @@ impl Snapshot {
     pub fn diff_beside(&self, current: &DirIndex, kept: &[Arc<Record>]) -> Result<DiffData, Error> {
         let unusable = |source: dirindex::Error| self.unusable(source.into());
         if current.records().is_empty() {
+            // It is what the one archive says.
+            if let (true, [only]) = (self.first.is_some(), self.archives()) {
+                return only.load();
+            }
             return self.with_contents(self.full()?.load().map_err(unusable)?);
         }
         let tree = self.tree()?.load().map_err(unusable)?;
