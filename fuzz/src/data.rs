@@ -34,7 +34,10 @@ pub(crate) fn check_lookup(archives: &[Archive], parts: &[DiffData], path: &RelP
     let merge = parts
         .iter()
         .try_fold(Merge::from_nothing(), |merge, part| merge.push(part.diff().clone(), |_| [()]));
-    let Ok(selected) = merge.and_then(|merge| merge.select(paths)?.into_diff()) else { return };
+    // Of nothing, nothing is taken.
+    let nothing = |_: &RelPath| Err(diffindex::Error::NoParts);
+    let selected = merge.and_then(|merge| merge.select(paths, nothing)?.into_diff());
+    let Ok(selected) = selected else { return };
     let found = Snapshot::find(archives, paths).expect("what all has, a part has");
     let found = found.diff_from(&DirIndex::empty()).expect("it is a tree");
     let mut expected = Vec::new();

@@ -99,7 +99,7 @@ impl TryFrom<BackupReport> for Report {
 
     fn try_from(report: BackupReport) -> Result<Report, dirindex::Error> {
         let made = report.made.as_ref();
-        let changes = made.map(|made| Counts::of_lazy(&made.diff)).transpose()?;
+        let changes = made.map(|made| Counts::of(&made.diff)).transpose()?;
         Ok(Report {
             snapshot: report.snapshot.to_string(),
             is_new: made.is_some(),

@@ -276,27 +276,7 @@ pub(crate) struct Counts {
 
 impl Counts {
     /// What comes from elsewhere is counted as created too, and what moved as deleted there, as in the lists.
-    pub(crate) fn of(diff: &DiffIndex) -> Counts {
-        let (moved, copied) = Moves::of(diff.changes()).counts();
-        let mut counts = Counts { moved, copied, ..Counts::default() };
-        diff.changes().iter().for_each(|change| counts.add(change));
-        counts
-    }
-
-    fn add(&mut self, change: &Change) {
-        let count = match change.class() {
-            Class::Created => &mut self.created,
-            Class::Metadata => &mut self.metadata,
-            Class::TypeChanged => &mut self.type_changed,
-            Class::Deleted => &mut self.deleted,
-            Class::Excluded => &mut self.excluded,
-            _ => &mut self.updated,
-        };
-        *count += 1;
-    }
-
-    /// [`of`](Counts::of), of a diff that may not be in memory.
-    pub(crate) fn of_lazy(diff: &LazyDiff) -> Result<Counts, dirindex::Error> {
+    pub(crate) fn of(diff: &LazyDiff) -> Result<Counts, dirindex::Error> {
         let (moved, copied) = Moves::of_lazy(diff)?.counts();
         let mut counts = Counts { moved, copied, ..Counts::default() };
         for list in diff.lists() {

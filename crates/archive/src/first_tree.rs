@@ -40,10 +40,11 @@ impl FirstTree {
     /// [`Error::Diff`] where they are no tree, or another than they name; those of reading.
     pub(crate) fn open(archives: &[Archive]) -> Result<Option<FirstTree>, Error> {
         let Some((first, rest)) = archives.split_first() else { return Ok(None) };
-        let mut parts = vec![LazyData::open(first)?];
-        if !parts.iter().all(|part| is_first(part.stored())) {
+        let first = LazyData::open(first)?;
+        if !is_first(first.stored()) {
             return Ok(None);
         }
+        let mut parts = vec![first];
         for archive in rest {
             let last = parts.last().and_then(|last| last.stored().last_path());
             let begins = archive.0.layout.blocks.first().map(|block| &block.first);

@@ -188,7 +188,7 @@ impl Snapshot {
         &self.archives
     }
 
-    /// What stood in the tree and is not in the backup, as [`DiffIndex::left_out`] has it.
+    /// What stood in the tree and is not in the backup, as [`DiffIndex::left_out`](diffindex::DiffIndex::left_out) has it.
     pub fn left_out(&self) -> &[RelPath] {
         self.merge.ends().left_out()
     }
