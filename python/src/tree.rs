@@ -284,4 +284,16 @@ impl Counts {
         }
         Ok(counts)
     }
+
+    fn add(&mut self, change: &Change) {
+        let count = match change.class() {
+            Class::Created => &mut self.created,
+            Class::Metadata => &mut self.metadata,
+            Class::TypeChanged => &mut self.type_changed,
+            Class::Deleted => &mut self.deleted,
+            Class::Excluded => &mut self.excluded,
+            _ => &mut self.updated,
+        };
+        *count += 1;
+    }
 }
