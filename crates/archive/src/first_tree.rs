@@ -31,7 +31,7 @@ pub(crate) struct FirstTree {
 
 /// The block of an archive that was read last.
 #[derive(Default)]
-pub(crate) struct Cursor(Option<(usize, usize, Part<Vec<Change>>)>);
+pub(crate) struct Cursor(Option<(usize, usize, Part)>);
 
 impl FirstTree {
     /// The tree that as many of `archives` as can be lead to, from the first on. `None` if the first does not bring all by itself.
@@ -83,6 +83,10 @@ impl FirstTree {
     }
 
     fn of(parts: Vec<LazyData>) -> Result<FirstTree, Error> {
+        if parts.len() > 1 {
+            // Each has few changes, but there may be many of them.
+            parts.iter().for_each(|part| part.stored().let_go());
+        }
         let parts = Arc::new(parts);
         let blocks = |(number, part): (usize, &LazyData)| {
             let count = part.stored().blocks();
@@ -98,9 +102,9 @@ impl FirstTree {
                 let Some((part, blocks)) = blocks.get(number) else { return Ok(Vec::new()) };
                 let mut records = Vec::new();
                 for block in blocks.clone() {
-                    let changes = parts.get(*part).map(|part| part.stored().block(block));
-                    let changes = changes.transpose().map_err(in_index)?.unwrap_or_default();
-                    records.extend(changes.into_iter().filter_map(record));
+                    let Some(part) = parts.get(*part) else { continue };
+                    let changes = part.stored().block(block).map_err(in_index)?;
+                    records.extend(changes.iter().filter_map(record));
                 }
                 Ok(records)
             }
@@ -243,9 +247,10 @@ fn continues(parts: &[LazyData], part: &LazyData) -> bool {
     is_much && follows && stored.only_adds()
 }
 
-fn record(Change { path, new, .. }: Change) -> Option<Record> {
-    let NewEntry { node, meta, .. } = new?;
-    Some(Record { entry: Entry { path, node, meta }, signature: None, fingerprint: None })
+fn record(Change { path, new, .. }: &Change) -> Option<Record> {
+    let NewEntry { node, meta, .. } = new.as_ref()?;
+    let entry = Entry { path: path.clone(), node: node.clone(), meta: meta.clone() };
+    Some(Record { entry, signature: None, fingerprint: None })
 }
 
 fn archives(parts: &[LazyData]) -> Vec<Archive> {

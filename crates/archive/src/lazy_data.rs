@@ -1,8 +1,6 @@
 //! [`LazyData`]: an archive's diff, and where its contents are, a block of changes at a time. Must not know what a content is made of in
 //! other archives.
 
-use std::ops::Deref;
-
 use container::SectionError;
 use diffindex::{Change, ChangeList, LazyDiff, StoredDiff};
 
@@ -23,8 +21,8 @@ pub struct LazyData {
 }
 
 /// The changes of a block, and where their contents are.
-pub(crate) struct Part<C> {
-    pub(crate) changes: C,
+pub(crate) struct Part {
+    pub(crate) changes: ChangeList,
     /// In the order of the changes.
     pub(crate) placed: Vec<Placed>,
 }
@@ -72,20 +70,16 @@ impl LazyData {
     }
 
     /// [`changes`](LazyData::changes), with where the contents are.
-    pub(crate) fn parts(&self) -> impl Iterator<Item = Result<Part<ChangeList>, Error>> {
+    pub(crate) fn parts(&self) -> impl Iterator<Item = Result<Part, Error>> {
         self.changes().enumerate().map(|(number, changes)| self.part(number, changes?))
     }
 
     /// The changes of a block, without signatures, and where their contents are.
-    pub(crate) fn block(&self, number: usize) -> Result<Part<Vec<Change>>, Error> {
+    pub(crate) fn block(&self, number: usize) -> Result<Part, Error> {
         self.part(number, self.stored.block(number).map_err(|error| self.unreadable(error))?)
     }
 
-    fn part<C: Deref<Target = [Change]>>(
-        &self,
-        number: usize,
-        changes: C,
-    ) -> Result<Part<C>, Error> {
+    fn part(&self, number: usize, changes: ChangeList) -> Result<Part, Error> {
         let opened = &self.archive.0;
         let placed = opened.layout.place(number, &changes);
         let placed = placed.map_err(|problem| opened.wrong_table(problem))?;
@@ -98,7 +92,7 @@ impl LazyData {
     }
 }
 
-impl<C: Deref<Target = [Change]>> Part<C> {
+impl Part {
     /// The changes that have contents in `archive`, and what is stored there.
     pub(crate) fn contents(&self, archive: &Archive) -> impl Iterator<Item = (&Change, Stored)> {
         self.placed.iter().filter_map(|placed| {

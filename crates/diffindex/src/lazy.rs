@@ -15,7 +15,7 @@ use crate::repeated::firsts;
 use crate::{Change, Content, DiffIndex, NewEntry, StoredDiff};
 
 /// A diff that brings more than so many entries, and nothing else, is not in memory.
-const MANY: usize = 1 << 17;
+pub(crate) const MANY: usize = 1 << 17;
 
 /// A diff of which little is in memory. One that brings many new entries alone, as that of a first backup, is made of their index as
 /// it is read; one that is [stored](StoredDiff) stays in its file; any other is in memory.
@@ -196,9 +196,10 @@ impl LazyDiff {
             Some(Elsewhere::New(new)) => {
                 lists.more = More::New(new, new.index.chunks(new.after.as_ref()));
             }
-            Some(Elsewhere::Stored(stored)) => {
-                lists.more = stored.in_blocks().map_or_else(More::Failed, More::Stored);
-            }
+            Some(Elsewhere::Stored(stored)) => match stored.in_memory() {
+                Some(few) => lists.ready.extend(few.iter().cloned()),
+                None => lists.more = stored.in_blocks().map_or_else(More::Failed, More::Stored),
+            },
         }
         lists
     }
@@ -299,7 +300,7 @@ impl Deref for ChangeList {
 }
 
 impl ChangeList {
-    fn of(changes: Vec<Change>) -> ChangeList {
+    pub(crate) fn of(changes: Vec<Change>) -> ChangeList {
         let range = 0..changes.len();
         ChangeList { changes: Arc::new(changes), range }
     }

@@ -1,16 +1,18 @@
 //! [`StoredDiff`]: a diff in its file, of which a block of changes is read when it is asked for. Must not know where contents are.
 
 use std::fmt;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use container::{ReadAt, Seal, SectionError, Sections, max_held};
 use dirindex::{RelPath, TreeId};
 
 use crate::check::{Checker, unusable};
 use crate::encoded::{Blocks, CHANGES, FILE_KIND, block_of, read_all};
-use crate::{Change, Content, DiffIndex, Error};
+use crate::lazy::MANY;
+use crate::{Change, ChangeList, Content, DiffIndex, Error};
 
-/// A diff in its file: a block of changes is read when it is asked for. In memory is the first path of each block.
+/// A diff in its file: a block of changes is read when it is asked for. In memory is the first path of each block; of a diff of up to
+/// 131,072 changes all of it, until it is [let go](StoredDiff::let_go).
 ///
 /// A clone is cheap. Whoever asks for changes may hear that the file cannot be read any more, or was changed meanwhile.
 ///
@@ -26,7 +28,7 @@ use crate::{Change, Content, DiffIndex, Error};
 /// let diff = DiffIndex::from_changes(base, result, vec![change])?;
 ///
 /// let stored = StoredDiff::from_source(diff.to_bytes()?)?;
-/// assert_eq!(stored.block(0)?, diff.changes());
+/// assert_eq!(*stored.block(0)?, *diff.changes());
 /// assert_eq!(LazyDiff::from(&stored).load()?, diff);
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
@@ -44,6 +46,8 @@ struct Opened {
     last: Option<RelPath>,
     only_adds: bool,
     copies: bool,
+    /// The changes of each block, if these are few.
+    few: Mutex<Option<Arc<[ChangeList]>>>,
 }
 
 impl StoredDiff {
@@ -74,6 +78,7 @@ impl StoredDiff {
     fn open(sections: Arc<Sections>, most: u64) -> Result<StoredDiff, Error> {
         let (mut checker, mut firsts, mut len) = (Checker::default(), Vec::new(), 0);
         let (mut last, mut only_adds, mut copies) = (None, true, false);
+        let mut few: Vec<ChangeList> = Vec::new();
         let (ends, _) = read_all(&sections, most, |lists| {
             for list in lists {
                 checker.add(&list)?;
@@ -84,6 +89,9 @@ impl StoredDiff {
                 last = list.last().map(|change| change.path.clone());
                 only_adds = only_adds && list.iter().all(adds);
                 copies = copies || list.iter().any(is_copy);
+                if len <= MANY as u64 {
+                    few.push(ChangeList::of(list));
+                }
             }
             Ok(())
         })?;
@@ -96,7 +104,9 @@ impl StoredDiff {
             }
         }
         references.check()?;
-        Ok(StoredDiff(Arc::new(Opened { sections, ends, blocks, len, last, only_adds, copies })))
+        let few = Mutex::new((len <= MANY as u64).then(|| few.into()));
+        let opened = Opened { sections, ends, blocks, len, last, only_adds, copies, few };
+        Ok(StoredDiff(Arc::new(opened)))
     }
 
     /// The diff without its changes.
@@ -165,15 +175,30 @@ impl StoredDiff {
         self.0.blocks.iter().filter_map(|(section, _)| self.0.sections.place(*section))
     }
 
-    /// The changes of a block, in path order and without signatures. None where there is no such block.
+    /// Lets go what is in memory. From now on it is read when it is asked for.
+    pub fn let_go(&self) {
+        *self.0.few.lock().unwrap_or_else(PoisonError::into_inner) = None;
+    }
+
+    /// The changes of each block, if they are in memory.
+    pub(crate) fn in_memory(&self) -> Option<Arc<[ChangeList]>> {
+        self.0.few.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// The changes of a block, in path order; those that are read have no signatures. None where there is no such block.
     ///
     /// # Errors
     /// [`Error::Sections`] when the file cannot be read any more.
-    pub fn block(&self, block: usize) -> Result<Vec<Change>, Error> {
-        let Some((section, first)) = self.0.blocks.get(block) else { return Ok(Vec::new()) };
+    pub fn block(&self, block: usize) -> Result<ChangeList, Error> {
+        if let Some(known) = self.in_memory().and_then(|few| few.get(block).cloned()) {
+            return Ok(known);
+        }
+        let Some((section, first)) = self.0.blocks.get(block) else {
+            return Ok(ChangeList::of(Vec::new()));
+        };
         let changes = block_of(&self.0.sections, *section)?;
         match changes.first().is_some_and(|it| it.path == *first) {
-            true => Ok(changes),
+            true => Ok(ChangeList::of(changes)),
             false => Err(unusable(first, "it is another than before")),
         }
     }
@@ -185,7 +210,7 @@ impl StoredDiff {
     pub fn get(&self, path: &RelPath) -> Result<Option<Change>, Error> {
         let after = self.0.blocks.partition_point(|(_, first)| first <= path);
         let Some(block) = after.checked_sub(1) else { return Ok(None) };
-        Ok(self.block(block)?.into_iter().find(|change| change.path == *path))
+        Ok(self.block(block)?.iter().find(|change| change.path == *path).cloned())
     }
 
     pub(crate) fn in_blocks(&self) -> Result<Blocks, SectionError> {
@@ -284,6 +309,8 @@ mod tests {
             let stored = StoredDiff::from_source(bytes);
             match (in_memory, stored) {
                 (Ok(diff), Ok(stored)) => {
+                    prop_assert_eq!(LazyDiff::from(&stored).load().unwrap(), diff.clone());
+                    stored.let_go();
                     prop_assert_eq!(LazyDiff::from(&stored).load().unwrap(), diff);
                     prop_assert_eq!(stored.len(), changes.len() as u64);
                     prop_assert_eq!(stored.last_path(), changes.last().map(|change| &change.path));
