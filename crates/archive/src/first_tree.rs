@@ -7,7 +7,7 @@ use std::slice;
 use std::sync::Arc;
 
 use container::SectionError;
-use diffindex::{Change, Content, LazyDiff, Merge, NewEntry, StoredDiff};
+use diffindex::{Change, Content, Merge, NewEntry, StoredDiff};
 use dirindex::{Entry, LazyIndex, Record, RelPath};
 
 use crate::diff_data::names;
@@ -138,9 +138,9 @@ impl FirstTree {
         self.index.len()
     }
 
-    /// What the first archive says, which is all where there is no other.
-    pub(crate) fn diff(&self) -> Option<LazyDiff> {
-        self.parts.first().map(|first| first.diff().clone())
+    /// What the first archive says.
+    pub(crate) fn first(&self) -> Option<&LazyData> {
+        self.parts.first()
     }
 
     /// No runs yet, on this tree.

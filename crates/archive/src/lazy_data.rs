@@ -7,9 +7,9 @@ use diffindex::{Change, ChangeList, LazyDiff, StoredDiff};
 use crate::frame_reader::as_io;
 use crate::layout::Placed;
 use crate::stored::Stored;
-use crate::{Archive, Error, open};
+use crate::{Archive, DiffData, Error, open};
 
-/// The data of a diff in one archive, as [`DiffData`](crate::DiffData), of which little is in memory: changes are read from the
+/// The data of a diff in one archive, as [`DiffData`], of which little is in memory: changes are read from the
 /// archive when they are asked for.
 ///
 /// Cheap to clone.
@@ -36,6 +36,15 @@ impl LazyData {
         let stored = open::stored_diff(archive)?;
         let (archive, diff) = (archive.clone(), LazyDiff::from(&stored));
         Ok(LazyData { archive, stored, diff })
+    }
+
+    /// All of it, in memory. What is read is what was checked, or an error.
+    ///
+    /// # Errors
+    /// [`Error::Io`], [`Error::Damaged`].
+    pub fn load(&self) -> Result<DiffData, Error> {
+        let diff = self.diff.load().map_err(|error| self.unreadable(error.into()))?;
+        open::with_diff(&self.archive, diff)
     }
 
     /// The archive that holds the contents.

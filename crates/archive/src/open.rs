@@ -137,6 +137,8 @@ pub(crate) fn load(archive: &Archive, most: u64) -> Result<DiffData, Error> {
 pub(crate) fn stored_diff(archive: &Archive) -> Result<StoredDiff, Error> {
     let Opened { stream, layout, max_held, .. } = &*archive.0;
     let mut reader = stream.reader();
+    // All of it is read now, by whoever.
+    reader.will_read(layout.diff.at..layout.diff.end);
     reader.header(DIFF, &layout.diff, 0)?;
     let diff = StoredDiff::from_source_within(DiffSource::new(archive), *max_held);
     let diff = diff.map_err(|source| of_diff(stream.name(), source))?;

@@ -56,11 +56,8 @@ impl DiffData {
     }
 
     /// What the `merge` of these archives leads to.
-    pub(crate) fn of_merge(
-        merge: Merge<Stored>,
-        archives: Arc<[Archive]>,
-    ) -> Result<DiffData, Error> {
-        let unusable = |source| Error::Diff { archive: names(&archives), source };
+    fn of_merge(merge: Merge<Stored>, archives: Arc<[Archive]>) -> Result<DiffData, Error> {
+        let unusable = |source| of_diff(names(&archives), source);
         let (diff, contents) = merge.into_diff().map_err(unusable)?;
         let contents = contents.into_iter().map(|(change, bodies)| Composition { change, bodies });
         let contents = contents.collect();

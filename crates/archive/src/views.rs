@@ -7,9 +7,9 @@ use dirindex::{DirIndex, LazyIndex, Record};
 use rsync_core::SignatureOptions;
 
 use crate::diff_data::Composition;
-use crate::first_tree::{Cursor, FirstTree};
+use crate::first_tree::Cursor;
 use crate::stored::Stored;
-use crate::{DiffData, Error, Snapshot};
+use crate::{DiffData, Error, LazyData, Snapshot};
 
 /// What is made when it is asked for.
 #[derive(Clone, Default)]
@@ -36,9 +36,8 @@ impl Snapshot {
         if let Some(full) = self.views.full.get() {
             return Ok(full);
         }
-        let first = self.first.as_ref().filter(|_| self.archives().len() == 1);
-        let diff = match first.and_then(FirstTree::diff) {
-            Some(diff) => diff,
+        let diff = match self.only() {
+            Some(only) => only.diff().clone(),
             None => {
                 let diff = LazyDiff::between(&LazyIndex::empty(), self.tree()?);
                 let diff = diff.map_err(|source| self.unusable(source.into()))?;
@@ -56,11 +55,10 @@ impl Snapshot {
     pub fn diff_beside(&self, current: &DirIndex, kept: &[Arc<Record>]) -> Result<DiffData, Error> {
         let unusable = |source: dirindex::Error| self.unusable(source.into());
         if current.records().is_empty() {
-            // It is what the one archive says.
-            if let (true, [only]) = (self.first.is_some(), self.archives()) {
-                return only.load();
-            }
-            return self.with_contents(self.full()?.load().map_err(unusable)?);
+            return match self.only() {
+                Some(only) => only.load(),
+                None => self.with_contents(self.full()?.load().map_err(unusable)?),
+            };
         }
         let tree = self.tree()?.load().map_err(unusable)?;
         let diff = if kept.is_empty() {
@@ -80,6 +78,14 @@ impl Snapshot {
         let diff = DiffIndex::from_changes(current.tree_id(), self.id(), changes);
         let diff = diff.map_err(|source| self.unusable(source))?;
         self.with_contents(diff.with_top_of(self.merge.ends()))
+    }
+
+    /// The data of the one archive that leads here, if no other does, and the tree stays in it.
+    fn only(&self) -> Option<&LazyData> {
+        match self.archives() {
+            [_] => self.first.as_ref()?.first(),
+            _ => None,
+        }
     }
 
     /// A diff to this tree, whose contents are those here.
