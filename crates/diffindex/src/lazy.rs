@@ -187,6 +187,12 @@ impl LazyDiff {
         self.diff.result()
     }
 
+    /// Whether this starts from nothing.
+    #[must_use]
+    pub fn is_full(&self) -> bool {
+        self.diff.is_full()
+    }
+
     /// All changes in path order, in lists as they are encoded.
     #[must_use]
     pub fn lists(&self) -> ChangeLists<'_> {

@@ -100,7 +100,10 @@ impl StoredDiff {
         for (number, (section, first)) in blocks.iter().enumerate() {
             let next = blocks.get(number + 1).map(|(_, next)| next);
             if references.are_in(first, next) {
-                references.look(&block_of(&sections, *section)?, next);
+                match few.get(number) {
+                    Some(known) => references.look(known, next),
+                    None => references.look(&block_of(&sections, *section)?, next),
+                }
             }
         }
         references.check()?;

@@ -4,7 +4,7 @@ use anyhow::Result;
 use incremental_backups_tools::archive::LazyData;
 use incremental_backups_tools::diffindex::Moves;
 use incremental_backups_tools::store::StoredArchive;
-use incremental_backups_tools::{DirIndex, Entry, LazyDiff, LazyIndex, Node, dirindex};
+use incremental_backups_tools::{Entry, LazyDiff, LazyIndex, Node, dirindex};
 use indicatif::HumanBytes;
 use jiff::Timestamp;
 use serde_json::Value;
@@ -130,7 +130,7 @@ fn show_diff(
     bytes: u64,
     console: &mut Console,
 ) -> Result<()> {
-    let full = diff.base() == DirIndex::empty().tree_id();
+    let full = diff.is_full();
     let moves = Moves::of_lazy(diff)?;
     let totals = changes::Totals::with(diff, &moves)?;
     if console.json() {

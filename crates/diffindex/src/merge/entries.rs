@@ -171,7 +171,7 @@ impl<C: Clone> Merge<C> {
                 break;
             }
             let child = child_above(path, dir);
-            // What is deeper is passed over.
+            // What is deeper is skipped.
             if (child.is_some() || outcome.is_or_was_dir())
                 && let Some(after) = after(child.as_ref().unwrap_or(path))
             {
