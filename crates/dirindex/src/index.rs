@@ -7,7 +7,7 @@ use container::{SectionError, codec};
 
 use crate::stored::StoredSignature;
 use crate::tree;
-use crate::{Entry, Error, Node, Problem, RelPath, Remarks, StatFingerprint, Totals, TreeId};
+use crate::{Entry, Error, Node, Problem, RelPath, Remarks, StatFingerprint, Time, Totals, TreeId};
 
 /// An entry and what the index keeps beside it.
 #[derive(Debug, Clone)]
@@ -109,6 +109,14 @@ impl DirIndex {
 
     pub(crate) fn with_remarks(self, remarks: Remarks) -> DirIndex {
         DirIndex { remarks, ..self }
+    }
+
+    /// This index, of which [`Remarks::early_from`] is `early_from`. Without that, a scan takes every file of an index that it did not
+    /// make itself for one that was read early.
+    #[must_use]
+    pub fn with_early_from(mut self, early_from: Time) -> DirIndex {
+        self.remarks.early_from = early_from;
+        self
     }
 
     /// [`Remarks::top_mode`].

@@ -30,7 +30,7 @@ const FINGERPRINTS: u32 = 2;
 pub(crate) const SIGNATURES: u32 = 3;
 pub(crate) const PROBLEMS: u32 = 4;
 pub(crate) const EXCLUDED: u32 = 5;
-const TOP: u32 = 6;
+const SCAN: u32 = 6;
 
 /// Records a section: enough to compress well, few enough to decode in parallel and in bounds.
 pub(crate) const ROWS_PER_SECTION: usize = 4096;
@@ -257,9 +257,7 @@ impl Remarks {
         for list in container::cut(&self.excluded, ROWS_PER_SECTION, weight) {
             writer.section(&Section::encode(EXCLUDED, &list)?)?;
         }
-        if let Some(mode) = self.top_mode {
-            writer.section(&Section::encode(TOP, &mode)?)?;
-        }
+        writer.section(&Section::encode(SCAN, &(self.top_mode, self.early_from))?)?;
         Ok(())
     }
 
@@ -267,15 +265,14 @@ impl Remarks {
         let mut problems: Vec<Problem> = sections.decode_all(PROBLEMS)?;
         problems.sort_by(|a, b| a.path.cmp(&b.path));
         let excluded: Vec<RelPath> = sections.decode_all(EXCLUDED)?;
-        let top_mode: Option<u32> = match sections.of_kind(TOP).next() {
-            Some(number) => Some(sections.decode(number)?),
-            None => None,
-        };
+        let scan = sections.of_kind(SCAN).next();
+        let scan = scan.ok_or_else(|| sections.damaged(SCAN, "no section of the scan"))?;
+        let (top_mode, early_from) = sections.decode(scan)?;
         let follow = |a: &RelPath, b: &RelPath| a < b && !b.is_below(a);
         if !excluded.is_sorted_by(follow) {
             return Err(sections.damaged(EXCLUDED, "what was left out is not in order").into());
         }
-        Ok(Remarks { problems, excluded, top_mode })
+        Ok(Remarks { problems, excluded, top_mode, early_from })
     }
 }
 

@@ -1,21 +1,30 @@
 //! [`Remarks`]: what an index says of the tree beside its entries. Knows no entry.
 
-use crate::{Problem, ProblemKind, RelPath};
+use crate::{Problem, ProblemKind, RelPath, StatFingerprint, Time};
 
 /// What an index says of the tree beside its entries. No part of the tree id.
-#[derive(Debug, Clone, Default, PartialEq)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct Remarks {
     pub(crate) problems: Vec<Problem>,
     pub(crate) excluded: Vec<RelPath>,
     pub(crate) top_mode: Option<u32>,
+    pub(crate) early_from: Time,
+}
+
+/// Those of an index that nobody scanned.
+impl Default for Remarks {
+    fn default() -> Remarks {
+        let (problems, excluded) = (Vec::new(), Vec::new());
+        Remarks { problems, excluded, top_mode: None, early_from: Time::MIN }
+    }
 }
 
 impl Remarks {
-    /// `excluded` is in path order, and no path in it lies below another.
+    /// These, and no other problems than `problems`.
     #[cfg(feature = "scan")]
-    pub(crate) fn new(mut problems: Vec<Problem>, excluded: Vec<RelPath>) -> Remarks {
+    pub(crate) fn with_problems(self, mut problems: Vec<Problem>) -> Remarks {
         problems.sort_by(|a, b| a.path.cmp(&b.path));
-        Remarks { problems, excluded, top_mode: None }
+        Remarks { problems, ..self }
     }
 
     /// What the scan could not take in as it should, in path order.
@@ -62,5 +71,19 @@ impl Remarks {
     #[must_use]
     pub fn top_mode(&self) -> Option<u32> {
         self.top_mode
+    }
+
+    /// Files that were last changed at this time or later were read early, so soon after the change that what was stored later through
+    /// a memory map (as databases do) would not show in their times. The next scan that is not early reads them again; what differs
+    /// then is taken for a change, not for rot.
+    #[must_use]
+    pub fn early_from(&self) -> Time {
+        self.early_from
+    }
+
+    /// Whether the file that has this fingerprint was read [early](Remarks::early_from).
+    #[must_use]
+    pub fn is_early(&self, fingerprint: &StatFingerprint) -> bool {
+        fingerprint.ctime() >= self.early_from
     }
 }

@@ -13,6 +13,13 @@ pub struct Time {
     pub nanos: u32,
 }
 
+impl Time {
+    /// Before all others.
+    pub const MIN: Time = Time { secs: i64::MIN, nanos: 0 };
+    /// After all that a file has.
+    pub const MAX: Time = Time { secs: i64::MAX, nanos: 999_999_999 };
+}
+
 /// Every time that Linux has is a [`Time`].
 impl From<SystemTime> for Time {
     fn from(time: SystemTime) -> Time {

@@ -128,7 +128,7 @@ fn in_doubt(
     if is_busy(stat.st_ino) {
         return Some("it is open for writing, or mapped, and may be new");
     }
-    if !fingerprint.is_some_and(|fingerprint| fingerprint.is_of_same(&now)) {
+    if !fingerprint.is_some_and(|fingerprint| fingerprint == now) {
         return Some(gone);
     }
     let system = fstatfs(&parent).map(|system| system.f_type as u64 & 0xffff_ffff);

@@ -9,9 +9,9 @@ use rsync_core::{Digest, Signature};
 use rustix::fs::{FileType, Stat, fstat};
 
 use super::assemble::keep;
-use super::read::{same_state, settled};
+use super::read::{ctime, same_state, settled};
 use super::scan::{meta, now};
-use super::unchanged::fingerprint;
+use super::unchanged::{fingerprint, is_early};
 use crate::lazy::{Edit, Layers};
 use crate::stored::Pool;
 use crate::{
@@ -55,9 +55,7 @@ impl FileState {
     /// Whether the file is still as `record` has it. Always false where the record has no fingerprint.
     #[must_use]
     pub fn is_of(&self, record: &Record) -> bool {
-        let known =
-            record.fingerprint.is_some_and(|known| known.is_of_same(&fingerprint(&self.stat)));
-        known && record.entry.node.len() == self.len()
+        record.fingerprint == Some(fingerprint(&self.stat)) && record.entry.node.len() == self.len()
     }
 }
 
@@ -97,6 +95,7 @@ impl LazyIndex {
         let mut problems: Vec<Problem> = self.problems().to_vec();
         problems.retain(|p| p.kind != ProblemKind::Unstable || !is_amended(&p.path));
         let (mut edits, mut pool) = (Vec::with_capacity(amendments.len()), Pool::default());
+        let mut early_from = self.remarks().early_from();
         for Amendment { path, stored } in amendments {
             let Some(record) = self.record(&path)? else { continue };
             let Some(stored) = stored else {
@@ -107,9 +106,14 @@ impl LazyIndex {
                 let detail = "stored while it changed".into();
                 problems.push(Problem::new(path, ProblemKind::Changing, detail));
             }
+            let FileState { stat, at } = &stored.state;
+            if is_early(ctime(stat), *at) {
+                early_from = early_from.min(ctime(stat));
+            }
             edits.push(Edit::Put(amended(&record, stored, &mut pool).into()));
         }
-        self.edited(self.layers().clone(), edits, problems)
+        let remarks = Remarks { early_from, ..self.remarks().clone() };
+        edited(self.layers().clone(), edits, remarks.with_problems(problems))
     }
 
     /// The index that this is the [beginning](LazyIndex::beginning) of, with what was [amended](LazyIndex::amended) of the
@@ -118,7 +122,7 @@ impl LazyIndex {
     /// # Errors
     /// [`Error::Entry`] when the two do not go together, [`Error::Sections`].
     pub fn whole(&self) -> Result<LazyIndex, Error> {
-        self.edited(self.layers().up_to(None), Vec::new(), self.problems().to_vec())
+        edited(self.layers().up_to(None), Vec::new(), self.remarks().clone())
     }
 
     /// This index with what `previous` has of the file at `path` and of its other names, or without
@@ -152,22 +156,14 @@ impl LazyIndex {
             };
             problems.push(Problem::new(name, ProblemKind::Unstable, detail.into()));
         }
-        self.edited(layers, Vec::new(), problems)
+        edited(layers, Vec::new(), self.remarks().clone().with_problems(problems))
     }
+}
 
-    /// The index of what `edits` make of `layers`. Beside its entries and these problems, it says what this one says.
-    fn edited(
-        &self,
-        mut layers: Layers,
-        edits: Vec<Edit>,
-        problems: Vec<Problem>,
-    ) -> Result<LazyIndex, Error> {
-        layers.edit(edits)?;
-        let excluded = self.remarks().excluded().to_vec();
-        let top_mode = self.remarks().top_mode();
-        let remarks = Remarks { top_mode, ..Remarks::new(problems, excluded) };
-        Ok(LazyIndex::settled(layers)?.with_remarks(remarks))
-    }
+/// The index of what `edits` make of `layers`, with these remarks.
+fn edited(mut layers: Layers, edits: Vec<Edit>, remarks: Remarks) -> Result<LazyIndex, Error> {
+    layers.edit(edits)?;
+    Ok(LazyIndex::settled(layers)?.with_remarks(remarks))
 }
 
 /// `record` of the file as it was stored. Its attributes are those that were scanned.
@@ -175,7 +171,7 @@ fn amended(record: &Record, stored: StoredFile, pool: &mut Pool) -> Record {
     let StoredFile { len, digest, signature, state: FileState { stat, at }, held_still } = stored;
     let Entry { path, meta: Meta { xattrs, .. }, .. } = record.entry.clone();
     let is_firm = held_still && signature.is_some() && settled(&stat, at);
-    let fingerprint = is_firm.then(|| fingerprint(&stat).read_at(at));
+    let fingerprint = is_firm.then(|| fingerprint(&stat));
     let meta = Meta { xattrs, ..meta(&stat) };
     let signature = signature.filter(|_| len > 0).map(|signature| pool.keep(signature));
     Record { entry: Entry { path, node: Node::File { len, digest }, meta }, signature, fingerprint }

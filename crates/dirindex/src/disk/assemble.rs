@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
+use super::unchanged::to_read_again;
 use super::xattr::Attributes;
 use crate::lazy::{Edit, Layers};
 use crate::{Entry, Error, LazyIndex, Node, Problem, ProblemKind, Record, RelPath, Subtrees};
@@ -50,7 +51,8 @@ pub(crate) fn keep_unreadable(
 
 /// Adds those of the records `there`, which `known` has, that are `wanted` and that `layers` do not have, each with its
 /// own content: a hard link whose file has become another is a file from now on. What is added says
-/// nothing that was not true of the path when it was looked at last. All that are wanted are `there`.
+/// nothing that was not true of the path when it was looked at last: a file that was read early then was not read again since. All that
+/// are wanted are `there`.
 pub(crate) fn keep(
     layers: &mut Layers,
     known: &LazyIndex,
@@ -86,7 +88,11 @@ pub(crate) fn keep(
             kept.push(with_node(&file, path, file.entry.node.clone()));
         }
     }
-    layers.edit(kept.into_iter().map(Edit::Put).collect())
+    let put = |record: Arc<Record>| {
+        let again = to_read_again(&record, known.remarks(), |_| true);
+        Edit::Put(again.map_or(record, Arc::new))
+    };
+    layers.edit(kept.into_iter().map(put).collect())
 }
 
 /// The first name of the file that `layers` have where `file` was, if it is that file, unchanged.

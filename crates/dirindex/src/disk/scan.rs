@@ -28,7 +28,7 @@ use crate::lazy::{Base, Bits, Found as Before, Layers, Room, Sorter, settled};
 use crate::stored::{self, Pool};
 use crate::{
     Dir, DirIndex, Entry, Error, FileId, LazyIndex, Meta, Node, Problem, ProblemKind, Record,
-    RelPath, Remarks, Time, Xattrs,
+    RelPath, Remarks, StatFingerprint, Time, Xattrs,
 };
 
 impl DirIndex {
@@ -63,7 +63,7 @@ impl DirIndex {
         previous: Option<&DirIndex>,
         options: &ScanOptions,
     ) -> Result<DirIndex, Error> {
-        scan(dir, previous.map(LazyIndex::from).as_ref(), options, room(usize::MAX))?.load()
+        scan(dir, previous.map(LazyIndex::from).as_ref(), options, room(usize::MAX), now())?.load()
     }
 }
 
@@ -78,7 +78,7 @@ impl LazyIndex {
         previous: Option<&LazyIndex>,
         options: &ScanOptions,
     ) -> Result<LazyIndex, Error> {
-        scan(dir, previous, options, room(IN_MEMORY))
+        scan(dir, previous, options, room(IN_MEMORY), now())
     }
 
     /// The index of what stands in `layers`, [as far as](settled) that is a tree.
@@ -95,12 +95,13 @@ fn room(most: usize) -> Room {
     Room { most, dir: std::env::temp_dir() }
 }
 
-/// [`LazyIndex::scan`], with `room` for what is found where there is no previous index.
+/// [`LazyIndex::scan`], which began at `started`, with `room` for what is found where there is no previous index.
 fn scan(
     dir: &Dir,
     previous: Option<&LazyIndex>,
     options: &ScanOptions,
     room: Room,
+    started: Time,
 ) -> Result<LazyIndex, Error> {
     if let Some(SignatureOptions { sums, strong_len, .. }) = options.signature
         && let Some(why) = stored::unsuitable(&Shape { block_len: 1024, sums, strong_len })
@@ -114,8 +115,10 @@ fn scan(
     let later = Mutex::default();
     let most = if previous.is_some() { usize::MAX } else { room.most };
     let sorter = Sorter::new(Room { most, ..room });
-    let kept = Mutex::new(Kept { sorter, problems: Vec::new(), no_proc: None, any_early: false });
-    let scan = Scan { dir, previous, options, started: now(), seen, early, later, kept };
+    let kept =
+        Mutex::new(Kept { sorter, problems: Vec::new(), no_proc: None, early_from: Time::MAX });
+    let remarks = previous.map(|previous| previous.remarks().clone()).unwrap_or_default();
+    let scan = Scan { dir, previous, remarks, options, started, seen, early, later, kept };
     let Walk { dir_xattrs, mut problems, excluded } = walk(dir, |fd, found| scan.take(fd, found))?;
     scan.rest()?;
     scan.check()?;
@@ -128,16 +131,23 @@ fn scan(
                       /proc is not mounted";
         Problem::new(path, ProblemKind::Attributes, detail.into())
     }));
-    let mapped = match early.is_empty() && !kept.any_early {
+    let top = rustix::fs::fstat(dir.root());
+    let top = top.map_err(|error| Error::io("look at", dir.path(), error.into()))?;
+    let top_mode = Some(top.st_mode & 0o7777);
+    let remarks = Remarks { problems: Vec::new(), excluded, top_mode, early_from: kept.early_from };
+    let mapped = match kept.early_from == Time::MAX {
         true => HashSet::new(),
         false => busy::mapped_for_writing(),
     };
-    let found = kept.sorter.finish(|record| to_read_again(record, &mapped))?;
+    let is_mapped = |known: &StatFingerprint| mapped.contains(&known.inode());
+    let found = kept.sorter.finish(|record| to_read_again(record, &remarks, is_mapped))?;
     let mut layers = match (previous, found) {
         (Some(previous), Base::Memory(records)) => previous.layers().scanned(&seen, &records)?,
         (_, found) => Layers::of(found),
     };
-    read_again(&mut layers, &early, &mapped)?;
+    if !mapped.is_empty() {
+        read_again(&mut layers, &early, &remarks, is_mapped)?;
+    }
     put_xattrs(&mut layers, dir_xattrs, known)?;
     if let Some(known) = known {
         keep_unreadable(&mut layers, &problems, known)?;
@@ -149,10 +159,7 @@ fn scan(
         Some(previous) => previous.clone(),
         None => LazyIndex::settled(layers)?,
     };
-    let top = rustix::fs::fstat(dir.root());
-    let top = top.map_err(|error| Error::io("look at", dir.path(), error.into()))?;
-    let top_mode = Some(top.st_mode & 0o7777);
-    Ok(index.with_remarks(Remarks { top_mode, ..Remarks::new(problems, excluded) }))
+    Ok(index.with_remarks(remarks.with_problems(problems)))
 }
 
 /// Refuses a tree that an interrupted apply left half old, half new.
@@ -172,6 +179,8 @@ struct Taken {
     problems: Vec<Problem>,
     /// Where attributes could not be read for lack of `/proc`: said once, not of each path.
     no_proc: Option<RelPath>,
+    /// The first time of change of a file that is read early now.
+    early_from: Option<Time>,
 }
 
 /// What became of all paths so far.
@@ -180,8 +189,7 @@ struct Kept {
     problems: Vec<Problem>,
     /// The first of those [without `/proc`](Taken::no_proc).
     no_proc: Option<RelPath>,
-    /// Whether a file was read soon after its last change.
-    any_early: bool,
+    early_from: Time,
 }
 
 /// What became of reading a file.
@@ -198,11 +206,13 @@ enum Read {
 struct Scan<'a> {
     dir: &'a Dir,
     previous: Option<&'a LazyIndex>,
+    /// Those of the previous index.
+    remarks: Remarks,
     options: &'a ScanOptions,
     started: Time,
     /// Which records of the base of the previous index were found as they are there.
     seen: Bits,
-    /// Which of these were read soon after the last change of their files.
+    /// Which of these are of files that are read early now.
     early: Bits,
     /// Files that are dealt with after the walk: those with several names, since only then it is
     /// known which is the first, and large ones, which all threads read together.
@@ -213,14 +223,13 @@ struct Scan<'a> {
 impl<'a> Scan<'a> {
     /// Keeps what became of some paths.
     fn keep(&self, taken: Taken) {
-        let Taken { records, mut problems, no_proc } = taken;
-        let any_early = records.iter().any(|record| is_early(record));
+        let Taken { records, mut problems, no_proc, early_from } = taken;
         let kept = || self.kept.lock().unwrap_or_else(PoisonError::into_inner);
         let full = {
             let mut kept = kept();
             kept.problems.append(&mut problems);
             kept.no_proc = kept.no_proc.take().into_iter().chain(no_proc).min();
-            kept.any_early |= any_early;
+            kept.early_from = early_from.map_or(kept.early_from, |it| it.min(kept.early_from));
             kept.sorter.add(records)
         };
         if let Some(full) = full {
@@ -272,18 +281,30 @@ impl<'a> Scan<'a> {
 
     /// Takes in a record that the previous index has, too.
     fn stays(&self, (number, record): Before, taken: &mut Taken) {
+        let early = self.note_early(&record, taken);
         let Some(number) = number else { return taken.records.push(record) };
         self.seen.insert(number);
-        if is_early(&record) {
+        if early {
             self.early.insert(number);
         }
+    }
+
+    /// Notes the file of `record` if it is read early now. Says whether it is.
+    fn note_early(&self, record: &Record, taken: &mut Taken) -> bool {
+        let ctime = record.fingerprint.map(|known| known.ctime());
+        let early = ctime.filter(|ctime| is_early(*ctime, self.started));
+        taken.early_from = taken.early_from.into_iter().chain(early).min();
+        early.is_some()
     }
 
     /// Takes in a record that the previous index may have, too.
     fn push(&self, record: Record, taken: &mut Taken) -> Result<(), Error> {
         match self.before(&record.entry.path)? {
             Some(before) if before.1.is_same(&record) => self.stays(before, taken),
-            _ => taken.records.push(record.into()),
+            _ => {
+                self.note_early(&record, taken);
+                taken.records.push(record.into());
+            }
         }
         Ok(())
     }
@@ -325,9 +346,10 @@ impl<'a> Scan<'a> {
 
     /// What the previous index has of this very file, which looks unchanged since.
     fn unchanged(&self, found: &Found) -> Result<Option<Before>, Error> {
-        let is_unchanged =
-            |before: &Before| unchanged::is_unchanged(&before.1, &found.stat, self.started);
-        Ok(self.before(&found.path)?.filter(is_unchanged))
+        let before = self.before(&found.path)?;
+        Ok(before.filter(|(_, record)| {
+            unchanged::is_unchanged(record, &self.remarks, &found.stat, self.started)
+        }))
     }
 
     /// What something is kept of where it cannot be read.
@@ -357,7 +379,9 @@ impl<'a> Scan<'a> {
         };
         let read = Read::Done(content.stat);
         let before = self.unchanged(found)?;
-        if let Some(before) = before.filter(|(_, record)| has_bit_rot(record, &content)) {
+        if let Some(before) =
+            before.filter(|(_, record)| has_bit_rot(record, &self.remarks, &content))
+        {
             let detail = "content changed, but not its length, times or inode".into();
             let mut problem = Problem::new(path.clone(), ProblemKind::BitRot, detail);
             problem.ranges = differing(&before.1, &open);
@@ -370,8 +394,7 @@ impl<'a> Scan<'a> {
         let Bytes { len, digest, signature } = bytes;
         let node = Node::File { len, digest };
         let signature = signature.filter(|_| len > 0).map(|signature| pool.keep(signature));
-        let fingerprint = (firm && read::settled(&stat, self.started))
-            .then(|| fingerprint(&stat).read_at(self.started));
+        let fingerprint = (firm && read::settled(&stat, self.started)).then(|| fingerprint(&stat));
         let is_file = |old: &Node| matches!(old, Node::File { .. });
         let xattrs = self.attributes(path, xattrs, is_file, taken)?;
         let entry = Entry { path: path.clone(), node, meta: Meta { xattrs, ..meta(&stat) } };
@@ -441,7 +464,7 @@ mod tests {
         let dir = Dir::new(tree.path()).unwrap();
         let scan = |most: usize, into: &str| {
             let room = Room { most, dir: temporary.path().join(into) };
-            scan(&dir, None, &ScanOptions::default(), room).unwrap()
+            scan(&dir, None, &ScanOptions::default(), room, now()).unwrap()
         };
         // Until so long after the last change that each file has a fingerprint.
         let is_settled = |index: &LazyIndex| {
@@ -463,5 +486,36 @@ mod tests {
             assert!(matches!(nowhere.layers().base(), Base::Memory(_)), "{most}");
             assert!(bytes(&nowhere) == bytes(&whole), "{most}");
         }
+    }
+
+    /// Promise: a night costs what changed, also soon after a whole tree was written. Then its files are read again once, and that is no
+    /// change of any of them.
+    #[test]
+    fn files_that_are_read_again_take_no_room() {
+        let tree = tree();
+        let dir = Dir::new(tree.path()).unwrap();
+        let scan = |previous: Option<&LazyIndex>, secs: i64| {
+            let started = Time { secs: now().secs + secs, ..now() };
+            let progress = Arc::new(Progress::new());
+            let options =
+                ScanOptions { progress: Some(Arc::clone(&progress)), ..ScanOptions::default() };
+            let index = scan(&dir, previous, &options, room(usize::MAX), started).unwrap();
+            (index, progress.bytes())
+        };
+        let (first, all) = scan(None, 1);
+        assert!(first.remarks().early_from() < now() && all > 0);
+        // Still early.
+        let (soon, read) = scan(Some(&first), 60);
+        assert_eq!((soon.remarks(), read), (first.remarks(), 0));
+        let (later, read) = scan(Some(&soon), 700);
+        assert_eq!((later.remarks().early_from(), read), (Time::MAX, all));
+        assert!(later.layers().is_base() && later.layers().is_beside(first.layers()));
+        let mut run = Vec::new();
+        crate::IndexRun::between(&first, &later).unwrap().write_to(&mut run).unwrap();
+        assert!(run.len() < 400, "{}", run.len());
+        let run = crate::IndexRun::from_bytes(run).unwrap();
+        assert_eq!(first.with_runs(&[run]).unwrap().remarks(), later.remarks());
+        let (again, read) = scan(Some(&later), 1_400);
+        assert_eq!((again.remarks(), read), (later.remarks(), 0));
     }
 }

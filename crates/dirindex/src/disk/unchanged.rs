@@ -1,7 +1,6 @@
 //! Whether a file is as the previous index has it: by its stat fingerprint before it is read, by its digest after. Must not
 //! know what a scan does with the answer.
 
-use std::collections::HashSet;
 use std::fs::File;
 use std::io::{self, BufReader};
 use std::os::fd::OwnedFd;
@@ -11,19 +10,28 @@ use rustix::fs::Stat;
 
 use super::read::{self, Content};
 use crate::lazy::{Bits, Edit, Layers};
-use crate::{Error, Node, Record, StatFingerprint, Time};
+use crate::{Error, Node, Record, Remarks, StatFingerprint, Time};
 
 /// Bytes of a file that are read at a time.
 const BUFFER_LEN: usize = 256 << 10;
 
-/// Whether a file with this `stat` looks as the one that `record` was made of. `started` is when the scan began.
-pub(crate) fn is_unchanged(record: &Record, stat: &Stat, started: Time) -> bool {
-    // What was read soon after a change is read again later, when whatever was stored through a
-    // memory map meanwhile is settled.
-    let now = fingerprint(stat).read_at(started);
+/// How many seconds after the last time that shows a program may have stored to a file through a memory map
+/// without another time showing: until the kernel has written the pages to the disk, which it does
+/// after half a minute; ten minutes where it is set to save power.
+const EARLY: i64 = 600;
+
+/// Whether a file that was last changed at `ctime` is read early at the time `at`: see [`Remarks::early_from`].
+pub(crate) fn is_early(ctime: Time, at: Time) -> bool {
+    Time { secs: ctime.secs.saturating_add(EARLY), ..ctime } > at
+}
+
+/// Whether a file with this `stat` looks as the one that `record` was made of, which `remarks` are about. `started` is when the scan began.
+pub(crate) fn is_unchanged(record: &Record, remarks: &Remarks, stat: &Stat, started: Time) -> bool {
+    // What was read early is read again later, when whatever was stored through a memory map meanwhile is settled.
+    let will_do =
+        |known: &StatFingerprint| !remarks.is_early(known) || is_early(read::ctime(stat), started);
     matches!(record.entry.node, Node::File { .. })
-        && record.fingerprint.is_some_and(|known| known.is_of_same(&now))
-        && record.fingerprint.is_some_and(|known| !known.is_early() || now.is_early())
+        && record.fingerprint.is_some_and(|known| known == fingerprint(stat) && will_do(&known))
         && record.entry.node.len() == read::len(stat)
         && record.entry.meta.mtime == read::mtime(stat)
 }
@@ -55,49 +63,44 @@ pub(crate) fn fingerprint(stat: &Stat) -> StatFingerprint {
     StatFingerprint::new(read::ctime(stat), stat.st_ino)
 }
 
-/// Whether the file was read soon after its last change.
-pub(crate) fn is_early(record: &Record) -> bool {
-    record.fingerprint.is_some_and(|fingerprint| fingerprint.is_early())
-}
-
-/// `record` so that the next scan reads the file again, if a program may go on storing to it without a time to show for it: it was read
-/// soon after its last change, and its inode is one of those `mapped` for writing.
-pub(crate) fn to_read_again(record: &Record, mapped: &HashSet<u64>) -> Option<Record> {
-    let is_mapped = |known: &StatFingerprint| known.is_early() && mapped.contains(&known.inode());
-    let known = record.fingerprint.filter(is_mapped);
+/// `record` so that the next scan reads the file again, if it was read early by what `remarks` say, and is `wanted` to be.
+pub(crate) fn to_read_again(
+    record: &Record,
+    remarks: &Remarks,
+    wanted: impl Fn(&StatFingerprint) -> bool,
+) -> Option<Record> {
+    let known = record.fingerprint.filter(|known| remarks.is_early(known) && wanted(known));
     known.map(|_| Record { fingerprint: None, ..record.clone() })
 }
 
-/// Has the next scan read those files [again](to_read_again) that are as the base has them. Those numbered in `early` were read soon
-/// after their last change.
+/// Has the next scan read those files [again](to_read_again) that are as the base has them, and that are `wanted` to be. Those numbered
+/// in `early` were read early.
 pub(crate) fn read_again(
     layers: &mut Layers,
     early: &Bits,
-    mapped: &HashSet<u64>,
+    remarks: &Remarks,
+    wanted: impl Fn(&StatFingerprint) -> bool,
 ) -> Result<(), Error> {
     let mut edits = Vec::new();
-    let blocks = if mapped.is_empty() { 0 } else { layers.base().blocks() };
-    for block in 0..blocks {
+    for block in 0..layers.base().blocks() {
         let numbers = layers.base().numbers(block);
         if numbers.clone().any(|number| early.has(number)) {
             let records = layers.base().block(block)?;
             let seen = numbers.zip(&*records).filter(|(number, _)| early.has(*number));
-            let again = seen.filter_map(|(_, record)| to_read_again(record, mapped));
+            let again = seen.filter_map(|(_, record)| to_read_again(record, remarks, &wanted));
             edits.extend(again.map(|record| Edit::Put(record.into())));
         }
     }
     layers.edit(edits)
 }
 
-/// Whether a file that looks as in `record`, and that held still, has another content, and no program
+/// Whether a file that looks as in `record`, which `remarks` are about, and that held still, has another content, and no program
 /// can have stored that.
-pub(crate) fn has_bit_rot(record: &Record, content: &Content) -> bool {
+pub(crate) fn has_bit_rot(record: &Record, remarks: &Remarks, content: &Content) -> bool {
     let Node::File { digest, .. } = &record.entry.node else { return false };
-    content.stable
-        && record
-            .fingerprint
-            .is_some_and(|known| !known.is_early() && known.is_of_same(&fingerprint(&content.stat)))
-        && content.bytes.digest != *digest
+    let is_same =
+        |known: StatFingerprint| !remarks.is_early(&known) && known == fingerprint(&content.stat);
+    content.stable && record.fingerprint.is_some_and(is_same) && content.bytes.digest != *digest
 }
 
 /// The byte ranges of the blocks in which the file that `open` opens differs from what `record` has of it: all of it, where that cannot

@@ -196,7 +196,8 @@ impl Indexes {
     /// Whether the newest index there says all that `index` says of the tree, to the next scan too.
     pub(super) fn are_current(&self, index: &LazyIndex) -> Result<bool> {
         match self.newest() {
-            Some(newest) => Ok(newest.differing(index)?.is_empty()),
+            Some(newest) => Ok(newest.remarks().early_from() == index.remarks().early_from()
+                && newest.differing(index)?.is_empty()),
             None => Ok(false),
         }
     }
