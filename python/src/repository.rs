@@ -9,7 +9,7 @@ use incremental_backups_tools::dirindex::Patterns;
 use incremental_backups_tools::stores::{self, Address, AnyStore};
 use incremental_backups_tools::{
     self as ibt, ApplyOptions, ArchiveOptions, BackupOptions, Error, Format, Keep, Origin,
-    ParityReport, PruneOptions, RestoreOptions, ScanOptions, SnapshotId, Trees, apply_with,
+    ParityReport, PruneOptions, RestoreOptions, ScanOptions, SnapshotId, Trees,
     in_made_dir, recover_with,
 };
 use pyo3::exceptions::PyUserWarning;
@@ -187,8 +187,7 @@ impl Repository {
             }
             let restored =
                 self.repository()?.restore_by(snapshot, &dest, &options, |plan, apply| {
-                    let apply = || Ok::<_, Error>(apply_with(&dest, plan, apply)?);
-                    in_made_dir(&dest, plan.diff().top_mode(), apply)
+                    in_made_dir(&dest, plan.diff()?.top_mode(), || plan.apply(&dest, apply))
                 });
             let (applied, skipped) = restored?;
             Ok::<_, Failure>((snapshot, applied, skipped))

@@ -4,13 +4,14 @@
 use std::path::Path;
 use std::sync::Arc;
 
-use archive::{DiffData, DiffStream};
-use diffindex::{Change, DiffIndex, NewEntry};
-use dirindex::Node;
+use archive::{DiffData, DiffStream, Snapshot};
+use diffindex::{Change, DiffIndex, LazyDiff, NewEntry};
+use dirindex::{DirIndex, Node};
 
+use crate::changes::Changes;
 use crate::error::{During, Error, Result, chain};
 use crate::forward::Work;
-use crate::plan::Step;
+use crate::plan::{Step, Task};
 use crate::report::count;
 use crate::skip::{Obstacles, without};
 use crate::stage::{self, Source};
@@ -48,7 +49,51 @@ pub fn apply_with(
     data: &DiffData,
     options: &ApplyOptions,
 ) -> Result<Applied> {
-    apply_on(Arc::new(Linux), path.as_ref(), data.diff(), Source::Data(data), options)
+    let source = Source::Data(data);
+    apply_on(Arc::new(Linux), path.as_ref(), data.diff().into(), source, options)
+}
+
+/// [`apply_with`], of what brings an empty directory to `snapshot`. Little of it is in memory: with what the snapshot holds, some bytes
+/// for each path.
+///
+/// # Errors
+/// As [`apply`](fn@apply); [`Error::Archived`] and [`Error::Diff`] for archives that cannot be read any more.
+///
+/// ```
+/// use apply::{ApplyOptions, apply_snapshot};
+/// use archive::{Archive, DiffData, Snapshot};
+/// use diffindex::DiffIndex;
+/// use dirindex::{Dir, DirIndex};
+/// # let temporary = tempfile::tempdir()?;
+/// # let at = |name: &str| temporary.path().join(name);
+/// # std::fs::create_dir(at("mydir"))?;
+/// # std::fs::create_dir(at("copy"))?;
+/// # std::fs::write(at("mydir/file"), "content")?;
+/// let (dir, nothing) = (Dir::new(at("mydir"))?, DirIndex::empty());
+/// let diff = DiffIndex::between(&nothing, &DirIndex::scan(&dir)?);
+/// DiffData::create(&dir, &nothing, &diff, at("full.tgz"))?;
+///
+/// let snapshot = Snapshot::open(&[Archive::open(at("full.tgz"))?])?;
+/// assert_eq!(apply_snapshot(at("copy"), &snapshot, &ApplyOptions::default())?.created, 1);
+/// assert_eq!(std::fs::read(at("copy/file"))?, b"content");
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+pub fn apply_snapshot(
+    path: impl AsRef<Path>,
+    snapshot: &Snapshot,
+    options: &ApplyOptions,
+) -> Result<Applied> {
+    if options.skip_damaged {
+        // What is damaged is looked for in a list of all contents.
+        return apply_with(path, &snapshot.diff_from(&DirIndex::empty())?, options);
+    }
+    let source = Source::Snapshot(snapshot);
+    let applied = Changes::of(snapshot.full()?)
+        .and_then(|changes| apply_on(Arc::new(Linux), path.as_ref(), changes, source, options));
+    applied.map_err(|error| match error {
+        Error::Diff(source) => snapshot.unusable(source).into(),
+        error => error,
+    })
 }
 
 /// [`apply`](fn@apply), with the arguments that the Python package has which this one renders: `diff` is the one in `data`.
@@ -97,16 +142,16 @@ pub fn apply_stream(
     stream: DiffStream<'_>,
     options: &ApplyOptions,
 ) -> Result<Applied> {
-    let diff = stream.diff().clone();
+    let changes = stream.diff().into();
     let source = Source::Stream(Box::new(stream));
-    apply_on(Arc::new(Linux), path.as_ref(), &diff, source, options)
+    apply_on(Arc::new(Linux), path.as_ref(), changes, source, options)
 }
 
 /// [`apply_with`] on any system, from any source.
 pub(crate) fn apply_on(
     sys: Arc<dyn System>,
     path: &Path,
-    diff: &DiffIndex,
+    changes: Changes,
     source: Source<'_, '_>,
     options: &ApplyOptions,
 ) -> Result<Applied> {
@@ -117,19 +162,19 @@ pub(crate) fn apply_on(
     let target = Target::open(sys, path)?.lock()?;
     let finished = finish(&target, options.privileged)?.is_some();
     if !options.beside {
-        check::nothing_else(&target, diff)?;
+        check::nothing_else(&target, &changes)?;
     }
     let mut damaged = Vec::new();
     let sound = match &source {
         Source::Data(data) if options.skip_damaged => sound(data, options, &mut damaged)?,
         _ => None,
     };
-    let diff = sound.as_ref().unwrap_or(diff);
+    let changes = sound.as_ref().map_or(changes, Changes::from);
     let mut source = Some(source);
-    let (applied, unapplied) = skipping(diff, options, damaged, |diff, obstacles| {
+    let (applied, unapplied) = skipping(changes, options, damaged, |changes, obstacles| {
         let again = source.as_ref().and_then(Source::again);
         let source = std::mem::replace(&mut source, again).ok_or(Error::SkipInStream)?;
-        attempt(&target, diff, source, options, obstacles)
+        attempt(&target, changes, source, options, obstacles)
     })?;
     Ok(Applied { finished, unapplied, ..applied })
 }
@@ -148,39 +193,40 @@ fn sound(
 /// Does `each` for the diff, and, if obstacles are to be skipped, again without them until nothing is in the way. Gives what was
 /// skipped, in path order, `unapplied` included.
 fn skipping<T>(
-    diff: &DiffIndex,
+    mut changes: Changes,
     options: &ApplyOptions,
     mut unapplied: Vec<Unapplied>,
-    mut each: impl FnMut(&DiffIndex, &Obstacles) -> Result<T>,
+    mut each: impl FnMut(&Changes, &Obstacles) -> Result<T>,
 ) -> Result<(T, Vec<Unapplied>)> {
     let obstacles = Obstacles::new(options.on_obstacle);
-    let mut diff = diff.clone();
     loop {
-        match each(&diff, &obstacles) {
+        match each(&changes, &obstacles) {
             Ok(done) => {
                 unapplied.sort_unstable_by(|a: &Unapplied, b| a.path.cmp(&b.path));
                 return Ok((done, unapplied));
             }
-            Err(error) => diff = obstacles.skip(&diff, error, &mut unapplied)?,
+            Err(error) => {
+                changes = (&obstacles.skip(&changes, error, &mut unapplied)?).into();
+            }
         }
     }
 }
 
-/// Applies `diff`, or leaves the tree as it is.
+/// Applies `changes`, or leaves the tree as it is.
 fn attempt(
     target: &Target,
-    diff: &DiffIndex,
+    changes: &Changes,
     mut source: Source<'_, '_>,
     options: &ApplyOptions,
     obstacles: &Obstacles,
 ) -> Result<Applied> {
     let policy = Policy { privileged: options.privileged };
-    let mut checked = check::check(target, diff, policy, obstacles)?;
-    let space = Space::of(target, diff, &checked.plan)?;
+    let mut checked = check::check(target, changes, policy, obstacles)?;
+    let mut space = Space::of(target)?;
+    let applied = count(changes, &checked.plan, |task| space.add(task))?;
     if options.check_space {
         space.check(target)?;
     }
-    let applied = count(diff, &checked.plan);
     if let Some(garbage) = target.stage()? {
         target.remove_stage(&garbage)?;
     }
@@ -193,21 +239,21 @@ fn attempt(
     let sync = options.sync;
     let unkept = &Collected::default();
     let plan = &checked.plan;
-    let work = Work { target, stage, diff, plan, policy, unkept, obstacles, progress, sync };
+    let work = Work { target, stage, changes, plan, policy, unkept, obstacles, progress, sync };
     let placed = stage::fill(&work, &mut source)
         .and_then(|()| source.finish())
         .and_then(|()| if options.strict { all_kept(&work) } else { Ok(()) })
-        .and_then(|()| stage::placed(target, stage, diff, plan));
+        .and_then(|()| stage::placed(target, stage, changes, plan));
     let committed = placed
         .and_then(|placed| {
             checked.plan.placed = placed;
             let how = (options.privileged, sync);
-            journal::draft(target, stage, diff, &checked.plan, how)
+            journal::draft(target, stage, changes, &checked.plan, how)
         })
-        .and_then(|()| check::unchanged(target, diff, &checked, obstacles))
+        .and_then(|()| check::unchanged(target, &checked, obstacles))
         .and_then(|()| journal::commit(target, stage, sync));
     let plan = &checked.plan;
-    let work = Work { target, stage, diff, plan, policy, unkept, obstacles, progress, sync };
+    let work = Work { target, stage, changes, plan, policy, unkept, obstacles, progress, sync };
     if let Err(error) = committed {
         if !matches!(stage.has_journal(), Ok(false)) {
             // It made it to its name, though perhaps not to the disk.
@@ -225,15 +271,17 @@ fn attempt(
 fn all_kept(work: &Work<'_>) -> Result<()> {
     let Work { target, stage, unkept, .. } = *work;
     let mut trial = Trial::new(stage, work.policy);
-    for task in work.plan.tasks(work.diff) {
-        let Some(NewEntry { node, meta, .. }) = &task.change.new else { continue };
-        if task.step != Step::Meta && !(*node == Node::Dir && task.is_unit()) {
-            continue;
+    let mut try_task = |task: &Task<'_>| -> Result<()> {
+        let Some(NewEntry { node, meta, .. }) = &task.change.new else { return Ok(()) };
+        if task.step == Step::Meta || *node == Node::Dir {
+            let (_, refused) =
+                trial.set(node, meta).during("try the metadata of", &task.change.path)?;
+            unkept.add(&task.change.path, refused);
         }
-        let (_, refused) =
-            trial.set(node, meta).during("try the metadata of", &task.change.path)?;
-        unkept.add(&task.change.path, refused);
-    }
+        Ok(())
+    };
+    let late = |step| matches!(step, Step::Meta | Step::Place);
+    work.plan.each_chunk(work.changes, late, |tasks| tasks.iter().try_for_each(&mut try_task))?;
     match unkept.take() {
         unkept if unkept.is_empty() => Ok(()),
         unkept => Err(Error::Unkept { root: target.path.clone(), unkept: Box::new(unkept) }),
@@ -273,9 +321,10 @@ pub(crate) fn undo(work: &Work<'_>) -> Result<()> {
 /// has to be finished before anything can be said.
 pub fn preview_diff(
     path: impl AsRef<Path>,
-    diff: &DiffIndex,
+    diff: impl Into<LazyDiff>,
     options: &ApplyOptions,
 ) -> Result<Preview> {
+    let changes = Changes::of(&diff.into())?;
     let target = Target::open(Arc::new(Linux), path.as_ref())?.lock()?;
     if let Some(stage) = target.stage()?
         && has_journal(&target, &stage)?
@@ -283,18 +332,22 @@ pub fn preview_diff(
         return Err(Error::Unfinished { root: target.path.clone() });
     }
     if !options.beside {
-        check::nothing_else(&target, diff)?;
+        check::nothing_else(&target, &changes)?;
     }
     let policy = Policy { privileged: options.privileged };
-    let (preview, unapplied) = skipping(diff, options, Vec::new(), |diff, obstacles| {
-        let plan = check::check(&target, diff, policy, obstacles)?.plan;
-        let space = Space::of(&target, diff, &plan)?;
+    let (preview, unapplied) = skipping(changes, options, Vec::new(), |changes, obstacles| {
+        let plan = check::check(&target, changes, policy, obstacles)?.plan;
+        let (mut space, mut pending) = (Space::of(&target)?, Vec::new());
+        let applied = count(changes, &plan, |task| {
+            space.add(task);
+            if task.step != Step::Done {
+                pending.push(task.change.path.clone());
+            }
+        })?;
         if options.check_space {
             space.check(&target)?;
         }
-        let pending = plan.tasks(diff).filter(|task| task.step != Step::Done);
-        let pending = pending.map(|task| task.change.path.clone()).collect();
-        Ok(Preview { applied: count(diff, &plan), pending, space })
+        Ok(Preview { applied, pending, space })
     })?;
     Ok(Preview { applied: Applied { unapplied, ..preview.applied }, ..preview })
 }

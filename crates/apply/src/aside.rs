@@ -8,82 +8,91 @@ use rustix::io::Errno;
 
 use crate::dirs::{Dirs, Held};
 use crate::error::{During, Error, Result};
-use crate::forward::{Work, open_up};
+use crate::forward::{Work, is_unit, open_up};
 use crate::observe::{Found, describe, find};
-use crate::plan::{Task, was_dir};
+use crate::plan::{Step, was_dir};
 
 impl Work<'_> {
     /// Sets aside all that is to go. What is replaced still stands where it was.
-    pub(crate) fn set_aside(&self, tasks: &[Task<'_>]) -> Result<()> {
-        self.take(tasks)?;
-        let unmoved = self.remove(tasks)?;
-        self.hold(tasks)?;
+    pub(crate) fn set_aside(&self) -> Result<()> {
+        self.take()?;
+        let unmoved = self.remove()?;
+        let holds = self.hold()?;
         // What was taken away must not be lost with the directories that it was in, nor what is set aside with
         // the names that are given to new things.
-        let comes_in_its_place = |task: &Task<'_>| {
-            task.takes().is_some() || (task.is_unit() && task.change.old.is_some())
-        };
-        if tasks.iter().any(comes_in_its_place) || !unmoved.is_empty() {
+        if holds || self.changes.moves() || !unmoved.is_empty() {
             self.sync_all()?;
         }
-        self.obstacles.all(unmoved, |dir| self.remove_dir(dir))?;
-        self.nothing_else(tasks)
+        self.obstacles.all(&unmoved, |dir| self.remove_dir(dir))?;
+        self.nothing_else()
     }
 
     /// Takes directories that move as a whole from where they were to their slots, from where they are put in place as
     /// what was staged before.
-    fn take(&self, tasks: &[Task<'_>]) -> Result<()> {
+    fn take(&self) -> Result<()> {
         let (mut slots, mut dirs) = (self.stage.anchor.dirs(), self.target.anchor.dirs());
-        self.obstacles.all(tasks, |task| {
-            let (Some(tree), Some(slot)) = (task.takes(), task.slot()) else { return Ok(()) };
-            // The diff puts no directory there, so what is one has not been taken yet.
-            match find(&mut dirs, tree.from, self.target.fs)? {
-                Found::Something(seen) if seen.kind() == FileType::Directory => {}
-                _ => return Ok(()),
-            }
-            // It gets a new parent, which is a change of itself.
-            let own = dirs.dir(tree.from).during("open the directory", tree.from)?;
-            open_up(own).during("make room in the directory", tree.from)?;
-            let staged = slots.parent(&slot).during("stage", tree.to)?;
-            open_up(staged).during("stage", tree.to)?;
-            let dir = self.writable(&mut dirs, tree.from)?;
-            dir.sys
-                .rename(dir, tree.from.name(), staged, slot.name(), true)
-                .during("take away", tree.from)
-        })
+        let moves = self.changes.moves();
+        self.each(
+            |step| moves && matches!(step, Step::Place | Step::Inside),
+            |task| {
+                let (Some(tree), Some(slot)) = (task.takes(), task.slot()) else { return Ok(()) };
+                // The diff puts no directory there, so what is one has not been taken yet.
+                match find(&mut dirs, tree.from, self.target.fs)? {
+                    Found::Something(seen) if seen.kind() == FileType::Directory => {}
+                    _ => return Ok(()),
+                }
+                // It gets a new parent, which is a change of itself.
+                let own = dirs.dir(tree.from).during("open the directory", tree.from)?;
+                open_up(own).during("make room in the directory", tree.from)?;
+                let staged = slots.parent(&slot).during("stage", tree.to)?;
+                open_up(staged).during("stage", tree.to)?;
+                let dir = self.writable(&mut dirs, tree.from)?;
+                dir.sys
+                    .rename(dir, tree.from.name(), staged, slot.name(), true)
+                    .during("take away", tree.from)
+            },
+        )
     }
 
     /// Sets aside what goes, and what makes room for another kind: innermost first. Gives the directories that
     /// cannot be moved, as those of a lower layer of an overlay.
-    fn remove<'t>(&self, tasks: &'t [Task<'t>]) -> Result<Vec<&'t RelPath>> {
+    fn remove(&self) -> Result<Vec<RelPath>> {
         let (mut slots, mut dirs) = (self.stage.anchor.dirs(), self.target.anchor.dirs());
         let mut unmoved = Vec::new();
-        self.obstacles.all(tasks.iter().rev().filter(|task| task.leaves()), |task| {
-            let path = &task.change.path;
-            // Once the slot is empty, what stands there is new.
-            if task.turns() && !self.is_staged(task)? {
-                return Ok(());
-            }
-            let Found::Something(seen) = find(&mut dirs, path, self.target.fs)? else {
-                return Ok(());
-            };
-            let is_dir = seen.kind() == FileType::Directory;
-            if is_dir != was_dir(task.change) {
-                return Ok(());
-            }
-            if is_dir {
-                seen.open_up().during("remove", path)?;
-            }
-            let Some(aside) = task.aside() else { return Ok(()) };
-            let to = slots.parent(&aside).during("remove", path)?;
-            let parent = self.writable(&mut dirs, path)?;
-            let moved = parent.sys.rename(parent, path.name(), to, aside.name(), true);
-            match moved.as_ref().err().and_then(Errno::from_io_error) {
-                Some(Errno::XDEV | Errno::ACCESS | Errno::PERM) if is_dir => unmoved.push(path),
-                _ => moved.during("remove", path)?,
-            }
-            Ok(())
-        })?;
+        self.each_back(
+            |step| matches!(step, Step::Remove | Step::Place),
+            |task| {
+                if !task.leaves() {
+                    return Ok(());
+                }
+                let path = &task.change.path;
+                // Once the slot is empty, what stands there is new.
+                if task.turns() && !self.is_staged(task)? {
+                    return Ok(());
+                }
+                let Found::Something(seen) = find(&mut dirs, path, self.target.fs)? else {
+                    return Ok(());
+                };
+                let is_dir = seen.kind() == FileType::Directory;
+                if is_dir != was_dir(task.change) {
+                    return Ok(());
+                }
+                if is_dir {
+                    seen.open_up().during("remove", path)?;
+                }
+                let Some(aside) = task.aside() else { return Ok(()) };
+                let to = slots.parent(&aside).during("remove", path)?;
+                let parent = self.writable(&mut dirs, path)?;
+                let moved = parent.sys.rename(parent, path.name(), to, aside.name(), true);
+                match moved.as_ref().err().and_then(Errno::from_io_error) {
+                    Some(Errno::XDEV | Errno::ACCESS | Errno::PERM) if is_dir => {
+                        unmoved.push(path.clone());
+                    }
+                    _ => moved.during("remove", path)?,
+                }
+                Ok(())
+            },
+        )?;
         Ok(unmoved)
     }
 
@@ -99,10 +108,16 @@ impl Work<'_> {
         }
     }
 
-    /// Gives what is to be replaced a second name, where the file system can; else moves it away.
-    fn hold(&self, tasks: &[Task<'_>]) -> Result<()> {
+    /// Gives what is to be replaced a second name, where the file system can; else moves it away. Says whether anything comes where
+    /// something stood.
+    fn hold(&self) -> Result<bool> {
         let (mut slots, mut dirs) = (self.stage.anchor.dirs(), self.target.anchor.dirs());
-        self.obstacles.all(tasks.iter().filter(|task| task.replaces()), |task| {
+        let mut any = false;
+        self.each(is_unit, |task| {
+            any |= task.change.old.is_some();
+            if !task.replaces() {
+                return Ok(());
+            }
             let (path, Some(aside)) = (&task.change.path, task.aside()) else { return Ok(()) };
             if !self.is_staged(task)? {
                 return Ok(());
@@ -129,22 +144,28 @@ impl Work<'_> {
                 moved.during("set aside", path)?;
             }
             Ok(())
-        })
+        })?;
+        Ok(any)
     }
 
     /// What was in the directories that were set aside has gone by itself, or the diff says that it goes.
-    fn nothing_else(&self, tasks: &[Task<'_>]) -> Result<()> {
+    fn nothing_else(&self) -> Result<()> {
         let mut slots = self.stage.anchor.dirs();
-        let dirs = tasks.iter().filter(|task| task.leaves() && was_dir(task.change));
-        self.obstacles.all(dirs, |task| {
-            let (path, Some(aside)) = (&task.change.path, task.aside()) else { return Ok(()) };
-            if let Some(name) = self.unlisted(&mut slots, &aside, path, false)? {
-                return Err(Error::Extra {
-                    path: path.join(&name).unwrap_or_else(|_| path.clone()),
-                });
-            }
-            Ok(())
-        })
+        self.each(
+            |step| matches!(step, Step::Remove | Step::Place),
+            |task| {
+                if !task.leaves() || !was_dir(task.change) {
+                    return Ok(());
+                }
+                let (path, Some(aside)) = (&task.change.path, task.aside()) else { return Ok(()) };
+                if let Some(name) = self.unlisted(&mut slots, &aside, path, false)? {
+                    return Err(Error::Extra {
+                        path: path.join(&name).unwrap_or_else(|_| path.clone()),
+                    });
+                }
+                Ok(())
+            },
+        )
     }
 
     /// A name in the directory at `at` that is not of those that the diff has at `path`: what comes, or what goes.
@@ -160,10 +181,15 @@ impl Work<'_> {
             _ => return Ok(None),
         }
         let names = dirs.dir(at).and_then(Held::names).during("read the directory", path)?;
-        let listed = |name: &Vec<u8>| {
-            let change = path.join(name).ok().and_then(|path| self.diff.get(&path));
-            change.is_some_and(|change| change.new.is_some() == comes)
-        };
-        Ok(names.into_iter().find(|name| !listed(name)))
+        for name in names {
+            let found = match path.join(&name) {
+                Ok(path) => self.changes.at(&path, |_, change| change.new.is_some())?,
+                Err(_) => None,
+            };
+            if found != Some(comes) {
+                return Ok(Some(name));
+            }
+        }
+        Ok(None)
     }
 }

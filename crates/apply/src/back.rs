@@ -9,62 +9,76 @@ use rustix::fs::FileType;
 
 use crate::dirs::Dirs;
 use crate::error::{During, Error, Result};
-use crate::forward::{Work, open_up};
+use crate::forward::{Work, is_staged, is_unit, open_up};
 use crate::observe::{Found, Seen, describe, find};
-use crate::plan::{Before, Task, makes_dir, was_dir};
+use crate::plan::{Before, Step, Task, makes_dir, was_dir};
 use crate::{meta, tree};
 
 impl Work<'_> {
     /// Undoes what was done of the plan.
     pub(crate) fn back(&self) -> Result<()> {
-        let tasks: Vec<Task<'_>> = self.plan.tasks(self.diff).collect();
-        self.unlock(&tasks)?;
-        self.nothing_more(&tasks)?;
-        self.displace(&tasks)?;
-        self.bring_back(&tasks, true)?;
-        self.give_back(&tasks)?;
-        self.bring_back(&tasks, false)?;
+        self.unlock()?;
+        self.nothing_more()?;
+        self.displace()?;
+        self.bring_back(true)?;
+        self.give_back()?;
+        self.bring_back(false)?;
         self.as_before()?;
         self.sync_all()
     }
 
     /// Nothing that somebody else put into a new directory goes with it.
-    fn nothing_more(&self, tasks: &[Task<'_>]) -> Result<()> {
+    fn nothing_more(&self) -> Result<()> {
         let mut dirs = self.target.anchor.dirs();
-        for task in tasks.iter().filter(|task| task.is_staged() && makes_dir(task.change)) {
+        self.undo_each(is_staged, |task| {
             let path = &task.change.path;
-            if let Some(name) = self.unlisted(&mut dirs, path, path, true)? {
-                return Err(Error::Extra {
-                    path: path.join(&name).unwrap_or_else(|_| path.clone()),
-                });
+            if !task.is_staged() || !makes_dir(task.change) {
+                return Ok(());
             }
-        }
-        Ok(())
+            match self.unlisted(&mut dirs, path, path, true)? {
+                Some(name) => {
+                    Err(Error::Extra { path: path.join(&name).unwrap_or_else(|_| path.clone()) })
+                }
+                None => Ok(()),
+            }
+        })
+    }
+
+    /// Does `each` for the changes whose steps are `wanted`, in path order. Undoing goes past nothing.
+    fn undo_each(
+        &self,
+        wanted: impl Fn(Step) -> bool,
+        mut each: impl FnMut(&Task<'_>) -> Result<()>,
+    ) -> Result<()> {
+        self.plan.each_chunk(self.changes, wanted, |tasks| tasks.iter().try_for_each(&mut each))
     }
 
     /// Puts what was put in place back into its slot, but for what took the place of something, and for what goes
     /// to where it was.
-    fn displace(&self, tasks: &[Task<'_>]) -> Result<()> {
+    fn displace(&self) -> Result<()> {
         let (mut slots, mut dirs) = (self.stage.anchor.dirs(), self.target.anchor.dirs());
-        let units = tasks.iter().rev().filter(|task| task.is_unit() && task.takes().is_none());
-        for task in units.filter(|task| !task.replaces()) {
-            let (path, Some(slot)) = (&task.change.path, task.slot()) else { continue };
-            if self.is_staged(task)? {
-                continue;
+        let mut displace = |task: &Task<'_>| -> Result<()> {
+            let (path, Some(slot)) = (&task.change.path, task.slot()) else { return Ok(()) };
+            if task.takes().is_some() || task.replaces() || self.is_staged(task)? {
+                return Ok(());
             }
-            let Found::Something(seen) = find(&mut dirs, path, self.target.fs)? else { continue };
+            let Found::Something(seen) = find(&mut dirs, path, self.target.fs)? else {
+                return Ok(());
+            };
             let is_dir = seen.kind() == FileType::Directory;
             if task.turns() && is_dir == was_dir(task.change) {
                 // What was set aside is back, or never left.
-                continue;
+                return Ok(());
             }
             self.ours(&seen, task)?;
             let to = slots.parent(&slot).during("stage", path)?;
             let dir = self.writable(&mut dirs, path)?;
             let moved = dir.sys.rename(dir, path.name(), to, slot.name(), true);
-            moved.during("take back", path)?;
-        }
-        Ok(())
+            moved.during("take back", path)
+        };
+        self.plan.each_chunk_back(self.changes, is_unit, |tasks| {
+            tasks.iter().rev().try_for_each(&mut displace)
+        })
     }
 
     /// What stands at the path of `task` is what was put there. Anything else is somebody's, and would be lost.
@@ -88,18 +102,24 @@ impl Work<'_> {
     }
 
     /// Brings back what was set aside: directories, or what is none.
-    fn bring_back(&self, tasks: &[Task<'_>], directories: bool) -> Result<()> {
+    fn bring_back(&self, directories: bool) -> Result<()> {
         let (mut slots, mut dirs) = (self.stage.anchor.dirs(), self.target.anchor.dirs());
-        let movers: HashSet<&RelPath> = self.diff.moved_trees().map(|tree| tree.from).collect();
+        let movers: HashSet<&RelPath> = self.changes.moved_trees().map(|tree| tree.from).collect();
         let mut made = false;
-        let gone = tasks.iter().filter(|task| task.leaves() || task.replaces());
-        for task in gone.filter(|task| was_dir(task.change) == directories) {
-            let path = &task.change.path;
-            if directories && !movers.contains(path) {
-                made |= self.make_again(task, &mut slots, &mut dirs)?;
-            }
-            self.rename_back(task, &mut slots, &mut dirs)?;
-        }
+        self.undo_each(
+            |step| matches!(step, Step::Remove | Step::Place),
+            |task| {
+                let path = &task.change.path;
+                let is_gone = task.leaves() || task.replaces();
+                if !is_gone || was_dir(task.change) != directories {
+                    return Ok(());
+                }
+                if directories && !movers.contains(path) {
+                    made |= self.make_again(task, &mut slots, &mut dirs)?;
+                }
+                self.rename_back(task, &mut slots, &mut dirs)
+            },
+        )?;
         // Nothing may be moved into a directory that can be lost.
         if made { self.sync_all() } else { Ok(()) }
     }
@@ -161,29 +181,34 @@ impl Work<'_> {
     }
 
     /// Gives directories that move as a whole back to where they were.
-    fn give_back(&self, tasks: &[Task<'_>]) -> Result<()> {
+    fn give_back(&self) -> Result<()> {
         let (mut slots, mut dirs) = (self.stage.anchor.dirs(), self.target.anchor.dirs());
         let mut others = self.target.anchor.dirs();
-        for task in tasks {
-            let (Some(tree), Some(slot)) = (task.takes(), task.slot()) else { continue };
-            if self.is_home(task)? {
-                continue;
-            }
-            // By one rename from wherever it is: two could be kept as two names of it.
-            let (cursor, at) = match self.is_staged(task)? {
-                true => (&mut slots, &slot),
-                false => (&mut others, tree.to),
-            };
-            let Found::Something(seen) = find(cursor, at, self.target.fs)? else { continue };
-            self.ours(&seen, task)?;
-            seen.open_up().during("bring back", tree.from)?;
-            let from = cursor.parent(at).during("bring back", tree.from)?;
-            open_up(from).during("bring back", tree.from)?;
-            let dir = self.writable(&mut dirs, tree.from)?;
-            let moved = dir.sys.rename(from, at.name(), dir, tree.from.name(), true);
-            moved.during("bring back", tree.from)?;
-        }
-        Ok(())
+        let moves = self.changes.moves();
+        self.undo_each(
+            |step| moves && is_staged(step),
+            |task| {
+                let (Some(tree), Some(slot)) = (task.takes(), task.slot()) else { return Ok(()) };
+                if self.is_home(task)? {
+                    return Ok(());
+                }
+                // By one rename from wherever it is: two could be kept as two names of it.
+                let (cursor, at) = match self.is_staged(task)? {
+                    true => (&mut slots, &slot),
+                    false => (&mut others, tree.to),
+                };
+                let Found::Something(seen) = find(cursor, at, self.target.fs)? else {
+                    return Ok(());
+                };
+                self.ours(&seen, task)?;
+                seen.open_up().during("bring back", tree.from)?;
+                let from = cursor.parent(at).during("bring back", tree.from)?;
+                open_up(from).during("bring back", tree.from)?;
+                let dir = self.writable(&mut dirs, tree.from)?;
+                let moved = dir.sys.rename(from, at.name(), dir, tree.from.name(), true);
+                moved.during("bring back", tree.from)
+            },
+        )
     }
 
     /// Sets metadata to what it was, innermost first, where it is not that.

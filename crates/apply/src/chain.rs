@@ -3,9 +3,9 @@
 use std::fs;
 use std::path::Path;
 
-use archive::{DiffData, Snapshot};
+use archive::{LazyData, Snapshot};
 
-use crate::apply::apply_with;
+use crate::apply::{apply_snapshot, apply_with};
 use crate::error::{Error, Result};
 use crate::position::position;
 use crate::unfinished::{apply_status, recover_with};
@@ -49,7 +49,7 @@ impl AppliedChain {
 ///
 /// ```
 /// use apply::{ApplyOptions, apply_chain};
-/// use archive::DiffData;
+/// use archive::{Archive, DiffData, LazyData};
 /// use diffindex::DiffIndex;
 /// use dirindex::{Dir, DirIndex};
 /// # let temporary = tempfile::tempdir()?;
@@ -62,28 +62,28 @@ impl AppliedChain {
 ///     std::fs::write(at("mydir/file"), content)?;
 ///     let new = DirIndex::scan(&dir)?;
 ///     let path = at(&format!("{content}.tgz"));
-///     archives.push(DiffData::create(&dir, &old, &DiffIndex::between(&old, &new), path)?);
+///     DiffData::create(&dir, &old, &DiffIndex::between(&old, &new), &path)?;
+///     archives.push(LazyData::open(&Archive::open(path)?)?);
 ///     old = new;
 /// }
-/// apply_chain(at("copy"), archives, &ApplyOptions::default())?;
+/// apply_chain(at("copy"), &archives, &ApplyOptions::default())?;
 /// assert_eq!(std::fs::read(at("copy/file"))?, b"new");
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 pub fn apply_chain(
     path: impl AsRef<Path>,
-    archives: Vec<DiffData>,
+    archives: &[LazyData],
     options: &ApplyOptions,
 ) -> Result<AppliedChain> {
     let path = path.as_ref();
-    let (mut done, mut reached) = resume(path, &archives, options)?;
-    if let ([first, _, ..], 0) = (archives.as_slice(), reached)
-        && first.is_full()
+    let (mut done, mut reached) = resume(path, archives, options)?;
+    if let ([first, _, ..], 0) = (archives, reached)
+        && first.diff().is_full()
         && is_empty(path)
     {
         // In a tree of which the archives tell only a part, those in between could leave what none of the ends has.
-        // Diffs of large trees are large, and only that of all is needed from here on.
-        let whole = Snapshot::of(archives)?.diff_from(&dirindex::DirIndex::empty())?;
-        done.add(&apply_with(path, &whole, options).map_err(|error| of_chain(0, error))?);
+        let whole = archives.iter().try_fold(Snapshot::empty(), Snapshot::push_lazy)?;
+        done.add(&apply_snapshot(path, &whole, options).map_err(|error| of_chain(0, error))?);
         return Ok(done);
     }
     let skips = options.on_obstacle == Obstacle::Skip;
@@ -91,7 +91,7 @@ pub fn apply_chain(
     // What a tree that is past the first archives has is no obstacle.
     let mut may_be_past = skips && archives.len() > 1 && reached == 0;
     while let Some(data) = archives.get(reached) {
-        match apply_with(path, data, if may_be_past { &whole } else { options }) {
+        match apply_lazy(path, data, if may_be_past { &whole } else { options }) {
             Ok(applied) => {
                 done.add(&applied);
                 reached += 1;
@@ -99,7 +99,7 @@ pub fn apply_chain(
             }
             Err(error) if reached == 0 && is_mismatch(&error) => {
                 // Applying the one it is at changes nothing but what may be amiss with metadata.
-                match position(path, &archives) {
+                match position(path, archives) {
                     Some(number) => (done.skipped, reached) = (number, number),
                     None if may_be_past => may_be_past = false,
                     None => return Err(of_chain(0, error)),
@@ -116,7 +116,7 @@ pub fn apply_chain(
 /// tree is past then, too.
 fn resume(
     path: &Path,
-    archives: &[DiffData],
+    archives: &[LazyData],
     options: &ApplyOptions,
 ) -> Result<(AppliedChain, usize)> {
     let mut done = AppliedChain::default();
@@ -133,6 +133,14 @@ fn resume(
     done.skipped = from;
     done.add(&finished.unwrap_or_default());
     Ok((done, to + 1))
+}
+
+/// [`apply_with`], of what stays in its archive where that can be.
+fn apply_lazy(path: &Path, data: &LazyData, options: &ApplyOptions) -> Result<Applied> {
+    match data.diff().is_full() {
+        true => apply_snapshot(path, &Snapshot::empty().push_lazy(data)?, options),
+        false => apply_with(path, &data.load()?, options),
+    }
 }
 
 fn of_chain(number: usize, error: Error) -> Error {

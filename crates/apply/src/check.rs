@@ -1,64 +1,56 @@
 //! Everything that is looked at before the first write: whether the tree is the one the diff starts
 //! from, and whether what is to be done can be. Makes the [`Plan`]; changes nothing.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeMap, HashMap, HashSet};
 
-use diffindex::{Change, Content, DiffIndex};
+use diffindex::{Change, Content};
 use dirindex::{Node, RelPath, is_stage_name};
 use rayon::prelude::*;
 use rsync_core::Digest;
 use rustix::fs::FileType;
 
-use crate::before::before;
+use crate::before::Around;
+use crate::changes::Changes;
 use crate::dirs::Held;
 use crate::error::{During, Error, Result};
 use crate::moved;
 use crate::observe::{Found, find};
-use crate::plan::{Plan, Step, makes_dir, was_dir};
+use crate::plan::{Plan, Step, Units, makes_dir, was_dir};
 use crate::skip::Obstacles;
-use crate::state::{RUN, Stamp, State, states};
+use crate::state::{RUN, Stamp, State, States, states};
 use crate::target::Target;
 use crate::tree::Policy;
 
 /// A plan, and what it was made from.
 pub(crate) struct Checked {
     pub(crate) plan: Plan,
-    /// For each change at whose path something stands that is to go or to be changed: what to recognise it by.
-    stamps: Vec<Option<Stamp>>,
-    /// The same for what is below directories that move as a whole.
-    moving: Vec<(RelPath, Stamp)>,
+    /// What stands that is to go or to be changed, what is below directories that move as a whole too: what to recognise it by.
+    stamps: Vec<(RelPath, Stamp)>,
 }
 
-/// Checks that `diff` can be applied to `target` and says how.
+/// Checks that `changes` can be applied to `target` and says how.
 pub(crate) fn check(
     target: &Target,
-    diff: &DiffIndex,
+    changes: &Changes,
     policy: Policy,
     obstacles: &Obstacles,
 ) -> Result<Checked> {
-    obstacles.all(diff.changes(), |change| allowed(change, policy))?;
     let root = |error| target.error("look at", error);
     if target.sys().place(target, None).map_err(root)?.fixed {
         let error = std::io::Error::from(rustix::io::Errno::PERM);
         return Err(target.error("change the immutable or append-only directory", error));
     }
-    let moving = moved::check(target, diff, obstacles)?;
-    let states = states(target, diff, policy, obstacles)?;
-    directories(target, diff, &states, obstacles)?;
-    bases(target, diff, &states, obstacles)?;
-    let plan = plan(target, diff, &states, obstacles)?;
-    let stamps = diff.changes().iter().zip(&states).map(|(change, state)| match state {
-        State::Old(stamp) => *stamp,
-        // Names may come and go in a directory that stays.
-        State::Meta { stamp, .. } if !makes_dir(change) => Some(*stamp),
-        _ => None,
-    });
-    Ok(Checked { plan, stamps: stamps.collect(), moving })
+    let mut stamps = moved::check(target, changes, obstacles)?;
+    let states = states(target, changes, policy, obstacles)?;
+    directories(target, changes, &states, obstacles)?;
+    bases(target, changes, &states, obstacles)?;
+    let plan = plan(target, changes, &states, &mut stamps, obstacles)?;
+    Ok(Checked { plan, stamps })
 }
 
 /// A full backup goes into a directory that has nothing but (some of) what the backup brings.
-pub(crate) fn nothing_else(target: &Target, diff: &DiffIndex) -> Result<()> {
-    if !diff.is_full() {
+pub(crate) fn nothing_else(target: &Target, changes: &Changes) -> Result<()> {
+    if !changes.ends().is_full() {
         return Ok(());
     }
     for name in
@@ -69,41 +61,30 @@ pub(crate) fn nothing_else(target: &Target, diff: &DiffIndex) -> Result<()> {
         }
         let path = RelPath::new(name)
             .map_err(|error| target.error("use a name in", std::io::Error::other(error)))?;
-        if diff.get(&path).is_none() {
+        if changes.position(&path)?.is_none() {
             return Err(Error::Extra { path });
         }
     }
     Ok(())
 }
 
-fn allowed(change: &Change, policy: Policy) -> Result<()> {
-    let node = change.new.as_ref().map(|new| &new.node);
-    match node {
-        Some(device @ (Node::CharDevice { .. } | Node::BlockDevice { .. }))
-            if !policy.privileged && change.old.as_ref() != node =>
-        {
-            Err(Error::Privileged { path: change.path.clone(), kind: device.kind() })
-        }
-        _ => Ok(()),
-    }
-}
-
 /// A directory to be removed holds only what is removed with it; one that is new already, only
 /// what the diff brings. What those hold that move as a whole is known.
 fn directories(
     target: &Target,
-    diff: &DiffIndex,
-    states: &[State],
+    changes: &Changes,
+    states: &States,
     obstacles: &Obstacles,
 ) -> Result<()> {
     let moving: HashSet<&RelPath> =
-        diff.moved_trees().flat_map(|tree| [tree.from, tree.to]).collect();
-    let run = |changes: &[(&Change, &State)]| -> Result<()> {
+        changes.moved_trees().flat_map(|tree| [tree.from, tree.to]).collect();
+    let run = |run: &[(usize, &Change)]| -> Result<()> {
         let mut dirs = target.anchor.dirs();
-        obstacles.some(changes, |(change, state)| {
+        obstacles.some(run, |&(number, change)| {
+            let state = states.get(number);
             let goes =
-                matches!(state, State::Old(Some(_))) && was_dir(change) && !makes_dir(change);
-            let is_there = matches!(state, State::New | State::Meta { .. });
+                matches!(state, Some(State::Old(Some(_)))) && was_dir(change) && !makes_dir(change);
+            let is_there = matches!(state, Some(State::New | State::Meta { .. }));
             let came = is_there && !was_dir(change) && makes_dir(change);
             if (!goes && !came) || moving.contains(&change.path) {
                 return Ok(());
@@ -114,8 +95,11 @@ fn directories(
                 .during("read the directory", &change.path)?;
             for name in names {
                 let inside = RelPath::new([change.path.as_bytes(), b"/", &name].concat());
-                let listed = inside.as_ref().ok().and_then(|path| diff.get(path));
-                if listed.is_none_or(|listed| listed.new.is_some() != came) {
+                let comes = match &inside {
+                    Ok(path) => changes.at(path, |_, listed| listed.new.is_some())?,
+                    Err(_) => None,
+                };
+                if comes != Some(came) {
                     return Err(Error::Extra {
                         path: inside.unwrap_or_else(|_| change.path.clone()),
                     });
@@ -124,22 +108,29 @@ fn directories(
             Ok(())
         })
     };
-    let changes: Vec<(&Change, &State)> = diff.changes().iter().zip(states).collect();
-    changes.par_chunks(RUN).try_for_each(run)?;
+    for number in 0..changes.chunks() {
+        if states.are_absent(changes.numbers(number)) {
+            continue;
+        }
+        let chunk = changes.chunk(number)?;
+        chunk.numbered().collect::<Vec<_>>().par_chunks(RUN).try_for_each(run)?;
+    }
     obstacles.none()
 }
 
 /// The files that deltas and copies start from are those that the diff means.
-fn bases(target: &Target, diff: &DiffIndex, states: &[State], obstacles: &Obstacles) -> Result<()> {
-    let mut wanted: HashMap<&RelPath, (Digest, Option<u64>)> = HashMap::new();
-    for (change, state) in diff.changes().iter().zip(states) {
-        let (State::Old(_), Some(new)) = (state, &change.new) else { continue };
+fn bases(target: &Target, changes: &Changes, states: &States, obstacles: &Obstacles) -> Result<()> {
+    let mut wanted: BTreeMap<RelPath, (Digest, Option<u64>)> = BTreeMap::new();
+    // What only adds starts from nothing.
+    for change in changes.in_memory().iter().flat_map(|diff| diff.changes().iter().enumerate()) {
+        let (number, change) = change;
+        let (Some(State::Old(_)), Some(new)) = (states.get(number), &change.new) else { continue };
         let (base, digest, len) = match (&new.content, &new.node) {
             (Content::Delta { base, digest }, _) => (base, *digest, None),
             (Content::Copy { base }, Node::File { len, digest }) => (base, *digest, Some(*len)),
             _ => continue,
         };
-        match wanted.insert(base, (digest, len)) {
+        match wanted.insert(base.clone(), (digest, len)) {
             Some((other, _)) if other != digest => {
                 return Err(Error::Unusable {
                     path: base.clone(),
@@ -149,14 +140,15 @@ fn bases(target: &Target, diff: &DiffIndex, states: &[State], obstacles: &Obstac
             _ => {}
         }
     }
-    let mut wanted: Vec<_> = wanted
-        .into_iter()
-        .filter(|(base, (digest, _))| !known(diff, states, base, digest))
-        .collect();
-    wanted.sort_unstable_by_key(|(base, _)| *base);
-    let run = |wanted: &[(&RelPath, (Digest, Option<u64>))]| -> Result<()> {
+    let mut unknown = Vec::new();
+    for (base, (digest, _)) in wanted {
+        if !known(changes, states, &base, &digest)? {
+            unknown.push((base, digest));
+        }
+    }
+    let run = |wanted: &[(RelPath, Digest)]| -> Result<()> {
         let mut dirs = target.anchor.dirs();
-        obstacles.some(wanted, |(base, (digest, _))| {
+        obstacles.some(wanted, |(base, digest)| {
             let expected = || format!("a file with BLAKE3 {digest}");
             let found = match find(&mut dirs, base, target.fs)? {
                 Found::Something(seen) if seen.kind() == FileType::RegularFile => {
@@ -169,109 +161,112 @@ fn bases(target: &Target, diff: &DiffIndex, states: &[State], obstacles: &Obstac
                 Found::Something(seen) => seen.describe(None),
                 _ => "nothing".to_owned(),
             };
-            Err(Error::Unexpected { path: (*base).clone(), expected: expected(), found })
+            Err(Error::Unexpected { path: base.clone(), expected: expected(), found })
         })
     };
-    wanted.par_chunks(16).try_for_each(run)?;
+    unknown.par_chunks(16).try_for_each(run)?;
     obstacles.none()
 }
 
 /// Whether `base` has been read already and has `digest`.
-fn known(diff: &DiffIndex, states: &[State], base: &RelPath, digest: &Digest) -> bool {
-    let Some(at) = diff.position(base) else { return false };
-    let (Some(change), Some(state)) = (diff.changes().get(at), states.get(at)) else {
-        return false;
+fn known(changes: &Changes, states: &States, base: &RelPath, digest: &Digest) -> Result<bool> {
+    let is_it = |number: usize, change: &Change| {
+        let node = match states.get(number) {
+            Some(State::Old(Some(_))) => change.old.as_ref(),
+            Some(State::New | State::Meta { .. }) => change.new.as_ref().map(|new| &new.node),
+            _ => None,
+        };
+        matches!(node, Some(Node::File { digest: found, .. }) if found == digest)
     };
-    let node = match state {
-        State::Old(Some(_)) => change.old.as_ref(),
-        State::New | State::Meta { .. } => change.new.as_ref().map(|new| &new.node),
-        _ => None,
-    };
-    matches!(node, Some(Node::File { digest: found, .. }) if found == digest)
+    Ok(changes.at(base, is_it)?.unwrap_or(false))
 }
 
+/// What is to be done. Adds to `stamps` what the changes replace, remove or set anew.
 fn plan(
     target: &Target,
-    diff: &DiffIndex,
-    states: &[State],
+    changes: &Changes,
+    states: &States,
+    stamps: &mut Vec<(RelPath, Stamp)>,
     obstacles: &Obstacles,
 ) -> Result<Plan> {
-    let mut steps: Vec<Step> = Vec::with_capacity(states.len());
-    let mut unit: Option<&RelPath> = None;
-    let mut staged: HashSet<&RelPath> = HashSet::new();
-    let links = links(diff, states);
-    for (change, state) in diff.changes().iter().zip(states) {
-        let path = &change.path;
+    let mut steps: Vec<Step> = Vec::with_capacity(changes.len());
+    let mut units = Units::default();
+    let mut dir: Option<RelPath> = None;
+    let links = links(changes, states)?;
+    let mut around = Around::new(target);
+    changes.each(|number, change| {
+        let (path, state) = (&change.path, states.get(number).unwrap_or(State::Link));
+        let links_to_staged = |node: &Node| -> Result<bool> {
+            let Node::HardLink { to } = node else { return Ok(false) };
+            Ok(units.around(to).is_some() && !changes.moves_with(to)?)
+        };
         let step = match (state, &change.new) {
-            (State::New, Some(new)) if links_to(&new.node, &staged) => Step::Place,
+            (State::New, Some(new)) if links_to_staged(&new.node)? => Step::Place,
             (State::New | State::Link, _) | (State::Meta { .. }, None) => Step::Done,
             // Another name of it is not the diff's: it keeps its metadata, and the path gets a copy.
             (State::Meta { names, .. }, Some(_))
-                if !makes_dir(change) && *names > 1 + links.get(path).copied().unwrap_or(0) =>
+                if !makes_dir(change) && names > 1 + links.get(path).copied().unwrap_or(0) =>
             {
                 Step::Place
             }
             (State::Meta { .. }, Some(_)) => Step::Meta,
             (State::Old(_), None) => Step::Remove,
-            (State::Old(_), Some(_)) if unit.is_some_and(|unit| path.is_below(unit)) => {
+            (State::Old(_), Some(_)) if dir.as_ref().is_some_and(|dir| path.is_below(dir)) => {
                 Step::Inside
             }
             (State::Old(_), Some(new)) => match &new.node {
                 // A link whose file stays the same file needs no new one.
                 Node::HardLink { .. }
-                    if change.old.as_ref() == Some(&new.node) && !links_to(&new.node, &staged) =>
+                    if change.old.as_ref() == Some(&new.node) && !links_to_staged(&new.node)? =>
                 {
                     Step::Done
                 }
                 _ => Step::Place,
             },
         };
-        if step == Step::Place && makes_dir(change) {
-            unit = Some(path);
+        if step == Step::Place {
+            units.push(number, path);
+            if makes_dir(change) {
+                dir = Some(path.clone());
+            }
         }
-        if matches!(step, Step::Place | Step::Inside)
-            && matches!(change.new.as_ref().map(|new| &new.node), Some(Node::File { .. }))
-        {
-            staged.insert(path);
+        match state {
+            State::Old(Some(stamp)) => stamps.push((path.clone(), stamp)),
+            // Names may come and go in a directory that stays.
+            State::Meta { stamp, .. } if !makes_dir(change) => stamps.push((path.clone(), stamp)),
+            _ => {}
         }
         steps.push(step);
-    }
-    let before = before(target, diff, states, &mut steps, obstacles)?;
-    Ok(Plan { steps, before, placed: Vec::new(), has_inodes: true })
+        obstacles.pass(around.add((number, change), &mut steps))
+    })?;
+    obstacles.none()?;
+    let before = around.look(changes, states, &steps, obstacles)?;
+    Ok(Plan { steps, units, before, placed: Vec::new(), has_inodes: true })
 }
 
 /// How many hard links of the diff name each file, of those that are there.
-fn links<'a>(diff: &'a DiffIndex, states: &[State]) -> HashMap<&'a RelPath, u64> {
+fn links(changes: &Changes, states: &States) -> Result<HashMap<RelPath, u64>> {
     let mut links = HashMap::new();
-    for (change, state) in diff.changes().iter().zip(states) {
-        let node = change.new.as_ref().map(|new| &new.node);
-        if let (Some(Node::HardLink { to }), State::New) = (node, state) {
-            *links.entry(to).or_insert(0) += 1;
+    for number in 0..changes.chunks() {
+        if states.are_absent(changes.numbers(number)) {
+            continue;
+        }
+        for (number, change) in changes.chunk(number)?.numbered() {
+            let node = change.new.as_ref().map(|new| &new.node);
+            if let (Some(Node::HardLink { to }), Some(State::New)) = (node, states.get(number)) {
+                *links.entry(to.clone()).or_insert(0) += 1;
+            }
         }
     }
-    links
-}
-
-/// Whether `node` is a hard link to one of `files`.
-fn links_to(node: &Node, files: &HashSet<&RelPath>) -> bool {
-    matches!(node, Node::HardLink { to } if files.contains(to))
+    Ok(links)
 }
 
 /// Looks again, after the contents were staged, at every path that stood: whether it still is what
 /// it was when it was read.
-pub(crate) fn unchanged(
-    target: &Target,
-    diff: &DiffIndex,
-    checked: &Checked,
-    obstacles: &Obstacles,
-) -> Result<()> {
-    let listed = diff.changes().iter().map(|change| &change.path).zip(&checked.stamps);
-    let listed = listed.filter_map(|(path, stamp)| Some((path, stamp.as_ref()?)));
-    let moving = checked.moving.iter().map(|(path, stamp)| (path, stamp));
-    let stamps: Vec<(&RelPath, &Stamp)> = listed.chain(moving).collect();
-    let run = |stamps: &[(&RelPath, &Stamp)]| -> Result<()> {
+pub(crate) fn unchanged(target: &Target, checked: &Checked, obstacles: &Obstacles) -> Result<()> {
+    let run = |stamps: &[(RelPath, Stamp)]| -> Result<()> {
         let mut dirs = target.anchor.dirs();
-        obstacles.some(stamps, |&(path, stamp)| {
+        obstacles.some(stamps, |(path, stamp)| {
             let same = match find(&mut dirs, path, target.fs)? {
                 Found::Something(seen) => Stamp::of(&seen.stat) == *stamp,
                 _ => false,
@@ -279,6 +274,6 @@ pub(crate) fn unchanged(
             if same { Ok(()) } else { Err(Error::Changed { path: path.clone() }) }
         })
     };
-    stamps.par_chunks(RUN).try_for_each(run)?;
+    checked.stamps.par_chunks(RUN).try_for_each(run)?;
     obstacles.none()
 }

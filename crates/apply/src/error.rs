@@ -209,6 +209,9 @@ pub enum Error {
     /// An archive that comes out of a pipe ends otherwise than it should.
     #[error(transparent)]
     Archived(#[from] archive::Error),
+    /// The diff cannot be read any more, of its archive or of the journal.
+    #[error("cannot read the diff again")]
+    Diff(#[from] diffindex::Error),
     /// The caller has set the flag of its [`Progress`](rsync_core::Progress). The tree was not
     /// touched.
     #[error("cancelled")]

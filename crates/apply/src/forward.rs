@@ -5,13 +5,14 @@
 use std::io;
 use std::os::fd::AsFd;
 
-use diffindex::{DiffIndex, MovedTree, NewEntry};
+use diffindex::{MovedTree, NewEntry};
 use dirindex::{Node, RelPath};
 use rayon::prelude::*;
 use rsync_core::Progress;
 use rustix::fs::FileType;
 use rustix::io::Errno;
 
+use crate::changes::Changes;
 use crate::dirs::{Dirs, Held};
 use crate::error::{During, Error, Result};
 use crate::observe::{Found, Seen, describe, find, mode};
@@ -28,7 +29,7 @@ use crate::{meta, moved};
 pub(crate) struct Work<'a> {
     pub(crate) target: &'a Target,
     pub(crate) stage: &'a Stage,
-    pub(crate) diff: &'a DiffIndex,
+    pub(crate) changes: &'a Changes,
     pub(crate) plan: &'a Plan,
     pub(crate) policy: Policy,
     /// What of the metadata is not taken.
@@ -41,22 +42,46 @@ pub(crate) struct Work<'a> {
 }
 
 impl Work<'_> {
+    /// Does `each` for the changes whose steps are `wanted`, in path order, past what is in the way, too.
+    pub(crate) fn each(
+        &self,
+        wanted: impl Fn(Step) -> bool,
+        mut each: impl FnMut(&Task<'_>) -> Result<()>,
+    ) -> Result<()> {
+        let chunk = |tasks: &[Task<'_>]| self.obstacles.some(tasks, &mut each);
+        self.plan.each_chunk(self.changes, wanted, chunk)?;
+        self.obstacles.none()
+    }
+
+    /// [`each`](Work::each), the last ones first.
+    pub(crate) fn each_back(
+        &self,
+        wanted: impl Fn(Step) -> bool,
+        mut each: impl FnMut(&Task<'_>) -> Result<()>,
+    ) -> Result<()> {
+        let chunk = |tasks: &[Task<'_>]| self.obstacles.some(tasks.iter().rev(), &mut each);
+        self.plan.each_chunk_back(self.changes, wanted, chunk)?;
+        self.obstacles.none()
+    }
+
     /// Before another process's plan is carried on: every path is as it was before its step, or as
     /// it is after it, and what is still staged is whole. Anything else stops here.
     pub(crate) fn check(&self) -> Result<()> {
-        let tasks: Vec<Task<'_>> = self.plan.tasks(self.diff).collect();
-        tasks.par_chunks(256).try_for_each(|tasks| {
+        let run = |tasks: &[Task<'_>]| {
             let (mut slots, mut dirs) = (self.stage.anchor.dirs(), self.target.anchor.dirs());
             tasks.iter().try_for_each(|task| self.check_task(task, &mut slots, &mut dirs))
-        })
+        };
+        let is_done = |step| step == Step::Done;
+        self.plan.each_chunk(
+            self.changes,
+            |step| !is_done(step),
+            |tasks| tasks.par_chunks(256).try_for_each(run),
+        )
     }
 
     fn check_task(&self, task: &Task<'_>, slots: &mut Dirs<'_>, dirs: &mut Dirs<'_>) -> Result<()> {
         let change = task.change;
         let new = change.new.as_ref().map(|new| &new.node);
-        if task.step == Step::Done {
-            return Ok(());
-        }
         if let Some(tree) = task.takes() {
             return self.check_tree(task, &tree);
         }
@@ -114,14 +139,13 @@ impl Work<'_> {
 
     /// Carries out what is left of the plan, all but dropping what was old.
     pub(crate) fn forward(&self) -> Result<()> {
-        let tasks: Vec<Task<'_>> = self.plan.tasks(self.diff).collect();
-        self.unlock(&tasks)?;
-        self.set_aside(&tasks)?;
-        self.place(&tasks)?;
-        self.set_metadata(&tasks)?;
+        self.unlock()?;
+        self.set_aside()?;
+        self.place()?;
+        self.set_metadata()?;
         self.set_directories()?;
         self.sync_all()?;
-        self.verify(&tasks)
+        self.verify()
     }
 
     /// Drops the journal: the tree is what it is to be, and there is no other way from here.
@@ -148,13 +172,13 @@ impl Work<'_> {
     }
 
     /// Lets names come and go where an earlier run may have closed directories again.
-    pub(crate) fn unlock(&self, tasks: &[Task<'_>]) -> Result<()> {
+    pub(crate) fn unlock(&self) -> Result<()> {
         if rustix::process::geteuid().is_root() {
             return Ok(());
         }
         let mut dirs = self.target.anchor.dirs();
         let known = self.plan.before.iter().map(|before| &before.path);
-        let units = tasks.iter().filter(|task| task.is_unit()).map(|task| &task.change.path);
+        let units = self.plan.units.paths();
         let mut paths: Vec<&RelPath> = known.chain(units).collect();
         paths.sort_unstable();
         for path in paths {
@@ -183,9 +207,9 @@ impl Work<'_> {
     }
 
     /// Renames every unit into its place.
-    fn place(&self, tasks: &[Task<'_>]) -> Result<()> {
+    fn place(&self) -> Result<()> {
         let (mut slots, mut dirs) = (self.stage.anchor.dirs(), self.target.anchor.dirs());
-        self.obstacles.all(tasks.iter().filter(|task| task.is_unit()), |task| {
+        self.each(is_unit, |task| {
             let path = &task.change.path;
             let Some(slot) = task.slot() else { return Ok(()) };
             let staged = slots.parent(&slot).during("stage", path)?;
@@ -213,12 +237,15 @@ impl Work<'_> {
     }
 
     /// Metadata of what stays, but for directories.
-    fn set_metadata(&self, tasks: &[Task<'_>]) -> Result<()> {
+    fn set_metadata(&self) -> Result<()> {
         let mut dirs = self.target.anchor.dirs();
-        self.obstacles.all(tasks.iter().filter(|task| task.step == Step::Meta), |task| {
-            let new = task.change.new.as_ref().filter(|new| new.node != Node::Dir);
-            new.map_or(Ok(()), |new| self.set(&mut dirs, &task.change.path, new))
-        })
+        self.each(
+            |step| step == Step::Meta,
+            |task| {
+                let new = task.change.new.as_ref().filter(|new| new.node != Node::Dir);
+                new.map_or(Ok(()), |new| self.set(&mut dirs, &task.change.path, new))
+            },
+        )
     }
 
     fn set(
@@ -251,13 +278,14 @@ impl Work<'_> {
     fn set_directories(&self) -> Result<()> {
         let mut dirs = self.target.anchor.dirs();
         let mut kept = self.plan.before.iter().filter(|before| before.kept).rev().peekable();
-        self.obstacles.all(self.plan.last_set(self.diff).iter().rev(), |task| {
+        self.plan.each_last_set(self.changes, |task| {
             let (path, Some(new)) = (&task.change.path, &task.change.new) else { return Ok(()) };
             while let Some(kept) = kept.next_if(|kept| kept.path > *path) {
                 self.obstacles.pass(self.restore(&mut dirs, kept))?;
             }
-            self.set(&mut dirs, path, new)
+            self.obstacles.pass(self.set(&mut dirs, path, new))
         })?;
+        self.obstacles.none()?;
         self.obstacles.all(kept, |kept| self.restore(&mut dirs, kept))
     }
 
@@ -283,15 +311,20 @@ impl Work<'_> {
     }
 
     /// Whether every unit stands in its place, and nothing where something was removed.
-    fn verify(&self, tasks: &[Task<'_>]) -> Result<()> {
+    fn verify(&self) -> Result<()> {
         let mut dirs = self.target.anchor.dirs();
-        self.obstacles.all(tasks, |task| {
+        let moves = self.changes.moves();
+        let wanted = |step| match step {
+            Step::Place | Step::Remove => true,
+            Step::Inside => moves,
+            Step::Done | Step::Meta => false,
+        };
+        self.each(wanted, |task| {
             let path = &task.change.path;
             let new = task.change.new.as_ref().map(|new| &new.node);
             let found = match task.step {
-                Step::Inside if task.takes().is_some() => find(&mut dirs, path, self.target.fs)?,
-                Step::Place | Step::Remove => find(&mut dirs, path, self.target.fs)?,
-                Step::Done | Step::Meta | Step::Inside => return Ok(()),
+                Step::Inside if task.takes().is_none() => return Ok(()),
+                _ => find(&mut dirs, path, self.target.fs)?,
             };
             let (fits, found) = match (&found, new) {
                 (Found::Something(seen), Some(new)) => {
@@ -307,6 +340,16 @@ impl Work<'_> {
             Ok(())
         })
     }
+}
+
+/// Whether something with that step is renamed into place by itself.
+pub(crate) fn is_unit(step: Step) -> bool {
+    step == Step::Place
+}
+
+/// Whether something with that step is staged, by itself or in a directory.
+pub(crate) fn is_staged(step: Step) -> bool {
+    matches!(step, Step::Place | Step::Inside)
 }
 
 /// Lets names come and go in `dir`, which its owner may have closed even to themselves.

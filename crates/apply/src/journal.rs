@@ -3,18 +3,19 @@
 //! tree proper, and in one step.
 
 use std::fs::File;
-use std::io;
+use std::io::{self, BufWriter};
 use std::os::fd::AsFd;
 
 use container::SectionError;
 use container::{Section, Sections, Writer, cut, encode_all};
-use diffindex::{DiffIndex, Signatures};
+use diffindex::{LazyDiff, StoredDiff};
 use rsync_core::{Digest, FileBytes};
 use serde::{Deserialize, Serialize};
 
+use crate::changes::Changes;
 use crate::dirs::open_file;
 use crate::error::{Error, Result};
-use crate::plan::{Before, Plan, Step};
+use crate::plan::{Before, Plan, Step, Units};
 use crate::stage_dir::{FORWARD, JOURNAL, Stage};
 use crate::target::Target;
 use crate::tree;
@@ -44,7 +45,7 @@ struct Head {
 
 /// What a journal says.
 pub(crate) struct Journal {
-    pub(crate) diff: DiffIndex,
+    pub(crate) changes: Changes,
     pub(crate) plan: Plan,
     pub(crate) privileged: bool,
     pub(crate) sync: bool,
@@ -55,17 +56,20 @@ pub(crate) struct Journal {
 pub(crate) fn draft(
     target: &Target,
     stage: &Stage,
-    diff: &DiffIndex,
+    changes: &Changes,
     plan: &Plan,
     (privileged, sync): (bool, bool),
 ) -> Result<()> {
     let error = |error| target.error("write the journal in", error);
-    let mut bytes = Vec::new();
-    diff.write_to(&mut bytes, Signatures::None).map_err(|error| unusable(target, error))?;
+    let file = tree::create_file(stage.sys(), stage, DIFF.as_bytes()).map_err(error)?;
+    let out = DiffFile { stage, file, len: 0, hasher: blake3::Hasher::new() };
+    let mut out = BufWriter::with_capacity(1 << 20, out);
+    changes.write_to(&mut out).map_err(|error| unusable(target, error))?;
+    let out = out.into_inner().map_err(|failed| error(failed.into_error()))?;
     let (root, home) = inodes(target, stage)?;
-    let head = Head { privileged, sync, diff: Digest::of(&bytes), root, stage: home };
+    let diff = Digest(*out.hasher.finalize().as_bytes());
+    let head = Head { privileged, sync, diff, root, stage: home };
     let journal = encode(&head, plan).map_err(|error| unusable(target, error))?;
-    write(stage, DIFF, &bytes).map_err(error)?;
     write(stage, DRAFT, &journal).map_err(error)?;
     write(stage, FORWARD, b"").map_err(error)?;
     // One call for all that is staged and for what was just written: as safe as one for each file
@@ -97,6 +101,27 @@ pub(crate) fn turn(target: &Target, stage: &Stage, sync: bool) -> Result<()> {
         if sync { stage.sys().sync_all(stage) } else { Ok(()) }
     };
     turn().map_err(|error| target.error("roll back the apply in", error))
+}
+
+/// The file of the diff while it is written.
+struct DiffFile<'a> {
+    stage: &'a Stage,
+    file: File,
+    len: u64,
+    hasher: blake3::Hasher,
+}
+
+impl io::Write for DiffFile<'_> {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.stage.sys().write(&self.file, bytes, self.len)?;
+        self.hasher.update(bytes);
+        self.len += bytes.len() as u64;
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
 }
 
 fn write(stage: &Stage, name: &str, bytes: &[u8]) -> io::Result<()> {
@@ -151,17 +176,21 @@ pub(crate) fn read(target: &Target, stage: &Stage) -> Result<Journal> {
     }
     let before = journal.decode_all(BEFORE).map_err(sections)?;
     let placed = journal.decode_all(PLACED).map_err(sections)?;
-    let plan = Plan { steps, before, placed, has_inodes: same };
-    let diff = diff_bytes(&ours(target, stage, DIFF)?)
-        .map_err(|error| target.error("read the journal in", io::Error::other(error)))?;
-    if Digest::of(&diff) != head.diff {
+    let file = ours(target, stage, DIFF)?;
+    let digest = FileBytes::open(&file).and_then(|bytes| bytes.digest(None));
+    let digest =
+        digest.map_err(|error| target.error("read the journal in", io::Error::other(error)))?;
+    if digest != head.diff {
         return Err(unusable("the diff beside it is not the one it was written for"));
     }
-    let diff = DiffIndex::from_bytes(diff).map_err(|error| self::unusable(target, error))?;
-    if diff.changes().len() != plan.steps.len() {
+    let diff = StoredDiff::from_source(file).map_err(|error| self::unusable(target, error))?;
+    let changes = Changes::of(&LazyDiff::from(&diff))?;
+    if changes.len() != steps.len() {
         return Err(unusable("it does not fit its diff"));
     }
-    Ok(Journal { diff, plan, privileged: head.privileged, sync: head.sync })
+    let units = Units::of(&changes, &steps)?;
+    let plan = Plan { steps, units, before, placed, has_inodes: same };
+    Ok(Journal { changes, plan, privileged: head.privileged, sync: head.sync })
 }
 
 /// The error of a journal that cannot be made or used.
@@ -176,13 +205,6 @@ fn inodes(target: &Target, stage: &Stage) -> Result<(u64, u64)> {
     let inode = |dir: &dyn AsFd| stage.sys().stat(dir).map(|stat| stat.st_ino);
     let both = inode(target).and_then(|root| Ok((root, inode(stage)?)));
     both.map_err(|error| target.error("look at", error))
-}
-
-fn diff_bytes(file: &File) -> Result<Vec<u8>, rsync_core::Error> {
-    let bytes = FileBytes::open(file)?;
-    let copy = bytes.to_vec();
-    bytes.check()?;
-    Ok(copy)
 }
 
 /// Opens a file of the stage, which nobody but us may have put there.

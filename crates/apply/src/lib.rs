@@ -35,6 +35,7 @@ mod aside;
 mod back;
 mod before;
 mod chain;
+mod changes;
 mod check;
 mod dirs;
 mod error;
@@ -64,7 +65,7 @@ mod writeback;
 #[cfg(test)]
 mod proofs;
 
-pub use crate::apply::{apply, apply_diff, apply_stream, apply_with, preview_diff};
+pub use crate::apply::{apply, apply_diff, apply_snapshot, apply_stream, apply_with, preview_diff};
 pub use crate::chain::{AppliedChain, apply_chain};
 pub use crate::error::{Error, Result};
 pub use crate::made_dir::in_made_dir;

@@ -3,11 +3,12 @@
 
 use std::collections::HashMap;
 
-use diffindex::{DiffIndex, MovedTree};
+use diffindex::MovedTree;
 use dirindex::{Node, RelPath};
 use rayon::prelude::*;
 use rustix::fs::FileType;
 
+use crate::changes::Changes;
 use crate::dirs::{Anchor, Held};
 use crate::error::{During, Error, Result};
 use crate::observe::{FileSystem, Found, find};
@@ -18,16 +19,16 @@ use crate::target::Target;
 /// Paths one task of the thread pool reads.
 const RUN: usize = 64;
 
-/// Sees that each directory that `diff` moves as a whole is what the diff says: where it was, and nothing where
+/// Sees that each directory that the diff moves as a whole is what the diff says: where it was, and nothing where
 /// it is to be; or, if it has moved already, where it is to be. Gives each path below those that have still to
 /// move, and what to recognise it by.
 pub(crate) fn check(
     target: &Target,
-    diff: &DiffIndex,
+    changes: &Changes,
     obstacles: &Obstacles,
 ) -> Result<Vec<(RelPath, Stamp)>> {
     let mut stamps = Vec::new();
-    obstacles.all(diff.moved_trees(), |tree| {
+    obstacles.all(changes.moved_trees(), |tree| {
         let before = look(&target.anchor, target.fs, tree.from, &tree)?;
         if let Look::Same(found) = before {
             let mut dirs = target.anchor.dirs();

@@ -1,11 +1,14 @@
 //! [`Plan`]: what is to be done for each change of a diff, and where its new content is staged.
-//! Pure: it looks at no disk. The plan is part of the journal.
+//! It looks at no tree. The plan is part of the journal.
 
 use std::collections::HashSet;
 
-use diffindex::{Change, DiffIndex, MovedTree};
+use diffindex::{Change, MovedTree};
 use dirindex::{Meta, Node, RelPath};
 use serde::{Deserialize, Serialize};
+
+use crate::changes::Changes;
+use crate::error::Result;
 
 /// The directory inside the stage that has the new contents.
 pub(crate) const SLOTS: &str = "new";
@@ -45,11 +48,57 @@ pub(crate) struct Placed {
     pub(crate) inode: u64,
 }
 
+/// What is staged by itself: each is renamed into place as a whole. With the numbers of their changes, in path order.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Units(Vec<(usize, RelPath)>);
+
+impl Units {
+    /// Those of `changes`, which have these steps.
+    pub(crate) fn of(changes: &Changes, steps: &[Step]) -> Result<Units> {
+        let mut units = Units::default();
+        for number in 0..changes.chunks() {
+            let is_unit = |number: usize| steps.get(number) == Some(&Step::Place);
+            if changes.numbers(number).any(is_unit) {
+                let chunk = changes.chunk(number)?;
+                let placed = chunk.numbered().filter(|(number, _)| is_unit(*number));
+                placed.for_each(|(number, change)| units.push(number, &change.path));
+            }
+        }
+        Ok(units)
+    }
+
+    /// Adds the next one.
+    pub(crate) fn push(&mut self, number: usize, path: &RelPath) {
+        self.0.push((number, path.clone()));
+    }
+
+    /// Where they are put.
+    pub(crate) fn paths(&self) -> impl Iterator<Item = &RelPath> {
+        self.0.iter().map(|(_, path)| path)
+    }
+
+    /// The one that what is staged for `path` is in.
+    pub(crate) fn around(&self, path: &RelPath) -> Option<(usize, &RelPath)> {
+        // What is below a unit follows it, and is none itself.
+        let last = self.0.partition_point(|(_, unit)| unit <= path).checked_sub(1)?;
+        let (number, unit) = self.0.get(last)?;
+        (path == unit || path.is_below(unit)).then_some((*number, unit))
+    }
+
+    /// The one that what is staged for change `number` is in.
+    fn around_number(&self, number: usize) -> Option<(usize, &RelPath)> {
+        let last = self.0.partition_point(|(unit, _)| *unit <= number).checked_sub(1)?;
+        self.0.get(last).map(|(number, unit)| (*number, unit))
+    }
+}
+
 /// What is to be done.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone)]
 pub(crate) struct Plan {
     /// One for each change of the diff.
     pub(crate) steps: Vec<Step>,
+    /// Those that the steps make.
+    pub(crate) units: Units,
     /// In path order.
     pub(crate) before: Vec<Before>,
     /// In path order. Empty until all is staged.
@@ -69,66 +118,113 @@ pub(crate) struct Task<'a> {
 }
 
 impl Plan {
-    /// Every change with its step, in path order.
-    pub(crate) fn tasks<'a>(&'a self, diff: &'a DiffIndex) -> impl Iterator<Item = Task<'a>> {
-        let mut unit = None;
-        let numbered = diff.changes().iter().zip(&self.steps).enumerate();
-        numbered.map(move |(number, (change, &step))| {
-            if step == Step::Place {
-                unit = Some((number, &change.path));
-            }
-            let unit = unit.filter(|_| matches!(step, Step::Place | Step::Inside));
-            Task { change, step, number, unit }
-        })
+    /// Has `each` look at the changes whose steps are `wanted`, some at a time, in path order.
+    pub(crate) fn each_chunk(
+        &self,
+        changes: &Changes,
+        wanted: impl Fn(Step) -> bool,
+        mut each: impl FnMut(&[Task<'_>]) -> Result<()>,
+    ) -> Result<()> {
+        (0..changes.chunks()).try_for_each(|chunk| self.chunk(changes, chunk, &wanted, &mut each))
     }
 
-    /// The task at `path`, and whether it is staged, for what is looked up out of order.
-    pub(crate) fn staged_at(&self, diff: &DiffIndex, path: &RelPath) -> Option<RelPath> {
-        let at = |path: &RelPath| {
-            let at = diff.position(path)?;
-            Some((at, *self.steps.get(at)?))
-        };
-        let mut outer = path.clone();
-        loop {
-            match at(&outer)? {
-                (number, Step::Place) => return slot(number, &outer, path),
-                (_, Step::Inside) => outer = outer.parent()?,
-                _ => return None,
-            }
+    /// [`each_chunk`](Plan::each_chunk), the last ones first. Each chunk is in path order.
+    pub(crate) fn each_chunk_back(
+        &self,
+        changes: &Changes,
+        wanted: impl Fn(Step) -> bool,
+        mut each: impl FnMut(&[Task<'_>]) -> Result<()>,
+    ) -> Result<()> {
+        let chunks = (0..changes.chunks()).rev();
+        chunks.into_iter().try_for_each(|chunk| self.chunk(changes, chunk, &wanted, &mut each))
+    }
+
+    fn chunk(
+        &self,
+        changes: &Changes,
+        chunk: usize,
+        wanted: impl Fn(Step) -> bool,
+        mut each: impl FnMut(&[Task<'_>]) -> Result<()>,
+    ) -> Result<()> {
+        // What nobody wants is not read.
+        let steps = self.steps.get(changes.numbers(chunk)).unwrap_or_default();
+        if !steps.iter().any(|&step| wanted(step)) {
+            return Ok(());
         }
+        let chunk = changes.chunk(chunk)?;
+        let task = |(number, change)| {
+            let step = self.steps.get(number).copied().filter(|&step| wanted(step))?;
+            let is_staged = matches!(step, Step::Place | Step::Inside);
+            let unit = if is_staged { self.units.around_number(number) } else { None };
+            Some(Task { change, step, number, unit })
+        };
+        let tasks: Vec<Task<'_>> = chunk.numbered().filter_map(task).collect();
+        each(&tasks)
+    }
+
+    /// Where what is to be at `path` is staged, below the stage, if it is.
+    pub(crate) fn staged_at(&self, changes: &Changes, path: &RelPath) -> Result<Option<RelPath>> {
+        Ok(match self.units.around(path) {
+            Some((number, unit)) if !changes.moves_with(path)? => slot(number, unit, path),
+            _ => None,
+        })
     }
 
     /// Where what is to be at `path` stands before the commit, if it is not staged: at the same path, or
     /// below a directory that is to move.
-    pub(crate) fn stands_at(&self, diff: &DiffIndex, path: &RelPath) -> RelPath {
-        let moved = path.ancestors().find_map(|dir| {
-            let at = diff.position(dir)?;
-            let tree = diff.changes().get(at)?.moved_tree()?;
-            let moves = matches!(self.steps.get(at)?, Step::Place | Step::Inside);
-            tree.before(path).filter(|_| moves)
-        });
-        moved.unwrap_or_else(|| path.clone())
+    pub(crate) fn stands_at(&self, changes: &Changes, path: &RelPath) -> Result<RelPath> {
+        let moves =
+            |number: usize| matches!(self.steps.get(number), Some(Step::Place | Step::Inside));
+        let before = |number: usize, change: &Change| {
+            change.moved_tree().filter(|_| moves(number))?.before(path)
+        };
+        for dir in path.ancestors().take_while(|_| changes.moves()) {
+            if let Some(Some(before)) = changes.at(dir, before)? {
+                return Ok(before);
+            }
+        }
+        Ok(path.clone())
     }
 
-    /// What is put in place by itself, and the directories inside it whose metadata is not final before: those that are
-    /// taken from elsewhere, and those that they are taken into. In path order.
-    pub(crate) fn placed<'a>(&'a self, diff: &'a DiffIndex) -> impl Iterator<Item = Task<'a>> {
-        let takes = self.tasks(diff).filter(|task| task.takes().is_some());
-        let takers: HashSet<RelPath> = takes.filter_map(|task| task.change.path.parent()).collect();
-        self.tasks(diff).filter(move |task| {
-            let inside = task.step == Step::Inside;
-            let is_late = task.takes().is_some() || takers.contains(&task.change.path);
-            task.is_unit() || (inside && is_late)
+    /// [`each_chunk`](Plan::each_chunk) of what is put in place by itself, and of the directories inside it whose metadata is not final
+    /// before: those that are taken from elsewhere, and those that they are taken into.
+    pub(crate) fn each_placed(
+        &self,
+        changes: &Changes,
+        mut each: impl FnMut(&Task<'_>) -> Result<()>,
+    ) -> Result<()> {
+        let late = self.late(changes)?;
+        let wanted = |step| is_placed(step, &late);
+        self.each_chunk(changes, wanted, |tasks| {
+            tasks.iter().filter(|task| task.is_placed(&late)).try_for_each(&mut each)
         })
     }
 
-    /// The directories whose metadata is set when all names have come and gone, in path order.
-    pub(crate) fn last_set<'a>(&'a self, diff: &'a DiffIndex) -> Vec<Task<'a>> {
-        let stay = self.tasks(diff).filter(|task| task.step == Step::Meta);
-        let mut all: Vec<Task<'a>> = stay.chain(self.placed(diff)).collect();
-        all.retain(|task| makes_dir(task.change));
-        all.sort_unstable_by_key(|task| task.number);
-        all
+    /// The directories whose metadata is set when all names have come and gone, the last ones first.
+    pub(crate) fn each_last_set(
+        &self,
+        changes: &Changes,
+        mut each: impl FnMut(&Task<'_>) -> Result<()>,
+    ) -> Result<()> {
+        let late = self.late(changes)?;
+        let wanted = |step| step == Step::Meta || is_placed(step, &late);
+        self.each_chunk_back(changes, wanted, |tasks| {
+            let is_set = |task: &&Task<'_>| task.step == Step::Meta || task.is_placed(&late);
+            let tasks = tasks.iter().rev().filter(|task| makes_dir(task.change));
+            tasks.filter(is_set).try_for_each(&mut each)
+        })
+    }
+
+    /// Directories that are taken from elsewhere, and those that they are taken into.
+    fn late(&self, changes: &Changes) -> Result<HashSet<RelPath>> {
+        let mut late = HashSet::new();
+        for tree in changes.moved_trees() {
+            let step = changes.position(tree.to)?.and_then(|number| self.steps.get(number));
+            if matches!(step, Some(Step::Place | Step::Inside)) {
+                late.extend([Some(tree.to.clone()), tree.to.parent()].into_iter().flatten());
+            }
+        }
+        Ok(late)
     }
 
     /// Whether what has that inode may be what is put in place at `path`, or else what stays there.
@@ -168,6 +264,10 @@ impl<'a> Task<'a> {
         self.step == Step::Place
     }
 
+    fn is_placed(&self, late: &HashSet<RelPath>) -> bool {
+        self.is_unit() || (self.step == Step::Inside && late.contains(&self.change.path))
+    }
+
     /// Where it is staged, below the stage.
     pub(crate) fn slot(&self) -> Option<RelPath> {
         let (number, unit) = self.unit?;
@@ -195,6 +295,11 @@ impl<'a> Task<'a> {
         let stood = self.change.old.is_some();
         self.step == Step::Place && stood && was_dir(self.change) != makes_dir(self.change)
     }
+}
+
+/// Whether something with that step may be [placed](Plan::each_placed).
+fn is_placed(step: Step, late: &HashSet<RelPath>) -> bool {
+    step == Step::Place || (step == Step::Inside && !late.is_empty())
 }
 
 /// Unit `number` is staged under its number; what it holds, under the same names as in the tree.

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::ops::Bound;
 use std::path::Path;
 
-use archive::DiffData;
+use archive::LazyData;
 use diffindex::DiffIndex;
 use dirindex::{Dir, DirIndex, DirOptions, Entry, Meta, Node, RelPath, ScanOptions, Time, Xattrs};
 
@@ -14,7 +14,7 @@ type Nodes = BTreeMap<RelPath, Node>;
 
 /// Which of `archives` the tree at `path` is at: an earlier call with the same archives was interrupted after it. Never the
 /// first, which is what was tried.
-pub(crate) fn position(path: &Path, archives: &[DiffData]) -> Option<usize> {
+pub(crate) fn position(path: &Path, archives: &[LazyData]) -> Option<usize> {
     if archives.len() < 2 {
         return None;
     }
@@ -22,14 +22,15 @@ pub(crate) fn position(path: &Path, archives: &[DiffData]) -> Option<usize> {
     let options = ScanOptions { signature: None, ..ScanOptions::default() };
     let found = DirIndex::scan_with(&dir, None, &options).ok()?;
     let found: Nodes = found.entries().map(|it| (it.path.clone(), it.node.clone())).collect();
-    let diffs: Vec<&DiffIndex> = archives.iter().map(DiffData::diff).collect();
+    let diffs = archives.iter().map(|data| data.diff().load().ok());
+    let diffs = diffs.collect::<Option<Vec<DiffIndex>>>()?;
     // The first that fits: what later ones may have undone again is then simply done again.
     let number = (0..diffs.len()).find(|&number| is_past(&found, diffs.get(..=number)))?;
     (number > 0).then_some(number)
 }
 
 /// Whether a tree is what `diffs`, one after the other, lead to, as far as they say.
-fn is_past(tree: &Nodes, diffs: Option<&[&DiffIndex]>) -> bool {
+fn is_past(tree: &Nodes, diffs: Option<&[DiffIndex]>) -> bool {
     let Some([before @ .., last]) = diffs else { return false };
     // The last diff rules out most trees, without a copy.
     if !shows(tree, last) {

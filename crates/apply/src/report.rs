@@ -3,11 +3,13 @@
 use std::fmt;
 use std::sync::Arc;
 
-use diffindex::{Content, DiffIndex};
+use diffindex::Content;
 use dirindex::{Node, RelPath, TreeId};
 use rsync_core::Progress;
 
-use crate::plan::{Plan, Step};
+use crate::changes::Changes;
+use crate::error::Result;
+use crate::plan::{Plan, Step, Task};
 use crate::{Space, Unkept};
 
 /// How a diff is applied.
@@ -201,20 +203,24 @@ impl fmt::Display for Aborted {
     }
 }
 
-/// What carrying out `plan` does.
-pub(crate) fn count(diff: &DiffIndex, plan: &Plan) -> Applied {
+/// What carrying out `plan` does. Shows each task to `each`.
+pub(crate) fn count(
+    changes: &Changes,
+    plan: &Plan,
+    mut each: impl FnMut(&Task<'_>),
+) -> Result<Applied> {
     let mut applied = Applied::default();
-    for tree in diff.moved_trees() {
-        let step = diff.position(tree.to).and_then(|at| plan.steps.get(at));
-        match step {
-            Some(Step::Place | Step::Inside) => {
-                applied.created += tree.entries;
-                applied.deleted += tree.entries;
+    let mut count = |task: &Task<'_>| {
+        each(task);
+        if let Some(tree) = task.change.moved_tree() {
+            match task.takes() {
+                Some(_) => {
+                    applied.created += tree.entries;
+                    applied.deleted += tree.entries;
+                }
+                None => applied.unchanged += 2 * tree.entries,
             }
-            _ => applied.unchanged += 2 * tree.entries,
         }
-    }
-    for task in plan.tasks(diff) {
         match (task.step, &task.change.old) {
             (Step::Done, _) => applied.unchanged += 1,
             (Step::Meta, _) => applied.metadata += 1,
@@ -230,6 +236,14 @@ pub(crate) fn count(diff: &DiffIndex, plan: &Plan) -> Applied {
         if task.is_staged() {
             applied.bytes += task.change.new.as_ref().map_or(0, |new| Node::len(&new.node));
         }
-    }
-    applied
+    };
+    plan.each_chunk(
+        changes,
+        |_| true,
+        |tasks| {
+            tasks.iter().for_each(&mut count);
+            Ok(())
+        },
+    )?;
+    Ok(applied)
 }

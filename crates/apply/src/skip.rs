@@ -8,6 +8,7 @@ use diffindex::{Change, Content, DiffIndex};
 use dirindex::{Node, RelPath, TreeId};
 use rustix::io::Errno;
 
+use crate::changes::Changes;
 use crate::error::{Error, Result, chain};
 use crate::plan::{makes_dir, was_dir};
 use crate::report::{Obstacle, Unapplied};
@@ -62,11 +63,11 @@ impl Obstacles {
         self.lock().pop().map_or(Ok(()), Err)
     }
 
-    /// `diff` without what was in the way: all that was noted, and `error`, which ended an apply that left the tree as it
+    /// The diff of `changes` without what was in the way: all that was noted, and `error`, which ended an apply that left the tree as it
     /// was. Adds to `unapplied` what is skipped. Gives `error` back where skipping does not help.
     pub(crate) fn skip(
         &self,
-        diff: &DiffIndex,
+        changes: &Changes,
         error: Error,
         unapplied: &mut Vec<Unapplied>,
     ) -> Result<DiffIndex> {
@@ -84,7 +85,7 @@ impl Obstacles {
             .filter_map(|error| Some((obstacle(error)?, chain(error))))
             .collect();
         reasons.sort();
-        without(diff, reasons, unapplied).ok_or(error)
+        without(&changes.load()?, reasons, unapplied).ok_or(error)
     }
 
     fn lock(&self) -> std::sync::MutexGuard<'_, Vec<Error>> {

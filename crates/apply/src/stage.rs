@@ -1,23 +1,23 @@
 //! Fills the stage: every new file, link and directory of a plan, complete with metadata and
 //! verified, before anything in the tree is touched. It knows where contents come from; it renames nothing.
 
-use std::collections::HashSet;
 use std::fs::File;
 use std::io::{self, Read};
 
-use archive::{ContentReader, DiffData, DiffStream};
-use diffindex::{Change, Content, DiffIndex, NewEntry};
+use archive::{ContentReader, DiffData, DiffStream, Snapshot, SnapshotReader};
+use diffindex::{Change, Content, NewEntry};
 use dirindex::{Meta, Node, RelPath};
 use rayon::prelude::*;
 use rsync_core::{Digest, FileBytes, Progress, patch};
 use rustix::fs::FileType;
 
+use crate::changes::Changes;
 use crate::dirs::Dirs;
 use crate::error::{During, Error, Result};
-use crate::forward::Work;
+use crate::forward::{Work, is_staged};
 use crate::meta;
 use crate::new_file::{BUFFER_LEN, Holes, pour};
-use crate::plan::{ASIDE, Placed, Plan, SLOTS, Task};
+use crate::plan::{ASIDE, Placed, Plan, SLOTS, Step, Task, makes_dir};
 use crate::stage_dir::Stage;
 use crate::system::Handle;
 use crate::target::Target;
@@ -34,6 +34,8 @@ const FILE_COST: u64 = 4 << 10;
 pub(crate) enum Source<'a, 'r> {
     /// An archive that can be read at any place, by several threads at once.
     Data(&'a DiffData),
+    /// Archives that can be read so, of which all that they lead to is taken.
+    Snapshot(&'a Snapshot),
     /// One that is read once, front to back.
     Stream(Box<DiffStream<'r>>),
 }
@@ -43,6 +45,7 @@ impl<'a> Source<'a, '_> {
     pub(crate) fn again(&self) -> Option<Source<'a, 'static>> {
         match self {
             Source::Data(data) => Some(Source::Data(data)),
+            Source::Snapshot(snapshot) => Some(Source::Snapshot(snapshot)),
             Source::Stream(_) => None,
         }
     }
@@ -51,7 +54,7 @@ impl<'a> Source<'a, '_> {
     /// end of a stream is read now.
     pub(crate) fn finish(self) -> Result<()> {
         match self {
-            Source::Data(_) => Ok(()),
+            Source::Data(_) | Source::Snapshot(_) => Ok(()),
             Source::Stream(stream) => Ok(stream.finish()?),
         }
     }
@@ -59,60 +62,78 @@ impl<'a> Source<'a, '_> {
 
 /// Fills the empty stage.
 pub(crate) fn fill(work: &Work<'_>, source: &mut Source<'_, '_>) -> Result<()> {
-    let Work { target, stage, diff, plan, obstacles, .. } = work;
-    let sys = stage.sys();
+    let Work { target, stage, obstacles, .. } = *work;
     [SLOTS, ASIDE]
         .into_iter()
-        .try_for_each(|name| sys.make_dir(*stage, name.as_bytes()))
+        .try_for_each(|name| stage.sys().make_dir(stage, name.as_bytes()))
         .map_err(|error| target.error("make the stage in", error))?;
-    let staged: Vec<Task<'_>> = plan.tasks(diff).filter(Task::is_staged).collect();
-    let is_dir = |task: &&Task<'_>| matches!(node(task), Some(Node::Dir));
-    let is_link = |task: &&Task<'_>| matches!(node(task), Some(Node::HardLink { .. }));
-
-    let mut slots = stage.anchor.dirs();
-    obstacles.all(staged.iter().filter(is_dir), |task| {
-        let (slot, path) = (slot(task)?, &task.change.path);
-        let parent = slots.parent(&slot).during("stage", path)?;
-        sys.make_dir(parent, slot.name()).during("stage", path)
-    })?;
-    let files = staged.iter().filter(|task| !is_dir(task) && !is_link(task));
-    let (same, files): (Vec<&Task<'_>>, _) = files.partition(|task| same_as(task).is_some());
-    let sources: HashSet<&RelPath> = same.iter().filter_map(|task| same_as(task)).collect();
+    let mut later = Later::default();
     let sync_error = |error| target.error("sync", error);
     writeback::beside(writeback::EVERY, stage, work.sync, sync_error, |writeback| {
-        let run = |run: &[&Task<'_>], contents: Contents<'_, '_>| {
-            work.run(run, &sources, contents, writeback)
-        };
+        work.each_staged(|tasks| {
+            later.add(tasks);
+            work.make_dirs(tasks)?;
+            let is_first = |task: &Task<'_>| is_file(task) && !is_same(task);
+            work.make_files(tasks, is_first, source, writeback)
+        })?;
+        obstacles.none()?;
         // Those that are the same as others come when those are there.
-        [&files, &same].into_iter().try_for_each(|tasks| {
-            match source {
-                Source::Data(data) => runs(tasks)
-                    .into_par_iter()
-                    .try_for_each(|tasks| run(tasks, Contents::Data(data.reader()))),
-                Source::Stream(stream) => run(tasks, Contents::Stream(stream)),
-            }?;
-            obstacles.none()
-        })
+        if later.same {
+            work.each_staged(|tasks| work.make_files(tasks, is_same, source, writeback))?;
+            obstacles.none()?;
+        }
+        Ok(())
     })?;
-    let sources = files.into_par_iter().filter(|task| sources.contains(&task.change.path));
-    sources.try_for_each(|task| obstacles.pass(work.set_source(task)))?;
-    obstacles.none()?;
-    obstacles.all(staged.iter().filter(is_link), |task| work.link(task))?;
+    if later.closed {
+        work.each_staged(|tasks| {
+            let closed = tasks.par_iter().filter(|task| is_closed(task) && !is_same(task));
+            closed.try_for_each(|task| obstacles.pass(work.close(task)))
+        })?;
+        obstacles.none()?;
+    }
+    if later.links {
+        work.each(is_staged, |task| work.link(task))?;
+    }
     // Inner ones first: what is made in a directory changes its time. Units get theirs once in
     // place, since a directory that may not be written cannot be moved.
-    obstacles.all(staged.iter().rev().filter(is_dir).filter(|task| !task.is_unit()), |task| {
-        let (path, Some(new)) = (&task.change.path, &task.change.new) else { return Ok(()) };
-        let slot = slot(task)?;
-        let dir = slots.dir(&slot).during("stage", path)?;
-        work.stage_meta(Handle::opened(dir), path, &new.meta)
-    })
+    let mut slots = stage.anchor.dirs();
+    work.each_back(
+        |step| step == Step::Inside,
+        |task| {
+            let (path, Some(new)) = (&task.change.path, &task.change.new) else { return Ok(()) };
+            if !task.is_staged() || new.node != Node::Dir {
+                return Ok(());
+            }
+            let slot = slot(task)?;
+            let dir = slots.dir(&slot).during("stage", path)?;
+            work.stage_meta(Handle::opened(dir), path, &new.meta)
+        },
+    )
+}
+
+/// What is to be done when all new contents are there.
+#[derive(Default)]
+struct Later {
+    /// There are files with the content of others.
+    same: bool,
+    /// There are files that their owner may not read.
+    closed: bool,
+    links: bool,
+}
+
+impl Later {
+    fn add(&mut self, tasks: &[Task<'_>]) {
+        self.same |= tasks.iter().any(is_same);
+        self.closed |= tasks.iter().any(is_closed);
+        self.links |= tasks.iter().any(is_link);
+    }
 }
 
 /// What is to be put in place, as it lies in the full stage or where it is taken from.
 pub(crate) fn placed(
     target: &Target,
     stage: &Stage,
-    diff: &DiffIndex,
+    changes: &Changes,
     plan: &Plan,
 ) -> Result<Vec<Placed>> {
     let (mut slots, mut dirs) = (stage.anchor.dirs(), target.anchor.dirs());
@@ -125,11 +146,12 @@ pub(crate) fn placed(
         Ok(found.map(|stat| stat.st_ino))
     };
     let mut placed = Vec::new();
-    for task in plan.placed(diff) {
+    plan.each_placed(changes, |task| {
         let path = &task.change.path;
-        let inode = inode(&task).during("look at what is staged for", path)?;
+        let inode = inode(task).during("look at what is staged for", path)?;
         placed.extend(inode.map(|inode| Placed { path: path.clone(), inode }));
-    }
+        Ok(())
+    })?;
     Ok(placed)
 }
 
@@ -137,12 +159,25 @@ fn node<'a>(task: &Task<'a>) -> Option<&'a Node> {
     task.change.new.as_ref().map(|new| &new.node)
 }
 
-/// The other new path whose content this one has.
-fn same_as<'a>(task: &Task<'a>) -> Option<&'a RelPath> {
-    match &task.change.new.as_ref()?.content {
-        Content::Same { path } => Some(path),
-        _ => None,
-    }
+fn is_link(task: &Task<'_>) -> bool {
+    matches!(node(task), Some(Node::HardLink { .. }))
+}
+
+/// Whether it is made by itself: neither a directory nor another name.
+fn is_file(task: &Task<'_>) -> bool {
+    !is_link(task) && !matches!(node(task), Some(Node::Dir) | None)
+}
+
+/// Whether it has the content of another new path.
+fn is_same(task: &Task<'_>) -> bool {
+    let content = task.change.new.as_ref().map(|new| &new.content);
+    matches!(content, Some(Content::Same { .. }))
+}
+
+/// Whether its owner may not read it. Files that have its content could not be copied from it then, so it gets its metadata after them.
+fn is_closed(task: &Task<'_>) -> bool {
+    let Some(new) = &task.change.new else { return false };
+    matches!(new.node, Node::File { .. }) && new.meta.mode & 0o400 == 0
 }
 
 fn slot(task: &Task<'_>) -> Result<RelPath> {
@@ -151,7 +186,7 @@ fn slot(task: &Task<'_>) -> Result<RelPath> {
 }
 
 /// Cuts the work into stretches of neighbours that are worth about the same.
-fn runs<'s, 'a>(mut tasks: &'s [&'a Task<'a>]) -> Vec<&'s [&'a Task<'a>]> {
+fn runs<'s, 't, 'a>(mut tasks: &'s [&'t Task<'a>]) -> Vec<&'s [&'t Task<'a>]> {
     let mut runs = Vec::new();
     while !tasks.is_empty() {
         let mut cost = 0;
@@ -170,6 +205,7 @@ fn runs<'s, 'a>(mut tasks: &'s [&'a Task<'a>]) -> Vec<&'s [&'a Task<'a>]> {
 /// Gives the contents of changes, which are asked for in path order.
 enum Contents<'a, 'r> {
     Data(ContentReader<'a>),
+    Snapshot(SnapshotReader<'a>),
     Stream(&'a mut DiffStream<'r>),
 }
 
@@ -177,6 +213,7 @@ impl Contents<'_, '_> {
     fn open(&mut self, change: &Change) -> Result<Box<dyn Read + '_>> {
         let opened = match self {
             Contents::Data(reader) => reader.open(change).map(|body| Box::new(body) as _),
+            Contents::Snapshot(reader) => reader.open(&change.path).map(|body| Box::new(body) as _),
             Contents::Stream(stream) => stream.content(change).map(|body| Box::new(body) as _),
         };
         opened.map_err(|source| Error::Archive { path: change.path.clone(), source })
@@ -193,12 +230,54 @@ struct Worker<'a, 'r> {
 }
 
 impl Work<'_> {
-    /// Makes files, those that are `sources` of others without their metadata: their mode could keep us
-    /// from reading them.
+    /// Hands over what is staged, some at a time, in path order.
+    fn each_staged(&self, each: impl FnMut(&[Task<'_>]) -> Result<()>) -> Result<()> {
+        self.plan.each_chunk(self.changes, is_staged, each)
+    }
+
+    /// Makes the directories among `tasks`, without their metadata.
+    fn make_dirs(&self, tasks: &[Task<'_>]) -> Result<()> {
+        let mut slots = self.stage.anchor.dirs();
+        let dirs = tasks.iter().filter(|task| task.is_staged() && makes_dir(task.change));
+        self.obstacles.some(dirs, |task| {
+            let (slot, path) = (slot(task)?, &task.change.path);
+            let parent = slots.parent(&slot).during("stage", path)?;
+            self.stage.sys().make_dir(parent, slot.name()).during("stage", path)
+        })
+    }
+
+    /// Makes the files among `tasks` that are `wanted`.
+    fn make_files(
+        &self,
+        tasks: &[Task<'_>],
+        wanted: impl Fn(&Task<'_>) -> bool,
+        source: &mut Source<'_, '_>,
+        writeback: &Writeback,
+    ) -> Result<()> {
+        let files: Vec<&Task<'_>> = tasks.iter().filter(|task| wanted(task)).collect();
+        match source {
+            Source::Data(data) => self.in_runs(&files, || Contents::Data(data.reader()), writeback),
+            Source::Snapshot(snapshot) => {
+                self.in_runs(&files, || Contents::Snapshot(snapshot.reader()), writeback)
+            }
+            Source::Stream(stream) => self.run(&files, Contents::Stream(stream), writeback),
+        }
+    }
+
+    /// Makes files by all threads, each with a reader of its own.
+    fn in_runs<'c>(
+        &self,
+        files: &[&Task<'_>],
+        contents: impl Fn() -> Contents<'c, 'static> + Sync,
+        writeback: &Writeback,
+    ) -> Result<()> {
+        runs(files).into_par_iter().try_for_each(|run| self.run(run, contents(), writeback))
+    }
+
+    /// Makes files.
     fn run(
         &self,
         tasks: &[&Task<'_>],
-        sources: &HashSet<&RelPath>,
         contents: Contents<'_, '_>,
         writeback: &Writeback,
     ) -> Result<()> {
@@ -214,8 +293,7 @@ impl Work<'_> {
                 return Err(Error::Cancelled);
             }
             let Some(new) = &task.change.new else { return Ok(()) };
-            let made = self.make(&mut worker, task, new, sources.contains(&task.change.path));
-            self.obstacles.pass(made)?;
+            self.obstacles.pass(self.make(&mut worker, task, new))?;
             if let Some(progress) = self.progress {
                 progress.add_bytes(new.node.len());
                 progress.add_item();
@@ -224,13 +302,7 @@ impl Work<'_> {
         })
     }
 
-    fn make(
-        &self,
-        worker: &mut Worker<'_, '_>,
-        task: &Task<'_>,
-        new: &NewEntry,
-        is_source: bool,
-    ) -> Result<()> {
+    fn make(&self, worker: &mut Worker<'_, '_>, task: &Task<'_>, new: &NewEntry) -> Result<()> {
         let (slot, path) = (slot(task)?, &task.change.path);
         let dir = worker.slots.parent(&slot).during("stage", path)?;
         let (sys, name) = (self.stage.sys(), slot.name());
@@ -242,7 +314,7 @@ impl Work<'_> {
                 } else if *digest != Digest::of(b"") {
                     return Err(Error::Content { path: path.clone() });
                 }
-                if is_source {
+                if is_closed(task) && !is_same(task) {
                     return Ok(());
                 }
                 return self.stage_meta(Handle::opened(&file), path, &new.meta);
@@ -269,8 +341,8 @@ impl Work<'_> {
         Ok(())
     }
 
-    /// Sets the metadata of a file that others were copied from.
-    fn set_source(&self, task: &Task<'_>) -> Result<()> {
+    /// Sets the metadata of a file that others may have been copied from.
+    fn close(&self, task: &Task<'_>) -> Result<()> {
         let (slot, path, sys) = (slot(task)?, &task.change.path, self.stage.sys());
         let Some(new) = &task.change.new else { return Ok(()) };
         let mut slots = self.stage.anchor.dirs();
@@ -309,7 +381,7 @@ impl Work<'_> {
                 self.copy(&open_base(&mut worker.bases, base)?, path, file, declared.0)?
             }
             Content::Same { path: first } => {
-                let first = match self.plan.staged_at(self.diff, first) {
+                let first = match self.plan.staged_at(self.changes, first)? {
                     Some(slot) => open_base(&mut worker.slots, &slot)?,
                     // It is in place already, and has been looked at.
                     None => open_base(&mut worker.bases, first)?,
@@ -345,9 +417,9 @@ impl Work<'_> {
     fn link(&self, task: &Task<'_>) -> Result<()> {
         let path = &task.change.path;
         let Some(Node::HardLink { to }) = node(task) else { return Ok(()) };
-        let (mut from, from_path) = match self.plan.staged_at(self.diff, to) {
+        let (mut from, from_path) = match self.plan.staged_at(self.changes, to)? {
             Some(slot) => (self.stage.anchor.dirs(), slot),
-            None => (self.target.anchor.dirs(), self.plan.stands_at(self.diff, to)),
+            None => (self.target.anchor.dirs(), self.plan.stands_at(self.changes, to)?),
         };
         let from = from.parent(&from_path).during("link to", to)?;
         let is_file = from

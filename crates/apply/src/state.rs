@@ -1,11 +1,15 @@
 //! In which state each path of a diff is found: as the diff starts from, as it leads to, or neither,
 //! which is an error. Reads only.
 
-use diffindex::{Change, DiffIndex};
+use std::collections::HashMap;
+use std::ops::Range;
+
+use diffindex::Change;
 use dirindex::{Meta, Node, RelPath};
 use rayon::prelude::*;
 use rustix::fs::{FileType, Stat};
 
+use crate::changes::Changes;
 use crate::dirs::Dirs;
 use crate::error::{Error, Result};
 use crate::observe::{Found, Seen, UNREAD, describe, find, mtime};
@@ -54,24 +58,86 @@ impl State {
     }
 }
 
+/// The state of each change. Where nothing stands that is to go or to change, it takes a byte.
+#[derive(Default)]
+pub(crate) struct States {
+    kinds: Vec<Kind>,
+    /// What the kind alone does not say: the stamp, and how many names there are.
+    stamps: HashMap<usize, (Stamp, u64)>,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Kind {
+    Absent,
+    Old,
+    New,
+    Meta,
+    Link,
+}
+
+impl States {
+    /// The state of change `number`.
+    pub(crate) fn get(&self, number: usize) -> Option<State> {
+        let stamp = || self.stamps.get(&number).copied();
+        Some(match self.kinds.get(number)? {
+            Kind::Absent => State::Old(None),
+            Kind::Old => State::Old(Some(stamp()?.0)),
+            Kind::New => State::New,
+            Kind::Meta => stamp().map(|(stamp, names)| State::Meta { stamp, names })?,
+            Kind::Link => State::Link,
+        })
+    }
+
+    /// Whether nothing stands at any of the paths of these changes.
+    pub(crate) fn are_absent(&self, numbers: Range<usize>) -> bool {
+        let kinds = self.kinds.get(numbers).unwrap_or_default();
+        kinds.iter().all(|kind| *kind == Kind::Absent)
+    }
+
+    fn has_links(&self, numbers: Range<usize>) -> bool {
+        self.kinds.get(numbers).unwrap_or_default().contains(&Kind::Link)
+    }
+
+    fn push(&mut self, state: State) {
+        let number = self.kinds.len();
+        self.kinds.push(Kind::Absent);
+        self.set(number, state);
+    }
+
+    fn set(&mut self, number: usize, state: State) {
+        let (kind, stamp) = match state {
+            State::Old(None) => (Kind::Absent, None),
+            State::Old(Some(stamp)) => (Kind::Old, Some((stamp, 1))),
+            State::New => (Kind::New, None),
+            State::Meta { stamp, names } => (Kind::Meta, Some((stamp, names))),
+            State::Link => (Kind::Link, None),
+        };
+        if let Some(slot) = self.kinds.get_mut(number) {
+            *slot = kind;
+            self.stamps.extend(stamp.map(|stamp| (number, stamp)));
+        }
+    }
+}
+
 /// The state of every change, in order.
 pub(crate) fn states(
     target: &Target,
-    diff: &DiffIndex,
+    changes: &Changes,
     policy: Policy,
     obstacles: &Obstacles,
-) -> Result<Vec<State>> {
-    let run = |changes: &[Change]| -> Vec<Result<State>> {
+) -> Result<States> {
+    let run = |run: &[(usize, &Change)]| -> Vec<Result<State>> {
         let mut dirs = target.anchor.dirs();
         // The last directory that is to be made and is not there: neither is what is in it.
         let mut absent: Option<&RelPath> = None;
-        let mut states = Vec::with_capacity(changes.len());
-        for change in changes {
+        let mut states = Vec::with_capacity(run.len());
+        for (_, change) in run {
             let below = absent.is_some_and(|dir| change.path.is_below(dir));
-            let state = match below && change.old.is_none() {
-                true => Ok(State::Old(None)),
-                false => state(target, &mut dirs, diff, change, policy),
-            };
+            let state =
+                allowed(change, policy).and_then(|()| match below && change.old.is_none() {
+                    true => Ok(State::Old(None)),
+                    false => state(target, &mut dirs, changes, change, policy),
+                });
             if !below && makes_dir(change) && matches!(state, Ok(State::Old(None))) {
                 absent = Some(&change.path);
             }
@@ -79,25 +145,48 @@ pub(crate) fn states(
         }
         states
     };
-    let runs: Vec<Vec<Result<State>>> = diff.changes().par_chunks(RUN).map(run).collect();
-    // The first error in path order, whichever thread met one first.
-    let mut states = Vec::with_capacity(diff.changes().len());
-    obstacles.all(runs.into_iter().flatten(), |state| state.map(|state| states.push(state)))?;
-    links(target, diff, &mut states, policy, obstacles)?;
+    let mut states = States::default();
+    for chunk in 0..changes.chunks() {
+        let chunk = changes.chunk(chunk)?;
+        let numbered: Vec<(usize, &Change)> = chunk.numbered().collect();
+        let runs: Vec<Vec<Result<State>>> = numbered.par_chunks(RUN).map(run).collect();
+        // The first error in path order, whichever thread met one first.
+        obstacles.some(runs.into_iter().flatten(), |state| {
+            // One that is in the way has a state too, so that the others keep their numbers.
+            let found = state.as_ref().map_or(State::Link, |state| *state);
+            states.push(found);
+            state.map(drop)
+        })?;
+    }
+    obstacles.none()?;
+    links(target, changes, &mut states, policy, obstacles)?;
     Ok(states)
+}
+
+/// Refuses what takes rights that were not given.
+fn allowed(change: &Change, policy: Policy) -> Result<()> {
+    let node = change.new.as_ref().map(|new| &new.node);
+    match node {
+        Some(device @ (Node::CharDevice { .. } | Node::BlockDevice { .. }))
+            if !policy.privileged && change.old.as_ref() != node =>
+        {
+            Err(Error::Privileged { path: change.path.clone(), kind: device.kind() })
+        }
+        _ => Ok(()),
+    }
 }
 
 fn state(
     target: &Target,
     dirs: &mut Dirs<'_>,
-    diff: &DiffIndex,
+    changes: &Changes,
     change: &Change,
     policy: Policy,
 ) -> Result<State> {
     let seen = match find(dirs, &change.path, target.fs)? {
         Found::Something(seen) => Some(seen),
         Found::Nothing => None,
-        Found::NoParent if comes_or_goes_with_its_directory(diff, &change.path) => None,
+        Found::NoParent if comes_or_goes_with_its_directory(changes, &change.path)? => None,
         Found::NoParent => return Err(found_at(target, &change.path, change.old.as_ref())),
     };
     match (&seen, &change.old, &change.new) {
@@ -143,29 +232,29 @@ fn unexpected(change: &Change, seen: Option<&Seen<'_>>) -> Error {
 
 /// Whether the directory around `path` is absent because of the diff: made by it and not yet there,
 /// or no directory any more because the diff has been applied.
-fn comes_or_goes_with_its_directory(diff: &DiffIndex, path: &RelPath) -> bool {
-    let mut outer = path.parent();
-    while let Some(dir) = outer {
-        if let Some(change) = diff.get(&dir) {
-            return was_dir(change) != makes_dir(change);
+fn comes_or_goes_with_its_directory(changes: &Changes, path: &RelPath) -> Result<bool> {
+    for dir in path.ancestors() {
+        if let Some(turns) = changes.at(dir, |_, it| was_dir(it) != makes_dir(it))? {
+            return Ok(turns);
         }
-        outer = dir.parent();
     }
-    false
+    Ok(false)
 }
 
 /// Tells the state of hard links, now that those of files are known.
 fn links(
     target: &Target,
-    diff: &DiffIndex,
-    states: &mut [State],
+    changes: &Changes,
+    states: &mut States,
     policy: Policy,
     obstacles: &Obstacles,
 ) -> Result<()> {
     let (mut dirs, mut others) = (target.anchor.dirs(), target.anchor.dirs());
-    let state_of = |states: &[State], path: &RelPath| {
-        let at = diff.position(path)?;
-        Some((*states.get(at)?, diff.changes().get(at)?))
+    // The state of a file, and what stood there if the diff leads to nothing.
+    let state_of = |states: &States, path: &RelPath| -> Result<Option<(State, Option<Node>)>> {
+        let gone = |change: &Change| change.old.clone().filter(|_| change.new.is_none());
+        let found = changes.at(path, |number, change| (states.get(number), gone(change)))?;
+        Ok(found.and_then(|(state, gone)| Some((state?, gone))))
     };
     // Whether both names are one file, as far as that file is still to be found.
     let mut one_file = |seen: &Seen<'_>, to: &RelPath| -> Result<bool> {
@@ -173,17 +262,14 @@ fn links(
         let same = other.stat.st_ino == seen.stat.st_ino;
         Ok(same && seen.kind() == FileType::RegularFile)
     };
-    obstacles.all(diff.changes().iter().enumerate(), |(number, change)| {
-        if !matches!(states.get(number), Some(State::Link)) {
-            return Ok(());
-        }
+    let mut link = |states: &States, change: &Change| -> Result<State> {
         let Found::Something(seen) = find(&mut dirs, &change.path, target.fs)? else {
             return Err(unexpected(change, None));
         };
         let new = change.new.as_ref();
         let is_new = match new.map(|new| &new.node) {
             Some(Node::HardLink { to }) => {
-                let replaced = matches!(state_of(states, to), Some((State::Old(_), _)));
+                let replaced = matches!(state_of(states, to)?, Some((State::Old(_), _)));
                 !replaced && one_file(&seen, to)?
             }
             Some(node) => {
@@ -195,16 +281,16 @@ fn links(
         let is_old = match &change.old {
             Some(Node::HardLink { to }) => {
                 // That file may have gone already, when this name was skipped.
-                let gone = match state_of(states, to) {
-                    Some((State::New, first)) if first.new.is_none() => first.old.as_ref(),
+                let gone = match state_of(states, to)? {
+                    Some((State::New, gone)) => gone,
                     _ => None,
                 };
-                one_file(&seen, to)? || gone.map_or(Ok(false), |file| seen.is(file))?
+                one_file(&seen, to)? || gone.map_or(Ok(false), |file| seen.is(&file))?
             }
             Some(node) => seen.is(node)?,
             None => false,
         };
-        let state = match (is_new, is_old) {
+        Ok(match (is_new, is_old) {
             (true, _) => match new {
                 Some(new) if !matches!(new.node, Node::HardLink { .. }) => {
                     reached(&seen, &new.meta, policy)?
@@ -214,10 +300,20 @@ fn links(
             },
             (false, true) => State::Old(Some(Stamp::of(&seen.stat))),
             (false, false) => return Err(unexpected(change, Some(&seen))),
-        };
-        if let Some(slot) = states.get_mut(number) {
-            *slot = state;
+        })
+    };
+    for number in 0..changes.chunks() {
+        if !states.has_links(changes.numbers(number)) {
+            continue;
         }
-        Ok(())
-    })
+        let chunk = changes.chunk(number)?;
+        obstacles.some(chunk.numbered(), |(number, change)| {
+            if matches!(states.get(number), Some(State::Link)) {
+                let state = link(states, change)?;
+                states.set(number, state);
+            }
+            Ok(())
+        })?;
+    }
+    obstacles.none()
 }

@@ -35,7 +35,8 @@ pub fn apply_status(path: impl AsRef<Path>) -> Result<ApplyStatus> {
         return Ok(ApplyStatus::Staged);
     }
     let journal = journal::read(&target, &stage)?;
-    let (base, result) = (journal.diff.base(), journal.diff.result());
+    let ends = journal.changes.ends();
+    let (base, result) = (ends.base(), ends.result());
     let result = (result != NO_TREE).then_some(result);
     Ok(match goes_forward(&target, &stage)? {
         true => ApplyStatus::Unfinished { base, result },
@@ -123,11 +124,8 @@ pub(crate) fn finish(target: &Target, privileged: bool) -> Result<Option<Applied
             Ok(()) => carry_out(work)?,
             Err(error) => return Err(roll_back(work, error)),
         }
-        Ok(Some(Applied {
-            finished: true,
-            unkept: work.unkept.take(),
-            ..count(work.diff, work.plan)
-        }))
+        let applied = count(work.changes, work.plan, |_| {})?;
+        Ok(Some(Applied { finished: true, unkept: work.unkept.take(), ..applied }))
     })
 }
 
@@ -139,10 +137,10 @@ fn with_journal<T>(
 ) -> Result<T> {
     let journal = journal::read(target, stage)?;
     let policy = Policy { privileged: journal.privileged };
-    let (diff, plan) = (&journal.diff, &journal.plan);
+    let (changes, plan) = (&journal.changes, &journal.plan);
     let unkept = &Collected::default();
     let (sync, obstacles) = (journal.sync, &Obstacles::new(Obstacle::Undo));
-    each(&Work { target, stage, diff, plan, policy, unkept, obstacles, progress: None, sync })
+    each(&Work { target, stage, changes, plan, policy, unkept, obstacles, progress: None, sync })
 }
 
 pub(crate) fn has_journal(target: &Target, stage: &Stage) -> Result<bool> {

@@ -305,7 +305,9 @@ impl Snapshot {
         names(&self.archives)
     }
 
-    pub(crate) fn unusable(&self, source: diffindex::Error) -> Error {
+    /// What reading a diff to this snapshot, as [`full`](Snapshot::full), ended with: an error of its archives.
+    #[must_use]
+    pub fn unusable(&self, source: diffindex::Error) -> Error {
         of_diff(self.name(), source)
     }
 

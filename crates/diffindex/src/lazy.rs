@@ -12,7 +12,7 @@ use rsync_core::Digest;
 use crate::between::content_of;
 use crate::encoded::{BLOCK_ROWS, Blocks, weight};
 use crate::repeated::firsts;
-use crate::{Change, Content, DiffIndex, NewEntry, StoredDiff};
+use crate::{Change, Content, DiffIndex, NewEntry, Signatures, StoredDiff};
 
 /// A diff that brings more than so many entries, and nothing else, is not in memory.
 pub(crate) const MANY: usize = 1 << 17;
@@ -144,6 +144,27 @@ impl LazyDiff {
         self.elsewhere.is_none().then_some(&self.diff)
     }
 
+    /// The diff in a file: in the one that it is in, else in a temporary one, as [`std::env::temp_dir`] has it, which has no name. The
+    /// latter has no signatures.
+    ///
+    /// # Errors
+    /// [`Error::Io`] and [`Error::Sections`] when the file cannot be made, or the other one not be read any more.
+    #[cfg(feature = "scan")]
+    pub fn to_stored(&self) -> Result<StoredDiff, crate::Error> {
+        if let Some(Elsewhere::Stored(stored)) = &self.elsewhere {
+            return Ok(stored.clone());
+        }
+        let dir = std::env::temp_dir();
+        let file = tempfile::tempfile_in(&dir);
+        let file =
+            file.map_err(|source| Error::Io { operation: "make a file in", path: dir, source })?;
+        let file = std::io::BufWriter::with_capacity(1 << 20, file);
+        let written = self.encode(file, Signatures::None, |_, _| ())?;
+        let held = written.held();
+        let file = written.into_inner().into_inner().map_err(std::io::IntoInnerError::into_error);
+        StoredDiff::from_source_within(file.map_err(SectionError::Write)?, held)
+    }
+
     /// Whether contents may come from other paths of the old tree.
     pub(crate) fn may_move(&self) -> bool {
         match &self.elsewhere {
@@ -185,6 +206,12 @@ impl LazyDiff {
     #[must_use]
     pub fn result(&self) -> TreeId {
         self.diff.result()
+    }
+
+    /// The permission bits of the top directory, as [`DiffIndex::top_mode`] has them.
+    #[must_use]
+    pub fn top_mode(&self) -> Option<u32> {
+        self.diff.top_mode()
     }
 
     /// Whether this starts from nothing.
@@ -395,7 +422,6 @@ impl Iterator for ChangeLists<'_> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::Signatures;
     use dirindex::{DirIndex, Entry, Meta, Node, Time};
 
     fn record(path: &str, node: Node) -> Record {

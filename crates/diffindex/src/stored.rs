@@ -4,7 +4,7 @@ use std::fmt;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use container::{ReadAt, Seal, SectionError, Sections, max_held};
-use dirindex::{RelPath, TreeId};
+use dirindex::{PathSlice, RelPath, TreeId};
 
 use crate::check::{Checker, unusable};
 use crate::encoded::{Blocks, CHANGES, FILE_KIND, block_of, read_all};
@@ -39,8 +39,7 @@ struct Opened {
     sections: Arc<Sections>,
     /// The diff without its changes.
     ends: DiffIndex,
-    /// The section of each block, and the first path in it.
-    blocks: Vec<(usize, RelPath)>,
+    blocks: Vec<Block>,
     /// How many changes there are, and the path of the last.
     len: u64,
     last: Option<RelPath>,
@@ -48,6 +47,13 @@ struct Opened {
     copies: bool,
     /// The changes of each block, if these are few.
     few: Mutex<Option<Arc<[ChangeList]>>>,
+}
+
+struct Block {
+    section: usize,
+    /// The number of its first change, and the path of that.
+    start: u64,
+    first: RelPath,
 }
 
 impl StoredDiff {
@@ -84,7 +90,7 @@ impl StoredDiff {
                 checker.add(&list)?;
                 let first =
                     list.first().ok_or_else(|| sections.damaged(CHANGES, "an empty block"))?;
-                firsts.push(first.path.clone());
+                firsts.push((len, first.path.clone()));
                 len += list.len() as u64;
                 last = list.last().map(|change| change.path.clone());
                 only_adds = only_adds && list.iter().all(adds);
@@ -95,10 +101,11 @@ impl StoredDiff {
             }
             Ok(())
         })?;
-        let blocks: Vec<(usize, RelPath)> = sections.of_kind(CHANGES).zip(firsts).collect();
+        let block = |(section, (start, first))| Block { section, start, first };
+        let blocks: Vec<Block> = sections.of_kind(CHANGES).zip(firsts).map(block).collect();
         let mut references = checker.references();
-        for (number, (section, first)) in blocks.iter().enumerate() {
-            let next = blocks.get(number + 1).map(|(_, next)| next);
+        for (number, Block { section, first, .. }) in blocks.iter().enumerate() {
+            let next = blocks.get(number + 1).map(|next| &next.first);
             if references.are_in(first, next) {
                 match few.get(number) {
                     Some(known) => references.look(known, next),
@@ -151,7 +158,20 @@ impl StoredDiff {
     /// The path of the first change of a block.
     #[must_use]
     pub fn first_path(&self, block: usize) -> Option<&RelPath> {
-        self.0.blocks.get(block).map(|(_, first)| first)
+        self.0.blocks.get(block).map(|block| &block.first)
+    }
+
+    /// The number of the first change of a block; of what is beyond the last block, how many changes there are.
+    #[must_use]
+    pub fn start(&self, block: usize) -> u64 {
+        self.0.blocks.get(block).map_or(self.0.len, |block| block.start)
+    }
+
+    /// The block that has the change at `path`, if any has.
+    #[must_use]
+    pub fn block_of<'p>(&self, path: impl Into<PathSlice<'p>>) -> Option<usize> {
+        let path = path.into();
+        self.0.blocks.partition_point(|block| PathSlice::from(&block.first) <= path).checked_sub(1)
     }
 
     /// The path of the last change.
@@ -175,7 +195,7 @@ impl StoredDiff {
 
     /// Where in the file each block begins, and what it can be read with by itself.
     pub fn places(&self) -> impl Iterator<Item = (u64, Seal)> {
-        self.0.blocks.iter().filter_map(|(section, _)| self.0.sections.place(*section))
+        self.0.blocks.iter().filter_map(|block| self.0.sections.place(block.section))
     }
 
     /// Lets go what is in memory. From now on it is read when it is asked for.
@@ -196,7 +216,7 @@ impl StoredDiff {
         if let Some(known) = self.in_memory().and_then(|few| few.get(block).cloned()) {
             return Ok(known);
         }
-        let Some((section, first)) = self.0.blocks.get(block) else {
+        let Some(Block { section, first, .. }) = self.0.blocks.get(block) else {
             return Ok(ChangeList::of(Vec::new()));
         };
         let changes = block_of(&self.0.sections, *section)?;
@@ -211,8 +231,7 @@ impl StoredDiff {
     /// # Errors
     /// As [`block`](StoredDiff::block).
     pub fn get(&self, path: &RelPath) -> Result<Option<Change>, Error> {
-        let after = self.0.blocks.partition_point(|(_, first)| first <= path);
-        let Some(block) = after.checked_sub(1) else { return Ok(None) };
+        let Some(block) = self.block_of(path) else { return Ok(None) };
         Ok(self.block(block)?.iter().find(|change| change.path == *path).cloned())
     }
 
@@ -316,6 +335,12 @@ mod tests {
                     stored.let_go();
                     prop_assert_eq!(LazyDiff::from(&stored).load().unwrap(), diff);
                     prop_assert_eq!(stored.len(), changes.len() as u64);
+                    let starts = (0..=stored.blocks()).map(|block| stored.start(block));
+                    for (block, starts) in starts.collect::<Vec<_>>().windows(2).enumerate() {
+                        let block = stored.block(block).unwrap();
+                        let there = starts[0] as usize..starts[1] as usize;
+                        prop_assert_eq!(Some(&*block), changes.get(there));
+                    }
                     prop_assert_eq!(stored.last_path(), changes.last().map(|change| &change.path));
                     for change in &changes {
                         prop_assert_eq!(stored.get(&change.path).unwrap(), Some(change.clone()));

@@ -8,18 +8,19 @@ pub(crate) mod unkept;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use anyhow::{Result, bail};
+use anyhow::{Context, Result, bail};
 use incremental_backups_tools::apply::Error;
+use incremental_backups_tools::archive::LazyData;
 use incremental_backups_tools::{
-    Applied, ApplyOptions, DiffData, DiffIndex, Obstacle, Progress, TreeId, apply_chain,
-    apply_stream, in_made_dir,
+    Applied, ApplyOptions, LazyDiff, Obstacle, Progress, TreeId, apply_chain, apply_stream,
+    in_made_dir,
 };
 use indicatif::{HumanBytes, HumanCount};
 use serde_json::Value;
 
 use crate::Answer;
 use crate::args::{ApplyArgs, How};
-use crate::changes::Totals;
+use crate::changes::{Totals, UNREADABLE};
 use crate::console::{Console, is_dash, shown};
 use crate::files;
 use crate::json::{Object, object, put_file};
@@ -41,7 +42,7 @@ pub(crate) fn run(args: &ApplyArgs, console: &mut Console) -> Result<Answer> {
     if args.dry_run {
         return preview::run(args, &archives, console);
     }
-    let full = archives.first().is_some_and(|(_, data)| data.is_full());
+    let full = archives.first().is_some_and(|(_, data)| data.diff().is_full());
     let links: Vec<Link<'_>> =
         archives.iter().map(|(path, data)| Link::new(path, data.diff())).collect();
     let top = archives.last().and_then(|(_, data)| data.diff().top_mode());
@@ -62,9 +63,10 @@ fn in_dir<T>(
 /// Applies the one archive that comes out of standard input, as it comes.
 fn run_stream(args: &ApplyArgs, path: &Path, console: &mut Console) -> Result<Answer> {
     let stream = files::archive_stream()?;
-    let (diff, full) = (stream.diff().clone(), stream.diff().is_full());
-    let applied = in_dir(args, full, diff.top_mode(), || {
-        let ticker = console.ticker("applying", Some(Totals::of(&diff).content()));
+    let diff = LazyDiff::from(stream.diff());
+    let total = Totals::of(stream.diff()).content();
+    let applied = in_dir(args, diff.is_full(), diff.top_mode(), || {
+        let ticker = console.ticker("applying", Some(total));
         let applied = apply_stream(&args.dir, stream, &counting(args, ticker.progress()));
         applied.map_err(|error| explained(error, args, path))
     })?;
@@ -107,10 +109,10 @@ fn report(
 }
 
 /// The archives, all of them readable and each starting where the one before it ends.
-fn open(paths: &[PathBuf]) -> Result<Vec<(&PathBuf, DiffData)>> {
-    let mut archives: Vec<(&PathBuf, DiffData)> = Vec::with_capacity(paths.len());
+fn open(paths: &[PathBuf]) -> Result<Vec<(&PathBuf, LazyData)>> {
+    let mut archives: Vec<(&PathBuf, LazyData)> = Vec::with_capacity(paths.len());
     for path in paths {
-        let data = files::open_archive(path)?.load()?;
+        let data = LazyData::open(&files::open_archive(path)?)?;
         if let Some((before, previous)) = archives.last()
             && previous.diff().result() != data.diff().base()
         {
@@ -127,13 +129,14 @@ fn open(paths: &[PathBuf]) -> Result<Vec<(&PathBuf, DiffData)>> {
 /// Applies them. Gives how many the tree was past, and what the others did.
 fn apply(
     args: &ApplyArgs,
-    archives: Vec<(&PathBuf, DiffData)>,
+    archives: Vec<(&PathBuf, LazyData)>,
     console: &Console,
 ) -> Result<(usize, Applied)> {
-    let (paths, archives): (Vec<&PathBuf>, Vec<DiffData>) = archives.into_iter().unzip();
-    let total = archives.iter().map(|data| Totals::of(data.diff()).content()).sum();
-    let ticker = console.ticker("applying", Some(total));
-    match apply_chain(&args.dir, archives, &counting(args, ticker.progress())) {
+    let (paths, archives): (Vec<&PathBuf>, Vec<LazyData>) = archives.into_iter().unzip();
+    let totals = archives.iter().map(|data| Totals::of_lazy(data.diff()));
+    let totals = totals.collect::<Result<Vec<_>, _>>().context(UNREADABLE)?;
+    let ticker = console.ticker("applying", Some(totals.iter().map(Totals::content).sum()));
+    match apply_chain(&args.dir, &archives, &counting(args, ticker.progress())) {
         Ok(done) => Ok((done.skipped, done.applied)),
         Err(Error::OfChain { number, source }) => {
             let path = paths.get(number).map_or(Path::new("?"), |path| path.as_path());
@@ -173,7 +176,7 @@ struct Link<'a> {
 }
 
 impl<'a> Link<'a> {
-    fn new(path: &'a Path, diff: &DiffIndex) -> Link<'a> {
+    fn new(path: &'a Path, diff: &LazyDiff) -> Link<'a> {
         Link { path, base: diff.base(), result: diff.result() }
     }
 

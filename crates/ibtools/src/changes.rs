@@ -39,6 +39,9 @@ pub(crate) fn rows(diff: &DiffIndex) -> impl Iterator<Item = Row<'_>> {
     diff.changes().iter().filter_map(move |change| Row::of(change, &moves))
 }
 
+/// What is said where a diff cannot be read any more.
+pub(crate) const UNREADABLE: &str = "cannot read the diff";
+
 /// What `each` makes of every row of a diff that need not be in memory.
 pub(crate) fn rows_of<'a, T: 'a>(
     diff: &'a LazyDiff,
@@ -50,7 +53,7 @@ pub(crate) fn rows_of<'a, T: 'a>(
             let rows = list.iter().filter_map(|change| Row::of(change, moves));
             rows.map(|row| Ok(each(&row))).collect::<Vec<_>>()
         }
-        Err(error) => vec![Err(anyhow::Error::new(error).context("cannot read the diff"))],
+        Err(error) => vec![Err(anyhow::Error::new(error).context(UNREADABLE))],
     })
 }
 

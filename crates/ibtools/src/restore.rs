@@ -4,16 +4,17 @@ use std::os::unix::ffi::OsStrExt;
 use std::sync::Arc;
 
 use anyhow::{Context, Result, anyhow, bail};
+use incremental_backups_tools::diffindex::Moves;
 use incremental_backups_tools::{
-    Applied, ApplyOptions, DiffData, DiffIndex, Error, Meta, RestoreOptions, apply_with,
-    in_made_dir, preview_diff, recover_with,
+    Applied, ApplyOptions, Error, LazyDiff, Meta, RestoreOptions, RestorePlan, in_made_dir,
+    recover_with,
 };
 use indicatif::HumanBytes;
 
 use crate::Answer;
 use crate::apply::{counted, numbers, options, unapplied, unkept};
 use crate::args::RestoreArgs;
-use crate::changes::{Totals, rows};
+use crate::changes::{Totals, UNREADABLE, rows_of};
 use crate::console::{Console, in_words, shown};
 use crate::json::{object, put_file, put_names};
 use crate::paths::{self, all_inside};
@@ -40,17 +41,18 @@ pub(crate) fn run(args: &RestoreArgs, console: &mut Console) -> Result<Answer> {
     let progress = looking.as_ref().map(|ticker| Arc::clone(ticker.progress()));
     let looks = ApplyOptions { progress, ..options.apply.clone() };
     let looks = RestoreOptions { apply: looks, ..options.clone() };
-    let done = source.restore_by(&args.dest, &looks, console, |data, apply_options| {
+    let done = source.restore_by(&args.dest, &looks, console, |plan, apply_options| {
         looking = None;
+        let diff = plan.diff()?;
         let applied = match args.dry_run {
-            true => preview(args, data, apply_options)?,
-            false => Some(apply(args, data, apply_options, console)?),
+            true => preview(args, plan, apply_options)?,
+            false => Some(apply(args, plan, &diff, apply_options, console)?),
         };
-        Ok((data.clone(), applied))
+        Ok((diff, applied))
     });
     let done = done.map_err(|error| explained(error, args, &source, console));
-    let (data, applied) = done.with_context(failed)?;
-    report(args, &source, &data, applied.as_ref(), console)?;
+    let (diff, applied) = done.with_context(failed)?;
+    report(args, &source, &diff, applied.as_ref(), console)?;
     Ok(applied.map_or(Answer::Yes, |applied| unapplied::answer(&applied, console)))
 }
 
@@ -74,49 +76,57 @@ fn explained(
 /// Does it, in the directory, which is made if it is not there.
 fn apply(
     args: &RestoreArgs,
-    data: &DiffData,
+    plan: &RestorePlan,
+    diff: &LazyDiff,
     options: &ApplyOptions,
     console: &Console,
 ) -> Result<Applied, Error> {
-    let ticker = console.ticker("restoring", Some(Totals::of(data.diff()).content()));
+    let total = Totals::of_lazy(diff)?.content();
+    let ticker = console.ticker("restoring", Some(total));
     let progress = Some(Arc::clone(ticker.progress()));
     let options = ApplyOptions { progress, ..options.clone() };
-    in_made_dir(&args.dest, data.diff().top_mode(), || Ok(apply_with(&args.dest, data, &options)?))
+    in_made_dir(&args.dest, diff.top_mode(), || plan.apply(&args.dest, &options))
 }
 
 /// What would be done; `None` where the directory is not there: all of it.
 fn preview(
     args: &RestoreArgs,
-    data: &DiffData,
+    plan: &RestorePlan,
     options: &ApplyOptions,
 ) -> Result<Option<Applied>, Error> {
     // Where it cannot be looked at, the preview says why.
     match args.dest.try_exists().unwrap_or(true) {
-        true => Ok(Some(preview_diff(&args.dest, data.diff(), options)?.applied)),
+        true => Ok(Some(plan.preview(&args.dest, options)?.applied)),
         false => Ok(None),
     }
 }
 
 /// Root could have brought back owners, and may expect them.
-fn warn_of_owners(args: &RestoreArgs, diff: &DiffIndex, console: &Console) {
-    let is_root = rustix::process::geteuid().is_root();
-    let mut metas = diff.changes().iter().filter_map(|change| Some(&change.new.as_ref()?.meta));
-    let has_own = |meta: &Meta| (meta.uid, meta.gid) != (0, 0) || meta.mode & 0o6000 != 0;
-    if is_root && !args.how.privileged && metas.any(has_own) {
-        console
-            .warn("owners and setuid bits were not brought back: as root, --privileged does that");
+fn warn_of_owners(args: &RestoreArgs, diff: &LazyDiff, console: &Console) -> Result<()> {
+    if !rustix::process::geteuid().is_root() || args.how.privileged {
+        return Ok(());
     }
+    let has_own = |meta: &Meta| (meta.uid, meta.gid) != (0, 0) || meta.mode & 0o6000 != 0;
+    for list in diff.lists() {
+        let list = list.context(UNREADABLE)?;
+        let mut metas = list.iter().filter_map(|change| Some(&change.new.as_ref()?.meta));
+        if metas.any(has_own) {
+            let what = "owners and setuid bits were not brought back";
+            console.warn(format_args!("{what}: as root, --privileged does that"));
+            break;
+        }
+    }
+    Ok(())
 }
 
 /// Says what was done, or would be.
 fn report(
     args: &RestoreArgs,
     source: &Source,
-    data: &DiffData,
+    diff: &LazyDiff,
     applied: Option<&Applied>,
     console: &mut Console,
 ) -> Result<()> {
-    let diff = data.diff();
     // With something skipped it is no tree that has an id.
     let whole = applied.is_none_or(|applied| applied.unapplied.is_empty());
     let result = whole.then(|| diff.result().to_string());
@@ -129,21 +139,23 @@ fn report(
     let dest = shown(&args.dest);
     match args.dry_run {
         true => {
-            rows(diff).try_for_each(|row| console.line(row))?;
-            console.document_with_rows(
-                document,
-                "changes",
-                rows(diff).map(|row| Ok(row.json())),
-            )?;
+            let moves = Moves::of_lazy(diff).context(UNREADABLE)?;
+            let mut lines = rows_of(diff, &moves, |row| row.to_string());
+            lines.try_for_each(|line| console.line(line?))?;
+            let changes = rows_of(diff, &moves, |row| row.json());
+            console.document_with_rows(document, "changes", changes)?;
         }
         false => console.document(document)?,
     }
     if let Some(applied) = applied {
         unkept::warn(&applied.unkept, &args.dest, console);
-        warn_of_owners(args, diff, console);
+        warn_of_owners(args, diff, console)?;
     }
     match applied {
-        None => console.line(format_args!("{dest} would be made: {}", Totals::of(diff))),
+        None => {
+            let totals = Totals::of_lazy(diff).context(UNREADABLE)?;
+            console.line(format_args!("{dest} would be made: {totals}"))
+        }
         Some(applied) if args.dry_run => {
             console.line(format_args!("{dest} from {source}: {}", counted(applied)))
         }

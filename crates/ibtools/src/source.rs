@@ -9,7 +9,7 @@ use anyhow::{Context, Result, anyhow, bail};
 use incremental_backups_tools::store::{AtError, Contents};
 use incremental_backups_tools::stores::{self, Address, AnyStore};
 use incremental_backups_tools::{
-    ApplyOptions, Archive, DiffData, Error, Known, Origin, Repository, RestoreOptions, Skipped,
+    ApplyOptions, Archive, Error, Known, Origin, Repository, RestoreOptions, RestorePlan, Skipped,
     SnapshotId, Snapshots, TreeId, plan_restore,
 };
 use serde_json::Value;
@@ -179,7 +179,7 @@ impl Source {
         dest: &Path,
         options: &RestoreOptions,
         console: &Console,
-        mut carry_out: impl FnMut(&DiffData, &ApplyOptions) -> Result<T, Error>,
+        mut carry_out: impl FnMut(&RestorePlan, &ApplyOptions) -> Result<T, Error>,
     ) -> Result<T, Error> {
         match &self.kind {
             Kind::Archives(archives) => {

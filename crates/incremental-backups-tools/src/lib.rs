@@ -125,15 +125,15 @@ pub use stores;
 
 pub use ::apply::{
     Aborted, Applied, AppliedChain, ApplyOptions, ApplyStatus, Loss, Losses, Obstacle, Preview,
-    Space, Unapplied, Unkept, abort, apply, apply_chain, apply_diff, apply_status, apply_stream,
-    apply_with, in_made_dir, preview_diff, recover, recover_with,
+    Space, Unapplied, Unkept, abort, apply, apply_chain, apply_diff, apply_snapshot, apply_status,
+    apply_stream, apply_with, in_made_dir, preview_diff, recover, recover_with,
 };
 pub use repository::{
     BackupOptions, BackupReport, Came, DirStore, Error, History, Keep, Known, NewArchive, Origin,
     ParityFound, ParityReport, ProtectReport, PruneOptions, PruneReport, Repaired, Repository,
-    Restorable, RestoreOptions, RestoreReport, Result, Skipped, SnapshotId, SnapshotInfo,
-    Snapshots, Squashed, Store, Trees, Unusable, Verified, VerifiedStore, Version, Went, pack,
-    plan_restore, restore, store, verify_archives,
+    Restorable, RestoreOptions, RestorePlan, RestoreReport, Result, Skipped, SnapshotId,
+    SnapshotInfo, Snapshots, Squashed, Store, Trees, Unusable, Verified, VerifiedStore, Version,
+    Went, pack, plan_restore, restore, store, verify_archives,
 };
 
 pub use archive::{Archive, ArchiveOptions, DiffData, DiffStream, Format, Snapshot, SnapshotTree};

@@ -65,7 +65,7 @@ pub use pack::pack;
 pub use protect::{Kept, ProtectReport};
 pub use prune::{PruneOptions, PruneReport, Squashed};
 pub use repair::Repaired;
-pub use restore::{Known, RestoreOptions, RestoreReport, plan_restore, restore};
+pub use restore::{Known, RestoreOptions, RestorePlan, RestoreReport, plan_restore, restore};
 pub use store::{DirStore, Keep, SnapshotId, Snapshots, Store};
 pub use trees::Trees;
 pub use verify::{Restorable, Verified, VerifiedStore, verify_archives};

@@ -3,8 +3,15 @@
 use std::fs::{self, Permissions};
 use std::os::unix::fs::{PermissionsExt, symlink};
 use std::path::Path;
+use std::sync::Arc;
 
 use testing::{Case, attribute, everything, noise, remove, write};
+
+use crate::apply::apply_on;
+use crate::error::Result;
+use crate::stage::Source;
+use crate::system::System;
+use crate::{Applied, ApplyOptions};
 
 /// A name, and what makes the case.
 pub(super) type Named = (&'static str, fn() -> Case);
@@ -176,6 +183,44 @@ pub(super) fn all() -> Vec<Named> {
 }
 
 /// Puts 18 paths into a new directory.
+/// A tree that comes as a whole: so much that its changes are looked at in several goes.
+pub(super) fn whole() -> Case {
+    let make = |dir: &Path| {
+        for number in 0..300 {
+            let path = dir.join(format!("{}/{}/{number}", number % 3, number % 17));
+            // Some have the content of others.
+            write(&path, format!("content {}", number % 250));
+            if number % 50 == 0 {
+                fs::hard_link(&path, path.with_extension("link")).unwrap();
+                symlink("elsewhere", path.with_extension("symlink")).unwrap();
+            }
+            if number % 40 == 0 {
+                fs::set_permissions(&path, Permissions::from_mode(0o000)).unwrap();
+            }
+        }
+        fs::create_dir(dir.join("empty")).unwrap();
+        fs::set_permissions(dir.join("1/2"), Permissions::from_mode(0o500)).unwrap();
+        write(dir.join("last"), "");
+    };
+    Case::new(|_| {}, make)
+}
+
+/// Applies the archive of `case`. Where it is a full one, its list of changes is read from it whenever it is needed.
+pub(super) fn apply(
+    system: Arc<dyn System>,
+    tree: &Path,
+    case: &Case,
+    options: &ApplyOptions,
+) -> Result<Applied> {
+    if !case.diff.is_full() {
+        return apply_on(system, tree, (&case.diff).into(), Source::Data(&case.data), options);
+    }
+    let snapshot = archive::Snapshot::open(case.data.archives())?;
+    let stored = snapshot.full()?.to_stored()?;
+    stored.let_go();
+    apply_on(system, tree, stored.into(), Source::Snapshot(&snapshot), options)
+}
+
 fn fill(dir: &Path) {
     for number in 0..14 {
         write(dir.join(format!("{number:02}")), noise(number, 30));

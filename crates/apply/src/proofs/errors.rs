@@ -8,9 +8,8 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use rustix::io::Errno;
 
+use super::cases;
 use super::meddler::{Call, Fate, Meddler};
-use crate::apply::apply_on;
-use crate::stage::Source;
 use crate::system::{Linux, System};
 use crate::target::Target;
 use crate::writeback;
@@ -54,7 +53,7 @@ fn faulty(
     system.in_place = in_place;
     let options = options();
     let system: Arc<dyn System> = Arc::new(system);
-    let done = apply_on(system, tree, &case.diff, Source::Data(&case.data), &options);
+    let done = cases::apply(system, tree, case, &options);
     (done, made.load(Ordering::Relaxed) > nth)
 }
 
@@ -154,6 +153,14 @@ fn a_failing_call_leaves_the_old_tree_or_the_new_one() {
     let (runs, bad) = sweep(&everything(), 11, false);
     assert_eq!(bad, Vec::<String>::new());
     assert!(runs > 200, "{runs}");
+}
+
+/// Promise: the same holds where the list of changes is not in memory.
+#[test]
+fn a_whole_tree_is_there_or_is_not() {
+    let (runs, bad) = sweep(&cases::whole(), 1300, false);
+    assert_eq!(bad, Vec::<String>::new());
+    assert!(runs > 40, "{runs}");
 }
 
 /// A tree that an apply left half old, half new: from some call after the commit on, all failed.

@@ -48,7 +48,8 @@ fn owners_and_modes_may_be_fixed() {
     for (uid, mode) in [(user, 0o777), (user, 0o755), (65_534, 0o700), (65_534, 0o777)] {
         let tree = case.copy_of_old();
         let data = || Source::Data(&case.data);
-        let apply = |at| apply_on(fixed(uid, mode, at), &tree, &case.diff, data(), &options);
+        let apply =
+            |at| apply_on(fixed(uid, mode, at), &tree, (&case.diff).into(), data(), &options);
         let unkept = apply(usize::MAX).unwrap().unkept;
         assert!(unkept.modes.count > 0, "{unkept:?}");
         assert!(contents(&tree) == contents(&case.new), "{uid} {mode:o}");
@@ -56,7 +57,7 @@ fn owners_and_modes_may_be_fixed() {
         let mut unfinished = 0;
         for at in (20..).step_by(4) {
             let tree = case.copy_of_old();
-            let done = apply_on(fixed(uid, mode, at), &tree, &case.diff, data(), &options);
+            let done = apply_on(fixed(uid, mode, at), &tree, (&case.diff).into(), data(), &options);
             let Err(begun) = done else { break };
             if tree.join(".ibtools-apply/journal").exists() {
                 unfinished += 1;
@@ -141,7 +142,7 @@ fn a_stage_by_another_name_is_found_again() {
     });
     let options = ApplyOptions { sync: false, ..ApplyOptions::default() };
     let system: Arc<dyn System> = Arc::new(system);
-    apply_on(system, &tree, &case.diff, Source::Data(&case.data), &options).unwrap_err();
+    apply_on(system, &tree, (&case.diff).into(), Source::Data(&case.data), &options).unwrap_err();
     assert!(journal.exists());
     assert!(matches!(apply_status(&tree).unwrap(), ApplyStatus::Unfinished { .. }));
     // No scan takes the tree for whole.
@@ -168,7 +169,7 @@ fn files_may_have_other_numbers_when_it_is_mounted_again() {
         for aborts in [false, true] {
             let tree = case.copy_of_old();
             let data = Source::Data(&case.data);
-            if apply_on(on(0, at), &tree, &case.diff, data, &options).is_ok() {
+            if apply_on(on(0, at), &tree, (&case.diff).into(), data, &options).is_ok() {
                 assert!(unfinished > 20, "{unfinished}");
                 return;
             }

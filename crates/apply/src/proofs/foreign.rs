@@ -32,7 +32,7 @@ fn a_change_by_another_program_is_noticed_and_kept() {
         });
         let system: Arc<dyn System> = Arc::new(system);
         let options = ApplyOptions::default();
-        let done = apply_on(system, &tree, &case.diff, Source::Data(&case.data), &options);
+        let done = apply_on(system, &tree, (&case.diff).into(), Source::Data(&case.data), &options);
         let kept = fs::read(tree.join("edited")).unwrap() == b"precious";
         assert_eq!(apply_status(&tree).unwrap(), ApplyStatus::Clean);
         match done {

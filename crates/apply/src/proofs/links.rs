@@ -76,7 +76,13 @@ impl Trap {
         let options = ApplyOptions { sync: false, ..ApplyOptions::default() };
         let system: Arc<dyn System> = Arc::new(system);
         // That it fails is no news: it finds a link where a directory is to be.
-        drop(apply_on(system, tree, &self.case.diff, Source::Data(&self.case.data), &options));
+        drop(apply_on(
+            system,
+            tree,
+            (&self.case.diff).into(),
+            Source::Data(&self.case.data),
+            &options,
+        ));
         let calls = calls.load(Ordering::SeqCst);
         if calls > at && calls <= back {
             exchange(tree);
@@ -166,7 +172,7 @@ fn race(rounds: usize) {
                 let applied = apply_on(
                     Arc::clone(&system),
                     &tree,
-                    &trap.case.diff,
+                    (&trap.case.diff).into(),
                     Source::Data(&trap.case.data),
                     &options,
                 );

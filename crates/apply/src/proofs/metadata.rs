@@ -41,7 +41,7 @@ fn on(case: &Case, tree: &Path, fails: Call, errno: Errno, strict: bool) -> Resu
     let fate = move |call| if call == fails { Fate::Fails(errno) } else { Fate::Made };
     let system: Arc<dyn System> = Arc::new(Meddler::new(Arc::new(Linux), fate));
     let options = ApplyOptions { strict, ..ApplyOptions::default() };
-    apply_on(system, tree, &case.diff, Source::Data(&case.data), &options)
+    apply_on(system, tree, (&case.diff).into(), Source::Data(&case.data), &options)
 }
 
 #[test]
@@ -110,7 +110,7 @@ fn nothing_is_open_for_a_moment_that_is_closed_before_or_after() {
     };
     let system: Arc<dyn System> = Arc::new(Meddler::new(Arc::new(Linux), fate));
     let options = ApplyOptions::default();
-    apply_on(system, &tree, &case.diff, Source::Data(&case.data), &options).unwrap();
+    apply_on(system, &tree, (&case.diff).into(), Source::Data(&case.data), &options).unwrap();
     let seen = seen.lock().unwrap();
     assert!(seen.iter().all(|mode| [0o640, 0o600].contains(mode)), "{seen:?}");
     assert!(seen.contains(&0o600));

@@ -14,8 +14,6 @@ use super::disk::{Disk, History};
 use super::meddler::{Call, Fate, Meddler};
 use super::state::{Inode, State};
 use crate::ApplyOptions;
-use crate::apply::apply_on;
-use crate::stage::Source;
 use crate::system::System;
 use crate::unfinished::{abort_on, recover_on};
 use testing::Case;
@@ -73,8 +71,7 @@ impl Trial {
         if recover {
             recover_on(Arc::clone(&disk), Path::new("/"), true)?;
         }
-        apply_on(disk, Path::new("/"), &self.case.diff, Source::Data(&self.case.data), &options)
-            .map(drop)
+        cases::apply(disk, Path::new("/"), &self.case, &options).map(drop)
     }
 
     /// What happens on a disk that starts with `history` while the diff is applied.

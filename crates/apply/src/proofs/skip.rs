@@ -24,7 +24,7 @@ fn options() -> ApplyOptions {
 }
 
 fn applied(case: &Case, tree: &Path, system: Meddler) -> crate::Result<Applied> {
-    apply_on(Arc::new(system), tree, &case.diff, Source::Data(&case.data), &options())
+    apply_on(Arc::new(system), tree, (&case.diff).into(), Source::Data(&case.data), &options())
 }
 
 /// Where the tree is not the new one less what is named.

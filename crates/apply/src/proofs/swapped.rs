@@ -76,7 +76,7 @@ fn attack(case: &Case, name: &str, at: usize, fails_after: bool) -> (bool, bool)
     });
     let system: Arc<dyn System> = Arc::new(system);
     let options = ApplyOptions { sync: false, ..ApplyOptions::default() };
-    drop(apply_on(system, &tree, &case.diff, Source::Data(&case.data), &options));
+    drop(apply_on(system, &tree, (&case.diff).into(), Source::Data(&case.data), &options));
     if fails_after {
         drop(recover(&tree));
         drop(abort(&tree));

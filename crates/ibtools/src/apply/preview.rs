@@ -4,14 +4,16 @@ use std::collections::HashSet;
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
-use anyhow::Result;
-use incremental_backups_tools::{DiffData, Preview, RelPath, preview_diff};
+use anyhow::{Context, Result};
+use incremental_backups_tools::archive::LazyData;
+use incremental_backups_tools::diffindex::Moves;
+use incremental_backups_tools::{Preview, RelPath, preview_diff};
 use indicatif::{HumanBytes, HumanCount};
 
 use super::{counted, explained, numbers, options, unapplied};
 use crate::Answer;
 use crate::args::ApplyArgs;
-use crate::changes::{Row, rows};
+use crate::changes::{Row, UNREADABLE, rows_of};
 use crate::console::{Console, shown};
 use crate::json::{object, put_file};
 
@@ -19,7 +21,7 @@ use crate::json::{object, put_file};
 /// tree they start from is not there yet.
 pub(super) fn run(
     args: &ApplyArgs,
-    archives: &[(&PathBuf, DiffData)],
+    archives: &[(&PathBuf, LazyData)],
     console: &mut Console,
 ) -> Result<Answer> {
     let Some(((path, data), later)) = archives.split_first() else { return Ok(Answer::Yes) };
@@ -28,7 +30,7 @@ pub(super) fn run(
     let pending: Option<HashSet<&RelPath>> =
         preview.as_ref().map(|preview| preview.pending.iter().collect());
     let to_do = |row: &Row<'_>| pending.as_ref().is_none_or(|paths| paths.contains(row.path()));
-    let rows = || rows(diff).filter(to_do);
+    let moves = Moves::of_lazy(diff).context(UNREADABLE)?;
     let mut document = object([
         ("base", diff.base().to_string().into()),
         ("result", diff.result().to_string().into()),
@@ -36,7 +38,8 @@ pub(super) fn run(
     ]);
     put_file(&mut document, "directory", &args.dir);
     put_file(&mut document, "archive", path);
-    rows().try_for_each(|row| console.line(row))?;
+    let lines = rows_of(diff, &moves, |row| to_do(row).then(|| row.to_string()));
+    lines.filter_map(Result::transpose).try_for_each(|line| console.line(line?))?;
     match &preview {
         None => console.line(format_args!("{} would be made", shown(&args.dir)))?,
         Some(Preview { applied, space, .. }) => {
@@ -49,7 +52,8 @@ pub(super) fn run(
                 .line(format_args!("takes {needed} beside the tree, of {free} that are free"))?;
         }
     }
-    console.document_with_rows(document, "changes", rows().map(|row| Ok(row.json())))?;
+    let changes = rows_of(diff, &moves, |row| to_do(row).then(|| row.json()));
+    console.document_with_rows(document, "changes", changes.filter_map(Result::transpose))?;
     if !later.is_empty() {
         let count = HumanCount(later.len() as u64);
         console.line(format_args!(
@@ -60,9 +64,9 @@ pub(super) fn run(
 }
 
 /// What would be done to the tree; `None` for a full backup that goes where nothing is yet.
-fn look(args: &ApplyArgs, path: &Path, data: &DiffData) -> Result<Option<Preview>> {
+fn look(args: &ApplyArgs, path: &Path, data: &LazyData) -> Result<Option<Preview>> {
     let there = args.dir.symlink_metadata();
-    if data.is_full() && there.is_err_and(|error| error.kind() == ErrorKind::NotFound) {
+    if data.diff().is_full() && there.is_err_and(|error| error.kind() == ErrorKind::NotFound) {
         return Ok(None);
     }
     let preview = preview_diff(&args.dir, data.diff(), &options(&args.how));

@@ -9,9 +9,11 @@ use std::collections::{HashMap, HashSet};
 use std::path::Path;
 use std::sync::Arc;
 
-use apply::{Applied, ApplyOptions, alike, apply_with, recover_with};
+use apply::{
+    Applied, ApplyOptions, Preview, alike, apply_snapshot, apply_with, preview_diff, recover_with,
+};
 use archive::{Archive, DiffData, Snapshot};
-use diffindex::Change;
+use diffindex::{Change, LazyDiff};
 use dirindex::{DirIndex, FileId, Meta, Node, Record, RelPath};
 
 use self::found::{Found, Standing};
@@ -67,13 +69,13 @@ impl<S: Store> Repository<S> {
     ) -> Result<RestoreReport> {
         let dest = dest.as_ref();
         recover_with(dest, &options.apply)?;
-        let carry_out = |data: &DiffData, apply: &ApplyOptions| apply_plan(data, dest, apply);
+        let carry_out = |plan: &RestorePlan, apply: &ApplyOptions| plan.apply(dest, apply);
         let (applied, skipped) = self.restore_by(snapshot, dest, options, carry_out)?;
         Ok(RestoreReport { applied, skipped })
     }
 
     /// [`restore`](Repository::restore) for a caller that looks at the plan, or carries it out: `carry_out` gets what is to be
-    /// [applied](apply_with), [beside](ApplyOptions::beside) what stays, and how. Where it fails by what is in an archive, it is
+    /// done, and how. Where it fails by what is in an archive, it is
     /// called again with another plan. What is damaged is [skipped](ApplyOptions::skip_damaged) only when no other chain
     /// is left.
     ///
@@ -85,7 +87,7 @@ impl<S: Store> Repository<S> {
         snapshot: SnapshotId,
         dest: impl AsRef<Path>,
         options: &RestoreOptions,
-        mut carry_out: impl FnMut(&DiffData, &ApplyOptions) -> Result<T>,
+        mut carry_out: impl FnMut(&RestorePlan, &ApplyOptions) -> Result<T>,
     ) -> Result<(T, Vec<Skipped>)> {
         let listed = self.snapshots()?;
         let names = listed.archives().iter().map(|archive| archive.name);
@@ -125,16 +127,57 @@ pub fn restore(
 ) -> Result<Applied> {
     let dest = dest.as_ref();
     recover_with(dest, &options.apply)?;
-    apply_plan(&plan_restore(archives, dest, options)?, dest, &options.apply)
+    plan_restore(archives, dest, options)?.apply(dest, &options.apply)
 }
 
-fn apply_plan(data: &DiffData, dest: &Path, options: &ApplyOptions) -> Result<Applied> {
-    let apply = ApplyOptions { beside: true, ..options.clone() };
-    Ok(apply_with(dest, data, &apply)?)
+/// What a restore does to a directory.
+///
+/// A clone is cheap.
+#[derive(Debug, Clone)]
+pub struct RestorePlan(What);
+
+#[derive(Debug, Clone)]
+enum What {
+    /// It is empty, and becomes this.
+    All(Arc<Snapshot>),
+    Changes(DiffData),
 }
 
-/// What [`restore`] applies to the directory `dest`, [beside](ApplyOptions::beside) what it leaves alone;
-/// one that is not there counts as empty. Changes nothing that is there.
+impl RestorePlan {
+    /// What changes in the directory.
+    ///
+    /// # Errors
+    /// [`Error::Archived`] for archives that cannot be read any more.
+    pub fn diff(&self) -> Result<LazyDiff> {
+        match &self.0 {
+            What::All(snapshot) => Ok(snapshot.full()?.clone()),
+            What::Changes(data) => Ok(data.diff().into()),
+        }
+    }
+
+    /// Does it in `dest`, [beside](ApplyOptions::beside) what is left alone.
+    ///
+    /// # Errors
+    /// As [`apply_with`].
+    pub fn apply(&self, dest: impl AsRef<Path>, options: &ApplyOptions) -> Result<Applied> {
+        let options = ApplyOptions { beside: true, ..options.clone() };
+        Ok(match &self.0 {
+            What::All(snapshot) => apply_snapshot(dest, snapshot, &options)?,
+            What::Changes(data) => apply_with(dest, data, &options)?,
+        })
+    }
+
+    /// What [`apply`](RestorePlan::apply) would do, found out by reading alone.
+    ///
+    /// # Errors
+    /// As [`preview_diff`].
+    pub fn preview(&self, dest: impl AsRef<Path>, options: &ApplyOptions) -> Result<Preview> {
+        let options = ApplyOptions { beside: true, ..options.clone() };
+        Ok(preview_diff(dest, self.diff()?, &options)?)
+    }
+}
+
+/// What [`restore`] does to the directory `dest`; one that is not there counts as empty. Changes nothing that is there.
 ///
 /// What would be set is compared as far as the file system of `dest` holds it: times that it rounds, and modes that it does
 /// not have, are no differences. Where looking does not show that, the metadata is set on a file made for it in `dest`, which
@@ -152,7 +195,7 @@ pub fn plan_restore(
     archives: &[Archive],
     dest: impl AsRef<Path>,
     options: &RestoreOptions,
-) -> Result<DiffData> {
+) -> Result<RestorePlan> {
     plan(archives, dest.as_ref(), options, &[&options.known], None)
 }
 
@@ -163,7 +206,7 @@ fn plan(
     options: &RestoreOptions,
     known: &[&Known<'_>],
     barred: Option<FileId>,
-) -> Result<DiffData> {
+) -> Result<RestorePlan> {
     if let Some(first) = archives.first().filter(|first| !first.is_full()) {
         return Err(Error::NoFull { archive: first.path().to_path_buf() });
     }
@@ -176,20 +219,21 @@ fn plan(
     let found = Found::of(dest, options, barred)?;
     if found.is_empty() {
         // Where nothing is, nothing is asked.
-        return Ok(snapshot.diff_from(&DirIndex::empty())?);
+        snapshot.full()?;
+        return Ok(RestorePlan(What::All(snapshot.into())));
     }
     let (left_out, target) = (snapshot.left_out(), &snapshot.tree()?.load()?);
-    let planned = |known: bool| {
+    let planned = |known: bool| -> Result<DiffData> {
         let (delete, replace) = (known || options.delete, known || options.overwrite);
         let paths = &options.paths;
         let wanted = Wanted { target, paths, left_out, delete, replace, dest, options };
         let (concerned, kept) = wanted.concerns(&found)?;
-        Result::Ok(snapshot.diff_beside(&concerned, &kept)?)
+        Ok(snapshot.diff_beside(&concerned, &kept)?)
     };
     let is_known = known.iter().any(|known| known.has(found.index.tree_id()));
     let data = planned(is_known)?;
     if is_known || options.overwrite {
-        return Ok(data);
+        return Ok(RestorePlan(What::Changes(data)));
     }
     let mut lost = data.diff().changes().iter().filter(|change| loses(change));
     let first = lost.next();
@@ -202,9 +246,9 @@ fn plan(
             known.any(|state, diff| found.is_copy((state, diff.left_out()), dest, options))
         })
     {
-        return planned(true);
+        return Ok(RestorePlan(What::Changes(planned(true)?)));
     }
-    let Some(first) = first else { return Ok(data) };
+    let Some(first) = first else { return Ok(RestorePlan(What::Changes(data))) };
     let (path, others) = (first.path.clone(), lost.count());
     Err(Error::Occupied { dest: dest.to_path_buf(), path, others })
 }
