@@ -50,6 +50,7 @@ mod plan;
 mod position;
 mod report;
 mod skip;
+mod source;
 mod space;
 mod stage;
 mod stage_dir;

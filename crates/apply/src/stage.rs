@@ -2,9 +2,8 @@
 //! verified, before anything in the tree is touched. It knows where contents come from; it renames nothing.
 
 use std::fs::File;
-use std::io::{self, Read};
+use std::io;
 
-use archive::{ContentReader, DiffData, DiffStream, Snapshot, SnapshotReader};
 use diffindex::{Change, Content, NewEntry};
 use dirindex::{Meta, Node, RelPath};
 use rayon::prelude::*;
@@ -18,6 +17,7 @@ use crate::forward::{Work, is_staged};
 use crate::meta;
 use crate::new_file::{BUFFER_LEN, Holes, pour};
 use crate::plan::{ASIDE, Placed, Plan, SLOTS, Step, Task, makes_dir};
+use crate::source::{Contents, Source};
 use crate::stage_dir::Stage;
 use crate::system::Handle;
 use crate::target::Target;
@@ -29,36 +29,6 @@ use crate::writeback::{self, Writeback};
 const RUN_BYTES: u64 = 16 << 20;
 /// What a file costs beside its bytes, in bytes.
 const FILE_COST: u64 = 4 << 10;
-
-/// Where the contents of a diff come from.
-pub(crate) enum Source<'a, 'r> {
-    /// An archive that can be read at any place, by several threads at once.
-    Data(&'a DiffData),
-    /// Archives that can be read so, of which all that they lead to is taken.
-    Snapshot(&'a Snapshot),
-    /// One that is read once, front to back.
-    Stream(Box<DiffStream<'r>>),
-}
-
-impl<'a> Source<'a, '_> {
-    /// The same once more, if it can be read again.
-    pub(crate) fn again(&self) -> Option<Source<'a, 'static>> {
-        match self {
-            Source::Data(data) => Some(Source::Data(data)),
-            Source::Snapshot(snapshot) => Some(Source::Snapshot(snapshot)),
-            Source::Stream(_) => None,
-        }
-    }
-
-    /// Checks that what was taken from it can be trusted. The end of an archive said so before anything was taken. The
-    /// end of a stream is read now.
-    pub(crate) fn finish(self) -> Result<()> {
-        match self {
-            Source::Data(_) | Source::Snapshot(_) => Ok(()),
-            Source::Stream(stream) => Ok(stream.finish()?),
-        }
-    }
-}
 
 /// Fills the empty stage.
 pub(crate) fn fill(work: &Work<'_>, source: &mut Source<'_, '_>) -> Result<()> {
@@ -200,24 +170,6 @@ fn runs<'s, 't, 'a>(mut tasks: &'s [&'t Task<'a>]) -> Vec<&'s [&'t Task<'a>]> {
         tasks = rest;
     }
     runs
-}
-
-/// Gives the contents of changes, which are asked for in path order.
-enum Contents<'a, 'r> {
-    Data(ContentReader<'a>),
-    Snapshot(SnapshotReader<'a>),
-    Stream(&'a mut DiffStream<'r>),
-}
-
-impl Contents<'_, '_> {
-    fn open(&mut self, change: &Change) -> Result<Box<dyn Read + '_>> {
-        let opened = match self {
-            Contents::Data(reader) => reader.open(change).map(|body| Box::new(body) as _),
-            Contents::Snapshot(reader) => reader.open(&change.path).map(|body| Box::new(body) as _),
-            Contents::Stream(stream) => stream.content(change).map(|body| Box::new(body) as _),
-        };
-        opened.map_err(|source| Error::Archive { path: change.path.clone(), source })
-    }
 }
 
 /// What works through a run of tasks.

@@ -9,7 +9,7 @@ use testing::{Case, attribute, everything, noise, remove, write};
 
 use crate::apply::apply_on;
 use crate::error::Result;
-use crate::stage::Source;
+use crate::source::Source;
 use crate::system::System;
 use crate::{Applied, ApplyOptions};
 

@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 use super::meddler::{Fate, Meddler};
 use crate::apply::apply_on;
-use crate::stage::Source;
+use crate::source::Source;
 use crate::system::{Linux, System};
 use crate::{ApplyOptions, ApplyStatus, apply_status};
 use testing::{everything, snapshot};

@@ -14,7 +14,7 @@ use super::meddler::{Fate, Meddler};
 use crate::ApplyOptions;
 use crate::apply::apply_on;
 use crate::apply_diff;
-use crate::stage::Source;
+use crate::source::Source;
 use crate::system::{Linux, System};
 use testing::{Case, Snapshot, copy_tree, everything, snapshot};
 

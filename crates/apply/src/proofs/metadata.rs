@@ -10,7 +10,7 @@ use rustix::io::Errno;
 
 use super::meddler::{Call, Fate, Meddler};
 use crate::apply::apply_on;
-use crate::stage::Source;
+use crate::source::Source;
 use crate::system::{Linux, System};
 use crate::{Applied, Error, Result};
 use crate::{ApplyOptions, ApplyStatus, apply_status};

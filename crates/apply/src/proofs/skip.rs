@@ -13,7 +13,7 @@ use super::cases;
 use super::meddler::{Call, Fate, Meddler};
 use crate::apply::apply_on;
 use crate::error::Error;
-use crate::stage::Source;
+use crate::source::Source;
 use crate::system::Linux;
 use crate::{Applied, ApplyOptions, ApplyStatus, Obstacle, apply_status, apply_with};
 use testing::{Case, Snapshot, noise, snapshot, write};

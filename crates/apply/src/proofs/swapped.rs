@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use super::meddler::{Fate, Meddler};
 use crate::apply::apply_on;
-use crate::stage::Source;
+use crate::source::Source;
 use crate::system::{Linux, System};
 use crate::{ApplyOptions, abort, recover};
 use testing::{Case, write};
