@@ -13,6 +13,7 @@ use crate::stored::{ShapeCode, SignatureReader, SignatureWriter, StoredSignature
 use crate::tree::sections_at_once;
 use crate::{
     DirIndex, Entry, Error, LazyIndex, Node, Problem, Record, RelPath, Remarks, StatFingerprint,
+    Time,
 };
 
 pub(crate) const FILE_KIND: FileKind = FileKind {
@@ -31,6 +32,8 @@ pub(crate) const SIGNATURES: u32 = 3;
 pub(crate) const PROBLEMS: u32 = 4;
 pub(crate) const EXCLUDED: u32 = 5;
 const SCAN: u32 = 6;
+/// What [`SCAN`] says in an index that nobody scanned: it is not written.
+const NO_SCAN: (Option<u32>, Time) = (None, Time::MIN);
 
 /// Records a section: enough to compress well, few enough to decode in parallel and in bounds.
 pub(crate) const ROWS_PER_SECTION: usize = 4096;
@@ -257,7 +260,9 @@ impl Remarks {
         for list in container::cut(&self.excluded, ROWS_PER_SECTION, weight) {
             writer.section(&Section::encode(EXCLUDED, &list)?)?;
         }
-        writer.section(&Section::encode(SCAN, &(self.top_mode, self.early_from))?)?;
+        if (self.top_mode, self.early_from) != NO_SCAN {
+            writer.section(&Section::encode(SCAN, &(self.top_mode, self.early_from))?)?;
+        }
         Ok(())
     }
 
@@ -265,9 +270,10 @@ impl Remarks {
         let mut problems: Vec<Problem> = sections.decode_all(PROBLEMS)?;
         problems.sort_by(|a, b| a.path.cmp(&b.path));
         let excluded: Vec<RelPath> = sections.decode_all(EXCLUDED)?;
-        let scan = sections.of_kind(SCAN).next();
-        let scan = scan.ok_or_else(|| sections.damaged(SCAN, "no section of the scan"))?;
-        let (top_mode, early_from) = sections.decode(scan)?;
+        let (top_mode, early_from) = match sections.of_kind(SCAN).next() {
+            Some(number) => sections.decode(number)?,
+            None => NO_SCAN,
+        };
         let follow = |a: &RelPath, b: &RelPath| a < b && !b.is_below(a);
         if !excluded.is_sorted_by(follow) {
             return Err(sections.damaged(EXCLUDED, "what was left out is not in order").into());
