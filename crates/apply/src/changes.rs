@@ -56,8 +56,8 @@ impl From<&DiffIndex> for Changes {
             starts.map(|start| list.part(start..start + LIST)).collect::<Vec<_>>()
         };
         // What is in memory can always be read.
-        let lists = LazyDiff::from(diff).lists().filter_map(Result::ok);
-        let lists: Vec<ChangeList> = lists.flat_map(cut).collect();
+        let lists: Vec<ChangeList> =
+            LazyDiff::from(diff).lists().filter_map(Result::ok).flat_map(cut).collect();
         let mut starts = vec![0];
         let mut len = 0;
         starts.extend(lists.iter().map(|list| {
