@@ -111,7 +111,7 @@ pub use labels::{Labels, SECONDS};
 pub use lazy_data::LazyData;
 pub use length::length_of;
 pub use live::{Amended, Packed};
-pub use snapshot::{Snapshot, SnapshotReader};
+pub use snapshot::{Snapshot, SnapshotReader, Unpacked};
 pub use walk::SnapshotTree;
 
 /// The example of the README, compiled.

@@ -50,6 +50,7 @@ impl Snapshot {
         check_chain(archives)?;
         let mut snapshot = Snapshot::empty();
         if let Some(first) = FirstTree::open(archives)? {
+            let archives = archives.get(..first.archives()).unwrap_or_default();
             snapshot = snapshot.upon(first, archives)?;
         }
         let rest = archives.get(snapshot.archives.len()..).unwrap_or_default();
@@ -87,10 +88,9 @@ impl Snapshot {
     ///
     /// # Errors
     /// As [`open`](Snapshot::open).
-    pub fn push_lazy(mut self, part: &LazyData) -> Result<Snapshot, Error> {
-        let archives = [&self.archives[..], std::slice::from_ref(part.archive())].concat();
+    pub fn push_lazy(self, part: &LazyData) -> Result<Snapshot, Error> {
         if self.archives.is_empty() {
-            check_first(&archives)?;
+            check_first(std::slice::from_ref(part.archive()))?;
         }
         let first = match &self.first {
             None if self.archives.is_empty() => FirstTree::of_one(part)?,
@@ -98,10 +98,7 @@ impl Snapshot {
             _ => None,
         };
         match first {
-            Some(first) => {
-                self.limits.add(part.archive())?;
-                self.upon(first, &archives)
-            }
+            Some(first) => self.upon(first, std::slice::from_ref(part.archive())),
             None => self.add(part.archive())?.proved(),
         }
     }
@@ -118,15 +115,13 @@ impl Snapshot {
         }
     }
 
-    /// The snapshot that the first of `archives` lead to, which is the tree `first`.
+    /// The snapshot after `archives` more, which stay where they are: the tree `first`.
     fn upon(mut self, first: FirstTree, archives: &[Archive]) -> Result<Snapshot, Error> {
-        let archives = archives.get(..first.archives()).unwrap_or_default();
-        for archive in archives.get(self.archives.len()..).unwrap_or_default() {
-            self.limits.add(archive)?;
-        }
+        archives.iter().try_for_each(|it| self.limits.add(it).map(drop))?;
+        self.archives.extend_from_slice(archives);
         self.limits.add_paths(first.len());
-        let (archives, merge, views) = (archives.to_vec(), first.merge(), Views::default());
-        Ok(Snapshot { archives, first: Some(first), merge, views, ..self })
+        let (merge, views) = (first.merge(), Views::default());
+        Ok(Snapshot { first: Some(first), merge, views, ..self })
     }
 
     fn add(mut self, archive: &Archive) -> Result<Snapshot, Error> {
@@ -241,7 +236,12 @@ impl Snapshot {
     /// A reader of contents. One reader opens contents that follow one another without unpacking anything twice; several
     /// readers may work at once.
     pub fn reader(&self) -> SnapshotReader<'_> {
-        let readers = FrameReaders::new(&self.archives);
+        self.reader_with(Unpacked::default())
+    }
+
+    /// [`reader`](Snapshot::reader), which begins with what another one had unpacked, of whatever snapshot.
+    pub fn reader_with(&self, unpacked: Unpacked) -> SnapshotReader<'_> {
+        let readers = unpacked.0.for_archives(&self.archives);
         SnapshotReader { snapshot: self, readers, cursor: Cursor::default() }
     }
 
@@ -346,7 +346,24 @@ impl std::fmt::Debug for SnapshotReader<'_> {
     }
 }
 
+/// What a [`SnapshotReader`] has unpacked last, for [one](Snapshot::reader_with) that comes after it: of a chain of snapshots each
+/// reads mostly what those before it have read.
+#[derive(Default)]
+pub struct Unpacked(FrameReaders);
+
+impl std::fmt::Debug for Unpacked {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Unpacked").finish_non_exhaustive()
+    }
+}
+
 impl SnapshotReader<'_> {
+    /// What it has unpacked last.
+    #[must_use]
+    pub fn into_unpacked(self) -> Unpacked {
+        Unpacked(self.readers)
+    }
+
     /// The content of the file at `path`. It is not yet compared with the digest that the entry has.
     ///
     /// # Errors

@@ -1,5 +1,6 @@
 //! [`Stored`]: a stored file or delta in some archive's stream, and reading it. Must not know what is made of it.
 
+use std::collections::HashMap;
 use std::io::{self, Read, Seek, SeekFrom};
 use std::ops::Range;
 use std::sync::Arc;
@@ -69,11 +70,21 @@ impl Stored {
 /// FrameReaders hold no more than this, and what the one in use takes.
 const MAX_HELD: usize = 64 << 20;
 
-/// FrameReaders in the archives that were read from last, the last one last.
+/// FrameReaders in the archives that were read from last.
+#[derive(Default)]
 pub(crate) struct FrameReaders {
-    readers: Vec<(Archive, FrameReader)>,
+    /// By where the stream lies in memory, which its reader keeps there.
+    readers: HashMap<usize, Held>,
+    /// How often one was asked for.
+    asked: u64,
     /// How many steps composing contents may still take.
     steps: u64,
+}
+
+struct Held {
+    /// When it was asked for last.
+    asked: u64,
+    reader: FrameReader,
 }
 
 /// Composing contents may take so many steps, those of all that one reader reads together, and so many for each byte of the
@@ -83,9 +94,14 @@ const STEPS_PER_BYTE: u64 = 32;
 
 impl FrameReaders {
     pub(crate) fn new(archives: &[Archive]) -> FrameReaders {
+        FrameReaders::default().for_archives(archives)
+    }
+
+    /// The same readers, for contents of these archives: composing may take what they allow.
+    pub(crate) fn for_archives(self, archives: &[Archive]) -> FrameReaders {
         let stored = archives.iter().map(Archive::size).fold(0, u64::saturating_add);
         let steps = stored.saturating_mul(STEPS_PER_BYTE).saturating_add(FREE_STEPS);
-        FrameReaders { readers: Vec::new(), steps }
+        FrameReaders { steps, ..self }
     }
 
     /// Whether composing may take so many steps more.
@@ -97,20 +113,32 @@ impl FrameReaders {
 
     /// The reader in `archive`.
     pub(crate) fn of(&mut self, archive: &Archive) -> &mut FrameReader {
-        let same = |(known, _): &(Archive, FrameReader)| Arc::ptr_eq(&known.0, &archive.0);
-        let reader = match self.readers.iter().rposition(same) {
-            Some(at) => self.readers.remove(at).1,
-            None => {
-                let mut held: usize = self.readers.iter().map(|(_, reader)| reader.held()).sum();
-                while held > MAX_HELD {
-                    held -= self.readers.remove(0).1.held();
-                }
-                archive.0.stream.reader()
+        self.asked += 1;
+        let stream = &archive.0.stream;
+        let key = Arc::as_ptr(stream).addr();
+        if !self.readers.contains_key(&key) {
+            self.make_room();
+        }
+        let held = self.readers.entry(key);
+        let held = held.or_insert_with(|| Held { asked: 0, reader: stream.reader() });
+        held.asked = self.asked;
+        &mut held.reader
+    }
+
+    /// Where they hold too much, drops those that were not asked for longest, until they hold half as much.
+    fn make_room(&mut self) {
+        let mut held: usize = self.readers.values().map(|it| it.reader.held()).sum();
+        if held <= MAX_HELD {
+            return;
+        }
+        let mut oldest: Vec<_> = self.readers.iter().map(|(key, it)| (it.asked, *key)).collect();
+        oldest.sort_unstable();
+        for (_, key) in oldest {
+            if held <= MAX_HELD / 2 {
+                break;
             }
-        };
-        self.readers.push((archive.clone(), reader));
-        let last = self.readers.len() - 1;
-        &mut self.readers[last].1
+            held -= self.readers.remove(&key).map_or(0, |it| it.reader.held());
+        }
     }
 }
 

@@ -6,7 +6,7 @@ mod common;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use common::{Failing, restored};
+use common::{Counted, Failing, restored};
 use dirindex::Dir;
 use repository::store::{IndexName, StoredName};
 use repository::{BackupOptions, BackupReport, DirStore, Repository, Store};
@@ -90,6 +90,21 @@ fn a_night_writes_an_index_of_the_size_of_what_changed() {
 }
 
 /// Each file of the index in turn is lost, damaged at its head or among its signatures.
+#[test]
+fn verifying_many_nights_reads_each_frame_a_few_times() {
+    let (_temp, root, _, store) = backed_up();
+    let edited = root.join("dir0/0");
+    for number in 0..16 {
+        write(&edited, [noise(3000 + number, 100), noise(0, 30_000)].concat());
+        backup(&root, &store);
+    }
+    let stored: u64 = store.list().unwrap().iter().map(|file| file.size).sum();
+    let counted = Counted::new(&store);
+    assert!(Repository::new(&counted).verify(None).unwrap().is_sound());
+    let read = counted.read();
+    assert!((stored..2 * stored).contains(&read), "{read} bytes were read of {stored}");
+}
+
 #[test]
 fn an_index_of_which_a_file_is_lost_or_damaged_is_made_again() {
     for (damage, nth) in [None, Some(0), Some(500), Some(990)]

@@ -13,7 +13,7 @@ use dirindex::{LazyIndex, RelPath, TreeId};
 use rsync_core::{Progress, Total};
 
 use self::reached::{Reached, Start};
-use self::step::{Found, State};
+use self::step::{Found, Kept, State};
 use crate::error::{Error, Result};
 use crate::store::indexes::IndexFile;
 use crate::store::{
@@ -114,9 +114,9 @@ impl VerifiedStore {
 /// [`archive::Error::Cancelled`].
 pub fn verify_archives(archives: &[Archive], progress: Option<&Progress>) -> Result<Vec<Verified>> {
     let mut verified = Vec::with_capacity(archives.len());
-    let mut state: Option<State> = None;
+    let (mut state, kept): (Option<State>, _) = (None, Kept::default());
     for archive in archives {
-        let Found { problems, state: next } = step::verify(archive, state.take(), progress)?;
+        let Found { problems, state: next } = step::verify(archive, state.take(), &kept, progress)?;
         let on_its_own = !archive.is_full() && verified.is_empty();
         let result = (!on_its_own).then(|| restorable(next.as_ref()));
         verified.push(Verified { problems, result });
@@ -176,7 +176,7 @@ fn verify_listed(
         (found.parity, found.unread) = (heal::examine(store, files, None, progress)?, true);
         return Ok(found);
     }
-    let mut reached = Reached::default();
+    let (mut reached, kept) = (Reached::default(), Kept::default());
     let mut ids: BTreeMap<SnapshotId, TreeId> = BTreeMap::new();
     let starts = snapshots.archives().iter().enumerate();
     let last_use: BTreeMap<SnapshotId, usize> =
@@ -195,7 +195,8 @@ fn verify_listed(
                     progress.begin_part("verifying", total, done, stored.size, whole);
                 }
                 done += stored.size;
-                let mut verified = step::verify(&archive, base.map(|base| base.state), progress)?;
+                let base = base.map(|base| base.state);
+                let mut verified = step::verify(&archive, base, &kept, progress)?;
                 let (expected, found) = (ids.get(&to).copied(), archive.result());
                 if let Some(expected) = expected.filter(|expected| *expected != found) {
                     verified.problems.push(Error::OtherResult { expected, found });

@@ -3,8 +3,9 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::{self, ErrorKind};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use archive::{Archive, LazyData, Snapshot, SnapshotReader};
+use archive::{Archive, LazyData, Snapshot, SnapshotReader, Unpacked};
 use diffindex::{Change, Content};
 use dirindex::{Node, RelPath, TreeId};
 use rayon::prelude::*;
@@ -38,6 +39,16 @@ pub(super) struct Found {
     pub(super) state: Option<State>,
 }
 
+/// What was unpacked to verify some archives, for those after them. One for each thread.
+#[derive(Default)]
+pub(super) struct Kept(Mutex<Vec<Unpacked>>);
+
+impl Kept {
+    fn locked(&self) -> MutexGuard<'_, Vec<Unpacked>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
 /// Verifies `archive`, which is a full backup or starts from `base`, if that can be had.
 ///
 /// # Errors
@@ -45,10 +56,11 @@ pub(super) struct Found {
 pub(super) fn verify(
     archive: &Archive,
     base: Option<State>,
+    kept: &Kept,
     progress: Option<&Progress>,
 ) -> Result<Found> {
     let mut problems = Vec::new();
-    let state = check(archive, base, progress, &mut problems);
+    let state = check(archive, base, kept, progress, &mut problems);
     if problems.iter().any(is_cancelled) {
         return Err(archive::Error::Cancelled.into());
     }
@@ -66,6 +78,7 @@ fn is_cancelled(error: &Error) -> bool {
 fn check(
     archive: &Archive,
     base: Option<State>,
+    kept: &Kept,
     progress: Option<&Progress>,
     problems: &mut Vec<Error>,
 ) -> Option<State> {
@@ -91,11 +104,11 @@ fn check(
     if !sound {
         // It was said where damage first shows. Which files that costs has to be looked for.
         let whole = |content: &Content| *content == Content::Whole;
-        lost.extend(unreadable(&snapshot, &changes, whole, progress).into_keys());
+        lost.extend(unreadable(&snapshot, &changes, whole, kept, progress).into_keys());
     }
     // By the contents that they lead to.
     let delta = |content: &Content| matches!(content, Content::Delta { base, .. } if !before.contains(base));
-    for (path, error) in unreadable(&snapshot, &changes, delta, progress) {
+    for (path, error) in unreadable(&snapshot, &changes, delta, kept, progress) {
         noted(error);
         lost.insert(path);
     }
@@ -148,18 +161,21 @@ fn unreadable(
     snapshot: &Snapshot,
     changes: &[Change],
     wanted: impl Fn(&Content) -> bool,
+    kept: &Kept,
     progress: Option<&Progress>,
 ) -> BTreeMap<RelPath, Error> {
     let is_wanted = |change: &&Change| change.stored_content().is_some_and(&wanted);
     let changes: Vec<&Change> = changes.iter().filter(is_wanted).collect();
     let unreadable = |run: &&[&Change]| {
-        let mut reader = snapshot.reader();
+        let unpacked = kept.locked().pop().unwrap_or_default();
+        let mut reader = snapshot.reader_with(unpacked);
         let mut failed = Vec::new();
         for change in *run {
             if let Err(error) = check_content(&mut reader, change, progress) {
                 failed.push((change.path.clone(), error));
             }
         }
+        kept.locked().push(reader.into_unpacked());
         failed
     };
     changes.chunks(RUN).collect::<Vec<_>>().par_iter().flat_map_iter(unreadable).collect()

@@ -3,7 +3,8 @@
 
 use std::collections::BTreeMap;
 use std::io::{self, Write};
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 
 use apply::{ApplyOptions, apply_with};
 use archive::ReadAt;
@@ -153,5 +154,57 @@ impl<F: Fn(usize) + Send + Sync> Store for Meddling<'_, F> {
 
     fn delete(&self, name: &str) -> io::Result<()> {
         self.inner.delete(name)
+    }
+}
+
+/// A store that counts the bytes that are read from it.
+pub struct Counted<'a> {
+    inner: &'a DirStore,
+    read: Arc<AtomicU64>,
+}
+
+impl<'a> Counted<'a> {
+    pub fn new(inner: &'a DirStore) -> Counted<'a> {
+        Counted { inner, read: Arc::default() }
+    }
+
+    /// How many bytes were read.
+    pub fn read(&self) -> u64 {
+        self.read.load(Ordering::Relaxed)
+    }
+}
+
+impl Store for Counted<'_> {
+    fn list(&self) -> io::Result<Vec<Stored>> {
+        self.inner.list()
+    }
+
+    fn open(&self, name: &str) -> io::Result<Box<dyn ReadAt>> {
+        let (file, read) = (self.inner.open(name)?, Arc::clone(&self.read));
+        Ok(Box::new(CountedFile { file, read }))
+    }
+
+    fn put(&self, name: &str) -> io::Result<Box<dyn StoreWriter + '_>> {
+        self.inner.put(name)
+    }
+
+    fn delete(&self, name: &str) -> io::Result<()> {
+        self.inner.delete(name)
+    }
+}
+
+struct CountedFile {
+    file: Box<dyn ReadAt>,
+    read: Arc<AtomicU64>,
+}
+
+impl ReadAt for CountedFile {
+    fn size(&self) -> io::Result<u64> {
+        self.file.size()
+    }
+
+    fn fill_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<()> {
+        self.read.fetch_add(buffer.len() as u64, Ordering::Relaxed);
+        self.file.fill_at(buffer, offset)
     }
 }
