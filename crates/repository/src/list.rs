@@ -3,11 +3,12 @@
 use std::time::Duration;
 
 use archive::Labels;
+use rayon::prelude::*;
 
 use crate::Repository;
 use crate::error::{Error, Result};
 use crate::origin::{self, Origin, Size};
-use crate::store::{self, ArchiveName, SnapshotId, Store};
+use crate::store::{self, ArchiveName, SnapshotId, Snapshots, Store};
 
 /// A snapshot in a list.
 #[derive(Debug)]
@@ -46,31 +47,10 @@ impl<S: Store> Repository<S> {
     /// # Errors
     /// [`Error::Store`], [`Error::TooManyOpen`].
     pub fn list(&self) -> Result<Vec<SnapshotInfo>> {
-        let snapshots = self.snapshots()?;
-        let mut list = Vec::new();
-        for id in snapshots.all() {
-            let last = snapshots.last_to(id);
-            let is_restorable = last.is_some();
-            let any = || snapshots.archives().iter().find(|archive| archive.name.to == id).copied();
-            let Some(last) = last.or_else(any) else { continue };
-            let opened = labels(self.store(), &last.name);
-            let labels = opened.as_ref().ok();
-            list.push(SnapshotInfo {
-                id,
-                time: snapshots.clock(id).unwrap_or(id),
-                origin: labels.and_then(Origin::from_labels),
-                size: labels.and_then(Size::from_labels),
-                tags: labels.map(origin::tags).unwrap_or_default(),
-                duration: labels.and_then(origin::duration),
-                seen_again: snapshots.seen_again(id),
-                added: last.size,
-                is_full: last.name.since.is_none(),
-                is_checkpoint: snapshots.is_checkpoint(id),
-                is_restorable,
-                error: opened.err(),
-            });
-        }
-        Ok(list)
+        let snapshots = &self.snapshots()?;
+        let ids: Vec<SnapshotId> = snapshots.all().collect();
+        let infos = ids.into_par_iter().filter_map(|id| info(self.store(), snapshots, id));
+        Ok(infos.collect())
     }
 
     /// Whose tree `snapshot` is of, if that was noted. Opens one archive by its end.
@@ -81,6 +61,30 @@ impl<S: Store> Repository<S> {
         let last = self.snapshots()?.last_to(snapshot).ok_or(Error::NoChain { snapshot })?;
         Ok(Origin::from_labels(&labels(self.store(), &last.name)?))
     }
+}
+
+/// What is known of a snapshot.
+fn info(store: &dyn Store, snapshots: &Snapshots, id: SnapshotId) -> Option<SnapshotInfo> {
+    let last = snapshots.last_to(id);
+    let is_restorable = last.is_some();
+    let any = || snapshots.archives().iter().find(|archive| archive.name.to == id).copied();
+    let last = last.or_else(any)?;
+    let opened = labels(store, &last.name);
+    let labels = opened.as_ref().ok();
+    Some(SnapshotInfo {
+        id,
+        time: snapshots.clock(id).unwrap_or(id),
+        origin: labels.and_then(Origin::from_labels),
+        size: labels.and_then(Size::from_labels),
+        tags: labels.map(origin::tags).unwrap_or_default(),
+        duration: labels.and_then(origin::duration),
+        seen_again: snapshots.seen_again(id),
+        added: last.size,
+        is_full: last.name.since.is_none(),
+        is_checkpoint: snapshots.is_checkpoint(id),
+        is_restorable,
+        error: opened.err(),
+    })
 }
 
 /// The labels of an archive: as the store noted them, else as it says itself.

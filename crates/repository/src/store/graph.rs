@@ -1,6 +1,6 @@
 //! [`Graph`]: what the names of a store's files say: snapshots are nodes, archives are edges. Knows no chain.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Range;
 
 use super::times::in_order;
@@ -17,8 +17,8 @@ pub(super) struct Graph {
     pub(super) nodes: Vec<Node>,
     /// In the order of their names.
     pub(super) indexes: Vec<StoredIndex>,
-    /// Which snapshots were seen again unchanged, and when.
-    pub(super) seen: Vec<(SnapshotId, SnapshotId)>,
+    /// Which snapshots were seen again unchanged, and when last.
+    pub(super) seen: BTreeMap<SnapshotId, SnapshotId>,
     /// Snapshots whose index was put before their archive.
     pub(super) begun: BTreeSet<SnapshotId>,
     /// How many bytes all these files have.
@@ -51,14 +51,17 @@ pub(super) enum Start {
 impl Graph {
     pub(super) fn of(files: &[Stored]) -> Graph {
         let (mut archives, mut indexes, mut bytes) = (Vec::new(), Vec::new(), 0);
-        let (mut seen, mut begun) = (Vec::new(), BTreeSet::new());
+        let (mut seen, mut begun) = (BTreeMap::new(), BTreeSet::new());
         for Stored { name, size } in files {
             match StoredName::parse(name) {
                 Some(StoredName::Archive(name)) => {
                     archives.push(StoredArchive { name, size: *size })
                 }
                 Some(StoredName::Index(name)) => indexes.push(StoredIndex { name, size: *size }),
-                Some(StoredName::Unchanged { snapshot, time }) => seen.push((snapshot, time)),
+                Some(StoredName::Unchanged { snapshot, time }) => {
+                    let last = seen.entry(snapshot).or_insert(time);
+                    *last = time.max(*last);
+                }
                 Some(StoredName::Begun(snapshot)) => drop(begun.insert(snapshot)),
                 Some(
                     StoredName::ArchiveParity(_)

@@ -173,8 +173,7 @@ impl Snapshots {
     /// When a backup found the tree of `snapshot` again, with nothing changed: the last time, if it was noted.
     #[must_use]
     pub fn seen_again(&self, snapshot: SnapshotId) -> Option<SnapshotId> {
-        let times = self.graph.seen.iter().filter(|(seen, _)| *seen == snapshot);
-        times.map(|(_, time)| *time).max()
+        self.graph.seen.get(&snapshot).copied()
     }
 
     /// Whether the backup that was to make `snapshot` put an index and did not come to its end, as far as the store has it.
