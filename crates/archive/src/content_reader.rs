@@ -67,16 +67,27 @@ impl<'r> StoredContent<'r> {
         bodies: Arc<[Stored]>,
         whole: bool,
     ) -> Result<StoredContent<'r>, Error> {
+        let known = match bodies.split_last().zip(readers.composed.as_mut()) {
+            Some(((_, before), composed)) => composed.take(before),
+            None => None,
+        };
+        // Their headers have been read.
+        let checked = if known.is_some() { bodies.len() - 1 } else { 0 };
         let mut names = Vec::with_capacity(bodies.len());
         for (number, body) in bodies.iter().enumerate() {
             let name = body.name(number == 0 && whole);
-            readers.of(&body.archive).header(&name, &body.entry, 0)?;
+            if number >= checked {
+                readers.of(&body.archive).header(&name, &body.entry, 0)?;
+            }
             names.push(name);
         }
         let (made, len) = match &*bodies {
             [only] => (Made::One, only.entry.len),
             _ => {
-                let segments = compose(readers, &bodies, &names, whole)?;
+                let segments = compose(readers, &bodies, &names, whole, (known, checked))?;
+                if let Some(composed) = &mut readers.composed {
+                    composed.keep(&bodies, &segments);
+                }
                 let (len, parts) = (segments.encoded_len(), segments.into_parts());
                 let (window, window_len) = (Vec::new(), WINDOW_LEN);
                 (Made::Composed(Composed { parts, over: None, window, window_len, taken: 0 }), len)
@@ -188,20 +199,22 @@ const LOOKS_PER_BYTE: u64 = 1024;
 const FREE_SEGMENTS: u64 = 1024;
 const FREE_LOOKS: u64 = 1 << 14;
 
-/// Where the bytes of a content lie that is made of several bodies.
+/// Where the bytes of a content lie that is made of several bodies. What the first ones make may be known, and how many they are.
 fn compose(
     readers: &mut FrameReaders,
     bodies: &[Stored],
     names: &[String],
     whole: bool,
+    (known, begun): (Option<Segments>, usize),
 ) -> Result<Segments, Error> {
     let stored = bodies.iter().fold(0u64, |sum, body| sum.saturating_add(body.entry.len));
     let most = |each: u64, free: u64| stored.saturating_mul(each).saturating_add(free);
     let max_segments =
         usize::try_from(most(SEGMENTS_PER_BYTE, FREE_SEGMENTS)).unwrap_or(usize::MAX);
-    let mut segments = Segments::of_base(u64::MAX).limited(max_segments);
+    let known = known.unwrap_or_else(|| Segments::of_base(u64::MAX));
+    let mut segments = known.limited(max_segments);
     let mut looks = 0u64;
-    for ((body, name), number) in bodies.iter().zip(names).zip(0..) {
+    for ((body, name), number) in bodies.iter().zip(names).zip(0..).skip(begun) {
         if whole && number == 0 {
             segments = Segments::of_body(0, body.entry.len).limited(max_segments);
         } else {

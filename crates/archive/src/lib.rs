@@ -65,6 +65,7 @@ mod ahead;
 mod archive;
 mod codec;
 mod compact;
+mod composed;
 mod content_reader;
 mod create;
 mod diff_data;

@@ -236,12 +236,14 @@ impl Snapshot {
     /// A reader of contents. One reader opens contents that follow one another without unpacking anything twice; several
     /// readers may work at once.
     pub fn reader(&self) -> SnapshotReader<'_> {
-        self.reader_with(Unpacked::default())
+        let readers = FrameReaders::new(&self.archives);
+        SnapshotReader { snapshot: self, readers, cursor: Cursor::default() }
     }
 
-    /// [`reader`](Snapshot::reader), which begins with what another one had unpacked, of whatever snapshot.
+    /// [`reader`](Snapshot::reader), which begins with what another one had unpacked and composed, of whatever snapshot.
     pub fn reader_with(&self, unpacked: Unpacked) -> SnapshotReader<'_> {
-        let readers = unpacked.0.for_archives(&self.archives);
+        let mut readers = unpacked.0.for_archives(&self.archives);
+        readers.composed.get_or_insert_default();
         SnapshotReader { snapshot: self, readers, cursor: Cursor::default() }
     }
 
@@ -346,8 +348,9 @@ impl std::fmt::Debug for SnapshotReader<'_> {
     }
 }
 
-/// What a [`SnapshotReader`] has unpacked last, for [one](Snapshot::reader_with) that comes after it: of a chain of snapshots each
-/// reads mostly what those before it have read.
+/// What a [`SnapshotReader`] has unpacked last, and how contents are composed that it read, for
+/// [one](Snapshot::reader_with) that comes after it: of a chain of snapshots each reads mostly what those before it have
+/// read, and a delta more.
 #[derive(Default)]
 pub struct Unpacked(FrameReaders);
 
@@ -358,7 +361,7 @@ impl std::fmt::Debug for Unpacked {
 }
 
 impl SnapshotReader<'_> {
-    /// What it has unpacked last.
+    /// What it has unpacked and composed.
     #[must_use]
     pub fn into_unpacked(self) -> Unpacked {
         Unpacked(self.readers)

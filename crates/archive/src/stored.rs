@@ -8,6 +8,7 @@ use std::sync::Arc;
 use diffindex::Change;
 use dirindex::RelPath;
 
+use crate::composed::Composed;
 use crate::frame_reader::{FrameReader, as_io};
 use crate::layout::Placed;
 use crate::tar_entry::TarEntry;
@@ -31,6 +32,11 @@ impl Stored {
         let result_len = change.new.as_ref().map_or(0, |new| new.node.len());
         let path = change.path.clone();
         Stored { archive: archive.clone(), entry: placed.entry, result_len, path }
+    }
+
+    /// Which body it is: where its stream lies in memory, which it keeps there, and where it begins in that.
+    pub(crate) fn place(&self) -> (usize, u64) {
+        (Arc::as_ptr(&self.archive.0.stream).addr(), self.entry.at)
     }
 
     /// The name of the tar entry.
@@ -79,6 +85,8 @@ pub(crate) struct FrameReaders {
     asked: u64,
     /// How many steps composing contents may still take.
     steps: u64,
+    /// What was composed, if that is kept.
+    pub(crate) composed: Option<Composed>,
 }
 
 struct Held {
