@@ -67,11 +67,9 @@ impl<'r> StoredContent<'r> {
         bodies: Arc<[Stored]>,
         whole: bool,
     ) -> Result<StoredContent<'r>, Error> {
-        let known = match bodies.split_last().zip(readers.composed.as_mut()) {
-            Some(((_, before), composed)) => composed.take(before),
-            None => None,
-        };
-        // Their headers have been read.
+        let known = bodies.split_last().zip(readers.prefixes.as_mut());
+        let known = known.and_then(|((_, before), prefixes)| prefixes.take(before));
+        // Of what is known, the headers have been read too.
         let checked = if known.is_some() { bodies.len() - 1 } else { 0 };
         let mut names = Vec::with_capacity(bodies.len());
         for (number, body) in bodies.iter().enumerate() {
@@ -85,8 +83,8 @@ impl<'r> StoredContent<'r> {
             [only] => (Made::One, only.entry.len),
             _ => {
                 let segments = compose(readers, &bodies, &names, whole, (known, checked))?;
-                if let Some(composed) = &mut readers.composed {
-                    composed.keep(&bodies, &segments);
+                if let Some(prefixes) = &mut readers.prefixes {
+                    prefixes.keep(&bodies, &segments);
                 }
                 let (len, parts) = (segments.encoded_len(), segments.into_parts());
                 let (window, window_len) = (Vec::new(), WINDOW_LEN);

@@ -48,6 +48,16 @@ impl Limits {
         Ok(archive.0.max_held.min((most / TIMES).saturating_sub(before)))
     }
 
+    /// Counts in what `archive` has, of whose diff some paths alone are in memory.
+    pub(crate) fn add_part(&mut self, archive: &Archive) {
+        self.stored = self.stored.saturating_add(archive.size());
+    }
+
+    /// How many bytes the archives have together.
+    pub(crate) fn stored(&self) -> u64 {
+        self.stored
+    }
+
     /// Counts in paths that archives bring of which nothing is in memory.
     pub(crate) fn add_paths(&mut self, paths: usize) {
         self.paths += paths as u64;

@@ -157,6 +157,7 @@ impl Snapshot {
     ) -> Result<Snapshot, Error> {
         check_first(archives)?;
         let mut limits = Limits::default();
+        archives.iter().for_each(|archive| limits.add_part(archive));
         let mut parts = parts.into_iter().enumerate();
         let merge = parts.try_fold(Merge::of_parts(), |merge, (number, part)| {
             if number > 0 {
@@ -236,14 +237,18 @@ impl Snapshot {
     /// A reader of contents. One reader opens contents that follow one another without unpacking anything twice; several
     /// readers may work at once.
     pub fn reader(&self) -> SnapshotReader<'_> {
-        let readers = FrameReaders::new(&self.archives);
-        SnapshotReader { snapshot: self, readers, cursor: Cursor::default() }
+        self.reads_with(FrameReaders::default())
     }
 
     /// [`reader`](Snapshot::reader), which begins with what another one had unpacked and composed, of whatever snapshot.
     pub fn reader_with(&self, unpacked: Unpacked) -> SnapshotReader<'_> {
-        let mut readers = unpacked.0.for_archives(&self.archives);
-        readers.composed.get_or_insert_default();
+        let Unpacked(mut readers) = unpacked;
+        readers.prefixes.get_or_insert_default();
+        self.reads_with(readers)
+    }
+
+    fn reads_with(&self, readers: FrameReaders) -> SnapshotReader<'_> {
+        let readers = readers.for_stored(self.limits.stored());
         SnapshotReader { snapshot: self, readers, cursor: Cursor::default() }
     }
 

@@ -8,9 +8,9 @@ use std::sync::Arc;
 use diffindex::Change;
 use dirindex::RelPath;
 
-use crate::composed::Composed;
 use crate::frame_reader::{FrameReader, as_io};
 use crate::layout::Placed;
+use crate::prefixes::Prefixes;
 use crate::tar_entry::TarEntry;
 use crate::{Archive, Error, paths};
 
@@ -86,7 +86,7 @@ pub(crate) struct FrameReaders {
     /// How many steps composing contents may still take.
     steps: u64,
     /// What was composed, if that is kept.
-    pub(crate) composed: Option<Composed>,
+    pub(crate) prefixes: Option<Prefixes>,
 }
 
 struct Held {
@@ -102,12 +102,12 @@ const STEPS_PER_BYTE: u64 = 32;
 
 impl FrameReaders {
     pub(crate) fn new(archives: &[Archive]) -> FrameReaders {
-        FrameReaders::default().for_archives(archives)
+        let stored = archives.iter().map(Archive::size).fold(0, u64::saturating_add);
+        FrameReaders::default().for_stored(stored)
     }
 
-    /// The same readers, for contents of these archives: composing may take what they allow.
-    pub(crate) fn for_archives(self, archives: &[Archive]) -> FrameReaders {
-        let stored = archives.iter().map(Archive::size).fold(0, u64::saturating_add);
+    /// The same readers, for contents of archives that have so many bytes together: composing may take what they allow.
+    pub(crate) fn for_stored(self, stored: u64) -> FrameReaders {
         let steps = stored.saturating_mul(STEPS_PER_BYTE).saturating_add(FREE_STEPS);
         FrameReaders { steps, ..self }
     }

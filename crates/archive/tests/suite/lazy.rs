@@ -4,7 +4,10 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::io::Read;
 
-use archive::{Archive, ArchiveOptions, DiffData, Format, LazyData, Snapshot, SnapshotTree};
+use archive::{
+    Archive, ArchiveOptions, DiffData, Format, LazyData, Snapshot, SnapshotReader, SnapshotTree,
+    Unpacked,
+};
 use diffindex::DiffIndex;
 use dirindex::{Dir, DirIndex, Entry, RelPath};
 
@@ -69,7 +72,11 @@ fn entries(snapshot: &Snapshot) -> Vec<Entry> {
 }
 
 fn contents(snapshot: &Snapshot) -> BTreeMap<RelPath, Vec<u8>> {
-    let (mut reader, mut contents) = (snapshot.reader(), BTreeMap::new());
+    contents_by(&mut snapshot.reader(), snapshot)
+}
+
+fn contents_by(reader: &mut SnapshotReader<'_>, snapshot: &Snapshot) -> BTreeMap<RelPath, Vec<u8>> {
+    let mut contents = BTreeMap::new();
     for entry in entries(snapshot) {
         if !entry.node.is_empty() {
             let mut bytes = Vec::new();
@@ -78,6 +85,36 @@ fn contents(snapshot: &Snapshot) -> BTreeMap<RelPath, Vec<u8>> {
         }
     }
     contents
+}
+
+/// The promise: what a reader has of others changes nothing of what it reads.
+#[test]
+fn readers_go_on_from_what_others_have_composed() {
+    let edited = |step: u64| [noise(1, 100_000), noise(10 + step, 100), noise(2, 5_000)].concat();
+    let mut chain = Chain::new(|root| write(root, "a", &edited(0)));
+    for step in 1..7 {
+        chain.step(|root| {
+            if step == 3 {
+                fs::copy(root.join("a"), root.join("b")).unwrap();
+            } else {
+                write(root, "a", &edited(step));
+            }
+            // Another content that is made of what the first one was made of up to here.
+            if step > 3 {
+                write(root, "b", &edited(20 + step));
+            }
+        });
+    }
+    let (archives, mut unpacked) = (archives(&chain), Unpacked::default());
+    let lens = 1..=archives.len();
+    for len in lens.clone().chain(lens.rev()) {
+        let snapshot = Snapshot::open(&archives[..len]).unwrap();
+        let mut reader = snapshot.reader_with(unpacked);
+        for _ in 0..2 {
+            assert!(contents_by(&mut reader, &snapshot) == contents(&snapshot), "{len}");
+        }
+        unpacked = reader.into_unpacked();
+    }
 }
 
 /// The promise: where a tree is kept changes nothing of what is in it.

@@ -1,5 +1,5 @@
-//! [`Composed`]: contents that were composed of several bodies, for those that are these and a delta more. Must not know how
-//! they are read.
+//! [`Prefixes`]: what contents were composed of, for those that are made of the same bodies and a delta more. Must not know how
+//! bodies are read.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -8,19 +8,19 @@ use rsync_core::Segments;
 
 use crate::stored::Stored;
 
-/// Together they are made of no more segments and bodies than this, which take some 24 MiB and 100 MiB.
-const MAX_SEGMENTS: usize = 1 << 20;
+/// Together they have no more segments and bodies than this: some 6 MiB of segments, or 30 MiB of bodies.
+const MAX_LEN: usize = 1 << 18;
 
-/// What some contents are composed of.
+/// What contents were composed of that may be the first part of others.
 #[derive(Default)]
-pub(crate) struct Composed {
+pub(crate) struct Prefixes {
     /// By the last body of each.
     known: HashMap<(usize, u64), (Arc<[Stored]>, Segments)>,
     /// How many segments and bodies they have.
     len: usize,
 }
 
-impl Composed {
+impl Prefixes {
     /// What the content is composed of that `bodies` make, if it is known. It is forgotten: who asks goes on from there.
     pub(crate) fn take(&mut self, bodies: &[Stored]) -> Option<Segments> {
         let key = bodies.last()?.place();
@@ -35,8 +35,8 @@ impl Composed {
     /// Keeps what the content is composed of that `bodies` make. Where they are too many, the others are forgotten.
     pub(crate) fn keep(&mut self, bodies: &Arc<[Stored]>, segments: &Segments) {
         let len = bodies.len() + segments.count();
-        let Some(last) = bodies.last().filter(|_| len <= MAX_SEGMENTS) else { return };
-        if self.len + len > MAX_SEGMENTS {
+        let Some(last) = bodies.last().filter(|_| len <= MAX_LEN) else { return };
+        if self.len + len > MAX_LEN {
             (self.known, self.len) = (HashMap::new(), 0);
         }
         let kept = (Arc::clone(bodies), segments.clone());
