@@ -41,7 +41,6 @@ const STORES: &[Row<'_>] = &[
     ("ls -r", OURS, "ibtools ls -r store", ""),
     ("find", OURS, "ibtools find store 'file0000007*'", ""),
     ("verify a store", OURS, "ibtools -q verify store", ""),
-    ("restore, a path", OURS, "ibtools -q restore store back --path a/b/dir0000", ""),
     (RESTORE, OURS, "ibtools -q restore store back", ""),
 ];
 const RESTORE: &str = "restore";
@@ -77,12 +76,18 @@ fn verbs(bench: &mut Bench, corpus: &Corpus) -> Result<()> {
     steps(bench, &corpus.name, BLOCKS)?;
     steps(bench, &corpus.name, &[APPLY])?;
     backups(bench, &corpus.name, || edits::edit(&source).map(drop))?;
+    restore_path(bench, &corpus.name, "a/b/dir0000")?;
     for row in STORES {
         output(&format!("rm -rf '{}'", back.display()))?;
         steps(bench, &corpus.name, &[*row])?;
     }
     history::same(&source, &back)?;
     steps(bench, &corpus.name, &[PRUNE])
+}
+
+fn restore_path(bench: &mut Bench, corpus: &str, path: &str) -> Result<()> {
+    let command = format!("ibtools -q restore store back --path {path}");
+    steps(bench, corpus, &[("restore, a path", OURS, &command, "")])
 }
 
 /// A first backup, one of nothing, and one of what `edit` changes.
@@ -113,6 +118,7 @@ fn large(bench: &mut Bench, files: usize) -> Result<()> {
     let work = bench.work.display().to_string();
     output(&format!("cd '{work}' && ibtools -q index source --since 0.index -o last.index"))?;
     fs::remove_dir_all(&source)?;
+    restore_path(bench, &name, "a/b000/dir000000")?;
     for row in STORES.iter().chain([&PRUNE, &APPLY]) {
         output(&format!("rm -rf '{work}/back'"))?;
         steps(bench, &name, &[*row])?;
