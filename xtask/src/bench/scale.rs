@@ -32,7 +32,7 @@ const BLOCKS: &[Row<'_>] = &[
     ("verify", OURS, "ibtools -q verify full.tar.zst", ""),
 ];
 
-/// Of trees with so many files, a work directory in memory holds one at a time, and peers take too long.
+/// With so many files, peers take too long.
 const LARGE: usize = 10_000_000;
 const APPLY: Row<'_> = ("apply", OURS, "ibtools -q apply back full.tar.zst", "");
 
@@ -86,6 +86,7 @@ fn verbs(bench: &mut Bench, corpus: &Corpus) -> Result<()> {
 }
 
 fn restore_path(bench: &mut Bench, corpus: &str, path: &str) -> Result<()> {
+    output(&format!("rm -rf '{}'", bench.work.join("back").display()))?;
     let command = format!("ibtools -q restore store back --path {path}");
     steps(bench, corpus, &[("restore, a path", OURS, &command, "")])
 }
@@ -105,7 +106,8 @@ fn backups(bench: &mut Bench, corpus: &str, edit: impl FnOnce() -> Result<()>) -
     backup(bench, "increment")
 }
 
-/// Every verb on a tree of sparse files, which take no room for their contents. It is gone before others like it are made.
+/// Verbs on a tree of sparse files, which take no room for their contents. Restored, each takes a block, 40 GB together: so that is
+/// not done.
 fn large(bench: &mut Bench, files: usize) -> Result<()> {
     let name = format!("small {files}");
     eprintln!("{name}: sparse files");
@@ -115,18 +117,10 @@ fn large(bench: &mut Bench, files: usize) -> Result<()> {
     steps(bench, &name, BLOCKS)?;
     // A directory more, with as many files as the others have.
     backups(bench, &name, || sparse(&source, files..files + FILES_IN_DIR))?;
-    let work = bench.work.display().to_string();
-    output(&format!("cd '{work}' && ibtools -q index source --since 0.index -o last.index"))?;
     fs::remove_dir_all(&source)?;
     restore_path(bench, &name, "a/b000/dir000000")?;
-    for row in STORES.iter().chain([&PRUNE, &APPLY]) {
-        output(&format!("rm -rf '{work}/back'"))?;
-        steps(bench, &name, &[*row])?;
-        if row.0 == RESTORE {
-            output(&format!("cd '{work}' && ibtools -q compare back last.index"))?;
-        }
-    }
-    Ok(())
+    let rows = STORES.iter().filter(|row| row.0 != RESTORE);
+    rows.chain([&PRUNE]).try_for_each(|row| steps(bench, &name, &[*row]))
 }
 
 const FILES_IN_DIR: usize = 100;
