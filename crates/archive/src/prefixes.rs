@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use rsync_core::Segments;
 
-use crate::stored::Stored;
+use crate::stored::{BodyPlace, Stored};
 
 /// Together they have no more segments and bodies than this: some 6 MiB of segments, or 30 MiB of bodies.
 const MAX_LEN: usize = 1 << 18;
@@ -15,10 +15,13 @@ const MAX_LEN: usize = 1 << 18;
 #[derive(Default)]
 pub(crate) struct Prefixes {
     /// By the last body of each.
-    known: HashMap<(usize, u64), (Arc<[Stored]>, Segments)>,
+    known: HashMap<BodyPlace, Known>,
     /// How many segments and bodies they have.
     len: usize,
 }
+
+/// The bodies that make a content, and what it is composed of.
+type Known = (Arc<[Stored]>, Segments);
 
 impl Prefixes {
     /// What the content is composed of that `bodies` make, if it is known. It is forgotten: who asks goes on from there.

@@ -26,6 +26,9 @@ pub(crate) struct Stored {
     pub(crate) path: RelPath,
 }
 
+/// Where the stream of a body lies in memory, which the body keeps there, and where in that it begins.
+pub(crate) type BodyPlace = (usize, u64);
+
 impl Stored {
     /// What `archive` stores for `change`.
     pub(crate) fn new(archive: &Archive, placed: &Placed, change: &Change) -> Stored {
@@ -34,8 +37,8 @@ impl Stored {
         Stored { archive: archive.clone(), entry: placed.entry, result_len, path }
     }
 
-    /// Which body it is: where its stream lies in memory, which it keeps there, and where it begins in that.
-    pub(crate) fn place(&self) -> (usize, u64) {
+    /// Which body it is.
+    pub(crate) fn place(&self) -> BodyPlace {
         (Arc::as_ptr(&self.archive.0.stream).addr(), self.entry.at)
     }
 
