@@ -8,9 +8,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 use incremental_backups_tools::dirindex::Patterns;
 use incremental_backups_tools::stores::{self, Address, AnyStore};
 use incremental_backups_tools::{
-    self as ibt, ApplyOptions, ArchiveOptions, BackupOptions, Error, Format, Keep, Origin,
-    ParityReport, PruneOptions, RestoreOptions, ScanOptions, SnapshotId, Trees,
-    in_made_dir, recover_with,
+    self as ibt, ApplyOptions, ArchiveOptions, BackupOptions, Format, Keep, Origin, ParityReport,
+    PruneOptions, RestoreOptions, ScanOptions, SnapshotId, Trees, in_made_dir, recover_with,
 };
 use pyo3::exceptions::PyUserWarning;
 use pyo3::prelude::*;
