@@ -10,6 +10,7 @@ use rsync_core::{DeltaPart, DeltaParts, Digest, Progress, Segments};
 
 use crate::Error;
 use crate::frame_reader::as_io;
+use crate::prefixes::Prefixes;
 use crate::stored::{FrameReaders, Stored, StoredReader, place};
 
 const BUFFER_LEN: usize = 64 << 10;
@@ -61,13 +62,14 @@ struct Composed {
 
 impl<'r> StoredContent<'r> {
     /// The content that `bodies` make: the first is the file if it is stored `whole`, and else a delta; each of
-    /// the others is a delta against what the one before it makes.
+    /// the others is a delta against what the one before it makes. What all but the last make may be among `prefixes`.
     pub(crate) fn new(
         readers: &'r mut FrameReaders,
+        mut prefixes: Option<&mut Prefixes>,
         bodies: Arc<[Stored]>,
         whole: bool,
     ) -> Result<StoredContent<'r>, Error> {
-        let known = bodies.split_last().zip(readers.prefixes.as_mut());
+        let known = bodies.split_last().zip(prefixes.as_deref_mut());
         let known = known.and_then(|((_, before), prefixes)| prefixes.take(before));
         // Of what is known, the headers have been read too.
         let checked = if known.is_some() { bodies.len() - 1 } else { 0 };
@@ -83,7 +85,7 @@ impl<'r> StoredContent<'r> {
             [only] => (Made::One, only.entry.len),
             _ => {
                 let segments = compose(readers, &bodies, &names, whole, (known, checked))?;
-                if let Some(prefixes) = &mut readers.prefixes {
+                if let Some(prefixes) = prefixes {
                     prefixes.keep(&bodies, &segments);
                 }
                 let (len, parts) = (segments.encoded_len(), segments.into_parts());

@@ -236,7 +236,7 @@ impl ContentReader<'_> {
         let composition =
             self.data.find(change).ok_or_else(|| self.data.not_stored(&change.path))?;
         let bodies = Arc::clone(&composition.bodies);
-        StoredContent::new(&mut self.readers, bodies, is_whole(change))
+        StoredContent::new(&mut self.readers, None, bodies, is_whole(change))
     }
 }
 

@@ -12,6 +12,7 @@ use crate::diff_data::{names, unread};
 use crate::first_tree::{Cursor, FirstTree};
 use crate::lazy_data::{in_diff, of_diff};
 use crate::limits::{Limits, check_chain};
+use crate::prefixes::Prefixes;
 use crate::squash::{check_link, push};
 use crate::stored::{FrameReaders, Stored};
 use crate::views::Views;
@@ -157,7 +158,6 @@ impl Snapshot {
     ) -> Result<Snapshot, Error> {
         check_first(archives)?;
         let mut limits = Limits::default();
-        archives.iter().for_each(|archive| limits.add_part(archive));
         let mut parts = parts.into_iter().enumerate();
         let merge = parts.try_fold(Merge::of_parts(), |merge, (number, part)| {
             if number > 0 {
@@ -170,8 +170,11 @@ impl Snapshot {
             limits.add_moves(&part)?;
             push(merge, part, archives)
         });
+        let merge = merge?;
+        // It is the contents that may take what all archives allow, not the paths that were found.
+        archives.iter().for_each(|archive| limits.add_part(archive));
         let archives = archives.to_vec();
-        Snapshot { archives, merge: merge?, limits, ..Snapshot::empty() }.select(paths)
+        Snapshot { archives, merge, limits, ..Snapshot::empty() }.select(paths)
     }
 
     /// The tree's id.
@@ -237,19 +240,17 @@ impl Snapshot {
     /// A reader of contents. One reader opens contents that follow one another without unpacking anything twice; several
     /// readers may work at once.
     pub fn reader(&self) -> SnapshotReader<'_> {
-        self.reads_with(FrameReaders::default())
+        self.read_by(FrameReaders::default(), None)
     }
 
     /// [`reader`](Snapshot::reader), which begins with what another one had unpacked and composed, of whatever snapshot.
     pub fn reader_with(&self, unpacked: Unpacked) -> SnapshotReader<'_> {
-        let Unpacked(mut readers) = unpacked;
-        readers.prefixes.get_or_insert_default();
-        self.reads_with(readers)
+        self.read_by(unpacked.readers, Some(unpacked.prefixes))
     }
 
-    fn reads_with(&self, readers: FrameReaders) -> SnapshotReader<'_> {
+    fn read_by(&self, readers: FrameReaders, prefixes: Option<Prefixes>) -> SnapshotReader<'_> {
         let readers = readers.for_stored(self.limits.stored());
-        SnapshotReader { snapshot: self, readers, cursor: Cursor::default() }
+        SnapshotReader { snapshot: self, readers, prefixes, cursor: Cursor::default() }
     }
 
     /// Reads every content, and compares it with its digest. The archives themselves are read whole when each is
@@ -343,6 +344,8 @@ fn check_first(archives: &[Archive]) -> Result<(), Error> {
 pub struct SnapshotReader<'a> {
     snapshot: &'a Snapshot,
     readers: FrameReaders,
+    /// What it composed, if that is kept for another.
+    prefixes: Option<Prefixes>,
     /// Where in the first archives contents are looked for.
     cursor: Cursor,
 }
@@ -353,23 +356,11 @@ impl std::fmt::Debug for SnapshotReader<'_> {
     }
 }
 
-/// What a [`SnapshotReader`] has unpacked last, and how contents are composed that it read, for
-/// [one](Snapshot::reader_with) that comes after it: of a chain of snapshots each reads mostly what those before it have
-/// read, and a delta more.
-#[derive(Default)]
-pub struct Unpacked(FrameReaders);
-
-impl std::fmt::Debug for Unpacked {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Unpacked").finish_non_exhaustive()
-    }
-}
-
 impl SnapshotReader<'_> {
     /// What it has unpacked and composed.
     #[must_use]
     pub fn into_unpacked(self) -> Unpacked {
-        Unpacked(self.readers)
+        Unpacked { readers: self.readers, prefixes: self.prefixes.unwrap_or_default() }
     }
 
     /// The content of the file at `path`. It is not yet compared with the digest that the entry has.
@@ -379,7 +370,7 @@ impl SnapshotReader<'_> {
     pub fn open(&mut self, path: &RelPath) -> Result<StoredContent<'_>, Error> {
         match self.snapshot.bodies(path, &mut self.cursor)? {
             Some(bodies) if !bodies.is_empty() => {
-                StoredContent::new(&mut self.readers, bodies, true)
+                StoredContent::new(&mut self.readers, self.prefixes.as_mut(), bodies, true)
             }
             _ => Err(self.snapshot.not_stored(path)),
         }
@@ -392,5 +383,20 @@ impl SnapshotReader<'_> {
     pub fn digest(&mut self, path: &RelPath, progress: Option<&Progress>) -> Result<Digest, Error> {
         let archives = &self.snapshot.archives;
         self.open(path)?.digest(progress).map_err(|error| unread(error, archives))
+    }
+}
+
+/// What a [`SnapshotReader`] has unpacked last, and how contents are composed that it read, for
+/// [one](Snapshot::reader_with) that comes after it: of a chain of snapshots each reads mostly what those before it have
+/// read, and a delta more.
+#[derive(Default)]
+pub struct Unpacked {
+    readers: FrameReaders,
+    prefixes: Prefixes,
+}
+
+impl std::fmt::Debug for Unpacked {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Unpacked").finish_non_exhaustive()
     }
 }

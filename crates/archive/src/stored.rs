@@ -10,7 +10,6 @@ use dirindex::RelPath;
 
 use crate::frame_reader::{FrameReader, as_io};
 use crate::layout::Placed;
-use crate::prefixes::Prefixes;
 use crate::tar_entry::TarEntry;
 use crate::{Archive, Error, paths};
 
@@ -39,7 +38,7 @@ impl Stored {
 
     /// Which body it is.
     pub(crate) fn place(&self) -> BodyPlace {
-        (Arc::as_ptr(&self.archive.0.stream).addr(), self.entry.at)
+        (stream_at(&self.archive), self.entry.at)
     }
 
     /// The name of the tar entry.
@@ -76,6 +75,11 @@ impl Stored {
     }
 }
 
+/// Where in memory the stream of `archive` lies, as long as anybody has it.
+fn stream_at(archive: &Archive) -> usize {
+    Arc::as_ptr(&archive.0.stream).addr()
+}
+
 /// FrameReaders hold no more than this, and what the one in use takes.
 const MAX_HELD: usize = 64 << 20;
 
@@ -88,8 +92,6 @@ pub(crate) struct FrameReaders {
     asked: u64,
     /// How many steps composing contents may still take.
     steps: u64,
-    /// What was composed, if that is kept.
-    pub(crate) prefixes: Option<Prefixes>,
 }
 
 struct Held {
@@ -125,13 +127,12 @@ impl FrameReaders {
     /// The reader in `archive`.
     pub(crate) fn of(&mut self, archive: &Archive) -> &mut FrameReader {
         self.asked += 1;
-        let stream = &archive.0.stream;
-        let key = Arc::as_ptr(stream).addr();
+        let key = stream_at(archive);
         if !self.readers.contains_key(&key) {
             self.make_room();
         }
         let held = self.readers.entry(key);
-        let held = held.or_insert_with(|| Held { asked: 0, reader: stream.reader() });
+        let held = held.or_insert_with(|| Held { asked: 0, reader: archive.0.stream.reader() });
         held.asked = self.asked;
         &mut held.reader
     }

@@ -157,7 +157,7 @@ fn verify_run<'c>(
     for (change, bodies) in contents {
         let mut verify = || {
             let whole = is_whole(change);
-            let mut body = StoredContent::new(&mut readers, Arc::clone(bodies), whole)?;
+            let mut body = StoredContent::new(&mut readers, None, Arc::clone(bodies), whole)?;
             let digest = body.digest(progress).map_err(|error| unread(error, archives))?;
             body.padding()?;
             if let Some(last) = bodies.last().filter(|_| whole) {

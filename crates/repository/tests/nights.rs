@@ -89,7 +89,7 @@ fn a_night_writes_an_index_of_the_size_of_what_changed() {
     }
 }
 
-/// Each file of the index in turn is lost, damaged at its head or among its signatures.
+/// The promise: verifying takes a time that grows with the number of archives alone.
 #[test]
 fn verifying_many_nights_reads_each_frame_a_few_times() {
     let (_temp, root, _, store) = backed_up();
@@ -105,6 +105,7 @@ fn verifying_many_nights_reads_each_frame_a_few_times() {
     assert!((stored..2 * stored).contains(&read), "{read} bytes were read of {stored}");
 }
 
+/// Each file of the index in turn is lost, damaged at its head or among its signatures.
 #[test]
 fn an_index_of_which_a_file_is_lost_or_damaged_is_made_again() {
     for (damage, nth) in [None, Some(0), Some(500), Some(990)]

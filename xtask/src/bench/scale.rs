@@ -41,9 +41,8 @@ const STORES: &[Row<'_>] = &[
     ("ls -r", OURS, "ibtools ls -r store", ""),
     ("find", OURS, "ibtools find store 'file0000007*'", ""),
     ("verify a store", OURS, "ibtools -q verify store", ""),
-    (RESTORE, OURS, "ibtools -q restore store back", ""),
 ];
-const RESTORE: &str = "restore";
+const RESTORE: Row<'_> = ("restore", OURS, "ibtools -q restore store back", "");
 const PRUNE: Row<'_> = ("prune", OURS, "ibtools -q prune store --keep-last 1", "");
 
 /// Runs the benchmark.
@@ -77,10 +76,9 @@ fn verbs(bench: &mut Bench, corpus: &Corpus) -> Result<()> {
     steps(bench, &corpus.name, &[APPLY])?;
     backups(bench, &corpus.name, || edits::edit(&source).map(drop))?;
     restore_path(bench, &corpus.name, "a/b/dir0000")?;
-    for row in STORES {
-        output(&format!("rm -rf '{}'", back.display()))?;
-        steps(bench, &corpus.name, &[*row])?;
-    }
+    steps(bench, &corpus.name, STORES)?;
+    output(&format!("rm -rf '{}'", back.display()))?;
+    steps(bench, &corpus.name, &[RESTORE])?;
     history::same(&source, &back)?;
     steps(bench, &corpus.name, &[PRUNE])
 }
@@ -119,8 +117,8 @@ fn large(bench: &mut Bench, files: usize) -> Result<()> {
     backups(bench, &name, || sparse(&source, files..files + FILES_IN_DIR))?;
     fs::remove_dir_all(&source)?;
     restore_path(bench, &name, "a/b000/dir000000")?;
-    let rows = STORES.iter().filter(|row| row.0 != RESTORE);
-    rows.chain([&PRUNE]).try_for_each(|row| steps(bench, &name, &[*row]))
+    steps(bench, &name, STORES)?;
+    steps(bench, &name, &[PRUNE])
 }
 
 const FILES_IN_DIR: usize = 100;

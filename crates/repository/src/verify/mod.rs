@@ -223,6 +223,8 @@ fn verify_listed(
         reached.keep(|snapshot| last_use.get(&snapshot).is_some_and(|&last| last > number));
         found.archives.push((stored, Verified { problems: verified.problems, result }));
     }
+    // Indexes and parities take memory of their own.
+    drop(kept);
     found.snapshots =
         snapshots.all().map(|snapshot| (snapshot, reached.restorable(snapshot))).collect();
     found.skipped = skipped(snapshots, &reached, &found.archives);
