@@ -65,8 +65,9 @@ impl LazyData {
         self.stored.only_adds()
     }
 
-    /// The diff, of which a block can be read by itself.
-    pub(crate) fn stored(&self) -> &StoredDiff {
+    /// The diff, of which a block can be read by itself. What is wrong with one, [`unreadable`](LazyData::unreadable) says of the archive.
+    #[must_use]
+    pub fn stored(&self) -> &StoredDiff {
         &self.stored
     }
 
@@ -95,8 +96,9 @@ impl LazyData {
         Ok(Part { changes, placed })
     }
 
-    /// That the diff cannot be read.
-    pub(crate) fn unreadable(&self, source: diffindex::Error) -> Error {
+    /// What reading the [stored](LazyData::stored) diff ended with, as an error of the archive.
+    #[must_use]
+    pub fn unreadable(&self, source: diffindex::Error) -> Error {
         of_diff(self.archive.0.stream.name(), source)
     }
 }

@@ -27,6 +27,8 @@ pub(crate) use self::base::{Base, FileBase};
 pub(crate) use self::bits::Bits;
 pub use self::chunks::RecordChunks;
 use self::cursor::Cursor;
+#[cfg(feature = "scan")]
+pub(crate) use self::cursor::Near;
 pub use self::differing::Pair;
 pub(crate) use self::layers::Layers;
 #[cfg(feature = "scan")]

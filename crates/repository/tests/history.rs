@@ -93,6 +93,25 @@ fn check_line(line: &[Version], all: &[Version], path: &RelPath) {
     }
 }
 
+/// That the history of all paths, and of each by itself, is what the snapshots are.
+fn check_all(store: &DirStore) {
+    let repository = Repository::new(store);
+    let history = repository.history(|_| true).unwrap();
+    assert!(history.unreachable.is_empty() && history.skipped.is_empty());
+    let found: Vec<_> = history.versions.iter().map(known).collect();
+    assert_eq!(found, expected(store));
+    let mut paths: Vec<&RelPath> = history.versions.iter().map(|version| &version.path).collect();
+    paths.dedup();
+    for path in paths {
+        let line = repository.history_of(path).unwrap();
+        assert_eq!(line.snapshots, history.snapshots);
+        check_line(&line.versions, &history.versions, path);
+        let own = repository.history(|it| it == path).unwrap();
+        let of_path = history.versions.iter().filter(|version| version.path == *path);
+        assert!(own.versions.iter().eq(of_path), "{path}");
+    }
+}
+
 fn step() -> impl Strategy<Value = (bool, Vec<Edit>)> {
     (proptest::bool::weighted(0.15), edits(4))
 }
@@ -113,20 +132,7 @@ proptest! {
             let options = BackupOptions { full, allow_emptied: true, ..BackupOptions::default() };
             repository.backup(&Dir::new(&tree).unwrap(), &options).unwrap();
         }
-        let history = repository.history(|_| true).unwrap();
-        prop_assert!(history.unreachable.is_empty() && history.skipped.is_empty());
-        let found: Vec<_> = history.versions.iter().map(known).collect();
-        prop_assert_eq!(&found, &expected(&store));
-        let mut paths: Vec<&RelPath> = history.versions.iter().map(|version| &version.path).collect();
-        paths.dedup();
-        for path in paths {
-            let line = repository.history_of(path).unwrap();
-            prop_assert_eq!(&line.snapshots, &history.snapshots);
-            check_line(&line.versions, &history.versions, path);
-            let own = repository.history(|it| it == path).unwrap();
-            let of_path = history.versions.iter().filter(|version| version.path == *path);
-            prop_assert!(own.versions.iter().eq(of_path));
-        }
+        check_all(&store);
     }
 }
 
@@ -218,6 +224,35 @@ fn a_path_is_followed_where_it_stood() {
     assert!(kept.line("none").versions.is_empty());
     let all = Repository::new(&kept.store).history(|path| path.name() == b"letter").unwrap();
     assert_eq!(all.versions.len(), 4);
+}
+
+/// Promise: what lies behind all that was there before, and stays in its archive, has a history as all has.
+#[test]
+fn what_is_added_behind_has_a_history() {
+    let mut kept = Kept::new();
+    let files = |dir: &Path| {
+        (0..20).for_each(|n| write(dir.join(n.to_string()), noise(n, 50 + n as usize)))
+    };
+    kept.backup(false, |tree| files(&tree.join("b/in")));
+    kept.backup(false, |tree| {
+        files(&tree.join("c/in"));
+        fs::hard_link(tree.join("c/in/3"), tree.join("c/link")).unwrap();
+    });
+    kept.backup(false, |tree| write(tree.join("d"), "little"));
+    kept.backup(false, |tree| {
+        fs::rename(tree.join("b"), tree.join("a")).unwrap();
+        fs::remove_file(tree.join("c/in/7")).unwrap();
+        write(tree.join("c/in/8"), "another");
+    });
+    // Behind all again, where something is gone.
+    kept.backup(false, |tree| {
+        fs::remove_file(tree.join("d")).unwrap();
+        fs::rename(tree.join("c"), tree.join("e")).unwrap();
+    });
+    kept.backup(false, |tree| files(&tree.join("f/in")));
+    kept.backup(true, |tree| fs::remove_dir_all(tree.join("a/in")).unwrap());
+    kept.backup(false, |tree| files(&tree.join("g/in")));
+    check_all(&kept.store);
 }
 
 /// Promise: a snapshot of which nothing can be said is named, and those that another chain leads to are not lost with it.

@@ -24,7 +24,7 @@ use super::unchanged::{
 };
 use super::unfinished::holds_unfinished;
 use super::walk::{Found, Walk, unreadable, walk};
-use crate::lazy::{Base, Bits, Found as Before, Layers, Room, Sorter, settled};
+use crate::lazy::{Base, Bits, Found as Before, Layers, Near, Room, Sorter, settled};
 use crate::stored::{self, Pool};
 use crate::{
     Dir, DirIndex, Entry, Error, FileId, LazyIndex, Meta, Node, Problem, ProblemKind, Record,
@@ -254,21 +254,27 @@ impl<'a> Scan<'a> {
     fn take(&self, fd: BorrowedFd<'_>, found: Vec<Found>) -> Result<(), Error> {
         let mut taken = Taken::default();
         let (mut buffer, mut pool) = (Vec::new(), Pool::default());
+        let mut near = self.previous.map(|previous| Near::new(previous.layers()));
         for found in found {
             self.begin(&found.path)?;
             self.check_barred(&found)?;
-            if found.kind() != FileType::RegularFile {
-                self.special(fd, found, &mut taken)?;
-            } else if found.stat.st_nlink > 1 {
+            let is_file = found.kind() == FileType::RegularFile;
+            if is_file && found.stat.st_nlink > 1 {
                 self.later().push(found);
-            } else if let Some(before) = self.as_before(&found)? {
-                self.stays(before, &mut taken);
+                continue;
+            }
+            let mut before = near.as_mut().map_or(Ok(None), |near| near.find(&found.path))?;
+            if !is_file {
+                self.special(fd, found, before, &mut taken)?;
+            } else if let Some(same) = before.take_if(|it| self.is_as_before(it, &found)) {
+                self.stays(same, &mut taken);
             } else if read::len(&found.stat) >= LARGE {
                 self.later().push(found);
             } else {
                 let name = found.path.name();
                 let open = || Ok(openat(fd, name, READ, Mode::empty())?);
-                let read = self.file(&found, open, &mut buffer, &mut pool, &mut taken, false)?;
+                let room = (&mut buffer, &mut pool);
+                let read = self.file(&found, before, open, room, &mut taken, false)?;
                 if matches!(read, Read::Apart) {
                     self.later().push(found);
                 }
@@ -297,16 +303,15 @@ impl<'a> Scan<'a> {
         early.is_some()
     }
 
-    /// Takes in a record that the previous index may have, too.
-    fn push(&self, record: Record, taken: &mut Taken) -> Result<(), Error> {
-        match self.before(&record.entry.path)? {
-            Some(before) if before.1.is_same(&record) => self.stays(before, taken),
-            _ => {
+    /// Takes in a record. `before` is what the previous index has at its path.
+    fn push(&self, record: Record, before: Option<Before>, taken: &mut Taken) {
+        match before.filter(|(_, before)| before.is_same(&record)) {
+            Some(before) => self.stays(before, taken),
+            None => {
                 self.note_early(&record, taken);
                 taken.records.push(record.into());
             }
         }
-        Ok(())
     }
 
     fn later(&self) -> MutexGuard<'_, Vec<Found>> {
@@ -332,24 +337,16 @@ impl<'a> Scan<'a> {
         self.previous.map_or(Ok(None), |previous| previous.layers().find(path))
     }
 
-    /// What the previous index has of this very file, if that will do and the file need not be read.
-    fn as_before(&self, found: &Found) -> Result<Option<Before>, Error> {
-        if self.options.verify {
-            return Ok(None);
-        }
+    /// Whether what the previous index has will do for a file, which need not be read then.
+    fn is_as_before(&self, before: &Before, found: &Found) -> bool {
         let wanted = self.options.signature.as_ref();
-        let will_do = |(_, record): &Before| {
-            wanted.is_none_or(|wanted| unchanged::has_signature(record, wanted))
-        };
-        Ok(self.unchanged(found)?.filter(will_do))
+        let has_signature = || wanted.is_none_or(|it| unchanged::has_signature(&before.1, it));
+        !self.options.verify && self.looks_unchanged(before, found) && has_signature()
     }
 
-    /// What the previous index has of this very file, which looks unchanged since.
-    fn unchanged(&self, found: &Found) -> Result<Option<Before>, Error> {
-        let before = self.before(&found.path)?;
-        Ok(before.filter(|(_, record)| {
-            unchanged::is_unchanged(record, &self.remarks, &found.stat, self.started)
-        }))
+    /// Whether a file looks as the previous index has it.
+    fn looks_unchanged(&self, (_, record): &Before, found: &Found) -> bool {
+        unchanged::is_unchanged(record, &self.remarks, &found.stat, self.started)
     }
 
     /// What something is kept of where it cannot be read.
@@ -357,13 +354,13 @@ impl<'a> Scan<'a> {
         self.options.keep.as_ref().or(self.previous)
     }
 
-    /// Reads a file, one whose length is not what it is said to be only `apart`.
+    /// Reads a file, one whose length is not what it is said to be only `apart`. `before` is what the previous index has at its path.
     fn file(
         &self,
         found: &Found,
+        before: Option<Before>,
         open: impl Fn() -> io::Result<OwnedFd>,
-        buffer: &mut Vec<u8>,
-        pool: &mut Pool,
+        (buffer, pool): (&mut Vec<u8>, &mut Pool),
         taken: &mut Taken,
         apart: bool,
     ) -> Result<Read, Error> {
@@ -378,15 +375,15 @@ impl<'a> Scan<'a> {
             }
         };
         let read = Read::Done(content.stat);
-        let before = self.unchanged(found)?;
-        if let Some(before) =
-            before.filter(|(_, record)| has_bit_rot(record, &self.remarks, &content))
-        {
+        let is_rotten = |before: &&Before| {
+            self.looks_unchanged(before, found) && has_bit_rot(&before.1, &self.remarks, &content)
+        };
+        if let Some(before) = before.as_ref().filter(is_rotten) {
             let detail = "content changed, but not its length, times or inode".into();
             let mut problem = Problem::new(path.clone(), ProblemKind::BitRot, detail);
             problem.ranges = differing(&before.1, &open);
             taken.problems.push(problem);
-            self.stays(before, taken);
+            self.stays(before.clone(), taken);
             return Ok(read);
         }
         let firm = content.stable && content.is_as_told() && content.xattrs.are_complete();
@@ -402,7 +399,7 @@ impl<'a> Scan<'a> {
             let detail = "changed each time it was read".into();
             taken.problems.push(Problem::new(path.clone(), ProblemKind::Unstable, detail));
         }
-        self.push(Record { entry, signature, fingerprint }, taken)?;
+        self.push(Record { entry, signature, fingerprint }, before, taken);
         Ok(read)
     }
 }

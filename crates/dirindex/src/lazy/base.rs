@@ -138,11 +138,7 @@ impl Base {
     /// # Errors
     /// As [`block`](Base::block).
     pub(crate) fn find(&self, path: &RelPath) -> Result<Option<(usize, Arc<Record>)>, Error> {
-        let number = self.block_of(path);
-        let start = self.numbers(number).start;
-        let block = self.block_to_keep(number)?;
-        let found = block.binary_search_by(|record| record.entry.path.cmp(path)).ok();
-        Ok(found.and_then(|at| Some((start + at, Arc::clone(block.get(at)?)))))
+        Cursor::new(self).find(path)
     }
 }
 

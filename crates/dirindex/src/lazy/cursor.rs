@@ -21,16 +21,42 @@ impl<'a> Cursor<'a> {
 
     /// The block that has a number, and where it is in that.
     pub(super) fn block(&mut self, number: usize) -> Result<(&[Arc<Record>], usize), Error> {
-        let is_in = |(block, _): &(usize, Block<'_>)| self.base.numbers(*block).contains(&number);
-        if !self.at.as_ref().is_some_and(is_in) {
-            let block = self.base.block_with(number);
-            self.at = Some((block, self.base.block_to_keep(block)?));
-        }
-        let (block, records) = match &self.at {
-            Some((block, records)) => (*block, &**records),
-            None => (0, &[][..]),
+        let base = self.base;
+        let has = |block: usize| base.numbers(block).contains(&number);
+        let (start, records) = self.block_that(has, || base.block_with(number))?;
+        Ok((records, number - start.min(number)))
+    }
+
+    /// The record at `path`, with its number.
+    ///
+    /// # Errors
+    /// [`Error::Sections`] when the base cannot be read any more.
+    pub(super) fn find(&mut self, path: &RelPath) -> Result<Option<(usize, Arc<Record>)>, Error> {
+        let base = self.base;
+        let has = |block: usize| {
+            base.first_path(block).is_some_and(|first| first <= path)
+                && base.first_path(block + 1).is_none_or(|next| path < next)
         };
-        Ok((records, number - self.base.numbers(block).start.min(number)))
+        let (start, records) = self.block_that(has, || base.block_of(path))?;
+        let found = records.binary_search_by(|record| record.entry.path.cmp(path)).ok();
+        Ok(found.and_then(|at| Some((start + at, Arc::clone(records.get(at)?)))))
+    }
+
+    /// The number of the first record in a block, and the records: of the block that is at hand if it is one that `has`, else of that one
+    /// which `which` names.
+    fn block_that(
+        &mut self,
+        has: impl Fn(usize) -> bool,
+        which: impl Fn() -> usize,
+    ) -> Result<(usize, &[Arc<Record>]), Error> {
+        let (block, records) = match self.at.take().filter(|(block, _)| has(*block)) {
+            Some(at) => self.at.insert(at),
+            None => {
+                let block = which();
+                self.at.insert((block, self.base.block_to_keep(block)?))
+            }
+        };
+        Ok((self.base.numbers(*block).start, records))
     }
 
     /// The first number whose path, and those of all that follow, `is_before` is not true of.
@@ -57,6 +83,32 @@ impl<'a> Cursor<'a> {
             }
         }
         Ok(None)
+    }
+}
+
+/// Records of [`Layers`] by their paths, each mostly near to the one before.
+pub(crate) struct Near<'a> {
+    layers: &'a Layers,
+    cursor: Cursor<'a>,
+}
+
+impl<'a> Near<'a> {
+    pub(crate) fn new(layers: &'a Layers) -> Near<'a> {
+        Near { layers, cursor: Cursor::new(layers.base()) }
+    }
+
+    /// The record at `path`, and its number if it is one of the base.
+    ///
+    /// # Errors
+    /// [`Error::Sections`] when the base cannot be read any more.
+    pub(crate) fn find(&mut self, path: &RelPath) -> Result<Option<Found>, Error> {
+        if self.layers.end().is_some_and(|end| end < path) {
+            return Ok(None);
+        }
+        if let Some(pair) = self.layers.changed_at(path) {
+            return Ok(pair.new.clone().map(|record| (None, record)));
+        }
+        Ok(self.cursor.find(path)?.map(|(number, record)| (Some(number), record)))
     }
 }
 

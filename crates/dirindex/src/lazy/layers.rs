@@ -8,6 +8,7 @@ use super::base::Base;
 #[cfg(feature = "scan")]
 use super::bits::Bits;
 use super::chunks::Chunks;
+use super::cursor::{Cursor, Near};
 use super::differing::Pair;
 #[cfg(feature = "scan")]
 use super::differing::join;
@@ -97,13 +98,7 @@ impl Layers {
     /// # Errors
     /// [`Error::Sections`] when the base cannot be read any more.
     pub(crate) fn find(&self, path: &RelPath) -> Result<Option<Found>, Error> {
-        if self.end.as_ref().is_some_and(|end| end < path) {
-            return Ok(None);
-        }
-        if let Some(pair) = self.changed_at(path) {
-            return Ok(pair.new.clone().map(|record| (None, record)));
-        }
-        Ok(self.base.find(path)?.map(|(number, record)| (Some(number), record)))
+        Near::new(self).find(path)
     }
 
     /// [`find`](Layers::find), the record alone.
@@ -124,17 +119,21 @@ impl Layers {
         if edits.is_empty() {
             return Ok(());
         }
-        let change = |edit: &E| match self.changed_at(path(edit)) {
+        let change = |edit: &E, cursor: &mut Cursor<'_>| match self.changed_at(path(edit)) {
             Some(pair) => {
                 Ok(Pair { old: pair.old.clone(), new: becomes(edit, pair.new.as_ref())? })
             }
             None => {
-                let old = self.base.find(path(edit))?.map(|(_, record)| record);
+                let old = cursor.find(path(edit))?.map(|(_, record)| record);
                 let new = becomes(edit, old.as_ref())?;
                 Ok(Pair { old, new })
             }
         };
-        let change = |edits: &[E]| edits.iter().map(change).collect::<Result<Vec<Pair>, Error>>();
+        let change = |edits: &[E]| {
+            let mut cursor = Cursor::new(&self.base);
+            let pairs = edits.iter().map(|edit| change(edit, &mut cursor));
+            pairs.collect::<Result<Vec<Pair>, Error>>()
+        };
         let made = edits.par_chunks(AT_ONCE).map(change).collect::<Result<Vec<_>, Error>>()?;
         let mut changed = Vec::with_capacity(self.changed.len() + edits.len());
         let mut before = self.changed.iter().peekable();

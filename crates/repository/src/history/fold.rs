@@ -2,30 +2,19 @@
 //! and what differs from the snapshot before it closes a version and opens another.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
-use std::ops::Bound;
 use std::sync::Arc;
 
-use diffindex::{Change, Content, NewEntry};
-use dirindex::{DirIndex, Meta, Node, RelPath, TreeId};
+use diffindex::{Change, Content};
+use dirindex::{DirIndex, Node, RelPath, TreeId};
 
-use super::runs::{Run, Runs};
+use super::runs::{Changes, Run, Runs};
+use super::tree::{Standing, Tree};
 use super::{Came, Version, Went};
 use crate::chains::{Skipped, is_damage, is_gone};
 use crate::error::{Error, Result};
-use crate::store::{ArchiveName, SnapshotId, Snapshots};
+use crate::store::{ArchiveName, SnapshotId, Snapshots, StoredArchive};
 
 pub(super) use super::History;
-
-/// All that stands in a snapshot, as far as it is known.
-type Tree = BTreeMap<RelPath, Arc<Standing>>;
-
-/// What stands at a path.
-#[derive(Clone)]
-struct Standing {
-    node: Node,
-    meta: Meta,
-    content: Content,
-}
 
 /// Directories that move may take so many paths along, all together, and one more for each two bytes that are stored: a move
 /// of a few bytes takes along all that there is.
@@ -43,18 +32,19 @@ impl History {
         let (mut skipped, mut unreachable) = (Vec::new(), Vec::new());
         for snapshot in snapshots.all().collect::<Vec<_>>() {
             loop {
-                let Some(last) = snapshots.last_to(snapshot) else {
+                if snapshots.last_to(snapshot).is_none() {
                     unreachable.push(snapshot);
                     break;
-                };
-                match fold.step(snapshot, &snapshots, &mut runs) {
-                    Ok(()) => break,
-                    Err(failed) if is_damage(&failed.error, &last) || is_gone(&failed.error) => {
-                        snapshots = snapshots.without([&failed.archive]);
-                        skipped.push(*failed);
-                    }
-                    Err(failed) => return Err(failed.error),
                 }
+                let Err(failed) = fold.step(snapshot, &snapshots, &mut runs) else { break };
+                let archive = StoredArchive { name: failed.archive, size: 0 };
+                if !is_damage(&failed.error, &archive) && !is_gone(&failed.error) {
+                    return Err(failed.error);
+                }
+                // It may be made of what cannot be read.
+                fold.start = None;
+                snapshots = snapshots.without([&failed.archive]);
+                skipped.push(*failed);
             }
         }
         Ok(History { unreachable, skipped, ..fold.finish() })
@@ -63,8 +53,8 @@ impl History {
 
 struct Fold<'w> {
     wanted: &'w dyn Fn(&RelPath) -> bool,
-    /// The tree of the snapshot that was looked at last.
-    tree: Tree,
+    /// The tree of a snapshot, mostly of the one that was looked at last.
+    tree: Option<(SnapshotId, Tree)>,
     seen: Vec<SnapshotId>,
     /// The ids of their trees.
     ids: HashMap<SnapshotId, TreeId>,
@@ -76,11 +66,11 @@ struct Fold<'w> {
     moved: u64,
 }
 
-/// What a run did to a tree.
+/// What a run did to a tree, of the paths that are wanted.
 #[derive(Default)]
 struct Done {
-    /// The paths where something changed.
-    touched: BTreeSet<RelPath>,
+    /// The paths where something changed, and what stands there now, as far as that was seen.
+    touched: BTreeMap<RelPath, Option<Arc<Standing>>>,
     /// Whence things came, by where they are now, and whether they are gone from there.
     from: HashMap<RelPath, (RelPath, bool)>,
     /// Where things went, by where they were.
@@ -92,7 +82,7 @@ impl<'w> Fold<'w> {
     fn new(wanted: &'w dyn Fn(&RelPath) -> bool) -> Fold<'w> {
         Fold {
             wanted,
-            tree: Tree::new(),
+            tree: None,
             seen: Vec::new(),
             ids: HashMap::new(),
             start: None,
@@ -116,27 +106,46 @@ impl<'w> Fold<'w> {
         let run = runs.get(&name, snapshots, snapshot).map_err(failed)?;
         check_base(&run, &name, since.and_then(|since| self.ids.get(&since)).copied())
             .map_err(failed)?;
-        self.stored = self.stored.saturating_add(run.size);
-        let done = if since == self.seen.last().copied() {
-            let mut tree = std::mem::take(&mut self.tree);
-            let done = self.apply(&run, &name, &mut tree);
-            self.tree = tree;
-            done.map_err(failed)?
-        } else {
-            let mut tree = match since {
-                Some(since) => self.tree_of(since, snapshots, runs)?,
-                None => Tree::new(),
-            };
-            self.apply(&run, &name, &mut tree).map_err(failed)?;
-            let before = std::mem::replace(&mut self.tree, tree);
-            // No run leads from the snapshot before to this one, so nothing is known but what there is.
-            let touched = before.into_keys().chain(self.tree.keys().cloned()).collect();
-            Done { touched, ..Done::default() }
+        let (size, result) = (run.size, run.result);
+        self.stored = self.stored.saturating_add(size);
+        let (mut done, mut tree) = match self.tree.take().filter(|(of, _)| Some(*of) == since) {
+            Some((of, mut tree)) => match self.apply(run, &name, &mut tree) {
+                Ok(done) => (done, tree),
+                Err(failed) => {
+                    // Another run may start from it, unless it is what cannot be read.
+                    self.tree = Some((of, tree)).filter(|_| failed.archive == name);
+                    return Err(failed);
+                }
+            },
+            None => self.jump(run, &name, snapshots, runs)?,
         };
-        self.compare(snapshot, &done);
+        self.compare(snapshot, &mut done, &mut tree)?;
+        self.tree = Some((snapshot, tree));
         self.seen.push(snapshot);
-        self.ids.insert(snapshot, run.result);
+        self.ids.insert(snapshot, result);
         Ok(())
+    }
+
+    /// Takes in a run that does not start from the snapshot before. No run leads from that one to this, so nothing is known but what
+    /// there is.
+    fn jump(
+        &mut self,
+        run: Run,
+        name: &ArchiveName,
+        snapshots: &Snapshots,
+        runs: &mut impl Runs,
+    ) -> Result<(Done, Tree), Box<Skipped>> {
+        let mut tree = match name.since {
+            Some(since) => self.tree_of(since, snapshots, runs)?,
+            None => Tree::default(),
+        };
+        self.apply(run, name, &mut tree)?;
+        let mut touched: BTreeMap<RelPath, Option<Arc<Standing>>> =
+            self.open.keys().map(|path| (path.clone(), None)).collect();
+        tree.for_each_of(self.wanted, |path, standing| {
+            touched.insert(path.clone(), Some(standing));
+        })?;
+        Ok((Done { touched, ..Done::default() }, tree))
     }
 
     /// The tree of an earlier snapshot than the last one.
@@ -151,31 +160,61 @@ impl<'w> Fold<'w> {
         {
             return Ok(tree.clone());
         }
-        let mut tree = Tree::new();
+        let mut tree = Tree::default();
         for archive in snapshots.chain_to(snapshot).unwrap_or_default() {
             let name = archive.name;
             let run = runs.get(&name, snapshots, name.to);
-            let done = run.and_then(|run| self.apply(&run, &name, &mut tree));
-            done.map_err(|error| Box::new(Skipped { archive: name, error }))?;
+            let run = run.map_err(|error| Box::new(Skipped { archive: name, error }))?;
+            self.apply(run, &name, &mut tree)?;
         }
         self.start = Some((snapshot, tree.clone()));
         Ok(tree)
     }
 
     /// Changes `tree` as `run` says; not at all when that fails.
-    fn apply(&mut self, run: &Run, name: &ArchiveName, tree: &mut Tree) -> Result<Done> {
+    fn apply(
+        &mut self,
+        run: Run,
+        name: &ArchiveName,
+        tree: &mut Tree,
+    ) -> Result<Done, Box<Skipped>> {
+        let failed = |error| Box::new(Skipped { archive: *name, error });
         let mut done = Done::default();
-        let trees = run.changes.iter().filter_map(Change::moved_tree);
-        let trees: Vec<_> = trees.map(|moved| (moved, below(tree, moved.from))).collect();
+        let changes = match run.changes {
+            Changes::Stored(data) if tree.can_add(&data) => {
+                for list in data.changes() {
+                    let list = list.map_err(|error| failed(error.into()))?;
+                    for change in list.iter().filter(|change| (self.wanted)(&change.path)) {
+                        let from = source(change).map(|base| (base.clone(), false));
+                        done.from.extend(from.map(|from| (change.path.clone(), from)));
+                        let standing = change.new.as_ref().map(Standing::of);
+                        done.touched.insert(change.path.clone(), standing);
+                    }
+                }
+                tree.add(*name, data);
+                return Ok(done);
+            }
+            Changes::Stored(data) => {
+                let diff = data.diff().load().map_err(|error| data.unreadable(error.into()));
+                diff.map_err(|error| failed(error.into()))?.into_changes()
+            }
+            Changes::Listed(changes) => changes,
+        };
+        let trees = changes.iter().filter_map(Change::moved_tree);
+        let trees = trees.map(|moved| Ok((moved, tree.below(moved.from)?)));
+        let trees = trees.collect::<Result<Vec<_>, Box<Skipped>>>()?;
         let paths: usize = trees.iter().map(|(_, below)| below.len()).sum();
         self.moved = self.moved.saturating_add(paths as u64);
         if self.moved > FREE_MOVES.saturating_add(self.stored / BYTES_PER_MOVE) {
-            return Err(too_many_moves(name));
+            return Err(failed(too_many_moves(name)));
         }
         let mut arriving: Vec<(RelPath, Arc<Standing>)> = Vec::new();
         for (moved, below) in trees {
-            for from in below {
-                let Some(mut standing) = tree.remove(&from) else { continue };
+            for (from, mut standing) in below {
+                if tree.is_removed(&from) {
+                    continue;
+                }
+                tree.remove(&from);
                 if let Node::HardLink { to } = &standing.node
                     && let Some(to) = moved.after(to)
                 {
@@ -183,57 +222,58 @@ impl<'w> Fold<'w> {
                 }
                 // One that became too long is in no tree.
                 let Some(to) = moved.after(&from) else { continue };
-                done.moved(from, to.clone());
+                done.moved(from, &to, self.wanted);
                 arriving.push((to, standing));
             }
         }
-        let gone: BTreeSet<&RelPath> = run
-            .changes
-            .iter()
-            .filter(|change| change.new.is_none())
-            .map(|change| &change.path)
-            .collect();
-        for Change { path, old, new, excluded } in &run.changes {
-            done.touched.insert(path.clone());
+        let gone = changes.iter().filter(|change| change.new.is_none());
+        let gone: BTreeSet<&RelPath> = gone.map(|change| &change.path).collect();
+        for change @ Change { path, new, excluded, .. } in &changes {
+            let is_wanted = (self.wanted)(path);
+            if is_wanted {
+                done.touched.insert(path.clone(), None);
+            }
             match new {
                 None => {
                     tree.remove(path);
-                    if *excluded {
+                    if *excluded && is_wanted {
                         done.excluded.insert(path.clone());
                     }
                 }
-                Some(NewEntry { node, meta, content, .. }) => {
-                    let (node, meta, content) = (node.clone(), meta.clone(), content.clone());
-                    let base = match &content {
-                        Content::Tree { base, .. } => Some(base),
-                        Content::Copy { base } | Content::Delta { base, .. } if old.is_none() => {
-                            Some(base)
-                        }
-                        _ => None,
-                    };
-                    match base {
+                Some(new) => {
+                    match source(change) {
                         Some(base) if gone.contains(base) => {
-                            done.moved(base.clone(), path.clone());
+                            done.moved(base.clone(), path, self.wanted);
                         }
-                        Some(base) => {
+                        Some(base) if is_wanted => {
                             done.from.insert(path.clone(), (base.clone(), false));
                         }
-                        None => {}
+                        _ => {}
                     }
-                    tree.insert(path.clone(), Arc::new(Standing { node, meta, content }));
+                    tree.insert(path.clone(), Standing::of(new));
                 }
             }
         }
-        tree.extend(arriving);
+        arriving.into_iter().for_each(|(path, standing)| tree.insert(path, standing));
         Ok(done)
     }
 
-    /// Closes the versions that `snapshot` has no more, and opens those that it has anew.
-    fn compare(&mut self, snapshot: SnapshotId, done: &Done) {
-        let wanted = done.touched.iter().filter(|path| (self.wanted)(path));
-        for path in wanted {
-            let now = self.tree.get(path);
-            let len = now.and_then(|now| len(&self.tree, now));
+    /// Closes the versions that `snapshot`, which has this tree, has no more, and opens those that it has anew. Does nothing when that
+    /// fails.
+    fn compare(
+        &mut self,
+        snapshot: SnapshotId,
+        done: &mut Done,
+        tree: &mut Tree,
+    ) -> Result<(), Box<Skipped>> {
+        let mut lens = Vec::with_capacity(done.touched.len());
+        for (path, now) in &mut done.touched {
+            if now.is_none() {
+                *now = tree.get(path)?;
+            }
+            lens.push(now.as_ref().map_or(Ok(None), |now| tree.len_of(now))?);
+        }
+        for ((path, now), len) in done.touched.iter().zip(lens) {
             let before = self.open.get(path);
             let went = match (before, now) {
                 (None, None) => continue,
@@ -254,7 +294,7 @@ impl<'w> Fold<'w> {
             if let (Some(version), Some(&last)) = (self.open.remove(path), self.seen.last()) {
                 self.closed.push(Version { last, went: Some((snapshot, went)), ..version });
             }
-            let Some(Standing { node, meta, content }) = now.map(Arc::as_ref) else { continue };
+            let Some(Standing { node, meta, content }) = now.as_deref() else { continue };
             // What moved with a directory is not listed, so its earlier versions say how it was stored.
             let content = match &came {
                 Came::Moved { from } if !node.is_empty() && !is_of(content, from) => {
@@ -268,6 +308,7 @@ impl<'w> Fold<'w> {
                 Version { path: path.clone(), node, meta, len, content, first, last, came, went };
             self.open.insert(path, version);
         }
+        Ok(())
     }
 
     fn finish(self) -> History {
@@ -283,32 +324,30 @@ impl<'w> Fold<'w> {
 }
 
 impl Done {
-    fn moved(&mut self, from: RelPath, to: RelPath) {
-        self.touched.extend([from.clone(), to.clone()]);
-        self.to.entry(from.clone()).or_insert_with(|| to.clone());
-        self.from.insert(to, (from, true));
+    fn moved(&mut self, from: RelPath, to: &RelPath, wanted: impl Fn(&RelPath) -> bool) {
+        if wanted(&from) {
+            self.touched.insert(from.clone(), None);
+            self.to.entry(from.clone()).or_insert_with(|| to.clone());
+        }
+        if wanted(to) {
+            self.touched.insert(to.clone(), None);
+            self.from.insert(to.clone(), (from, true));
+        }
     }
 }
 
-/// The paths in `tree` below `dir`.
-fn below(tree: &Tree, dir: &RelPath) -> Vec<RelPath> {
-    let after = (Bound::Excluded(dir), Bound::Unbounded);
-    let after = tree.range::<RelPath, _>(after).map(|(path, _)| path);
-    after.take_while(|path| path.is_below(dir)).cloned().collect()
+/// Where what a change brings was made from, if that stood elsewhere.
+fn source(Change { old, new, .. }: &Change) -> Option<&RelPath> {
+    match &new.as_ref()?.content {
+        Content::Tree { base, .. } => Some(base),
+        Content::Copy { base } | Content::Delta { base, .. } if old.is_none() => Some(base),
+        _ => None,
+    }
 }
 
 /// Whether a content is made of what stood at `base`.
 fn is_of(content: &Content, base: &RelPath) -> bool {
     matches!(content, Content::Copy { base: of } | Content::Delta { base: of, .. } if of == base)
-}
-
-/// How many bytes the file has that stands there, or that a hard link there names.
-fn len(tree: &Tree, standing: &Standing) -> Option<u64> {
-    match &standing.node {
-        Node::File { len, .. } => Some(*len),
-        Node::HardLink { to } => tree.get(to).map(|file| file.node.len()),
-        _ => None,
-    }
 }
 
 fn is_same(before: &Version, now: &Standing, len: Option<u64>) -> bool {

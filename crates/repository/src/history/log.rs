@@ -7,7 +7,7 @@ use diffindex::{Change, Content, NewEntry};
 use dirindex::{Node, RelPath};
 
 use super::fold::History;
-use super::runs::{Run, Runs, ahead};
+use super::runs::{Changes, Run, Runs, ahead};
 use super::{Came, Version};
 use crate::chains::{Skipped, is_damage, is_gone};
 use crate::error::{Error, Result};
@@ -20,8 +20,7 @@ struct Found(HashMap<ArchiveName, Run>);
 impl Runs for Found {
     fn get(&mut self, name: &ArchiveName, _: &Snapshots, _: SnapshotId) -> Result<Run> {
         let missing = || Error::NoChain { snapshot: name.to };
-        let Run { base, result, size, changes } = self.0.get(name).ok_or_else(missing)?;
-        Ok(Run { base: *base, result: *result, size: *size, changes: changes.clone() })
+        self.0.get(name).cloned().ok_or_else(missing)
     }
 }
 
@@ -62,12 +61,12 @@ fn look_back(
         let open = |name: &ArchiveName| store::open_archive(store, name);
         if !opened.contains_key(&last.name) {
             let next = order.get(number..).unwrap_or_default().iter().copied();
-            opened = ahead(snapshots, next, open);
+            opened = ahead(next.filter_map(|snapshot| snapshots.last_to(snapshot)), open);
         }
         let archive = opened.remove(&last.name).unwrap_or_else(|| open(&last.name));
         let run = archive.and_then(|archive| {
             let changes = look_up(&archive, &mut asked)?;
-            Ok(Run::of(&archive, changes))
+            Ok(Run::of(&archive, Changes::Listed(changes)))
         });
         found.0.insert(
             last.name,

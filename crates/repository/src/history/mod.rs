@@ -4,6 +4,7 @@
 mod fold;
 mod log;
 mod runs;
+mod tree;
 
 use std::fmt;
 
@@ -123,8 +124,8 @@ impl fmt::Display for Went {
 impl<S: Store> Repository<S> {
     /// What became of all paths that are `wanted`, over all snapshots: their versions, by path, then by time.
     ///
-    /// Each archive's changes are read once, and no contents. Held are all paths of one snapshot, as by an
-    /// [opened](archive::Snapshot::open) one, and what is found. Where a new full backup begins another chain, what it has is
+    /// Each archive's changes are read, and no contents. Held are what is found, and what changed since the full backup: what that brought
+    /// stays in its archive. Where a new full backup begins another chain, what it has is
     /// compared with the snapshot before it; moves are not seen there. As with [`Snapshot::find`](archive::Snapshot::find), it
     /// is what the archives say: that they lead to the trees that they name is not proved.
     ///

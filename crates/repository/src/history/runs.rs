@@ -1,27 +1,36 @@
-//! The runs of a store: what each archive changes, read whole, some archives ahead. Knows nothing of what is made of them.
+//! The runs of a store: what each archive changes, some archives ahead. Knows nothing of what is made of them.
 
 use std::collections::HashMap;
 
-use archive::Archive;
+use archive::{Archive, LazyData};
 use diffindex::Change;
 use dirindex::TreeId;
 use rayon::prelude::*;
 
 use crate::error::Result;
-use crate::store::{self, ArchiveName, SnapshotId, Snapshots, Store};
+use crate::store::{self, ArchiveName, SnapshotId, Snapshots, Store, StoredArchive};
 
 /// What an archive says.
+#[derive(Clone)]
 pub(super) struct Run {
     pub(super) base: TreeId,
     pub(super) result: TreeId,
     /// How many bytes the archive has.
     pub(super) size: u64,
-    /// Some or all of its changes, in path order.
-    pub(super) changes: Vec<Change>,
+    pub(super) changes: Changes,
+}
+
+/// What a run changes, in path order.
+#[derive(Clone)]
+pub(super) enum Changes {
+    /// All of it, which stays in the archive if it is much.
+    Stored(LazyData),
+    /// Some of it.
+    Listed(Vec<Change>),
 }
 
 impl Run {
-    pub(super) fn of(archive: &Archive, changes: Vec<Change>) -> Run {
+    pub(super) fn of(archive: &Archive, changes: Changes) -> Run {
         let (base, result, size) = (archive.base(), archive.result(), archive.size());
         Run { base, result, size, changes }
     }
@@ -36,16 +45,17 @@ pub(super) trait Runs {
 /// So many archives are read ahead, in parallel.
 const AHEAD: usize = 64;
 
-/// The archives that lead to `at` and the snapshots after it, as `read` reads them; what cannot be read is said by its turn.
+/// The first of `archives`, as `read` reads them; what cannot be read is said by its turn.
 pub(super) fn ahead<T: Send>(
-    snapshots: &Snapshots,
-    at: impl Iterator<Item = SnapshotId>,
+    archives: impl Iterator<Item = StoredArchive>,
     read: impl Fn(&ArchiveName) -> Result<T> + Sync,
 ) -> HashMap<ArchiveName, Result<T>> {
-    let names = at.take(AHEAD).filter_map(|at| snapshots.last_to(at)).map(|last| last.name);
-    let names: Vec<ArchiveName> = names.collect();
+    let names: Vec<ArchiveName> = archives.take(AHEAD).map(|archive| archive.name).collect();
     names.into_par_iter().map(|name| (name, read(&name))).collect()
 }
+
+/// So many bytes of archives are read ahead: all that they change may be in memory.
+const AHEAD_LEN: u64 = 64 << 20;
 
 /// All changes of each archive.
 pub(super) struct Whole<'a> {
@@ -67,13 +77,20 @@ impl Runs for Whole<'_> {
         let store = self.store;
         let read = |name: &ArchiveName| {
             let archive = store::open_archive(store, name)?;
-            let changes = archive.load()?.into_diff().into_changes();
+            let changes = Changes::Stored(LazyData::open(&archive)?);
             Ok(Run::of(&archive, changes))
         };
         let is_next = snapshots.last_to(at).is_some_and(|last| last.name == *name);
         if is_next {
             let later = snapshots.restorable().skip_while(|snapshot| *snapshot < at);
-            self.read = ahead(snapshots, later, read);
+            let mut len = 0u64;
+            let fits = |archive: &StoredArchive| {
+                let is_first = len == 0;
+                len = len.saturating_add(archive.size);
+                is_first || len <= AHEAD_LEN
+            };
+            let later = later.filter_map(|snapshot| snapshots.last_to(snapshot));
+            self.read = ahead(later.take_while(fits), read);
         }
         self.read.remove(name).unwrap_or_else(|| read(name))
     }

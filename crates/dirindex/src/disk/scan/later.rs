@@ -64,7 +64,9 @@ impl Scan<'_> {
                     // Its metadata is filled in from that file's record, so that both agree.
                     let node = Node::HardLink { to: to.clone() };
                     let entry = Entry { path: found.path.clone(), node, meta: meta(&found.stat) };
-                    self.push(Record { entry, signature: None, fingerprint: None }, &mut taken)?;
+                    let before = self.before(&found.path)?;
+                    let record = Record { entry, signature: None, fingerprint: None };
+                    self.push(record, before, &mut taken);
                 }
                 _ => {
                     let stat = self.again(found, &mut taken)?;
@@ -95,12 +97,14 @@ impl Scan<'_> {
 
     /// Takes in the file at a path again. Gives its state when it was read, if it was.
     fn again(&self, found: &Found, taken: &mut Taken) -> Result<Option<Stat>, Error> {
-        if let Some(before) = self.as_before(found)? {
-            self.stays(before, taken);
+        let mut before = self.before(&found.path)?;
+        if let Some(same) = before.take_if(|it| self.is_as_before(it, found)) {
+            self.stays(same, taken);
             return Ok(Some(found.stat));
         }
         let open = || self.dir.root().open(&found.path);
-        Ok(match self.file(found, open, &mut Vec::new(), &mut Pool::default(), taken, true)? {
+        let room = (&mut Vec::new(), &mut Pool::default());
+        Ok(match self.file(found, before, open, room, taken, true)? {
             Read::Done(stat) => Some(stat),
             Read::Nothing | Read::Apart => None,
         })

@@ -5,18 +5,19 @@ use std::os::fd::BorrowedFd;
 
 use rustix::fs::{AtFlags, FileType, major, minor, statat};
 
-use super::{Scan, Taken, meta};
+use super::{Before, Scan, Taken, meta};
 use crate::disk::read;
 use crate::disk::walk::Found;
 use crate::disk::xattr::{self, Attributes};
 use crate::{Entry, Error, Node, Problem, ProblemKind, Record, RelPath, Xattrs};
 
 impl Scan<'_> {
-    /// Takes in what is no file, found in the directory open as `fd`.
+    /// Takes in what is no file, found in the directory open as `fd`. `before` is what the previous index has at its path.
     pub(super) fn special(
         &self,
         fd: BorrowedFd<'_>,
         found: Found,
+        before: Option<Before>,
         taken: &mut Taken,
     ) -> Result<(), Error> {
         let (kind, mut meta) = (found.kind(), meta(&found.stat));
@@ -50,7 +51,8 @@ impl Scan<'_> {
             meta.xattrs = self.attributes(&path, xattrs, same_kind, taken)?;
         }
         let entry = Entry { path, node, meta };
-        self.push(Record { entry, signature: None, fingerprint: None }, taken)
+        self.push(Record { entry, signature: None, fingerprint: None }, before, taken);
+        Ok(())
     }
 
     /// The attributes of what stands at `path`. What could not be read of them is as it was, if what
