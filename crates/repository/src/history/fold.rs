@@ -4,6 +4,7 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 
+use archive::LazyData;
 use diffindex::{Change, Content};
 use dirindex::{DirIndex, Node, RelPath, TreeId};
 
@@ -178,35 +179,52 @@ impl<'w> Fold<'w> {
         name: &ArchiveName,
         tree: &mut Tree,
     ) -> Result<Done, Box<Skipped>> {
-        let failed = |error| Box::new(Skipped { archive: *name, error });
-        let mut done = Done::default();
-        let changes = match run.changes {
+        let failed =
+            |error: archive::Error| Box::new(Skipped { archive: *name, error: error.into() });
+        match run.changes {
             Changes::Stored(data) if tree.can_add(&data) => {
-                for list in data.changes() {
-                    let list = list.map_err(|error| failed(error.into()))?;
-                    for change in list.iter().filter(|change| (self.wanted)(&change.path)) {
-                        let from = source(change).map(|base| (base.clone(), false));
-                        done.from.extend(from.map(|from| (change.path.clone(), from)));
-                        let standing = change.new.as_ref().map(Standing::of);
-                        done.touched.insert(change.path.clone(), standing);
-                    }
-                }
+                let done = self.added(&data).map_err(failed)?;
                 tree.add(*name, data);
-                return Ok(done);
+                Ok(done)
             }
             Changes::Stored(data) => {
                 let diff = data.diff().load().map_err(|error| data.unreadable(error.into()));
-                diff.map_err(|error| failed(error.into()))?.into_changes()
+                self.apply_all(&diff.map_err(failed)?.into_changes(), name, tree)
             }
-            Changes::Listed(changes) => changes,
-        };
-        let trees = changes.iter().filter_map(Change::moved_tree);
-        let trees = trees.map(|moved| Ok((moved, tree.below(moved.from)?)));
-        let trees = trees.collect::<Result<Vec<_>, Box<Skipped>>>()?;
-        let paths: usize = trees.iter().map(|(_, below)| below.len()).sum();
-        self.moved = self.moved.saturating_add(paths as u64);
-        if self.moved > FREE_MOVES.saturating_add(self.stored / BYTES_PER_MOVE) {
-            return Err(failed(too_many_moves(name)));
+            Changes::Listed(changes) => self.apply_all(&changes, name, tree),
+        }
+    }
+
+    /// What becomes of a tree to which all is added that an archive says.
+    fn added(&self, data: &LazyData) -> Result<Done, archive::Error> {
+        let mut done = Done::default();
+        for list in data.changes() {
+            for change in list?.iter().filter(|change| (self.wanted)(&change.path)) {
+                let from = source(change).map(|base| (base.clone(), false));
+                done.from.extend(from.map(|from| (change.path.clone(), from)));
+                let standing = change.new.as_ref().map(Standing::of);
+                done.touched.insert(change.path.clone(), standing);
+            }
+        }
+        Ok(done)
+    }
+
+    /// Makes all of `changes`; none when that fails.
+    fn apply_all(
+        &mut self,
+        changes: &[Change],
+        name: &ArchiveName,
+        tree: &mut Tree,
+    ) -> Result<Done, Box<Skipped>> {
+        let mut done = Done::default();
+        let mut trees = Vec::new();
+        for moved in changes.iter().filter_map(Change::moved_tree) {
+            let below = tree.below(moved.from)?;
+            self.moved = self.moved.saturating_add(below.len() as u64);
+            if self.moved > FREE_MOVES.saturating_add(self.stored / BYTES_PER_MOVE) {
+                return Err(Box::new(Skipped { archive: *name, error: too_many_moves(name) }));
+            }
+            trees.push((moved, below));
         }
         let mut arriving: Vec<(RelPath, Arc<Standing>)> = Vec::new();
         for (moved, below) in trees {
@@ -228,7 +246,7 @@ impl<'w> Fold<'w> {
         }
         let gone = changes.iter().filter(|change| change.new.is_none());
         let gone: BTreeSet<&RelPath> = gone.map(|change| &change.path).collect();
-        for change @ Change { path, new, excluded, .. } in &changes {
+        for change @ Change { path, new, excluded, .. } in changes {
             let is_wanted = (self.wanted)(path);
             if is_wanted {
                 done.touched.insert(path.clone(), None);
