@@ -1,5 +1,5 @@
-//! Single records of [`Layers`] by their numbers, and the children of a directory, without what is deeper. Must not know what they are
-//! read for.
+//! Single records of [`Layers`] by their numbers or their paths, and the children of a directory, without what is deeper. What is looked up is
+//! mostly near to what was looked up before. Must not know what records are read for.
 
 use std::sync::Arc;
 
@@ -8,7 +8,7 @@ use super::differing::Pair;
 use super::layers::{Found, Layers};
 use crate::{Error, Node, Record, RelPath};
 
-/// Records of a base by their numbers. The block that was read last is at hand.
+/// Records of a base by their numbers or their paths. The block that was read last is at hand.
 pub(super) struct Cursor<'a> {
     base: &'a Base,
     at: Option<(usize, Block<'a>)>,

@@ -211,7 +211,7 @@ mod tests {
     }
 
     fn entry(number: u32) -> Entry {
-        let node = if number % 100 == 0 { Node::Dir } else { Node::Fifo };
+        let node = if number.is_multiple_of(100) { Node::Dir } else { Node::Fifo };
         let mtime = Time { secs: number.into(), nanos: 0 };
         let meta = Meta { mode: 0o644, uid: 0, gid: 0, mtime, xattrs: Default::default() };
         Entry { path: path(number), node, meta }
