@@ -25,9 +25,12 @@ impl Record {
     /// signatures of one shape are, too.
     pub(crate) fn is_same(&self, other: &Record) -> bool {
         std::ptr::eq(self, other)
-            || self.fingerprint == other.fingerprint
-                && self.entry == other.entry
-                && self.has_same_signature(other)
+            || self.fingerprint == other.fingerprint && self.is_same_file(other)
+    }
+
+    /// Whether both say the same of a path and of its signature.
+    pub(crate) fn is_same_file(&self, other: &Record) -> bool {
+        self.entry == other.entry && self.has_same_signature(other)
     }
 
     /// Whether both have the same content, and signatures of one shape or none. Then these are the same.

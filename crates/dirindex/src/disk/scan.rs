@@ -305,7 +305,11 @@ impl<'a> Scan<'a> {
 
     /// Takes in a record. `before` is what the previous index has at its path.
     fn push(&self, record: Record, before: Option<Before>, taken: &mut Taken) {
-        match before.filter(|(_, before)| before.is_same(&record)) {
+        let is_same = |(_, before): &Before| match self.options.fingerprints {
+            true => before.is_same(&record),
+            false => before.is_same_file(&record),
+        };
+        match before.filter(is_same) {
             Some(before) => self.stays(before, taken),
             None => {
                 self.note_early(&record, taken);
@@ -422,7 +426,7 @@ pub(crate) fn now() -> Time {
 #[cfg(test)]
 mod tests {
     use std::fs;
-    use std::os::unix::fs::symlink;
+    use std::os::unix::fs::{MetadataExt, symlink};
 
     use super::*;
 
@@ -483,6 +487,42 @@ mod tests {
             assert!(matches!(nowhere.layers().base(), Base::Memory(_)), "{most}");
             assert!(bytes(&nowhere) == bytes(&whole), "{most}");
         }
+    }
+
+    /// Promise: to compare a tree that was copied takes the memory of what changed: that each file is another one is no change.
+    #[test]
+    fn a_copied_tree_is_the_same() {
+        let tree = tree();
+        let dir = Dir::new(tree.path()).unwrap();
+        let old = LazyIndex::scan(&dir, None, &ScanOptions::default()).unwrap();
+        let files = old.load().unwrap();
+        let files = files.records().iter().filter(|it| matches!(it.entry.node, Node::File { .. }));
+        for (number, file) in files.enumerate().filter(|(number, _)| number % 5 != 0) {
+            let path = tree.path().join(file.entry.path.as_path());
+            let aside = tree.path().join("aside");
+            if fs::metadata(&path).unwrap().nlink() == 1 {
+                let times = fs::File::open(&path).unwrap().metadata().unwrap().modified().unwrap();
+                fs::copy(&path, &aside).unwrap();
+                fs::File::options().write(true).open(&aside).unwrap().set_modified(times).unwrap();
+                fs::rename(&aside, &path).unwrap();
+            }
+            if number == 1 {
+                fs::write(&path, "another").unwrap();
+            }
+        }
+        let options = ScanOptions { fingerprints: false, ..ScanOptions::default() };
+        let new = LazyIndex::scan(&dir, Some(&old), &options).unwrap();
+        let differing = old.differing(&new).unwrap();
+        let nodes = |it: &Option<Arc<Record>>| it.as_ref().map(|it| it.entry.node.clone());
+        let files = differing.iter().filter(|pair| nodes(&pair.old) != nodes(&pair.new));
+        assert_eq!(files.count(), 1);
+        // Directories have other times.
+        assert!(differing.iter().all(
+            |it| matches!(nodes(&it.new), Some(Node::Dir)) || nodes(&it.old) != nodes(&it.new)
+        ));
+        let all = LazyIndex::scan(&dir, Some(&old), &ScanOptions::default()).unwrap();
+        assert_eq!(all.tree_id(), new.tree_id());
+        assert!(old.differing(&all).unwrap().len() > FILES / 2);
     }
 
     /// Promise: a night costs what changed, also soon after a whole tree was written. Then its files are read again once, and that is no

@@ -26,12 +26,16 @@ pub struct ScanOptions {
     /// Whether a file that changes while it is read may be taken as it was read the first time, if it is large. For who
     /// reads it again when its content is stored, and then [amends](LazyIndex::amended) the index.
     pub provisional: bool,
+    /// Whether a file that is the same has the fingerprint in the new index that it has now. Without, it has that of the previous index: for
+    /// who compares, and scans by the previous index again later. Then a tree that was copied takes as little memory as one in which nothing
+    /// changed.
+    pub fingerprints: bool,
     /// A directory that is not to be in the tree, by whatever name or mount: where the backup
     /// goes to.
     pub barred: Option<FileId>,
 }
 
-/// Signatures as [`SignatureOptions::default`], with maps, without verifying.
+/// Signatures as [`SignatureOptions::default`], with maps and fingerprints, without verifying.
 impl Default for ScanOptions {
     fn default() -> ScanOptions {
         ScanOptions {
@@ -41,6 +45,7 @@ impl Default for ScanOptions {
             maps: true,
             verify: false,
             provisional: false,
+            fingerprints: true,
             barred: None,
         }
     }
