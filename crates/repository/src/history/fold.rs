@@ -8,7 +8,7 @@ use archive::LazyData;
 use diffindex::{Change, Content};
 use dirindex::{DirIndex, Node, RelPath, TreeId};
 
-use super::runs::{Changes, Run, Runs};
+use super::runs::{Changes, Run, Runs, all_of};
 use super::tree::{Standing, Tree};
 use super::{Came, Version, Went};
 use crate::chains::{Skipped, is_damage, is_gone};
@@ -187,10 +187,7 @@ impl<'w> Fold<'w> {
                 tree.add(*name, data);
                 Ok(done)
             }
-            Changes::Stored(data) => {
-                let diff = data.diff().load().map_err(|error| data.unreadable(error.into()));
-                self.apply_all(&diff.map_err(failed)?.into_changes(), name, tree)
-            }
+            Changes::Stored(data) => self.apply_all(&all_of(&data).map_err(failed)?, name, tree),
             Changes::Listed(changes) => self.apply_all(&changes, name, tree),
         }
     }

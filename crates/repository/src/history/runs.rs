@@ -23,9 +23,9 @@ pub(super) struct Run {
 /// What a run changes, in path order.
 #[derive(Clone)]
 pub(super) enum Changes {
-    /// All of it, which stays in the archive if it is much.
+    /// All of it, which is still in the archive if it is much.
     Stored(LazyData),
-    /// Some of it.
+    /// All or some of it, in memory.
     Listed(Vec<Change>),
 }
 
@@ -34,6 +34,12 @@ impl Run {
         let (base, result, size) = (archive.base(), archive.result(), archive.size());
         Run { base, result, size, changes }
     }
+}
+
+/// All changes of an archive, in memory.
+pub(super) fn all_of(data: &LazyData) -> std::result::Result<Vec<Change>, archive::Error> {
+    let diff = data.diff().load().map_err(|error| data.unreadable(error.into()))?;
+    Ok(diff.into_changes())
 }
 
 /// Where runs come from.
@@ -77,7 +83,11 @@ impl Runs for Whole<'_> {
         let store = self.store;
         let read = |name: &ArchiveName| {
             let archive = store::open_archive(store, name)?;
-            let changes = Changes::Stored(LazyData::open(&archive)?);
+            let data = LazyData::open(&archive)?;
+            let changes = match data.only_adds() {
+                true => Changes::Stored(data),
+                false => Changes::Listed(all_of(&data)?),
+            };
             Ok(Run::of(&archive, changes))
         };
         let is_next = snapshots.last_to(at).is_some_and(|last| last.name == *name);
