@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use archive::{Archive, ReadAt};
-use dirindex::{DirIndex, FileId};
+use dirindex::{DirIndex, FileId, LazyIndex};
 use parity::Healed;
 
 use crate::error::{Error, Result, shown};
@@ -199,11 +199,12 @@ impl<S: Store> Repository<S> {
         Ok(chain.index().load()?)
     }
 
-    /// Opens the newest index: that of the tree as it was scanned last. `None` where it is lost.
+    /// Opens the newest index: that of the tree as it was scanned last. `None` where it is lost. Little of it is in memory, where the store is
+    /// a directory.
     ///
     /// # Errors
     /// [`Error::Store`], [`Error::Index`], [`Error::IndexMissing`].
-    pub fn newest_index(&self) -> Result<Option<DirIndex>> {
+    pub fn newest_index(&self) -> Result<Option<LazyIndex>> {
         let mut before: Option<IndexName> = None;
         loop {
             let snapshots = self.snapshots()?;
@@ -211,7 +212,7 @@ impl<S: Store> Repository<S> {
             match IndexChain::open(self.store(), &snapshots, newest.name) {
                 // A backup that is at work may have put another in its place: then it is that one.
                 Err(_) if before != Some(newest.name) => before = Some(newest.name),
-                opened => return Ok(Some(opened?.index().load()?)),
+                opened => return Ok(Some(opened?.index().clone())),
             }
         }
     }

@@ -55,7 +55,7 @@ fn indexes(store: &dyn Store) -> Vec<(IndexName, u64)> {
 fn is_sound(store: &dyn Store, latest: &BackupReport) {
     let found = Repository::new(store).verify(None).unwrap();
     assert!(found.is_sound(), "{found:?}");
-    let index = Repository::new(store).newest_index().unwrap().unwrap();
+    let index = Repository::new(store).newest_index().unwrap().unwrap().load().unwrap();
     assert_eq!(index.tree_id(), latest.index.tree_id());
     index.check_signatures().unwrap();
     for path in index.files() {

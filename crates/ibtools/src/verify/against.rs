@@ -5,7 +5,7 @@ use std::path::Path;
 
 use anyhow::{Context, Result, bail};
 use incremental_backups_tools::{
-    ApplyOptions, DiffIndex, Dir, DirOptions, LazyIndex, RelPath, Repaired, ScanOptions,
+    ApplyOptions, DiffIndex, Dir, DirOptions, RelPath, Repaired, ScanOptions,
 };
 use indicatif::HumanCount;
 use serde_json::Value;
@@ -30,7 +30,6 @@ pub(super) fn run(
     let Some(index) = store.newest_index().with_context(failed)? else {
         bail!("{}: its index is lost; a backup of {} makes it again", shown(path), shown(dir))
     };
-    let index = LazyIndex::from(index);
     let rules = Dir::with_options(dir, &DirOptions::everything())?;
     let options = ScanOptions { verify: true, ..ScanOptions::default() };
     let found = scan::scan(&rules, Some(&index), options, console).with_context(failed)?;
