@@ -17,8 +17,8 @@ use crate::{files, scan};
 pub(crate) fn run(args: &CompareArgs, console: &mut Console) -> Result<Answer> {
     let dir = scan::open(&args.tree)?;
     let old = scan::for_good(files::open_index(&args.index)?);
-    let (verify, fingerprints) = (args.verify, false);
-    let mut options = ScanOptions { verify, fingerprints, ..scan::options(&args.tree.scan) };
+    let options = scan::options(&args.tree.scan);
+    let mut options = ScanOptions { verify: args.verify, fingerprints: false, ..options };
     if !old.has_signatures()? {
         options.signature = None;
     }

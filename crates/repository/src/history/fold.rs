@@ -54,8 +54,8 @@ impl History {
 
 struct Fold<'w> {
     wanted: &'w dyn Fn(&RelPath) -> bool,
-    /// The tree of a snapshot, mostly of the one that was looked at last.
-    tree: Option<(SnapshotId, Tree)>,
+    /// The tree of the snapshot that was looked at last, unless it cannot be read any more.
+    tree: Option<Tree>,
     seen: Vec<SnapshotId>,
     /// The ids of their trees.
     ids: HashMap<SnapshotId, TreeId>,
@@ -107,21 +107,22 @@ impl<'w> Fold<'w> {
         let run = runs.get(&name, snapshots, snapshot).map_err(failed)?;
         check_base(&run, &name, since.and_then(|since| self.ids.get(&since)).copied())
             .map_err(failed)?;
-        let (size, result) = (run.size, run.result);
-        self.stored = self.stored.saturating_add(size);
-        let (mut done, mut tree) = match self.tree.take().filter(|(of, _)| Some(*of) == since) {
-            Some((of, mut tree)) => match self.apply(run, &name, &mut tree) {
+        let result = run.result;
+        self.stored = self.stored.saturating_add(run.size);
+        let before = self.tree.take().filter(|_| since == self.seen.last().copied());
+        let (mut done, mut tree) = match before {
+            Some(mut tree) => match self.apply(run, &name, &mut tree) {
                 Ok(done) => (done, tree),
                 Err(failed) => {
                     // Another run may start from it, unless it is what cannot be read.
-                    self.tree = Some((of, tree)).filter(|_| failed.archive == name);
+                    self.tree = Some(tree).filter(|_| failed.archive == name);
                     return Err(failed);
                 }
             },
             None => self.jump(run, &name, snapshots, runs)?,
         };
         self.compare(snapshot, &mut done, &mut tree)?;
-        self.tree = Some((snapshot, tree));
+        self.tree = Some(tree);
         self.seen.push(snapshot);
         self.ids.insert(snapshot, result);
         Ok(())
@@ -140,12 +141,16 @@ impl<'w> Fold<'w> {
             Some(since) => self.tree_of(since, snapshots, runs)?,
             None => Tree::default(),
         };
-        self.apply(run, name, &mut tree)?;
+        let done = self.apply(run, name, &mut tree)?;
         let mut touched: BTreeMap<RelPath, Option<Arc<Standing>>> =
             self.open.keys().map(|path| (path.clone(), None)).collect();
-        tree.for_each_of(self.wanted, |path, standing| {
-            touched.insert(path.clone(), Some(standing));
-        })?;
+        match name.since {
+            // It is all that there is.
+            None => touched.extend(done.touched),
+            Some(_) => tree.for_each_of(self.wanted, |path, standing| {
+                touched.insert(path.clone(), Some(standing));
+            })?,
+        }
         Ok((Done { touched, ..Done::default() }, tree))
     }
 

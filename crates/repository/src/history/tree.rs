@@ -40,6 +40,7 @@ pub(super) struct Tree {
     last: Option<(usize, usize, ChangeList)>,
 }
 
+#[derive(Clone)]
 struct Part {
     name: ArchiveName,
     data: LazyData,
@@ -69,9 +70,7 @@ impl Tree {
 
     /// Adds what an archive says. It stays there.
     pub(super) fn add(&mut self, name: ArchiveName, data: LazyData) {
-        let part = |part: &Part| Part { name: part.name, data: part.data.clone() };
-        let parts = self.first.iter().map(part).chain([Part { name, data }]);
-        self.first = Arc::new(parts.collect());
+        Arc::make_mut(&mut self.first).push(Part { name, data });
     }
 
     /// The last path that the first archives have.
